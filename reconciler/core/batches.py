@@ -1,0 +1,78 @@
+"""Batches: what one request carries, and what became of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Into the segment, or out of it."""
+
+    ADD = "add"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Up to 1,000 distinct ids to send in one request."""
+
+    direction: Direction
+    ids: tuple[str, ...]
+
+    def halve(self) -> tuple["Batch", "Batch"]:
+        """Split in two, to find what is wrong with it. Needs two ids or more."""
+        middle = len(self.ids) // 2
+        return Batch(self.direction, self.ids[:middle]), Batch(self.direction, self.ids[middle:])
+
+    def __repr__(self) -> str:
+        return f"Batch({self.direction}, {len(self.ids)} ids)"
+
+
+class Fate(StrEnum):
+    """What one request with all its attempts came to."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """2xx: accepted. It says nothing per id."""
+    UNKNOWN = "unknown"
+    """Attempts are used up, and at least one may have been applied."""
+    REFUSED = "refused"
+    """Attempts are used up (429, no connection), and certainly none was applied."""
+    BAD_REQUEST = "bad_request"
+    """400: something in the batch, or about the request."""
+    TOO_LARGE = "too_large"
+    """413."""
+    STOPPED = "stopped"
+    """401, 403, 404, 3xx: nothing more of this segment may be sent."""
+    NOT_STARTED = "not_started"
+    """The run was stopping, or the lease too short for another attempt."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The end of one request. Whatever `fate` is, `unknown_at` tells of the attempts whose outcome is unknown."""
+
+    fate: Fate
+    attempts: int = 0
+    unknown_at: float | None = None
+    """Unix seconds when the latest attempt that may or may not have been applied was *given up*; None: there was none."""
+    message: str = ""
+    """The API's words, or ours; for people."""
+    hint: str = ""
+
+    @property
+    def may_be_applied(self) -> bool:
+        return self.fate is Fate.ACKNOWLEDGED or self.unknown_at is not None
+
+
+class Mark(StrEnum):
+    """What the state remembers of an id beside membership."""
+
+    UNSETTLED = "unsettled"
+    """Sent, outcome unknown."""
+    UNMATCHED = "unmatched"
+    """Acknowledged as added, and a read-back did not show it."""
+    REJECTED = "rejected"
+    """Refused by itself with a 400."""
+    REMOVED = "removed"
+    """A tombstone: acknowledged as removed, for 30 days or until a read-back shows it gone."""
+    ECHO = "echo"
+    """Acknowledged after an attempt of unknown outcome, which may still arrive."""

@@ -1,0 +1,56 @@
+"""Drift: what the snapshot says against what is really there."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.core.plan import Problem
+from reconciler.core.spec import Target
+
+
+class DriftStatus(StrEnum):
+    IN_SYNC = "in_sync"
+    DRIFTED = "drifted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class DriftCounts:
+    """Numbers of one comparison of stored and remote; all are numbers of members."""
+
+    stored: int
+    remote: int
+    missing: int
+    """Stored, and not there."""
+    foreign: int
+    """There, and not stored."""
+    lingering: int
+    """Of `foreign`: removed by us in the last 30 days, and still there."""
+    unkeyed: int
+    """There, without an id of the segment's id type."""
+
+
+@dataclass(frozen=True)
+class SegmentDrift:
+    """The drift of one segment. `counts` is None where it is not known."""
+
+    target: Target
+    status: DriftStatus
+    counts: DriftCounts | None = None
+    title: str | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The drift of all selected segments."""
+
+    created_at: datetime
+    segments: tuple[SegmentDrift, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:
+    """Missing members are drift, and so are lingering ones; foreign ones unless others may add to the segment."""
+    foreign = counts.lingering if ignore_foreign else counts.foreign
+    return DriftStatus.DRIFTED if counts.missing or foreign else DriftStatus.IN_SYNC

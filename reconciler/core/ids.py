@@ -1,0 +1,87 @@
+"""From a value of the warehouse to the id that Customer.io is told: the contract, value by value.
+
+This is the oracle. `reconciler.diff` does the same by column, and is tested against it.
+"""
+
+import unicodedata
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+MAX_ID_BYTES = 150
+"""Longest id in bytes of UTF-8. Source: Track API specification, limits."""
+
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""Unicode's White_Space property (str.strip differs: it takes U+001C to U+001F too)."""
+
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+class IdType(StrEnum):
+    """What kind of identifier the ids of a segment are."""
+
+    ID = "id"
+    EMAIL = "email"
+    CIO_ID = "cio_id"
+
+
+class Invalid(StrEnum):
+    """Why a value can't be an id."""
+
+    BLANK = "an empty or blank string"
+    PADDED = "white space at an end"
+    CONTROL = "a control character"
+    LONG = "more than 150 bytes"
+    TYPE = "a float, boolean, date or bytes"
+    EMAIL = "not one @ between two non-empty parts"
+
+
+@dataclass(frozen=True)
+class Null:
+    """The query returned NULL."""
+
+
+def identify(value: object, id_type: IdType) -> str | Invalid | Null:
+    """Give the id for one value as the source typed it, or why there is none."""
+    if value is None:
+        return Null()
+    text = write_exactly(value)
+    return text if isinstance(text, Invalid) else check_text(text, id_type)
+
+
+def write_exactly(value: object) -> str | Invalid:
+    """Write a string, integer, UUID or integral decimal exactly; anything else is of a wrong type."""
+    if isinstance(value, bool):
+        return Invalid.TYPE
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | uuid.UUID):
+        return str(value)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
+    return Invalid.TYPE
+
+
+def check_text(text: str, id_type: IdType) -> str | Invalid:
+    """Hold a text against the rules of ids; an email comes back with A-Z in lower case."""
+    if not text.strip(WHITE_SPACE):
+        return Invalid.BLANK
+    if text[0] in WHITE_SPACE or text[-1] in WHITE_SPACE:
+        return Invalid.PADDED
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        return Invalid.CONTROL
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        return Invalid.LONG
+    if id_type is IdType.EMAIL:
+        return text.translate(_ASCII_LOWER) if is_email(text) else Invalid.EMAIL
+    return text
+
+
+def is_email(text: str) -> bool:
+    """Tell whether there is exactly one @, between two non-empty parts."""
+    local, at, domain = text.partition("@")
+    return bool(local and at and domain) and "@" not in domain

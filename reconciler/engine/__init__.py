@@ -1,0 +1,1 @@
+"""The story: planning, applying, verifying. It speaks to the world through `ports` alone."""

@@ -1,0 +1,303 @@
+"""The seams: what the engine needs of a warehouse, a state, a set engine and Customer.io."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.core.batches import Answer, Batch, Direction
+from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts
+from reconciler.core.events import Event
+from reconciler.core.ids import IdType
+from reconciler.core.plan import Head, UsedBy
+from reconciler.core.run import Run
+from reconciler.core.spec import Segment, Target
+
+# --- columns -----------------------------------------------------------------------------------------------------
+
+
+class ArrowStream(Protocol):
+    """Anything that speaks the Arrow C stream interface; it can be read once."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+@dataclass(frozen=True)
+class ValueStream:
+    """What a query returned, before the rules of ids.
+
+    Columns: `value` (utf8; null: NULL) is the value written exactly (`7`, never `7.0`); `typed` (bool) is true where the
+    *source* gave a string, integer, UUID or integral decimal. `all_typed`: the column `typed` is absent, all are.
+    """
+
+    arrow: ArrowStream
+    all_typed: bool = False
+
+
+class Source(Protocol):
+    """One database that answers queries, read-only."""
+
+    def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+        """Run the query and stream its ids. Raises SourceError, also while the stream is read."""
+        ...
+
+    def check(self, segment: Segment) -> None:
+        """Prepare the query without reading it (for `validate --connect`). Raises SourceError."""
+        ...
+
+
+# --- the state ---------------------------------------------------------------------------------------------------
+
+
+class Stored(Protocol):
+    """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
+
+    An id's status is decided by the last journal row that has it, else by its marks, else by `members`.
+    """
+
+    head: Head
+
+    def members(self) -> ArrowStream:
+        """`id` (utf8): acknowledged members, folded, distinct."""
+        ...
+
+    def marks(self) -> ArrowStream:
+        """`id`, `mark` (values of Mark), `direction` (values of Direction or null), `at` (double, Unix seconds)."""
+        ...
+
+    def journal(self) -> ArrowStream:
+        """What is not folded yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
+        without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
+        acknowledged one, the latest earlier attempt of unknown fate), `ids` (utf8, joined by line feeds)."""
+        ...
+
+
+class Snapshot(Protocol):
+    """The reading side of a state database; takes no lock and waits for none."""
+
+    def head(self, workspace: str, segment_id: int) -> Head: ...
+
+    def open(self, workspace: str, segment_id: int) -> AbstractContextManager[Stored]: ...
+
+    def is_spent(self, plan_id: str) -> bool: ...
+
+
+class Lease(Protocol):
+    """The hold on a segment's lock."""
+
+    def covers(self, seconds: float) -> bool:
+        """Tell whether it surely lasts so long from now; false for ever once it is lost."""
+        ...
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a read-back showed against the state; each a way to iterate ids in sorted order, in lists of up to 50,000."""
+
+    appeared: Callable[[], Iterator[list[str]]]
+    """Unmatched before, and there now: they become members."""
+    vanished: Callable[[], Iterator[list[str]]]
+    """Stored, and not there: they become unmatched."""
+    lingering: Callable[[], Iterator[list[str]]]
+    """Tombstones that are still there: they become unsettled removes."""
+    gone: Callable[[], Iterator[list[str]]]
+    """Tombstones that are no longer there: they are forgotten."""
+
+
+class HeldSegment(Protocol):
+    """One segment's state under its lock; every write compares the fence and raises LeaseLost when it has moved.
+
+    Getting hold of it has already recovered what a dead run left: its intents count as unknown, as of now.
+    """
+
+    lease: Lease
+
+    def head(self) -> Head:
+        """As it is now."""
+        ...
+
+    def intend(self, batches: Sequence[Batch]) -> list[int]:
+        """Make the intent to send durable; gives a journal number per batch."""
+        ...
+
+    def retry(self, seq: int) -> None:
+        """Record, durably, that one more attempt of this batch is about to start."""
+        ...
+
+    def settle(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
+        ...
+
+    def split(self, seq: int, answer: Answer, parts: Sequence[Batch]) -> list[int]:
+        """Replace one batch by parts of it, whose intents are then durable."""
+        ...
+
+    def reject(self, ids: Sequence[str]) -> None:
+        """Remember ids that were refused by themselves."""
+        ...
+
+    def fold(self) -> None:
+        """Fold settled batches into the members, in chunks."""
+        ...
+
+    def record(self, findings: Findings) -> None:
+        """Take over what a read-back showed."""
+        ...
+
+    def adopt(self, id_type: IdType, members: Iterator[list[str]], unmatched: Iterator[list[str]]) -> None:
+        """Make the snapshot equal to what is there (`refresh`): `members`, and beside them the marks of `unmatched`."""
+        ...
+
+    def complete(self) -> None:
+        """A run of this segment came to its end with nothing unsettled by it."""
+        ...
+
+    def now(self) -> float:
+        """Unix seconds by the state's clock."""
+        ...
+
+
+class Ledger(Protocol):
+    """The writing side of a state database."""
+
+    def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
+        """Open a run in the history."""
+        ...
+
+    def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
+        """Close it, with its JSON document."""
+        ...
+
+    def hold(self, target: Target, run_id: str, plan_id: str | None) -> AbstractContextManager[HeldSegment]:
+        """Take a segment's lock, or raise LockHeld; leaving gives it back."""
+        ...
+
+    def environment(self, workspace: str) -> int | None: ...
+
+    def bind(self, workspace: str, environment_id: int) -> None:
+        """Bind a workspace's name to an environment; it must be free or bound to the same. Raises StateError."""
+        ...
+
+    def spend(self, plan_id: str) -> None: ...
+
+
+# --- sets --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member as the App API lists it; `key` is its id of the segment's id type, ready to compare."""
+
+    cio_id: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class RemoteCount:
+    """What was loaded of a real membership: distinct people, those without a key, and rows that were repeats."""
+
+    people: int
+    unkeyed: int
+    repeated: int
+
+
+class Comparison(Protocol):
+    """One segment's sets side by side. Each method is called at most once, `batches` and `examples` excepted."""
+
+    engine: str
+    head: Head
+    """As of the comparison; valid after `compare`, `resume`, `drift` or `examine`."""
+
+    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
+        """Load the real membership; called again, it starts afresh."""
+        ...
+
+    def compare(self) -> Counts:
+        """Run the query and compare: with the snapshot, and with what is there if that was loaded (`exclusive`)."""
+        ...
+
+    def resume(self, sealed: Iterable[Batch]) -> Counts:
+        """Instead of running the query, take a plan file's changes; those that are already so in the state drop out."""
+        ...
+
+    def batches(self, direction: Direction) -> Iterator[Batch]:
+        """The changes, in id order, 1,000 at a time; additions include the resends."""
+        ...
+
+    def examples(self, direction: Direction, number: int) -> tuple[str, ...]: ...
+
+    def drift(self) -> DriftCounts:
+        """Compare the loaded membership with the snapshot."""
+        ...
+
+    def examine(self) -> Findings:
+        """Like `drift`, but gives the ids, for recording."""
+        ...
+
+    def adoption(self, known_only: bool) -> tuple[Iterator[list[str]], Iterator[list[str]]]:
+        """For `refresh`: the members to store and the ids to mark unmatched."""
+        ...
+
+
+class SetEngine(Protocol):
+    """Where sets are compared."""
+
+    def open(self, target: Target) -> AbstractContextManager[Comparison]: ...
+
+
+# --- Customer.io -------------------------------------------------------------------------------------------------
+
+
+class Gate(Protocol):
+    """Asked right before each attempt leaves."""
+
+    def admit(self, attempt: int) -> bool:
+        """Let attempt number `attempt` (from 1) start, having recorded it; False: no further attempt may start."""
+        ...
+
+
+class Track(Protocol):
+    """Customer.io's Track API: writes."""
+
+    def preflight(self) -> int | None:
+        """Check credentials and region; gives the environment id, None where the endpoint does not exist.
+        Raises DestinationError."""
+        ...
+
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+        """Send one batch, with its retries."""
+        ...
+
+
+@dataclass(frozen=True)
+class RemoteSegment:
+    """A segment as the App API describes it; `manual` is false for a data-driven one."""
+
+    segment_id: int
+    title: str
+    manual: bool
+
+
+class App(Protocol):
+    """Customer.io's App API: reads. All raise DestinationError."""
+
+    def segments(self) -> dict[int, RemoteSegment]:
+        """Every segment of the workspace; asked once a run."""
+        ...
+
+    def used_by(self, segment_id: int) -> UsedBy: ...
+
+    def count(self, segment_id: int) -> int:
+        """How many members Customer.io counts."""
+        ...
+
+    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
+        """Page through the membership. Raises IncompleteRead where the pages make no sense."""
+        ...
+
+
+class Reporter(Protocol):
+    """Is told what happens."""
+
+    def tell(self, event: Event) -> None: ...

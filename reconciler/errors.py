@@ -1,0 +1,131 @@
+"""Every error that a user can meet.
+
+    ReconcileError
+    ├── UsageError          64  the command line or the spec is wrong; nothing was run
+    │   └── SpecError       64  carries all problems of a spec, each with file and line
+    ├── SegmentError         1  one segment can't go on; others do
+    │   ├── SourceError         its query failed or returned what it must not
+    │   ├── DestinationError    Customer.io refused (credentials, region, segment, request)
+    │   └── IncompleteRead      a read-back is partial or disagrees with itself
+    ├── StateError           1  the state database can't be used
+    │   └── LeaseLost           the lock can no longer be renewed; no further request may start
+    ├── PlanFileError        4  a plan file is stale, spent, expired or for something else
+    └── LockHeld             5  another run works on this segment
+
+A message never holds a secret or a member id. `hint` names the next step.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    CHANGES = 2
+    BLOCKED = 3
+    STALE = 4
+    LOCKED = 5
+    PARTIAL = 6
+    USAGE = 64
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+# When several codes apply, the first of these wins.
+PRECEDENCE = (
+    ExitCode.USAGE,
+    ExitCode.PARTIAL,
+    ExitCode.FAILED,
+    ExitCode.BLOCKED,
+    ExitCode.STALE,
+    ExitCode.LOCKED,
+    ExitCode.CHANGES,
+    ExitCode.DONE,
+)
+
+
+class ReconcileError(Exception):
+    """What happened (`message`) and what to do next (`hint`)."""
+
+    code = "error"
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class UsageError(ReconcileError):
+    """The command line is wrong; nothing was run."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class SpecError(UsageError):
+    """A spec is wrong. `problems` are whole sentences, each with `file:line: ` in front."""
+
+    code = "spec"
+
+    def __init__(self, problems: list[str], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = problems
+
+
+class SegmentError(ReconcileError):
+    """One segment can't go on; the others do."""
+
+    code = "segment"
+
+
+class SourceError(SegmentError):
+    """A query failed, or returned what it must not."""
+
+    code = "source"
+
+
+class DestinationError(SegmentError):
+    """Customer.io refused, can't be reached, or is not what the spec says."""
+
+    code = "destination"
+
+
+class IncompleteRead(SegmentError):
+    """A read-back is partial or disagrees with itself: nothing may be computed from it."""
+
+    code = "incomplete_read"
+
+
+class StateError(ReconcileError):
+    """The state database can't be read or written."""
+
+    code = "state"
+
+
+class LeaseLost(StateError):
+    """The lock can't be renewed: no further request may start."""
+
+    code = "lease_lost"
+
+
+class PlanFileError(ReconcileError):
+    """The plan file is stale, spent, expired, or not for this spec or workspace."""
+
+    code = "plan_file"
+    exit_code = ExitCode.STALE
+
+
+class LockHeld(ReconcileError):
+    """Another run works on this segment; `holder` says which, in words."""
+
+    code = "locked"
+    exit_code = ExitCode.LOCKED
+
+    def __init__(self, message: str, hint: str = "", *, holder: str = "") -> None:
+        super().__init__(message, hint)
+        self.holder = holder
