@@ -105,6 +105,28 @@ class Findings:
     """Tombstones that are no longer there: they are forgotten."""
 
 
+@dataclass(frozen=True)
+class Adoption:
+    """What `refresh` makes the snapshot to be; each a way to iterate ids in sorted order, in lists of up to 50,000."""
+
+    id_type: IdType
+    members: Callable[[], Iterator[list[str]]]
+    """There, and taken over."""
+    unmatched: Callable[[], Iterator[list[str]]]
+    """Held by the state in any way, and not there."""
+    lingering: Callable[[], Iterator[list[str]]]
+    """Tombstones that are still there: they become unsettled removes, not members."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Numbers of ids that the state holds of one segment."""
+
+    stored: int
+    unsettled: int
+    unmatched: int
+
+
 class HeldSegment(Protocol):
     """One segment's state under its lock; every write compares the fence and raises LeaseLost when it has moved.
 
@@ -145,8 +167,12 @@ class HeldSegment(Protocol):
         """Take over what a read-back showed."""
         ...
 
-    def adopt(self, id_type: IdType, members: Iterator[list[str]], unmatched: Iterator[list[str]]) -> None:
-        """Make the snapshot equal to what is there (`refresh`): `members`, and beside them the marks of `unmatched`."""
+    def adopt(self, adoption: "Adoption") -> None:
+        """Make the snapshot equal to what is there (`refresh`), in one transaction. Unsettled marks become echoes."""
+        ...
+
+    def census(self) -> "Census":
+        """Count what the state holds of this segment now."""
         ...
 
     def complete(self) -> None:
@@ -203,7 +229,10 @@ class RemoteCount:
 
 
 class Comparison(Protocol):
-    """One segment's sets side by side. Each method is called at most once, `batches` and `examples` excepted."""
+    """One segment's sets side by side. Either `compare` or `resume` is called, once; `batches` and `examples` after it.
+
+    `load_remote`, `drift`, `examine` and `adoption` may be called again and again: each reads the snapshot afresh.
+    """
 
     engine: str
     head: Head
@@ -235,8 +264,8 @@ class Comparison(Protocol):
         """Like `drift`, but gives the ids, for recording."""
         ...
 
-    def adoption(self, known_only: bool) -> tuple[Iterator[list[str]], Iterator[list[str]]]:
-        """For `refresh`: the members to store and the ids to mark unmatched."""
+    def adoption(self, known_only: bool) -> Adoption:
+        """For `refresh`; `known_only` leaves alone whoever the state does not hold."""
         ...
 
 
