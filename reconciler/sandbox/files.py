@@ -1,0 +1,116 @@
+"""What the sandbox reads from and writes to disk, and segments as text."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.sandbox.settings import SandboxError
+from reconciler.sandbox.workspace import SegmentType
+
+Row = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSeed:
+    """A segment to start with."""
+
+    id: int
+    name: str
+    type: SegmentType = SegmentType.MANUAL
+
+
+def parse_segment(text: str) -> SegmentSeed:
+    """A segment from `56:vip_customers` or `57:churn:dynamic`; raises `SandboxError`."""
+    number, _, rest = text.partition(":")
+    name, kind = rest, SegmentType.MANUAL
+    for choice in SegmentType:
+        if rest.endswith(f":{choice}"):
+            name, kind = rest.removesuffix(f":{choice}"), choice
+    if not (number.isascii() and number.isdigit() and name):
+        raise SandboxError(f"segment {text!r}: write ID:NAME or ID:NAME:dynamic, for example 56:vip_customers")
+    return SegmentSeed(int(number), name, kind)
+
+
+def read_people(path: Path) -> Iterator[Row]:
+    """The (id, email) pairs of a CSV with a header, or of a file of JSON objects, one a line (`.jsonl`, `.ndjson`).
+
+    The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Raises
+    `SandboxError` with the line of whatever cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            json_lines = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
+            yield from _read_json_lines(path, lines) if json_lines else _read_csv(path, lines)
+    except OSError as error:
+        raise SandboxError(f"people file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SandboxError(f"people file {path} is not UTF-8") from None
+
+
+def _read_csv(path: Path, lines: Any) -> Iterator[Row]:
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if not {"id", "email"} & set(header):
+            raise SandboxError(f"people file {path}: the first line must name the columns id, email or both")
+        places = [header.index(name) if name in header else None for name in ("id", "email")]
+        for cells in reader:
+            if cells:
+                yield _row(path, reader.line_num, *(_cell(cells, place) for place in places))
+    except csv.Error as error:
+        raise SandboxError(f"people file {path}, line {reader.line_num}: {error}") from None
+
+
+def _cell(cells: list[str], place: int | None) -> str | None:
+    return cells[place] or None if place is not None and place < len(cells) else None
+
+
+def _read_json_lines(path: Path, lines: Any) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            person = json.loads(line)
+        except ValueError:
+            person = None
+        if not isinstance(person, dict):
+            raise SandboxError(f"people file {path}, line {number}: one JSON object a line is needed")
+        yield _row(path, number, _json_text(person.get("id")), _json_text(person.get("email")))
+
+
+def _json_text(value: Any) -> str | None:
+    """Integers are welcome here, unlike in the API: files come out of databases."""
+    return None if value is None or value == "" else str(value)
+
+
+def _row(path: Path, line: int, id: str | None, email: str | None) -> Row:
+    if id is None and email is None:
+        raise SandboxError(f"people file {path}, line {line}: neither id nor email")
+    return id, email
+
+
+def read_state_file(path: Path) -> Any:
+    """The JSON document in a file; raises `SandboxError` when it cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SandboxError(f"state file {path}: {error.strerror}") from None
+    except ValueError:
+        raise SandboxError(f"state file {path} is not JSON") from None
+
+
+def write_state_file(path: Path, document: Any) -> None:
+    """Write a document whole or not at all, readable by the owner only. Raises `SandboxError`."""
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, separators=(",", ":"))
+        draft.replace(path)
+    except OSError as error:
+        raise SandboxError(f"state file {path}: {error.strerror}") from None

@@ -1,0 +1,70 @@
+"""A request and a response as values, so that everything but `server` can be read and tested without a socket."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from reconciler.sandbox.settings import SandboxError
+
+JSON = "application/json; charset=utf-8"
+
+
+class Request:
+    """One HTTP request, its body read whole. Header names are lower case."""
+
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
+        self.method = method
+        self.path, _, self._query = target.partition("?")
+        self.headers = headers
+        self.body = body
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The steps of the path, percent-decoded."""
+        return tuple(unquote(part) for part in self.path.strip("/").split("/"))
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The query parameters; the last one wins where a name repeats."""
+        return dict(parse_qsl(self._query, keep_blank_values=True))
+
+    @cached_property
+    def payload(self) -> Any:
+        """The body as JSON; raises `SandboxError` when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise SandboxError("malformed JSON body") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def segment_number(text: str) -> int | None:
+    """A segment id from a path, where it is one (the API's are of 32 bits)."""
+    return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    """A JSON answer, with a newline at its end as the real ones have."""
+    return Response(status, json.dumps(document, separators=(",", ":")).encode() + b"\n")
+
+
+def track_error(status: int, *texts: str) -> Response:
+    """An error in the shape of the Track API."""
+    return answer({"meta": {"errors": list(texts)}}, status)
+
+
+def app_error(status: int, detail: str) -> Response:
+    """An error in the shape of the App API; its `status` is a string there."""
+    return answer({"errors": [{"detail": detail, "status": str(status)}]}, status)
