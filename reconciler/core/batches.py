@@ -17,11 +17,19 @@ class Batch:
 
     direction: Direction
     ids: tuple[str, ...]
+    resends: frozenset[str] = frozenset()
+    """Of an addition: the ids that are unmatched, and are only sent again."""
 
     def halve(self) -> tuple["Batch", "Batch"]:
         """Split in two, to find what is wrong with it. Needs two ids or more."""
-        middle = len(self.ids) // 2
-        return Batch(self.direction, self.ids[:middle]), Batch(self.direction, self.ids[middle:])
+        return self.cut(len(self.ids) // 2)
+
+    def cut(self, position: int) -> tuple["Batch", "Batch"]:
+        """Split before the id at `position`."""
+        return self._part(self.ids[:position]), self._part(self.ids[position:])
+
+    def _part(self, ids: tuple[str, ...]) -> "Batch":
+        return Batch(self.direction, ids, self.resends.intersection(ids))
 
     def __repr__(self) -> str:
         return f"Batch({self.direction}, {len(self.ids)} ids)"
@@ -53,7 +61,7 @@ class Answer:
     fate: Fate
     attempts: int = 0
     unknown_at: float | None = None
-    """Unix seconds when the latest attempt that may or may not have been applied was *given up*; None: there was none."""
+    """Unix seconds when the latest attempt that may or may not have been applied was *given up*; None: none was."""
     message: str = ""
     """The API's words, or ours; for people."""
     hint: str = ""

@@ -111,8 +111,8 @@ class DestinationSettings:
     workspace: str = "default"
     workspace_id: int | None = None
     region: Region = Region.US
-    site_id: Secret = Secret("")
-    api_key: Secret = Secret("")
+    site_id: Secret = field(default_factory=lambda: Secret(""))
+    api_key: Secret = field(default_factory=lambda: Secret(""))
     app_api_key: Secret | None = None
     track_url: str | None = None
     app_url: str | None = None

@@ -27,8 +27,8 @@ class ArrowStream(Protocol):
 class ValueStream:
     """What a query returned, before the rules of ids.
 
-    Columns: `value` (utf8; null: NULL) is the value written exactly (`7`, never `7.0`); `typed` (bool) is true where the
-    *source* gave a string, integer, UUID or integral decimal. `all_typed`: the column `typed` is absent, all are.
+    Columns: `value` (utf8; null: NULL) is the value written exactly (`7`, never `7.0`); `typed` (bool) is true where
+    the *source* gave a string, integer, UUID or integral decimal. `all_typed`: the column `typed` is absent, all are.
     """
 
     arrow: ArrowStream
@@ -93,7 +93,7 @@ class Lease(Protocol):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a read-back showed against the state; each a way to iterate ids in sorted order, in lists of up to 50,000."""
+    """What a read-back showed against the state; each iterates ids in sorted order, in lists of up to 50,000."""
 
     appeared: Callable[[], Iterator[list[str]]]
     """Unmatched before, and there now: they become members."""

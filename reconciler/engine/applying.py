@@ -1,0 +1,313 @@
+"""Applying: plan under the lock, send, read back, and bring each segment to an orderly end."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from reconciler.core.counts import Counts
+from reconciler.core.events import Confirming, Finished, Planned, Reading, Waiting
+from reconciler.core.plan import PlanStatus, Problem, RemoteFacts, SegmentPlan
+from reconciler.core.run import RunStatus, SegmentRun, Tally
+from reconciler.core.spec import Target
+from reconciler.engine.planning import (
+    PlanOptions,
+    as_problem,
+    check_head,
+    describe,
+    environment_mismatch,
+    fail,
+    look_up,
+    plan_segment,
+    require_app,
+    unexpected,
+)
+from reconciler.engine.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
+from reconciler.engine.sending import Delivery, Stop
+from reconciler.engine.verifying import Confirmation, wait_for_agreement
+from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one segment is worked on with."""
+
+    ledger: Ledger
+    sets: SetEngine
+    track: Track
+    app: App | None
+    pool: Executor
+    stop: Stop
+    reporter: Reporter
+    clock: Callable[[], float]
+    """Seconds that never go back."""
+    warn: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How to apply. `confirm` asks for the read-back of every segment; `confirm_timeout` is in seconds."""
+
+    run_id: str
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    plan_id: str | None = None
+    confirm: bool = False
+    confirm_timeout: float = 60.0
+
+
+Resume = Callable[[Comparison], Counts]
+"""Takes a sealed plan's changes instead of running the query; may raise PlanFileError once the lock is held."""
+
+
+class Session:
+    """One segment of an apply, from its lock to its release. The methods are called in this order, each once."""
+
+    def __init__(self, target: Target, parts: Parts, options: ApplyOptions) -> None:
+        self.target = target
+        self._parts = parts
+        self._options = options
+        self._stack = ExitStack()
+        self._held: HeldSegment | None = None
+        self._comparison: Comparison | None = None
+        self._started = parts.clock()
+        self.plan = SegmentPlan(target, PlanStatus.FAILED)
+        self.result: SegmentRun | None = None
+
+    # --- plan -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, resume: Resume | None = None) -> None:
+        """Take the lock and plan. If that fails, `result` says how, and nothing is held any more."""
+        try:
+            self._open()
+            self.plan = self._make_plan(resume)
+        except LockHeld as error:
+            self._end_without(RunStatus.LOCKED, error)
+        except PlanFileError as error:
+            self._end_without(RunStatus.STALE, error)
+        except ReconcileError as error:
+            self._end_without(RunStatus.FAILED, error)
+        except Exception as error:  # one segment's failure never stops the others
+            log.debug("preparing %s failed", self.target.label, exc_info=True)
+            self._end_without(RunStatus.FAILED, unexpected(error))
+        else:
+            self._parts.reporter.tell(Planned(self.plan))
+            self._end_if_stopped_by_plan()
+
+    def _open(self) -> None:
+        self._held = self._stack.enter_context(
+            self._parts.ledger.hold(self.target, self._options.run_id, self._options.plan_id)
+        )
+        self._comparison = self._stack.enter_context(self._parts.sets.open(self.target))
+
+    def _make_plan(self, resume: Resume | None) -> SegmentPlan:
+        assert self._held is not None
+        assert self._comparison is not None
+        parts, comparison, head = self._parts, self._comparison, self._held.head()
+        parts.reporter.tell(Reading(self.target))
+        if resume is None:
+            return plan_segment(self.target, head, comparison, parts.app, self._options.plan, parts.warn)
+
+        def take_sealed() -> tuple[Counts, RemoteFacts]:
+            check_head(self.target, head)
+            facts = look_up(self.target, head, parts.app, parts.warn)
+            return resume(comparison), facts
+
+        return describe(self.target, take_sealed, comparison, parts.app, self._options.plan, parts.warn)
+
+    def _end_if_stopped_by_plan(self) -> None:
+        if self.plan.status is PlanStatus.BLOCKED:
+            self._end(RunStatus.BLOCKED)
+        elif self.plan.status is PlanStatus.FAILED:
+            self._end(RunStatus.FAILED, error=self.plan.error)
+
+    # --- send -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Something is to be sent."""
+        return self.result is None and self.plan.has_work
+
+    @property
+    def reads_back(self) -> bool:
+        return self._options.confirm or self.target.segment.confirm
+
+    def drop(self, status: RunStatus, error: ReconcileError | None = None) -> None:
+        """End without sending: refused by the preflight, or by whoever was asked."""
+        if self.result is None:
+            self._end(status, error=as_problem(error) if error else None)
+
+    def deliver(self) -> None:
+        """Send, read back if asked for, and end in good order."""
+        if self.result is not None:
+            return
+        try:
+            self._deliver()
+        except PlanFileError as error:
+            self._end(RunStatus.STALE, error=as_problem(error))
+        except ReconcileError as error:
+            self._end(RunStatus.FAILED, error=as_problem(error))
+        except Exception as error:
+            log.debug("applying %s failed", self.target.label, exc_info=True)
+            self._end(RunStatus.FAILED, error=as_problem(unexpected(error)))
+
+    def _deliver(self) -> None:
+        assert self._held is not None
+        assert self._comparison is not None
+        assert self.plan.counts is not None
+        tally, error = Tally(), None
+        if self.plan.has_work:
+            self._check_serial()
+            tally, error = self._send(self._held, self._comparison, self.plan.counts)
+        self._tally = tally
+        confirmation = None
+        if self.reads_back and error is None and not self._parts.stop.is_set():
+            confirmation, error = self._confirm(self._held, self._comparison)
+        lingering = confirmation.drift.lingering if confirmation and confirmation.drift else 0
+        tally = replace(tally, unsettled=tally.unsettled + lingering)
+        self._tally = tally
+        is_whole = error is None and not tally.unsettled and not self._parts.stop.is_set()
+        if is_whole and (self.plan.has_work or not self.plan.head.completed or confirmation):
+            self._held.complete()
+        self._end(self._judge(tally, error), error=as_problem(error) if error else None, confirmation=confirmation)
+
+    _tally = Tally()
+
+    def _check_serial(self) -> None:
+        """A prompt may have taken long: nothing may have changed since the plan."""
+        assert self._held is not None
+        if self._held.head().serial != self.plan.head.serial:
+            raise PlanFileError(
+                f"{self.target.where}: the state changed after the plan was made",
+                "run it again to plan anew; nothing was sent",
+                code="stale",
+            )
+
+    def _send(self, held: HeldSegment, comparison: Comparison, counts: Counts) -> tuple[Tally, ReconcileError | None]:
+        self._settle_down(held, counts)
+        parts = self._parts
+        delivery = Delivery(
+            self.target,
+            comparison,
+            held,
+            parts.track,
+            parts.pool,
+            parts.stop,
+            parts.reporter,
+            total=counts.add + counts.remove + counts.resend,
+            accepted_before=counts.stored > 0,
+        )
+        delivery.run()
+        error = delivery.error
+        try:
+            if delivery.rejected:
+                held.reject(delivery.rejected)
+            held.fold()
+        except ReconcileError as failure:
+            error = error or failure
+        return delivery.tally, error
+
+    def _settle_down(self, held: HeldSegment, counts: Counts) -> None:
+        """Wait before reversing an id whose last outcome is unknown: the earlier request may still arrive."""
+        if counts.reversed_at is None:
+            return
+        seconds = counts.reversed_at + self.target.spec.destination.settle - held.now()
+        if seconds > 0:
+            self._parts.reporter.tell(Waiting(self.target, seconds, "an earlier request may still arrive"))
+            self._parts.stop.wait(seconds)
+
+    # --- read back ------------------------------------------------------------------------------------------------
+
+    def _confirm(self, held: HeldSegment, comparison: Comparison) -> tuple[Confirmation | None, ReconcileError | None]:
+        parts = self._parts
+        try:
+            app = require_app(self.target, parts.app)
+            parts.reporter.tell(Confirming(self.target, 0))
+            confirmation = wait_for_agreement(
+                self.target,
+                comparison,
+                app,
+                self._options.confirm_timeout,
+                parts.clock,
+                lambda seconds: parts.stop.wait(seconds),
+            )
+            if confirmation.drift is not None:
+                held.record(comparison.examine())
+        except ReconcileError as error:
+            return None, error
+        return confirmation, confirmation.error
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _judge(self, tally: Tally, error: ReconcileError | None) -> RunStatus:
+        stopped = self._parts.stop.is_set() and self.plan.has_work and not self._is_all_sent(tally)
+        if error is not None or tally.unsettled or tally.rejected or stopped:
+            return RunStatus.PARTIAL if tally.touched else RunStatus.FAILED
+        return RunStatus.APPLIED if tally.touched else RunStatus.UNCHANGED
+
+    def _is_all_sent(self, tally: Tally) -> bool:
+        counts = self.plan.counts
+        assert counts is not None
+        sent = tally.added + tally.removed + tally.resent + tally.rejected
+        return sent >= counts.add + counts.remove + counts.resend
+
+    def _end_without(self, status: RunStatus, error: ReconcileError) -> None:
+        self.plan = fail(self.target, error)
+        self._end(status, error=as_problem(error))
+
+    def _end(
+        self, status: RunStatus, *, error: Problem | None = None, confirmation: Confirmation | None = None
+    ) -> None:
+        unmatched, released = self._count_unmatched(), self._release()
+        if released is not None and error is None:
+            error, status = released, RunStatus.PARTIAL if self._tally.touched else RunStatus.FAILED
+        if error is not None and self._tally.touched:
+            status = RunStatus.PARTIAL
+        seconds = round(self._parts.clock() - self._started, 3)
+        confirmed = confirmation.agrees if confirmation else None
+        self.result = SegmentRun(self.plan, status, replace(self._tally, seconds=seconds), unmatched, error, confirmed)
+        self._parts.reporter.tell(Finished(self.result))
+
+    def _count_unmatched(self) -> int | None:
+        try:
+            return self._held.census().unmatched if self._held else None
+        except ReconcileError:
+            return None
+
+    def _release(self) -> Problem | None:
+        """Give everything back; a lock that can't be given back ends by its lease."""
+        try:
+            self._stack.close()
+        except ReconcileError as error:
+            return as_problem(error)
+        finally:
+            self._held = None
+        return None
+
+
+def pass_preflight(sessions: list[Session], ledger: Ledger, track: Track) -> None:
+    """Check credentials, region and workspace once before the first write, and bind the workspace's name.
+
+    A run with nothing to send makes no request. Where it fails, no session sends.
+    """
+    working = [session for session in sessions if session.has_work]
+    if not working:
+        return
+    try:
+        environment_id = track.preflight()
+        if environment_id is not None:
+            bind(working[0].target, ledger, environment_id)
+    except ReconcileError as error:
+        for session in working:
+            session.drop(RunStatus.FAILED, error)
+
+
+def bind(target: Target, ledger: Ledger, environment_id: int) -> None:
+    """Bind the workspace's name to the environment at Customer.io, or refuse another one."""
+    bound = ledger.environment(target.workspace)
+    if bound is not None and bound != environment_id:
+        raise environment_mismatch(target, bound, environment_id)
+    if bound is None:
+        ledger.bind(target.workspace, environment_id)
