@@ -8,7 +8,6 @@ from threading import Lock
 from typing import Any
 
 from reconciler.sandbox.http import Request, segment_number
-from reconciler.sandbox.settings import SandboxError
 from reconciler.sandbox.workspace import Direction
 
 
@@ -57,7 +56,7 @@ def describe(request: Request, number: int, time: float) -> Call:
     segment_id, direction = _segment_and_direction(api, request.parts)
     if direction is None:
         return Call(number, time, api, request.method, request.path, segment_id, id_type=request.query.get("id_type"))
-    ids = _ids_in(request)
+    ids = request.ids
     return Call(
         number,
         time,
@@ -79,16 +78,6 @@ def _segment_and_direction(api: Api, parts: tuple[str, ...]) -> tuple[int | None
     directions = {"add_customers": Direction.ADD, "remove_customers": Direction.REMOVE}
     direction = directions.get(rest[2]) if len(rest) == 3 and api is Api.TRACK else None
     return segment_number(rest[1]), direction
-
-
-def _ids_in(request: Request) -> tuple[str, ...] | None:
-    try:
-        ids = request.payload["ids"]
-    except (SandboxError, KeyError, TypeError):
-        return None
-    if not isinstance(ids, list) or not all(isinstance(value, str) for value in ids):
-        return None
-    return tuple(ids)
 
 
 class Journal:

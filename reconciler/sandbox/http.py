@@ -39,6 +39,15 @@ class Request:
         except (ValueError, RecursionError):
             raise SandboxError("malformed JSON body") from None
 
+    @cached_property
+    def ids(self) -> tuple[str, ...] | None:
+        """The `ids` in the body, where they are a list of strings."""
+        try:
+            ids = self.payload["ids"]
+        except (SandboxError, KeyError, TypeError):
+            return None
+        return tuple(ids) if isinstance(ids, list) and set(map(type, ids)) <= {str} else None
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -70,7 +70,7 @@ def _write(
     refusal = _refuse_segment(workspace, workspace.segment(number))
     if refusal is not None:
         return refusal
-    workspace.submit(number, direction, id_type, request.payload["ids"], apply_delay)
+    workspace.submit(number, direction, id_type, request.ids or (), apply_delay)
     return _DONE
 
 
@@ -91,9 +91,7 @@ def _wrong_with_ids(request: Request) -> str | None:
         return "ids must be a list"
     if not 1 <= len(ids) <= MAX_IDS:
         return f"ids must have 1 to {MAX_IDS} items"
-    if not all(isinstance(value, str) for value in ids):
-        return "ids must be strings"
-    return None
+    return None if request.ids is not None else "ids must be strings"
 
 
 def _refuse_segment(workspace: Workspace, segment: Segment | None) -> Response | None:
