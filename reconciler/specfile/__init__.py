@@ -1,0 +1,33 @@
+"""The spec: from YAML files to frozen values, or to everything that is wrong with them at once."""
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.core.spec import Spec
+from reconciler.errors import SpecError
+from reconciler.specfile.building import build
+from reconciler.specfile.draft import read
+from reconciler.specfile.files import expand
+from reconciler.specfile.sense import check_claims, check_sense
+from reconciler.specfile.shape import fit
+
+__all__ = ["load"]
+
+_HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
+
+
+def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ...]:
+    """Read every spec that `paths` name: files, folders (every *.yaml and *.yml below) and globs.
+
+    Raises UsageError where a path means no file, and SpecError with every problem of every file.
+    """
+    drafts = [read(path, environment) for path in expand(paths)]
+    readable = [draft for draft in drafts if draft.document.data is not None]
+    files = [fit(draft) for draft in readable]
+    queries = [check_sense(draft) for draft in readable]
+    check_claims(readable)
+    problems = sorted({problem for draft in drafts for problem in draft.problems})
+    if problems:
+        raise SpecError([str(problem) for problem in problems], _HINT)
+    return tuple(
+        build(draft.document, file, texts) for draft, file, texts in zip(readable, files, queries, strict=True) if file
+    )

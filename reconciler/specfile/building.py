@@ -1,0 +1,83 @@
+"""From the models of a sound spec to the values that everything else works with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.core.ids import IdType, check_text
+from reconciler.core.spec import (
+    DestinationSettings,
+    GuardSettings,
+    OnBad,
+    Ownership,
+    Region,
+    Secret,
+    Segment,
+    SourceSettings,
+    Spec,
+    StateSettings,
+)
+from reconciler.specfile import models
+from reconciler.specfile.document import Document
+from reconciler.specfile.urls import anchor
+
+
+def build(document: Document, file: models.SpecFile, queries: Mapping[str, str]) -> Spec:
+    """Give the spec. `queries` has the text of each segment's query."""
+    folder = document.path.parent
+    sources = {name: SourceSettings(name, _anchor(source.url, folder)) for name, source in file.sources.items()}
+    return Spec(
+        path=document.path,
+        sources=sources,
+        destination=_build_destination(file.destination),
+        state=StateSettings(_anchor(file.state.url, folder), file.state.must_exist),
+        segments=tuple(
+            _build_segment(name, segment, file, queries[name], document) for name, segment in file.segments.items()
+        ),
+    )
+
+
+def _anchor(url: Secret, folder: Path) -> Secret:
+    return Secret(anchor(url.reveal(), folder))
+
+
+def _build_destination(said: models.Destination) -> DestinationSettings:
+    return DestinationSettings(**{**dict(said), "region": Region(said.region)})
+
+
+def _build_segment(
+    name: str, own: models.Segment, file: models.SpecFile, query: str, document: Document
+) -> Segment:
+    said = _inherit(own, file.defaults)
+    id_type = IdType(said["id_type"])
+    file_name = None if own.query is not None else said["query_file"]
+    return Segment(
+        name=name,
+        segment_id=own.segment_id,
+        query=query,
+        source=said["source"] or next(iter(file.sources)),
+        id_type=id_type,
+        description=said["description"],
+        query_file=document.path.parent / file_name if file_name else None,
+        params={**file.defaults.params, **own.params},
+        id_column=said["id_column"],
+        tags=tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
+        ownership=Ownership(said["ownership"]),
+        confirm=said["confirm"],
+        nulls=OnBad(said["nulls"]),
+        invalid=OnBad(said["invalid"]),
+        guards=_build_guards(own.guards, file.defaults.guards, id_type),
+        line=document.line(("segments", name)),
+    )
+
+
+def _build_guards(own: models.Guards, defaults: models.Guards, id_type: IdType) -> GuardSettings:
+    said = _inherit(own, defaults)
+    sentinels = (str(check_text(text, id_type)) for text in said.pop("must_include"))
+    return GuardSettings(**said, must_include=tuple(dict.fromkeys(sentinels)))
+
+
+def _inherit(own: models.Defaults | models.Guards, defaults: models.Defaults | models.Guards) -> dict[str, Any]:
+    """Give each setting as `own` says it, else as `defaults` do; own keys that can't be inherited are left out."""
+    names = type(defaults).model_fields
+    return {name: getattr(own if name in own.model_fields_set else defaults, name) for name in names}

@@ -1,0 +1,159 @@
+"""What no single key can tell: whether the parts of a spec, and the specs named together, make sense with each other.
+
+Every check reads the draft, not the models, so that it also speaks where something else is wrong.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from reconciler.core.ids import IdType, Invalid, check_text
+from reconciler.core.spec import DestinationSettings
+from reconciler.specfile.draft import Draft
+from reconciler.specfile.fields import check_name, read_boolean, read_integer
+from reconciler.specfile.files import read_text
+from reconciler.specfile.problems import KeyPath, show, suggest
+
+
+def check_sense(draft: Draft) -> dict[str, str]:
+    """Check one draft, and give the text of each segment's query by the segment's name."""
+    queries: dict[str, str] = {}
+    for segment in draft.segments():
+        _check_source(draft, segment)
+        _check_app_key(draft, segment)
+        _check_sentinels(draft, segment)
+        if query := _find_query(draft, segment):
+            queries[str(segment[1])] = query
+    return queries
+
+
+def _find_query(draft: Draft, segment: KeyPath) -> str | None:
+    keys = draft.keys(segment)
+    if "query" in keys and "query_file" in keys:
+        draft.refuse_key((*segment, "query_file"), "stands beside `query`; exactly one of them is needed")
+        return None
+    if "query" in keys:
+        query = draft.value((*segment, "query"))
+        return query if isinstance(query, str) else None
+    where = draft.setting(segment, "query_file")
+    if where is None:
+        draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
+        return None
+    return _read_query_file(draft, where)
+
+
+def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
+    name = draft.value(where)
+    if not isinstance(name, str) or not name or draft.is_spoiled(where):
+        return None
+    try:
+        text = read_text(draft.document.path.parent / name)
+    except ValueError as error:
+        draft.refuse_value(where, f"names a file that {error}; a relative one is relative to the spec")
+        return None
+    if not text.strip():
+        draft.refuse_value(where, "names a file that is empty")
+    return text
+
+
+def _check_source(draft: Draft, segment: KeyPath) -> None:
+    known = draft.keys(("sources",))
+    where = draft.setting(segment, "source")
+    if where is None:
+        if len(known) > 1:
+            listed = ", ".join(show(name) for name in known)
+            draft.refuse_key((*segment, "source"), f"is missing; with several sources each segment names one: {listed}")
+        return
+    name = draft.value(where)
+    if isinstance(name, str) and known and name not in known:
+        draft.refuse_value(where, f"names no source of this spec{suggest(name, known)}")
+
+
+def _check_app_key(draft: Draft, segment: KeyPath) -> None:
+    if _has_app_key(draft):
+        return
+    if (where := draft.setting(segment, "ownership")) and draft.value(where) == "exclusive":
+        draft.refuse_value(where, "is exclusive, which needs `destination.app_api_key` to read the real members")
+    if (where := draft.setting(segment, "confirm")) and read_boolean(draft.value(where)) is True:
+        draft.refuse_value(where, "is true, which needs `destination.app_api_key` to read the real members")
+
+
+def _has_app_key(draft: Draft) -> bool:
+    """Tell whether there is a key, or a value that was refused and might have been one."""
+    where = ("destination", "app_api_key")
+    return bool(draft.value(where)) or draft.is_spoiled(where)
+
+
+def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
+    where = draft.setting(segment, "guards", "must_include")
+    id_type = _read_id_type(draft, segment)
+    values = draft.value(where) if where else None
+    if where is None or id_type is None or not isinstance(values, list):
+        return
+    for at, value in enumerate(values):
+        if isinstance(value, str) and isinstance(fault := check_text(value, id_type), Invalid):
+            draft.refuse_value((*where, at), f"is no valid id of type {id_type}: {fault}")
+
+
+def _read_id_type(draft: Draft, segment: KeyPath) -> IdType | None:
+    where = draft.setting(segment, "id_type")
+    value = draft.value(where) if where else IdType.ID
+    return IdType(value) if value in set(IdType) else None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A segment of a workspace that a spec's segment says is its own."""
+
+    workspace: str
+    segment_id: int
+    draft: Draft
+    segment: KeyPath
+
+    @property
+    def where(self) -> KeyPath:
+        return (*self.segment, "segment_id")
+
+    @property
+    def place(self) -> str:
+        return f"{self.draft.document.path}:{self.draft.document.line(self.where)}"
+
+
+def check_claims(drafts: Iterable[Draft]) -> None:
+    """Refuse a segment id that two segments of one workspace have, within a spec or across them, at each place."""
+    claims: dict[tuple[str, int], list[_Claim]] = {}
+    for claim in (claim for draft in drafts for claim in _find_claims(draft)):
+        claims.setdefault((claim.workspace, claim.segment_id), []).append(claim)
+    for rivals in (rivals for rivals in claims.values() if len(rivals) > 1):
+        for claim in rivals:
+            other = next(rival for rival in rivals if rival is not claim)
+            claim.draft.refuse_key(claim.where, _say_shared(claim, other))
+
+
+def _say_shared(claim: _Claim, other: _Claim) -> str:
+    return (
+        f"is {claim.segment_id} in workspace {show(claim.workspace)}, as is that of "
+        f"`{show(str(other.segment[1]))}` ({other.place}); one segment takes one query"
+    )
+
+
+def _find_claims(draft: Draft) -> Iterator[_Claim]:
+    workspace = _read_workspace(draft)
+    if workspace is None:
+        return
+    for segment in draft.segments():
+        segment_id = read_integer(draft.value((*segment, "segment_id")))
+        if isinstance(segment_id, int) and not isinstance(segment_id, bool):
+            yield _Claim(workspace, segment_id, draft, segment)
+
+
+def _read_workspace(draft: Draft) -> str | None:
+    where = ("destination", "workspace")
+    if "workspace" not in draft.keys(("destination",)):
+        return DestinationSettings.workspace
+    value = draft.value(where)
+    if not isinstance(value, str) or draft.is_spoiled(where):
+        return None
+    try:
+        return check_name(str(value))
+    except ValueError:
+        return None

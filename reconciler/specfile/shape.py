@@ -1,0 +1,87 @@
+"""Holds a draft against the models, and says what does not fit in words with a place."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from reconciler.specfile.draft import Draft
+from reconciler.specfile.models import Segment, SpecFile
+from reconciler.specfile.problems import KeyPath, show, suggest
+from reconciler.specfile.variables import Resolved
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
+}
+"""What pydantic finds, by its `type`, in our words; they continue the name of the key."""
+
+
+def fit(draft: Draft) -> SpecFile | None:
+    """Give the spec as models; None, and the draft says why, where it does not fit."""
+    try:
+        return SpecFile.model_validate(draft.document.data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    for detail in details:
+        _complain(draft, detail)
+    return None
+
+
+def _complain(draft: Draft, detail: Any) -> None:
+    kind, where, context = detail["type"], detail["loc"], detail.get("ctx", {})
+    if where and where[-1] == "[key]":
+        draft.refuse_key(where[:-1], f"is no name: it {context['error']}")
+    elif kind == "extra_forbidden":
+        draft.refuse_key(where, _say_unknown(where))
+    elif kind == "missing":
+        draft.refuse_key(where, "is missing")
+    elif kind == "value_error":
+        draft.refuse_value(where, str(context["error"]))
+    elif kind == "literal_error":
+        draft.refuse_value(where, _say_choice(detail["input"], where))
+    else:
+        draft.refuse_value(where, _WORDS.get(kind, "has a value that does not fit").format_map(context))
+
+
+def _say_unknown(where: KeyPath) -> str:
+    name, model = str(where[-1]), _model_at(where[:-1])
+    if where[0] == "defaults" and len(where) == 2 and name in Segment.model_fields:
+        return "can't be inherited: each segment has its own"
+    return f"is not a known key{suggest(name, model.model_fields)}"
+
+
+def _say_choice(value: object, where: KeyPath) -> str:
+    choices = [str(choice) for choice in get_args(_literal_at(where))]
+    listed = " or ".join(choices)
+    said = f", not {show(value)!r}" if type(value) is str else ""
+    near = suggest(value, choices) if type(value) is str and value not in choices else ""
+    return f"must be {listed}{said}{near}"
+
+
+def _literal_at(where: KeyPath) -> Any:
+    return _model_at(where[:-1]).model_fields[str(where[-1])].annotation
+
+
+def _model_at(where: KeyPath) -> type[BaseModel]:
+    """Give the model that a path leads to; names of sources and segments are steps that no model has."""
+    model: type[BaseModel] = SpecFile
+    for step in where:
+        fields: Mapping[str, Any] = model.model_fields
+        if step in fields:
+            model = _model_in(fields[str(step)].annotation)
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    inside = [annotation, *get_args(annotation)]
+    return next(part for part in inside if isinstance(part, type) and issubclass(part, BaseModel))
