@@ -45,9 +45,7 @@ def _build_destination(said: models.Destination) -> DestinationSettings:
     return DestinationSettings(**{**dict(said), "region": Region(said.region)})
 
 
-def _build_segment(
-    name: str, own: models.Segment, file: models.SpecFile, query: str, document: Document
-) -> Segment:
+def _build_segment(name: str, own: models.Segment, file: models.SpecFile, query: str, document: Document) -> Segment:
     said = _inherit(own, file.defaults)
     id_type = IdType(said["id_type"])
     file_name = None if own.query is not None else said["query_file"]

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import yaml
 
@@ -168,7 +167,7 @@ class _Reader:
         return _Node(_line(event), read_scalar(event.value) if plain else event.value)
 
     def _alias(self, event: yaml.AliasEvent) -> _Node:
-        if node := self._anchors.get(event.anchor):
+        if node := self._anchors.get(event.anchor or ""):
             return node
         message = "An alias (*) without its anchor (&) before it; a text that begins with * must stand in quotes."
         raise Malformed(_line(event), message)
@@ -220,7 +219,8 @@ def _read_events(text: str) -> Iterator[yaml.Event]:
 
 
 def _line(event: yaml.Event) -> int:
-    return int(event.start_mark.line) + 1
+    assert event.start_mark is not None
+    return event.start_mark.line + 1
 
 
 @dataclass

@@ -20,12 +20,13 @@ class Draft:
     spoiled: set[KeyPath] = field(default_factory=set)
 
     def complain(self, line: int, message: str) -> None:
-        """Note what is wrong on a line."""
-        self.problems.add(Problem(str(self.document.path), line, message))
+        """Note what is wrong on a line. The full stop is added here."""
+        end = "" if message.endswith(("?", ".")) else "."
+        self.problems.add(Problem(str(self.document.path), line, f"{message}{end}"))
 
     def refuse_key(self, where: KeyPath, words: str) -> None:
         """Note what is wrong with a key, whatever its value is. `words` continue the name of the key."""
-        self.complain(self.document.line(where), f"{show_path(where)} {words}.")
+        self.complain(self.document.line(where), f"{show_path(where)} {words}")
 
     def refuse_value(self, where: KeyPath, words: str) -> None:
         """Note what is wrong with a value, unless it was refused before."""
@@ -34,7 +35,7 @@ class Draft:
         self.spoiled.add(where)
         value = self.value(where)
         origin = f" (from {', '.join(value.names)})" if isinstance(value, Resolved) else ""
-        self.complain(self.document.line(where), f"{show_path(where)}{origin} {words}.")
+        self.complain(self.document.line(where), f"{show_path(where)}{origin} {words}")
 
     def is_spoiled(self, where: KeyPath) -> bool:
         """Tell whether a value, or one that it belongs to, was refused."""

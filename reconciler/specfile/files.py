@@ -32,7 +32,7 @@ def _expand_one(name: str) -> Iterator[Path]:
     if os.path.lexists(name):
         yield from _open_folder(name)
     elif glob.has_magic(name):
-        for match in sorted(glob.glob(name, recursive=True)):
+        for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 (Path.glob knows no absolute pattern)
             yield from _open_folder(match)
 
 

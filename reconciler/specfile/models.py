@@ -47,8 +47,7 @@ class Source(_Model):
     """A database to query."""
 
     url: SourceUrl = Field(
-        description="Any SQLAlchemy URL; the file of a relative `sqlite:///file` or `duckdb:///file` is relative to the "
-        "spec."
+        description="Any SQLAlchemy URL; a relative `sqlite:///file` or `duckdb:///file` is relative to the spec."
     )
 
 
@@ -79,9 +78,7 @@ class Destination(_Model):
     rate_limit: PositiveNumber = Field(
         default=DestinationSettings.rate_limit, description="Track requests per second, shared by the whole run."
     )
-    concurrency: Concurrency = Field(
-        default=DestinationSettings.concurrency, description="Requests in flight at once."
-    )
+    concurrency: Concurrency = Field(default=DestinationSettings.concurrency, description="Requests in flight at once.")
     timeout: PositiveNumber = Field(default=DestinationSettings.timeout, description="Seconds for one request.")
     settle: PlainNumber = Field(
         default=DestinationSettings.settle,
@@ -111,9 +108,7 @@ class Guards(_Model):
         default=GuardSettings.max_additions,
         description="Most additions: a percentage of the stored members, or a count.",
     )
-    min_members: Count = Field(
-        default=GuardSettings.min_members, description="The query must return at least so many."
-    )
+    min_members: Count = Field(default=GuardSettings.min_members, description="The query must return at least so many.")
     must_include: Annotated[list[Sentinel], Says("list of ids")] = Field(
         default=[], description="Sentinel ids that the query must return."
     )
@@ -126,9 +121,7 @@ class Defaults(_Model):
     """What every segment inherits: any segment key but `segment_id` and `query`."""
 
     description: Text = Field(default="", description="For people.")
-    source: Name | None = Field(
-        default=None, description="The source to query; needed only when there are several."
-    )
+    source: Name | None = Field(default=None, description="The source to query; needed only when there are several.")
     id_type: Annotated[Literal["id", "email", "cio_id"], Says("`id`, `email` or `cio_id`")] = Field(
         default="id", description="What kind of identifier the query returns."
     )
@@ -173,7 +166,9 @@ class Segment(Defaults):
 class SpecFile(_Model):
     """A spec of `reconcile`: which queries make which Customer.io segments."""
 
-    version: Annotated[Literal[1], BeforeValidator(read_integer), Says("`1`")] = Field(description="The version of this format.")
+    version: Annotated[Literal[1], BeforeValidator(read_integer), Says("`1`")] = Field(
+        description="The version of this format."
+    )
     sources: dict[Name, Source] = Field(min_length=1, description="The databases to query, by name.")
     destination: Destination = Field(description="The Customer.io workspace that the segments are in.")
     state: State = Field(default=State(), description="Where the snapshot is kept.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.core.ids import IdType, Invalid, check_text
 from reconciler.core.spec import DestinationSettings
 from reconciler.specfile.draft import Draft
-from reconciler.specfile.fields import check_name, read_boolean, read_integer
+from reconciler.specfile.fields import read_boolean, read_integer
 from reconciler.specfile.files import read_text
 from reconciler.specfile.problems import KeyPath, show, suggest
 
@@ -97,7 +97,7 @@ def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
 def _read_id_type(draft: Draft, segment: KeyPath) -> IdType | None:
     where = draft.setting(segment, "id_type")
     value = draft.value(where) if where else IdType.ID
-    return IdType(value) if value in set(IdType) else None
+    return IdType(value) if isinstance(value, str) and value in set(IdType) else None
 
 
 @dataclass(frozen=True)
@@ -131,29 +131,24 @@ def check_claims(drafts: Iterable[Draft]) -> None:
 
 def _say_shared(claim: _Claim, other: _Claim) -> str:
     return (
-        f"is {claim.segment_id} in workspace {show(claim.workspace)}, as is that of "
-        f"`{show(str(other.segment[1]))}` ({other.place}); one segment takes one query"
+        f"is {claim.segment_id}, which `{show(str(other.segment[1]))}` in the same workspace has too "
+        f"({other.place}); one segment takes one query"
     )
 
 
 def _find_claims(draft: Draft) -> Iterator[_Claim]:
     workspace = _read_workspace(draft)
-    if workspace is None:
-        return
     for segment in draft.segments():
         segment_id = read_integer(draft.value((*segment, "segment_id")))
         if isinstance(segment_id, int) and not isinstance(segment_id, bool):
             yield _Claim(workspace, segment_id, draft, segment)
 
 
-def _read_workspace(draft: Draft) -> str | None:
+def _read_workspace(draft: Draft) -> str:
+    """Give the workspace's name; one that can't be read is not that of any other spec."""
     where = ("destination", "workspace")
-    if "workspace" not in draft.keys(("destination",)):
+    if where not in draft.document.lines:
         return DestinationSettings.workspace
     value = draft.value(where)
-    if not isinstance(value, str) or draft.is_spoiled(where):
-        return None
-    try:
-        return check_name(str(value))
-    except ValueError:
-        return None
+    is_known = isinstance(value, str) and not draft.is_spoiled(where)
+    return str(value) if is_known else f"of {draft.document.path}"

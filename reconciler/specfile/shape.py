@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 from reconciler.specfile.draft import Draft
 from reconciler.specfile.models import Segment, SpecFile
 from reconciler.specfile.problems import KeyPath, show, suggest
-from reconciler.specfile.variables import Resolved
 
 _WORDS = {
     "int_type": "must be a whole number",

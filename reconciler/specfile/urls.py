@@ -67,7 +67,7 @@ def anchor(text: str, folder: Path) -> str:
     name = head.removeprefix(prefix)
     if name.startswith(("/", *_NOT_FILES)):
         return str(url)
-    path = os.path.normpath(os.path.join(_escape(os.path.abspath(folder)), name))
+    path = os.path.normpath(f"{_escape(str(folder.absolute()))}/{name}")
     return f"{url.dialect}{url.driver}:///{prefix}{path}{sep}{tail}"
 
 

@@ -1,0 +1,76 @@
+"""`reconcile init`: a first spec, its query and a .gitignore."""
+
+from pathlib import Path
+
+from reconciler.errors import UsageError
+
+_SPEC = """\
+# A spec of `reconcile`: which queries make which Customer.io segments.
+# Every key: docs/spec.md. In an editor: `reconcile schema > spec.schema.json`.
+version: 1
+
+sources:
+  warehouse:
+    url: ${WAREHOUSE_URL}                    # any SQLAlchemy URL: postgresql://user:password@host/database
+
+destination:
+  workspace: production                      # a name of your choice; it names the snapshot in the state
+  region: us                                 # us | eu
+  site_id: ${CUSTOMERIO_SITE_ID}
+  api_key: ${CUSTOMERIO_API_KEY}
+  app_api_key: ${CUSTOMERIO_APP_API_KEY:-}   # optional: `drift`, `refresh` and `--confirm` need it
+
+state:
+  url: sqlite:///.reconcile/state.db         # who we put where; keep it, or use PostgreSQL for teams and CI
+
+defaults:
+  guards:
+    max_removals: 25%                        # a run that would remove more stops, and sends nothing
+
+segments:
+  example:
+    segment_id: 1                            # the number in the URL of your manual segment
+    description: Customers who gave their consent
+    id_type: id                              # id | email | cio_id: what the query returns
+    query_file: sql/example.sql
+    params: {consent: true}                  # bound to :consent in the query
+"""
+
+_QUERY = """\
+-- One column: who belongs in the segment, now.
+SELECT customer_id
+FROM customers
+WHERE consent = :consent
+"""
+
+_GITIGNORE = """\
+# The state of `reconcile` and its sealed plans hold the ids of your customers.
+.reconcile/
+*.plan
+"""
+
+_FILES = {Path("reconcile.yaml"): _SPEC, Path("sql/example.sql"): _QUERY, Path(".gitignore"): _GITIGNORE}
+
+
+def scaffold(folder: Path) -> list[Path]:
+    """Write the files of a first project into a folder, which is made if need be, and give their paths.
+
+    Raises UsageError, and writes nothing, if one of them is there already or the folder can't be written.
+    """
+    paths = {folder / name: text for name, text in _FILES.items()}
+    if there := [str(path) for path in paths if path.is_symlink() or path.exists()]:
+        raise UsageError(
+            f"Already there: {', '.join(there)}. Nothing was written.", "Name another folder, or move them away."
+        )
+    try:
+        for path, text in paths.items():
+            _write(path, text)
+    except OSError as error:
+        raise UsageError(f"Can't write into {folder}: {error.strerror}.", "Name a folder that you may write.") from None
+    return list(paths)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,104 @@
+"""Which segments a command works on: `--select`, `--exclude` and the names given to `--allow-*`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from reconciler.core.spec import Spec, Target
+from reconciler.errors import UsageError
+
+TAG = "tag:"
+
+
+def list_targets(specs: Iterable[Spec]) -> tuple[Target, ...]:
+    """Give every segment with its spec, in the order of the files."""
+    return tuple(Target(spec, segment) for spec in specs for segment in spec.segments)
+
+
+def select(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[str]) -> tuple[Target, ...]:
+    """Give the targets that match a pattern of `select` (all, where there is none) and no pattern of `exclude`.
+
+    A pattern is `NAME`, `workspace/NAME` or `tag:NAME`, each also as a glob; case counts.
+    Raises UsageError for patterns that match nothing, and where nothing is left.
+    """
+    _refuse_idle(targets, "--select", select)
+    _refuse_idle(targets, "--exclude", exclude)
+    chosen = [target for target in targets if not select or _matches_any(target, select)]
+    left = tuple(target for target in chosen if not _matches_any(target, exclude))
+    if not left and (select or exclude):
+        raise UsageError("No segment is left: --exclude takes out all that was selected.", "Narrow --exclude.")
+    return left
+
+
+def resolve_allowed(targets: Sequence[Target], names: Sequence[str]) -> frozenset[str]:
+    """Give the labels (`workspace/name`) of the segments that `names` mean exactly: no globs, no tags.
+
+    Raises UsageError for a name that no segment has, and for one that several have.
+    """
+    return frozenset(_resolve(targets, name).label for name in names)
+
+
+def find(targets: Sequence[Target], name: str) -> Target:
+    """Give the one segment that has this name, or this `workspace/name`.
+
+    Raises UsageError as `resolve_allowed` does.
+    """
+    return _resolve(targets, name)
+
+
+def _refuse_idle(targets: Sequence[Target], flag: str, patterns: Sequence[str]) -> None:
+    idle = [pattern for pattern in patterns if not any(_matches(target, pattern) for target in targets)]
+    if idle:
+        listed = ", ".join(repr(pattern) for pattern in idle)
+        raise UsageError(f"{flag} matches no segment: {listed}.", _suggest(targets, idle))
+
+
+def _matches_any(target: Target, patterns: Iterable[str]) -> bool:
+    return any(_matches(target, pattern) for pattern in patterns)
+
+
+def _matches(target: Target, pattern: str) -> bool:
+    if pattern.startswith(TAG):
+        return any(_is_like(tag, pattern.removeprefix(TAG)) for tag in target.segment.tags)
+    return _is_like(target.segment.name, pattern) or _is_like(target.label, pattern, parts=2)
+
+
+def _is_like(text: str, pattern: str, parts: int = 1) -> bool:
+    """Tell whether a name is the pattern itself, or fits it as a glob. A workspace's part needs a / in the pattern."""
+    if text == pattern:
+        return True
+    return (parts == 1 or "/" in pattern) and fnmatchcase(text, pattern)
+
+
+def _resolve(targets: Sequence[Target], name: str) -> Target:
+    found = [target for target in targets if name == target.segment.name]
+    found = found or [target for target in targets if name == target.label]
+    if not found:
+        raise UsageError(f"No segment is named {name!r}.", _suggest(targets, [name]))
+    if len(found) > 1:
+        raise _say_ambiguous(name, found)
+    return found[0]
+
+
+def _say_ambiguous(name: str, found: Sequence[Target]) -> UsageError:
+    places = ", ".join(f"{target.label} ({target.where})" for target in found)
+    labels = [target.label for target in found]
+    hint = "Write workspace/NAME." if len(set(labels)) == len(labels) else "Name fewer specs, or rename one of them."
+    return UsageError(f"{name!r} means several segments: {places}.", hint)
+
+
+def _suggest(targets: Sequence[Target], patterns: Iterable[str]) -> str:
+    known = list(dict.fromkeys(_list_names(targets)))
+    close = dict.fromkeys(near for pattern in patterns for near in get_close_matches(pattern, known, n=3))
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"There are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}."
+
+
+def _list_names(targets: Sequence[Target]) -> Iterable[str]:
+    ways: tuple[Callable[[Target], Iterable[str]], ...] = (
+        lambda target: (target.segment.name,),
+        lambda target: (target.label,),
+        lambda target: (f"{TAG}{tag}" for tag in target.segment.tags),
+    )
+    return (name for way in ways for target in targets for name in way(target))
