@@ -1,7 +1,7 @@
 """The journal: what was asked of the sandbox, call by call, so that a test can assert what was sent and what not."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Lock
@@ -23,10 +23,10 @@ class Api(StrEnum):
 class Call:
     """One request as it was seen, and how it ended.
 
-    `time` is seconds on the sandbox's clock. `path` has no query. `ids` is what an add or a remove sent (None where
-    the journal keeps no ids, or the body had no list of strings) and `id_count` their number. `status` is None while
-    the request is being answered, and for good when the connection was dropped. `accepted` says that the handler ran
-    and took the request, whatever was answered then. `fault` names the kind of the fault that struck.
+    `time` is seconds on the sandbox's clock. `query` has the parameters of the URL. `ids` is what an add or a remove
+    sent (None where the journal keeps no ids, or the body had no list of strings) and `id_count` their number. `status`
+    is None while the request is being answered, and for good when the connection was dropped. `accepted` says that the
+    handler ran and took the request, whatever was answered then. `fault` names the kind of the fault that struck.
     """
 
     number: int
@@ -34,6 +34,7 @@ class Call:
     api: Api
     method: str
     path: str
+    query: Mapping[str, str] = field(default_factory=dict)
     segment_id: int | None = None
     direction: Direction | None = None
     id_type: str | None = None
@@ -54,21 +55,11 @@ def describe(request: Request, number: int, time: float) -> Call:
     """A request as the journal and the faults see it."""
     api = {"api": Api.TRACK, "v1": Api.APP}.get(request.parts[0], Api.OTHER)
     segment_id, direction = _segment_and_direction(api, request.parts)
+    call = Call(number, time, api, request.method, request.path, request.query, segment_id)
     if direction is None:
-        return Call(number, time, api, request.method, request.path, segment_id, id_type=request.query.get("id_type"))
-    ids = request.ids
-    return Call(
-        number,
-        time,
-        api,
-        request.method,
-        request.path,
-        segment_id,
-        direction,
-        request.query.get("id_type", "id"),
-        ids,
-        len(ids or ()),
-    )
+        return replace(call, id_type=request.query.get("id_type"))
+    id_type, ids = request.query.get("id_type", "id"), request.ids
+    return replace(call, direction=direction, id_type=id_type, ids=ids, id_count=len(ids or ()))
 
 
 def _segment_and_direction(api: Api, parts: tuple[str, ...]) -> tuple[int | None, Direction | None]:

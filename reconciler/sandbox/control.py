@@ -169,8 +169,10 @@ class Control:
 
 def is_loopback_authority(authority: str) -> bool:
     """Whether a Host header names this machine; a browser lured by DNS would send another name."""
-    name = urlsplit(f"//{authority}").hostname or ""
-    return is_loopback(name)
+    try:
+        return is_loopback(urlsplit(f"//{authority}").hostname or "")
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

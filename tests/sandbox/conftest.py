@@ -3,7 +3,7 @@
 import http.client
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,17 @@ from reconciler.sandbox.server import Sandbox
 
 
 class Clock:
-    """A clock that moves only when told to; sleeping moves it, too."""
+    """A clock that moves only when told to; sleeping moves it, too, after a look around."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.before_sleep: Callable[[float], object] = lambda _: None
 
     def __call__(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        self.before_sleep(seconds)
         self.now += seconds
 
 

@@ -1,0 +1,157 @@
+"""The control endpoint: the hand of a tester, over HTTP; closed to browsers."""
+
+import pytest
+
+
+def test_people_and_segments_are_made_and_members_edited(sandbox, client):
+    assert client.control("POST", "/people", {"people": [{"id": "5"}, {"email": "e@x"}]}).json == {"people": 5}
+    assert client.control("POST", "/segments", {"id": 7, "name": "new", "tags": ["a"]}).json["id"] == 7
+    assert client.control("POST", "/segments", "8:churn:dynamic").json["type"] == "dynamic"
+    assert client.control("PUT", "/segments/7/members", {"members": ["5", "1"]}).json == {"size": 2}
+    edit = {"add": ["e@x"], "remove": ["ann@example.com"], "id_type": "email"}
+    assert client.control("PATCH", "/segments/7/members", edit).json == {"size": 2}
+
+    assert client.control("GET", "/segments/7/members").json == {"members": ["5", None], "size": 2}
+    assert client.control("GET", "/segments/7/members?as=email").json["members"] == [None, "e@x"]
+    assert sandbox.members(7, "cio_id") == {"a3000004", "a3000005"}
+
+
+def test_a_segment_is_changed_and_deleted_as_in_the_ui(sandbox, client):
+    client.control("PATCH", "/segments/56", {"name": "renamed", "used_by": {"campaigns": [3]}})
+    assert (sandbox.workspace.segment(56).name, sandbox.workspace.segment(56).used_by.campaigns) == ("renamed", (3,))
+
+    assert client.control("DELETE", "/segments/56").status == 200
+    assert client.control("DELETE", "/segments/56").status == 404
+    assert client.control("GET", "/segments/56/members").status == 404
+
+
+def test_faults_come_and_go(client):
+    made = client.control("POST", "/faults", {"faults": ["status=503,times=2", {"kind": "drop", "skip": 5}]}).json
+    assert [fault["struck"] for fault in made["faults"]] == [0, 0]
+
+    assert client.add(["1"]).status == 503
+    assert client.control("GET", "/faults").json["faults"][0] == {
+        "kind": "status", "status": 503, "times": 2, "struck": 1,
+    }  # fmt: skip
+    assert client.control("DELETE", "/faults").json == {"faults": []}
+    assert client.add(["1"]).status == 200
+
+
+@pytest.mark.parametrize("wish", ["status=503", {"kind": "status", "status": 503}])
+def test_one_fault_can_be_posted_bare(client, wish):
+    client.control("POST", "/faults", wish)
+
+    assert client.add(["1"]).status == 503
+
+
+def test_the_journal_is_read_and_forgotten(client):
+    client.add(["1"])
+
+    journal = client.control("GET", "/calls").json
+    assert journal["calls"][0]["ids"] == ["1"]
+    assert (journal["totals"], journal["peak"]) == ({"track POST 200": 1}, 1)
+    assert client.control("GET", "/calls?ids=0").json["calls"][0]["ids"] is None
+    client.control("DELETE", "/calls")
+    assert client.control("GET", "/calls").json == {"calls": [], "totals": {}, "peak": 0}
+
+
+def test_settings_are_turned_and_pending_writes_applied(sandbox, client):
+    assert client.control("PATCH", "/settings", {"apply_delay": "never"}).json["apply_delay"] == "never"
+    client.add(["1"])
+
+    assert client.control("GET", "").json["pending"] == 1
+    assert client.control("POST", "/settle").json == {"applied": 1}
+    assert sandbox.members(56) == {"1"}
+
+
+def test_the_summary_tells_what_is_there(sandbox, client):
+    assert client.control("GET").json == {
+        "url": sandbox.url,
+        "people": 3,
+        "segments": [{"id": 56, "name": "vip", "type": "manual", "size": 0}],
+        "pending": 0,
+        "totals": {},
+    }
+
+
+def test_the_state_is_taken_out_and_put_back(sandbox, client):
+    client.add(["1"])
+    state = client.control("GET", "/state").json
+    client.track("DELETE", "customers/1")
+    client.app("DELETE", "segments/56")
+
+    assert client.control("PUT", "/state", state).status == 200
+
+    assert sandbox.members(56) == {"1"}
+    assert client.control("GET", "/state").json == state
+
+
+def test_a_damaged_state_changes_nothing(sandbox, client):
+    state = client.control("GET", "/state").json
+
+    assert client.control("PUT", "/state", {**state, "segments": [{"id": 1}]}).status == 400
+    assert client.control("GET", "/state").json == state
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document"),
+    [
+        ("POST", "/people", {"people": [{"id": 5}]}),
+        ("POST", "/people", {"people": [{}]}),
+        ("POST", "/people", []),
+        ("POST", "/segments", {"name": "x", "colour": "red"}),
+        ("POST", "/segments", {"id": 56, "name": "x"}),
+        ("POST", "/segments", "vip"),
+        ("POST", "/segments", {"name": "x", "type": "odd"}),
+        ("PUT", "/segments/56/members", {"members": ["zz"]}),
+        ("PUT", "/segments/56/members", {"members": "1"}),
+        ("PUT", "/segments/56/members", {"members": [1]}),
+        ("PUT", "/segments/x/members", {"members": ["1"]}),
+        ("GET", "/segments/56/members?as=phone", None),
+        ("POST", "/faults", "explode"),
+        ("POST", "/faults", {"faults": ["drop", "explode"]}),
+        ("PATCH", "/settings", {"colour": "red"}),
+        ("PATCH", "/settings", []),
+        ("PUT", "/state", {}),
+        ("PUT", "/state", None),
+    ],
+)
+def test_a_wrong_wish_is_refused_with_words(client, method, path, document):
+    before = client.control("GET", "/faults").json
+
+    reply = client.control(method, path, document)
+
+    assert reply.status == 400
+    assert reply.json["error"]
+    assert client.control("GET", "/faults").json == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nowhere"), ("POST", ""), ("DELETE", "/people"), ("PUT", "/faults"), ("POST", "/segments/56/members"),
+     ("GET", "/segments/56"), ("POST", "/segments/99/members/1")],
+)  # fmt: skip
+def test_unknown_places_and_methods_get_404(client, method, path):
+    assert client.control(method, path, {}).status == 404
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"Origin": "http://127.0.0.1"}, {"Origin": "null"}, {"Host": "evil.example"}, {"Host": "evil.example:8025"},
+     {"Host": ""}, {"Host": "127.0.0.1.evil.example"}, {"Host": "10.0.0.1"}, {"Host": "[::"}],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/sandbox", "/sandbox/", "//sandbox/calls", "/%73andbox/calls"])
+def test_browsers_and_other_hosts_are_turned_away(sandbox, client, path, header):
+    assert client.send("GET", path, **header).status == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:80", "localhost:8025", "[::1]:8025", "LOCALHOST"])
+def test_names_of_this_machine_are_welcome(client, host):
+    assert client.send("GET", "/sandbox", Host=host).status == 200
+
+
+def test_control_requests_are_neither_struck_by_faults_nor_in_the_journal(sandbox, client):
+    client.control("POST", "/faults", "drop,times=forever")
+
+    assert client.control("GET").status == 200
+    assert sandbox.calls == []
