@@ -1,0 +1,86 @@
+"""The App API: reads segments and who is in them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+
+from reconciler.core.ids import IdType
+from reconciler.core.plan import UsedBy
+from reconciler.core.spec import Secret
+from reconciler.customerio import decode
+from reconciler.customerio.explain import Surface, explain
+from reconciler.customerio.outcomes import Kind
+from reconciler.customerio.retry import Retrier
+from reconciler.customerio.transport import Call
+from reconciler.customerio.words import repeat
+from reconciler.engine.ports import Member, RemoteSegment
+from reconciler.errors import DestinationError, IncompleteRead
+
+PAGE_SIZE = 30_000
+"""Most members a page can have. Source: App API specification, `limit`."""
+
+FREE_PAGES = 100
+"""Pages that are read without asking how many there can be."""
+
+LEAST_PER_PAGE = 100
+"""Members that a page has at least, on average, where there are many pages."""
+
+
+@dataclass(frozen=True)
+class AppClient:
+    """Reads one workspace. Any number of threads may share it."""
+
+    key: Secret
+    surface: Surface
+    retrier: Retrier = field(repr=False)
+    client: httpx.Client = field(repr=False)
+
+    def segments(self) -> dict[int, RemoteSegment]:
+        """Give every segment of the workspace. Raises DestinationError."""
+        return decode.segments(self._get("/v1/segments"))
+
+    def used_by(self, segment_id: int) -> UsedBy:
+        """Give what uses a segment. Raises DestinationError."""
+        return decode.used_by(self._get(f"/v1/segments/{segment_id:d}/used_by"))
+
+    def count(self, segment_id: int) -> int:
+        """Give how many members Customer.io counts. Raises DestinationError."""
+        return decode.count(self._get(f"/v1/segments/{segment_id:d}/customer_count"))
+
+    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
+        """Page through the membership; empty pages are not given.
+
+        An email key has A-Z in lower case; an id and a cio_id are as they are. Raises DestinationError, and
+        IncompleteRead where the pages make no sense or do not end.
+        """
+        token, met, pages, most = "", {""}, 0, FREE_PAGES
+        while True:
+            members, token = decode.page(self._page(segment_id, token), id_type)
+            if members:
+                yield members
+            if not token:
+                return
+            pages += 1
+            if token in met:
+                raise IncompleteRead("the pages of the membership run in a circle", decode.READ_AGAIN)
+            met.add(token)
+            if pages == most:
+                most = FREE_PAGES + self.count(segment_id) // LEAST_PER_PAGE
+            if pages >= most:
+                raise IncompleteRead("the pages of the membership do not end", decode.READ_AGAIN)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _page(self, segment_id: int, token: str) -> bytes:
+        start = (("start", token),) if token else ()
+        return self._get(f"/v1/segments/{segment_id:d}/membership", (("limit", str(PAGE_SIZE)), *start))
+
+    def _get(self, path: str, params: tuple[tuple[str, str], ...] = ()) -> bytes:
+        ending = self.retrier.run(Call("GET", path, params, wants_body=True))
+        if ending.held or ending.outcome.kind is not Kind.ACCEPTED:
+            problem = explain(ending, self.surface, repeat(ending.outcome.body, (self.key.reveal(),)))
+            raise DestinationError(problem.message, problem.hint)
+        return ending.outcome.body

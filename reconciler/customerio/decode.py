@@ -1,0 +1,154 @@
+"""From the bodies of the two APIs to values. Nothing is believed: a body may be anything."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from reconciler.core.ids import IdType
+from reconciler.core.plan import UsedBy
+from reconciler.customerio.words import tidy
+from reconciler.engine.ports import Member, RemoteSegment
+from reconciler.errors import DestinationError, IncompleteRead
+
+PROXY_HINT = "check destination.track_url, destination.app_url and any proxy in between; else run again later"
+READ_AGAIN = "nothing was computed from it; run again later"
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Parse a body that must be a JSON object. Raises DestinationError."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _nonsense("it is not JSON") from None
+    if not isinstance(said, dict):
+        raise _nonsense("it is not an object")
+    return said
+
+
+def region(body: bytes) -> tuple[str, int | None]:
+    """Decode `GET /api/v1/accounts/region`: the account's region and environment. Raises DestinationError."""
+    said = parse(body)
+    name, environment = said.get("region"), said.get("environment_id")
+    if name not in ("us", "eu"):
+        raise _nonsense("it names no region that exists")
+    if environment is not None and not _is_whole(environment):
+        raise _nonsense("environment_id is not a whole number")
+    return name, environment
+
+
+def segments(body: bytes) -> dict[int, RemoteSegment]:
+    """Decode `GET /v1/segments`. Raises DestinationError."""
+    found = [_segment(item) for item in _list(parse(body), "segments")]
+    return {segment.segment_id: segment for segment in found}
+
+
+def _segment(item: object) -> RemoteSegment:
+    if not isinstance(item, dict) or not _is_whole(item.get("id")) or not isinstance(item.get("type"), str):
+        raise _nonsense("a segment without id or type")
+    title = item.get("name")
+    return RemoteSegment(item["id"], tidy(title) if isinstance(title, str) else "", item["type"] == "manual")
+
+
+def used_by(body: bytes) -> UsedBy:
+    """Decode `GET /v1/segments/{id}/used_by`. Raises DestinationError."""
+    said = parse(body).get("used_by")
+    if not isinstance(said, dict):
+        raise _nonsense("used_by is missing")
+    kinds = ("campaigns", "sent_newsletters", "draft_newsletters")
+    return UsedBy(*(_numbers(said.get(kind)) for kind in kinds))
+
+
+def count(body: bytes) -> int:
+    """Decode `GET /v1/segments/{id}/customer_count`. Raises DestinationError."""
+    number = parse(body).get("count")
+    if not isinstance(number, int) or not _is_whole(number) or number < 0:
+        raise _nonsense("count is not a number")
+    return number
+
+
+def page(body: bytes, id_type: IdType) -> tuple[list[Member], str]:
+    """Decode a page of `GET /v1/segments/{id}/membership`: its members, and the token of the next page or "".
+
+    `identifiers` is read, never `ids`, where members without an id are empty strings. Raises DestinationError where it
+    is no page at all, IncompleteRead where it lacks what it must have.
+    """
+    said = parse(body)
+    if "identifiers" not in said:
+        raise IncompleteRead("a page of the membership has no `identifiers`", READ_AGAIN)
+    items = said["identifiers"] or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise IncompleteRead("a page of the membership is not a list of people", READ_AGAIN)
+    if items and not any(id_type in item for item in items):
+        raise _without_key(id_type)
+    return [_member(item, id_type) for item in items], _token(said.get("next"))
+
+
+def _without_key(id_type: IdType) -> IncompleteRead:
+    if id_type is IdType.EMAIL:
+        return IncompleteRead(
+            "this workspace does not use email as an identifier: its members are listed without one",
+            "use id_type: id or cio_id for this segment",
+        )
+    return IncompleteRead(f"a page of the membership lists nobody's {id_type}", READ_AGAIN)
+
+
+def _member(item: dict[str, Any], id_type: IdType) -> Member:
+    cio_id = _text(item.get("cio_id"))
+    if not cio_id:
+        raise IncompleteRead("a member is listed without cio_id", READ_AGAIN)
+    if id_type is IdType.CIO_ID:
+        return Member(cio_id, cio_id)
+    key = _text(item.get(id_type))
+    return Member(cio_id, _fold(key) if key and id_type is IdType.EMAIL else key)
+
+
+def _text(value: object) -> str | None:
+    """Give an identifier as text: numbers are met although the API says string; null and "" mean none."""
+    if isinstance(value, str):
+        return value or None
+    if value is None:
+        return None
+    if _is_whole(value):
+        return str(value)
+    raise IncompleteRead("a member's identifier is neither text nor a whole number", READ_AGAIN)
+
+
+def _fold(email: str) -> str:
+    """Put A-Z, and nothing else, in lower case: what `bytes.lower` does."""
+    return email.encode().lower().decode()
+
+
+def _token(value: object) -> str:
+    """Absent, null and "" all end the pages."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise IncompleteRead("the token of the next page is not text", READ_AGAIN)
+    return value
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(_is_whole(item) for item in value):
+        raise _nonsense("used_by is not made of numbers")
+    return tuple(value)
+
+
+def _list(said: dict[str, Any], key: str) -> Iterable[object]:
+    """Give a list; null is an empty one, as Customer.io writes it."""
+    value = said.get(key, False)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _nonsense(f"{key} is missing")
+    return value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _nonsense(why: str) -> DestinationError:
+    return DestinationError(f"the answer is not one that Customer.io gives: {why}", PROXY_HINT)

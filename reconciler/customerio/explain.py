@@ -1,0 +1,89 @@
+"""What went wrong, and what to do next, in words for people."""
+
+from dataclasses import dataclass
+
+from reconciler.core.spec import Region
+from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.retry import Ending
+
+LATER = "run again later; nothing that was acknowledged is sent twice"
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One of the two APIs, as its errors name it."""
+
+    name: str
+    host: str
+    keys: str
+    """The keys of the spec that hold its credentials."""
+    region: Region
+
+    @property
+    def other_region(self) -> Region:
+        return Region.EU if self.region is Region.US else Region.US
+
+
+@dataclass(frozen=True)
+class Explanation:
+    message: str
+    hint: str
+
+
+def explain(ending: Ending, surface: Surface, words: str) -> Explanation:
+    """Explain a call that was not accepted. `words` are the API's own, with ids and secrets masked."""
+    if ending.outcome.kind is Kind.HELD:
+        return Explanation("stopped before it was sent", "run again")
+    found = _explain(ending.outcome, surface, words)
+    tried = f", after {ending.attempts} attempts" if ending.attempts > 1 else ""
+    return Explanation(found.message + tried, found.hint)
+
+
+def _explain(outcome: Outcome, surface: Surface, words: str) -> Explanation:
+    if outcome.status is None:
+        return _without_status(outcome, surface)
+    if outcome.failure:
+        return Explanation(f"{surface.name}: {outcome.failure} ({outcome.status})", LATER)
+    return _with_status(outcome.status, surface, words)
+
+
+def _without_status(outcome: Outcome, surface: Surface) -> Explanation:
+    message = f"{surface.name} at {surface.host}: {outcome.failure}"
+    if outcome.untrusted:
+        return Explanation(message, "behind a proxy that inspects TLS, name its certificate in SSL_CERT_FILE")
+    if outcome.kind is Kind.STOPPED:
+        return Explanation(message, f"check the URL and {surface.keys}")
+    return Explanation(message, "check the network, a proxy and destination.timeout, then run again")
+
+
+def _with_status(status: int, surface: Surface, words: str) -> Explanation:
+    said = f": {words}" if words else ""
+    match status:
+        case 401:
+            message = f"{surface.name} does not accept the credentials (401)"
+            hint = (
+                f"check {surface.keys}: the Track API key and the App API key are two different ones, each of one "
+                f"workspace; keys of an account in {surface.other_region} fail like this too (destination.region)"
+            )
+        case 403:
+            message = f"{surface.name} forbids this (403){said}"
+            hint = f"check the scope of {surface.keys} and the list of IP addresses that the key allows"
+        case 404:
+            message = f"{surface.name} does not know this segment (404){said}"
+            hint = "check segment_id, destination.region and that the keys are of the segment's workspace"
+        case 407:
+            message, hint = "the proxy asks for credentials (407)", "put them into HTTPS_PROXY"
+        case 413:
+            message, hint = f"{surface.name} finds the request too large (413)", LATER
+        case 429:
+            message = f"{surface.name} is asked too often (429)"
+            hint = "lower destination.rate_limit, or see who else uses this workspace's API"
+        case _ if 300 <= status < 400:
+            message = f"{surface.name} redirects ({status}): the account lives in another region"
+            hint = f"set destination.region to {surface.other_region}; a redirect is never followed"
+        case _ if 400 <= status < 500:
+            message = f"{surface.name} refused the request ({status}){said}"
+            hint = "see what it says; a segment must be manual, and the workspace must use the segment's id_type"
+        case _:
+            message, hint = f"{surface.name} failed ({status}){said}", LATER
+    return Explanation(message, hint)

@@ -1,0 +1,106 @@
+"""Every way a request can end, sorted in one table into few kinds."""
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import httpx
+
+
+class Kind(StrEnum):
+    """What one attempt came to."""
+
+    ACCEPTED = "accepted"
+    """2xx."""
+    BAD_REQUEST = "bad_request"
+    """Something in the request, or about it."""
+    TOO_LARGE = "too_large"
+    STOPPED = "stopped"
+    """It makes no sense to go on, and nothing was applied."""
+    UNKNOWN = "unknown"
+    """To be tried again; this attempt may have been applied."""
+    REFUSED = "refused"
+    """To be tried again; this attempt certainly was not applied."""
+    HELD = "held"
+    """It was not let start."""
+
+    @property
+    def is_retried(self) -> bool:
+        return self in (Kind.UNKNOWN, Kind.REFUSED)
+
+
+STATUSES = {
+    400: Kind.BAD_REQUEST,
+    408: Kind.UNKNOWN,
+    413: Kind.TOO_LARGE,
+    422: Kind.BAD_REQUEST,
+    429: Kind.REFUSED,
+}
+"""Statuses that differ from their class."""
+
+CLASSES = {2: Kind.ACCEPTED, 3: Kind.STOPPED, 4: Kind.STOPPED, 5: Kind.UNKNOWN}
+"""By the first digit; anything else is unknown. A redirect is never followed: it means the wrong region."""
+
+FAILURES: dict[type[Exception], tuple[Kind, str]] = {
+    httpx.InvalidURL: (Kind.STOPPED, "its URL is not valid"),
+    httpx.UnsupportedProtocol: (Kind.STOPPED, "its URL is neither http nor https"),
+    httpx.LocalProtocolError: (Kind.STOPPED, "the request can't be written (odd characters in a key?)"),
+    httpx.TooManyRedirects: (Kind.STOPPED, "it redirects"),
+    httpx.ConnectError: (Kind.REFUSED, "no connection"),
+    httpx.ConnectTimeout: (Kind.REFUSED, "no connection in time"),
+    httpx.PoolTimeout: (Kind.REFUSED, "no connection was free in time"),
+    httpx.ProxyError: (Kind.REFUSED, "the proxy refused the connection"),
+    httpx.TimeoutException: (Kind.UNKNOWN, "no answer in time"),
+    httpx.NetworkError: (Kind.UNKNOWN, "the connection was lost"),
+    httpx.RemoteProtocolError: (Kind.UNKNOWN, "the connection was closed without a whole answer"),
+    httpx.DecodingError: (Kind.UNKNOWN, "the answer can't be decompressed"),
+    httpx.HTTPError: (Kind.UNKNOWN, "the request failed"),
+    httpx.StreamError: (Kind.UNKNOWN, "the answer can't be read"),
+    httpx.CookieConflict: (Kind.UNKNOWN, "the answer can't be read"),
+}
+"""By class, the nearest base class counts. Only where no connection was made is it certain that nothing was applied."""
+
+HTTPX_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+"""The bases of all that httpx raises."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One attempt's end. `status` is None where none came; then `failure` says why, in words without secrets or ids."""
+
+    kind: Kind
+    status: int | None = None
+    body: bytes = field(default=b"", repr=False)
+    retry_after: float | None = None
+    """Seconds that the server asked to wait."""
+    failure: str = ""
+    untrusted: bool = False
+    """The server's certificate is not trusted."""
+
+
+HELD = Outcome(Kind.HELD)
+
+
+def sort_status(status: int) -> Kind:
+    """Sort a status."""
+    return STATUSES.get(status) or CLASSES.get(status // 100, Kind.UNKNOWN)
+
+
+def sort_failure(error: Exception) -> Outcome:
+    """Sort what httpx raised before a status came."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"its certificate is not trusted ({cause.verify_message})"
+            return Outcome(Kind.STOPPED, failure=reason, untrusted=True)
+    kind, words = next(FAILURES[base] for base in type(error).__mro__ if base in FAILURES)
+    reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), "")
+    return Outcome(kind, failure=f"{words} ({reason})" if reason else words)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what it came from. Their texts are not used: they can quote what the server sent."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,100 @@
+"""The Track API: adds people to a manual segment and removes them."""
+
+from dataclasses import dataclass, field
+
+import httpx
+import orjson
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.core.spec import DestinationSettings, Segment
+from reconciler.customerio import decode
+from reconciler.customerio.explain import Surface, explain
+from reconciler.customerio.outcomes import Kind
+from reconciler.customerio.retry import Ending, Retrier
+from reconciler.customerio.transport import Call
+from reconciler.customerio.words import repeat
+from reconciler.engine.ports import Gate
+from reconciler.errors import DestinationError
+
+REGION = Call("GET", "/api/v1/accounts/region", wants_body=True)
+
+ACTIONS = {Direction.ADD: "add_customers", Direction.REMOVE: "remove_customers"}
+
+FATES = {
+    Kind.ACCEPTED: Fate.ACKNOWLEDGED,
+    Kind.BAD_REQUEST: Fate.BAD_REQUEST,
+    Kind.TOO_LARGE: Fate.TOO_LARGE,
+    Kind.STOPPED: Fate.STOPPED,
+}
+
+
+@dataclass(frozen=True)
+class TrackClient:
+    """Writes to one workspace. Any number of threads may share it."""
+
+    destination: DestinationSettings
+    surface: Surface
+    retrier: Retrier = field(repr=False)
+    client: httpx.Client = field(repr=False)
+
+    def preflight(self) -> int | None:
+        """Check credentials, region and workspace; gives the environment id, None where the endpoint does not exist.
+
+        Raises DestinationError. Source: Track API specification, `getRegion`.
+        """
+        ending = self.retrier.run(REGION)
+        if ending.outcome.status in (404, 405):
+            return None
+        if ending.held or ending.outcome.kind is not Kind.ACCEPTED:
+            problem = explain(ending, self.surface, repeat(ending.outcome.body, self._secrets()))
+            raise DestinationError(problem.message, problem.hint)
+        region, environment = decode.region(ending.outcome.body)
+        self._compare(region, environment)
+        return environment
+
+    def _compare(self, region: str, environment: int | None) -> None:
+        """Hold what the account says of itself against the spec."""
+        if region != self.destination.region:
+            raise DestinationError(f"the account lives in {region}", f"set destination.region to {region}")
+        pin = self.destination.workspace_id
+        if pin is not None and environment != pin:
+            said = "not said" if environment is None else str(environment)
+            raise DestinationError(
+                f"destination.workspace_id is {pin}, but the keys are of another workspace ({said})",
+                "use this workspace's keys, or correct workspace_id",
+            )
+
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+        """Send one batch, with its retries. 2xx means accepted, not applied; its body is not needed.
+
+        A `cio_id` is sent as it is, without the `cio_` prefix that paths want.
+        """
+        ending = self.retrier.run(_call(segment, batch), gate.admit)
+        fate = _fate(ending)
+        if fate is Fate.ACKNOWLEDGED:
+            return Answer(fate, ending.attempts, ending.unknown_at)
+        words = repeat(ending.outcome.body, (*batch.ids, *self._secrets()))
+        problem = explain(ending, self.surface, words)
+        return Answer(fate, ending.attempts, ending.unknown_at, problem.message, problem.hint)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self.destination.site_id.reveal(), self.destination.api_key.reveal()
+
+
+def _call(segment: Segment, batch: Batch) -> Call:
+    path = f"/api/v1/segments/{segment.segment_id:d}/{ACTIONS[batch.direction]}"
+    return Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
+
+
+def _fate(ending: Ending) -> Fate:
+    """Sum up all attempts: one that may have been applied outweighs those that were refused."""
+    kind = ending.outcome.kind
+    if kind in FATES:
+        return FATES[kind]
+    if ending.unknown_at is not None:
+        return Fate.UNKNOWN
+    return Fate.NOT_STARTED if ending.held or kind is Kind.HELD else Fate.REFUSED
