@@ -49,13 +49,14 @@ _GITIGNORE = """\
 *.plan
 """
 
-_FILES = {Path("reconcile.yaml"): _SPEC, Path("sql/example.sql"): _QUERY, Path(".gitignore"): _GITIGNORE}
+_FILES = {Path("reconcile.yaml"): _SPEC, Path("sql/example.sql"): _QUERY}
 
 
 def scaffold(folder: Path) -> list[Path]:
     """Write the files of a first project into a folder, which is made if need be, and give their paths.
 
-    Raises UsageError, and writes nothing, if one of them is there already or the folder can't be written.
+    A .gitignore that is there gets the missing lines at its end. Raises UsageError, and writes nothing, if the spec or
+    the query is there already; also if the folder can't be written.
     """
     paths = {folder / name: text for name, text in _FILES.items()}
     if there := [str(path) for path in paths if path.is_symlink() or path.exists()]:
@@ -65,12 +66,23 @@ def scaffold(folder: Path) -> list[Path]:
     try:
         for path, text in paths.items():
             _write(path, text)
+        return [*paths, *_ignore(folder / ".gitignore")]
     except OSError as error:
         raise UsageError(f"Can't write into {folder}: {error.strerror}.", "Name a folder that you may write.") from None
-    return list(paths)
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
+
+
+def _ignore(path: Path) -> list[Path]:
+    """Make git ignore the state and the plans; give the file if it had to be changed."""
+    before = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    if {"" if line.startswith("#") else line for line in _GITIGNORE.splitlines()} <= {"", *before.splitlines()}:
+        return []
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(gap + _GITIGNORE)
+    return [path]

@@ -60,14 +60,12 @@ def _matches_any(target: Target, patterns: Iterable[str]) -> bool:
 def _matches(target: Target, pattern: str) -> bool:
     if pattern.startswith(TAG):
         return any(_is_like(tag, pattern.removeprefix(TAG)) for tag in target.segment.tags)
-    return _is_like(target.segment.name, pattern) or _is_like(target.label, pattern, parts=2)
+    return _is_like(target.segment.name, pattern) or ("/" in pattern and _is_like(target.label, pattern))
 
 
-def _is_like(text: str, pattern: str, parts: int = 1) -> bool:
-    """Tell whether a name is the pattern itself, or fits it as a glob. A workspace's part needs a / in the pattern."""
-    if text == pattern:
-        return True
-    return (parts == 1 or "/" in pattern) and fnmatchcase(text, pattern)
+def _is_like(text: str, pattern: str) -> bool:
+    """Tell whether a name is the pattern itself (a name may hold a `[`), or fits it as a glob."""
+    return text == pattern or fnmatchcase(text, pattern)
 
 
 def _resolve(targets: Sequence[Target], name: str) -> Target:

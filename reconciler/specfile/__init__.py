@@ -1,6 +1,7 @@
 """The spec: from YAML files to frozen values, or to everything that is wrong with them at once."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reconciler.core.spec import Spec
 from reconciler.errors import SpecError
@@ -10,7 +11,7 @@ from reconciler.specfile.files import expand
 from reconciler.specfile.sense import check_claims, check_sense
 from reconciler.specfile.shape import fit
 
-__all__ = ["load"]
+__all__ = ["load", "reference", "refresh_reference", "schema"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -31,3 +32,27 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
     return tuple(
         build(draft.document, file, texts) for draft, file, texts in zip(readable, files, queries, strict=True) if file
     )
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema (draft 2020-12) of one spec file."""
+    from reconciler.specfile.json_schema import make_schema
+
+    return make_schema()
+
+
+def reference() -> str:
+    """Give the reference of the keys as Markdown."""
+    from reconciler.specfile.key_reference import write_reference
+
+    return write_reference()
+
+
+def refresh_reference(page: str) -> str:
+    """Give docs/spec.md with the reference between its markers written anew.
+
+    Raises ValueError if the page has no markers.
+    """
+    from reconciler.specfile.key_reference import refresh
+
+    return refresh(page)

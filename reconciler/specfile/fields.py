@@ -157,14 +157,16 @@ def _check_parameter_name(text: str) -> str:
 _TEXT: dict[str, Any] = {"type": "string"}
 _FILLED: dict[str, Any] = {"type": "string", "minLength": 1}
 
-Whole = Annotated[int, BeforeValidator(read_integer)]
-Count = Annotated[Whole, Field(ge=0), Says("whole number from 0")]
-SegmentId = Annotated[Whole, Field(ge=1, le=LARGEST_SEGMENT_ID), Says("whole number")]
-WorkspaceId = Annotated[Whole, Field(ge=1), Says("whole number")]
-Concurrency = Annotated[Whole, Field(ge=1, le=MOST_IN_FLIGHT), Says(f"whole number, 1 to {MOST_IN_FLIGHT}")]
-Number = Annotated[float, BeforeValidator(read_number), Field(allow_inf_nan=False)]
-PositiveNumber = Annotated[Number, Field(gt=0), Says("number above 0")]
-PlainNumber = Annotated[Number, Field(ge=0), Says("number from 0")]
+Count = Annotated[int, Field(ge=0), BeforeValidator(read_integer), Says("whole number from 0")]
+SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID), BeforeValidator(read_integer), Says("whole number")]
+WorkspaceId = Annotated[int, Field(ge=1), BeforeValidator(read_integer), Says("whole number")]
+Concurrency = Annotated[
+    int, Field(ge=1, le=MOST_IN_FLIGHT), BeforeValidator(read_integer), Says(f"whole number, 1 to {MOST_IN_FLIGHT}")
+]
+PositiveNumber = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(read_number), Says("number above 0")
+]
+PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(read_number), Says("number from 0")]
 Boolean = Annotated[bool, BeforeValidator(read_boolean), Says("true or false")]
 Text = Annotated[str, BeforeValidator(_read_text), AfterValidator(_check_plain), Says("text")]
 Query = Annotated[str, BeforeValidator(_read_text), AfterValidator(_check_filled), Says("SQL")]
@@ -184,7 +186,7 @@ Percentage = Annotated[
     Limit,
     PlainValidator(read_limit),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": r"^\d{1,9}(\.\d{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]}
+        {"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]}
     ),
     Says("percentage or count"),
 ]

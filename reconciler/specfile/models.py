@@ -110,7 +110,7 @@ class Guards(_Model):
     )
     min_members: Count = Field(default=GuardSettings.min_members, description="The query must return at least so many.")
     must_include: Annotated[list[Sentinel], Says("list of ids")] = Field(
-        default=[], description="Sentinel ids that the query must return."
+        default_factory=list, description="Sentinel ids that the query must return."
     )
     allow_empty: Boolean = Field(
         default=GuardSettings.allow_empty, description="`true`: the query may return nobody where there were members."
@@ -120,21 +120,23 @@ class Guards(_Model):
 class Defaults(_Model):
     """What every segment inherits: any segment key but `segment_id` and `query`."""
 
-    description: Text = Field(default="", description="For people.")
-    source: Name | None = Field(default=None, description="The source to query; needed only when there are several.")
-    id_type: Annotated[Literal["id", "email", "cio_id"], Says("`id`, `email` or `cio_id`")] = Field(
-        default="id", description="What kind of identifier the query returns."
-    )
     query_file: FileName | None = Field(
         default=None, description="A file with the query (UTF-8), relative to the spec."
     )
     params: Annotated[dict[ParameterName, Parameter], Says("mapping")] = Field(
-        default={}, description="Values for the `:name` in the query; bound, never pasted into the SQL."
+        default_factory=dict, description="Values for the `:name` in the query; bound, never pasted into the SQL."
+    )
+    source: Name | None = Field(default=None, description="The source to query; needed only when there are several.")
+    id_type: Annotated[Literal["id", "email", "cio_id"], Says("`id`, `email` or `cio_id`")] = Field(
+        default="id", description="What kind of identifier the query returns."
     )
     id_column: ColumnName | None = Field(
         default=None, description="The column with the ids; needed only when the query returns several."
     )
-    tags: Annotated[list[Name], Says("list of names")] = Field(default=[], description="For `--select tag:NAME`.")
+    description: Text = Field(default="", description="For people.")
+    tags: Annotated[list[Name], Says("list of names")] = Field(
+        default_factory=list, description="For `--select tag:NAME`."
+    )
     ownership: Annotated[Literal["tracked", "exclusive"], Says("`tracked` or `exclusive`")] = Field(
         default="tracked",
         description="`tracked`: only members in the snapshot are ever removed. `exclusive`: the query is the whole "
@@ -149,7 +151,7 @@ class Defaults(_Model):
     invalid: Annotated[Literal["error", "skip"], Says("`error` or `skip`")] = Field(
         default="error", description="What an invalid id does."
     )
-    guards: Guards = Field(default=Guards(), description="What must hold before the segment is touched.")
+    guards: Guards = Field(default_factory=Guards, description="What must hold before the segment is touched.")
 
 
 class Segment(Defaults):
@@ -171,6 +173,6 @@ class SpecFile(_Model):
     )
     sources: dict[Name, Source] = Field(min_length=1, description="The databases to query, by name.")
     destination: Destination = Field(description="The Customer.io workspace that the segments are in.")
-    state: State = Field(default=State(), description="Where the snapshot is kept.")
-    defaults: Defaults = Field(default=Defaults(), description="What every segment inherits.")
+    state: State = Field(default_factory=State, description="Where the snapshot is kept.")
+    defaults: Defaults = Field(default_factory=Defaults, description="What every segment inherits.")
     segments: dict[SegmentName, Segment] = Field(min_length=1, description="The segments, by name.")
