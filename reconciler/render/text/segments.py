@@ -1,0 +1,102 @@
+"""What a plan and a run show below their tables: blocked and failed segments, first fills, details."""
+
+from collections.abc import Collection, Sequence
+
+from reconciler.core.plan import PlanStatus, Problem, SegmentPlan
+from reconciler.core.spec import Target
+from reconciler.render import words
+from reconciler.render.text.page import Page
+
+FEW = 10
+"""So many segments are listed one by one where they all say the same."""
+
+Shared = Collection[str]
+
+
+def group_by_spec(targets: Sequence[Target]) -> dict[tuple[str, str], list[int]]:
+    """Places of the segments of each spec and workspace, in order."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, target in enumerate(targets):
+        groups.setdefault((str(target.spec.path), target.workspace), []).append(index)
+    return groups
+
+
+def show_blocked(page: Page, plan: SegmentPlan, shared: Shared) -> None:
+    """Every breach with its numbers, and the flag that lets it past."""
+    page.paragraph(
+        f"{words.label(plan.target, shared)} is blocked; nothing is sent for it.", style="yellow", marker="!"
+    )
+    for breach in words.list_breaches(plan, shared):
+        page.paragraph(f"{breach.guard}: {breach.detail}", indent=4)
+        if breach.allowed:
+            page.paragraph(f"let past by {breach.flag}", indent=6)
+        elif breach.flag is None:
+            page.paragraph("no flag lets this past: mend the query or the spec", indent=6)
+        else:
+            page.paragraph("if that is right, run it again with", indent=6)
+            page.command(breach.flag, indent=8)
+    page.gap()
+
+
+def show_problem(page: Page, name: str, verb: str, problem: Problem | None, style: str = "red") -> None:
+    """What happened to a segment, and the next step."""
+    said = f"{name} {verb}: {problem.message}" if problem else f"{name} {verb}."
+    page.paragraph(said, style=style, marker="✗")
+    if problem and problem.hint:
+        page.paragraph(problem.hint, indent=4)
+    page.gap()
+
+
+def show_clauses(page: Page, name: str, clauses: Sequence[str]) -> None:
+    """`name: clause; clause.`"""
+    if clauses:
+        page.paragraph(f"{name}: {'; '.join(clauses)}.", marker="·")
+
+
+def show_examples(page: Page, plan: SegmentPlan, shared: Shared) -> None:
+    """The ids that `--show-ids` asked for."""
+    name = words.label(plan.target, shared)
+    for verb, ids in (("remove", plan.examples.remove), ("add", plan.examples.add)):
+        if ids:
+            page.paragraph(f"{name}, to {verb}, for example: {', '.join(ids)}", marker="·")
+
+
+def show_first_fills(page: Page, plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool) -> None:
+    """Warn of segments that the state knows nothing of."""
+    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
+    if not filled:
+        return
+    noun = words.count(len(filled), "segment")
+    page.paragraph(f"First fill of {noun}: the state knows nothing of what is in there.", style="yellow", marker="!")
+    for plan in filled[:FEW]:
+        page.paragraph(f"{words.label(plan.target, shared)}: {words.say_first_fill(plan)}", indent=4)
+    if len(filled) > FEW:
+        page.paragraph(f"… and {len(filled) - FEW:,} more", indent=4)
+    if any(plan.remote.members != 0 for plan in filled):
+        page.paragraph("To take those members over first, so that the query decides on them, too:", indent=4)
+        page.command(words.refresh_command(_pick(filled).target, shared), indent=6)
+    if sqlite_unattended:
+        page.paragraph(words.LOST_STATE, indent=4)
+    page.gap()
+
+
+def _pick(plans: Sequence[SegmentPlan]) -> SegmentPlan:
+    """The one with members to take over, or that may have some."""
+    return next(plan for plan in plans if plan.remote.members != 0)
+
+
+def show_warnings(page: Page, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        page.paragraph(f"Warning: {warning}", style="yellow")
+    if warnings:
+        page.gap()
+
+
+def show_plan_troubles(page: Page, plans: Sequence[SegmentPlan], shared: Shared) -> None:
+    """Blocked segments, then failed ones."""
+    for plan in plans:
+        if plan.status is PlanStatus.BLOCKED:
+            show_blocked(page, plan, shared)
+    for plan in plans:
+        if plan.status is PlanStatus.FAILED:
+            show_problem(page, words.label(plan.target, shared), "failed", plan.error)

@@ -1,0 +1,256 @@
+"""The sentences that text and Markdown share. They hold numbers, and no name or message of a user."""
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from signal import Signals
+
+from reconciler.core.counts import Counts
+from reconciler.core.drift import Drift
+from reconciler.core.guards import ALLOW_FLAGS, Verdict
+from reconciler.core.plan import Plan, SegmentPlan, UsedBy
+from reconciler.core.report import Refresh
+from reconciler.core.run import Run, SegmentRun
+from reconciler.core.spec import Ownership, Target
+from reconciler.render.clean import clean
+from reconciler.render.json import count_unmatched, summarise_drift, summarise_plan, summarise_refresh, summarise_run
+
+SENDS_MESSAGES = "a change can send messages"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 segment`, `3,000 segments`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def join(parts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    said = [part for part in parts if part]
+    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else "".join(said)
+
+
+def say_share(counts: Counts) -> str:
+    """The changes as a share of the stored members; empty where there are none stored, or no change."""
+    changes = counts.add + counts.remove
+    return f"{changes * 100 / counts.stored:.1f}%" if changes and counts.stored else ""
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def find_shared(targets: Sequence[Target], given: Collection[str] = ()) -> frozenset[str]:
+    """Names that stand in more than one spec: flags need `workspace/NAME` for them."""
+    numbers = Counter(target.segment.name for target in targets)
+    return frozenset(given) | {name for name, number in numbers.items() if number > 1}
+
+
+def label(target: Target, shared: Collection[str]) -> str:
+    """The name that a flag takes."""
+    return target.label if target.segment.name in shared else target.segment.name
+
+
+def quote(text: str) -> str:
+    """Write a text so that a shell takes it as one word."""
+    return shlex.quote(clean(text))
+
+
+# --- one segment -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One guard that was breached: what it says, and the flag that lets the segment past (None: there is none)."""
+
+    guard: str
+    detail: str
+    flag: str | None
+    allowed: bool
+
+
+def list_breaches(plan: SegmentPlan, shared: Collection[str]) -> list[Breach]:
+    """Every breach of a segment, the allowed ones too."""
+    name = quote(label(plan.target, shared))
+    return [_describe_breach(verdict, name) for verdict in plan.verdicts if verdict.breached]
+
+
+def _describe_breach(verdict: Verdict, name: str) -> Breach:
+    flag = ALLOW_FLAGS.get(verdict.name)
+    detail = verdict.detail or f"{verdict.actual}; the limit is {verdict.limit}"
+    return Breach(verdict.name.value, detail, f"{flag} {name}" if flag else None, verdict.allowed)
+
+
+def list_notes(plan: SegmentPlan) -> list[str]:
+    """What is worth knowing of a plan beside its numbers, each a few words."""
+    counts = plan.counts
+    if counts is None:
+        return []
+    allowed = [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]
+    exclusive = plan.target.segment.ownership is Ownership.EXCLUSIVE
+    notes = [
+        "first fill" if plan.first_fill else "",
+        f"{join(allowed)} let past" if allowed else "",
+        f"{count(counts.strays, 'stray')} removed" if exclusive and counts.strays else "",
+        f"{counts.unkeyed:,} unkeyed" if counts.unkeyed else "",
+    ]
+    return [note for note in notes if note]
+
+
+def list_details(plan: SegmentPlan) -> list[str]:
+    """What a plan found on the way, each a clause."""
+    counts = plan.counts
+    if counts is None:
+        return []
+    clauses = [
+        *list_bad_values(counts),
+        f"{counts.unsettled:,} unsettled from an earlier run" if counts.unsettled else "",
+        f"{counts.unmatched:,} unmatched (acknowledged, and not there)" if counts.unmatched else "",
+        f"{counts.unkeyed:,} unkeyed (there, and never removed)" if counts.unkeyed else "",
+        say_used_by(plan.remote.used_by),
+    ]
+    return [clause for clause in clauses if clause]
+
+
+def list_bad_values(counts: Counts) -> list[str]:
+    """What of the query's result is no id of its own, each a clause."""
+    clauses = [
+        f"{count(counts.nulls, 'NULL')} left out" if counts.nulls else "",
+        f"{count(counts.invalid, 'invalid value')} left out" if counts.invalid else "",
+        f"{count(counts.duplicates, 'duplicate')} counted once" if counts.duplicates else "",
+    ]
+    return [clause for clause in clauses if clause]
+
+
+def say_used_by(used_by: UsedBy | None) -> str:
+    """`used by 2 campaigns and 1 newsletter draft: a change can send messages`; empty where nothing uses it."""
+    if used_by is None:
+        return ""
+    parts = [
+        count(len(used_by.campaigns), "campaign") if used_by.campaigns else "",
+        count(len(used_by.draft_newsletters), "newsletter draft") if used_by.draft_newsletters else "",
+        count(len(used_by.sent_newsletters), "sent newsletter") if used_by.sent_newsletters else "",
+    ]
+    active = used_by.campaigns or used_by.draft_newsletters
+    said = join(parts)
+    return f"used by {said}{': ' + SENDS_MESSAGES if active else ''}" if said else ""
+
+
+def list_run_details(run: SegmentRun) -> list[str]:
+    """What became of ids that did not simply arrive, each a clause."""
+    tally, unmatched = run.tally, count_unmatched(run)
+    clauses = [
+        f"{count(tally.rejected, 'id')} rejected by Customer.io; the next run tries again" if tally.rejected else "",
+        f"{tally.unsettled:,} unsettled: whether they arrived is unknown, and the next run settles it"
+        if tally.unsettled
+        else "",
+        f"{unmatched:,} unmatched: acknowledged, and not there; each apply sends them again" if unmatched else "",
+        "the read-back agrees" if run.confirmed else "",
+        "the read-back does not agree yet" if run.confirmed is False else "",
+    ]
+    return [clause for clause in clauses if clause]
+
+
+# --- first fills -------------------------------------------------------------------------------------------------
+
+LOST_STATE = (
+    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
+    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
+)
+
+
+def say_first_fill(plan: SegmentPlan) -> str:
+    """What is known of the members that a segment may have before its first fill."""
+    members = plan.remote.members
+    if members is None:
+        return "members that it may already have are unknown, and stay"
+    if members == 0:
+        return "it has no members now"
+    return f"it has {count(members, 'member')} now whom the state does not know, and who stay"
+
+
+def refresh_command(target: Target, shared: Collection[str]) -> str:
+    """The command that takes over the members of one segment."""
+    return f"reconcile refresh {quote(str(target.spec.path))} --select {quote(label(target, shared))}"
+
+
+# --- the last line -----------------------------------------------------------------------------------------------
+
+
+def summarise(kind: str, parts: Iterable[str]) -> str:
+    """One sentence: a beginning and what follows it after semicolons."""
+    return "; ".join([kind, *(part for part in parts if part)]) + "."
+
+
+def _tail(summary: dict[str, int] | dict[str, int | None], names: Sequence[str]) -> list[str]:
+    return [f"{number:,} {name}" for name in names if (number := summary[name])]
+
+
+def say_plan(plan: Plan) -> str:
+    """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
+    summary = summarise_plan(plan)
+    segments, changed, resend = summary["segments"], summary["changed"], summary["resend"]
+    again = f"{resend:,} to send again" if resend else ""
+    if changed:
+        begin = f"Plan: {summary['remove']:,} to remove, {summary['add']:,} to add, in {count(changed, 'segment')}"
+    elif summary["unchanged"] == segments:
+        verb = "is as its query says" if segments == 1 else "are as their queries say"
+        return summarise(f"Nothing to do: {count(segments, 'segment')} {verb}", [again])
+    else:
+        begin = "Plan: nothing to change"
+    return summarise(begin, [again, *_tail(summary, ("unchanged", "blocked", "failed"))])
+
+
+def say_run(run: Run) -> str:
+    """`Applied: 10 removed, 20 added, in 3 segments; 1 unchanged; 1 blocked.`"""
+    summary = summarise_run(run)
+    touched = sum(segment.tally.touched for segment in run.segments)
+    ids = [
+        f"{summary['resent']:,} sent again" if summary["resent"] else "",
+        f"{summary['rejected']:,} rejected" if summary["rejected"] else "",
+        f"{summary['unsettled']:,} unsettled" if summary["unsettled"] else "",
+        f"{summary['unmatched']:,} unmatched" if summary["unmatched"] else "",
+    ]
+    tail = _tail(summary, ("unchanged", "blocked", "stale", "locked", "partial", "failed"))
+    stopped = f" Stopped by {_name_signal(run.stopped_by)}: run it again to go on." if run.stopped_by else ""
+    if touched:
+        begin = f"Applied: {summary['removed']:,} removed, {summary['added']:,} added, in {count(touched, 'segment')}"
+    elif summary["unchanged"] == summary["segments"] and not stopped:
+        verb = "is as its query says" if summary["segments"] == 1 else "are as their queries say"
+        begin, tail = f"Nothing to do: {count(len(run.segments), 'segment')} {verb}", []
+    else:
+        begin = "Nothing was changed"
+    return summarise(begin, [*ids, *tail]) + stopped
+
+
+def _name_signal(number: int | None) -> str:
+    known = {each.value: each.name for each in Signals}
+    return known.get(number or 0, f"signal {number}")
+
+
+def say_drift(drift: Drift) -> str:
+    """`Drift: 1 of 3 segments; 5 missing; 2 foreign, of these 1 lingering; 1 failed.`"""
+    summary = summarise_drift(drift)
+    segments, drifted, failed = len(drift.segments), summary["drifted"], summary["failed"]
+    known = [segment.counts for segment in drift.segments if segment.counts]
+    missing, foreign = sum(each.missing for each in known), sum(each.foreign for each in known)
+    lingering = sum(each.lingering for each in known)
+    parts = [
+        f"{missing:,} missing" if missing else "",
+        f"{foreign:,} foreign" + (f", of these {lingering:,} lingering" if lingering else "") if foreign else "",
+        f"{failed:,} failed" if failed else "",
+    ]
+    if drifted:
+        return summarise(f"Drift: {drifted:,} of {count(segments, 'segment')}", parts)
+    return summarise(f"In sync: {summary['in_sync']:,} of {count(segments, 'segment')}", parts)
+
+
+def say_refresh(refresh: Refresh) -> str:
+    """`Refreshed: 2 segments, 1,000 members; 40 were not known, 40 of them taken over; 1 failed.`"""
+    summary = summarise_refresh(refresh)
+    done = [each for each in refresh.segments if each.stored is not None]
+    strangers = sum(each.strangers or 0 for each in done)
+    adopted = sum(each.adopted or 0 for each in done)
+    members = sum(each.stored or 0 for each in done)
+    taken = f"{strangers:,} were not known, {adopted:,} of them taken over" if strangers else ""
+    begin = f"Refreshed: {count(summary['refreshed'] or 0, 'segment')}, {count(members, 'member')}"
+    return summarise(begin, [taken, *_tail(summary, ("locked", "failed"))])
