@@ -99,7 +99,7 @@ def _tell_members(request: Request, workspace: Workspace, segment: Segment, shif
         offset = _page_offset(request, segment)
     except ValueError as error:
         return app_error(400, str(error))
-    start = max(0, offset - shift) if offset else 0
+    start = max(0, offset - shift)
     try:
         people, more = workspace.page(segment.id, start, limit)
     except SandboxError:
