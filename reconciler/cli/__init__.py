@@ -1,6 +1,30 @@
-"""The command line."""
+"""The command line: argv to values, results to renderers, errors to exit codes."""
+
+import sys
+from collections.abc import Sequence
+
+from reconciler.errors import ExitCode
 
 
 def main() -> None:
     """Entry point of `reconcile`."""
-    raise SystemExit("not yet")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and give its exit code; every error has been said by then."""
+    from reconciler.cli.outcome import explain
+
+    try:
+        from reconciler.cli.app import app
+
+        return int(app(args=list(argv), prog_name="reconcile", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us is gone; Python would complain once more when it closes stdout.
+        sys.stdout = None  # type: ignore[assignment]
+        return ExitCode.FAILED
+    except Exception as error:
+        return explain(error, argv)

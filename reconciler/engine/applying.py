@@ -1,14 +1,14 @@
 """Applying: plan under the lock, send, read back, and bring each segment to an orderly end."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.counts import Counts
 from reconciler.core.events import Confirming, Finished, Planned, Reading, Waiting
-from reconciler.core.plan import PlanStatus, Problem, RemoteFacts, SegmentPlan
+from reconciler.core.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.core.run import RunStatus, SegmentRun, Tally
 from reconciler.core.spec import Target
 from reconciler.engine.planning import (
@@ -76,13 +76,32 @@ class Session:
         self.plan = SegmentPlan(target, PlanStatus.FAILED)
         self.result: SegmentRun | None = None
 
-    # --- plan -----------------------------------------------------------------------------------------------------
+    # --- lock and plan --------------------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Take the lock. If that fails, `result` says how, and nothing is held any more."""
+        with self._ending_on_error():
+            self._open()
+
+    def head(self) -> Head:
+        """What the state says, under the lock."""
+        assert self._held is not None
+        return self._held.head()
 
     def prepare(self, resume: Resume | None = None) -> None:
-        """Take the lock and plan. If that fails, `result` says how, and nothing is held any more."""
-        try:
-            self._open()
+        """Plan under the lock. If that fails or a guard trips, `result` says how, and nothing is held any more."""
+        if self.result is not None:
+            return
+        with self._ending_on_error():
             self.plan = self._make_plan(resume)
+        if self.result is None:
+            self._parts.reporter.tell(Planned(self.plan))
+            self._end_if_stopped_by_plan()
+
+    @contextmanager
+    def _ending_on_error(self) -> Iterator[None]:
+        try:
+            yield
         except LockHeld as error:
             self._end_without(RunStatus.LOCKED, error)
         except PlanFileError as error:
@@ -92,9 +111,6 @@ class Session:
         except Exception as error:  # one segment's failure never stops the others
             log.debug("preparing %s failed", self.target.label, exc_info=True)
             self._end_without(RunStatus.FAILED, unexpected(error))
-        else:
-            self._parts.reporter.tell(Planned(self.plan))
-            self._end_if_stopped_by_plan()
 
     def _open(self) -> None:
         self._held = self._stack.enter_context(
@@ -287,21 +303,26 @@ class Session:
         return None
 
 
-def pass_preflight(sessions: list[Session], ledger: Ledger, track: Track) -> None:
+def pass_preflight(
+    sessions: Sequence[Session], ledger: Ledger, track: Track, inspect: Callable[[str, int | None], None]
+) -> None:
     """Check credentials, region and workspace once before the first write, and bind the workspace's name.
 
-    A run with nothing to send makes no request. Where it fails, no session sends.
+    All sessions are of one workspace. A run with nothing to send makes no request. Where it fails, no session sends.
+    `inspect` is told the workspace and its environment, and may raise PlanFileError.
     """
     working = [session for session in sessions if session.has_work]
     if not working:
         return
     try:
         environment_id = track.preflight()
+        inspect(working[0].target.workspace, environment_id)
         if environment_id is not None:
             bind(working[0].target, ledger, environment_id)
     except ReconcileError as error:
+        status = RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
         for session in working:
-            session.drop(RunStatus.FAILED, error)
+            session.drop(status, error)
 
 
 def bind(target: Target, ledger: Ledger, environment_id: int) -> None:

@@ -1,0 +1,242 @@
+"""One `apply` from its first lock to its entry in the history."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from reconciler import __version__
+from reconciler.cli.console import Console
+from reconciler.cli.documents import write_plan
+from reconciler.cli.flags import Format
+from reconciler.cli.loading import Loaded, flags_of
+from reconciler.cli.stopping import Stopping
+from reconciler.cli.wiring import Wiring
+from reconciler.core.counts import Counts
+from reconciler.core.outcome import exit_code_of_run
+from reconciler.core.plan import Examples, Plan
+from reconciler.core.run import Run, RunStatus, SegmentRun
+from reconciler.core.spec import Target
+from reconciler.engine.applying import ApplyOptions, Session, pass_preflight
+from reconciler.engine.planning import as_problem, fail
+from reconciler.engine.ports import Comparison
+from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
+
+
+@dataclass
+class Applying:
+    """What one `apply` works with."""
+
+    console: Console
+    wiring: Wiring
+    loaded: Loaded
+    options: ApplyOptions
+    parallel: int
+    sealed: PlanFile | None
+    asks: bool
+
+    def run(self, stopping: Stopping) -> Run:
+        """Lock, plan, ask, check, send, record. Raises ReconcileError only where nothing was begun."""
+        created_at = datetime.now(UTC)
+        sessions, failed = self._open_sessions()
+        self._begin(sessions)
+        try:
+            self._each(sessions, Session.lock)
+            self._plan(sessions)
+            if not self._is_agreed(sessions, created_at):
+                self._decline(sessions)
+            self._preflight(sessions)
+            self._each(sessions, Session.deliver)
+        finally:
+            for session in sessions:
+                session.drop(RunStatus.FAILED)
+        results = self._in_order(sessions, failed)
+        run = Run(self.options.run_id, created_at, results, tuple(self.wiring.warnings), stopping.signal)
+        self._end(sessions, run)
+        return run
+
+    # --- the parts ------------------------------------------------------------------------------------------------
+
+    def _open_sessions(self) -> tuple[list[Session], dict[str, SegmentRun]]:
+        """Open a session for each segment; a state that can't be opened fails its own segments only."""
+        sessions: list[Session] = []
+        failed: dict[str, SegmentRun] = {}
+        for target in self.loaded.targets:
+            try:
+                sessions.append(Session(target, self.wiring.parts(target), self.options))
+            except ReconcileError as error:
+                failed[_key(target)] = SegmentRun(fail(target, error), RunStatus.FAILED, error=as_problem(error))
+        return sessions, failed
+
+    def _in_order(self, sessions: Sequence[Session], failed: dict[str, SegmentRun]) -> tuple[SegmentRun, ...]:
+        results = dict(failed)
+        for session in sessions:
+            assert session.result is not None
+            results[_key(session.target)] = session.result
+        return tuple(results[_key(target)] for target in self.loaded.targets)
+
+    def _each(self, sessions: Sequence[Session], step: Callable[[Session], None]) -> None:
+        with ThreadPoolExecutor(self.parallel, "segment") as pool:
+            list(pool.map(step, sessions))
+
+    # --- plan -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, sessions: Sequence[Session]) -> None:
+        if self.sealed is None:
+            self._each(sessions, self._prepare)
+            return
+        try:
+            self._check_as_a_whole(self.sealed, sessions)
+        except ReconcileError as error:
+            status = RunStatus.LOCKED if isinstance(error, LockHeld) else RunStatus.STALE
+            self._drop_all(sessions, status, error)
+            return
+        numbers = {id(session): index for index, session in enumerate(sessions)}
+        sealed = self.sealed
+        self._each(sessions, lambda session: session.prepare(_resume(sealed, numbers[id(session)])))
+        if any(session.result is not None for session in sessions):
+            self._drop_all(sessions, RunStatus.STALE, _spoiled())
+
+    def _prepare(self, session: Session) -> None:
+        if self.wiring.stop.is_set():
+            session.drop(RunStatus.FAILED, _stopped())
+        else:
+            session.prepare()
+
+    def _check_as_a_whole(self, sealed: PlanFile, sessions: Sequence[Session]) -> None:
+        """Raise PlanFileError or LockHeld unless every segment can be applied: one that can't, and nothing is sent."""
+        for session in sessions:
+            if session.result is not None and session.result.error is not None:
+                kind = LockHeld if session.result.status is RunStatus.LOCKED else PlanFileError
+                raise kind(f"{session.target.label}: {session.result.error.message}; nothing of the plan was sent")
+        if len(sessions) < len(sealed.plan.segments):
+            raise PlanFileError("a state of this plan can't be opened; nothing of it was sent")
+        spent = any(self.wiring.snapshot(each.target).is_spent(sealed.plan.plan_id) for each in sessions)
+        check_age(sealed.plan, datetime.now(UTC), spent=spent)
+        check_heads(sealed.plan, [session.head() for session in sessions])
+
+    @staticmethod
+    def _drop_all(sessions: Sequence[Session], status: RunStatus, error: ReconcileError) -> None:
+        for session in sessions:
+            session.drop(status, error)
+
+    # --- ask ------------------------------------------------------------------------------------------------------
+
+    def _is_agreed(self, sessions: Sequence[Session], created_at: datetime) -> bool:
+        working = [session for session in sessions if session.has_work]
+        if not self.asks or not working or self.wiring.stop.is_set():
+            return True
+        plan = Plan(created_at, tuple(session.plan for session in sessions), tuple(self.wiring.warnings))
+        self.console.prompt(write_plan(self.console, plan, Format.TEXT))
+        return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?")
+
+    def _decline(self, sessions: Sequence[Session]) -> None:
+        error = ReconcileError("not confirmed; nothing was sent", "answer yes, or give --yes", code="declined")
+        for session in sessions:
+            if session.has_work:
+                session.drop(RunStatus.FAILED, error)
+
+    # --- check ----------------------------------------------------------------------------------------------------
+
+    def _preflight(self, sessions: Sequence[Session]) -> None:
+        groups: dict[object, list[Session]] = {}
+        for session in sessions:
+            track = self.wiring.track(session.target)
+            groups.setdefault((id(track), session.target.workspace), []).append(session)
+        for group in groups.values():
+            target = group[0].target
+            pass_preflight(group, self.wiring.ledger(target), self.wiring.track(target), self._inspect)
+        if self.sealed and any(_was_refused(session) for session in sessions):
+            self._drop_all(sessions, RunStatus.STALE, _spoiled())
+
+    def _inspect(self, workspace: str, environment_id: int | None) -> None:
+        if self.sealed is not None:
+            check_environment(self.sealed.plan, workspace, environment_id)
+
+    # --- history --------------------------------------------------------------------------------------------------
+
+    def _places(self, sessions: Sequence[Session]) -> Iterator[tuple[Target, str]]:
+        """One segment of each state and workspace."""
+        seen: set[tuple[int, str]] = set()
+        for session in sessions:
+            place = (id(self.wiring.ledger(session.target)), session.target.workspace)
+            if place not in seen:
+                seen.add(place)
+                yield session.target, session.target.workspace
+
+    def _begin(self, sessions: Sequence[Session]) -> None:
+        allowed = flags_of(self.loaded.allowed)
+        for target, workspace in self._places(sessions):
+            ledger = self.wiring.ledger(target)
+            ledger.begin(self.options.run_id, workspace, "apply", allowed, self.options.plan_id)
+
+    def _end(self, sessions: Sequence[Session], run: Run) -> None:
+        """Write the history; a state that can't take it was reported by its segments already."""
+        from reconciler import render
+
+        code, document = exit_code_of_run(run), render.json.run(without_ids(run), __version__)
+        for target, workspace in self._places(sessions):
+            ledger = self.wiring.ledger(target)
+            with suppress(ReconcileError):
+                if self.sealed is not None and is_spent_by(run):
+                    ledger.spend(self.sealed.plan.plan_id)
+                ledger.end(run.run_id, workspace, code, document, run)
+
+
+def without_ids(run: Run) -> Run:
+    """Give a run without the example ids of `--show-ids`: none goes into the history."""
+    segments = (replace(each, plan=replace(each.plan, examples=Examples())) for each in run.segments)
+    return replace(run, segments=tuple(segments))
+
+
+def is_spent_by(run: Run) -> bool:
+    """A plan file is spent once all of it was applied; cut short, it can be applied again."""
+    return all(each.status in (RunStatus.APPLIED, RunStatus.UNCHANGED) for each in run.segments)
+
+
+def _key(target: Target) -> str:
+    return f"{target.spec.path}\n{target.label}"
+
+
+def _was_refused(session: Session) -> bool:
+    return session.result is not None and session.result.status in (RunStatus.STALE, RunStatus.FAILED)
+
+
+def _name_workspaces(sessions: Sequence[Session]) -> str:
+    return ", ".join(sorted({f"workspace {session.target.workspace}" for session in sessions}))
+
+
+def _stopped() -> ReconcileError:
+    return ReconcileError("stopped before it was planned; nothing was sent", "run it again", code="stopped")
+
+
+def _spoiled() -> PlanFileError:
+    return PlanFileError(
+        "another segment of the plan file can't be applied; nothing of it was sent",
+        "make a new plan file: reconcile plan SPEC... --out FILE",
+    )
+
+
+def _resume(sealed: PlanFile, index: int) -> Callable[[Comparison], Counts]:
+    """Take segment number `index` of a plan file into a comparison, in place of its query."""
+    segment = sealed.plan.segments[index]
+
+    def resume(comparison: Comparison) -> Counts:
+        left = comparison.resume(sealed.batches(index))
+        unchanged = segment.counts.desired - left.add - left.resend
+        return replace(
+            left,
+            desired=segment.counts.desired,
+            unchanged=unchanged,
+            nulls=segment.counts.nulls,
+            invalid=segment.counts.invalid,
+            duplicates=segment.counts.duplicates,
+            missing_sentinels=segment.counts.missing_sentinels,
+            unkeyed=segment.counts.unkeyed,
+        )
+
+    return resume
+
+

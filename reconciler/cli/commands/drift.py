@@ -1,0 +1,66 @@
+"""`reconcile drift`: what is really there against the snapshot."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import flags
+
+if TYPE_CHECKING:
+    from reconciler.cli.wiring import Wiring
+    from reconciler.core.drift import SegmentDrift
+    from reconciler.core.spec import Target
+
+
+def drift(
+    specs: flags.Specs,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+    ignore_foreign: Annotated[
+        bool, typer.Option("--ignore-foreign", help="Others may add people: members we did not add are no drift.")
+    ] = False,
+    memory_limit: flags.MemoryLimit = flags.DEFAULT_MEMORY_LIMIT,
+    parallel: flags.Parallel = flags.DEFAULT_PARALLEL,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Read the real membership through the App API and compare it with the snapshot. Changes nothing."""
+    from concurrent.futures import ThreadPoolExecutor
+    from datetime import UTC, datetime
+
+    from reconciler.cli.console import Console
+    from reconciler.cli.documents import show_drift
+    from reconciler.cli.loading import load, require_app_keys
+    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.wiring import wired
+    from reconciler.core.drift import Drift
+    from reconciler.core.outcome import exit_code_of_drift
+
+    console = Console(verbose, quiet, log_format)
+    console.set_up_logging()
+    loaded = load(specs, select, exclude)
+    require_app_keys(loaded.targets, "drift")
+    created_at = datetime.now(UTC)
+    with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
+        with ThreadPoolExecutor(parallel, "drift") as pool:
+            segments = tuple(pool.map(lambda target: survey_one(wiring, target, ignore_foreign), loaded.targets))
+        found = Drift(created_at, segments, tuple(wiring.warnings))
+    show_drift(console, found, output)
+    return exit_code_of_drift(found)
+
+
+def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "SegmentDrift":
+    """Survey one segment; a state that can't be read fails it."""
+    from reconciler.core.drift import DriftStatus, SegmentDrift
+    from reconciler.engine.planning import as_problem
+    from reconciler.engine.surveying import survey
+    from reconciler.errors import ReconcileError
+
+    try:
+        head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
+        with wiring.sets().open(target) as comparison:
+            return survey(target, head, comparison, wiring.app(target), ignore_foreign, wiring.warn)
+    except ReconcileError as error:
+        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))

@@ -1,0 +1,145 @@
+"""`reconcile plan`: the dry run."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import flags
+
+if TYPE_CHECKING:
+    from reconciler.cli.loading import Loaded
+    from reconciler.cli.wiring import Wiring
+    from reconciler.core.plan import Plan, SegmentPlan
+    from reconciler.core.spec import Target
+    from reconciler.engine.planning import PlanOptions
+    from reconciler.planfile import Draft
+
+
+def plan(
+    specs: flags.Specs,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Seal the plan into a file for `apply`.")
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")
+    ] = False,
+    allow_removals: flags.AllowRemovals = None,
+    allow_additions: flags.AllowAdditions = None,
+    allow_empty: flags.AllowEmpty = None,
+    show_ids: flags.ShowIds = 0,
+    lock_timeout: flags.LockTimeout = 0.0,
+    memory_limit: flags.MemoryLimit = flags.DEFAULT_MEMORY_LIMIT,
+    parallel: flags.Parallel = flags.DEFAULT_PARALLEL,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Show what apply would do: run each query, compare it with the snapshot, judge the guards. Sends nothing."""
+    from reconciler.cli.console import Console
+    from reconciler.cli.documents import show_plan
+    from reconciler.cli.loading import load
+    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.wiring import wired
+    from reconciler.core.outcome import exit_code_of_plan
+    from reconciler.engine.planning import PlanOptions
+
+    del lock_timeout  # a plan takes no lock and waits for none
+    console = Console(verbose, quiet, log_format)
+    console.set_up_logging()
+    with sealing(out) as draft:
+        loaded = load(
+            specs,
+            select,
+            exclude,
+            allow_removals=allow_removals,
+            allow_additions=allow_additions,
+            allow_empty=allow_empty,
+        )
+        options = PlanOptions(loaded.allowed, show_ids)
+        with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
+            made = make_plan(wiring, loaded, options, parallel, draft)
+        sealed = draft is not None and seal_plan(made, draft)
+    show_plan(console, made, output, plan_id=made.plan_id if sealed else None)
+    if sealed:
+        console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {out}")
+    return exit_code_of_plan(made, detailed_exitcode)
+
+
+@contextmanager
+def sealing(out: Path | None) -> "Iterator[Draft | None]":
+    """Open a draft of the plan file, if one is asked for; an older file goes first, whatever happens next."""
+    if out is None:
+        yield None
+        return
+    from reconciler.planfile import discard, drafting
+
+    discard(out)
+    with drafting(out) as draft:
+        yield draft
+
+
+def make_plan(
+    wiring: "Wiring", loaded: "Loaded", options: "PlanOptions", parallel: int, draft: "Draft | None"
+) -> "Plan":
+    """Plan every selected segment, several at once, in the order of the specs."""
+    from reconciler.core.plan import Plan
+
+    created_at = datetime.now(UTC)
+
+    def work(numbered: "tuple[int, Target]") -> "SegmentPlan":
+        return plan_one(wiring, *numbered, options, draft)
+
+    with ThreadPoolExecutor(parallel, "plan") as pool:
+        segments = tuple(pool.map(work, enumerate(loaded.targets)))
+    return Plan(created_at, segments, tuple(wiring.warnings), uuid.uuid4().hex)
+
+
+def plan_one(
+    wiring: "Wiring", index: int, target: "Target", options: "PlanOptions", draft: "Draft | None"
+) -> "SegmentPlan":
+    """Plan one segment; its ids go into the draft, if there is one."""
+    from reconciler.core.batches import Direction
+    from reconciler.core.events import Planned, Reading
+    from reconciler.core.plan import PlanStatus
+    from reconciler.engine.planning import fail, plan_segment, unexpected
+    from reconciler.errors import ReconcileError
+
+    reporter = wiring.reporter()
+    reporter.tell(Reading(target))
+    try:
+        head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
+        with wiring.sets().open(target) as comparison:
+            made = plan_segment(target, head, comparison, wiring.app(target), options, wiring.warn)
+            if draft is not None and made.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
+                for direction in (Direction.REMOVE, Direction.ADD):
+                    draft.spool(index, comparison.batches(direction))
+    except ReconcileError as error:
+        made = fail(target, error)
+    except Exception as error:  # one segment's failure never stops the others
+        wiring.console.trace(error)
+        made = fail(target, unexpected(error))
+    reporter.tell(Planned(made))
+    return made
+
+
+def seal_plan(made: "Plan", draft: "Draft") -> bool:
+    """Seal the plan if nothing in it is blocked or failed."""
+    from reconciler import __version__
+    from reconciler.core.plan import PlanStatus
+    from reconciler.planfile import seal
+
+    if made.of_status(PlanStatus.BLOCKED) or made.of_status(PlanStatus.FAILED):
+        return False
+    draft.seal(seal(made, made.plan_id, __version__, Path.cwd()))
+    return True
+
+

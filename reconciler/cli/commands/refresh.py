@@ -1,0 +1,109 @@
+"""`reconcile refresh`: the snapshot becomes what is really there."""
+
+import uuid
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import flags
+
+if TYPE_CHECKING:
+    from reconciler.cli.console import Console
+    from reconciler.cli.wiring import Wiring
+    from reconciler.core.report import RefreshRow
+    from reconciler.core.spec import Target
+    from reconciler.engine.surveying import Takeover
+
+
+def refresh(
+    specs: flags.Specs,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+    adopt: Annotated[
+        flags.Adopt,
+        typer.Option("--adopt", help="all: take over everybody who is there; known: leave strangers alone."),
+    ] = flags.Adopt.ALL,
+    yes: flags.Yes = False,
+    lock_timeout: flags.LockTimeout = 0.0,
+    memory_limit: flags.MemoryLimit = flags.DEFAULT_MEMORY_LIMIT,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Make the snapshot equal to the real membership: for an existing segment, or after a lost state.
+
+    Nobody is added or removed at Customer.io. It says how many people the state did not know: the next plan removes
+    those of them whom the query does not return.
+    """
+    from datetime import UTC, datetime
+
+    from reconciler.cli.console import Console
+    from reconciler.cli.documents import show_refresh
+    from reconciler.cli.loading import load, require_app_keys
+    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.wiring import wired
+    from reconciler.core.outcome import exit_code_of_refresh
+    from reconciler.core.report import Refresh
+
+    console = Console(verbose, quiet, log_format)
+    console.set_up_logging()
+    loaded = load(specs, select, exclude)
+    require_app_keys(loaded.targets, "refresh")
+    run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
+    asks = console.asks and not yes
+    with (
+        wired(console, loaded.targets, memory_limit=memory_limit, lock_timeout=lock_timeout) as wiring,
+        cut_short(wiring),
+    ):
+        rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks) for target in loaded.targets)
+        done = Refresh(run_id, created_at, rows, tuple(wiring.warnings))
+    show_refresh(console, done, output)
+    return exit_code_of_refresh(done)
+
+
+def refresh_one(
+    console: "Console", wiring: "Wiring", target: "Target", run_id: str, adopt: flags.Adopt, asks: bool
+) -> "RefreshRow":
+    """Look, say what would change, ask, take over."""
+    from reconciler.core.report import RefreshStatus
+    from reconciler.engine.surveying import Takeover, fail_refresh
+    from reconciler.errors import LockHeld, ReconcileError
+
+    try:
+        with ExitStack() as stack:
+            held = stack.enter_context(wiring.ledger(target).hold(target, run_id, None))
+            comparison = stack.enter_context(wiring.sets().open(target))
+            takeover = Takeover(target, held, comparison, wiring.app(target))
+            takeover.look(wiring.warn)
+            announce(console, takeover, adopt)
+            if asks and not console.ask(f"Take over what is there into the state of {target.label}?"):
+                raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
+            bind_environment(wiring, target)
+            return takeover.take(adopt is flags.Adopt.KNOWN)
+    except LockHeld as error:
+        return fail_refresh(target, error, RefreshStatus.LOCKED)
+    except ReconcileError as error:
+        return fail_refresh(target, error)
+
+
+def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> None:
+    """Say what will change before it does."""
+    counts = takeover.counts
+    assert counts is not None
+    strangers = counts.foreign - counts.lingering
+    fate = "left alone" if adopt is flags.Adopt.KNOWN else "taken over; the next plan removes those the query drops"
+    console.note(
+        f"{takeover.target.label}: {counts.remote:,} people are there, the state has {counts.stored:,}; "
+        f"{strangers:,} that it does not know are {fate}; {counts.missing:,} of its members are not there"
+    )
+
+
+def bind_environment(wiring: "Wiring", target: "Target") -> None:
+    """Bind the workspace's name to the environment that the Track API reports for these keys."""
+    from reconciler.engine.applying import bind
+
+    environment_id = wiring.track(target).preflight()
+    if environment_id is not None:
+        bind(target, wiring.ledger(target), environment_id)

@@ -1,0 +1,80 @@
+"""`reconcile validate`: is the spec right, and (with --connect) are both ends?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import flags
+
+if TYPE_CHECKING:
+    from reconciler.cli.wiring import Wiring
+    from reconciler.core.spec import Target
+
+
+def validate(
+    specs: flags.Specs,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also prepare each query, and check credentials, region and segments.")
+    ] = False,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Check every rule of the spec; with --connect also the databases and Customer.io. Changes nothing."""
+    from reconciler.cli.console import Console
+    from reconciler.cli.loading import load
+    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.wiring import wired
+    from reconciler.errors import ExitCode
+
+    console = Console(verbose, quiet, log_format)
+    console.set_up_logging()
+    loaded = load(specs, select, exclude)
+    segments = "segment" if len(loaded.targets) == 1 else "segments"
+    files = "spec" if len(loaded.specs) == 1 else "specs"
+    summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}"
+    if not connect:
+        console.show(f"Valid: {summary}.")
+        return ExitCode.DONE
+    with wired(console, loaded.targets) as wiring, cut_short(wiring):
+        lines, failures = check_both_ends(wiring, loaded.targets)
+    said = f"{failures} of them failed." if failures else "Both ends are reachable and right."
+    console.show("\n".join([*lines, *(f"warning: {text}" for text in wiring.warnings), f"{summary}. {said}"]))
+    return ExitCode.FAILED if failures else ExitCode.DONE
+
+
+def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[list[str], int]:
+    """Check each segment; give a line for each, and the number of failures."""
+    from reconciler.errors import ReconcileError
+
+    lines, failures = [], 0
+    for target in targets:
+        try:
+            title = check_target(wiring, target)
+            lines.append(f"ok      {target.label} (segment {target.segment.segment_id}{title})")
+        except ReconcileError as error:
+            failures += 1
+            lines.append(f"failed  {target.label}: {error.message}")
+            if error.hint:
+                lines.append(f"        next: {error.hint}")
+    return lines, failures
+
+
+def check_target(wiring: "Wiring", target: "Target") -> str:
+    """Prepare the query, check the keys, and look the segment up; give its name at Customer.io if that is known."""
+    from reconciler.engine.planning import check_head, environment_mismatch, look_up
+    from reconciler.render.clean import clean
+
+    head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
+    check_head(target, head)
+    wiring.source(target).check(target.segment)
+    found = wiring.track(target).preflight()
+    if found is not None and head.environment_id is not None and found != head.environment_id:
+        raise environment_mismatch(target, head.environment_id, found)
+    app = wiring.app(target)
+    if app is None:
+        wiring.warn("without app_api_key nobody can tell whether a segment exists and is manual")
+    facts = look_up(target, head, app, wiring.warn)
+    return f", {clean(facts.title)}" if facts.title else ""

@@ -1,0 +1,91 @@
+"""What a command says: the document on stdout, everything else on stderr."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import traceback
+from dataclasses import dataclass
+
+from reconciler.cli.flags import LogFormat
+from reconciler.errors import ReconcileError
+
+
+@dataclass(frozen=True)
+class Console:
+    """The two streams, and how much to say on the second."""
+
+    verbose: bool = False
+    quiet: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+
+    def show(self, document: str) -> None:
+        """Write the document to stdout, whole, with one line end at its end."""
+        sys.stdout.write(document if document.endswith("\n") else document + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something on stderr that is neither a warning nor an error."""
+        if not self.quiet:
+            self._log("info", text)
+
+    def warn(self, text: str) -> None:
+        """Say a warning on stderr."""
+        if not self.quiet:
+            self._log("warning", text)
+
+    def complain(self, error: ReconcileError) -> None:
+        """Say an error on stderr, with its next step; never silenced."""
+        self._log("error", error.message, hint=error.hint, code=error.code)
+
+    def trace(self, error: Exception) -> None:
+        """Show where an unforeseen error came from, with --verbose only: its words may hold ids."""
+        if self.verbose:
+            traceback.print_exception(error, file=sys.stderr)
+
+    def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
+        if self.log_format is LogFormat.JSON:
+            said = {"level": level, "message": message, "hint": hint, "code": code}
+            print(json.dumps({key: value for key, value in said.items() if value}), file=sys.stderr)
+            return
+        front = "" if level == "info" else f"{level}: "
+        print(f"{front}{message}", file=sys.stderr)
+        if hint:
+            print(f"  next: {hint}", file=sys.stderr)
+
+    @property
+    def colors(self) -> bool:
+        """Colour only on a terminal, and not where NO_COLOR is set."""
+        return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 100 where there is none."""
+        return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+
+    @property
+    def animates(self) -> bool:
+        """Progress bars appear only on a terminal."""
+        return sys.stderr.isatty() and not self.quiet and self.log_format is LogFormat.TEXT
+
+    @property
+    def asks(self) -> bool:
+        """Somebody is there to be asked."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    def prompt(self, text: str) -> None:
+        """Show on stderr what a question is about."""
+        print(text, file=sys.stderr)
+
+    def ask(self, question: str) -> bool:
+        """Ask on stderr for a plain `yes`."""
+        print(f"{question} [yes/no] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def set_up_logging(self) -> None:
+        """Let the library's log lines through with --verbose; silence them otherwise."""
+        root = logging.getLogger("reconciler")
+        root.handlers = [logging.StreamHandler()] if self.verbose else [logging.NullHandler()]
+        root.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
+        root.propagate = False

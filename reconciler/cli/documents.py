@@ -1,0 +1,98 @@
+"""Results to renderers: picks how a document is written and writes it to stdout."""
+
+from reconciler import __version__
+from reconciler.cli.console import Console
+from reconciler.cli.flags import Format
+from reconciler.core.drift import Drift
+from reconciler.core.plan import Plan
+from reconciler.core.report import History, Refresh, Status
+from reconciler.core.run import Run
+from reconciler.core.spec import Target
+
+
+def show_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> None:
+    """Show a plan."""
+    console.show(write_plan(console, plan, output, plan_id=plan_id))
+
+
+def write_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> str:
+    """Write a plan in the format asked for."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        return render.json.plan(plan, __version__, plan_id=plan_id)
+    unattended = is_unattended([segment.target for segment in plan.segments], console)
+    if output is Format.MARKDOWN:
+        return render.markdown.plan(plan, sqlite_unattended=unattended)
+    return render.text.plan(
+        plan,
+        width=console.width,
+        color=console.colors,
+        verbose=console.verbose,
+        sqlite_unattended=unattended,
+    )
+
+
+def show_run(console: Console, run: Run, output: Format) -> None:
+    """Show a run."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        console.show(render.json.run(run, __version__))
+    elif output is Format.MARKDOWN:
+        console.show(render.markdown.run(run))
+    else:
+        console.show(render.text.run(run, width=console.width, color=console.colors, verbose=console.verbose))
+
+
+def show_drift(console: Console, drift: Drift, output: Format) -> None:
+    """Show a drift report."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        console.show(render.json.drift(drift, __version__))
+    elif output is Format.MARKDOWN:
+        console.show(render.markdown.drift(drift))
+    else:
+        console.show(render.text.drift(drift, width=console.width, color=console.colors, verbose=console.verbose))
+
+
+def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
+    """Show what a refresh did."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        console.show(render.json.refresh(refresh, __version__))
+    elif output is Format.MARKDOWN:
+        console.show(render.markdown.refresh(refresh))
+    else:
+        console.show(render.text.refresh(refresh, width=console.width, color=console.colors))
+
+
+def show_status(console: Console, status: Status, output: Format) -> None:
+    """Show what the state holds."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        console.show(render.json.status(status, __version__))
+    elif output is Format.MARKDOWN:
+        console.show(render.markdown.status(status))
+    else:
+        console.show(render.text.status(status, width=console.width, color=console.colors))
+
+
+def show_history(console: Console, history: History, output: Format) -> None:
+    """Show past runs."""
+    from reconciler import render
+
+    if output is Format.JSON:
+        console.show(render.json.history(history, __version__))
+    elif output is Format.MARKDOWN:
+        console.show(render.markdown.history(history))
+    else:
+        console.show(render.text.history(history, width=console.width, color=console.colors))
+
+
+def is_unattended(targets: list[Target], console: Console) -> bool:
+    """A SQLite state where nobody watches: if the file is lost with the runner, nobody can be removed any more."""
+    return not console.asks and any(target.spec.state.url.reveal().startswith("sqlite") for target in targets)

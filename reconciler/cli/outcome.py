@@ -1,0 +1,43 @@
+"""From an exception that reached the top to words on stderr and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from reconciler.cli.console import Console
+from reconciler.cli.flags import LogFormat
+from reconciler.errors import ReconcileError, UsageError
+
+
+def explain(error: Exception, argv: Sequence[str]) -> int:
+    """Say what happened and what to do next; give the exit code."""
+    verbose = "--verbose" in argv
+    console = Console(verbose=verbose, log_format=_log_format_of(argv))
+    known = _sort(error)
+    console.complain(known)
+    if verbose and not isinstance(known, UsageError):
+        traceback.print_exception(error, file=sys.stderr)
+    return known.exit_code
+
+
+def _sort(error: Exception) -> ReconcileError:
+    if isinstance(error, ReconcileError):
+        return error
+    if isinstance(error, typer.Abort):
+        return ReconcileError("stopped", "nothing was sent", code="declined")
+    if hasattr(error, "format_message"):  # a usage error of the command line parser
+        return UsageError(error.format_message(), "see `reconcile --help`")
+    return ReconcileError(
+        f"unexpected {type(error).__name__}",
+        "this is a defect of reconcile; run again with --verbose and report what it prints",
+        code="internal",
+    )
+
+
+def _log_format_of(argv: Sequence[str]) -> LogFormat:
+    said = " ".join(argv)
+    return LogFormat.JSON if "--log-format json" in said or "--log-format=json" in said else LogFormat.TEXT
+
+

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once (the journal survives it)."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from reconciler.cli.wiring import Wiring
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopping:
+    """Which signal asked for the end, if one did."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self.event = threading.Event()
+        self.signal: int | None = None
+        self.on_stop: Callable[[], None] = lambda: None
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """The handler: it only sets a flag, says so, and interrupts what can't see the flag."""
+        if self.event.is_set():
+            os._exit(128 + number)
+        self.signal = number
+        self.event.set()
+        sys.stderr.write(f"{self._words}; once more to stop at once\n")
+        self.on_stop()
+
+
+@contextmanager
+def stopping(words: str = "stopping after the batches in flight") -> Iterator[Stopping]:
+    """Handle the signals for a block; `words` are said at the first one."""
+    state = Stopping(words)
+    before = {number: signal.signal(number, state.receive) for number in SIGNALS}
+    try:
+        yield state
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def cut_short(wiring: Wiring) -> Iterator[None]:
+    """For commands that only read: on a signal end the queries that run, and leave with 128 and its number."""
+    with stopping("stopping") as state:
+        state.on_stop = wiring.interrupt
+        wiring.stop = state.event
+        yield
+    if state.signal is not None:
+        raise SystemExit(128 + state.signal)

@@ -1,0 +1,177 @@
+"""Picks the parts of a run and closes them at its end; the only place that knows which part fills which seam."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from reconciler.cli.console import Console
+from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
+from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
+from reconciler.engine.applying import Parts
+from reconciler.engine.ports import App, Ledger, Reporter, SetEngine, Snapshot, Source, Track
+
+Part = TypeVar("Part")
+
+
+@dataclass
+class Wiring:
+    """The parts of one command; each is made when it is first asked for, shared, and closed at the end."""
+
+    console: Console
+    targets: Sequence[Target]
+    memory_limit: str = DEFAULT_MEMORY_LIMIT
+    lock_timeout: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+    warnings: list[str] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _made: dict[object, object] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def warn(self, text: str) -> None:
+        """Collect a warning for the document, once; it is shown with it."""
+        with self._lock:
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+    def source(self, target: Target) -> Source:
+        settings: SourceSettings = target.spec.sources[target.segment.source]
+
+        def make() -> Source:
+            from reconciler.source import open_source
+
+            return open_source(settings)
+
+        return self._share(("source", settings.url), make)
+
+    def snapshot(self, target: Target) -> Snapshot:
+        settings: StateSettings = target.spec.state
+
+        def make() -> Snapshot:
+            from reconciler.state import open_snapshot
+
+            return open_snapshot(settings)
+
+        return self._share(("snapshot", settings), make)
+
+    def ledger(self, target: Target) -> Ledger:
+        settings: StateSettings = target.spec.state
+
+        def make() -> Ledger:
+            from reconciler.state import open_ledger
+
+            return self._stack.enter_context(open_ledger(settings, lock_timeout=self.lock_timeout))
+
+        return self._share(("ledger", settings), make)
+
+    def sets(self) -> SetEngine:
+        def make() -> SetEngine:
+            from reconciler.diff import EmbeddedSetEngine, spill_folder
+
+            engine = EmbeddedSetEngine(self.memory_limit, spill_folder(), self.source, self.snapshot)
+            return self._stack.enter_context(engine)
+
+        return self._share("sets", make)
+
+    def track(self, target: Target) -> Track:
+        return self._customerio(target)[0]
+
+    def app(self, target: Target) -> App | None:
+        return None if target.spec.destination.app_api_key is None else self._customerio(target)[1]
+
+    def _customerio(self, target: Target) -> tuple[Track, App | None]:
+        destination = target.spec.destination
+
+        def make() -> tuple[Track, App | None]:
+            from reconciler.customerio import connect
+
+            track, app = connect(self._slowest(destination), stop=self.stop)
+            self._stack.callback(track.close)
+            if app is not None:
+                self._stack.callback(app.close)
+            return track, app
+
+        return self._share(("customerio", _account(destination)), make)
+
+    def pool(self, target: Target) -> Executor:
+        """The threads that send, shared by all segments of one workspace."""
+        destination = target.spec.destination
+
+        def make() -> Executor:
+            return self._stack.enter_context(ThreadPoolExecutor(destination.concurrency, "send"))
+
+        return self._share(("pool", _account(destination)), make)
+
+    def reporter(self) -> Reporter:
+        def make() -> Reporter:
+            from reconciler.render.progress import choose_reporter
+
+            console = self.console
+            is_json = console.log_format is LogFormat.JSON
+            return self._stack.enter_context(
+                choose_reporter(animate=console.animates, quiet=console.quiet, as_json=is_json)
+            )
+
+        return self._share("reporter", make)
+
+    def parts(self, target: Target) -> Parts:
+        """Everything that one segment of an apply is worked on with."""
+        return Parts(
+            self.ledger(target),
+            self.sets(),
+            self.track(target),
+            self.app(target),
+            self.pool(target),
+            self.stop,
+            self.reporter(),
+            time.monotonic,
+            self.warn,
+        )
+
+    def interrupt(self) -> None:
+        """End the comparisons that run; they can't see the stop flag."""
+        with self._lock:
+            sets = self._made.get("sets")
+        if sets is not None:
+            sets.interrupt()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _share(self, key: object, make: Callable[[], Part]) -> Part:
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]  # type: ignore[return-value]
+
+    def _slowest(self, destination: DestinationSettings) -> DestinationSettings:
+        """Of several specs for one workspace, the settings with the lowest rate: it is shared by the whole run."""
+        every = (target.spec.destination for target in self.targets)
+        same = [each for each in every if _account(each) == _account(destination)]
+        return min([destination, *same], key=lambda each: each.rate_limit)
+
+
+def _account(destination: DestinationSettings) -> tuple[object, ...]:
+    """What tells one workspace's connection from another's; rates are not part of it."""
+    place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
+    return (*place, destination.site_id, destination.api_key, destination.app_api_key)
+
+
+@contextmanager
+def wired(
+    console: Console,
+    targets: Sequence[Target],
+    *,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    lock_timeout: float = 0.0,
+    stop: threading.Event | None = None,
+) -> Iterator[Wiring]:
+    """Open a wiring for a block."""
+    wiring = Wiring(console, targets, memory_limit, lock_timeout, stop or threading.Event())
+    try:
+        yield wiring
+    finally:
+        wiring.close()
