@@ -1,0 +1,295 @@
+"""Columns for readers: the Arrow C stream interface, as far as `value` and `typed` need it.
+
+`RowStream` makes a stream out of blocks of Python values, one block at a time; `WatchedStream` passes on another.
+Source of the structures: the Arrow C data and C stream interface, https://arrow.apache.org/docs/format/CDataInterface.html
+"""
+
+import ctypes
+import errno
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+from adbc_driver_manager import ArrowArrayStreamHandle
+
+Block = tuple[Sequence[str | None], Sequence[bool] | None]
+"""Values (None: NULL), and for each whether the source typed it as an id; None instead: all are."""
+
+_NULLABLE = 2
+_Pointer = ctypes.c_void_p
+
+
+class _Schema(ctypes.Structure):
+    _fields_ = (
+        ("format", ctypes.c_char_p),
+        ("name", ctypes.c_char_p),
+        ("metadata", ctypes.c_char_p),
+        ("flags", ctypes.c_int64),
+        ("n_children", ctypes.c_int64),
+        ("children", _Pointer),
+        ("dictionary", _Pointer),
+        ("release", _Pointer),
+        ("private_data", _Pointer),
+    )
+
+
+class _Array(ctypes.Structure):
+    _fields_ = (
+        ("length", ctypes.c_int64),
+        ("null_count", ctypes.c_int64),
+        ("offset", ctypes.c_int64),
+        ("n_buffers", ctypes.c_int64),
+        ("n_children", ctypes.c_int64),
+        ("buffers", _Pointer),
+        ("children", _Pointer),
+        ("dictionary", _Pointer),
+        ("release", _Pointer),
+        ("private_data", _Pointer),
+    )
+
+
+class _Stream(ctypes.Structure):
+    _fields_ = (
+        ("get_schema", _Pointer),
+        ("get_next", _Pointer),
+        ("get_last_error", _Pointer),
+        ("release", _Pointer),
+        ("private_data", _Pointer),
+    )
+
+
+_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_get_pointer.restype = _Pointer
+_get_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+
+
+def take(capsule: object) -> ArrowArrayStreamHandle:
+    """Move a stream out of its capsule into a handle that also tells its schema, without which DuckDB reads twice."""
+    handle = ArrowArrayStreamHandle()
+    address = _get_pointer(capsule, b"arrow_array_stream")
+    ctypes.memmove(handle.address, address, ctypes.sizeof(_Stream))
+    _Stream.from_address(address).release = None
+    return handle
+
+
+class Stream:
+    """A stream that remembers why it broke; `open` hands it to a reader, once."""
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+        self.words = b""
+
+    def open(self) -> ArrowArrayStreamHandle:
+        """Give the stream; it keeps this object alive until it is released."""
+        handle = ArrowArrayStreamHandle()
+        stream = _Stream.from_address(handle.address)
+        stream.get_schema, stream.get_next = _address(_get_schema), _address(_get_next)
+        stream.get_last_error, stream.release = _address(_get_last_error), _address(_release_stream)
+        stream.private_data = _keep(self)
+        return handle
+
+    def serve(self, what: Callable[[int], None], address: int) -> int:
+        """Do it, or keep the failure: nothing may be raised through C. Gives an errno."""
+        try:
+            what(address)
+        except BaseException as failure:
+            self.failure, self.words = failure, str(failure).encode()
+            return errno.EIO
+        return 0
+
+    def write_schema(self, address: int) -> None:
+        raise NotImplementedError
+
+    def write_next(self, address: int) -> None:
+        raise NotImplementedError
+
+
+class RowStream(Stream):
+    """`value` and `typed` over blocks of Python values that are made while it is read."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    def write_schema(self, address: int) -> None:
+        value, typed = _Schema(), _Schema()
+        _write_schema(value, b"u", b"value", _NULLABLE, ())
+        _write_schema(typed, b"b", b"typed", 0, ())
+        _write_schema(_Schema.from_address(address), b"+s", b"", 0, (value, typed))
+
+    def write_next(self, address: int) -> None:
+        block = next(self._blocks, None)
+        if block is None:
+            _Array.from_address(address).release = None
+        else:
+            _write_batch(address, *block)
+
+
+class WatchedStream(Stream):
+    """Somebody else's stream, passed on as it is; its errors become `failure`s."""
+
+    def __init__(self, inner: ArrowArrayStreamHandle) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def write_schema(self, address: int) -> None:
+        self._call("get_schema", address)
+
+    def write_next(self, address: int) -> None:
+        self._call("get_next", address)
+
+    def close(self) -> None:
+        """Release what is behind; the stream itself then ends in an error."""
+        self._inner.release()
+
+    def _call(self, name: str, out: int) -> None:
+        if not self._inner.is_valid:
+            raise BrokenStream("the stream was closed")
+        address = self._inner.address
+        stream = _Stream.from_address(address)
+        if _OUTWARD(getattr(stream, name))(address, out):
+            words = _LAST_ERROR(stream.get_last_error)(address)
+            raise BrokenStream((words or b"").decode(errors="replace"))
+
+
+class BrokenStream(Exception):
+    """A stream of somebody else ended in an error; its words."""
+
+
+class _Owner:
+    """Keeps the memory of one C structure."""
+
+    def __init__(self, *memory: Any) -> None:
+        self.memory = memory
+
+
+def _keep(owner: object) -> int:
+    """Hold a reference on behalf of C; `_drop` gives it back."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+    return id(owner)
+
+
+def _drop(address: int) -> None:
+    ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, _Pointer).value
+
+
+def _pointers(addresses: Sequence[int | None]) -> Any:
+    return (_Pointer * len(addresses))(*addresses)
+
+
+# --- what a reader calls; one C function each, for the life of the process ----------------------------------------
+
+
+_OUTWARD = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer)
+_LAST_ERROR = ctypes.CFUNCTYPE(ctypes.c_char_p, _Pointer)
+
+
+@_OUTWARD
+def _get_schema(stream: int, schema: int) -> int:
+    owner = _owner_of(stream)
+    return owner.serve(owner.write_schema, schema)
+
+
+@_OUTWARD
+def _get_next(stream: int, batch: int) -> int:
+    owner = _owner_of(stream)
+    return owner.serve(owner.write_next, batch)
+
+
+@ctypes.CFUNCTYPE(_Pointer, _Pointer)
+def _get_last_error(stream: int) -> int | None:
+    return ctypes.cast(ctypes.c_char_p(_owner_of(stream).words), _Pointer).value
+
+
+@ctypes.CFUNCTYPE(None, _Pointer)
+def _release_stream(address: int) -> None:
+    _release(_Stream.from_address(address))
+
+
+@ctypes.CFUNCTYPE(None, _Pointer)
+def _release_schema(address: int) -> None:
+    schema = _Schema.from_address(address)
+    _release_children(schema, _Schema)
+    _release(schema)
+
+
+@ctypes.CFUNCTYPE(None, _Pointer)
+def _release_array(address: int) -> None:
+    batch = _Array.from_address(address)
+    _release_children(batch, _Array)
+    _release(batch)
+
+
+def _owner_of(stream: int) -> Stream:
+    owner: Stream = ctypes.cast(_Stream.from_address(stream).private_data, ctypes.py_object).value
+    return owner
+
+
+def _release(structure: Any) -> None:
+    owner, structure.private_data, structure.release = structure.private_data, None, None
+    _drop(owner)
+
+
+def _release_children(parent: Any, kind: Any) -> None:
+    """Release the children that no reader has moved away."""
+    for address in (_Pointer * parent.n_children).from_address(parent.children) if parent.n_children else ():
+        child = kind.from_address(address)
+        if child.release:
+            _release(child)
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def _write_schema(schema: Any, form: bytes, name: bytes, flags: int, children: Sequence[_Schema]) -> None:
+    addresses = _pointers([ctypes.addressof(child) for child in children])
+    schema.format, schema.name, schema.metadata, schema.flags = form, name, None, flags
+    schema.n_children, schema.children = len(children), ctypes.addressof(addresses)
+    schema.dictionary, schema.release = None, _address(_release_schema)
+    schema.private_data = _keep(_Owner(addresses, children, form, name))
+
+
+def _write_array(target: Any, length: int, nulls: int, buffers: Sequence[Any], children: Sequence[_Array]) -> None:
+    """`buffers` are bytes, arrays or None."""
+    addresses = _pointers([_start(buffer) for buffer in buffers])
+    below = _pointers([ctypes.addressof(child) for child in children])
+    target.length, target.null_count, target.offset = length, nulls, 0
+    target.n_buffers, target.buffers = len(buffers), ctypes.addressof(addresses)
+    target.n_children, target.children = len(children), ctypes.addressof(below)
+    target.dictionary, target.release = None, _address(_release_array)
+    target.private_data = _keep(_Owner(addresses, below, buffers, children))
+
+
+def _start(buffer: "bytes | array[int] | None") -> int | None:
+    if buffer is None:
+        return None
+    if isinstance(buffer, bytes):
+        return ctypes.cast(ctypes.c_char_p(buffer), _Pointer).value
+    return buffer.buffer_info()[0]
+
+
+def _write_batch(address: int, values: Sequence[str | None], typed: Sequence[bool] | None) -> None:
+    texts = [b"" if value is None else value.encode() for value in values]
+    offsets = array("i", accumulate(map(len, texts), initial=0))
+    nulls = sum(value is None for value in values)
+    present = _bits([value is not None for value in values]) if nulls else None
+    length = len(values)
+    column, flags = _Array(), _Array()
+    _write_array(column, length, nulls, (present, offsets, b"".join(texts)), ())
+    _write_array(flags, length, 0, (None, _bits(typed) if typed is not None else _ones(length)), ())
+    _write_array(_Array.from_address(address), length, 0, (None,), (column, flags))
+
+
+def _bits(flags: Sequence[bool]) -> bytes:
+    """Pack into bits, the first in the lowest."""
+    number = int("".join("1" if flag else "0" for flag in reversed(flags)) or "0", 2)
+    return number.to_bytes(len(flags) // 8 + 1, "little")
+
+
+def _ones(length: int) -> bytes:
+    return b"\xff" * (length // 8 + 1)

@@ -1,0 +1,31 @@
+"""Which column of a query holds the ids."""
+
+from collections.abc import Sequence
+
+from reconciler.errors import SourceError
+
+
+def choose(columns: Sequence[str], id_column: str | None) -> int:
+    """Give the position of the id column; the database's spelling wins, then one that differs in case only."""
+    if id_column is None:
+        if len(columns) != 1:
+            raise SourceError(
+                f"the query returns {len(columns)} columns ({_listed(columns)}) and `id_column` names none of them",
+                "Set `id_column`, or select one column.",
+            )
+        return 0
+    exact = [at for at, name in enumerate(columns) if name == id_column]
+    found = exact or [at for at, name in enumerate(columns) if name.casefold() == id_column.casefold()]
+    if len(found) == 1:
+        return found[0]
+    problem = "has no column" if not found else "has more than one column"
+    raise SourceError(
+        f"the query {problem} {id_column!r}; its columns are: {_listed(columns)}",
+        "Correct `id_column`." if not found else "Give each column a name of its own with AS.",
+    )
+
+
+def _listed(columns: Sequence[str], most: int = 20) -> str:
+    """The names, shortened."""
+    rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
+    return ", ".join([*columns[:most], *rest])

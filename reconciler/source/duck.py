@@ -1,0 +1,144 @@
+"""The embedded DuckDB of this room: a DuckDB source, read natively, and the workbench for other readers."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from sqlalchemy.engine import URL
+
+from reconciler.core.spec import Segment
+from reconciler.engine.ports import ValueStream
+from reconciler.errors import SourceError
+from reconciler.source.arrow import Stream, WatchedStream, take
+from reconciler.source.columns import choose
+from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.query import Query, derived
+
+_TEXTS = frozenset({"varchar", "enum"})
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
+    | {"bignum", "varint"}
+)
+_INTEGRAL = (
+    "CASE WHEN {0} = trunc({0}) THEN split_part(CAST({0} AS VARCHAR), '.', 1) WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "coalesce({0} = trunc({0}), true) AS typed"
+)
+
+
+@contextmanager
+def workbench(memory_limit: str, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A private DuckDB in memory, with a spill folder of its own; it never fetches an extension."""
+    with tempfile.TemporaryDirectory(prefix="reconcile-source-") as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit,
+            "temp_directory": folder,
+            "autoinstall_known_extensions": False,
+        }
+        if threads:
+            config["threads"] = threads
+        connection = duckdb.connect(config=config)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:
+    """Start a relation, whose rows come while they are read."""
+    return WatchedStream(take(relation.__arrow_c_stream__()))
+
+
+@contextmanager
+def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: bool) -> Iterator[ValueStream]:
+    """Lend a stream; if it broke, whatever the reader made of that becomes a SourceError."""
+    try:
+        handle = stream.open()
+        try:
+            yield ValueStream(handle, all_typed)
+        finally:
+            handle.release()
+    except Exception:
+        if stream.failure is None:
+            raise
+        raise scrubber.complain(Complaint(str(stream.failure)), query.values, reading=True) from None
+
+
+@dataclass(frozen=True)
+class DuckSource:
+    """A DuckDB file (None: nothing but what the query itself reads, such as Parquet files)."""
+
+    file: Path | None
+    scrubber: Scrubber
+    memory_limit: str
+
+    @classmethod
+    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
+        named = url.database not in (None, "", ":memory:")
+        return cls(Path(str(url.database)) if named else None, scrubber, memory_limit)
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, "duckdb")
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._connect())
+            try:
+                relation, all_typed = self._relation(connection, query)
+                stream = stream_of(relation)
+            except duckdb.Error as error:
+                raise self.scrubber.complain(Complaint(str(error)), query.values) from None
+            stack.callback(stream.close)
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, "duckdb")
+        with self._connect() as connection:
+            try:
+                self._relation(connection, query)
+            except duckdb.Error as error:
+                raise self.scrubber.complain(Complaint(str(error)), query.values) from None
+
+    @contextmanager
+    def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.file is not None and not self.file.is_file():
+            raise SourceError(
+                f"source {self.scrubber.source}: there is no file {self.file.name}", "Check the path in the source's url."
+            )
+        with workbench(self.memory_limit) as connection:
+            if self.file is not None:
+                self._attach(connection, self.file)
+            yield connection
+
+    def _attach(self, connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+        """Attach, rather than open: one file can't be open twice with settings that differ."""
+        path, name = str(file).replace("'", "''"), (file.stem or "warehouse").replace('"', '""')
+        try:
+            connection.execute(f"ATTACH '{path}' AS \"{name}\" (READ_ONLY)")
+            connection.execute(f'USE "{name}"')
+        except duckdb.Error as error:
+            raise self.scrubber.complain(Complaint(str(error))) from None
+
+    def _relation(self, connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool]:
+        """The projection of the query, and whether its type says that all values are typed."""
+        sql, values = query.numbered("$"), list(query.values)
+        every = connection.sql(derived("*", sql), params=values)
+        at = choose(_names(connection, sql, values), query.id_column)
+        names = ", ".join(f"c{number}" for number in range(len(every.columns)))
+        what, all_typed = _projection(every.types[at], f"c{at}")
+        return connection.sql(derived(what, sql, f"({names})"), params=values), all_typed
+
+
+def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[object]) -> list[str]:
+    """The names as the query gives them; a derived table has made double ones unlike."""
+    return [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
+
+
+def _projection(kind: object, column: str) -> tuple[str, bool]:
+    name = str(getattr(kind, "id", ""))
+    if str(kind) != "JSON" and name in _TEXTS | _INTEGERS | {"uuid"}:
+        return f"CAST({column} AS VARCHAR) AS value", True
+    if name == "decimal":
+        return _INTEGRAL.format(column), False
+    return f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed", False

@@ -1,0 +1,124 @@
+"""Sorts what databases and drivers say into few kinds, and takes out what must not be shown."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy.engine import URL
+
+from reconciler.core.spec import Scalar, Secret
+from reconciler.errors import SourceError
+
+
+class Kind(StrEnum):
+    """What went wrong; the value is the next step."""
+
+    CONNECT = "Check the host, port and network in the source's url, and that the database runs."
+    AUTH = "Check the user and password in the source's url."
+    DENIED = "Grant the user of the source's url the right to read this."
+    MISSING = "Check the names in the query, and the database and schema in the source's url."
+    SYNTAX = "Correct the query; it runs as a derived table: SELECT ... FROM (<query>) q."
+    PARAMS = "A `:name` is bound only if `params` has that name; other parameter marks can't be used."
+    READ_ONLY = "Write a query that only reads: sources are opened read-only."
+    BUSY = "Another program has the database locked: try again later."
+    DATA = "A row or a param can't be converted as the query asks; values are not shown here. Run the query by hand."
+    LOST = "The connection broke while the query ran: run again."
+    OTHER = "Run the query by hand in the same database."
+
+
+_SQLSTATES = (
+    ("08", Kind.CONNECT),
+    ("28", Kind.AUTH),
+    ("3D", Kind.CONNECT),
+    ("42501", Kind.DENIED),
+    ("42601", Kind.SYNTAX),
+    ("42P02", Kind.PARAMS),
+    ("42", Kind.MISSING),
+    ("0A", Kind.SYNTAX),
+    ("25006", Kind.READ_ONLY),
+    ("22", Kind.DATA),
+    ("57014", Kind.LOST),
+    ("57P", Kind.LOST),
+    ("55P03", Kind.BUSY),
+)
+
+_WORDS = (
+    (r"conversion error|could not convert|out of range|can't be cast|malformed json|invalid input syntax", Kind.DATA),
+    (r"number of bindings|parameter count|values were not provided|bind variable", Kind.PARAMS),
+    (r"closed the connection|connection (already )?(was )?(closed|lost|reset)|gone away|terminating|broken pipe", Kind.LOST),
+    (r"connection refused|could not (connect|translate)|can't connect|timed? ?out|name or service|not known", Kind.CONNECT),
+    (r"authentication|password|access denied for user|login failed", Kind.AUTH),
+    (r"permission denied|not authorized|insufficient privilege|denied", Kind.DENIED),
+    (r"read.?only", Kind.READ_ONLY),
+    (r"syntax error|parser error|unrecognized token|incomplete input|error in your sql syntax", Kind.SYNTAX),
+    (r"no such|does(n't| not) exist|not found|unknown (table|column)|invalid (object|column) name", Kind.MISSING),
+    (r"locked|busy|conflicting lock|could not set lock", Kind.BUSY),
+    (r"unable to open|cannot open|not a (valid )?.*database|failed to open", Kind.CONNECT),
+)
+
+_NAMES_ARE_SAFE = frozenset(Kind) - {Kind.DATA, Kind.OTHER, Kind.LOST}
+_ECHO = re.compile(r"\n+(LINE \d+:|DETAIL:|CONTEXT:|\[SQL:|\(Background on).*", re.DOTALL)
+_PREFIX = re.compile(r"^.*(reading the stream registered as '\w+' failed: |\[libpq\] |ERROR: +)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What a database said: its words and, if it gave one, its SQLSTATE."""
+
+    words: str
+    sqlstate: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Sort it, by SQLSTATE before words."""
+        for start, kind in _SQLSTATES:
+            if self.sqlstate and self.sqlstate.startswith(start):
+                return kind
+        lowered = self.words.lower()
+        return next((kind for pattern, kind in _WORDS if re.search(pattern, lowered)), Kind.OTHER)
+
+
+@dataclass(frozen=True)
+class Scrubber:
+    """Makes SourceErrors of one source without its secrets, the params of the query and the values of rows."""
+
+    source: str
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, source: str, text: Secret, url: URL) -> "Scrubber":
+        password = str(url.password) if url.password else ""
+        return cls(source, (text.reveal(), password, quote(password, safe=""), quote_plus(password)))
+
+    def complain(self, complaint: Complaint, params: Iterable[Scalar] = (), *, reading: bool = False) -> SourceError:
+        """Give the error for a complaint; `reading` says that rows were on their way, so words may hold values."""
+        kind = complaint.kind
+        words = _ECHO.sub("", _PREFIX.sub("", complaint.words))
+        words = mask(words, [*self.secrets, *map(_param_text, params)])
+        if reading or kind not in _NAMES_ARE_SAFE:
+            words = redact(words)
+        return SourceError(f"source {self.source}: {' '.join(words.split())}", kind.value)
+
+
+def mask(words: str, secrets: Iterable[str]) -> str:
+    """Replace each secret where it stands by itself."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        words = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", words)
+    return words
+
+
+def redact(words: str) -> str:
+    """Take out whatever may be the value of a row: what is quoted, what follows `value`, emails and long numbers."""
+    words = re.sub(r"'.*'|\".*\"", "…", words, flags=re.DOTALL)
+    words = re.sub(r"(?i)\b(value:?) .*", r"\1 …", words, flags=re.DOTALL)
+    return re.sub(r"\S+@\S+|(?<![\w.])\d{4,}\S*", "…", words)
+
+
+def _param_text(value: Scalar) -> str:
+    """The text of a param; booleans, NULL and short numbers say nothing and would mangle the words."""
+    if value is None or isinstance(value, bool):
+        return ""
+    text = str(value)
+    return text if isinstance(value, str) or len(text) > 2 else ""
