@@ -10,8 +10,8 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import Drift
 from reconciler.core.guards import ALLOW_FLAGS, Verdict
 from reconciler.core.plan import Plan, SegmentPlan, UsedBy
-from reconciler.core.report import Refresh
-from reconciler.core.run import Run, SegmentRun
+from reconciler.core.report import Refresh, Status
+from reconciler.core.run import Run, RunStatus, SegmentRun
 from reconciler.core.spec import Ownership, Target
 from reconciler.render.clean import clean
 from reconciler.render.json import count_unmatched, summarise_drift, summarise_plan, summarise_refresh, summarise_run
@@ -150,6 +150,19 @@ def list_run_details(run: SegmentRun) -> list[str]:
     return [clause for clause in clauses if clause]
 
 
+def say_failure(run: SegmentRun) -> str:
+    """How a segment of a run stopped short; empty where it did not."""
+    verbs = {
+        RunStatus.STALE: "is stale; nothing was sent for it",
+        RunStatus.LOCKED: "is locked; nothing was sent for it",
+        RunStatus.PARTIAL: "is partly done",
+        RunStatus.FAILED: "failed",
+    }
+    if run.status is RunStatus.FAILED and run.error is None:
+        return "failed: its ids were rejected" if run.tally.rejected else "was stopped before anything was sent"
+    return verbs.get(run.status, "")
+
+
 # --- first fills -------------------------------------------------------------------------------------------------
 
 LOST_STATE = (
@@ -254,3 +267,17 @@ def say_refresh(refresh: Refresh) -> str:
     taken = f"{strangers:,} were not known, {adopted:,} of them taken over" if strangers else ""
     begin = f"Refreshed: {count(summary['refreshed'] or 0, 'segment')}, {count(members, 'member')}"
     return summarise(begin, [taken, *_tail(summary, ("locked", "failed"))])
+
+
+def say_status(value: Status) -> str:
+    """`3 segments, 1,000 members; 1 unsettled; 1 orphan.`"""
+    members = sum(row.members or 0 for row in value.segments)
+    unsettled = sum(row.unsettled or 0 for row in value.segments)
+    new = sum(not row.known and row.error is None for row in value.segments)
+    begin = f"{count(len(value.segments), 'segment')}, {count(members, 'member')}"
+    parts = [
+        f"{unsettled:,} unsettled" if unsettled else "",
+        f"{new:,} not in the state yet" if new else "",
+        count(len(value.orphans), "orphan") if value.orphans else "",
+    ]
+    return summarise(begin, parts)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.render.text.page import Cell, Column, Page
+from reconciler.render.tables import Cell, Column
+from reconciler.render.text.page import Page
 
 # In the order in which they matter; whatever else there is comes last, and goes first where space is short.
 _KNOWN = (
@@ -28,7 +29,10 @@ def past_run(document: Mapping[str, Any], width: int = 80, color: bool = False) 
         page.paragraph(f"Warning: {warning}", style="yellow")
     summary = document.get("summary")
     if isinstance(summary, Mapping):
-        page.paragraph(", ".join(f"{_say(key)} {_write(value)}" for key, value in summary.items()), style="bold")
+        page.paragraph(
+            ", ".join(f"{_say(key)} {_write(value)}" for key, value in summary.items() if value is not None),
+            style="bold",
+        )
     return page.text()
 
 

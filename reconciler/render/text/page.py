@@ -2,9 +2,9 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.render.clean import clean, clean_lines
+from reconciler.render.tables import Cell, Column, Row
 
 MIN_WIDTH = 40
 GAP = 2
@@ -12,27 +12,6 @@ GAP = 2
 
 NARROW, NARROWEST = 24, 12
 """A flexible column is cut to the first before another is dropped, and to the second when none is left to drop."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table, and its style."""
-
-    text: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column. `drop`: the higher, the sooner it goes when space is short; 0 stays. Flexible ones are cut first."""
-
-    title: str
-    right: bool = False
-    drop: int = 0
-    flexible: bool = False
-
-
-Row = Sequence[Cell]
 
 
 class Page:

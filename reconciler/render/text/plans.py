@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from reconciler.core.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.core.run import Run, RunStatus, SegmentRun
 from reconciler.render import words
+from reconciler.render.tables import MANY, PLAN_COLUMNS, RUN_COLUMNS, Column, Row, collapse, plan_row, run_row
 from reconciler.render.text import segments as below
-from reconciler.render.text.page import Column, Page, Row
-from reconciler.render.text.tables import MANY, PLAN_COLUMNS, RUN_COLUMNS, collapse, plan_row, run_row
+from reconciler.render.text.page import Page
 
 
 def plan(
@@ -80,18 +80,12 @@ def _show_details(page: Page, plans: Sequence[SegmentPlan], shared: below.Shared
 
 
 def _show_troubles(page: Page, runs: Sequence[SegmentRun], shared: below.Shared) -> None:
-    verbs = {
-        RunStatus.STALE: "is stale; nothing was sent for it",
-        RunStatus.LOCKED: "is locked; nothing was sent for it",
-        RunStatus.PARTIAL: "is partly done; run it again to go on",
-        RunStatus.FAILED: "failed",
-    }
     for each in runs:
         name = words.label(each.plan.target, shared)
         if each.status is RunStatus.BLOCKED:
             below.show_blocked(page, each.plan, shared)
-        elif each.status in verbs:
-            below.show_problem(page, name, verbs[each.status], each.error)
+        elif verb := words.say_failure(each):
+            below.show_problem(page, name, verb, each.error)
 
 
 def _show_run_details(page: Page, runs: Sequence[SegmentRun], shared: below.Shared) -> None:

@@ -73,7 +73,7 @@ def show_first_fills(page: Page, plans: Sequence[SegmentPlan], shared: Shared, s
     if len(filled) > FEW:
         page.paragraph(f"… and {len(filled) - FEW:,} more", indent=4)
     if any(plan.remote.members != 0 for plan in filled):
-        page.paragraph("To take those members over first, so that the query decides on them, too:", indent=4)
+        page.paragraph("To take those members over, so that the query decides on them, too:", indent=4)
         page.command(words.refresh_command(_pick(filled).target, shared), indent=6)
     if sqlite_unattended:
         page.paragraph(words.LOST_STATE, indent=4)

@@ -1,6 +1,7 @@
-"""The tables of plans, runs and drift: one line per segment, the unchanged ones in one where they are many."""
+"""The tables of plans, runs, drift and refreshes: one line per segment, for text and for Markdown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.core.drift import DriftStatus, SegmentDrift
@@ -10,7 +11,27 @@ from reconciler.core.run import RunStatus, SegmentRun
 from reconciler.core.spec import Target
 from reconciler.render import words
 from reconciler.render.json import count_unmatched
-from reconciler.render.text.page import Cell, Column, Row
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table, and its style."""
+
+    text: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. `drop`: the higher, the sooner it goes when space is short; 0 stays. Flexible ones are cut first."""
+
+    title: str
+    right: bool = False
+    drop: int = 0
+    flexible: bool = False
+
+
+Row = Sequence[Cell]
 
 MANY = 20
 """With more segments than this, the unchanged ones share a line."""
@@ -96,11 +117,11 @@ def plan_row(plan: SegmentPlan) -> Row:
         return [*head, *[Cell()] * 7]
     return [
         *head,
-        _number(counts.desired),
-        _number(counts.stored),
+        number(counts.desired),
+        number(counts.stored),
         _removals(counts.remove),
         _additions(counts.add),
-        _number(counts.resend or None),
+        number(counts.resend or None),
         Cell(words.say_share(counts)),
         Cell(", ".join(words.list_notes(plan))),
     ]
@@ -110,15 +131,15 @@ def run_row(run: SegmentRun) -> Row:
     tally, counts = run.tally, run.plan.counts
     return [
         *_identify(run.status, run.plan.target, run.plan.remote.title),
-        _number(counts.desired if counts else None),
+        number(counts.desired if counts else None),
         _removals(tally.removed),
         _additions(tally.added),
-        _number(tally.resent or None),
-        _number(tally.rejected or None, "red"),
-        _number(tally.unsettled or None, "red"),
-        _number(count_unmatched(run) or None),
-        _number(tally.requests or None),
-        _number(tally.retries or None),
+        number(tally.resent or None),
+        number(tally.rejected or None, "red"),
+        number(tally.unsettled or None, "red"),
+        number(count_unmatched(run) or None),
+        number(tally.requests or None),
+        number(tally.retries or None),
         Cell(f"{tally.seconds:,.1f}" if tally.requests else ""),
     ]
 
@@ -130,24 +151,24 @@ def drift_row(drift: SegmentDrift) -> Row:
         return [*head, *[Cell()] * 6]
     return [
         *head,
-        _number(counts.stored),
-        _number(counts.remote),
-        _number(counts.missing, "red" if counts.missing else ""),
-        _number(counts.foreign, "yellow" if counts.foreign else ""),
-        _number(counts.lingering or None, "red"),
-        _number(counts.unkeyed or None),
+        number(counts.stored),
+        number(counts.remote),
+        number(counts.missing, "red" if counts.missing else ""),
+        number(counts.foreign, "yellow" if counts.foreign else ""),
+        number(counts.lingering or None, "red"),
+        number(counts.unkeyed or None),
     ]
 
 
 def refresh_row(row: RefreshRow) -> Row:
     return [
         *_identify(row.status, row.target, row.title),
-        _number(row.stored),
-        _number(row.strangers, "yellow" if row.strangers else ""),
-        _number(row.adopted),
-        _number(row.unmatched or None),
-        _number(row.lingering or None),
-        _number(row.unkeyed or None),
+        number(row.stored),
+        number(row.strangers, "yellow" if row.strangers else ""),
+        number(row.adopted),
+        number(row.unmatched or None),
+        number(row.lingering or None),
+        number(row.unkeyed or None),
     ]
 
 
@@ -175,8 +196,8 @@ def _identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:
     ]
 
 
-def _number(number: int | None, style: str = "") -> Cell:
-    return Cell("" if number is None else f"{number:,}", style)
+def number(value: int | None, style: str = "") -> Cell:
+    return Cell("" if value is None else f"{value:,}", style)
 
 
 def _removals(number: int) -> Cell:

@@ -1,0 +1,284 @@
+"""Results as Markdown for pull request comments: escaped, and under 60 kB however many segments there are.
+
+Every section has a budget of bytes; what does not fit is counted in a last line. What is wrong comes first.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from reconciler.core.drift import Drift, DriftStatus
+from reconciler.core.plan import Plan, PlanStatus, Problem, SegmentPlan
+from reconciler.core.report import History, Refresh, RefreshStatus, Status
+from reconciler.core.run import Run, RunStatus, SegmentRun
+from reconciler.core.spec import Target
+from reconciler.render import words
+from reconciler.render.clean import escape_markdown
+from reconciler.render.records import (
+    HISTORY_COLUMNS,
+    ORPHAN_COLUMNS,
+    STATUS_COLUMNS,
+    history_row,
+    orphan_row,
+    status_row,
+)
+from reconciler.render.tables import (
+    DRIFT_COLUMNS,
+    MANY,
+    PLAN_COLUMNS,
+    REFRESH_COLUMNS,
+    RUN_COLUMNS,
+    Column,
+    Row,
+    collapse,
+    drift_row,
+    plan_row,
+    refresh_row,
+    run_row,
+)
+
+MAX_BYTES = 60_000
+"""A document is shorter than this. GitHub refuses a comment of more than 65,536 characters."""
+
+TABLE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 24_000, 18_000, 8_000, 5_000
+MESSAGE_LENGTH, HINT_LENGTH = 1000, 500
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
+
+Value = TypeVar("Value")
+Shared = Collection[str]
+
+
+def plan(value: Plan, *, shared_names: Shared = (), sqlite_unattended: bool = False) -> str:
+    """Write a plan."""
+    plans = value.segments
+    targets = [each.target for each in plans]
+    shared = words.find_shared(targets, shared_names)
+    rows = [(each.status is PlanStatus.UNCHANGED, plan_row(each)) for each in _rank(plans, _plan_rank)]
+    blocked = [_plan_blocked(each, shared) for each in plans if each.status is PlanStatus.BLOCKED]
+    failed = [_problem(each.target, "failed", each.error, shared) for each in plans if each.status is PlanStatus.FAILED]
+    notes = [_note(each, words.list_details(each), shared) for each in plans]
+    return _write(
+        [
+            *_head("plan", targets, words.say_plan(value)),
+            *_table(PLAN_COLUMNS, collapse(rows, "unchanged", len(plans) > MANY), TABLE_BYTES),
+            *_section("Blocked and failed", blocked + failed, TROUBLE_BYTES),
+            *_section("First fill", _first_fills(plans, shared, sqlite_unattended), WARNING_BYTES),
+            *_section("Notes", [note for note in notes if note], NOTE_BYTES),
+            *_warnings(value.warnings),
+        ]
+    )
+
+
+def run(value: Run, *, shared_names: Shared = (), sqlite_unattended: bool = False) -> str:
+    """Write what a run did."""
+    runs, plans = value.segments, [each.plan for each in value.segments]
+    targets = [each.target for each in plans]
+    shared = words.find_shared(targets, shared_names)
+    rows = [(each.status is RunStatus.UNCHANGED, run_row(each)) for each in _rank(runs, _run_rank)]
+    troubles = [_run_trouble(each, shared) for each in _rank(runs, _run_rank)]
+    notes = [_note(each.plan, words.list_run_details(each), shared) for each in runs]
+    return _write(
+        [
+            *_head("run", targets, words.say_run(value)),
+            *_table(RUN_COLUMNS, collapse(rows, "unchanged", len(runs) > MANY), TABLE_BYTES),
+            *_section("Not done", [trouble for trouble in troubles if trouble], TROUBLE_BYTES),
+            *_section("First fill", _first_fills(plans, shared, sqlite_unattended), WARNING_BYTES),
+            *_section("Notes", [note for note in notes if note], NOTE_BYTES),
+            *_warnings(value.warnings),
+        ]
+    )
+
+
+def drift(value: Drift) -> str:
+    """Write a drift report."""
+    found = value.segments
+    targets = [each.target for each in found]
+    order = (DriftStatus.FAILED, DriftStatus.DRIFTED, DriftStatus.IN_SYNC)
+    ranked = _rank(found, lambda each: order.index(each.status))
+    rows = [(each.status is DriftStatus.IN_SYNC, drift_row(each)) for each in ranked]
+    failed = [_problem(each.target, "failed", each.error) for each in found if each.status is DriftStatus.FAILED]
+    return _write(
+        [
+            *_head("drift", targets, words.say_drift(value)),
+            *_table(DRIFT_COLUMNS, collapse(rows, "in sync", len(found) > MANY), TABLE_BYTES),
+            *_section("Failed", failed, TROUBLE_BYTES),
+            *_warnings(value.warnings),
+        ]
+    )
+
+
+def refresh(value: Refresh) -> str:
+    """Write what a refresh did."""
+    found = value.segments
+    order = (RefreshStatus.FAILED, RefreshStatus.LOCKED, RefreshStatus.REFRESHED)
+    ranked = _rank(found, lambda each: order.index(each.status))
+    rows = [refresh_row(each) for each in ranked]
+    failed = [_problem(each.target, each.status, each.error) for each in ranked if each.error]
+    return _write(
+        [
+            *_head("refresh", [each.target for each in found], words.say_refresh(value)),
+            *_table(REFRESH_COLUMNS, rows, TABLE_BYTES),
+            *_section("Not done", failed, TROUBLE_BYTES),
+            *_warnings(value.warnings),
+        ]
+    )
+
+
+def status(value: Status) -> str:
+    """Write what the state holds."""
+    rows = [status_row(each) for each in value.segments]
+    failed = [_problem(each.target, "can't be read", each.error) for each in value.segments if each.error]
+    orphans = _table(ORPHAN_COLUMNS, [orphan_row(each) for each in value.orphans], NOTE_BYTES)
+    return _write(
+        [
+            *_head("status", [each.target for each in value.segments], words.say_status(value)),
+            *_table(STATUS_COLUMNS, rows, TABLE_BYTES),
+            *_section("Failed", failed, TROUBLE_BYTES),
+            *(["#### Orphans", "", *orphans] if orphans else []),
+            *_warnings(value.warnings),
+        ]
+    )
+
+
+def history(value: History) -> str:
+    """Write the list of past runs."""
+    rows = [history_row(each) for each in value.runs]
+    table = _table(HISTORY_COLUMNS, rows, TABLE_BYTES, "runs")
+    return _write(["### reconcile history", "", *table, *_warnings(value.warnings)])
+
+
+# --- parts of a document -----------------------------------------------------------------------------------------
+
+
+def _write(lines: Iterable[str]) -> str:
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _head(kind: str, targets: Sequence[Target], summary: str) -> list[str]:
+    names = list(dict.fromkeys(target.workspace for target in targets))
+    where = escape_markdown(names[0]) if len(names) == 1 else words.count(len(names), "workspace")
+    return [f"### reconcile {kind}: {where}", "", f"**{summary}**", ""]
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], budget: int, noun: str = "segments") -> list[str]:
+    """A table without its empty columns."""
+    if not rows:
+        return []
+    used = [index for index in range(len(columns)) if any(row[index].text for row in rows)]
+    head = _join_row(columns[index].title for index in used)
+    rule = _join_row("---:" if columns[index].right else "---" for index in used)
+    lines = [_join_row(escape_markdown(row[index].text) for index in used) for row in rows]
+    kept, left = _take(lines, budget)
+    return [head, rule, *kept, "", *([f"… and {left:,} more {noun}", ""] if left else [])]
+
+
+def _join_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(title: str, items: Sequence[str], budget: int, noun: str = "segments") -> list[str]:
+    """A list under a heading; nothing where there are no items."""
+    if not items:
+        return []
+    kept, left = _take(items, budget)
+    return [f"#### {title}", "", *kept, *([f"- … and {left:,} more {noun}"] if left else []), ""]
+
+
+def _take(items: Sequence[str], budget: int) -> tuple[list[str], int]:
+    """As many items as fit into a number of bytes, and how many are left."""
+    kept: list[str] = []
+    for item in items:
+        budget -= len(item.encode()) + 1
+        if budget < 0:
+            break
+        kept.append(item)
+    return kept, len(items) - len(kept)
+
+
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return _section("Warnings", [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in warnings], WARNING_BYTES, "")
+
+
+def _code(text: str) -> str:
+    """A command to copy, where nothing in it can break out of a code span."""
+    return f"`{text}`" if _PLAIN.fullmatch(text) else escape_markdown(text, MESSAGE_LENGTH)
+
+
+# --- segments ----------------------------------------------------------------------------------------------------
+
+
+def _rank(values: Sequence[Value], rank: Callable[[Value], int]) -> list[Value]:
+    return sorted(values, key=rank)
+
+
+def _plan_rank(value: SegmentPlan) -> int:
+    return (PlanStatus.BLOCKED, PlanStatus.FAILED, PlanStatus.CHANGES, PlanStatus.UNCHANGED).index(value.status)
+
+
+def _run_rank(value: SegmentRun) -> int:
+    order: tuple[StrEnum, ...] = (
+        RunStatus.PARTIAL,
+        RunStatus.FAILED,
+        RunStatus.BLOCKED,
+        RunStatus.STALE,
+        RunStatus.LOCKED,
+        RunStatus.APPLIED,
+        RunStatus.UNCHANGED,
+    )
+    return order.index(value.status)
+
+
+def _name(target: Target, shared: Shared = ()) -> str:
+    return f"**{escape_markdown(words.label(target, shared))}**"
+
+
+def _plan_blocked(value: SegmentPlan, shared: Shared) -> str:
+    lines = [f"- {_name(value.target, shared)} is blocked; nothing is sent for it"]
+    for breach in words.list_breaches(value, shared):
+        lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}{_say_way(breach)}")
+    return "\n".join(lines)
+
+
+def _say_way(breach: words.Breach) -> str:
+    if breach.flag is None:
+        return "; no flag lets this past"
+    return f"; let past by {_code(breach.flag)}" if breach.allowed else f"; if that is right: {_code(breach.flag)}"
+
+
+def _problem(target: Target, verb: str, problem: Problem | None, shared: Shared = ()) -> str:
+    if problem is None:
+        return f"- {_name(target, shared)} {verb}"
+    hint = f"\n  - {escape_markdown(problem.hint, HINT_LENGTH)}" if problem.hint else ""
+    return f"- {_name(target, shared)} {verb}: {escape_markdown(problem.message, MESSAGE_LENGTH)}{hint}"
+
+
+def _run_trouble(value: SegmentRun, shared: Shared) -> str:
+    if value.status is RunStatus.BLOCKED:
+        return _plan_blocked(value.plan, shared)
+    verb = words.say_failure(value)
+    return _problem(value.plan.target, verb, value.error, shared) if verb else ""
+
+
+def _note(value: SegmentPlan, clauses: Sequence[str], shared: Shared) -> str:
+    examples = [
+        f"to {verb}, for example: {', '.join(escape_markdown(each) for each in ids)}"
+        for verb, ids in (("remove", value.examples.remove), ("add", value.examples.add))
+        if ids
+    ]
+    said = [*clauses, *examples]
+    return f"- {_name(value.target, shared)}: {'; '.join(said)}" if said else ""
+
+
+def _first_fills(plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool) -> list[str]:
+    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
+    items = [_first_fill(plan, shared) for plan in filled]
+    return [f"- {words.LOST_STATE}", *items] if items and sqlite_unattended else items
+
+
+def _first_fill(value: SegmentPlan, shared: Shared) -> str:
+    said = f"- {_name(value.target, shared)}: {words.say_first_fill(value)}"
+    if value.remote.members == 0:
+        return said
+    return f"{said}; to take them over: {_code(words.refresh_command(value.target, shared))}"
