@@ -1,0 +1,1 @@
+"""The set engine: desired, stored and remote side by side, by column."""

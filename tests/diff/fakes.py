@@ -1,0 +1,160 @@
+"""A state and a source of Arrow streams, made from a world by a DuckDB of their own."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+
+from reconciler.core.plan import Head
+from reconciler.core.spec import (
+    DestinationSettings,
+    GuardSettings,
+    OnBad,
+    Ownership,
+    Secret,
+    Segment,
+    Spec,
+    StateSettings,
+    Target,
+)
+from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.engine.ports import ArrowStream, Member, ValueStream
+from tests.diff.model import World
+
+HEAD = Head(lineage="a lineage", serial=7)
+
+
+class Warehouse:
+    """Makes Arrow streams of rows; each can be read once."""
+
+    def __init__(self) -> None:
+        self._database = duckdb.connect(":memory:")
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        self._database.close()
+
+    def stream(self, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> ArrowStream:
+        """`columns`: names and SQL types."""
+        lists = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+        chosen = ", ".join(f"unnest($c{place}::{kind}[]) AS {name}" for place, (name, kind) in enumerate(columns.items()))
+        return self.query(f"SELECT {chosen}", {f"c{place}": list(values) for place, values in enumerate(lists)})
+
+    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> ArrowStream:
+        cursor = self._database.cursor()
+        self._cursors.append(cursor)
+        return Once(cursor.sql(sql, params=parameters) if parameters else cursor.sql(sql))
+
+
+class Once:
+    """A stream that can be asked for only once, as those of ADBC."""
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
+        self._relation: duckdb.DuckDBPyRelation | None = relation
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        assert self._relation is not None, "the stream was read before"
+        relation, self._relation = self._relation, None
+        return relation.__arrow_c_stream__(requested_schema)
+
+
+class FakeStored:
+    def __init__(self, warehouse: Warehouse, world: World) -> None:
+        self.head = HEAD
+        self._warehouse = warehouse
+        self._world = world
+
+    def members(self) -> ArrowStream:
+        return self._warehouse.stream({"id": "VARCHAR"}, [(member,) for member in self._world.members])
+
+    def marks(self) -> ArrowStream:
+        columns = {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"}
+        return self._warehouse.stream(columns, [(m.id, m.mark, m.direction, m.at) for m in self._world.marks])
+
+    def journal(self) -> ArrowStream:
+        columns = {
+            "seq": "BIGINT",
+            "direction": "VARCHAR",
+            "outcome": "VARCHAR",
+            "at": "DOUBLE",
+            "unknown_at": "DOUBLE",
+            "ids": "VARCHAR",
+        }
+        rows = [(r.seq, r.direction, r.outcome, r.at, r.unknown_at, "\n".join(r.ids)) for r in self._world.journal]
+        return self._warehouse.stream(columns, rows)
+
+
+class FakeSnapshot:
+    def __init__(self, stored: FakeStored) -> None:
+        self._stored = stored
+
+    def head(self, workspace: str, segment_id: int) -> Head:
+        raise NotImplementedError
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[FakeStored]:
+        assert (workspace, segment_id) == ("production", 56)
+        yield self._stored
+
+    def is_spent(self, plan_id: str) -> bool:
+        raise NotImplementedError
+
+
+class FakeSource:
+    def __init__(self, values: ValueStream) -> None:
+        self._values = values
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        assert segment.name == "vip"
+        yield self._values
+
+    def check(self, segment: Segment) -> None:
+        raise NotImplementedError
+
+
+def make_target(world: World, nulls: OnBad = OnBad.SKIP, invalid: OnBad = OnBad.SKIP) -> Target:
+    segment = Segment(
+        name="vip",
+        segment_id=56,
+        query="SELECT id FROM people",
+        source="warehouse",
+        id_type=world.id_type,
+        ownership=Ownership.TRACKED if world.people is None else Ownership.EXCLUSIVE,
+        nulls=nulls,
+        invalid=invalid,
+        guards=GuardSettings(must_include=world.sentinels),
+    )
+    destination = DestinationSettings(workspace="production")
+    return Target(Spec(Path("spec.yaml"), {}, destination, StateSettings(Secret("")), (segment,)), segment)
+
+
+def values_of(warehouse: Warehouse, world: World) -> ValueStream:
+    rows = [(value.text, value.typed) for value in world.values]
+    return ValueStream(warehouse.stream({"value": "VARCHAR", "typed": "BOOLEAN"}, rows))
+
+
+def pages_of(world: World, size: int = 2) -> Iterator[list[Member]]:
+    members = [Member(person.cio_id, person.key) for person in world.people or ()]
+    return (members[start : start + size] for start in range(0, len(members), size))
+
+
+@contextmanager
+def open_engine(world: World, spill_parent: Path, memory_limit: str = "64MB") -> Iterator[EmbeddedSetEngine]:
+    """A set engine on this world; every comparison reads it afresh."""
+    warehouse = Warehouse()
+    try:
+        with EmbeddedSetEngine(
+            memory_limit,
+            spill_parent,
+            lambda _: FakeSource(values_of(warehouse, world)),
+            lambda _: FakeSnapshot(FakeStored(warehouse, world)),
+        ) as engine:
+            yield engine
+    finally:
+        warehouse.close()
