@@ -25,11 +25,6 @@ def load_specs(specs: Sequence[str]) -> tuple[Spec, ...]:
     return load(specs, os.environ)
 
 
-def find_targets(specs: Sequence[Spec]) -> list[Target]:
-    """Give every segment of the specs, in order."""
-    return [Target(spec, segment) for spec in specs for segment in spec.segments]
-
-
 def load(
     specs: Sequence[str],
     select: Sequence[str] | None = None,
@@ -43,7 +38,7 @@ def load(
     from reconciler import selection
 
     found = load_specs(specs)
-    targets = selection.select(find_targets(found), select or (), exclude or ())
+    targets = selection.select(selection.list_targets(found), select or (), exclude or ())
     given = {
         Guard.MAX_REMOVALS: allow_removals or (),
         Guard.MAX_ADDITIONS: allow_additions or (),

@@ -111,12 +111,13 @@ def load_sealed(sealed: "PlanFile") -> "Loaded":
     """Load the specs that a plan file names, and of their segments those that it holds, in its order."""
     from datetime import UTC, datetime
 
-    from reconciler.cli.loading import Loaded, find_targets, load_specs
+    from reconciler.cli.loading import Loaded, load_specs
     from reconciler.planfile import check_age, check_specs
+    from reconciler.selection import list_targets
 
     check_age(sealed.plan, datetime.now(UTC))
     specs = load_specs(sealed.plan.specs())
-    every = find_targets(specs)
+    every = list_targets(specs)
     check_specs(sealed.plan, every)
     known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in every}
     targets = tuple(known[segment.spec, segment.name] for segment in sealed.plan.segments)

@@ -1,0 +1,151 @@
+"""A small project of a user: a warehouse, a spec, a sandbox, and `reconcile` run on them from the command line."""
+
+import io
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from reconciler.sandbox.server import Sandbox
+
+DESTINATION = """
+destination:
+  workspace: {workspace}
+  site_id: sandbox-site
+  api_key: sandbox-key
+  app_api_key: sandbox-app-key
+  track_url: {url}
+  app_url: {url}
+  rate_limit: 10000
+  settle: {settle}
+  timeout: {timeout}
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document of stdout."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
+
+    @property
+    def segments(self) -> dict[str, dict[str, Any]]:
+        """The segments of the document by name."""
+        return {segment["name"]: segment for segment in self.document["segments"]}
+
+
+@dataclass
+class Project:
+    """A folder with `spec.yaml` and `warehouse.db`, next to a running sandbox."""
+
+    folder: Path
+    sandbox: Sandbox
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "spec.yaml"
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / ".reconcile" / "state.db"
+
+    def want(self, table: str, ids: Iterable[object]) -> None:
+        """Make a table of the warehouse hold exactly these values in its one column `id`."""
+        with sqlite3.connect(self.folder / "warehouse.db") as connection:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id)")
+            connection.execute(f"DELETE FROM {table}")
+            connection.executemany(f"INSERT INTO {table} VALUES (?)", ((value,) for value in ids))
+        connection.close()
+
+    def write(
+        self,
+        segments: Mapping[str, str],
+        *,
+        workspace: str = "default",
+        settle: float = 0,
+        timeout: float = 5,
+        more: str = "",
+        destination: str = "",
+        name: str = "spec.yaml",
+    ) -> Path:
+        """Write a spec. `segments` are the YAML lines of each one below its name; `destination` are lines to add."""
+        text = "version: 1\nsources:\n  warehouse:\n    url: sqlite:///warehouse.db\n"
+        text += DESTINATION.format(url=self.sandbox.url, workspace=workspace, settle=settle, timeout=timeout)
+        text += indent(destination, 2) + more + "\nsegments:\n"
+        for key, lines in segments.items():
+            text += f"  {key}:\n{indent(lines, 4)}"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run(self, *words: str | Path, stdin: str | None = None) -> Result:
+        """Run `reconcile` in this process, in the project's folder."""
+        from reconciler.cli import run
+
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            working_in(self.folder),
+            mock.patch.dict(os.environ, self.environment),
+            mock.patch.object(sys, "stdin", io.StringIO(stdin or "")),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                code = run([str(word) for word in words])
+            except SystemExit as error:
+                code = int(error.code or 0)
+        return Result(code, out.getvalue(), err.getvalue())
+
+    def json(self, command: str, *words: str | Path) -> Result:
+        """Run a command on the project's spec with `--format json`."""
+        return self.run(command, "spec.yaml", "--format", "json", *words)
+
+    def start(self, *words: str | Path) -> "subprocess.Popen[str]":
+        """Run `reconcile` as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from reconciler.cli import main; main()", *map(str, words)],
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def indent(text: str, columns: int) -> str:
+    """Shift lines to the right; an empty text stays empty."""
+    return "".join(f"{' ' * columns}{line}\n" for line in text.strip("\n").splitlines())
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder for a block."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def segment(segment_id: int, table: str, *lines: str) -> str:
+    """The YAML lines of a segment that selects a table."""
+    return "\n".join([f"segment_id: {segment_id}", f"query: SELECT id FROM {table}", *lines])
