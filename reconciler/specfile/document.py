@@ -100,7 +100,8 @@ def read_scalar(text: str) -> Scalar:
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
-    mark = error.problem_mark or error.context_mark
+    ends_early = "end of stream" in (error.problem or "")
+    mark = (error.context_mark if ends_early else None) or error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     said = _hide_quoted(error.problem or error.context or "it can't be parsed")
     hint = "; inside { } and [ ] a ${NAME} must stand in quotes" if _has_bare_reference(text, line) else ""

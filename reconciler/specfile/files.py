@@ -65,7 +65,7 @@ def read_text(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"is not UTF-8 (line {line})") from None
     except IsADirectoryError:
-        raise ValueError("is a folder; a file is needed") from None
+        raise ValueError("is a folder") from None
     except FileNotFoundError:
         raise ValueError("does not exist") from None
     except (OSError, ValueError) as error:

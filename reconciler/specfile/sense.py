@@ -6,7 +6,7 @@ Every check reads the draft, not the models, so that it also speaks where someth
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reconciler.core.ids import IdType, Invalid, check_text
+from reconciler.core.ids import IdType, Invalid, identify
 from reconciler.core.spec import DestinationSettings
 from reconciler.specfile.draft import Draft
 from reconciler.specfile.fields import read_boolean, read_integer
@@ -48,7 +48,7 @@ def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
     try:
         text = read_text(draft.document.path.parent / name)
     except ValueError as error:
-        draft.refuse_value(where, f"names a file that {error}; a relative one is relative to the spec")
+        draft.refuse_value(where, f"names a file that {error} (its path is relative to the spec)")
         return None
     if not text.strip():
         draft.refuse_value(where, "names a file that is empty")
@@ -90,7 +90,8 @@ def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
     if where is None or id_type is None or not isinstance(values, list):
         return
     for at, value in enumerate(values):
-        if isinstance(value, str) and isinstance(fault := check_text(value, id_type), Invalid):
+        fault = identify(value, id_type)
+        if isinstance(fault, Invalid) and isinstance(value, str | int):
             draft.refuse_value((*where, at), f"is no valid id of type {id_type}: {fault}")
 
 
