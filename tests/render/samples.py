@@ -1,13 +1,12 @@
 """Values for the render tests."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from reconciler.core.counts import Counts
 from reconciler.core.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
-from reconciler.core.guards import Guard, judge
+from reconciler.core.guards import judge
 from reconciler.core.plan import Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
 from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.core.spec import DestinationSettings, GuardSettings, Limit, Secret, Segment, Spec, StateSettings, Target
@@ -24,9 +23,7 @@ def make_target(name="vip_customers", segment_id=56, workspace="production", pat
 
 def make_plan(name="vip_customers", segment_id=56, *, counts=None, head=KNOWN, remote=None, allowed=(), **more):
     target = make_target(name, segment_id, **more)
-    found = counts or Counts(
-        desired=1010, stored=1000, add=20, remove=10, unchanged=990, duplicates=3, held=1000
-    )
+    found = counts or Counts(desired=1010, stored=1000, add=20, remove=10, unchanged=990, duplicates=3, held=1000)
     verdicts = judge(target.segment.guards, found, head.completed, frozenset(allowed))
     status = PlanStatus.CHANGES if found.is_changed else PlanStatus.UNCHANGED
     if any(verdict.blocks for verdict in verdicts):
@@ -120,7 +117,3 @@ def make_drift():
 
 def many(number, make=make_unchanged):
     return tuple(make(f"segment_{place:03}", 1000 + place) for place in range(number))
-
-
-__all__ = [name for name in dir() if not name.startswith("_")]
-_ = (replace, Guard)

@@ -1,0 +1,155 @@
+"""From a result to its exit code, row by row of the contract's table."""
+
+import itertools
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.drift import Drift, DriftStatus, SegmentDrift
+from reconciler.core.outcome import (
+    choose_first,
+    exit_code_of_drift,
+    exit_code_of_plan,
+    exit_code_of_refresh,
+    exit_code_of_run,
+)
+from reconciler.core.plan import Plan, PlanStatus, SegmentPlan
+from reconciler.core.report import Refresh, RefreshRow, RefreshStatus
+from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
+from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+from reconciler.errors import PRECEDENCE, ExitCode
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")
+SPEC = Spec(Path("a.yaml"), {}, DestinationSettings(), StateSettings(Secret("sqlite://")), (SEGMENT,))
+TARGET = Target(SPEC, SEGMENT)
+PLANNED = SegmentPlan(TARGET, PlanStatus.CHANGES)
+
+
+def plan_of(*statuses: PlanStatus) -> Plan:
+    return Plan(NOW, tuple(SegmentPlan(TARGET, status) for status in statuses))
+
+
+def run_of(*segments: tuple[RunStatus, Tally], stopped_by: int | None = None) -> Run:
+    found = tuple(SegmentRun(PLANNED, status, tally) for status, tally in segments)
+    return Run("run-1", NOW, found, stopped_by=stopped_by)
+
+
+NONE = Tally(requests=3, retries=2)
+ADDED, REMOVED, RESENT = Tally(added=1), Tally(removed=1), Tally(resent=1)
+UNSETTLED, REJECTED = Tally(unsettled=1), Tally(rejected=1)
+
+CHANGES, UNCHANGED = PlanStatus.CHANGES, PlanStatus.UNCHANGED
+BLOCKED, FAILED = PlanStatus.BLOCKED, PlanStatus.FAILED
+
+
+def test_the_order_is_that_of_the_contract() -> None:
+    assert [int(code) for code in PRECEDENCE] == [64, 6, 1, 3, 4, 5, 2, 0]
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.combinations(PRECEDENCE, 2))
+def test_of_two_codes_the_earlier_one_wins(first: ExitCode, second: ExitCode) -> None:
+    assert choose_first([second, first]) is first
+    assert choose_first([first, second]) is first
+
+
+def test_no_code_at_all_is_done() -> None:
+    assert choose_first([]) is ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("statuses", "plain", "detailed"),
+    [
+        ((), 0, 0),
+        ((UNCHANGED,), 0, 0),
+        ((CHANGES,), 0, 2),
+        ((CHANGES, UNCHANGED), 0, 2),
+        ((BLOCKED,), 3, 3),
+        ((BLOCKED, CHANGES), 3, 3),
+        ((FAILED,), 1, 1),
+        ((CHANGES, BLOCKED, FAILED), 1, 1),
+    ],
+)
+def test_a_plan(statuses: tuple[PlanStatus, ...], plain: int, detailed: int) -> None:
+    assert exit_code_of_plan(plan_of(*statuses), detailed=False) == plain
+    assert exit_code_of_plan(plan_of(*statuses), detailed=True) == detailed
+
+
+@pytest.mark.parametrize(
+    ("segments", "code"),
+    [
+        ([], 0),
+        ([(RunStatus.UNCHANGED, NONE)], 0),
+        ([(RunStatus.APPLIED, ADDED)], 0),
+        ([(RunStatus.APPLIED, ADDED), (RunStatus.UNCHANGED, NONE)], 0),
+        ([(RunStatus.BLOCKED, NONE)], 3),
+        ([(RunStatus.BLOCKED, NONE), (RunStatus.APPLIED, ADDED)], 3),
+        ([(RunStatus.STALE, NONE)], 4),
+        ([(RunStatus.LOCKED, NONE)], 5),
+        ([(RunStatus.LOCKED, NONE), (RunStatus.STALE, NONE)], 4),
+        ([(RunStatus.LOCKED, NONE), (RunStatus.STALE, NONE), (RunStatus.BLOCKED, NONE)], 3),
+        ([(RunStatus.LOCKED, NONE), (RunStatus.APPLIED, ADDED)], 5),
+        ([(RunStatus.FAILED, NONE)], 1),
+        ([(RunStatus.FAILED, NONE), (RunStatus.UNCHANGED, NONE)], 1),
+        ([(RunStatus.FAILED, NONE), (RunStatus.BLOCKED, NONE), (RunStatus.LOCKED, NONE)], 1),
+        ([(RunStatus.FAILED, REJECTED)], 1),
+    ],
+)
+def test_a_run_that_changed_nothing_or_all_of_it(segments: list[tuple[RunStatus, Tally]], code: int) -> None:
+    assert exit_code_of_run(run_of(*segments)) == code
+    assert exit_code_of_run(run_of(*reversed(segments))) == code
+
+
+@pytest.mark.parametrize("touching", [ADDED, REMOVED, RESENT])
+def test_a_failure_beside_a_change_of_another_segment_is_partly_done(touching: Tally) -> None:
+    assert exit_code_of_run(run_of((RunStatus.APPLIED, touching), (RunStatus.FAILED, NONE))) == 6
+    assert exit_code_of_run(run_of((RunStatus.FAILED, NONE), (RunStatus.APPLIED, touching))) == 6
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(RunStatus.PARTIAL, ADDED)],
+        [(RunStatus.PARTIAL, NONE)],
+        [(RunStatus.PARTIAL, ADDED), (RunStatus.BLOCKED, NONE), (RunStatus.LOCKED, NONE)],
+        [(RunStatus.PARTIAL, UNSETTLED), (RunStatus.FAILED, NONE)],
+        [(RunStatus.APPLIED, Tally(added=5, unsettled=1))],
+        [(RunStatus.APPLIED, Tally(added=5, rejected=1))],
+        [(RunStatus.FAILED, UNSETTLED)],
+        [(RunStatus.FAILED, REJECTED), (RunStatus.APPLIED, ADDED)],
+    ],
+)
+def test_what_is_or_may_be_changed_and_not_whole_is_partly_done(segments: list[tuple[RunStatus, Tally]]) -> None:
+    assert exit_code_of_run(run_of(*segments)) == 6
+
+
+@pytest.mark.parametrize(("signal", "code"), [(2, 130), (15, 143)])
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_a_signal_outweighs_all(signal: int, code: int, status: RunStatus) -> None:
+    assert exit_code_of_run(run_of((status, ADDED), stopped_by=signal)) == code
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        ([], 0),
+        ([DriftStatus.IN_SYNC], 0),
+        ([DriftStatus.IN_SYNC, DriftStatus.DRIFTED], 2),
+        ([DriftStatus.FAILED, DriftStatus.DRIFTED], 1),
+    ],
+)
+def test_drift(statuses: list[DriftStatus], code: int) -> None:
+    assert exit_code_of_drift(Drift(NOW, tuple(SegmentDrift(TARGET, status) for status in statuses))) == code
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        ([RefreshStatus.REFRESHED], 0),
+        ([RefreshStatus.REFRESHED, RefreshStatus.LOCKED], 5),
+        ([RefreshStatus.LOCKED, RefreshStatus.FAILED, RefreshStatus.REFRESHED], 1),
+    ],
+)
+def test_a_refresh(statuses: list[RefreshStatus], code: int) -> None:
+    assert exit_code_of_refresh(Refresh("run-1", NOW, tuple(RefreshRow(TARGET, each) for each in statuses))) == code

@@ -1,0 +1,236 @@
+"""A plan file is written whole, 0600, or not at all; and what was written is what is read."""
+
+import os
+import stat
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.batches import Batch, Direction
+from reconciler.core.counts import Counts
+from reconciler.core.guards import Guard
+from reconciler.core.plan import Plan
+from reconciler.errors import PlanFileError, ReconcileError, UsageError
+from reconciler.planfile import SealedPlan, discard, drafting, is_planfile, open_planfile, seal, write
+from tests.render import samples
+
+REMOVED = tuple(f"gone{place}" for place in range(10))
+ADDED = tuple(f'nöw "{place}"\\' for place in range(1200))
+
+
+def make_batches(index: int) -> list[Batch]:
+    if index == 1:
+        return []
+    return [
+        Batch(Direction.REMOVE, REMOVED),
+        Batch(Direction.ADD, ADDED[:1000]),
+        Batch(Direction.ADD, ADDED[1000:]),
+    ]
+
+
+def make_sealed() -> SealedPlan:
+    counts = Counts(desired=2190, stored=1000, add=1190, resend=10, remove=10, unchanged=990, held=1000)
+    allowed = {Guard.MAX_ADDITIONS, Guard.MAX_REMOVALS}
+    segments = (
+        samples.make_plan(counts=counts, allowed=allowed),
+        samples.make_unchanged(),
+        samples.make_plan("newcomers", 59, counts=counts, head=samples.Head(), workspace="staging"),
+    )
+    return seal(Plan(samples.TWO_AM, segments), "plan-1", "0.1.0", Path.cwd())
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
+    path, sealed = tmp_path / "x.plan", make_sealed()
+
+    write(path, sealed, make_batches)
+
+    assert list_files(tmp_path) == ["x.plan"]
+    with open_planfile(path) as file:
+        assert file.plan == sealed
+        assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
+
+
+def test_a_plan_says_when_it_expires_and_what_was_allowed() -> None:
+    sealed = make_sealed()
+
+    assert sealed.expires_at - sealed.created_at == timedelta(hours=24)
+    assert sealed.segments[0].allowed == {Guard.MAX_ADDITIONS, Guard.MAX_REMOVALS}
+    assert sealed.segments[2].lineage is None
+    assert sealed.specs() == ("specs/vip.yaml",)
+
+
+def test_an_absolute_spec_is_named_from_the_working_folder(tmp_path: Path) -> None:
+    plan = samples.make_plan(path=str(tmp_path / "specs" / "a.yaml"))
+
+    sealed = seal(Plan(samples.TWO_AM, (plan,)), "plan-1", "0.1.0", tmp_path)
+
+    assert sealed.segments[0].spec == "specs/a.yaml"
+
+
+@pytest.mark.parametrize("make", [samples.make_blocked, samples.make_failed])
+def test_a_blocked_or_failed_plan_cannot_be_sealed(make) -> None:
+    with pytest.raises(ReconcileError, match="can't be sealed"):
+        seal(Plan(samples.TWO_AM, (samples.make_plan(), make())), "plan-1", "0.1.0", Path.cwd())
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_the_mode_is_0600_whatever_the_umask_and_the_older_file(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "x.plan"
+    path.write_text("older")
+    path.chmod(0o666)
+    before = os.umask(umask)
+    try:
+        write(path, make_sealed(), make_batches)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_draft_that_is_not_sealed_leaves_nothing_not_even_an_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan"
+    path.write_text("older")
+
+    with drafting(path) as draft:
+        draft.spool(0, make_batches(0))
+        assert list_files(tmp_path) == []
+
+    assert list_files(tmp_path) == []
+
+
+def test_a_batch_that_fails_while_drafting_leaves_nothing(tmp_path: Path) -> None:
+    def fail(index: int):
+        yield from make_batches(0)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write(tmp_path / "x.plan", make_sealed(), fail)
+
+    assert list_files(tmp_path) == []
+
+
+def test_a_file_system_that_fails_while_sealing_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(ReconcileError, match="No space left") as caught:
+        write(tmp_path / "x.plan", make_sealed(), make_batches)
+
+    assert caught.value.hint
+    assert list_files(tmp_path) == []
+
+
+def test_a_symbolic_link_is_replaced_and_its_target_left_alone(tmp_path: Path) -> None:
+    target, path = tmp_path / "target", tmp_path / "x.plan"
+    target.write_text("mine")
+    path.symlink_to(target)
+
+    write(path, make_sealed(), make_batches)
+
+    assert target.read_text() == "mine"
+    assert not path.is_symlink()
+
+
+def test_a_folder_or_a_device_in_the_way_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a file"):
+        discard(tmp_path)
+    with pytest.raises(UsageError, match="is not a file"):
+        discard(Path("/dev/null"))
+    assert tmp_path.is_dir()
+    assert Path("/dev/null").exists()
+
+
+def test_a_folder_that_is_not_there_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    with pytest.raises(ReconcileError, match="can't be written") as caught, drafting(tmp_path / "no" / "x.plan"):
+        pass
+    assert "--out" in caught.value.hint
+
+
+def test_discarding_what_is_not_there_is_fine(tmp_path: Path) -> None:
+    discard(tmp_path / "x.plan")
+
+
+def test_segments_spooled_from_several_threads_come_out_in_order(tmp_path: Path) -> None:
+    path, sealed = tmp_path / "x.plan", make_sealed()
+    with drafting(path) as draft:
+        threads = [threading.Thread(target=draft.spool, args=(index, make_batches(index))) for index in (2, 0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        draft.seal(sealed)
+
+    with open_planfile(path) as file:
+        assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
+
+
+def test_batches_of_two_segments_can_be_read_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+
+    with open_planfile(path) as file:
+        pairs = list(zip(file.batches(0), file.batches(2), strict=True))
+
+    assert pairs == [(batch, batch) for batch in make_batches(0)]
+
+
+def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+
+    with open_planfile(path) as file:
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(PlanFileError, match="damaged"):
+            list(file.batches(2))
+
+
+def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+
+    text = path.read_text()
+    assert "hush" not in text
+    assert "sqlite" not in text
+    assert "SELECT" not in text
+
+
+@pytest.mark.parametrize("content", [b"", b"version: 1\n", b"\xff\xfe", b'{"reconcile'])
+def test_another_file_is_no_plan_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(content)
+
+    assert not is_planfile(path)
+    with pytest.raises(PlanFileError, match="is not a plan file"):
+        open_planfile(path)
+
+
+def test_folders_pipes_and_missing_files_are_no_plan_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing"):
+        assert not is_planfile(path)
+        with pytest.raises(PlanFileError, match="can't be read"):
+            open_planfile(path)
+
+
+def test_a_plan_file_is_told_by_how_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "no-extension"
+    write(path, make_sealed(), make_batches)
+
+    assert is_planfile(path)
+
+
+def test_an_id_that_is_no_unicode_is_refused_without_being_shown(tmp_path: Path) -> None:
+    with pytest.raises(ReconcileError, match="not valid Unicode") as caught, drafting(tmp_path / "x.plan") as draft:
+        draft.spool(0, [Batch(Direction.ADD, ("secret-member\ud800",))])
+
+    assert "secret-member" not in str(caught.value)
+    assert caught.value.__cause__ is None
