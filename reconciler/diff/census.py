@@ -7,12 +7,12 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.ids import Invalid
 from reconciler.diff.rules import NULL
-from reconciler.diff.standing import HELD, UNSETTLED, Change, Flag, decide, is_exempt, is_stray, repeats_add
+from reconciler.diff.standing import HELD, NOTHING, UNSETTLED, Change, Flag, decide, is_exempt, is_stray, repeats_add
 
 Numbers = Mapping[Flag, int]
 
 
-def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = Flag(0)) -> int:
+def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:
     """Count the ids with any of these flags and none of those."""
     return sum(number for flags, number in numbers.items() if flags & any_of and not flags & none_of)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import duckdb
-
 from reconciler.core.batches import Batch, Direction
 from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
@@ -18,8 +16,18 @@ from reconciler.diff.census import Census, Numbers, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.instance import Instance
 from reconciler.diff.sets import Sets
-from reconciler.diff.standing import HELD, POSSIBLE, UNSETTLED, Change, Flag, select
-from reconciler.engine.ports import ArrowStream, Comparison, Findings, Member, RemoteCount, Snapshot, Source, Stored
+from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
+from reconciler.engine.ports import (
+    Adoption,
+    ArrowStream,
+    Comparison,
+    Findings,
+    Member,
+    RemoteCount,
+    Snapshot,
+    Source,
+    Stored,
+)
 from reconciler.errors import IncompleteRead, SourceError
 
 FINDINGS_CHUNK = 50_000
@@ -82,7 +90,7 @@ class Tables:
             return self._main.execute(sql, list(parameters)).fetchall()
 
     def read(self, sql: str, **streams: ArrowStream) -> None:
-        """Run a statement that reads streams by these names. Raises DuckDB's errors: the caller knows whose they are."""
+        """Run a statement that reads streams by these names. Raises DuckDB's errors: who calls knows whose they are."""
         try:
             for name, stream in streams.items():
                 # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
@@ -93,7 +101,7 @@ class Tables:
                 self._main.unregister(name)
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
-        """Give the first column in lists of `size`, in the order of the statement; from any thread, any number of times."""
+        """Give the first column in lists of `size`, as the statement orders it; in any thread, any number of times."""
         with self._instance.cursor() as cursor, translating(broken_sets()):
             cursor.execute(sql)
             while rows := cursor.fetchmany(size):
@@ -227,35 +235,45 @@ class EmbeddedComparison:
         return tuple(row[0] for row in self._tables.fetch(sql))
 
     def _select(self, direction: Direction) -> list[Flag]:
-        return [flags for change in Change if change.direction is direction for flags in select(change, self._exclusive)]
+        changes = (change for change in Change if change.direction is direction)
+        return [flags for change in changes for flags in select(change, self._exclusive)]
 
     # --- what a read-back shows ----------------------------------------------------------------------------------
 
     def drift(self) -> DriftCounts:
-        remote = self._require_remote()
-        self._load_known(with_remote=True)
+        remote = self._load_known_and_remote()
         return count_drift(self._tally(self._sets.tally_known()), remote.people, remote.unkeyed)
 
     def examine(self) -> Findings:
-        self._require_remote()
-        self._load_known(with_remote=True)
+        self._load_known_and_remote()
         return Findings(
-            appeared=lambda: self._known(lambda flags: flags == Flag.UNMATCHED | Flag.REMOTE),
-            vanished=lambda: self._known(lambda flags: flags == Flag.STORED),
-            lingering=lambda: self._known(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
-            gone=lambda: self._known(lambda flags: flags == Flag.REMOVED),
+            appeared=self._finding(lambda flags: flags == Flag.UNMATCHED | Flag.REMOTE),
+            vanished=self._finding(lambda flags: flags == Flag.STORED),
+            lingering=self._finding(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
+            gone=self._finding(lambda flags: flags == Flag.REMOVED),
         )
 
-    def adoption(self, known_only: bool) -> tuple[Iterator[list[str]], Iterator[list[str]]]:
-        self._require_remote()
-        self._load_known(with_remote=True)
-        members = self._known(lambda flags: Flag.REMOTE in flags and (not known_only or bool(flags & HELD)))
-        unmatched = self._known(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD))
-        return members, unmatched
+    def adoption(self, known_only: bool) -> Adoption:
+        self._load_known_and_remote()
+        return Adoption(
+            id_type=self._segment.id_type,
+            members=self._finding(
+                lambda flags: (
+                    Flag.REMOTE in flags and Flag.REMOVED not in flags and (not known_only or bool(flags & HELD))
+                )
+            ),
+            unmatched=self._finding(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
+            lingering=self._finding(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
+        )
 
-    def _known(self, where: Callable[[Flag], bool]) -> Iterator[list[str]]:
-        flags = [flags for flags in POSSIBLE if where(flags)]
-        return self._tables.stream(self._sets.known(flags), FINDINGS_CHUNK)
+    def _load_known_and_remote(self) -> RemoteCount:
+        remote = self._require_remote()
+        self._load_known(with_remote=True)
+        return remote
+
+    def _finding(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:
+        sql = self._sets.known([flags for flags in POSSIBLE if where(flags)])
+        return lambda: self._tables.stream(sql, FINDINGS_CHUNK)
 
 
 def _write_page(page: Sequence[Member]) -> tuple[str, str]:

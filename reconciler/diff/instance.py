@@ -55,7 +55,7 @@ class Instance:
 
     def _connect(self, folder: Path) -> duckdb.DuckDBPyConnection:
         threads = min(os.cpu_count() or 1, MAX_THREADS)
-        config = {
+        config: dict[str, str | bool | int | float | list[str]] = {
             **_CLOSED,
             "memory_limit": self._memory_limit,
             "temp_directory": str(folder),

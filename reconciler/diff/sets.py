@@ -1,9 +1,9 @@
 """The SQL of sets. Every table of a comparison and every statement on them stands here.
 
-    overlay  what marks and journal say of an id; decided: it outweighs the members
-    remote   the real membership as it was read, page by page; people: each person once
-    known    every id the state has something to say of, and (if read) every id that is there, with its flags
-    changes  the ids to send, with flags; and, with a null id, numbers of rows that change nothing
+overlay  what marks and journal say of an id; decided: it outweighs the members
+remote   the real membership as it was read, page by page; people: each person once
+known    every id the state has something to say of, and (if read) every id that is there, with its flags
+changes  the ids to send, with flags; and, with a null id, numbers of rows that change nothing
 """
 
 from collections.abc import Iterable
@@ -128,7 +128,8 @@ class Sets:
 
     def tally_changes(self) -> str:
         """flags, number of ids, number of rows; only what changes."""
-        return f"SELECT flags, count(*), sum(number)::BIGINT FROM {self._db}.changes WHERE id IS NOT NULL GROUP BY flags"
+        return f"""SELECT flags, count(*), sum(number)::BIGINT
+            FROM {self._db}.changes WHERE id IS NOT NULL GROUP BY flags"""
 
     def tally_idle(self) -> str:
         """flags, number of rows; what changes nothing."""
@@ -146,9 +147,10 @@ class Sets:
     def count_missing(self, exclusive: bool) -> str:
         """One number: how many of the ids in the list $1 are not desired."""
         kept = [flags & ~Flag.DESIRED for flags in select(Change.NONE, exclusive) if flags & Flag.DESIRED]
-        desired = f"changes.flags & {Flag.DESIRED:d} <> 0"
-        return f"""WITH sentinels AS (SELECT {fold("value", self._id_type)} AS id FROM (SELECT unnest($1::VARCHAR[]) AS value)),
-            changed AS (SELECT id, {desired} AS desired FROM {self._db}.changes AS changes SEMI JOIN sentinels USING (id)),
+        desired = f"flags & {Flag.DESIRED:d} <> 0"
+        return f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
+            sentinels AS (SELECT {fold("value", self._id_type)} AS id FROM given),
+            changed AS (SELECT id, {desired} AS desired FROM {self._db}.changes SEMI JOIN sentinels USING (id)),
             kept AS (SELECT id FROM {self._db}.known SEMI JOIN sentinels USING (id) WHERE flags IN ({_list(kept)}))
             SELECT count(*) FROM sentinels
             WHERE id NOT IN (SELECT id FROM changed WHERE desired)
@@ -156,7 +158,8 @@ class Sets:
 
     def changes(self, change_flags: Iterable[Flag]) -> str:
         """The ids to send, in the order of their bytes."""
-        return f"SELECT id FROM {self._db}.changes WHERE id IS NOT NULL AND flags IN ({_list(change_flags)}) ORDER BY id"
+        return f"""SELECT id FROM {self._db}.changes
+            WHERE id IS NOT NULL AND flags IN ({_list(change_flags)}) ORDER BY id"""
 
     def known(self, flags: Iterable[Flag]) -> str:
         """Ids by what is known of them, in the order of their bytes."""
@@ -167,7 +170,8 @@ class Sets:
 
     def add_remote(self) -> str:
         """$1, $2: cio_ids and keys of a page, joined by line feeds; no key is an empty text."""
-        return f"INSERT INTO {self._db}.remote SELECT unnest(string_split($1, chr(10))), unnest(string_split($2, chr(10)))"
+        return f"""INSERT INTO {self._db}.remote
+            SELECT unnest(string_split($1, chr(10))), unnest(string_split($2, chr(10)))"""
 
     def end_remote(self) -> str:
         """Take each person once. A key that holds a control character can't be an id of ours: it is none."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import duckdb
 
-
 from reconciler.core.plan import Head
 from reconciler.core.spec import (
     DestinationSettings,
@@ -42,8 +41,9 @@ class Warehouse:
     def stream(self, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> ArrowStream:
         """`columns`: names and SQL types."""
         lists = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-        chosen = ", ".join(f"unnest($c{place}::{kind}[]) AS {name}" for place, (name, kind) in enumerate(columns.items()))
-        return self.query(f"SELECT {chosen}", {f"c{place}": list(values) for place, values in enumerate(lists)})
+        chosen = (f"unnest($c{place}::{kind}[]) AS {name}" for place, (name, kind) in enumerate(columns.items()))
+        values = {f"c{place}": list(column) for place, column in enumerate(lists)}
+        return self.query(f"SELECT {', '.join(chosen)}", values)
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> ArrowStream:
         cursor = self._database.cursor()

@@ -1,14 +1,11 @@
 """Comparing desired with stored and remote: every number and every id, against a slow model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
 from reconciler.core.ids import IdType
 from reconciler.engine.ports import Comparison
 from tests.diff import model
