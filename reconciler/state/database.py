@@ -1,0 +1,80 @@
+"""What the state needs of a database, whichever it is."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine, text
+
+from reconciler.state.address import Address
+from reconciler.state.failures import explained
+from reconciler.state.machine import Clock
+
+
+class Database(Protocol):
+    """One open state database. Every method raises StateError."""
+
+    address: Address
+    pieces: str
+    """The journal beside its ids one by one, as a FROM clause: columns of `b`, and `piece.value`."""
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """One transaction; it may wait for other writers."""
+        ...
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """One read-only transaction."""
+        ...
+
+    def creating(self) -> AbstractContextManager[Connection]:
+        """One transaction in which nobody else makes or upgrades the tables."""
+        ...
+
+    def now(self, connection: Connection, /) -> float:
+        """Unix seconds by the database's clock."""
+        ...
+
+    def lock_row(self) -> str:
+        """What a SELECT ends with to keep its row from other writers."""
+        ...
+
+    def pick(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Fill the temporary table `picked` with ids."""
+        ...
+
+    def make_picked(self, connection: Connection) -> None:
+        """Make `picked` (`id`, `at`, `unknown_at`), empty."""
+        ...
+
+    def take_stock(self, connection: Connection) -> None:
+        """Tell the query planner how full `picked` is."""
+        ...
+
+    def tidy(self) -> None:
+        """Leave the files small."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def transaction(engine: Engine, address: Address, *, reading: bool = False) -> Iterator[Connection]:
+    """One transaction of an engine, with foreign errors explained."""
+    with explained(address):
+        connection = engine.connect()
+        try:
+            connection = connection.execution_options(state_reading=reading)
+            with connection.begin():
+                yield connection
+        finally:
+            connection.close()
+
+
+def skew(database: Database, connection: Connection, clock: Clock) -> float:
+    """Seconds that the database's clock is ahead of this machine's."""
+    return database.now(connection) - clock.wall()
+
+
+def run(connection: Connection, statement: str, **values: object) -> int:
+    """Execute one statement with named values; gives the number of rows it touched."""
+    return connection.execute(text(statement), values).rowcount

@@ -1,0 +1,228 @@
+"""Folding: what the journal's settled batches mean for members and marks.
+
+An id's status is decided by the last journal row that has it, else by its marks, else by the members. Folding moves
+the oldest rows from the first place to the others and changes no id's status.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import Connection, text
+
+from reconciler.core.batches import Direction, Mark
+from reconciler.state.database import Database, run
+
+IDS_PER_CHUNK = 50_000
+"""So many fold in well under a second: a heartbeat waits behind each chunk."""
+
+TOMBSTONE_SECONDS = 30 * 24 * 3600.0
+ECHO_SECONDS = 24 * 3600.0
+
+ACKNOWLEDGED = "acknowledged"
+UNKNOWN = "unknown"
+
+_KEEP_LATER = (
+    "ON CONFLICT (segment_key, id, mark) DO UPDATE SET direction = excluded.direction, at = excluded.at "
+    "WHERE excluded.at >= reconcile_marks.at"
+)
+_OVERWRITE = "ON CONFLICT (segment_key, id, mark) DO UPDATE SET direction = excluded.direction, at = excluded.at"
+_OF_PICKED = "segment_key = :key AND id IN (SELECT id FROM picked)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A settled row of the journal, without its ids."""
+
+    seq: int
+    direction: str
+    outcome: str
+    number: int
+
+
+def next_chunk(connection: Connection, key: int) -> list[Entry]:
+    """The oldest settled rows, in order, up to the first that has no outcome yet."""
+    rows = connection.execute(
+        text(
+            "SELECT seq, direction, outcome, number FROM reconcile_batches WHERE segment_key = :key AND seq < "
+            "coalesce((SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND outcome IS NULL), :never) "
+            "ORDER BY seq LIMIT 1000"
+        ),
+        {"key": key, "never": 2**62},
+    )
+    return list(_up_to(IDS_PER_CHUNK, (Entry(*row) for row in rows)))
+
+
+def _up_to(ids: int, entries: Iterator[Entry]) -> Iterator[Entry]:
+    taken = 0
+    for entry in entries:
+        if taken and taken + entry.number > ids:
+            return
+        taken += entry.number
+        yield entry
+
+
+def fold(database: Database, connection: Connection, key: int, entries: Sequence[Entry]) -> None:
+    """Fold rows in their order; neighbours of one kind together, as sets."""
+    for (direction, outcome), group in groupby(entries, key=lambda entry: (entry.direction, entry.outcome)):
+        seqs = [entry.seq for entry in group]
+        _pick_batches(database, connection, key, seqs[0], seqs[-1])
+        if outcome == UNKNOWN:
+            unsettle(connection, key, Direction(direction))
+        elif direction == Direction.ADD:
+            _acknowledge_adds(connection, key)
+        else:
+            _acknowledge_removes(connection, key)
+        run(
+            connection,
+            "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last",
+            key=key,
+            first=seqs[0],
+            last=seqs[-1],
+        )
+
+
+def _pick_batches(database: Database, connection: Connection, key: int, first: int, last: int) -> None:
+    database.make_picked(connection)
+    run(
+        connection,
+        "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
+        f"FROM {database.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value",
+        key=key,
+        first=first,
+        last=last,
+    )
+    database.take_stock(connection)
+
+
+def _acknowledge_adds(connection: Connection, key: int) -> None:
+    _leave_echoes(connection, key, Direction.ADD)
+    _drop_marks(connection, key, Mark.UNSETTLED, Mark.REJECTED, Mark.REMOVED)
+    admit(connection, key)
+
+
+def admit(connection: Connection, key: int) -> None:
+    """Make members of all that are picked, but the unmatched: only a read-back ends their being so."""
+    run(
+        connection,
+        "INSERT INTO reconcile_members (segment_key, id) SELECT :key, p.id FROM picked p WHERE NOT EXISTS "
+        "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unmatched') "
+        "ORDER BY p.id ON CONFLICT DO NOTHING",
+        key=key,
+    )
+
+
+def admit_settled(connection: Connection, key: int) -> None:
+    """Make members of all that are picked, but the unsettled."""
+    run(
+        connection,
+        "INSERT INTO reconcile_members (segment_key, id) SELECT :key, p.id FROM picked p WHERE NOT EXISTS "
+        "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unsettled') "
+        "ORDER BY p.id ON CONFLICT DO NOTHING",
+        key=key,
+    )
+
+
+def _acknowledge_removes(connection: Connection, key: int) -> None:
+    _leave_echoes(connection, key, Direction.REMOVE)
+    _bury(connection, key)
+    _drop_marks(connection, key, Mark.UNSETTLED, Mark.UNMATCHED, Mark.REJECTED)
+    drop_members(connection, key)
+
+
+def _bury(connection: Connection, key: int) -> None:
+    """Leave tombstones; one who was only unmatched was never there, and is forgotten."""
+    run(
+        connection,
+        "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) "
+        "SELECT :key, p.id, 'removed', NULL, p.at FROM picked p WHERE NOT EXISTS "
+        "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unmatched') "
+        "OR EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id "
+        "AND m.mark = 'unsettled') OR EXISTS "
+        f"(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) ORDER BY p.id {_OVERWRITE}",
+        key=key,
+    )
+
+
+def _leave_echoes(connection: Connection, key: int, direction: Direction) -> None:
+    """Remember attempts of unknown fate that may still arrive: of this request, and of an earlier one just like it."""
+    run(
+        connection,
+        "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) "
+        "SELECT :key, p.id, 'echo', :direction, p.unknown_at FROM picked p "
+        f"WHERE p.unknown_at IS NOT NULL ORDER BY p.id {_KEEP_LATER}",
+        key=key,
+        direction=direction.value,
+    )
+    turn_into_echoes(connection, key, "AND direction = :direction AND id IN (SELECT id FROM picked)", direction)
+
+
+def turn_into_echoes(connection: Connection, key: int, which: str = "", direction: Direction | None = None) -> None:
+    """Give unsettled ids an echo beside it. Needs `_drop_marks` after it."""
+    run(
+        connection,
+        "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) SELECT segment_key, id, 'echo', "
+        "direction, at FROM reconcile_marks WHERE segment_key = :key AND mark = 'unsettled' "
+        f"{which} {_KEEP_LATER}",
+        key=key,
+        **({"direction": direction.value} if direction else {}),
+    )
+
+
+def unsettle(connection: Connection, key: int, direction: Direction) -> None:
+    """Make all that are picked unsettled, as of their `at`; nobody unsettled is stored."""
+    run(
+        connection,
+        "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) "
+        f"SELECT :key, p.id, 'unsettled', :direction, p.at FROM picked p WHERE true ORDER BY p.id {_OVERWRITE}",
+        key=key,
+        direction=direction.value,
+    )
+    drop_members(connection, key)
+
+
+def mark_picked(
+    connection: Connection,
+    key: int,
+    mark: Mark,
+    at: float,
+    direction: Direction | None = None,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Give all that are picked a mark; without `overwrite` one that is there stays as it is."""
+    clause = _OVERWRITE if overwrite else "ON CONFLICT DO NOTHING"
+    run(
+        connection,
+        "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) "
+        f"SELECT :key, p.id, :mark, :direction, :at FROM picked p WHERE true ORDER BY p.id {clause}",
+        key=key,
+        mark=mark.value,
+        direction=direction.value if direction else None,
+        at=at,
+    )
+
+
+def drop_members(connection: Connection, key: int) -> None:
+    run(connection, f"DELETE FROM reconcile_members WHERE {_OF_PICKED}", key=key)
+
+
+def drop_mark(connection: Connection, key: int, mark: Mark) -> None:
+    _drop_marks(connection, key, mark)
+
+
+def _drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
+    names = ", ".join(f"'{mark}'" for mark in marks)
+    run(connection, f"DELETE FROM reconcile_marks WHERE {_OF_PICKED} AND mark IN ({names})", key=key)
+
+
+def prune(connection: Connection, key: int, now: float) -> None:
+    """Forget tombstones and echoes that have had their time."""
+    run(
+        connection,
+        "DELETE FROM reconcile_marks WHERE segment_key = :key AND "
+        "((mark = 'removed' AND at < :tombstones) OR (mark = 'echo' AND at < :echoes))",
+        key=key,
+        tombstones=now - TOMBSTONE_SECONDS,
+        echoes=now - ECHO_SECONDS,
+    )

@@ -1,0 +1,307 @@
+"""One segment's state under its lock: the only place that changes what the state says of a segment."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.core.ids import IdType
+from reconciler.core.plan import Head
+from reconciler.engine.ports import Adoption, Census, Findings
+from reconciler.errors import StateError
+from reconciler.state import folding
+from reconciler.state.adopting import copy_generation, new_key, sweep
+from reconciler.state.census import take_census
+from reconciler.state.database import Database, run, skew
+from reconciler.state.heads import Row, find_segment, read_head
+from reconciler.state.lock import HeldLock
+from reconciler.state.machine import Clock
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does with a segment: which one, for which run, and from which plan file, if any."""
+
+    id_type: IdType
+    run_id: str
+    plan_id: str | None
+
+
+class HeldSegment:
+    """See `engine.ports.HeldSegment`. Methods may be called from several threads."""
+
+    def __init__(self, database: Database, clock: Clock, lock: HeldLock, work: Work, draw: Callable[[], uuid.UUID]):
+        self._database = database
+        self._clock = clock
+        self._lock = lock
+        self._work = work
+        self._draw = draw
+        self._mutex = threading.RLock()
+        self.lease = lock
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        with self._database.read() as connection:
+            return read_head(connection, self._lock.place.workspace, self._lock.place.segment_id)
+
+    def census(self) -> Census:
+        with self._database.read() as connection:
+            row = self._find(connection)
+            return take_census(self._database, connection, row.segment_key if row else None)
+
+    def now(self) -> float:
+        with self._database.read() as connection:
+            return self._database.now(connection)
+
+    # --- the journal ----------------------------------------------------------------------------------------------
+
+    def intend(self, batches: Sequence[Batch]) -> list[int]:
+        with self._write() as connection:
+            key = self._ensure(connection)
+            now = self._database.now(connection)
+            seqs = [self._insert(connection, key, batch, now, None) for batch in batches]
+            self._touch(connection)
+        return seqs
+
+    def retry(self, seq: int) -> None:
+        with self._write() as connection:
+            run(
+                connection,
+                "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq",
+                now=self._database.now(connection),
+                seq=seq,
+            )
+
+    def settle(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        with self._write() as connection:
+            ahead = skew(self._database, connection, self._clock)
+            now = self._database.now(connection)
+            for seq, answer in answers:
+                self._settle_one(connection, seq, answer, now, ahead)
+            self._touch(connection)
+
+    def withdraw(self, seqs: Sequence[int]) -> None:
+        """Take back intents whose request never left."""
+        self.settle([(seq, Answer(Fate.NOT_STARTED)) for seq in seqs])
+
+    def split(self, seq: int, answer: Answer, parts: Sequence[Batch]) -> list[int]:
+        with self._write() as connection:
+            now, ahead = self._database.now(connection), skew(self._database, connection, self._clock)
+            row = connection.execute(
+                text("SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"), {"seq": seq}
+            ).one()
+            earlier = row.unknown_at if answer.unknown_at is None else answer.unknown_at + ahead
+            self._settle_one(connection, seq, answer, now, ahead)
+            seqs = [self._insert(connection, row.segment_key, part, now, earlier) for part in parts]
+            self._touch(connection)
+        return seqs
+
+    def _insert(self, connection: Connection, key: int, batch: Batch, now: float, earlier: float | None) -> int:
+        """`earlier`: when an attempt of unknown fate that carried the same ids was given up."""
+        seq: int = connection.execute(
+            text(
+                "INSERT INTO reconcile_batches "
+                "(segment_key, run_id, direction, attempts, created_at, at, unknown_at, number, ids) VALUES "
+                "(:key, :run_id, :direction, 1, :now, :now, :earlier, :number, :ids) RETURNING seq"
+            ),
+            {
+                "key": key,
+                "run_id": self._work.run_id,
+                "direction": batch.direction.value,
+                "now": now,
+                "earlier": earlier,
+                "number": len(batch.ids),
+                "ids": "\n".join(batch.ids),
+            },
+        ).scalar_one()
+        return seq
+
+    def _settle_one(self, connection: Connection, seq: int, answer: Answer, now: float, ahead: float) -> None:
+        """`ahead`: seconds that the state's clock is ahead of the one by which the answer tells its time."""
+        unknown_at = None if answer.unknown_at is None else answer.unknown_at + ahead
+        if answer.fate is Fate.ACKNOWLEDGED:
+            run(
+                connection,
+                "UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now, "
+                "unknown_at = coalesce(:unknown_at, unknown_at) WHERE seq = :seq",
+                now=now,
+                unknown_at=unknown_at,
+                seq=seq,
+            )
+        elif unknown_at is not None:
+            run(
+                connection,
+                "UPDATE reconcile_batches SET outcome = 'unknown', at = :at, unknown_at = :at WHERE seq = :seq",
+                at=unknown_at,
+                seq=seq,
+            )
+        else:
+            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
+
+    # --- folding --------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """What a dead run left without an outcome may have been applied: it is unknown, as of now."""
+        with self._write() as connection:
+            row = self._find(connection)
+            if row is None:
+                return
+            run(
+                connection,
+                "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
+                "WHERE segment_key = :key AND outcome IS NULL",
+                now=self._database.now(connection),
+                key=row.segment_key,
+            )
+        sweep(self._write, self._lock.place)
+
+    def fold(self) -> None:
+        while self._fold_chunk():
+            pass
+
+    def _fold_chunk(self) -> bool:
+        with self._write() as connection:
+            row = self._find(connection)
+            if row is None:
+                return False
+            entries = folding.next_chunk(connection, row.segment_key)
+            folding.fold(self._database, connection, row.segment_key, entries)
+            if not entries:
+                folding.prune(connection, row.segment_key, self._database.now(connection))
+        return bool(entries)
+
+    # --- what was found out ---------------------------------------------------------------------------------------
+
+    def reject(self, ids: Sequence[str]) -> None:
+        with self._write() as connection:
+            key = self._ensure(connection)
+            self._database.pick(connection, ids)
+            folding.mark_picked(connection, key, Mark.REJECTED, self._database.now(connection))
+            self._touch(connection)
+
+    def record(self, findings: Findings) -> None:
+        self.fold()
+        self._take_over(findings.appeared, self._appear)
+        self._take_over(findings.vanished, self._vanish)
+        self._take_over(findings.lingering, self._linger)
+        self._take_over(findings.gone, self._go)
+        with self._write() as connection:
+            self._update(connection, "confirmed_at = :now", now=self._database.now(connection))
+
+    def _take_over(
+        self, find: Callable[[], Iterator[list[str]]], change: Callable[[Connection, int, float], None]
+    ) -> None:
+        for ids in find():
+            with self._write() as connection:
+                key = self._ensure(connection)
+                self._database.pick(connection, ids)
+                change(connection, key, self._database.now(connection))
+                self._touch(connection)
+
+    def _appear(self, connection: Connection, key: int, _now: float) -> None:
+        folding.drop_mark(connection, key, Mark.UNMATCHED)
+        folding.admit_settled(connection, key)
+
+    def _vanish(self, connection: Connection, key: int, now: float) -> None:
+        folding.drop_members(connection, key)
+        folding.mark_picked(connection, key, Mark.UNMATCHED, now)
+
+    def _linger(self, connection: Connection, key: int, now: float) -> None:
+        folding.drop_mark(connection, key, Mark.REMOVED)
+        folding.drop_members(connection, key)
+        folding.mark_picked(connection, key, Mark.UNSETTLED, now, Direction.REMOVE, overwrite=False)
+
+    def _go(self, connection: Connection, key: int, _now: float) -> None:
+        folding.drop_mark(connection, key, Mark.REMOVED)
+
+    def adopt(self, adoption: Adoption) -> None:
+        self.fold()
+        with self._write() as connection:
+            old = self._find(connection)
+            self._ensure(connection, adoption.id_type)
+        keeps_marks = old is not None and old.id_type == adoption.id_type
+        old_key = old.segment_key if old is not None and keeps_marks else None
+        new = copy_generation(self._database, self._write, self._lock.place, old_key, adoption)
+        with self._write() as connection:
+            self._update(
+                connection,
+                "segment_key = :new, id_type = :id_type, confirmed_at = :now",
+                new=new,
+                id_type=adoption.id_type.value,
+                now=self._database.now(connection),
+            )
+            self._touch(connection)
+        sweep(self._write, self._lock.place)
+
+    def complete(self) -> None:
+        with self._write() as connection:
+            self._ensure(connection)
+            self._update(connection, "completed_at = :now", now=self._database.now(connection))
+
+    def stamp(self) -> None:
+        """Remember this run as the segment's last."""
+        with self._write() as connection:
+            now = self._database.now(connection)
+            self._update(connection, "last_run_id = :run_id, last_run_at = :now", run_id=self._work.run_id, now=now)
+
+    # --- the row of the segment -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that begins by making sure that the lock is still ours."""
+        with self._mutex, self._database.write() as connection:
+            self._lock.check(connection)
+            yield connection
+
+    def _find(self, connection: Connection) -> Row | None:
+        return find_segment(connection, self._lock.place.workspace, self._lock.place.segment_id)
+
+    def _ensure(self, connection: Connection, id_type: IdType | None = None) -> int:
+        """Give the key of the segment; the first write makes its row. `id_type` is given where it may change."""
+        row = self._find(connection)
+        if row is None:
+            return self._found(connection, id_type or self._work.id_type)
+        if id_type is None and row.id_type != self._work.id_type:
+            raise StateError(
+                f"{self._lock.place.label}: the state knows its members by {row.id_type}, not {self._work.id_type}",
+                "set `id_type` back, run `reconcile refresh`, or drop what is stored with `reconcile state forget`",
+            )
+        return row.segment_key
+
+    def _found(self, connection: Connection, id_type: IdType) -> int:
+        key = new_key(connection, self._lock.place)
+        run(
+            connection,
+            "INSERT INTO reconcile_segments (workspace, segment_id, segment_key, name, id_type, lineage, serial) "
+            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0)",
+            key=key,
+            name=self._lock.place.name,
+            id_type=id_type.value,
+            lineage=self._draw().hex,
+            **self._lock.place.values(),
+        )
+        return key
+
+    def _touch(self, connection: Connection) -> None:
+        """Raise the serial, and remember since when all changes come from one plan file."""
+        self._update(
+            connection,
+            "plan_base = CASE WHEN CAST(:plan_id AS TEXT) IS NULL THEN NULL "
+            "WHEN plan_id = :plan_id THEN plan_base ELSE serial END, "
+            "plan_id = :plan_id, serial = serial + 1, name = :name",
+            plan_id=self._work.plan_id,
+            name=self._lock.place.name,
+        )
+
+    def _update(self, connection: Connection, assignments: str, **values: object) -> None:
+        run(
+            connection,
+            f"UPDATE reconcile_segments SET {assignments} WHERE workspace = :workspace AND segment_id = :segment_id",
+            **values,
+            **self._lock.place.values(),
+        )

@@ -1,0 +1,168 @@
+"""The writing side of the state: runs, locks, bindings, spent plans."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from reconciler import __version__
+from reconciler.core.run import Run, SegmentRun
+from reconciler.core.spec import Target
+from reconciler.errors import StateError
+from reconciler.state.database import Database, run
+from reconciler.state.heads import find_environment
+from reconciler.state.held import HeldSegment, Work
+from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread
+from reconciler.state.machine import Clock, Machine
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the state takes from outside: clocks, process identity, randomness, a pulse."""
+
+    clock: Clock
+    machine: Machine
+    draw: Callable[[], uuid.UUID] = uuid.uuid4
+    pulse: Pulse = beat_in_thread
+
+
+class SqlLedger:
+    """See `engine.ports.Ledger`."""
+
+    def __init__(self, database: Database, surroundings: Surroundings, lock_timeout: float = 0.0) -> None:
+        self._database = database
+        self._around = surroundings
+        self._smith = LockSmith(database, surroundings.clock, surroundings.machine, lock_timeout)
+        self._commands: dict[str, str] = {}
+
+    # --- history --------------------------------------------------------------------------------------------------
+
+    def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
+        self._commands[run_id] = command
+        with self._database.write() as connection:
+            run(
+                connection,
+                "INSERT INTO reconcile_runs (run_id, workspace, command, started_at, tool_version, allowed, plan_id) "
+                "VALUES (:run_id, :workspace, :command, :now, :tool_version, :allowed, :plan_id)",
+                run_id=run_id,
+                workspace=workspace,
+                command=command,
+                now=self._database.now(connection),
+                tool_version=__version__,
+                allowed=json.dumps(list(allowed)),
+                plan_id=plan_id,
+            )
+
+    def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
+        with self._database.write() as connection:
+            run(
+                connection,
+                "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
+                "WHERE run_id = :run_id AND workspace = :workspace",
+                now=self._database.now(connection),
+                exit_code=int(exit_code),
+                document=document,
+                run_id=run_id,
+                workspace=workspace,
+            )
+            for segment in segments.segments:
+                if segment.plan.target.workspace == workspace:
+                    run(connection, _INSERT_RUN_SEGMENT, run_id=run_id, **_describe(segment))
+
+    # --- locks ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def hold(self, target: Target, run_id: str, plan_id: str | None) -> Iterator[HeldSegment]:
+        place = Place(target.workspace, target.segment.segment_id, target.segment.name)
+        timeout = target.spec.destination.timeout
+        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), timeout)
+        work = Work(target.segment.id_type, run_id, plan_id)
+        held = HeldSegment(self._database, self._around.clock, lock, work, self._around.draw)
+        with ExitStack() as stack:
+            stack.callback(self._leave, lock)
+            stack.enter_context(self._around.pulse(lock.renew, lock.pulse_seconds))
+            held.recover()
+            held.fold()
+            try:
+                yield held
+            except BaseException:
+                with suppress(StateError):
+                    self._put_away(held)
+                raise
+            self._put_away(held)
+
+    def _put_away(self, held: HeldSegment) -> None:
+        held.fold()
+        held.stamp()
+
+    def _leave(self, lock: HeldLock) -> None:
+        """Give the lock back; where that fails its lease ends it."""
+        with suppress(StateError):
+            lock.release()
+            self._database.tidy()
+
+    # --- workspaces and plans -------------------------------------------------------------------------------------
+
+    def environment(self, workspace: str) -> int | None:
+        with self._database.read() as connection:
+            return find_environment(connection, workspace)
+
+    def bind(self, workspace: str, environment_id: int) -> None:
+        with self._database.write() as connection:
+            run(
+                connection,
+                "INSERT INTO reconcile_workspaces (name, environment_id, bound_at) "
+                "VALUES (:workspace, :environment_id, :now) ON CONFLICT (name) DO NOTHING",
+                workspace=workspace,
+                environment_id=environment_id,
+                now=self._database.now(connection),
+            )
+            bound = find_environment(connection, workspace)
+        if bound != environment_id:
+            raise StateError(
+                f"workspace {workspace} is bound to environment {bound} of Customer.io, not to {environment_id}",
+                "use that workspace's credentials, or another `workspace` name for this one",
+            )
+
+    def spend(self, plan_id: str) -> None:
+        with self._database.write() as connection:
+            run(
+                connection,
+                "INSERT INTO reconcile_plans (plan_id, spent_at) VALUES (:plan_id, :now) "
+                "ON CONFLICT (plan_id) DO NOTHING",
+                plan_id=plan_id,
+                now=self._database.now(connection),
+            )
+
+    def is_spent(self, plan_id: str) -> bool:
+        with self._database.read() as connection:
+            statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
+            return connection.execute(statement, {"plan_id": plan_id}).first() is not None
+
+    def close(self) -> None:
+        self._database.close()
+
+
+_INSERT_RUN_SEGMENT = (
+    "INSERT INTO reconcile_run_segments "
+    "(run_id, workspace, segment_id, name, status, added, removed, rejected, unsettled) VALUES "
+    "(:run_id, :workspace, :segment_id, :name, :status, :added, :removed, :rejected, :unsettled) "
+    "ON CONFLICT DO NOTHING"
+)
+
+
+def _describe(segment: SegmentRun) -> dict[str, object]:
+    target, tally = segment.plan.target, segment.tally
+    return {
+        "workspace": target.workspace,
+        "segment_id": target.segment.segment_id,
+        "name": target.segment.name,
+        "status": segment.status.value,
+        "added": tally.added,
+        "removed": tally.removed,
+        "rejected": tally.rejected,
+        "unsettled": tally.unsettled,
+    }

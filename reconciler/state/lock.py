@@ -1,0 +1,245 @@
+"""The lock on one segment: taking it, keeping it, giving it back."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from reconciler.errors import LeaseLost, LockHeld, StateError
+from reconciler.state.database import Database, run
+from reconciler.state.machine import Clock, Identity, Machine, is_dead
+
+LEAST_LEASE = 60.0
+"""Seconds."""
+
+LEASE_IN_TIMEOUTS = 3
+"""A lease is at least so many times the time-out of a request."""
+
+RENEWALS_PER_LEASE = 3
+
+_POLL_SECONDS = 0.5
+
+_WHERE = "workspace = :workspace AND segment_id = :segment_id"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which segment a lock is for; `name` is for people."""
+
+    workspace: str
+    segment_id: int
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.workspace}/{self.name}"
+
+    def values(self) -> dict[str, object]:
+        return {"workspace": self.workspace, "segment_id": self.segment_id}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a lock."""
+
+    identity: Identity
+    run_id: str
+    command: str
+    acquired_at: float
+    heartbeat_at: float
+    expires_at: float
+
+    def describe(self, now: float) -> str:
+        """Say in words who it is."""
+        since = datetime.fromtimestamp(self.acquired_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        silent = max(0, round(now - self.heartbeat_at))
+        who = f"`reconcile {self.command}`" if self.command else "a process"
+        return f"{who} (pid {self.identity.pid} on {self.identity.host}) since {since}, last heard of {silent} s ago"
+
+    def is_gone(self, now: float, machine: Machine) -> bool:
+        """Tell whether the lock may be taken over: its holder is dead, or its lease has ended."""
+        return now >= self.expires_at or is_dead(self.identity, machine)
+
+
+def read_holder(row: Row[Any] | None) -> Holder | None:
+    """Read a row of the locks; None: nobody holds it."""
+    if row is None or row.pid is None:
+        return None
+    identity = Identity(row.host, row.boot_id, row.pid_namespace, row.pid, row.started)
+    return Holder(identity, row.run_id, row.command, row.acquired_at, row.heartbeat_at, row.expires_at)
+
+
+def find_row(connection: Connection, place: Place, suffix: str = "") -> Row[Any] | None:
+    """The row of a segment's lock."""
+    statement = text(f"SELECT * FROM reconcile_locks WHERE {_WHERE}{suffix}")
+    return connection.execute(statement, place.values()).one_or_none()
+
+
+Pulse = Callable[[Callable[[], None], float], AbstractContextManager[None]]
+"""Calls a function every so many seconds until it is left."""
+
+
+@contextmanager
+def beat_in_thread(renew: Callable[[], None], seconds: float) -> Iterator[None]:
+    """The pulse of a real run: a thread."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(seconds):
+            renew()
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class HeldLock:
+    """A lock that was taken. It is the lease, too: `covers` tells how far it reaches."""
+
+    def __init__(self, database: Database, clock: Clock, place: Place, fence: int, lease: float, until: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease = lease
+        self._until = until
+        self._lost = False
+        self.place = place
+        self.fence = fence
+
+    @property
+    def pulse_seconds(self) -> float:
+        return self._lease / RENEWALS_PER_LEASE
+
+    def covers(self, seconds: float) -> bool:
+        """Tell whether the lock surely lasts so long from now; false for ever once it has run out."""
+        left = self._until - self._clock.boot()
+        if left <= 0:
+            self._lost = True
+        return not self._lost and left >= seconds
+
+    def renew(self) -> None:
+        """Extend the lease. What the database can't do now, it may do at the next beat, if that is soon enough."""
+        if not self.covers(0):
+            return
+        began = self._clock.boot()
+        try:
+            renewed = self._extend()
+        except StateError:
+            return
+        if renewed and began < self._until:
+            self._until = began + self._lease
+        elif not renewed:
+            self._lost = True
+
+    def _extend(self) -> bool:
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            touched = run(
+                connection,
+                "UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :expires_at "
+                f"WHERE {_WHERE} AND fence = :fence",
+                now=now,
+                expires_at=now + self._lease,
+                fence=self.fence,
+                **self.place.values(),
+            )
+        return touched == 1
+
+    def check(self, connection: Connection) -> None:
+        """Make sure, within a write, that nobody has taken the lock over. Raises LeaseLost."""
+        row = find_row(connection, self.place, self._database.lock_row())
+        if row is None or row.fence != self.fence:
+            self._lost = True
+            raise LeaseLost(
+                f"the lock on {self.place.label} was taken over by another run",
+                "nothing is lost: run it again when the other run is done",
+            )
+
+    def release(self) -> None:
+        """Give it back, unless somebody else has it by now."""
+        self._lost = True
+        with self._database.write() as connection:
+            run(
+                connection,
+                "UPDATE reconcile_locks SET host = NULL, boot_id = NULL, pid_namespace = NULL, pid = NULL, "
+                "started = NULL, run_id = NULL, command = NULL, acquired_at = NULL, heartbeat_at = NULL, "
+                f"expires_at = NULL WHERE {_WHERE} AND fence = :fence",
+                fence=self.fence,
+                **self.place.values(),
+            )
+
+
+@dataclass(frozen=True)
+class LockSmith:
+    """Takes locks for one process. `timeout`: seconds to wait for one."""
+
+    database: Database
+    clock: Clock
+    machine: Machine
+    timeout: float = 0.0
+
+    def take(self, place: Place, run_id: str, command: str, request_timeout: float) -> HeldLock:
+        """Take the lock, or raise LockHeld once the time to wait is over."""
+        lease = max(LEAST_LEASE, LEASE_IN_TIMEOUTS * request_timeout)
+        deadline = self.clock.boot() + self.timeout
+        while True:
+            taken = self._try(place, run_id, command, lease)
+            if isinstance(taken, HeldLock):
+                return taken
+            left = deadline - self.clock.boot()
+            if left <= 0:
+                raise self._refuse(place, taken)
+            self.clock.sleep(min(_POLL_SECONDS, left))
+
+    def _try(self, place: Place, run_id: str, command: str, lease: float) -> HeldLock | str:
+        """One attempt; a text says who holds it."""
+        began = self.clock.boot()
+        with self.database.write() as connection:
+            run(
+                connection,
+                "INSERT INTO reconcile_locks (workspace, segment_id, fence) VALUES (:workspace, :segment_id, 0) "
+                "ON CONFLICT (workspace, segment_id) DO NOTHING",
+                **place.values(),
+            )
+            row = find_row(connection, place, self.database.lock_row())
+            assert row is not None
+            now = self.database.now(connection)
+            holder = read_holder(row)
+            if holder is not None and not holder.is_gone(now, self.machine):
+                return holder.describe(now)
+            self._enter(connection, place, run_id, command, now, lease)
+            return HeldLock(self.database, self.clock, place, row.fence + 1, lease, began + lease)
+
+    def _enter(self, connection: Connection, place: Place, run_id: str, command: str, now: float, lease: float) -> None:
+        me = self.machine.me()
+        run(
+            connection,
+            "UPDATE reconcile_locks SET fence = fence + 1, host = :host, boot_id = :boot_id, "
+            "pid_namespace = :pid_namespace, pid = :pid, started = :started, run_id = :run_id, command = :command, "
+            f"acquired_at = :now, heartbeat_at = :now, expires_at = :expires_at WHERE {_WHERE}",
+            host=me.host,
+            boot_id=me.boot_id,
+            pid_namespace=me.pid_namespace,
+            pid=me.pid,
+            started=me.started,
+            run_id=run_id,
+            command=command,
+            now=now,
+            expires_at=now + lease,
+            **place.values(),
+        )
+
+    def _refuse(self, place: Place, holder: str) -> LockHeld:
+        waited = f" (waited {self.timeout:g} s)" if self.timeout else ""
+        return LockHeld(
+            f"{place.label} is locked by {holder}{waited}",
+            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
+            holder=holder,
+        )

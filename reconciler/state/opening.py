@@ -1,0 +1,70 @@
+"""Opening a state for reading or for writing; a missing one is made by whoever writes first."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from reconciler.core.spec import StateSettings
+from reconciler.engine.ports import Snapshot
+from reconciler.state import schema
+from reconciler.state.address import SqliteAddress, parse
+from reconciler.state.database import Database
+from reconciler.state.failures import explained
+from reconciler.state.ledger import SqlLedger, Surroundings
+from reconciler.state.machine import Clock, SystemClock, this_machine
+from reconciler.state.snapshot import SqliteSnapshot
+from reconciler.state.sqlite import SqliteDatabase, is_missing, make_private
+
+
+def open_snapshot(settings: StateSettings) -> Snapshot:
+    """Open a state for reading; nothing is created. Raises StateError."""
+    address = parse(settings.url)
+    if isinstance(address, SqliteAddress):
+        return SqliteSnapshot(address, settings.must_exist)
+    from reconciler.state.postgres import PostgresSnapshot
+
+    return PostgresSnapshot(address, settings.must_exist)
+
+
+@contextmanager
+def open_ledger(
+    settings: StateSettings, *, lock_timeout: float = 0.0, surroundings: Surroundings | None = None
+) -> Iterator[SqlLedger]:
+    """Open a state for writing, and create it where it is missing. `lock_timeout`: seconds. Raises StateError."""
+    around = surroundings or Surroundings(SystemClock(), this_machine())
+    with open_database(settings, around.clock) as database:
+        yield SqlLedger(database, around, lock_timeout)
+
+
+@contextmanager
+def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> Iterator[Database]:
+    """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
+    address = parse(settings.url)
+    must_exist = settings.must_exist or not creates
+    if isinstance(address, SqliteAddress):
+        _prepare_file(address, must_exist)
+        database: Database = SqliteDatabase(address, clock)
+    else:
+        from reconciler.state.postgres import PostgresDatabase
+
+        database = PostgresDatabase(address)
+    with closing(database):
+        _prepare_tables(database, must_exist)
+        yield database
+
+
+def _prepare_file(address: SqliteAddress, must_exist: bool) -> None:
+    if must_exist and is_missing(address.path):
+        raise schema.missing(address)
+    with explained(address):
+        make_private(address.path)
+
+
+def _prepare_tables(database: Database, must_exist: bool) -> None:
+    with database.read() as connection:
+        if schema.is_there(connection, database.address):
+            return
+    if must_exist:
+        raise schema.missing(database.address)
+    with database.creating() as connection:
+        if not schema.is_there(connection, database.address):
+            schema.create(connection)

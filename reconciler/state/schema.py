@@ -1,0 +1,77 @@
+"""Which schema a state has, and making one. Alembic is imported by an upgrade alone."""
+
+from enum import Enum
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from reconciler.errors import StateError
+from reconciler.state.address import Address, SqliteAddress
+from reconciler.state.tables import METADATA, REVISION, VERSION_TABLE
+
+
+class Schema(Enum):
+    """What a database holds. An older schema must be upgraded first."""
+
+    NONE = "none"
+    CURRENT = "current"
+    OLDER = "older"
+
+
+def look(connection: Connection, address: Address) -> Schema:
+    """Tell which schema there is. Raises StateError for one of a newer tool, and for a file of something else."""
+    tables = inspect(connection)
+    if not tables.has_table(VERSION_TABLE):
+        if isinstance(address, SqliteAddress) and tables.get_table_names():
+            raise StateError(
+                f"this file is not a state: it holds other tables ({address})",
+                "check `state.url`; give it its own file",
+            )
+        return Schema.NONE
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    if version is None:
+        return Schema.NONE
+    if version > REVISION:
+        raise StateError(
+            f"the state has schema {version}, and this version of reconcile knows schema {REVISION} ({address})",
+            "use the newer version of reconcile that made it",
+        )
+    return Schema.CURRENT if version == REVISION else Schema.OLDER
+
+
+def is_there(connection: Connection, address: Address) -> bool:
+    """Tell whether there is a state that can be used. Raises StateError for an older or newer one."""
+    schema = look(connection, address)
+    if schema is Schema.OLDER:
+        raise StateError(
+            f"the state has an older schema than {REVISION} ({address})",
+            "run `reconcile state upgrade SPEC`; it makes a backup first",
+        )
+    return schema is Schema.CURRENT
+
+
+def create(connection: Connection) -> None:
+    """Make all tables, in one transaction. The migrations lead to the same, and a test says so."""
+    METADATA.create_all(connection)
+    connection.execute(
+        text(
+            f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+            f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+        )
+    )
+    connection.execute(text(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:revision)"), {"revision": REVISION})
+
+
+def missing(address: Address) -> StateError:
+    """The error for a state that must exist and doesn't."""
+    return StateError(
+        f"there is no state ({address}), and the spec says must_exist",
+        "restore it from a backup, check `state.url`, or run `reconcile refresh` once with `must_exist: false`",
+    )
+
+
+def locate_migrations() -> Path:
+    """Find the migrations: inside the wheel, else at the top of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "_migrations"
+    return shipped if shipped.is_dir() else package.parent / "migrations"

@@ -1,0 +1,181 @@
+"""The tables of the state database. Their names carry a prefix, as a PostgreSQL may hold other things too."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+REVISION = "0001"
+"""The schema that this version of the tool reads and writes; migrations carry the same names."""
+
+VERSION_TABLE = "reconcile_version"
+
+METADATA = MetaData()
+
+
+def _key() -> TypeEngine[int]:
+    """A number that the database hands out: SQLite only does so for INTEGER."""
+    return BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id() -> TypeEngine[str]:
+    """A member id: compared, sorted and indexed as bytes. SQLite does so by itself."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+WORKSPACES = Table(
+    "reconcile_workspaces",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("environment_id", BigInteger, nullable=False),
+    Column("bound_at", Double, nullable=False),
+    comment="Which environment of Customer.io a workspace's name stands for",
+)
+
+KEYS = Table(
+    "reconcile_keys",
+    METADATA,
+    Column("segment_key", _key(), primary_key=True, autoincrement=True),
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    comment="Numbers under which members and marks stand; one that no segment names is left over from a cut refresh",
+    sqlite_autoincrement=True,
+)
+
+SEGMENTS = Table(
+    "reconcile_segments",
+    METADATA,
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    Column("segment_key", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("id_type", Text, nullable=False),
+    Column("lineage", Text, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("completed_at", Double),
+    Column("confirmed_at", Double),
+    Column("plan_id", Text),
+    Column("plan_base", BigInteger),
+    Column("last_run_id", Text),
+    Column("last_run_at", Double),
+    PrimaryKeyConstraint("workspace", "segment_id"),
+    UniqueConstraint("segment_key", name="reconcile_segments_key"),
+    comment="One row per segment that was ever written to",
+)
+
+MEMBERS = Table(
+    "reconcile_members",
+    METADATA,
+    Column("segment_key", BigInteger, nullable=False),
+    Column("id", _id(), nullable=False),
+    PrimaryKeyConstraint("segment_key", "id"),
+    comment="Acknowledged members, folded",
+    sqlite_with_rowid=False,
+)
+
+MARKS = Table(
+    "reconcile_marks",
+    METADATA,
+    Column("segment_key", BigInteger, nullable=False),
+    Column("id", _id(), nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("direction", Text),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("segment_key", "id", "mark"),
+    comment="What is remembered of an id beside membership",
+    sqlite_with_rowid=False,
+)
+
+BATCHES = Table(
+    "reconcile_batches",
+    METADATA,
+    Column("seq", _key(), primary_key=True, autoincrement=True),
+    Column("segment_key", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("outcome", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("unknown_at", Double),
+    Column("number", Integer, nullable=False),
+    Column("ids", Text, nullable=False),
+    Index("reconcile_batches_segment", "segment_key", "seq"),
+    comment="The journal: intents and outcomes that are not folded yet; ids are joined by line feeds",
+    sqlite_autoincrement=True,
+)
+
+LOCKS = Table(
+    "reconcile_locks",
+    METADATA,
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("host", Text),
+    Column("boot_id", Text),
+    Column("pid_namespace", Text),
+    Column("pid", BigInteger),
+    Column("started", Text),
+    Column("run_id", Text),
+    Column("command", Text),
+    Column("acquired_at", Double),
+    Column("heartbeat_at", Double),
+    Column("expires_at", Double),
+    PrimaryKeyConstraint("workspace", "segment_id"),
+    comment="Who works on a segment; the row stays when he is done, so that the fence keeps rising",
+)
+
+RUNS = Table(
+    "reconcile_runs",
+    METADATA,
+    Column("run_id", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("exit_code", Integer),
+    Column("tool_version", Text, nullable=False),
+    Column("allowed", Text, nullable=False),
+    Column("plan_id", Text),
+    Column("document", Text),
+    PrimaryKeyConstraint("run_id", "workspace"),
+    Index("reconcile_runs_started", "workspace", "started_at"),
+    comment="The history; allowed is a JSON list of flags, document the JSON that the run printed",
+)
+
+RUN_SEGMENTS = Table(
+    "reconcile_run_segments",
+    METADATA,
+    Column("run_id", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    Column("removed", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("unsettled", BigInteger, nullable=False),
+    PrimaryKeyConstraint("run_id", "workspace", "segment_id"),
+    ForeignKeyConstraint(
+        ["run_id", "workspace"], ["reconcile_runs.run_id", "reconcile_runs.workspace"], name="reconcile_run_of_segment"
+    ),
+    comment="What a run did to each segment",
+)
+
+PLANS = Table(
+    "reconcile_plans",
+    METADATA,
+    Column("plan_id", Text, primary_key=True),
+    Column("spent_at", Double, nullable=False),
+    comment="Plan files that were applied to their end",
+)

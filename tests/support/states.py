@@ -1,0 +1,182 @@
+"""States for tests: a clock that stands still, processes that are made up, and ways to look inside."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.core.ids import IdType
+from reconciler.core.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
+from reconciler.engine.ports import Adoption, ArrowStream, Findings, Stored
+from reconciler.state import open_ledger, open_snapshot
+from reconciler.state.ledger import SqlLedger, Surroundings
+from reconciler.state.machine import Identity
+
+ACKNOWLEDGED = Answer(Fate.ACKNOWLEDGED, 1)
+NOT_STARTED = Answer(Fate.NOT_STARTED)
+REFUSED = Answer(Fate.REFUSED, 1)
+
+
+def unknown(at: float) -> Answer:
+    return Answer(Fate.UNKNOWN, 1, at)
+
+
+def acknowledged_after_unknown(at: float) -> Answer:
+    return Answer(Fate.ACKNOWLEDGED, 2, at)
+
+
+def add(*ids: str) -> Batch:
+    return Batch(Direction.ADD, tuple(ids))
+
+
+def remove(*ids: str) -> Batch:
+    return Batch(Direction.REMOVE, tuple(ids))
+
+
+@dataclass
+class FakeClock:
+    """A clock that moves when told to; `sleep` moves it, too. It starts at a time like today's."""
+
+    time: float = 1_800_000_000.0
+    slept: list[float] = field(default_factory=list)
+
+    def wall(self) -> float:
+        return self.time
+
+    def boot(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+@dataclass
+class FakeMachine:
+    """A machine on which the processes of `running` run: pid to start time."""
+
+    host: str = "here"
+    boot_id: str = "boot-1"
+    pid_namespace: str = "pid:[1]"
+    pid: int = 100
+    running: dict[int, str] = field(default_factory=lambda: {100: "t100"})
+
+    def me(self) -> Identity:
+        return Identity(self.host, self.boot_id, self.pid_namespace, self.pid, self.running[self.pid])
+
+    def started(self, pid: int) -> str | None:
+        return self.running.get(pid)
+
+
+@dataclass
+class Pulse:
+    """Keeps the heartbeats for a test to call by hand."""
+
+    beats: list[Callable[[], None]] = field(default_factory=list)
+
+    def __call__(self, renew: Callable[[], None], seconds: float) -> AbstractContextManager[None]:
+        self.beats.append(renew)
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a state says of one segment, as plain values."""
+
+    members: tuple[str, ...]
+    marks: tuple[tuple[str, str, str | None], ...]
+    journal: tuple[tuple[str, str | None, tuple[str, ...]], ...]
+
+
+@dataclass
+class Bench:
+    """A state with its surroundings, made up."""
+
+    url: str
+    clock: FakeClock = field(default_factory=FakeClock)
+    machine: FakeMachine = field(default_factory=FakeMachine)
+    pulse: Pulse = field(default_factory=Pulse)
+
+    @property
+    def settings(self) -> StateSettings:
+        return StateSettings(Secret(self.url))
+
+    @contextmanager
+    def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[SqlLedger]:
+        around = Surroundings(self.clock, machine or self.machine, pulse=self.pulse)
+        with open_ledger(self.settings, lock_timeout=lock_timeout, surroundings=around) as ledger:
+            yield ledger
+
+    def target(self, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10) -> Target:
+        return make_target(self.settings, segment_id, id_type=id_type, timeout=timeout)
+
+    def send(self, *pairs: tuple[Batch, Answer], plan_id: str | None = None) -> None:
+        """One run: each batch is intended and answered."""
+        with self.ledger() as ledger, ledger.hold(self.target(), "run", plan_id) as held:
+            seqs = held.intend([batch for batch, _ in pairs])
+            held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
+
+    def look(self, segment_id: int = 56) -> Contents:
+        """Read everything through the reading side."""
+        with open_snapshot(self.settings).open("production", segment_id) as stored:
+            return contents_of(stored)
+
+    def marks(self) -> dict[tuple[str, str], tuple[str | None, float]]:
+        with open_snapshot(self.settings).open("production", 56) as stored:
+            rows = fetch(stored.marks())
+        return {(id, mark): (direction, at) for id, mark, direction, at in rows}
+
+
+def make_target(
+    state: StateSettings, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10
+) -> Target:
+    segment = Segment("vip", segment_id, "SELECT 1", "warehouse", id_type=id_type)
+    spec = Spec(
+        Path("spec.yaml"),
+        {"warehouse": SourceSettings("warehouse", Secret("sqlite://"))},
+        DestinationSettings(workspace="production", timeout=timeout),
+        state,
+        (segment,),
+    )
+    return Target(spec, segment)
+
+
+def contents_of(stored: Stored) -> Contents:
+    return Contents(
+        tuple(row[0] for row in fetch(stored.members())),
+        tuple(sorted((id, mark, direction) for id, mark, direction, _ in fetch(stored.marks()))),
+        tuple((d, outcome, tuple(ids.split("\n"))) for _, d, outcome, _, _, ids in fetch(stored.journal())),
+    )
+
+
+def fetch(stream: ArrowStream) -> list[tuple]:
+    with duckdb.connect() as connection:
+        return connection.execute("SELECT * FROM stream").fetchall()
+
+
+def types_of(stream: ArrowStream) -> dict[str, str]:
+    with duckdb.connect() as connection:
+        return {row[0]: row[1] for row in connection.execute("DESCRIBE SELECT * FROM stream").fetchall()}
+
+
+def lists(ids: Sequence[str], size: int = 2) -> Callable[[], Iterator[list[str]]]:
+    """Ids in lists, as the set engine gives them."""
+    return lambda: iter([list(ids[start : start + size]) for start in range(0, len(ids), size)])
+
+
+def findings(
+    appeared: Sequence[str] = (), vanished: Sequence[str] = (), lingering: Sequence[str] = (), gone: Sequence[str] = ()
+) -> Findings:
+    return Findings(lists(appeared), lists(vanished), lists(lingering), lists(gone))
+
+
+def adoption(
+    members: Sequence[str] = (),
+    unmatched: Sequence[str] = (),
+    lingering: Sequence[str] = (),
+    id_type: IdType = IdType.ID,
+) -> Adoption:
+    return Adoption(id_type, lists(members), lists(unmatched), lists(lingering))
