@@ -1,6 +1,5 @@
 """Holds a draft against the models, and says what does not fit in words with a place."""
 
-from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -53,34 +52,24 @@ def _complain(draft: Draft, detail: Any) -> None:
 
 
 def _say_unknown(where: KeyPath) -> str:
-    name, model = str(where[-1]), _model_at(where[:-1])
+    name = str(where[-1])
     if where[0] == "defaults" and len(where) == 2 and name in Segment.model_fields:
         return "can't be inherited: each segment has its own"
-    return f"is not a known key{suggest(name, model.model_fields)}"
+    return f"is not a known key{suggest(name, _annotation_at(where[:-1]).model_fields)}"
 
 
 def _say_choice(value: object, where: KeyPath) -> str:
-    choices = [str(choice) for choice in get_args(_literal_at(where))]
+    choices = [str(choice) for choice in get_args(_annotation_at(where))]
     listed = " or ".join(choices)
     said = f", not {show(value)!r}" if type(value) is str else ""
     near = suggest(value, choices) if type(value) is str and value not in choices else ""
     return f"must be {listed}{said}{near}"
 
 
-def _literal_at(where: KeyPath) -> Any:
-    return _model_at(where[:-1]).model_fields[str(where[-1])].annotation
-
-
-def _model_at(where: KeyPath) -> type[BaseModel]:
-    """Give the model that a path leads to; names of sources and segments are steps that no model has."""
-    model: type[BaseModel] = SpecFile
+def _annotation_at(where: KeyPath) -> Any:
+    """Give the type that the models have for a path."""
+    annotation: Any = SpecFile
     for step in where:
-        fields: Mapping[str, Any] = model.model_fields
-        if step in fields:
-            model = _model_in(fields[str(step)].annotation)
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel]:
-    inside = [annotation, *get_args(annotation)]
-    return next(part for part in inside if isinstance(part, type) and issubclass(part, BaseModel))
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        annotation = annotation.model_fields[step].annotation if is_model else get_args(annotation)[-1]
+    return annotation

@@ -29,7 +29,7 @@ class _Url:
 
     @property
     def database(self) -> str:
-        return self.rest[1:].partition("?")[0]
+        return self.rest.partition("?")[0].removeprefix("/")
 
     @property
     def is_memory(self) -> bool:

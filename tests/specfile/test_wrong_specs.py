@@ -428,3 +428,14 @@ class TestSecretsInAFile:
         text = head.replace("api_key: key", f"api_key: {self.SECRET}").replace("sqlite", f"mysql://u:{self.SECRET}@h")
 
         assert self.SECRET not in repr(load([write(text + SEGMENT)], {}))
+
+
+def test_a_segment_may_be_called_like_a_key(write, head):
+    problems = problems_of(write(head + "segments: {guards: {segment_id: 1, query: x, tag: 1}, confirm: {nulls: x}}\n"))
+
+    assert problems == [
+        "spec.yaml:4: `segments.confirm.nulls` must be error or skip, not 'x'.",
+        "spec.yaml:4: `segments.confirm.segment_id` is missing.",
+        "spec.yaml:4: `segments.confirm` has no query; give it `query` or `query_file`.",
+        "spec.yaml:4: `segments.guards.tag` is not a known key; did you mean `tags`?",
+    ]

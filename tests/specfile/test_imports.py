@@ -1,0 +1,14 @@
+import subprocess
+import sys
+
+
+def test_reading_a_spec_imports_no_database_and_no_network():
+    script = (
+        "import sys, reconciler.specfile, reconciler.selection, reconciler.scaffold\n"
+        "reconciler.specfile.schema(); reconciler.specfile.reference()\n"
+        "print(sorted({'sqlalchemy', 'duckdb', 'httpx', 'alembic', 'rich', 'typer'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
