@@ -140,14 +140,17 @@ def test_an_empty_app_key_counts_as_left_out(write, head):
 
 def test_a_segment_knows_its_line(write, head):
     segments = load_segments(
-        write, head + "segments:\n  # a comment\n  a:\n    segment_id: 1\n    query: x\n  b: {segment_id: 2, query: x}\n"
+        write,
+        head + "segments:\n  # a comment\n  a:\n    segment_id: 1\n    query: x\n  b: {segment_id: 2, query: x}\n",
     )
 
     assert (segments["a"].line, segments["b"].line) == (6, 9)
 
 
 def test_a_segment_name_may_look_like_a_number_or_a_truth(write, head):
-    segments = load_segments(write, head + "segments: {2024: {segment_id: 1, query: x}, yes: {segment_id: 2, query: x}}")
+    segments = load_segments(
+        write, head + "segments: {2024: {segment_id: 1, query: x}, yes: {segment_id: 2, query: x}}"
+    )
 
     assert list(segments) == ["2024", "yes"]
 
@@ -351,7 +354,9 @@ segments:
 
 class TestScalars:
     def test_params_keep_what_yaml_1_1_would_bend(self, write, head):
-        params = "{a: NO, b: 12:30, c: 2024-01-31, d: 010, e: 1_000, f: 1e3, g: ~, h: on, i: -5, j: '5', k: .5, l: !!str 5}"
+        params = (
+            "{a: NO, b: 12:30, c: 2024-01-31, d: 010, e: 1_000, f: 1e3, g: ~, h: on, i: -5, j: '5', k: .5, l: !!str 5}"
+        )
 
         segments = load_segments(write, head + f"segments: {{a: {{segment_id: 1, query: x, params: {params}}}}}")
 

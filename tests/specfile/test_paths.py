@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -56,7 +55,7 @@ class TestExpanding:
     def test_a_file_that_is_named_twice_counts_once_under_its_first_name(self):
         Path("link.yaml").symlink_to("other.yaml")
 
-        assert names("./other.yaml", "other.yaml", "link.yaml", os.path.abspath("other.yaml")) == ["other.yaml"]
+        assert names("./other.yaml", "other.yaml", "link.yaml", str(Path("other.yaml").absolute())) == ["other.yaml"]
 
     @pytest.mark.parametrize("name", ["nope.yaml", "nope/", "nope*.yaml", "empty", "", "a\0b"])
     def test_a_name_that_means_no_file_is_a_usage_error_that_repeats_it(self, name):
@@ -68,7 +67,7 @@ class TestExpanding:
         assert caught.value.hint
 
     def test_all_names_without_a_file_are_told(self):
-        with pytest.raises(UsageError, match="'x.yaml', 'y.yaml'"):
+        with pytest.raises(UsageError, match=r"'x\.yaml', 'y\.yaml'"):
             expand(["x.yaml", "other.yaml", "y.yaml"])
 
     def test_no_name_at_all_is_a_usage_error(self):

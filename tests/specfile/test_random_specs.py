@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.spec import Spec
@@ -21,11 +21,27 @@ KEYS = sorted(
 )
 
 texts = st.text(max_size=8) | st.sampled_from(
-    ["${A}", "${EMPTY}", "${UNSET}", "${", "25%", "sqlite:///a", "email", "exclusive", "x", "*a", "!t", "&a", "\ud800", "\0"]
+    [
+        "${A}",
+        "${EMPTY}",
+        "${UNSET}",
+        "${",
+        "25%",
+        "sqlite:///a",
+        "email",
+        "exclusive",
+        "x",
+        "*a",
+        "!t",
+        "&a",
+        "\ud800",
+        "\0",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.dates() | st.binary(max_size=3)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | texts, inner, max_size=4)
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | texts, inner, max_size=4),
 )
 
 
@@ -36,9 +52,10 @@ def load_bytes(content: bytes) -> tuple[Spec, ...] | list[str]:
         try:
             return load([str(path)], ENVIRONMENT)
         except SpecError as error:
-            assert all(problem.startswith(f"{path}:") for problem in error.problems)
-            assert all(problem.isprintable() for problem in error.problems)
-            return error.problems
+            problems = error.problems
+        assert all(problem.startswith(f"{path}:") for problem in problems)
+        assert all(problem.isprintable() for problem in problems)
+        return problems
 
 
 @given(st.binary(max_size=200))

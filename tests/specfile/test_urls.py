@@ -52,7 +52,8 @@ def test_a_relative_folder_is_that_of_the_working_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:///a.db", "sqlite+pysqlite:////a.db", "postgres://h/d", "postgresql://h/d", "postgresql+psycopg://h/d"]
+    "url",
+    ["sqlite:///a.db", "sqlite+pysqlite:////a.db", "postgres://h/d", "postgresql://h/d", "postgresql+psycopg://h/d"],
 )
 def test_a_state_is_kept_in_sqlite_or_postgresql(url):
     assert check_state_url(url) == url
@@ -75,7 +76,9 @@ def test_a_source_may_be_anything_that_looks_like_a_url(url):
     assert check_source_url(url) == url
 
 
-@pytest.mark.parametrize("url", ["", " sqlite:///a", "sqlite:///a\n", "sqlite:/a", "a.db", "sqlite://a.db", "po stgres://h"])
+@pytest.mark.parametrize(
+    "url", ["", " sqlite:///a", "sqlite:///a\n", "sqlite:/a", "a.db", "sqlite://a.db", "po stgres://h"]
+)
 def test_a_source_may_not_be_anything_else(url):
     with pytest.raises(ValueError, match=r"must|needs|holds"):
         check_source_url(url)

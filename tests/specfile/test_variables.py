@@ -33,7 +33,14 @@ def test_references_are_followed_once_and_escapes_are_undone(text, made):
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("plain", str), ("$${A}", str), ("${A}", Reference), ("${A:-x}", Reference), ("a${A}", Resolved), ("${A}${A}", Resolved)],
+    [
+        ("plain", str),
+        ("$${A}", str),
+        ("${A}", Reference),
+        ("${A:-x}", Reference),
+        ("a${A}", Resolved),
+        ("${A}${A}", Resolved),
+    ],
 )
 def test_what_came_from_the_environment_is_marked(text, kind):
     assert type(resolve(text, {"A": "1"})) is kind

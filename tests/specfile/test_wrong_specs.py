@@ -1,5 +1,7 @@
 """Every way a spec can be wrong: what is told, and for which line. Line 4 is the first after the usual head."""
 
+# ruff: noqa: E501 (tables: one situation a line)
+
 from pathlib import Path
 
 import pytest
@@ -345,13 +347,17 @@ segments:
 
 
 class TestReferences:
-    @pytest.mark.parametrize("text", ["${", "${}", "${1A}", "${A", "${A:?no}", "${A-b}", "${A:-${B}}", "x ${A b}", "${ A }"])
+    @pytest.mark.parametrize(
+        "text", ["${", "${}", "${1A}", "${A", "${A:?no}", "${A-b}", "${A:-${B}}", "x ${A b}", "${ A }"]
+    )
     def test_what_is_no_reference_is_told(self, write, head, text):
         (problem,) = problems_of(
             write(head + segment("query: x", f"description: '{text}'")), {"A": "hidden", "B": "hidden"}
         )
 
-        assert problem.startswith("spec.yaml:8: `segments.a.description` has a ${ that begins no reference: write ${NAME}")
+        assert problem.startswith(
+            "spec.yaml:8: `segments.a.description` has a ${ that begins no reference: write ${NAME}"
+        )
 
     @pytest.mark.parametrize(
         ("line", "words"),

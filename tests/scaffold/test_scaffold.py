@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import SpecError, UsageError
+from reconciler.scaffold import scaffold
+from reconciler.specfile import load
+
+ENVIRONMENT = {"WAREHOUSE_URL": "sqlite:///warehouse.db", "CUSTOMERIO_SITE_ID": "s", "CUSTOMERIO_API_KEY": "k"}
+
+
+def test_a_new_folder_gets_a_spec_that_is_valid_once_the_variables_are_set(tmp_path):
+    folder = tmp_path / "segments"
+
+    paths = scaffold(folder)
+
+    assert paths == [folder / "reconcile.yaml", folder / "sql/example.sql", folder / ".gitignore"]
+    (spec,) = load([str(folder)], ENVIRONMENT)
+    assert spec.segments[0].query.startswith("-- One column")
+
+
+def test_without_the_variables_the_spec_names_them(tmp_path):
+    scaffold(tmp_path)
+
+    with pytest.raises(SpecError) as caught:
+        load([str(tmp_path)], {})
+
+    assert all(any(name in problem for problem in caught.value.problems) for name in ENVIRONMENT)
+
+
+@pytest.mark.parametrize("there", ["reconcile.yaml", "sql/example.sql"])
+def test_what_is_there_is_never_overwritten_and_then_nothing_is_written(tmp_path, there):
+    path = tmp_path / there
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+
+    with pytest.raises(UsageError, match="Already there"):
+        scaffold(tmp_path)
+
+    assert path.read_text() == "mine"
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+
+
+def test_a_link_to_nowhere_is_not_written_through(tmp_path):
+    (tmp_path / "reconcile.yaml").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(UsageError):
+        scaffold(tmp_path)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(("before", "kept"), [("*.pyc\n", "*.pyc\n"), ("*.pyc", "*.pyc\n"), ("", "")])
+def test_a_gitignore_that_is_there_gets_the_missing_lines(tmp_path, before, kept):
+    (tmp_path / ".gitignore").write_text(before)
+
+    paths = scaffold(tmp_path)
+
+    text = (tmp_path / ".gitignore").read_text()
+    assert text.startswith(kept)
+    assert {".reconcile/", "*.plan"} <= set(text.splitlines())
+    assert tmp_path / ".gitignore" in paths
+
+
+def test_a_gitignore_that_has_them_is_left_alone(tmp_path):
+    (tmp_path / ".gitignore").write_text("*.plan\n.reconcile/\n")
+
+    paths = scaffold(tmp_path)
+
+    assert (tmp_path / ".gitignore").read_text() == "*.plan\n.reconcile/\n"
+    assert tmp_path / ".gitignore" not in paths
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="Can't write into"):
+        scaffold(tmp_path / "file" / "below")
+
+
+def test_what_is_written_ends_with_a_line_break(tmp_path):
+    assert all(Path(path).read_text().endswith("\n") for path in scaffold(tmp_path))
