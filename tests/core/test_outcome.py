@@ -48,7 +48,7 @@ def test_the_order_is_that_of_the_contract() -> None:
     assert [int(code) for code in PRECEDENCE] == [64, 6, 1, 3, 4, 5, 2, 0]
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(PRECEDENCE, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(PRECEDENCE, 2)))
 def test_of_two_codes_the_earlier_one_wins(first: ExitCode, second: ExitCode) -> None:
     assert choose_first([second, first]) is first
     assert choose_first([first, second]) is first
