@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream
 
 _SETTINGS = {
@@ -22,15 +23,22 @@ _SETTINGS = {
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A stream's columns: name to type (DuckDB's), and which of them have NULLs, written as '' or -1."""
+    """A stream: where its rows stand, name and type (DuckDB's) of each column, and which of them have NULLs."""
 
+    rows: str
     types: Mapping[str, str]
     nullable: frozenset[str] = frozenset()
+    rows_per_batch: int = 65_536
 
 
-MEMBERS = Shape({"id": "VARCHAR"})
-MARKS = Shape({"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"}, frozenset({"direction"}))
+MEMBERS = Shape("reconcile_members WHERE segment_key = {key} ORDER BY id", {"id": "VARCHAR"})
+MARKS = Shape(
+    "reconcile_marks WHERE segment_key = {key} ORDER BY id",
+    {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"},
+    frozenset({"direction"}),
+)
 JOURNAL = Shape(
+    "reconcile_batches WHERE segment_key = {key} ORDER BY seq",
     {
         "seq": "BIGINT",
         "direction": "VARCHAR",
@@ -40,6 +48,7 @@ JOURNAL = Shape(
         "ids": "VARCHAR",
     },
     frozenset({"outcome", "unknown_at"}),
+    rows_per_batch=64,
 )
 
 
@@ -64,7 +73,8 @@ class Typist:
     """Gives streams their types; closed when the streams have been read."""
 
     def __init__(self) -> None:
-        self._connections: list[duckdb.DuckDBPyConnection] = []
+        self._database = duckdb.connect(":memory:", config=dict(_SETTINGS))
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
 
     def retype(self, stream: ArrowStream, shape: Shape) -> ArrowStream:
         """Give each column of `stream` the type that `shape` says."""
@@ -86,14 +96,32 @@ class Typist:
         return rows
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        for cursor in self._cursors:
+            cursor.close()
+        self._database.close()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        """A database of its own for each stream: two may be read at once, from two threads."""
-        connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
-        self._connections.append(connection)
-        return connection
+        """A connection for each stream: two may be read at once, from two threads."""
+        cursor = self._database.cursor()
+        self._cursors.append(cursor)
+        return cursor
+
+
+@dataclass
+class NothingStored:
+    """A segment that the state has never met; it is an `engine.ports.Stored`."""
+
+    head: Head
+    typist: Typist
+
+    def members(self) -> ArrowStream:
+        return self.typist.make_empty(MEMBERS)
+
+    def marks(self) -> ArrowStream:
+        return self.typist.make_empty(MARKS)
+
+    def journal(self) -> ArrowStream:
+        return self.typist.make_empty(JOURNAL)
 
 
 def _cast(name: str, shape: Shape) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -12,39 +11,13 @@ from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream, Stored
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
-from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, Shape, Typist, select
+from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Shape, Typist, select
 from reconciler.state.database import transaction
 from reconciler.state.failures import explained
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head, read_head
 from reconciler.state.sqlite import is_missing, open_reader, reading_uri
 
 _CASTS = {"VARCHAR": "text", "BIGINT": "integer", "DOUBLE": "real"}
-
-_ROWS_PER_BATCH = {MEMBERS: 65_536, MARKS: 65_536, JOURNAL: 64}
-
-FROM = {
-    MEMBERS: "reconcile_members WHERE segment_key = {key} ORDER BY id",
-    MARKS: "reconcile_marks WHERE segment_key = {key}",
-    JOURNAL: "reconcile_batches WHERE segment_key = {key} ORDER BY seq",
-}
-"""Where a stream's rows stand. The key is a number of ours."""
-
-
-@dataclass
-class NothingStored:
-    """A segment that the state has never met; it is an `engine.ports.Stored`."""
-
-    head: Head
-    typist: Typist
-
-    def members(self) -> ArrowStream:
-        return self.typist.make_empty(MEMBERS)
-
-    def marks(self) -> ArrowStream:
-        return self.typist.make_empty(MARKS)
-
-    def journal(self) -> ArrowStream:
-        return self.typist.make_empty(JOURNAL)
 
 
 class SqliteStored:
@@ -67,8 +40,8 @@ class SqliteStored:
         return self._stream(JOURNAL)
 
     def _stream(self, shape: Shape) -> ArrowStream:
-        statement = f"SELECT {select(shape, _CASTS)} FROM {FROM[shape].format(key=self._key)}"
-        raw = _execute(self._connection, self._stack, statement, _ROWS_PER_BATCH[shape])
+        statement = f"SELECT {select(shape, _CASTS)} FROM {shape.rows.format(key=self._key)}"
+        raw = _execute(self._connection, self._stack, statement, shape.rows_per_batch)
         return self._typist.retype(raw, shape)
 
 
