@@ -1,8 +1,15 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
+from typing import TYPE_CHECKING
+
 from reconciler.core.spec import SourceSettings
 from reconciler.engine.ports import Source
 from reconciler.errors import SourceError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from reconciler.source.failures import Scrubber
 
 
 def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Source:
@@ -10,7 +17,7 @@ def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Sou
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from reconciler.source.failures import Scrubber
+    from reconciler.source.failures import Scrubber, missing_driver
 
     try:
         url = make_url(settings.url.reveal())
@@ -20,8 +27,15 @@ def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Sou
             "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
         ) from None
     scrubber = Scrubber.of(settings.name, settings.url, url)
+    try:
+        return _reader(url, scrubber, memory_limit)
+    except ImportError:
+        raise missing_driver(settings.name, url) from None
+
+
+def _reader(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
     match url.drivername:
-        case "sqlite" | "sqlite+pysqlite" if not url.query:
+        case "sqlite" | "sqlite+pysqlite":
             from reconciler.source.sqlite import SqliteSource
 
             return SqliteSource.of(url, scrubber, memory_limit)
@@ -29,4 +43,11 @@ def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Sou
             from reconciler.source.duck import DuckSource
 
             return DuckSource.of(url, scrubber, memory_limit)
-    raise SourceError(f"source {settings.name}: no reader for {url.drivername}", "")
+        case "postgresql" | "postgresql+psycopg" | "postgresql+psycopg2":
+            from reconciler.source.postgres import PostgresSource
+
+            return PostgresSource.of(url, scrubber, memory_limit)
+        case _:
+            from reconciler.source.rows import RowSource
+
+            return RowSource(url, scrubber)

@@ -84,8 +84,8 @@ class Stream:
         """Give the stream; it keeps this object alive until it is released."""
         handle = ArrowArrayStreamHandle()
         stream = _Stream.from_address(handle.address)
-        stream.get_schema, stream.get_next = _address(_get_schema), _address(_get_next)
-        stream.get_last_error, stream.release = _address(_get_last_error), _address(_release_stream)
+        stream.get_schema, stream.get_next = _address(_GET_SCHEMA), _address(_GET_NEXT)
+        stream.get_last_error, stream.release = _address(_GET_LAST_ERROR), _address(_RELEASE_STREAM)
         stream.private_data = _keep(self)
         return handle
 
@@ -148,8 +148,8 @@ class WatchedStream(Stream):
             raise BrokenStream("the stream was closed")
         address = self._inner.address
         stream = _Stream.from_address(address)
-        if _OUTWARD(getattr(stream, name))(address, out):
-            words = _LAST_ERROR(stream.get_last_error)(address)
+        if _FILL(getattr(stream, name))(address, out):
+            words = _SAY(stream.get_last_error)(address)
             raise BrokenStream((words or b"").decode(errors="replace"))
 
 
@@ -185,44 +185,45 @@ def _pointers(addresses: Sequence[int | None]) -> Any:
 # --- what a reader calls; one C function each, for the life of the process ----------------------------------------
 
 
-_OUTWARD = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer)
-_LAST_ERROR = ctypes.CFUNCTYPE(ctypes.c_char_p, _Pointer)
-
-
-@_OUTWARD
 def _get_schema(stream: int, schema: int) -> int:
     owner = _owner_of(stream)
     return owner.serve(owner.write_schema, schema)
 
 
-@_OUTWARD
 def _get_next(stream: int, batch: int) -> int:
     owner = _owner_of(stream)
     return owner.serve(owner.write_next, batch)
 
 
-@ctypes.CFUNCTYPE(_Pointer, _Pointer)
 def _get_last_error(stream: int) -> int | None:
     return ctypes.cast(ctypes.c_char_p(_owner_of(stream).words), _Pointer).value
 
 
-@ctypes.CFUNCTYPE(None, _Pointer)
 def _release_stream(address: int) -> None:
     _release(_Stream.from_address(address))
 
 
-@ctypes.CFUNCTYPE(None, _Pointer)
 def _release_schema(address: int) -> None:
     schema = _Schema.from_address(address)
     _release_children(schema, _Schema)
     _release(schema)
 
 
-@ctypes.CFUNCTYPE(None, _Pointer)
 def _release_array(address: int) -> None:
     batch = _Array.from_address(address)
     _release_children(batch, _Array)
     _release(batch)
+
+
+_FILL = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer)
+_SAY = ctypes.CFUNCTYPE(ctypes.c_char_p, _Pointer)
+_FREE = ctypes.CFUNCTYPE(None, _Pointer)
+_GET_SCHEMA = _FILL(_get_schema)
+_GET_NEXT = _FILL(_get_next)
+_GET_LAST_ERROR = ctypes.CFUNCTYPE(_Pointer, _Pointer)(_get_last_error)
+_RELEASE_STREAM = _FREE(_release_stream)
+_RELEASE_SCHEMA = _FREE(_release_schema)
+_RELEASE_ARRAY = _FREE(_release_array)
 
 
 def _owner_of(stream: int) -> Stream:
@@ -250,7 +251,7 @@ def _write_schema(schema: Any, form: bytes, name: bytes, flags: int, children: S
     addresses = _pointers([ctypes.addressof(child) for child in children])
     schema.format, schema.name, schema.metadata, schema.flags = form, name, None, flags
     schema.n_children, schema.children = len(children), ctypes.addressof(addresses)
-    schema.dictionary, schema.release = None, _address(_release_schema)
+    schema.dictionary, schema.release = None, _address(_RELEASE_SCHEMA)
     schema.private_data = _keep(_Owner(addresses, children, form, name))
 
 
@@ -261,7 +262,7 @@ def _write_array(target: Any, length: int, nulls: int, buffers: Sequence[Any], c
     target.length, target.null_count, target.offset = length, nulls, 0
     target.n_buffers, target.buffers = len(buffers), ctypes.addressof(addresses)
     target.n_children, target.children = len(children), ctypes.addressof(below)
-    target.dictionary, target.release = None, _address(_release_array)
+    target.dictionary, target.release = None, _address(_RELEASE_ARRAY)
     target.private_data = _keep(_Owner(addresses, below, buffers, children))
 
 
@@ -274,7 +275,11 @@ def _start(buffer: "bytes | array[int] | None") -> int | None:
 
 
 def _write_batch(address: int, values: Sequence[str | None], typed: Sequence[bool] | None) -> None:
-    texts = [b"" if value is None else value.encode() for value in values]
+    try:
+        texts = [b"" if value is None else value.encode() for value in values]
+    except UnicodeEncodeError:
+        _write_batch(address, *_without_broken(values, typed))
+        return
     offsets = array("i", accumulate(map(len, texts), initial=0))
     nulls = sum(value is None for value in values)
     present = _bits([value is not None for value in values]) if nulls else None
@@ -283,6 +288,13 @@ def _write_batch(address: int, values: Sequence[str | None], typed: Sequence[boo
     _write_array(column, length, nulls, (present, offsets, b"".join(texts)), ())
     _write_array(flags, length, 0, (None, _bits(typed) if typed is not None else _ones(length)), ())
     _write_array(_Array.from_address(address), length, 0, (None,), (column, flags))
+
+
+def _without_broken(values: Sequence[str | None], typed: Sequence[bool] | None) -> Block:
+    """Half a surrogate pair is no text; such a value is of a wrong type."""
+    fine = [value is None or value.isascii() or value.encode(errors="ignore").decode() == value for value in values]
+    kept = [value if good else "" for value, good in zip(values, fine, strict=True)]
+    return kept, [good and was for good, was in zip(fine, typed or [True] * len(kept), strict=True)]
 
 
 def _bits(flags: Sequence[bool]) -> bytes:

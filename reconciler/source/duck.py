@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 from sqlalchemy.engine import URL
 
-from reconciler.core.spec import Segment
+from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
 from reconciler.source.arrow import Stream, WatchedStream, take
@@ -23,7 +23,8 @@ _INTEGERS = frozenset(
     | {"bignum", "varint"}
 )
 _INTEGRAL = (
-    "CASE WHEN {0} = trunc({0}) THEN split_part(CAST({0} AS VARCHAR), '.', 1) WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "CASE WHEN {0} = trunc({0}) THEN split_part(CAST({0} AS VARCHAR), '.', 1) WHEN {0} IS NOT NULL THEN '' END "
+    "AS value, "
     "coalesce({0} = trunc({0}), true) AS typed"
 )
 
@@ -51,6 +52,21 @@ def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:
     return WatchedStream(take(relation.__arrow_c_stream__()))
 
 
+def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
+    """The params of a query as one row of columns, to be bound through ADBC."""
+    types = {bool: "BIGINT", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", type(None): "VARCHAR"}
+    marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
+    return bench.sql(f"SELECT {', '.join(f'{mark} AS p{at}' for at, mark in enumerate(marks))}", params=list(values))
+
+
+def require(file: Path, scrubber: Scrubber) -> None:
+    """A file that is not there is an error, never made. Raises SourceError."""
+    if not file.is_file():
+        raise SourceError(
+            f"source {scrubber.source}: there is no file {file.name}", "Check the path in the source's url."
+        )
+
+
 @contextmanager
 def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: bool) -> Iterator[ValueStream]:
     """Lend a stream; if it broke, whatever the reader made of that becomes a SourceError."""
@@ -63,7 +79,7 @@ def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: 
     except Exception:
         if stream.failure is None:
             raise
-        raise scrubber.complain(Complaint(str(stream.failure)), query.values, reading=True) from None
+        raise scrubber.complain(Complaint.of(stream.failure), query.values, reading=True) from None
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class DuckSource:
                 relation, all_typed = self._relation(connection, query)
                 stream = stream_of(relation)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint(str(error)), query.values) from None
+                raise self.scrubber.complain(Complaint.of(error), query.values) from None
             stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
 
@@ -98,14 +114,12 @@ class DuckSource:
             try:
                 self._relation(connection, query)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint(str(error)), query.values) from None
+                raise self.scrubber.complain(Complaint.of(error), query.values) from None
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if self.file is not None and not self.file.is_file():
-            raise SourceError(
-                f"source {self.scrubber.source}: there is no file {self.file.name}", "Check the path in the source's url."
-            )
+        if self.file is not None:
+            require(self.file, self.scrubber)
         with workbench(self.memory_limit) as connection:
             if self.file is not None:
                 self._attach(connection, self.file)
@@ -118,7 +132,7 @@ class DuckSource:
             connection.execute(f"ATTACH '{path}' AS \"{name}\" (READ_ONLY)")
             connection.execute(f'USE "{name}"')
         except duckdb.Error as error:
-            raise self.scrubber.complain(Complaint(str(error))) from None
+            raise self.scrubber.complain(Complaint.of(error)) from None
 
     def _relation(self, connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool]:
         """The projection of the query, and whether its type says that all values are typed."""
@@ -130,7 +144,7 @@ class DuckSource:
         return connection.sql(derived(what, sql, f"({names})"), params=values), all_typed
 
 
-def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[object]) -> list[str]:
+def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:
     """The names as the query gives them; a derived table has made double ones unlike."""
     return [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, quote_plus
 
@@ -47,9 +47,11 @@ _SQLSTATES = (
 _WORDS = (
     (r"conversion error|could not convert|out of range|can't be cast|malformed json|invalid input syntax", Kind.DATA),
     (r"number of bindings|parameter count|values were not provided|bind variable", Kind.PARAMS),
-    (r"closed the connection|connection (already )?(was )?(closed|lost|reset)|gone away|terminating|broken pipe", Kind.LOST),
-    (r"connection refused|could not (connect|translate)|can't connect|timed? ?out|name or service|not known", Kind.CONNECT),
-    (r"authentication|password|access denied for user|login failed", Kind.AUTH),
+    (r"closed the connection|connection (already )?(was )?(closed|lost|reset)|lost connection|gone away", Kind.LOST),
+    (r"terminating|broken pipe", Kind.LOST),
+    (r"authentication|password|access denied for user|login failed|pg_hba|role \S+ does not exist", Kind.AUTH),
+    (r"connection (to server|is bad|refused)|could not (connect|translate)|can't connect|timed? ?out", Kind.CONNECT),
+    (r"name or service|not known|database \S+ does not exist", Kind.CONNECT),
     (r"permission denied|not authorized|insufficient privilege|denied", Kind.DENIED),
     (r"read.?only", Kind.READ_ONLY),
     (r"syntax error|parser error|unrecognized token|incomplete input|error in your sql syntax", Kind.SYNTAX),
@@ -70,6 +72,15 @@ class Complaint:
     words: str
     sqlstate: str | None = None
 
+    @classmethod
+    def of(cls, error: BaseException) -> "Complaint":
+        """Read an error of any driver, also inside one of SQLAlchemy, whose own words hold the SQL."""
+        said = getattr(error, "orig", None) or error
+        sqlstate = getattr(said, "sqlstate", None) or getattr(said, "pgcode", None)
+        primary = getattr(getattr(said, "diag", None), "message_primary", None)
+        words = primary or (said.args[1] if len(said.args) > 1 and isinstance(said.args[0], int) else str(said))
+        return cls(str(words), sqlstate)
+
     @property
     def kind(self) -> Kind:
         """Sort it, by SQLSTATE before words."""
@@ -85,7 +96,7 @@ class Scrubber:
     """Makes SourceErrors of one source without its secrets, the params of the query and the values of rows."""
 
     source: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
     @classmethod
     def of(cls, source: str, text: Secret, url: URL) -> "Scrubber":
@@ -122,3 +133,21 @@ def _param_text(value: Scalar) -> str:
         return ""
     text = str(value)
     return text if isinstance(value, str) or len(text) > 2 else ""
+
+
+_EXTRAS = {
+    "postgresql": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "snowflake": "snowflake",
+    "bigquery": "bigquery",
+    "redshift": "redshift",
+    "databricks": "databricks",
+}
+
+
+def missing_driver(source: str, url: URL) -> SourceError:
+    """The error for a database whose driver is not installed."""
+    extra = _EXTRAS.get(url.get_backend_name())
+    package = f"'reconcile-segments[{extra}]'" if extra else f"the SQLAlchemy dialect for {url.get_backend_name()}"
+    return SourceError(f"source {source}: there is no driver for {url.drivername}", f"pip install {package}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
@@ -13,11 +13,10 @@ import duckdb
 from adbc_driver_manager import ArrowArrayStreamHandle
 from sqlalchemy.engine import URL
 
-from reconciler.core.spec import Scalar, Segment
+from reconciler.core.spec import Segment
 from reconciler.engine.ports import ValueStream
-from reconciler.errors import SourceError
 from reconciler.source.columns import choose
-from reconciler.source.duck import handing_out, stream_of, workbench
+from reconciler.source.duck import handing_out, one_row, require, stream_of, workbench
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
 
@@ -33,6 +32,8 @@ SELECT
 FROM raw
 """
 
+_NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 0"
+
 
 @dataclass(frozen=True)
 class SqliteSource:
@@ -44,8 +45,7 @@ class SqliteSource:
 
     @classmethod
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
-        named = url.database not in (None, "", ":memory:")
-        return cls(Path(str(url.database)) if named else None, scrubber, memory_limit)
+        return cls(_file_of(url.database or ""), scrubber, memory_limit)
 
     @property
     def uri(self) -> str:
@@ -60,9 +60,9 @@ class SqliteSource:
             try:
                 raw = self._read(stack, bench, query, _over(query, columns, at))
                 bench.register("raw", raw)
-                stream = stream_of(bench.sql(_TYPED))
+                stream = stream_of(_type(bench))
             except (adbc_driver_manager.Error, duckdb.Error) as error:
-                raise self.scrubber.complain(Complaint(str(error)), query.values, reading=True) from None
+                raise self.scrubber.complain(Complaint.of(error), query.values, reading=True) from None
             stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
 
@@ -71,16 +71,14 @@ class SqliteSource:
 
     def _prepare(self, query: Query) -> tuple[int, int]:
         """How many columns the query has, and which holds the ids; SQLite's own module says what is wrong best."""
-        if self.file is not None and not self.file.is_file():
-            raise SourceError(
-                f"source {self.scrubber.source}: there is no file {self.file.name}", "Check the path in the source's url."
-            )
+        if self.file is not None:
+            require(self.file, self.scrubber)
         try:
             with closing(sqlite3.connect(self.uri, uri=True)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
-            raise self.scrubber.complain(Complaint(str(error)), query.values) from None
+            raise self.scrubber.complain(Complaint.of(error), query.values) from None
         names = _undo_renaming([column[0] for column in cursor.description])
         return len(names), choose(names, query.id_column)
 
@@ -91,8 +89,20 @@ class SqliteSource:
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
         cursor = stack.enter_context(closing(connection.cursor()))
-        cursor.execute(sql, _one_row(bench, query.values) if query.params else None)
+        cursor.execute(sql, one_row(bench, query.values) if query.params else None)
         return cursor.fetch_arrow()
+
+
+def _file_of(database: str) -> Path | None:
+    """The file of a path or of SQLite's own `file:` URI; None: a database in memory."""
+    path = unquote(urlsplit(database).path) if database.startswith("file:") else database
+    return None if path in ("", ":memory:") else Path(path)
+
+
+def _type(bench: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """Make `value` and `typed` of the raw columns; where there are no rows, the driver had no type to give them."""
+    raw = bench.sql("SELECT bytes FROM raw")
+    return bench.sql(_TYPED if str(raw.types[0]) == "BLOB" else _NOTHING)
 
 
 def _over(query: Query, columns: int, at: int) -> str:
@@ -101,13 +111,7 @@ def _over(query: Query, columns: int, at: int) -> str:
     return f"WITH q({names}) AS (\n{query.numbered('?')}\n) {_RAW.format(f'c{at}')}"
 
 
-def _one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
-    """The params as one row of columns."""
-    types = {bool: "BIGINT", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", type(None): "VARCHAR"}
-    marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
-    return bench.sql(f"SELECT {', '.join(f'{mark} AS p{at}' for at, mark in enumerate(marks))}", params=list(values))
-
-
 def _undo_renaming(names: list[str]) -> list[str]:
     """SQLite calls the second `id` of a derived table `id:1`; then there are two of that name."""
-    return [base if (base := name.rpartition(":")[0]) in names and name[len(base) + 1 :].isdigit() else name for name in names]
+    bases = [(name, *name.rpartition(":")[::2]) for name in names]
+    return [base if base in names and number.isdigit() else name for name, base, number in bases]

@@ -49,7 +49,7 @@ _LEXICONS = {
     "postgresql": _POSTGRES,
     "redshift": _POSTGRES,
     "cockroachdb": _POSTGRES,
-    "duckdb": _POSTGRES,
+    "duckdb": Lexicon(_POSTGRES.quoted, _POSTGRES.line),
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
     "databricks": _SLASHED,
@@ -90,16 +90,21 @@ class Statement:
         """The params that the query uses, each once, in order of their first use."""
         return tuple(dict.fromkeys(piece.text for piece in self.pieces if piece.kind is Kind.PARAM))
 
-    def write(self, placeholder: Callable[[str], str], *, double_percents: bool = False) -> str:
-        """Write the query with `placeholder(name)` for each param."""
-        return "".join(self._texts(placeholder, "%%" if double_percents else "%"))
+    def write(self, placeholder: Callable[[str], str], doubled: Collection[Kind] = ()) -> str:
+        """Write the query with `placeholder(name)` for each param, and `%%` for `%` in the kinds of `doubled`."""
+        return "".join(
+            placeholder(piece.text)
+            if piece.kind is Kind.PARAM
+            else piece.text.replace("%", "%%" if piece.kind in doubled else "%")
+            for piece in self.pieces
+        )
 
-    def _texts(self, placeholder: Callable[[str], str], percent: str) -> Iterator[str]:
-        for piece in self.pieces:
-            if piece.kind is Kind.PARAM:
-                yield placeholder(piece.text)
-            else:
-                yield piece.text.replace("%", percent)
+    def first_word(self) -> str:
+        """In lower case; empty where the query begins with something else."""
+        code = next(
+            (piece.text.lstrip() for piece in self.pieces if piece.kind is Kind.CODE and piece.text.strip()), ""
+        )
+        return (re.match(r"\w*", code) or [""])[0].lower()
 
 
 def parse(query: str, params: Collection[str], lexicon: Lexicon) -> Statement:
@@ -139,7 +144,8 @@ def _piece(match: re.Match[str], text: str, params: Collection[str]) -> Piece:
 def _pattern(lexicon: Lexicon) -> re.Pattern[str]:
     """One expression for all that must not be looked into, `::`, and what may be a param."""
     quoted, line = "|".join(lexicon.quoted), "|".join(lexicon.line)
-    marks = "".join(re.escape(mark) for mark in "'\"`[" if any(rule.startswith(("\\" + mark, mark)) for rule in lexicon.quoted))
+    openers = {rule.lstrip("\\")[0] for rule in lexicon.quoted} & set("'\"`[")
+    marks = re.escape("".join(sorted(openers)))
     return re.compile(
         rf"(?P<line>{line})|(?P<block>/\*)|(?P<quoted>{quoted})|(?P<unclosed>[{marks}])|::|:(?P<name>\w+)", re.DOTALL
     )

@@ -1,0 +1,181 @@
+"""PostgreSQL: read through ADBC, with types asked from the server.
+
+Two connections: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what has no params (it
+copies a query out), so params are bound to settings of the transaction, and the query reads them there.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg
+from adbc_driver_manager import ArrowArrayStreamHandle
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import URL
+
+from reconciler.core.spec import Scalar, Segment
+from reconciler.engine.ports import ValueStream
+from reconciler.source.arrow import WatchedStream
+from reconciler.source.columns import choose
+from reconciler.source.duck import handing_out, one_row, workbench
+from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.query import Query, derived
+
+_BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
+_OID = 26
+_EXACT = frozenset({_INT2, _INT4, _INT8, _OID, _UUID, _CHAR})
+
+_TYPE_NAMES = """
+SELECT t.oid::int8, quote_ident(n.nspname) || '.' || quote_ident(t.typname), t.typcategory = 'S' OR t.typtype = 'e'
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY (%s::int8[]::oid[])
+"""
+
+_INTEGRAL = (
+    "CASE WHEN {0}::text IN ('NaN', 'Infinity', '-Infinity') OR {0} <> trunc({0}) THEN '' ELSE trunc({0})::text END "
+    "AS value, {0} IS NULL OR {0}::text NOT IN ('NaN', 'Infinity', '-Infinity') AND {0} = trunc({0}) AS typed"
+)
+_UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT DISTINCT FROM NULL AS typed"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the server says of a query: its columns (name, type), and the type of each param."""
+
+    columns: tuple[tuple[str, int], ...]
+    params: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The statement to stream, and whether all its values are typed."""
+
+    sql: str
+    all_typed: bool
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """A PostgreSQL database; `conninfo` is libpq's."""
+
+    conninfo: str = field(repr=False)
+    scrubber: Scrubber
+    memory_limit: str
+
+    @classmethod
+    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
+        _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+        options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
+        return cls(make_conninfo(**options), scrubber, memory_limit)
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, "postgresql")
+        plan = self._plan(query)
+        with ExitStack() as stack:
+            try:
+                stream = WatchedStream(self._read(stack, query, plan.sql))
+            except adbc_driver_manager.Error as error:
+                raise self.scrubber.complain(Complaint.of(error), query.values, reading=True) from None
+            stack.callback(stream.close)
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=plan.all_typed))
+
+    def check(self, segment: Segment) -> None:
+        self._plan(Query.of(segment, "postgresql"))
+
+    def _plan(self, query: Query) -> Plan:
+        try:
+            with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                description = _describe(connection, query)
+                at = choose([name for name, _ in description.columns], query.id_column)
+                kind = description.columns[at][1]
+                types = _look_up(connection, [kind, *description.params])
+        except psycopg.Error as error:
+            raise self.scrubber.complain(Complaint.of(error), query.values) from None
+        return _write(query, description, at, types)
+
+    def _read(self, stack: ExitStack, query: Query, sql: str) -> ArrowArrayStreamHandle:
+        connection = stack.enter_context(closing(adbc_driver_postgresql.dbapi.connect(self.conninfo)))
+        with connection.cursor() as settings:
+            settings.execute("SET TRANSACTION READ ONLY")
+            _bind(settings, query, self.memory_limit)
+        cursor = stack.enter_context(closing(connection.cursor()))
+        cursor.execute(sql)
+        handle: ArrowArrayStreamHandle = cursor.fetch_arrow()
+        return handle
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of the server: its full name, and whether its values are strings."""
+
+    name: str
+    text: bool
+
+
+def _describe(connection: psycopg.Connection, query: Query) -> Description:
+    """Have the server parse the query; nothing runs."""
+    sql = derived("*", query.numbered("$")).encode()
+    for result in (
+        connection.pgconn.prepare(b"", sql, [_oid_of(value) for value in query.values]),
+        connection.pgconn.describe_prepared(b""),
+    ):
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    columns = tuple(((result.fname(at) or b"").decode(), result.ftype(at)) for at in range(result.nfields))
+    return Description(columns, tuple(result.param_type(at) for at in range(result.nparams)))
+
+
+def _oid_of(value: Scalar) -> int:
+    """The type of a param as psycopg tells it: the smallest integer, and for a text whatever the query wants there."""
+    if isinstance(value, bool):
+        return _BOOL
+    if isinstance(value, int):
+        sizes = ((15, _INT2), (31, _INT4), (63, _INT8))
+        return next((oid for bits, oid in sizes if -(2**bits) <= value < 2**bits), _NUMERIC)
+    return _FLOAT8 if isinstance(value, float) else 0
+
+
+def _look_up(connection: psycopg.Connection, oids: list[int]) -> dict[int, Type]:
+    return {oid: Type(name, text) for oid, name, text in connection.execute(_TYPE_NAMES, [oids]).fetchall()}
+
+
+def _write(query: Query, description: Description, at: int, types: Mapping[int, Type]) -> Plan:
+    """Write the statement that gives `value` and, unless the column's type says it all, `typed`."""
+    marks = {
+        name: _setting(number, types[oid].name, value)
+        for number, ((name, value), oid) in enumerate(zip(query.params.items(), description.params, strict=True))
+    }
+    names = ", ".join(f"c{number}" for number in range(len(description.columns)))
+    kind = description.columns[at][1]
+    what, all_typed = _projection(kind, types[kind], f"c{at}")
+    return Plan(derived(what, query.statement.write(marks.__getitem__), f"({names})"), all_typed)
+
+
+def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
+    if oid == _BPCHAR:
+        return f"{column} AS value", True  # a cast to text would take the padding away that the column has
+    if kind.text or oid in _EXACT:
+        return f"{column}::text AS value", True
+    return (_INTEGRAL if oid == _NUMERIC else _UNTYPED).format(column), False
+
+
+def _setting(number: int, type_name: str, value: Scalar) -> str:
+    return f"CAST({'NULL' if value is None else f'''current_setting('reconcile.p{number}')'''} AS {type_name})"
+
+
+def _bind(cursor: adbc_driver_postgresql.dbapi.Cursor, query: Query, memory_limit: str) -> None:
+    """Bind the params to settings that end with the transaction."""
+    texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
+    if texts:
+        calls = ", ".join(f"set_config('reconcile.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
+        with workbench(memory_limit, threads=1) as bench:
+            cursor.execute(f"SELECT {calls}", one_row(bench, tuple(texts.values())))
+            cursor.fetch_arrow().release()
+
+
+def _text_of(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

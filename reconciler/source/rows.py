@@ -1,0 +1,170 @@
+"""Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL, Connection, CursorResult, Engine
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from reconciler.core.ids import Invalid, write_exactly
+from reconciler.core.spec import Scalar, Segment
+from reconciler.engine.ports import ValueStream
+from reconciler.errors import SourceError
+from reconciler.source.arrow import Block, RowStream
+from reconciler.source.columns import choose
+from reconciler.source.duck import handing_out
+from reconciler.source.failures import Complaint, Scrubber, missing_driver
+from reconciler.source.query import Query, derived
+from reconciler.source.tokens import Kind
+
+BLOCK_ROWS = 50_000
+
+_READ_ONLY = {
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    "oracle": "SET TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+}
+"""What makes a connection read-only; PostgreSQL's family has an option of SQLAlchemy. SQL Server, Snowflake, BigQuery,
+Databricks and Redshift have nothing of the kind: there, nothing is ever committed, and a derived table can't write."""
+
+_UNWRAPPED = frozenset({"mssql"})
+"""No WITH and no ORDER BY in a derived table; what such a query writes is rolled back."""
+
+_EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
+_PERCENTS = {
+    "bigquery": _EVERYWHERE,
+    "clickhouse": _EVERYWHERE,
+    "redshift+redshift_connector": frozenset({Kind.CODE}),
+    "postgresql+pg8000": frozenset({Kind.CODE}),
+}
+"""Where a driver reads `%%` as `%`, also when there are no params. Source: `_format_operation` of
+google-cloud-bigquery, `finalize_query` of clickhouse-connect, `convert_paramstyle` of pg8000 and redshift_connector."""
+
+
+_MARKS = {
+    "qmark": "?",
+    "format": "%s",
+    "pyformat": "%({key})s",
+    "named": ":{key}",
+    "numeric": ":{number}",
+    "numeric_dollar": "${number}",
+}
+
+
+Rows = Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Any database that SQLAlchemy reaches."""
+
+    url: URL = field(repr=False)
+    scrubber: Scrubber
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, self._dialect)
+        with ExitStack() as stack:
+            result = self._run(stack, query, "")
+            at = choose(list(result.keys()), query.id_column)
+            stream = RowStream(blocks(partial(_fetch, result), at))
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, self._dialect)
+        with ExitStack() as stack:
+            choose(list(self._run(stack, query, " WHERE 1 = 0").keys()), query.id_column)
+
+    @property
+    def _dialect(self) -> str:
+        return self.url.get_backend_name()
+
+    def _run(self, stack: ExitStack, query: Query, condition: str) -> CursorResult[Any]:
+        engine = self._engine()
+        stack.callback(engine.dispose)
+        sql, values = _write(query, self.url, engine.dialect.paramstyle)
+        sql = self._wrap(query, sql, condition)
+        try:
+            connection = stack.enter_context(engine.connect())
+            _make_read_only(connection, self._dialect)
+            options = {"stream_results": True, "no_parameters": not values}
+            return connection.execution_options(**options).exec_driver_sql(sql, values or None)
+        except SQLAlchemyError as error:
+            raise self.scrubber.complain(Complaint.of(error), query.values) from None
+
+    def _wrap(self, query: Query, sql: str, condition: str) -> str:
+        if self._dialect not in _UNWRAPPED:
+            return derived("*", sql) + condition
+        if query.statement.first_word() not in ("select", "with"):
+            raise SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
+        return sql
+
+    def _engine(self) -> Engine:
+        try:
+            return create_engine(self.url, poolclass=NullPool, hide_parameters=True)
+        except (NoSuchModuleError, ImportError):
+            raise missing_driver(self.scrubber.source, self.url) from None
+        except (SQLAlchemyError, ValueError, TypeError) as error:
+            raise self.scrubber.complain(Complaint.of(error)) from None
+
+
+def _fetch(result: CursorResult[Any], size: int) -> Rows:
+    """Rows as the driver gives them; the cursor alone won't do, as the first ones may be in SQLAlchemy's buffer."""
+    rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
+    return rows
+
+
+def blocks(fetch: Callable[[int], Rows], at: int) -> Iterator[Block]:
+    """Fetch to the end; column number `at` holds the ids."""
+    while rows := fetch(BLOCK_ROWS):
+        yield write_block([row[at] for row in rows])
+
+
+def write_block(values: Sequence[Any]) -> Block:
+    """Write values exactly; a column of one plain type is not looked at value by value."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        return values, None
+    if kinds <= {int}:
+        return [None if value is None else str(value) for value in values], None
+    written = [None if value is None else write_exactly(value) for value in values]
+    typed = [not isinstance(text, Invalid) for text in written]
+    return [text if good else "" for text, good in zip(written, typed, strict=True)], typed
+
+
+def _make_read_only(connection: Connection, dialect: str) -> None:
+    if dialect in ("postgresql", "cockroachdb"):
+        connection.execution_options(postgresql_readonly=True)
+    if dialect in _READ_ONLY:
+        connection.exec_driver_sql(_READ_ONLY[dialect])
+
+
+def _write(query: Query, url: URL, paramstyle: str) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
+    """Write the query for a driver, with its params as the driver wants them."""
+    keys = {name: f"p{at}" for at, name in enumerate(query.params, start=1)}
+    used: list[str] = []
+
+    def mark(name: str) -> str:
+        used.append(name)
+        return _MARKS[paramstyle].format(key=keys[name], number=keys[name][1:])
+
+    sql = query.statement.write(mark, _doubled(url, paramstyle, bool(query.params)))
+    if paramstyle in ("qmark", "format"):
+        return sql, tuple(query.params[name] for name in used)
+    if paramstyle in ("pyformat", "named"):
+        return sql, {keys[name]: value for name, value in query.params.items()}
+    return sql, query.values
+
+
+def _doubled(url: URL, paramstyle: str, has_params: bool) -> Collection[Kind]:
+    """In which pieces `%` has to be written twice."""
+    if paramstyle not in ("format", "pyformat"):
+        return ()
+    special = _PERCENTS.get(url.drivername) or _PERCENTS.get(url.get_backend_name())
+    return special or (_EVERYWHERE if has_params else ())

@@ -1,0 +1,137 @@
+"""Databases to read, each with its reader and with what its own driver gives for a query."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.core.ids import IdType
+from reconciler.core.spec import Scalar, Secret, Segment, SourceSettings
+from reconciler.engine.ports import Source
+from reconciler.source import open_source
+from reconciler.source.failures import Scrubber
+from reconciler.source.rows import RowSource
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
+
+Row = tuple[str | None, bool]
+
+
+def segment(query: str, id_column: str | None = None, **params: Scalar) -> Segment:
+    return Segment("vip", 56, query, "warehouse", IdType.ID, params=params, id_column=id_column)
+
+
+def settings(url: str) -> SourceSettings:
+    return SourceSettings("warehouse", Secret(url))
+
+
+def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
+    """Every (value, typed) that a query gives, in order."""
+    with source.open(segment(query, id_column, **params)) as values, closing(duckdb.connect()) as reader:
+        reader.register("desired", values.arrow)
+        typed = "true" if values.all_typed else "typed"
+        return [(row[0], row[1]) for row in reader.execute(f"SELECT value, {typed} FROM desired").fetchall()]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database under test. `raw` runs a query through its plain driver, for the oracle."""
+
+    name: str
+    url: str
+    source: Source
+    raw: Callable[[str], list[object]]
+    execute: Callable[[str], None]
+
+    def read(self, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
+        return read(self.source, query, id_column, **params)
+
+    def series(self, length: int) -> str:
+        """A relation `series` of the numbers `n` from 1."""
+        if self.name.startswith("sqlite"):
+            return (
+                "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s "
+                f"WHERE n < {length}) SELECT n FROM s) series"
+            )
+        return f"(SELECT n FROM generate_series(1, {length}) g(n)) series"
+
+
+@pytest.fixture
+def sqlite_warehouse(tmp_path: Path) -> Warehouse:
+    file = tmp_path / "warehouse.db"
+
+    def run(sql: str) -> list[object]:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            return [row[0] for row in connection.execute(sql).fetchall()]
+
+    run("CREATE TABLE IF NOT EXISTS nobody (id TEXT)")
+    url = f"sqlite:///{file}"
+    return Warehouse("sqlite", url, open_source(settings(url)), run, lambda sql: run(sql) and None)
+
+
+@pytest.fixture
+def duckdb_warehouse(tmp_path: Path) -> Warehouse:
+    file = tmp_path / "warehouse.duckdb"
+
+    def run(sql: str) -> list[object]:
+        with closing(duckdb.connect(str(file))) as connection:
+            return [row[0] for row in connection.execute(sql).fetchall()]
+
+    run("CREATE TABLE nobody (id TEXT)")
+    url = f"duckdb:///{file}"
+    return Warehouse("duckdb", url, open_source(settings(url)), run, lambda sql: run(sql) and None)
+
+
+@pytest.fixture(scope="session")
+def postgres_warehouse(postgres_server: "Postgres") -> Iterator[Warehouse]:
+    """One database for this whole room: making one takes longer than most tests."""
+    name = postgres_server.make_database()
+    url = postgres_server.url(name)
+    with closing(psycopg.connect(host=str(postgres_server.folder), user="postgres", dbname=name)) as connection:
+        connection.autocommit = True
+
+        def run(sql: str) -> list[object]:
+            return [row[0] for row in connection.execute(sql.encode()).fetchall()]
+
+        def execute(sql: str) -> None:
+            connection.execute(sql.encode())
+
+        execute("CREATE TABLE nobody (id TEXT)")
+        execute("CREATE TYPE mood AS ENUM ('a', 'b')")
+        execute("CREATE DOMAIN label AS text")
+        execute("CREATE DOMAIN positive AS int")
+        yield Warehouse("postgres", url, open_source(settings(url)), run, execute)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def postgres_rows_warehouse(postgres_warehouse: Warehouse) -> Warehouse:
+    """The same PostgreSQL through the reader of rows."""
+    return through_rows(postgres_warehouse)
+
+
+@pytest.fixture
+def sqlite_rows_warehouse(sqlite_warehouse: Warehouse) -> Warehouse:
+    """The same SQLite through the reader of rows."""
+    return through_rows(sqlite_warehouse)
+
+
+def through_rows(warehouse: Warehouse) -> Warehouse:
+    url = make_url(warehouse.url)
+    source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), url))
+    return Warehouse(f"{warehouse.name}-rows", warehouse.url, source, warehouse.raw, warehouse.execute)
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgres", "sqlite_rows", "postgres_rows"])
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    """Each database through each of its readers."""
+    found: Warehouse = request.getfixturevalue(f"{request.param}_warehouse")
+    return found

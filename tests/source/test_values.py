@@ -1,0 +1,159 @@
+"""One table of values through every reader; what the driver gives for a single value is the oracle."""
+
+import pytest
+
+from reconciler.core.ids import Invalid, write_exactly
+
+Row = tuple[str | None, bool]
+
+BEYOND_DOUBLE = 9007199254740993
+UUID = "0b7c1a52-6c1f-4a55-9f4c-0d5b4f2f9a11"
+
+EVERYWHERE = {
+    "an integer": ("SELECT 7", [("7", True)]),
+    "a negative integer": ("SELECT -7", [("-7", True)]),
+    "an integer that a double can't hold": (f"SELECT {BEYOND_DOUBLE}", [(str(BEYOND_DOUBLE), True)]),
+    "a text": ("SELECT 'a'", [("a", True)]),
+    "an empty text": ("SELECT ''", [("", True)]),
+    "a padded text": ("SELECT ' a '", [(" a ", True)]),
+    "a text that looks like a number": ("SELECT '7.0'", [("7.0", True)]),
+    "a text of any script": ("SELECT 'né€𝄞'", [("né€𝄞", True)]),
+    "NULL alone": ("SELECT NULL", [(None, True)]),
+    "no rows": ("SELECT id FROM nobody", []),
+    "NULL before a text": ("SELECT NULL UNION ALL SELECT 'a'", [(None, True), ("a", True)]),
+    "NULL before an integer": ("SELECT NULL UNION ALL SELECT 7", [(None, True), ("7", True)]),
+}
+
+SQLITE = {
+    "integers and then a real": ("SELECT 7 UNION ALL SELECT 7.0", [("7", True), ("", False)]),
+    "a text and then a real": ("SELECT 'a' UNION ALL SELECT 7.0", [("a", True), ("", False)]),
+    "a real first": (f"SELECT 7.5 UNION ALL SELECT {BEYOND_DOUBLE}", [("", False), (str(BEYOND_DOUBLE), True)]),
+    "everything in one column": (
+        "SELECT 7 UNION ALL SELECT NULL UNION ALL SELECT x'61' UNION ALL SELECT 'a' UNION ALL SELECT 7.5",
+        [("7", True), (None, True), ("", False), ("a", True), ("", False)],
+    ),
+    "a text with a NUL": ("SELECT 'a' || char(0) || 'b'", [("a\0b", True)]),
+    "a boolean, which is an integer": ("SELECT true", [("1", True)]),
+}
+
+DUCKDB = {
+    "an integral decimal": ("SELECT 7.00::DECIMAL(10, 2)", [("7", True)]),
+    "a decimal": ("SELECT 7.50::DECIMAL(10, 2)", [("", False)]),
+    "decimals and NULL": (
+        f"SELECT unnest([NULL, {BEYOND_DOUBLE}.000::DECIMAL(38, 3), 0.001, -0.000])",
+        [(None, True), (str(BEYOND_DOUBLE), True), ("", False), ("0", True)],
+    ),
+    "a wide decimal": (f"SELECT {'9' * 38}::DECIMAL(38, 0)", [("9" * 38, True)]),
+    "a huge integer": (f"SELECT {2**126}::HUGEINT", [(str(2**126), True)]),
+    "a small integer": ("SELECT 7::UTINYINT", [("7", True)]),
+    "a UUID": (f"SELECT '{UUID.upper()}'::UUID", [(UUID, True)]),
+    "an enum": ("SELECT 'a'::ENUM('a', 'b')", [("a", True)]),
+    "a float": ("SELECT unnest([7.0::DOUBLE, NULL])", [("", False), (None, True)]),
+    "a boolean": ("SELECT true", [("", False)]),
+    "a date": ("SELECT DATE '2026-01-01'", [("", False)]),
+    "a timestamp": ("SELECT TIMESTAMP '2026-01-01 00:00:00'", [("", False)]),
+    "bytes": ("SELECT 'a'::BLOB", [("", False)]),
+    "a list": ("SELECT ['a']", [("", False)]),
+    "a struct": ("SELECT {'a': 1}", [("", False)]),
+    "a padded char": ("SELECT 'ab '::CHAR(5)", [("ab ", True)]),
+}
+
+POSTGRES = {
+    "an integral numeric": ("SELECT 7.00::numeric(10, 2)", [("7", True)]),
+    "a numeric": ("SELECT 7.5::numeric", [("", False)]),
+    "numerics and NULL": (
+        f"SELECT unnest(ARRAY[NULL, {BEYOND_DOUBLE}.00, 0.001, 'NaN', 'Infinity', '-Infinity', 0.0]::numeric[])",
+        [(None, True), (str(BEYOND_DOUBLE), True), ("", False), ("", False), ("", False), ("", False), ("0", True)],
+    ),
+    "a wide numeric": (f"SELECT {'9' * 60}.000", [("9" * 60, True)]),
+    "a small integer": ("SELECT 7::smallint", [("7", True)]),
+    "a UUID": (f"SELECT '{UUID.upper()}'::uuid", [(UUID, True)]),
+    "varchar": ("SELECT 'a '::varchar(5)", [("a ", True)]),
+    "a padded char": ("SELECT 'ab'::char(5)", [("ab   ", True)]),
+    "a full char": ("SELECT 'abcde'::char(5)", [("abcde", True)]),
+    "a name": ("SELECT 'a'::name", [("a", True)]),
+    "an enum": ("SELECT unnest(ARRAY['a', NULL]::mood[])", [("a", True), (None, True)]),
+    "a domain over text": ("SELECT 'a'::label", [("a", True)]),
+    "a domain over integers": ("SELECT 7::positive", [("7", True)]),
+    "a float": ("SELECT unnest(ARRAY[7.0, NULL]::float8[])", [("", False), (None, True)]),
+    "a boolean": ("SELECT true", [("", False)]),
+    "a date": ("SELECT DATE '2026-01-01'", [("", False)]),
+    "a timestamp": ("SELECT TIMESTAMPTZ '2026-01-01 00:00:00Z'", [("", False)]),
+    "bytes": ("SELECT 'a'::bytea", [("", False)]),
+    "JSON": ("SELECT '{}'::jsonb", [("", False)]),
+    "an array": ("SELECT ARRAY['a']", [("", False)]),
+}
+
+
+def oracle(values: list[object]) -> list[Row]:
+    written = [None if value is None else write_exactly(value) for value in values]
+    return [("", False) if isinstance(text, Invalid) else (text, True) for text in written]
+
+
+@pytest.mark.parametrize("case", EVERYWHERE)
+def test_what_every_database_has_is_read_alike(warehouse, case):
+    query, expected = EVERYWHERE[case]
+
+    assert warehouse.read(query) == expected
+    assert oracle(warehouse.raw(query)) == expected
+
+
+@pytest.mark.parametrize("case", SQLITE)
+@pytest.mark.parametrize("reader", ["sqlite", "sqlite_rows"])
+def test_sqlite_types_count_value_by_value(request, reader, case):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    query, expected = SQLITE[case]
+
+    assert warehouse.read(query) == expected
+    assert oracle(warehouse.raw(query)) == expected
+
+
+@pytest.mark.parametrize("case", DUCKDB)
+def test_duckdb_types(duckdb_warehouse, case):
+    query, expected = DUCKDB[case]
+
+    assert duckdb_warehouse.read(query) == expected
+    assert oracle(duckdb_warehouse.raw(query)) == expected
+
+
+@pytest.mark.parametrize("case", POSTGRES)
+@pytest.mark.parametrize("reader", ["postgres", "postgres_rows"])
+def test_postgres_types(request, reader, case):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    query, expected = POSTGRES[case]
+
+    assert warehouse.read(query) == expected
+    assert oracle(warehouse.raw(query)) == expected
+
+
+def test_a_null_that_comes_late_does_not_spoil_the_column(warehouse):
+    query = f"SELECT CASE WHEN n <= 5000 THEN 'id' || n END FROM {warehouse.series(5001)} ORDER BY n"
+
+    rows = warehouse.read(query)
+
+    assert rows[:2] == [("id1", True), ("id2", True)]
+    assert rows[5000:] == [(None, True)]
+
+
+def test_nulls_that_come_first_do_not_decide_the_type(warehouse):
+    query = f"SELECT CASE WHEN n > 70000 THEN 'id' || n END FROM {warehouse.series(70001)} ORDER BY n"
+
+    rows = warehouse.read(query)
+
+    assert set(rows[:70000]) == {(None, True)}
+    assert rows[70000:] == [("id70001", True)]
+
+
+def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(sqlite_warehouse):
+    rows = sqlite_warehouse.read("SELECT CAST(x'ff41' AS TEXT) UNION ALL SELECT 'a'")
+
+    assert rows == [("", False), ("a", True)]
+
+
+def test_a_postgres_row_of_nulls_is_not_null(postgres_warehouse):
+    assert postgres_warehouse.read("SELECT ROW(NULL, NULL)") == [("", False)]
+
+
+def test_types_without_an_id_in_them_are_told_by_the_server(postgres_warehouse):
+    for value in ("'1.5'::money", "'10.0.0.1'::inet", "'1 day'::interval", "'a b'::tsvector"):
+        assert postgres_warehouse.read(f"SELECT {value}") == [("", False)]
