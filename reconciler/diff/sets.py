@@ -53,7 +53,8 @@ _HELD = f"""
 SELECT coalesce(members.id, overlay.id) AS id,
     CASE WHEN overlay.id IS NULL OR (members.id IS NOT NULL AND NOT overlay.decided) THEN {Flag.STORED:d}
          ELSE overlay.flags END::UTINYINT AS flags
-FROM members FULL JOIN {{db}}.overlay AS overlay ON members.id = overlay.id"""
+FROM (SELECT id::VARCHAR AS id FROM members) AS members
+FULL JOIN {{db}}.overlay AS overlay ON members.id = overlay.id"""
 
 _HELD_AND_REMOTE = f"""
 SELECT coalesce(held.id, remote.id) AS id,
