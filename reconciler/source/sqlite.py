@@ -88,8 +88,10 @@ class SqliteSource:
         connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
+        # The row of params stays open while the result is read, and a connection has one open result at a time.
+        params = stack.enter_context(bench.cursor())
         cursor = stack.enter_context(closing(connection.cursor()))
-        cursor.execute(sql, one_row(bench, query.values) if query.params else None)
+        cursor.execute(sql, one_row(params, query.values) if query.params else None)
         return cursor.fetch_arrow()
 
 
