@@ -1,0 +1,233 @@
+"""Every guard below, at and above its limit; what is waived, and what never is."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.counts import Counts
+from reconciler.core.guards import ALLOW_FLAGS, Guard, Verdict, judge
+from reconciler.core.spec import GuardSettings, Limit
+
+SETTINGS = GuardSettings()
+NUMBERS = st.integers(0, 10_000)
+
+
+def percent(number: int | str) -> Limit:
+    return Limit(percent=Decimal(number))
+
+
+def verdict_of(
+    guard: Guard,
+    counts: Counts,
+    settings: GuardSettings = SETTINGS,
+    *,
+    completed: bool = True,
+    allowed: frozenset[Guard] = frozenset(),
+) -> Verdict:
+    return next(verdict for verdict in judge(settings, counts, completed, allowed) if verdict.name is guard)
+
+
+def removing(number: int, held: int = 1000, **more: int) -> Counts:
+    return Counts(desired=held - number, stored=held, held=held, remove=number, unchanged=held - number, **more)
+
+
+def adding(number: int, stored: int = 1000, **more: int) -> Counts:
+    return Counts(desired=stored + number, stored=stored, held=stored, add=number, unchanged=stored, **more)
+
+
+def test_each_guard_is_judged_once_and_in_order() -> None:
+    assert [verdict.name for verdict in judge(SETTINGS, Counts(), True, frozenset())] == list(Guard)
+
+
+# --- max_removals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "blocks"), [(249, False), (250, False), (251, True)])
+def test_removals_above_a_percentage_block(number: int, blocks: bool) -> None:
+    assert verdict_of(Guard.MAX_REMOVALS, removing(number)).blocks is blocks
+
+
+@pytest.mark.parametrize(("number", "blocks"), [(4, False), (5, False), (6, True)])
+def test_removals_above_a_count_block_even_a_small_change(number: int, blocks: bool) -> None:
+    settings = GuardSettings(max_removals=Limit(count=5))
+    assert verdict_of(Guard.MAX_REMOVALS, removing(number), settings).blocks is blocks
+
+
+@pytest.mark.parametrize(("number", "blocks"), [(10, False), (11, True)])
+def test_ten_removals_pass_any_percentage(number: int, blocks: bool) -> None:
+    assert verdict_of(Guard.MAX_REMOVALS, removing(number, held=12)).blocks is blocks
+
+
+def test_the_base_of_removals_is_all_that_the_state_holds() -> None:
+    counts = Counts(desired=0, stored=0, unsettled=600, unmatched=400, held=1000, remove=251)
+    assert verdict_of(Guard.MAX_REMOVALS, counts).blocks
+    assert not verdict_of(Guard.MAX_REMOVALS, replace(counts, remove=250)).blocks
+
+
+def test_the_base_of_removals_has_the_real_members_under_exclusive() -> None:
+    counts = Counts(desired=750, stored=10, held=1000, remove=250, strays=240)
+    assert not verdict_of(Guard.MAX_REMOVALS, counts).blocks
+    assert verdict_of(Guard.MAX_REMOVALS, replace(counts, remove=251)).blocks
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_removals_are_never_waived_on_a_first_fill(completed: bool) -> None:
+    counts = Counts(desired=1, stored=0, held=100, remove=99, add=1, strays=99)
+    assert verdict_of(Guard.MAX_REMOVALS, counts, completed=completed).blocks
+
+
+def test_repeated_removals_are_not_judged_again() -> None:
+    counts = removing(500, exempt_removes=250)
+    assert not verdict_of(Guard.MAX_REMOVALS, counts).blocks
+    assert verdict_of(Guard.MAX_REMOVALS, replace(counts, exempt_removes=249)).blocks
+
+
+# --- max_additions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "blocks"), [(999, False), (1000, False), (1001, True)])
+def test_additions_above_a_percentage_block(number: int, blocks: bool) -> None:
+    assert verdict_of(Guard.MAX_ADDITIONS, adding(number)).blocks is blocks
+
+
+@pytest.mark.parametrize(("number", "blocks"), [(4, False), (5, False), (6, True)])
+def test_additions_above_a_count_block(number: int, blocks: bool) -> None:
+    settings = GuardSettings(max_additions=Limit(count=5))
+    assert verdict_of(Guard.MAX_ADDITIONS, adding(number), settings).blocks is blocks
+
+
+def test_the_base_of_additions_is_what_is_stored() -> None:
+    counts = Counts(desired=120, stored=20, unsettled=500, held=520, add=21, unchanged=20)
+    assert verdict_of(Guard.MAX_ADDITIONS, counts).blocks
+    assert not verdict_of(Guard.MAX_ADDITIONS, replace(counts, add=20)).blocks
+
+
+@pytest.mark.parametrize(("stored", "completed"), [(0, False), (0, True), (20, False)])
+def test_a_first_fill_does_not_trip_a_percentage(stored: int, completed: bool) -> None:
+    assert not verdict_of(Guard.MAX_ADDITIONS, adding(5000, stored), completed=completed).breached
+
+
+@pytest.mark.parametrize(("stored", "completed"), [(0, False), (0, True), (20, False), (20, True)])
+def test_a_first_fill_trips_a_count(stored: int, completed: bool) -> None:
+    settings = GuardSettings(max_additions=Limit(count=4999))
+    assert verdict_of(Guard.MAX_ADDITIONS, adding(5000, stored), settings, completed=completed).blocks
+
+
+def test_repeated_additions_are_not_judged_again() -> None:
+    counts = adding(3000, repeated_adds=2000)
+    assert not verdict_of(Guard.MAX_ADDITIONS, counts).blocks
+    assert verdict_of(Guard.MAX_ADDITIONS, replace(counts, repeated_adds=1999)).blocks
+
+
+def test_resends_are_no_additions() -> None:
+    counts = Counts(desired=2100, stored=100, resend=2000, unchanged=100, unmatched=2000, held=2100)
+    assert not verdict_of(Guard.MAX_ADDITIONS, counts).breached
+
+
+# --- min_members and must_include --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("desired", "blocks"), [(99, True), (100, False), (101, False)])
+def test_fewer_members_than_the_least_block(desired: int, blocks: bool) -> None:
+    settings = GuardSettings(min_members=100)
+    assert verdict_of(Guard.MIN_MEMBERS, Counts(desired=desired), settings).blocks is blocks
+
+
+@pytest.mark.parametrize(("missing", "blocks"), [(0, False), (1, True), (2, True)])
+def test_one_missing_sentinel_blocks(missing: int, blocks: bool) -> None:
+    settings = GuardSettings(must_include=("a", "b"))
+    verdict = verdict_of(Guard.MUST_INCLUDE, Counts(desired=5, missing_sentinels=missing), settings)
+    assert verdict.blocks is blocks
+    assert (verdict.limit, verdict.actual) == ("2", str(2 - missing))
+
+
+def test_a_verdict_on_sentinels_does_not_name_them() -> None:
+    settings = GuardSettings(must_include=("ada",))
+    assert "ada" not in repr(verdict_of(Guard.MUST_INCLUDE, Counts(missing_sentinels=1), settings))
+
+
+@pytest.mark.parametrize("guard", [Guard.MIN_MEMBERS, Guard.MUST_INCLUDE])
+def test_no_flag_lets_past_members_and_sentinels(guard: Guard) -> None:
+    assert guard not in ALLOW_FLAGS
+
+
+# --- allow_empty -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("desired", "held", "blocks"), [(0, 1, True), (0, 0, False), (1, 1, False), (1, 0, False)])
+def test_an_empty_result_blocks_where_something_is_held(desired: int, held: int, blocks: bool) -> None:
+    counts = Counts(desired=desired, stored=0, held=held, remove=held - desired if held else 0)
+    assert verdict_of(Guard.ALLOW_EMPTY, counts).blocks is blocks
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_emptiness_is_never_waived(completed: bool) -> None:
+    counts = Counts(held=3, unsettled=3, remove=3)
+    assert verdict_of(Guard.ALLOW_EMPTY, counts, completed=completed).blocks
+
+
+def test_allow_empty_allows_it() -> None:
+    settings = GuardSettings(allow_empty=True)
+    assert not verdict_of(Guard.ALLOW_EMPTY, Counts(held=5, stored=5, remove=5), settings).breached
+
+
+def test_emptying_that_only_repeats_is_not_judged_again() -> None:
+    counts = Counts(held=3, unsettled=3, remove=3, exempt_removes=3)
+    assert not verdict_of(Guard.ALLOW_EMPTY, counts).breached
+    assert verdict_of(Guard.ALLOW_EMPTY, replace(counts, exempt_removes=2)).breached
+
+
+# --- allowed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guard", ALLOW_FLAGS)
+def test_an_allowed_breach_is_told_and_does_not_block(guard: Guard) -> None:
+    counts = Counts(desired=0, stored=100, held=100, remove=100, add=500)
+    verdict = verdict_of(guard, counts, allowed=frozenset({guard}))
+    assert (verdict.breached, verdict.allowed, verdict.blocks) == (True, True, False)
+
+
+@pytest.mark.parametrize("guard", ALLOW_FLAGS)
+def test_one_allowance_lets_past_one_guard_only(guard: Guard) -> None:
+    counts = Counts(desired=0, stored=100, held=100, remove=100, add=500)
+    verdicts = judge(SETTINGS, counts, True, frozenset({guard}))
+    assert {verdict.name for verdict in verdicts if verdict.blocks} == set(ALLOW_FLAGS) - {guard}
+
+
+def test_what_is_not_breached_is_not_told_as_allowed() -> None:
+    assert not verdict_of(Guard.MAX_REMOVALS, removing(1), allowed=frozenset(Guard)).allowed
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_says_its_numbers() -> None:
+    verdict = verdict_of(Guard.MAX_REMOVALS, removing(10))
+    assert (verdict.limit, verdict.actual) == ("25%", "1.0%")
+    assert verdict.detail == "10 removals of 1,000 members; the limit is 25%"
+
+
+def test_a_percentage_of_nothing_is_said_as_a_number() -> None:
+    assert verdict_of(Guard.MAX_ADDITIONS, adding(42, stored=0)).actual == "42"
+
+
+def test_a_count_is_said_as_a_number() -> None:
+    settings = GuardSettings(max_removals=Limit(count=5))
+    assert verdict_of(Guard.MAX_REMOVALS, removing(10), settings).actual == "10"
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, st.booleans())
+def test_more_removals_never_pass_where_fewer_were_blocked(held: int, fewer: int, more: int, completed: bool) -> None:
+    counts = Counts(desired=1, stored=held, held=held, remove=fewer)
+    if verdict_of(Guard.MAX_REMOVALS, counts, completed=completed).blocks:
+        assert verdict_of(Guard.MAX_REMOVALS, replace(counts, remove=fewer + more), completed=completed).blocks
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_exempt_removals_weigh_nothing(held: int, judged: int, exempt: int) -> None:
+    plain = Counts(desired=1, stored=held, held=held, remove=judged)
+    mixed = replace(plain, remove=judged + exempt, exempt_removes=exempt)
+    assert verdict_of(Guard.MAX_REMOVALS, plain) == verdict_of(Guard.MAX_REMOVALS, mixed)

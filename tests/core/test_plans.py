@@ -1,0 +1,112 @@
+"""Small values: batches, counts, plans, tallies, drift."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts, DriftStatus, judge_drift
+from reconciler.core.plan import PlanStatus, SegmentPlan
+from reconciler.core.run import Tally
+from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+
+SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")
+TARGET = Target(Spec(Path("spec.yaml"), {}, DestinationSettings(), StateSettings(Secret("")), (SEGMENT,)), SEGMENT)
+IDS = st.lists(st.text("abc", min_size=1), unique=True, max_size=30).map(tuple)
+
+
+# --- batches -----------------------------------------------------------------------------------------------------
+
+
+@given(IDS, st.data())
+def test_a_cut_loses_nobody_and_keeps_resends_with_their_ids(ids: tuple[str, ...], data: st.DataObject) -> None:
+    resends = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset[str]()
+    first, rest = Batch(Direction.ADD, ids, resends).cut(data.draw(st.integers(0, len(ids))))
+    assert first.ids + rest.ids == ids
+    assert first.resends == resends & set(first.ids)
+    assert rest.resends == resends & set(rest.ids)
+    assert first.direction is rest.direction is Direction.ADD
+
+
+@given(IDS.filter(lambda ids: len(ids) > 1))
+def test_both_halves_of_a_batch_are_smaller(ids: tuple[str, ...]) -> None:
+    assert all(0 < len(half.ids) < len(ids) for half in Batch(Direction.REMOVE, ids).halve())
+
+
+def test_a_batch_does_not_show_its_ids() -> None:
+    assert "ada" not in repr(Batch(Direction.ADD, ("ada",), frozenset({"ada"})))
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_an_unknown_attempt_may_be_applied_whatever_came_last(fate: Fate) -> None:
+    assert Answer(fate, 2, unknown_at=1.0).may_be_applied
+    assert Answer(fate, 1).may_be_applied is (fate is Fate.ACKNOWLEDGED)
+
+
+# --- counts and plans --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "changed"), [(Counts(add=1), True), (Counts(remove=1), True), (Counts(resend=9), False), (Counts(), False)]
+)
+def test_resends_alone_do_not_make_a_change(counts: Counts, changed: bool) -> None:
+    assert counts.is_changed is changed
+
+
+@pytest.mark.parametrize(
+    ("remove", "add", "resend", "requests"),
+    [(0, 0, 0, 0), (1, 0, 0, 1), (1000, 0, 0, 1), (1001, 0, 0, 2), (1, 1, 0, 2), (0, 999, 1, 1), (0, 1000, 1, 2)],
+)
+def test_a_plan_counts_its_requests(remove: int, add: int, resend: int, requests: int) -> None:
+    counts = Counts(remove=remove, add=add, resend=resend)
+    assert SegmentPlan(TARGET, PlanStatus.CHANGES, counts=counts).requests == requests
+
+
+@pytest.mark.parametrize(
+    ("status", "has_work"),
+    [
+        (PlanStatus.CHANGES, True),
+        (PlanStatus.UNCHANGED, True),
+        (PlanStatus.BLOCKED, False),
+        (PlanStatus.FAILED, False),
+    ],
+)
+def test_a_plan_that_is_blocked_has_no_work(status: PlanStatus, has_work: bool) -> None:
+    assert SegmentPlan(TARGET, status, counts=Counts(resend=1)).has_work is has_work
+
+
+def test_a_plan_without_counts_has_no_work() -> None:
+    assert not SegmentPlan(TARGET, PlanStatus.CHANGES).has_work
+
+
+@pytest.mark.parametrize("name", ["added", "removed", "resent", "unsettled"])
+def test_a_tally_is_touched_by_what_was_or_may_have_been_changed(name: str) -> None:
+    assert Tally(**{name: 1}).touched
+
+
+def test_a_tally_is_not_touched_by_what_was_refused() -> None:
+    assert not Tally(rejected=5, requests=9, retries=4).touched
+
+
+# --- drift -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("missing", "foreign", "lingering", "ignore_foreign", "status"),
+    [
+        (0, 0, 0, False, DriftStatus.IN_SYNC),
+        (1, 0, 0, False, DriftStatus.DRIFTED),
+        (0, 1, 0, False, DriftStatus.DRIFTED),
+        (0, 1, 1, False, DriftStatus.DRIFTED),
+        (0, 0, 0, True, DriftStatus.IN_SYNC),
+        (0, 5, 0, True, DriftStatus.IN_SYNC),
+        (0, 5, 1, True, DriftStatus.DRIFTED),
+        (1, 5, 0, True, DriftStatus.DRIFTED),
+    ],
+)
+def test_what_is_drift(missing: int, foreign: int, lingering: int, ignore_foreign: bool, status: DriftStatus) -> None:
+    counts = DriftCounts(10, 10, missing, foreign, lingering, unkeyed=3)
+    assert judge_drift(counts, ignore_foreign) is status

@@ -1,0 +1,138 @@
+"""What a sealed plan is bound to: every field of a segment counts, but those that may change."""
+
+from dataclasses import fields, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.ids import IdType
+from reconciler.core.spec import (
+    DestinationSettings,
+    GuardSettings,
+    Limit,
+    OnBad,
+    Ownership,
+    Region,
+    Secret,
+    Segment,
+    SourceSettings,
+    Spec,
+    StateSettings,
+    Target,
+)
+
+SEGMENT = Segment(
+    "vip", 56, "SELECT id FROM people WHERE ltv > :least", "warehouse", params={"least": 1000}, line=12
+)
+DESTINATION = DestinationSettings(workspace="production", workspace_id=12345)
+
+
+def aim(segment: Segment = SEGMENT, destination: DestinationSettings = DESTINATION, path: str = "spec.yaml") -> Target:
+    sources = {"warehouse": SourceSettings("warehouse", Secret("sqlite:///a.db"))}
+    return Target(Spec(Path(path), sources, destination, StateSettings(Secret("sqlite:///s.db")), (segment,)), segment)
+
+
+BOUND: dict[str, list[Any]] = {
+    "name": ["vips"],
+    "segment_id": [57],
+    "query": ["SELECT id FROM people WHERE ltv >= :least"],
+    "source": ["lake"],
+    "id_type": [IdType.EMAIL, IdType.CIO_ID],
+    "params": [{}, {"least": 1001}, {"least": "1000"}, {"least": 1000.0}, {"most": 1000}, {"least": 1000, "a": None}],
+    "id_column": ["id"],
+    "ownership": [Ownership.EXCLUSIVE],
+    "nulls": [OnBad.SKIP],
+    "invalid": [OnBad.SKIP],
+    "guards": [
+        GuardSettings(max_removals=Limit(percent=Decimal(26))),
+        GuardSettings(max_removals=Limit(count=25)),
+        GuardSettings(max_additions=Limit(percent=Decimal("99.9"))),
+        GuardSettings(min_members=1),
+        GuardSettings(must_include=("ada",)),
+        GuardSettings(allow_empty=True),
+    ],
+}
+FREE: dict[str, Any] = {
+    "description": "Somebody's words",
+    "tags": ("nightly",),
+    "query_file": Path("sql/vip.sql"),
+    "confirm": True,
+    "line": 13,
+}
+BOUND_DESTINATION = {"workspace": "staging", "workspace_id": 1, "region": Region.EU}
+FREE_DESTINATION = {
+    "site_id": Secret("another"),
+    "api_key": Secret("another"),
+    "app_api_key": Secret("another"),
+    "rate_limit": 5.0,
+    "concurrency": 1,
+    "timeout": 3.0,
+    "settle": 60.0,
+    "track_url": "http://127.0.0.1:8025",
+    "app_url": "http://127.0.0.1:8025",
+}
+CHANGES = [(name, value) for name, values in BOUND.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CHANGES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(CHANGES)])
+def test_the_definition_changes_with_what_a_plan_is_bound_to(name: str, value: object) -> None:
+    changed: Any = {name: value}
+    assert aim(replace(SEGMENT, **changed)).definition() != aim().definition()
+
+
+@pytest.mark.parametrize("name", BOUND_DESTINATION)
+def test_the_definition_changes_with_the_place(name: str) -> None:
+    changed: Any = {name: BOUND_DESTINATION[name]}
+    assert aim(destination=replace(DESTINATION, **changed)).definition() != aim().definition()
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_the_definition_stays_where_only_words_change(name: str) -> None:
+    assert aim(replace(SEGMENT, **{name: FREE[name]})).definition() == aim().definition()
+
+
+@pytest.mark.parametrize("name", FREE_DESTINATION)
+def test_the_definition_stays_with_secrets_and_rates(name: str) -> None:
+    changed: Any = {name: FREE_DESTINATION[name]}
+    assert aim(destination=replace(DESTINATION, **changed)).definition() == aim().definition()
+
+
+def test_every_field_of_a_segment_is_either_bound_or_free() -> None:
+    assert {field.name for field in fields(Segment)} == {*BOUND, *FREE}
+    assert {field.name for field in fields(DestinationSettings)} == {*BOUND_DESTINATION, *FREE_DESTINATION}
+
+
+def test_the_order_of_params_and_sentinels_does_not_matter() -> None:
+    one = replace(SEGMENT, params={"a": 1, "b": 2}, guards=GuardSettings(must_include=("x", "y")))
+    other = replace(SEGMENT, params={"b": 2, "a": 1}, guards=GuardSettings(must_include=("y", "x")))
+    assert aim(one).definition() == aim(other).definition()
+
+
+def test_true_and_one_are_different_params() -> None:
+    assert aim(replace(SEGMENT, params={"a": True})).definition() != aim(replace(SEGMENT, params={"a": 1})).definition()
+
+
+@given(st.text(), st.text())
+def test_any_two_queries_are_told_apart(one: str, other: str) -> None:
+    same = aim(replace(SEGMENT, query=one)).definition() == aim(replace(SEGMENT, query=other)).definition()
+    assert same is (one == other)
+
+
+def test_a_query_with_half_a_surrogate_pair_has_a_definition() -> None:
+    assert aim(replace(SEGMENT, query="SELECT '\ud800'")).definition() != aim().definition()
+
+
+def test_a_target_says_where_it_stands() -> None:
+    assert (aim().label, aim().where, aim().workspace) == ("production/vip", "spec.yaml:12", "production")
+
+
+def test_a_secret_never_shows_itself() -> None:
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {aim(destination=replace(DESTINATION, api_key=secret))!r}"
+    assert secret.reveal() == "hunter2"
+    assert secret == Secret("hunter2")
+    assert secret != Secret("hunter3")
