@@ -129,6 +129,7 @@ class Applying:
         if not self.asks or not working or self.wiring.stop.is_set():
             return True
         plan = Plan(created_at, tuple(session.plan for session in sessions), tuple(self.wiring.warnings))
+        self.wiring.pause_progress()
         self.console.prompt(write_plan(self.console, plan, Format.TEXT))
         return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?")
 
@@ -174,9 +175,9 @@ class Applying:
 
     def _end(self, sessions: Sequence[Session], run: Run) -> None:
         """Write the history; a state that can't take it was reported by its segments already."""
-        from reconciler import render
+        from reconciler.render import json
 
-        code, document = exit_code_of_run(run), render.json.run(without_ids(run), __version__)
+        code, document = exit_code_of_run(run), json.run(without_ids(run), __version__)
         for target, workspace in self._places(sessions):
             ledger = self.wiring.ledger(target)
             with suppress(ReconcileError):
@@ -238,5 +239,3 @@ def _resume(sealed: PlanFile, index: int) -> Callable[[Comparison], Counts]:
         )
 
     return resume
-
-

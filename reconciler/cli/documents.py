@@ -17,14 +17,14 @@ def show_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | No
 
 def write_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> str:
     """Write a plan in the format asked for."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        return render.json.plan(plan, __version__, plan_id=plan_id)
+        return json.plan(plan, __version__, plan_id=plan_id)
     unattended = is_unattended([segment.target for segment in plan.segments], console)
     if output is Format.MARKDOWN:
-        return render.markdown.plan(plan, sqlite_unattended=unattended)
-    return render.text.plan(
+        return markdown.plan(plan, sqlite_unattended=unattended)
+    return text.plan(
         plan,
         width=console.width,
         color=console.colors,
@@ -35,62 +35,62 @@ def write_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | N
 
 def show_run(console: Console, run: Run, output: Format) -> None:
     """Show a run."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        console.show(render.json.run(run, __version__))
+        console.show(json.run(run, __version__))
     elif output is Format.MARKDOWN:
-        console.show(render.markdown.run(run))
+        console.show(markdown.run(run))
     else:
-        console.show(render.text.run(run, width=console.width, color=console.colors, verbose=console.verbose))
+        console.show(text.run(run, width=console.width, color=console.colors, verbose=console.verbose))
 
 
 def show_drift(console: Console, drift: Drift, output: Format) -> None:
     """Show a drift report."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        console.show(render.json.drift(drift, __version__))
+        console.show(json.drift(drift, __version__))
     elif output is Format.MARKDOWN:
-        console.show(render.markdown.drift(drift))
+        console.show(markdown.drift(drift))
     else:
-        console.show(render.text.drift(drift, width=console.width, color=console.colors, verbose=console.verbose))
+        console.show(text.drift(drift, width=console.width, color=console.colors, verbose=console.verbose))
 
 
 def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
     """Show what a refresh did."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        console.show(render.json.refresh(refresh, __version__))
+        console.show(json.refresh(refresh, __version__))
     elif output is Format.MARKDOWN:
-        console.show(render.markdown.refresh(refresh))
+        console.show(markdown.refresh(refresh))
     else:
-        console.show(render.text.refresh(refresh, width=console.width, color=console.colors))
+        console.show(text.refresh(refresh, width=console.width, color=console.colors))
 
 
 def show_status(console: Console, status: Status, output: Format) -> None:
     """Show what the state holds."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        console.show(render.json.status(status, __version__))
+        console.show(json.status(status, __version__))
     elif output is Format.MARKDOWN:
-        console.show(render.markdown.status(status))
+        console.show(markdown.status(status))
     else:
-        console.show(render.text.status(status, width=console.width, color=console.colors))
+        console.show(text.status(status, width=console.width, color=console.colors))
 
 
 def show_history(console: Console, history: History, output: Format) -> None:
     """Show past runs."""
-    from reconciler import render
+    from reconciler.render import json, markdown, text
 
     if output is Format.JSON:
-        console.show(render.json.history(history, __version__))
+        console.show(json.history(history, __version__))
     elif output is Format.MARKDOWN:
-        console.show(render.markdown.history(history))
+        console.show(markdown.history(history))
     else:
-        console.show(render.text.history(history, width=console.width, color=console.colors))
+        console.show(text.history(history, width=console.width, color=console.colors))
 
 
 def is_unattended(targets: list[Target], console: Console) -> bool:

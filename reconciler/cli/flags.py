@@ -44,7 +44,9 @@ AllowRemovals = Annotated[
 ]
 AllowAdditions = Annotated[
     list[str] | None,
-    typer.Option("--allow-additions", metavar="NAME", help="Let one segment past max_additions, this time. Repeatable."),
+    typer.Option(
+        "--allow-additions", metavar="NAME", help="Let one segment past max_additions, this time. Repeatable."
+    ),
 ]
 AllowEmpty = Annotated[
     list[str] | None,

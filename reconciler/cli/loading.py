@@ -64,5 +64,3 @@ def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
 def flags_of(allowed: dict[str, frozenset[Guard]]) -> list[str]:
     """Write what was allowed as the flags that said so, for the history."""
     return sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
-
-

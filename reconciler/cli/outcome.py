@@ -39,5 +39,3 @@ def _sort(error: Exception) -> ReconcileError:
 def _log_format_of(argv: Sequence[str]) -> LogFormat:
     said = " ".join(argv)
     return LogFormat.JSON if "--log-format json" in said or "--log-format=json" in said else LogFormat.TEXT
-
-

@@ -1,11 +1,15 @@
 """Picks the parts of a run and closes them at its end; the only place that knows which part fills which seam."""
 
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from reconciler.cli.console import Console
@@ -13,6 +17,7 @@ from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.engine.applying import Parts
 from reconciler.engine.ports import App, Ledger, Reporter, SetEngine, Snapshot, Source, Track
+from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 
 Part = TypeVar("Part")
 
@@ -69,10 +74,10 @@ class Wiring:
 
     def sets(self) -> SetEngine:
         def make() -> SetEngine:
-            from reconciler.diff import EmbeddedSetEngine, spill_folder
+            from reconciler.diff.embedded import EmbeddedSetEngine
 
-            engine = EmbeddedSetEngine(self.memory_limit, spill_folder(), self.source, self.snapshot)
-            return self._stack.enter_context(engine)
+            spill = Path(tempfile.gettempdir())
+            return self._stack.enter_context(EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot))
 
         return self._share("sets", make)
 
@@ -86,7 +91,7 @@ class Wiring:
         destination = target.spec.destination
 
         def make() -> tuple[Track, App | None]:
-            from reconciler.customerio import connect
+            from reconciler.customerio.connection import connect
 
             track, app = connect(self._slowest(destination), stop=self.stop)
             self._stack.callback(track.close)
@@ -107,15 +112,17 @@ class Wiring:
 
     def reporter(self) -> Reporter:
         def make() -> Reporter:
-            from reconciler.render.progress import choose_reporter
-
-            console = self.console
-            is_json = console.log_format is LogFormat.JSON
-            return self._stack.enter_context(
-                choose_reporter(animate=console.animates, quiet=console.quiet, as_json=is_json)
-            )
+            reporter = choose_reporter(self.console)
+            self._stack.callback(reporter.close)
+            return reporter
 
         return self._share("reporter", make)
+
+    def pause_progress(self) -> None:
+        """Take the bars off the terminal, for a question."""
+        reporter = self._made.get("reporter")
+        if isinstance(reporter, Bars):
+            reporter.pause()
 
     def parts(self, target: Target) -> Parts:
         """Everything that one segment of an apply is worked on with."""
@@ -158,6 +165,15 @@ def _account(destination: DestinationSettings) -> tuple[object, ...]:
     """What tells one workspace's connection from another's; rates are not part of it."""
     place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
     return (*place, destination.site_id, destination.api_key, destination.app_api_key)
+
+
+def choose_reporter(console: Console) -> Quiet:
+    """Bars on a terminal, a line per segment elsewhere, JSON lines on request, nothing with --quiet."""
+    if console.quiet:
+        return Quiet()
+    if console.log_format is LogFormat.JSON:
+        return JsonLines(sys.stderr, lambda: datetime.now(UTC))
+    return Bars(sys.stderr) if console.animates else Plain(sys.stderr)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from reconciler.engine.planning import (
     describe,
     environment_mismatch,
     fail,
-    look_up,
+    look_up_if_needed,
     plan_segment,
     require_app,
     unexpected,
@@ -128,8 +128,8 @@ class Session:
 
         def take_sealed() -> tuple[Counts, RemoteFacts]:
             check_head(self.target, head)
-            facts = look_up(self.target, head, parts.app, parts.warn)
-            return resume(comparison), facts
+            counts = resume(comparison)
+            return counts, look_up_if_needed(self.target, head, counts, parts.app, parts.warn)
 
         return describe(self.target, take_sealed, comparison, parts.app, self._options.plan, parts.warn)
 

@@ -39,10 +39,10 @@ def plan_segment(
 
     def compare() -> tuple[Counts, RemoteFacts]:
         check_head(target, head)
-        facts = look_up(target, head, app, warn)
         if target.segment.ownership is Ownership.EXCLUSIVE:
             read_back(target, comparison, require_app(target, app))
-        return comparison.compare(), facts
+        counts = comparison.compare()
+        return counts, look_up_if_needed(target, head, counts, app, warn)
 
     return describe(target, compare, comparison, app, options, warn)
 
@@ -126,6 +126,14 @@ def require_app(target: Target, app: App | None) -> App:
             code="app_api_key",
         )
     return app
+
+
+def look_up_if_needed(
+    target: Target, head: Head, counts: Counts, app: App | None, warn: Callable[[str], None]
+) -> RemoteFacts:
+    """As `look_up`, but a segment with nothing to send is not worth a request."""
+    idle = not (counts.is_changed or counts.resend)
+    return RemoteFacts() if idle else look_up(target, head, app, warn)
 
 
 def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:

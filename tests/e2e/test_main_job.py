@@ -18,7 +18,7 @@ def test_a_first_apply_fills_the_segment_and_the_next_one_has_nothing_to_do(proj
     assert planned.segments["vip"] | {"guards": None} == planned.segments["vip"] | {
         "guards": None, "status": "changes", "add": 20, "remove": 0, "stored": 0, "desired": 20, "first_fill": True
     }  # fmt: skip
-    assert project.sandbox.calls == []
+    assert project.sandbox.writes == []
     assert not project.state_file.exists()
 
     applied = project.json("apply")
@@ -31,7 +31,7 @@ def test_a_first_apply_fills_the_segment_and_the_next_one_has_nothing_to_do(proj
     again = project.json("apply")
     assert again.code == 0
     assert again.segments["vip"]["status"] == "unchanged"
-    assert project.sandbox.writes == []
+    assert project.sandbox.calls == []
 
 
 def test_only_the_difference_is_sent_removals_first(project: Project) -> None:

@@ -67,9 +67,9 @@ def plan(
         options = PlanOptions(loaded.allowed, show_ids)
         with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
             made = make_plan(wiring, loaded, options, parallel, draft)
-        sealed = draft is not None and seal_plan(made, draft)
-    show_plan(console, made, output, plan_id=made.plan_id if sealed else None)
-    if sealed:
+        plan_id = seal_plan(made, draft) if draft is not None else None
+    show_plan(console, made, output, plan_id=plan_id)
+    if plan_id is not None:
         console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {out}")
     return exit_code_of_plan(made, detailed_exitcode)
 
@@ -100,7 +100,7 @@ def make_plan(
 
     with ThreadPoolExecutor(parallel, "plan") as pool:
         segments = tuple(pool.map(work, enumerate(loaded.targets)))
-    return Plan(created_at, segments, tuple(wiring.warnings), uuid.uuid4().hex)
+    return Plan(created_at, segments, tuple(wiring.warnings))
 
 
 def plan_one(
@@ -131,15 +131,14 @@ def plan_one(
     return made
 
 
-def seal_plan(made: "Plan", draft: "Draft") -> bool:
-    """Seal the plan if nothing in it is blocked or failed."""
+def seal_plan(made: "Plan", draft: "Draft") -> str | None:
+    """Seal the plan, if nothing in it is blocked or failed, and give its id."""
     from reconciler import __version__
     from reconciler.core.plan import PlanStatus
     from reconciler.planfile import seal
 
     if made.of_status(PlanStatus.BLOCKED) or made.of_status(PlanStatus.FAILED):
-        return False
-    draft.seal(seal(made, made.plan_id, __version__, Path.cwd()))
-    return True
-
-
+        return None
+    plan_id = uuid.uuid4().hex
+    draft.seal(seal(made, plan_id, __version__, Path.cwd()))
+    return plan_id

@@ -11,7 +11,7 @@ from reconciler.cli import flags
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.cli.wiring import Wiring
-    from reconciler.core.report import RefreshRow
+    from reconciler.core.report import Refresh, RefreshRow
     from reconciler.core.spec import Target
     from reconciler.engine.surveying import Takeover
 
@@ -59,6 +59,7 @@ def refresh(
     ):
         rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks) for target in loaded.targets)
         done = Refresh(run_id, created_at, rows, tuple(wiring.warnings))
+        record(wiring, done)
     show_refresh(console, done, output)
     return exit_code_of_refresh(done)
 
@@ -73,7 +74,9 @@ def refresh_one(
 
     try:
         with ExitStack() as stack:
-            held = stack.enter_context(wiring.ledger(target).hold(target, run_id, None))
+            ledger = wiring.ledger(target)
+            ledger.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
+            held = stack.enter_context(ledger.hold(target, run_id, None))
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
             takeover.look(wiring.warn)
@@ -86,6 +89,23 @@ def refresh_one(
         return fail_refresh(target, error, RefreshStatus.LOCKED)
     except ReconcileError as error:
         return fail_refresh(target, error)
+
+
+def record(wiring: "Wiring", done: "Refresh") -> None:
+    """Close the entry in the history of each state; a state that can't take it has failed its segments already."""
+    from contextlib import suppress
+
+    from reconciler import __version__
+    from reconciler.core.outcome import exit_code_of_refresh
+    from reconciler.core.run import Run
+    from reconciler.errors import ReconcileError
+    from reconciler.render import json
+
+    code, document = exit_code_of_refresh(done), json.refresh(done, __version__)
+    for target in {(row.target.spec.state, row.target.workspace): row.target for row in done.segments}.values():
+        with suppress(ReconcileError):
+            nothing_sent = Run(done.run_id, done.created_at, ())
+            wiring.ledger(target).end(done.run_id, target.workspace, code, document, nothing_sent)
 
 
 def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> None:

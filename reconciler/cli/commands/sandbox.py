@@ -55,8 +55,8 @@ def sandbox(
     from reconciler.cli.console import Console
     from reconciler.cli.stopping import stopping
     from reconciler.errors import ExitCode, UsageError
-    from reconciler.sandbox.files import parse_segment
     from reconciler.sandbox.faulttext import parse_fault
+    from reconciler.sandbox.files import parse_segment
     from reconciler.sandbox.gateway import Credentials
     from reconciler.sandbox.serve import DEFAULT_SETTINGS, SandboxOptions, serve
     from reconciler.sandbox.settings import parse_setting

@@ -71,7 +71,7 @@ class Stage:
     def edit_by_hand(self, segment: DemoSegment, add: Sequence[str], remove: Sequence[str]) -> None:
         """Show and send a change of members that passes `reconcile` by, as somebody in the UI would make it."""
         path = f"/sandbox/segments/{segment.segment_id}/members"
-        body = json.dumps({"add": list(add), "remove": list(remove)})
+        body = f'{{"add": {json.dumps(add)},\n         "remove": {json.dumps(remove)}}}'
         self.voice.show_command(f"curl -X PATCH $SANDBOX_URL{path}", f"-d '{body}'")
         connection = http.client.HTTPConnection("127.0.0.1", self.sandbox.port)
         try:

@@ -29,7 +29,7 @@ def show_spec(stage: Stage) -> None:
 
 def plan_first(stage: Stage) -> None:
     """A plan of a first fill sends nothing."""
-    stage.voice.say("What would change? A plan runs the queries, compares, and sends nothing.")
+    stage.voice.say("What would change? A plan runs the queries and compares. It sends nothing.")
     stage.forget_calls()
     stage.reconcile("plan", SPEC)
     stage.check_nothing_sent()
@@ -55,7 +55,6 @@ def plan_small(stage: Stage) -> None:
     stage.change_by_script(NEW_DAY)
     stage.reconcile("plan", SPEC)
     stage.check_nothing_sent()
-    stage.voice.gap()
     stage.reconcile("apply", SPEC, "--yes")
     after = stage.desired()
     number = stage.check_sent(before, after)
@@ -91,8 +90,7 @@ def meet_empty_query(stage: Stage) -> None:
     )
     stage.check_nothing_sent()
     stage.check(stage.members(NEWSLETTER) == members, "the newsletter had to keep its members")
-    stage.voice.confirm(f"All {len(members):,} readers are still in their segment.")
-    stage.voice.gap()
+    stage.voice.confirm("The newsletter still has all of its readers.")
     stage.voice.say("Nobody got a goodbye, and the import is mended by noon.")
     stage.change("UPDATE customers SET country = upper(country)")
 
@@ -107,7 +105,6 @@ def meet_drift(stage: Stage) -> None:
     unknown = count_unknown(stage, VIP)
     stage.forget_calls()
     stage.edit_by_hand(VIP, strangers, victims)
-    stage.voice.gap()
     stage.reconcile(
         "drift",
         SPEC,
@@ -117,7 +114,6 @@ def meet_drift(stage: Stage) -> None:
         meaning="drift was found",
     )
     stage.check_nothing_sent()
-    stage.voice.gap()
     stage.voice.say(
         f"Foreign are the {PUT_IN} who were put in. Missing are the {TAKEN_OUT} who were taken out, and {unknown:,} "
         "whom Customer.io never knew: it acknowledges the ids of nobody like any other."
@@ -134,7 +130,6 @@ def confirm_members(stage: Stage) -> None:
     desired = stage.desired()
     missing = {segment.name: find_missing(stage, segment) for segment in SEGMENTS}
     stage.reconcile(*confirming)
-    stage.voice.gap()
     stage.voice.say("And an hour later:")
     stage.forget_calls()
     stage.reconcile(*confirming)
@@ -148,7 +143,6 @@ def confirm_members(stage: Stage) -> None:
         f"The {TAKEN_OUT} are back. The {unknown:,} who are still unmatched are in the warehouse, and not at "
         "Customer.io."
     )
-    stage.voice.gap()
     stage.voice.say(f"The {PUT_IN} put in by hand stay: `ownership: exclusive` would remove them.")
 
 

@@ -118,30 +118,28 @@ def variables_for(url: str) -> dict[str, str]:
 def say_welcome(voice: Voice, folder: Path, keep: Path | None) -> None:
     """Say what is going to happen, and where."""
     voice.say("reconcile makes Customer.io's manual segments equal to SQL queries.")
-    fate = "and stays there" if keep is not None else "and is gone at the end"
     voice.say(
-        "This is a tour with real commands, a made-up shop and a Customer.io of our own: "
-        "nothing leaves this machine. All of it happens in"
+        "This is a tour with real commands, on a made-up shop and a Customer.io of our own. It needs no account, "
+        "and nothing leaves this machine."
     )
-    voice.show_output([f"  {folder}", fate + "."])
+    voice.say("Everything is in this folder, " + ("and stays there:" if keep is not None else "until the end:"))
+    voice.show_output([f"  {folder}"])
 
 
 def say_goodbye(voice: Voice, keep: Path | None) -> None:
     """Say what to try next."""
-    voice.write("\n")
-    voice.say("That is all of it: plan, apply, run again, and look whether it is still true.")
+    voice.open_act(11, "What next")
     if keep is None:
-        voice.say("To keep this project and play with it:")
+        voice.say("The folder is gone. To keep it, and to play with the project:")
         voice.show_command("reconcile demo --keep playground")
     else:
-        voice.say("To go on by hand, with the sandbox as the tour leaves it:")
+        voice.say("To go on by hand, with the sandbox as the tour left it:")
         voice.show_command(f"cd {shlex.quote(str(keep))}")
         voice.show_command(f"reconcile sandbox --state {project.SANDBOX_STATE} &")
         voice.show_command(f". ./{project.VARIABLES}")
         voice.show_command(f"reconcile plan {project.SPEC}")
-    voice.gap()
-    voice.say("To begin with your own:")
-    voice.show_command("reconcile init segments")
+    voice.say("To begin with your own warehouse and your own segments:")
+    voice.show_command("reconcile init")
 
 
 def pack(folder: Path, sandbox: Sandbox) -> None:

@@ -10,7 +10,10 @@ _BOLD, _DIM, _GREEN, _YELLOW, _END = "\033[1m", "\033[2m", "\033[32m", "\033[33m
 
 @dataclass(frozen=True)
 class Voice:
-    """Writes text for people, `width` columns wide at most, in colour if asked for."""
+    """Writes text for people, `width` columns wide at most, in colour if asked for.
+
+    Every block begins with an empty line and ends with its last: what commands print comes between.
+    """
 
     write: Callable[[str], object]
     width: int = WIDEST
@@ -19,18 +22,17 @@ class Voice:
     def open_act(self, number: int, title: str) -> None:
         """Draw a rule with the act's title."""
         head = f"── {number}  {title} "
-        rule = "─" * max(min(self.width, WIDEST) - len(head), 2)
-        self.write(f"\n{self._paint(head, _BOLD)}{self._paint(rule, _DIM)}\n\n")
+        rule = "─" * max(self._columns - len(head), 2)
+        self.write(f"\n\n{self._paint(head, _BOLD)}{self._paint(rule, _DIM)}\n")
 
     def say(self, text: str) -> None:
         """Say something in prose; it wraps."""
-        lines = textwrap.wrap(text, min(self.width, WIDEST), break_long_words=False, break_on_hyphens=False)
-        self.write("\n".join(lines) + "\n\n")
+        self.write("\n" + self._wrap(text, "") + "\n")
 
     def show_command(self, *lines: str) -> None:
         """Show a command as it is typed; all lines but the last end in a backslash."""
         text = " \\\n    ".join(lines)
-        self.write(f"{self._paint('$', _DIM)} {self._paint(text, _GREEN)}\n")
+        self.write(f"\n{self._paint('$', _DIM)} {self._paint(text, _BOLD)}\n")
 
     def show_output(self, lines: Iterable[str]) -> None:
         """Show what a command printed."""
@@ -38,16 +40,19 @@ class Voice:
 
     def show_exit(self, code: int, meaning: str) -> None:
         """Show an exit code that is not 0, and what it means."""
-        self.write(f"{self._paint(f'exit code {code}', _YELLOW)}  {meaning}\n")
+        self.write(f"\n{self._paint(f'exit code {code}', _YELLOW)}  {meaning}\n")
 
     def confirm(self, fact: str) -> None:
         """Say what was checked and holds."""
-        lines = textwrap.wrap(fact, min(self.width, WIDEST) - 2, break_long_words=False)
-        self.write(f"{self._paint('✓ ' + (chr(10) + '  ').join(lines), _GREEN)}\n")
+        self.write("\n" + self._paint("✓ " + self._wrap(fact, "  "), _GREEN) + "\n")
 
-    def gap(self) -> None:
-        """Leave a line empty."""
-        self.write("\n")
+    @property
+    def _columns(self) -> int:
+        return min(self.width, WIDEST)
+
+    def _wrap(self, text: str, indent: str) -> str:
+        lines = textwrap.wrap(text, self._columns - len(indent), break_long_words=False, break_on_hyphens=False)
+        return f"\n{indent}".join(lines)
 
     def _paint(self, text: str, style: str) -> str:
         return "\n".join(f"{style}{line}{_END}" for line in text.split("\n")) if self.color else text
