@@ -1,5 +1,6 @@
 """The commands by name. Importing this imports no part of the machine: commands do so when they run."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -44,6 +45,20 @@ def common(
     """Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."""
 
 
-for command in (init, validate, plan, apply, drift, refresh, status, history, sandbox, demo, schema):
-    app.command(command.__name__)(command)
-app.add_typer(state, name="state")
+COMMANDS: tuple[tuple[Callable[..., int], str], ...] = (
+    (init, "write a first spec to edit"),
+    (validate, "check a spec, and with --connect both ends"),
+    (plan, "show what apply would do; send nothing"),
+    (apply, "make the segments equal to their queries"),
+    (drift, "compare what is there with the snapshot"),
+    (refresh, "make the snapshot equal to what is there"),
+    (status, "what the state holds, and who works on it"),
+    (history, "past runs, or one run whole"),
+    (sandbox, "a local Customer.io to try specs against"),
+    (demo, "a guided tour, in under a minute"),
+    (schema, "print the JSON Schema of a spec"),
+)
+
+for command, in_short in COMMANDS:
+    app.command(command.__name__, short_help=in_short)(command)
+app.add_typer(state, name="state", short_help="look at and mend the state database")
