@@ -18,6 +18,9 @@ WHITE_SPACE = (
 )
 """Unicode's White_Space property (str.strip differs: it takes U+001C to U+001F too)."""
 
+_TOO_LARGE = 10**MAX_ID_BYTES
+"""Numbers from here on are not written out: Python refuses to write a really long one."""
+
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
@@ -37,6 +40,7 @@ class Invalid(StrEnum):
     CONTROL = "a control character"
     LONG = "more than 150 bytes"
     TYPE = "a float, boolean, date or bytes"
+    """Also a text that has no UTF-8: half a surrogate pair."""
     EMAIL = "not one @ between two non-empty parts"
 
 
@@ -59,26 +63,39 @@ def write_exactly(value: object) -> str | Invalid:
         return Invalid.TYPE
     if isinstance(value, str):
         return value
-    if isinstance(value, int | uuid.UUID):
+    if isinstance(value, uuid.UUID):
         return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < _TOO_LARGE else Invalid.LONG
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-        return str(int(value))
+        return str(int(value)) if value.adjusted() < MAX_ID_BYTES else Invalid.LONG
     return Invalid.TYPE
 
 
 def check_text(text: str, id_type: IdType) -> str | Invalid:
     """Hold a text against the rules of ids; an email comes back with A-Z in lower case."""
+    if not text.isascii() and not has_utf8(text):
+        return Invalid.TYPE
     if not text.strip(WHITE_SPACE):
         return Invalid.BLANK
     if text[0] in WHITE_SPACE or text[-1] in WHITE_SPACE:
         return Invalid.PADDED
     if any(unicodedata.category(character) == "Cc" for character in text):
         return Invalid.CONTROL
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+    if len(text.encode()) > MAX_ID_BYTES:
         return Invalid.LONG
     if id_type is IdType.EMAIL:
         return text.translate(_ASCII_LOWER) if is_email(text) else Invalid.EMAIL
     return text
+
+
+def has_utf8(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_email(text: str) -> bool:

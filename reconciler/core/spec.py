@@ -205,4 +205,4 @@ class Target:
             [str(guards.max_removals), str(guards.max_additions), guards.min_members, guards.allow_empty],
             sorted(guards.must_include),
         ]
-        return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
