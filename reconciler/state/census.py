@@ -4,6 +4,7 @@ from sqlalchemy import Connection, text
 
 from reconciler.engine.ports import Census
 from reconciler.state.database import Database
+from reconciler.state.reader import Reader
 
 _FOLDED = """
 SELECT
@@ -40,7 +41,7 @@ FROM known
 """How the journal changes the numbers of what is folded: each id's last row decides."""
 
 
-def take_census(database: Database, connection: Connection, key: int | None) -> Census:
+def take_census(database: Database | Reader, connection: Connection, key: int | None) -> Census:
     """Count by status; `key` None: a segment that the state does not know."""
     if key is None:
         return Census(0, 0, 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Table, text
 
 from reconciler.state.address import Address
 from reconciler.state.failures import explained
@@ -48,6 +48,18 @@ class Database(Protocol):
 
     def take_stock(self, connection: Connection) -> None:
         """Tell the query planner how full `picked` is."""
+        ...
+
+    def freeze(self, connection: Connection) -> None:
+        """Make a transaction that has just begun see one moment, and keep others from taking locks."""
+        ...
+
+    def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Insert whole rows in bulk."""
+        ...
+
+    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
+        """Make the database hand out numbers from this one on."""
         ...
 
     def tidy(self) -> None:

@@ -46,6 +46,12 @@ def read_head(connection: Connection, workspace: str, segment_id: int) -> Head:
     return make_head(find_segment(connection, workspace, segment_id), environment_id)
 
 
+def is_spent(connection: Connection, plan_id: str) -> bool:
+    """Tell whether a plan file was applied to its end."""
+    statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
+    return connection.execute(statement, {"plan_id": plan_id}).first() is not None
+
+
 def make_head(row: Row | None, environment_id: int | None) -> Head:
     if row is None:
         return Head(environment_id=environment_id)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
 from reconciler import __version__
 from reconciler.core.run import Run, SegmentRun
 from reconciler.core.spec import Target
@@ -136,11 +134,6 @@ class SqlLedger:
                 plan_id=plan_id,
                 now=self._database.now(connection),
             )
-
-    def is_spent(self, plan_id: str) -> bool:
-        with self._database.read() as connection:
-            statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
-            return connection.execute(statement, {"plan_id": plan_id}).first() is not None
 
     def close(self) -> None:
         self._database.close()

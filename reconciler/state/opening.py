@@ -11,18 +11,29 @@ from reconciler.state.database import Database
 from reconciler.state.failures import explained
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.machine import Clock, SystemClock, this_machine
+from reconciler.state.reader import Reader, SqliteReader
 from reconciler.state.snapshot import SqliteSnapshot
-from reconciler.state.sqlite import SqliteDatabase, is_missing, make_private
+from reconciler.state.sqlite import SqliteDatabase, make_private
 
 
 def open_snapshot(settings: StateSettings) -> Snapshot:
     """Open a state for reading; nothing is created. Raises StateError."""
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        return SqliteSnapshot(address, settings.must_exist)
-    from reconciler.state.postgres import PostgresSnapshot
+        return SqliteSnapshot(SqliteReader(address, SystemClock(), settings.must_exist), address.path)
+    from reconciler.state.postgres import PostgresReader, PostgresSnapshot
 
-    return PostgresSnapshot(address, settings.must_exist)
+    return PostgresSnapshot(PostgresReader(address, settings.must_exist), address)
+
+
+def open_reader(settings: StateSettings, clock: Clock) -> Reader:
+    """Open a state for reading rows of it. Raises StateError."""
+    address = parse(settings.url)
+    if isinstance(address, SqliteAddress):
+        return SqliteReader(address, clock, settings.must_exist)
+    from reconciler.state.postgres import PostgresReader
+
+    return PostgresReader(address, settings.must_exist)
 
 
 @contextmanager
@@ -38,25 +49,29 @@ def open_ledger(
 @contextmanager
 def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> Iterator[Database]:
     """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
-    address = parse(settings.url)
     must_exist = settings.must_exist or not creates
+    with open_reader(settings, clock).read() as connection:  # before a file that is not ours is touched
+        if connection is None and must_exist:
+            raise schema.missing(parse(settings.url))
+    with open_unchecked(settings, clock) as database:
+        _prepare_tables(database, must_exist)
+        yield database
+
+
+@contextmanager
+def open_unchecked(settings: StateSettings, clock: Clock) -> Iterator[Database]:
+    """Open a state's database, whatever its schema; a missing file is made."""
+    address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        _prepare_file(address, must_exist)
+        with explained(address):
+            make_private(address.path)
         database: Database = SqliteDatabase(address, clock)
     else:
         from reconciler.state.postgres import PostgresDatabase
 
         database = PostgresDatabase(address)
     with closing(database):
-        _prepare_tables(database, must_exist)
         yield database
-
-
-def _prepare_file(address: SqliteAddress, must_exist: bool) -> None:
-    if must_exist and is_missing(address.path):
-        raise schema.missing(address)
-    with explained(address):
-        make_private(address.path)
 
 
 def _prepare_tables(database: Database, must_exist: bool) -> None:

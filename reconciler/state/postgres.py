@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, text
 
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream, Stored
@@ -15,7 +15,7 @@ from reconciler.state.address import Address, PostgresAddress
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once, Shape, Typist
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
-from reconciler.state.heads import find_segment, make_head, read_head
+from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
 
 CONNECT_SECONDS = 10
 
@@ -57,8 +57,7 @@ class PostgresDatabase:
 
     def now(self, connection: Connection, /) -> float:
         """By the server's clock, as it is now and not as the transaction began."""
-        seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::double precision"))
-        return float(seconds.scalar_one())
+        return _read_clock(connection)
 
     def lock_row(self) -> str:
         return " FOR UPDATE"
@@ -81,11 +80,36 @@ class PostgresDatabase:
     def take_stock(self, connection: Connection) -> None:
         run(connection, "ANALYZE picked")
 
+    def freeze(self, connection: Connection) -> None:
+        run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
+
+    def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        columns = ", ".join(column.name for column in table.columns)
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
+        run(
+            connection,
+            "SELECT setval(pg_get_serial_sequence(:table, :column), :number, false)",
+            table=table.name,
+            column=column,
+            number=number,
+        )
+
     def tidy(self) -> None:
         """The server looks after its files itself."""
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _read_clock(connection: Connection) -> float:
+    seconds = connection.execute(text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"))
+    return float(seconds.scalar_one())
 
 
 def _escape(id: str) -> str:
@@ -122,48 +146,64 @@ def _load_adbc() -> ModuleType:
     return module
 
 
-class PostgresSnapshot:
-    """See `engine.ports.Snapshot`. A database without our tables is an empty state, and stays without them."""
+class PostgresReader:
+    """Reads a database; one without our tables stays without them."""
+
+    pieces = PostgresDatabase.pieces
+    address: Address
 
     def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
-        self._address = address
+        self.address = address
         self._must_exist = must_exist
+        self._engine = _connect(address, poolclass=NullPool)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection | None]:
+        with transaction(self._engine, self.address, reading=True) as connection:
+            run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            known = schema.is_there(connection, self.address)
+            if not known and self._must_exist:
+                raise schema.missing(self.address)
+            yield connection if known else None
+
+    def find_schema(self) -> tuple[schema.Schema, str]:
+        with transaction(self._engine, self.address, reading=True) as connection:
+            return schema.look(connection, self.address), schema.read_version(connection)
+
+    def now(self, connection: Connection, /) -> float:
+        return _read_clock(connection)
+
+
+class PostgresSnapshot:
+    """See `engine.ports.Snapshot`."""
+
+    def __init__(self, reader: PostgresReader, address: PostgresAddress) -> None:
+        self._reader = reader
+        self._address = address
         self._adbc = _load_adbc()
-        self._engine = _connect(address, pool_size=1, max_overflow=_MOST_CONNECTIONS)
-        with self._read():
+        with reader.read():
             pass
 
     def head(self, workspace: str, segment_id: int) -> Head:
-        with self._read() as connection:
+        with self._reader.read() as connection:
             return Head() if connection is None else read_head(connection, workspace, segment_id)
 
     def is_spent(self, plan_id: str) -> bool:
-        statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
-        with self._read() as connection:
-            return connection is not None and connection.execute(statement, {"plan_id": plan_id}).first() is not None
+        with self._reader.read() as connection:
+            return connection is not None and is_spent(connection, plan_id)
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with ExitStack() as stack:
-            connection = stack.enter_context(self._read())
+            connection = stack.enter_context(self._reader.read())
             row = find_segment(connection, workspace, segment_id) if connection is not None else None
             if connection is None or row is None:
                 head = Head() if connection is None else read_head(connection, workspace, segment_id)
                 yield NothingStored(head, stack.enter_context(closing(Typist())))
                 return
-            head = make_head(row, read_head(connection, workspace, segment_id).environment_id)
+            head = make_head(row, find_environment(connection, workspace))
             shared = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
             yield PostgresStored(head, row.segment_key, _Streams(self._adbc, self._address, shared, stack))
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection | None]:
-        """A transaction that sees one moment; None: there is no state."""
-        with transaction(self._engine, self._address, reading=True) as connection:
-            run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            known = schema.is_there(connection, self._address)
-            if not known and self._must_exist:
-                raise schema.missing(self._address)
-            yield connection if known else None
 
 
 class _Streams:
@@ -179,11 +219,8 @@ class _Streams:
         with explained(self._address):
             connection = self._stack.enter_context(closing(self._adbc.connect(self._address.uri, autocommit=True)))
             cursor = self._stack.enter_context(closing(connection.cursor()))
-            for command in (
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                f"SET TRANSACTION SNAPSHOT '{self._shared}'",
-            ):
-                cursor.executescript(command) if hasattr(cursor, "executescript") else cursor.execute(command)
+            cursor.executescript("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.executescript(f"SET TRANSACTION SNAPSHOT '{self._shared}'")
             cursor.execute(statement)
             return Once(cursor.fetch_arrow())
 

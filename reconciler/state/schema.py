@@ -28,8 +28,8 @@ def look(connection: Connection, address: Address) -> Schema:
                 "check `state.url`; give it its own file",
             )
         return Schema.NONE
-    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    if version is None:
+    version = read_version(connection)
+    if not version:
         return Schema.NONE
     if version > REVISION:
         raise StateError(
@@ -37,6 +37,13 @@ def look(connection: Connection, address: Address) -> Schema:
             "use the newer version of reconcile that made it",
         )
     return Schema.CURRENT if version == REVISION else Schema.OLDER
+
+
+def read_version(connection: Connection) -> str:
+    """The schema's name; empty where there is none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return ""
+    return str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() or "")
 
 
 def is_there(connection: Connection, address: Address) -> bool:
@@ -65,8 +72,9 @@ def create(connection: Connection) -> None:
 def missing(address: Address) -> StateError:
     """The error for a state that must exist and doesn't."""
     return StateError(
-        f"there is no state ({address}), and the spec says must_exist",
-        "restore it from a backup, check `state.url`, or run `reconcile refresh` once with `must_exist: false`",
+        f"there is no state ({address})",
+        "check `state.url`, restore it from a backup, or bootstrap it with `reconcile refresh`; "
+        "with `must_exist: true` in the spec nothing makes a new one",
     )
 
 

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import adbc_driver_sqlite.dbapi as adbc
-from sqlalchemy import Connection, Engine, text
 
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream, Stored
-from reconciler.state import schema
-from reconciler.state.address import SqliteAddress
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Shape, Typist, select
-from reconciler.state.database import transaction
 from reconciler.state.failures import explained
-from reconciler.state.heads import HEAD_COLUMNS, Row, make_head, read_head
-from reconciler.state.sqlite import is_missing, open_reader, reading_uri
+from reconciler.state.heads import HEAD_COLUMNS, Row, is_spent, make_head, read_head
+from reconciler.state.reader import SqliteReader
+from reconciler.state.sqlite import reading_uri
 
 _CASTS = {"VARCHAR": "text", "BIGINT": "integer", "DOUBLE": "real"}
 
@@ -48,53 +46,34 @@ class SqliteStored:
 class SqliteSnapshot:
     """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
-    def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
-        self._address = address
-        self._must_exist = must_exist
-        with self._read():
+    def __init__(self, reader: SqliteReader, path: Path) -> None:
+        self._reader = reader
+        self._path = path
+        with reader.read():
             pass
 
     def head(self, workspace: str, segment_id: int) -> Head:
-        with self._read() as connection:
+        with self._reader.read() as connection:
             return Head() if connection is None else read_head(connection, workspace, segment_id)
 
     def is_spent(self, plan_id: str) -> bool:
-        statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
-        with self._read() as connection:
-            return connection is not None and connection.execute(statement, {"plan_id": plan_id}).first() is not None
+        with self._reader.read() as connection:
+            return connection is not None and is_spent(connection, plan_id)
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with ExitStack() as stack:
             typist = stack.enter_context(closing(Typist()))
-            with self._read() as connection:
+            with self._reader.read() as connection:
                 known = connection is not None
             if not known:
                 yield NothingStored(Head(), typist)
                 return
-            with explained(self._address):
-                reader = stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
+            with explained(self._reader.address):
+                reader = stack.enter_context(closing(adbc.connect(reading_uri(self._path))))
                 row, environment_id = _read_head_through(reader, stack, typist, workspace, segment_id)
             head = make_head(row, environment_id)
             yield SqliteStored(head, row.segment_key, reader, stack, typist) if row else NothingStored(head, typist)
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection | None]:
-        """A transaction; None: there is no state."""
-        if is_missing(self._address.path):
-            self._refuse_missing()
-            yield None
-            return
-        engine: Engine = open_reader(self._address)
-        with transaction(engine, self._address, reading=True) as connection:
-            known = schema.is_there(connection, self._address)
-            if not known:
-                self._refuse_missing()
-            yield connection if known else None
-
-    def _refuse_missing(self) -> None:
-        if self._must_exist:
-            raise schema.missing(self._address)
 
 
 def _execute(connection: Any, stack: ExitStack, statement: str, rows: int) -> ArrowStream:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from reconciler.state.address import Address, SqliteAddress
@@ -32,11 +32,14 @@ _ESCAPED = """replace(replace(b.ids, '\\', '\\\\'), '"', '\\"')"""
 _AS_JSON = f"""'["' || replace({_ESCAPED}, char(10), '","') || '"]'"""
 """A batch's ids as a JSON list; they hold no control characters, so this is all there is to escape."""
 
+PIECES = f"reconcile_batches b, json_each({_AS_JSON}) piece"
+"""See `Database.pieces`."""
+
 
 class SqliteDatabase:
     """The writing side: one connection per process, shared by all threads, one transaction at a time."""
 
-    pieces = f"reconcile_batches b, json_each({_AS_JSON}) piece"
+    pieces = PIECES
     address: Address
 
     def __init__(self, address: SqliteAddress, clock: Clock) -> None:
@@ -104,6 +107,16 @@ class SqliteDatabase:
     def take_stock(self, connection: Connection) -> None:
         """SQLite's planner needs no telling: each statement names its way by primary keys."""
 
+    def freeze(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE has done so."""
+
+    def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        marks = ", ".join("?" for _ in table.columns)
+        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", [tuple(row) for row in rows])
+
+    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
+        """AUTOINCREMENT goes on from the highest number by itself."""
+
     def tidy(self) -> None:
         """Move the WAL into the file, unless somebody reads just now."""
         with self._mutex, explained(self.address), self._engine.connect() as connection:
@@ -170,9 +183,14 @@ def make_private(path: Path) -> None:
     if made or path.parent.name == PRIVATE_FOLDER:
         path.parent.chmod(0o700)
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        make_file(path)
     for file in (path, _beside(path, "-wal"), _beside(path, "-shm")):
         _close_to_others(file)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that is its owner's alone, whatever the umask."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _close_to_others(path: Path) -> None:

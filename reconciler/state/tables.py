@@ -4,7 +4,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Double,
-    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -166,9 +165,6 @@ RUN_SEGMENTS = Table(
     Column("rejected", BigInteger, nullable=False),
     Column("unsettled", BigInteger, nullable=False),
     PrimaryKeyConstraint("run_id", "workspace", "segment_id"),
-    ForeignKeyConstraint(
-        ["run_id", "workspace"], ["reconcile_runs.run_id", "reconcile_runs.workspace"], name="reconcile_run_of_segment"
-    ),
     comment="What a run did to each segment",
 )
 

@@ -1,0 +1,42 @@
+"""Copying a state's rows from one database into another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+
+from reconciler.state.database import Database
+from reconciler.state.tables import LOCKS, METADATA
+
+_ROWS_PER_STEP = 10_000
+
+COPIED: Sequence[Table] = [table for table in METADATA.sorted_tables if table is not LOCKS]
+"""All but the locks: they are about processes that work with the old place."""
+
+
+def is_empty(connection: Connection) -> bool:
+    """Tell whether a state has nothing in it."""
+    return all(connection.execute(select(table).limit(1)).first() is None for table in COPIED)
+
+
+def copy_tables(source: Connection, target: Database, writing: Connection) -> None:
+    """Copy every row, sorted as it is stored."""
+    for table in COPIED:
+        _copy_table(source, target, writing, table)
+        _move_counter_on(target, writing, table)
+
+
+def _copy_table(source: Connection, target: Database, writing: Connection, table: Table) -> None:
+    rows = source.execution_options(yield_per=_ROWS_PER_STEP).execute(
+        select(table).order_by(*table.primary_key.columns)
+    )
+    for part in rows.partitions():
+        target.load(writing, table, [tuple(row) for row in part])
+
+
+def _move_counter_on(target: Database, writing: Connection, table: Table) -> None:
+    column: Any = table.autoincrement_column
+    if column is not None:
+        highest = writing.execute(select(func.max(column))).scalar()
+        if highest is not None:
+            target.count_from(writing, table, column.name, highest + 1)
