@@ -7,6 +7,7 @@ from reconciler.errors import SourceError
 
 def choose(columns: Sequence[str], id_column: str | None) -> int:
     """Give the position of the id column; the database's spelling wins, then one that differs in case only."""
+    columns = _undo_renaming(columns)
     if id_column is None:
         if len(columns) != 1:
             raise SourceError(
@@ -23,6 +24,12 @@ def choose(columns: Sequence[str], id_column: str | None) -> int:
         f"the query {problem} {id_column!r}; its columns are: {_listed(columns)}",
         "Correct `id_column`." if not found else "Give each column a name of its own with AS.",
     )
+
+
+def _undo_renaming(names: Sequence[str]) -> list[str]:
+    """SQLite calls the second `id` of a derived table `id:1`; then there are two of that name."""
+    bases = [(name, *name.rpartition(":")[::2]) for name in names]
+    return [base if base in names and number.isdigit() else name for name, base, number in bases]
 
 
 def _listed(columns: Sequence[str], most: int = 20) -> str:

@@ -22,6 +22,7 @@ _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
     | {"bignum", "varint"}
 )
+_TAKEN = frozenset({"memory", "temp", "system", "main"})
 _INTEGRAL = (
     "CASE WHEN {0} = trunc({0}) THEN split_part(CAST({0} AS VARCHAR), '.', 1) WHEN {0} IS NOT NULL THEN '' END "
     "AS value, "
@@ -79,6 +80,8 @@ def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: 
     except Exception:
         if stream.failure is None:
             raise
+        if not isinstance(stream.failure, Exception):  # a signal came while the reader was in our code
+            raise stream.failure from None
         raise scrubber.complain(Complaint.of(stream.failure), query.values, reading=True) from None
 
 
@@ -127,7 +130,7 @@ class DuckSource:
 
     def _attach(self, connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         """Attach, rather than open: one file can't be open twice with settings that differ."""
-        path, name = str(file).replace("'", "''"), (file.stem or "warehouse").replace('"', '""')
+        path, name = str(file).replace("'", "''"), _catalog_of(file).replace('"', '""')
         try:
             connection.execute(f"ATTACH '{path}' AS \"{name}\" (READ_ONLY)")
             connection.execute(f'USE "{name}"')
@@ -142,6 +145,11 @@ class DuckSource:
         names = ", ".join(f"c{number}" for number in range(len(every.columns)))
         what, all_typed = _projection(every.types[at], f"c{at}")
         return connection.sql(derived(what, sql, f"({names})"), params=values), all_typed
+
+
+def _catalog_of(file: Path) -> str:
+    """The name that DuckDB gives a file that it opens, unless this DuckDB has a catalog of that name already."""
+    return "warehouse" if file.stem.casefold() in _TAKEN else file.stem
 
 
 def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:

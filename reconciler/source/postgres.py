@@ -69,7 +69,10 @@ class PostgresSource:
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
         _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
-        return cls(make_conninfo(**options), scrubber, memory_limit)
+        try:
+            return cls(make_conninfo(**options), scrubber, memory_limit)
+        except psycopg.Error as error:
+            raise scrubber.complain(Complaint.of(error)) from None
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:

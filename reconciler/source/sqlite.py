@@ -32,6 +32,7 @@ SELECT
 FROM raw
 """
 
+_BUSY_MILLISECONDS = 5000
 _NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 0"
 
 
@@ -79,7 +80,7 @@ class SqliteSource:
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
             raise self.scrubber.complain(Complaint.of(error), query.values) from None
-        names = _undo_renaming([column[0] for column in cursor.description])
+        names = [column[0] for column in cursor.description]
         return len(names), choose(names, query.id_column)
 
     def _read(
@@ -88,6 +89,7 @@ class SqliteSource:
         connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
+            pragma.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         # The row of params stays open while the result is read, and a connection has one open result at a time.
         params = stack.enter_context(bench.cursor())
         cursor = stack.enter_context(closing(connection.cursor()))
@@ -111,9 +113,3 @@ def _over(query: Query, columns: int, at: int) -> str:
     """Name the columns by position, so that no name needs quoting."""
     names = ", ".join(f"c{number}" for number in range(columns))
     return f"WITH q({names}) AS (\n{query.numbered('?')}\n) {_RAW.format(f'c{at}')}"
-
-
-def _undo_renaming(names: list[str]) -> list[str]:
-    """SQLite calls the second `id` of a derived table `id:1`; then there are two of that name."""
-    bases = [(name, *name.rpartition(":")[::2]) for name in names]
-    return [base if base in names and number.isdigit() else name for name, base, number in bases]

@@ -17,7 +17,7 @@ _BACKSLASHED_DOUBLE = r'"(?:[^"\\]|\\.|"")*"'
 _DOUBLE = r'"(?:[^"]|"")*"'
 _BACKTICK = r"`(?:[^`]|``)*`"
 _BRACKET = r"\[(?:[^\]]|\]\])*\]"
-_ESCAPED = rf"(?<![^\W_])[eE]{_BACKSLASHED}"
+_ESCAPED = rf"(?<![\w$])[eE]{_BACKSLASHED}"
 _DOLLAR = r"(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$"
 _TRIPLE = r"'''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\""
 _LINE = r"--[^\n]*"

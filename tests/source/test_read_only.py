@@ -1,0 +1,115 @@
+"""A query can't change the warehouse."""
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.core.spec import Secret
+from reconciler.errors import SourceError
+from reconciler.source import open_source
+from reconciler.source.failures import Kind, Scrubber
+from reconciler.source.rows import RowSource
+
+from .conftest import segment, settings
+
+WRITES = {
+    "an insert": "INSERT INTO people VALUES ('b')",
+    "an insert that returns": "INSERT INTO people VALUES ('b') RETURNING id",
+    "an update": "UPDATE people SET id = 'b' RETURNING id",
+    "a delete": "DELETE FROM people RETURNING id",
+    "a drop": "DROP TABLE people",
+    "a new table": "CREATE TABLE more (id TEXT)",
+    "a statement behind the query": "SELECT id FROM people; DROP TABLE people",
+    "a statement behind a closed parenthesis": "SELECT id FROM people) q; DROP TABLE people; --",
+    "a write in a WITH": "WITH gone AS (DELETE FROM people RETURNING id) SELECT id FROM gone",
+    "a setting": "PRAGMA user_version = 7",
+    "a setting of the session": "SET search_path = pg_catalog",
+    "the end of the transaction": "COMMIT",
+}
+
+
+@pytest.fixture
+def people(warehouse):
+    warehouse.execute("DROP TABLE IF EXISTS people")
+    warehouse.execute("CREATE TABLE people (id TEXT)")
+    warehouse.execute("INSERT INTO people VALUES ('a')")
+    return warehouse
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_anything_that_is_no_query_is_refused(people, write):
+    with pytest.raises(SourceError) as caught:
+        people.read(WRITES[write])
+
+    assert caught.value.hint
+    assert people.raw("SELECT id FROM people") == ["a"]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_checking_refuses_it_too(people, write):
+    with pytest.raises(SourceError):
+        people.source.check(segment(WRITES[write]))
+
+    assert people.raw("SELECT id FROM people") == ["a"]
+
+
+@pytest.mark.parametrize("reader", ["postgres", "postgres_rows"])
+def test_a_postgres_function_that_writes_is_stopped_by_the_transaction(request, reader):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    warehouse.execute("DROP TABLE IF EXISTS seen")
+    warehouse.execute("CREATE TABLE seen (id TEXT)")
+    warehouse.execute(
+        "CREATE OR REPLACE FUNCTION see() RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES ('b'); RETURN 'b'; END $$"
+    )
+
+    with pytest.raises(SourceError, match="read-only transaction") as caught:
+        warehouse.read("SELECT see()")
+
+    assert caught.value.hint == Kind.READ_ONLY.value
+    assert warehouse.raw("SELECT id FROM seen") == []
+
+
+def test_a_query_cannot_make_the_postgres_transaction_writable(postgres_warehouse):
+    with pytest.raises(SourceError):
+        postgres_warehouse.read("SELECT set_config('transaction_read_only', 'off', true)")
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "duckdb"])
+def test_a_missing_file_is_an_error_and_is_not_made(tmp_path, scheme):
+    file = tmp_path / "nowhere.db"
+    source = open_source(settings(f"{scheme}:///{file}"))
+
+    for use in (source.check, lambda wanted: source.open(wanted).__enter__()):
+        with pytest.raises(SourceError, match=r"there is no file nowhere\.db"):
+            use(segment("SELECT 1"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "duckdb"])
+def test_a_file_that_is_no_database_is_an_error(tmp_path, scheme):
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database\n" * 500)
+
+    with pytest.raises(SourceError, match="not a"):
+        open_source(settings(f"{scheme}:///{file}")).check(segment("SELECT 1"))
+
+
+@pytest.mark.parametrize("name", ["with space.db", "50%.db", "what?.db", "a#b.db", "it's.db", "memory.db"])
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_a_file_may_have_any_name(request, tmp_path, kind, name):
+    warehouse = request.getfixturevalue(f"{kind}_warehouse")
+    file = tmp_path / name
+    file.write_bytes((tmp_path / make_url(warehouse.url).database.rpartition("/")[2]).read_bytes())
+    url = make_url(warehouse.url).set(database=str(file)).render_as_string()
+
+    open_source(settings(url)).check(segment("SELECT id FROM nobody"))
+
+
+def test_sql_server_must_at_least_be_given_a_select():
+    """It allows no WITH in a derived table, so the query runs as it is, and is rolled back."""
+    url = make_url("mssql+pyodbc://server/database")
+    source = RowSource(url, Scrubber.of("warehouse", Secret(str(url)), url))
+
+    with pytest.raises(SourceError, match=r"there is no driver|not a SELECT"):
+        source.check(segment("DELETE FROM people"))

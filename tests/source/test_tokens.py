@@ -1,0 +1,172 @@
+"""Only `:name` for a name in params is bound, and only where the database would read code."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.errors import SourceError
+from reconciler.source.tokens import Kind, lexicon_of, parse, scan
+
+DIALECTS = ["sqlite", "postgresql", "duckdb", "mysql", "mssql", "bigquery", "snowflake", "databricks", "oracle"]
+
+
+def bound(query: str, *params: str, dialect: str = "postgresql") -> str:
+    return parse(query, params, lexicon_of(dialect)).write(lambda name: f"<{name}>")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_name_of_params_is_bound(dialect):
+    assert bound("SELECT a FROM t WHERE b>:min AND c=:max_1;", "min", "max_1", dialect=dialect) == (
+        "SELECT a FROM t WHERE b><min> AND c=<max_1>"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["a::min", "a::min[]", "x[1:n]", ":minimum", ":other", "'{\"a\":min}'", "'12:30'", "a := 5", "100 % 7", "b LIKE '50%'"],
+)
+def test_other_colons_and_percents_are_left_alone(code):
+    assert bound(f"SELECT {code}", "min") == f"SELECT {code}"
+
+
+def test_a_slice_is_bound_where_its_end_is_a_param():
+    assert bound("SELECT x[1:n]", "n") == "SELECT x[1<n>]"
+
+
+def test_a_cast_of_a_param_is_a_cast():
+    assert bound("SELECT :day::date", "day", "date") == "SELECT <day>::date"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "opaque"),
+    [
+        ("postgresql", "'it''s :min'"),
+        ("postgresql", "E'it\\'s :min'"),
+        ("postgresql", "e'\\\\'"),
+        ("postgresql", '"a"":min"'),
+        ("postgresql", "$$ ' :min $$"),
+        ("postgresql", "$tag$ $$ :min $other$ $tag$"),
+        ("postgresql", "-- it's :min\n"),
+        ("postgresql", "-- it's :min\r"),
+        ("postgresql", "/* it's /* :min */ :min */"),
+        ("duckdb", "$$ ' :min $$"),
+        ("sqlite", "'it''s \\'"),
+        ("sqlite", "[a:min']"),
+        ("sqlite", "`a:min'`"),
+        ("mssql", "[a]]:min']"),
+        ("mssql", "/* /* :min */ :min */"),
+        ("mysql", "'it\\'s :min'"),
+        ("mysql", '"it\'s :min"'),
+        ("mysql", "# it's :min\n"),
+        ("mysql", "-- it's :min\n"),
+        ("bigquery", "'''it's :min'''"),
+        ("bigquery", '"""it\'s ":min" """'),
+        ("snowflake", "// it's :min\n"),
+        ("databricks", "'it\\'s :min'"),
+    ],
+)
+def test_what_is_quoted_or_commented_is_left_alone(dialect, opaque):
+    assert bound(f"SELECT {opaque}, :min", "min", dialect=dialect) == f"SELECT {opaque}, <min>"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "code"),
+    [
+        ("mysql", "5--:min"),  # a comment only where a blank follows
+        ("sqlite", "'\\' || :min"),  # no backslashes in its strings
+        ("postgresql", "'\\' || :min"),
+        ("postgresql", "x[1 + :min]"),  # brackets don't quote
+        ("duckdb", "/* /* */ :min"),  # its comments don't nest
+        ("postgresql", "a$b$ + :min + c$b$"),  # a dollar inside a name
+    ],
+)
+def test_what_only_looks_quoted_is_code(dialect, code):
+    assert bound(f"SELECT {code}", "min", dialect=dialect) == f"SELECT {code.replace(':min', '<min>')}"
+
+
+@pytest.mark.parametrize("ending", [";", " ; ;\n", "; -- done; really", "; /* done; */ ;", " -- done", "/* ) */"])
+def test_one_statement_may_end_in_semicolons_and_comments(ending):
+    assert bound("SELECT 1" + ending).startswith("SELECT 1")
+    assert ";" not in bound("SELECT 1" + ending).partition("--")[0].partition("/*")[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "empty"),
+        (" ;; -- nothing\n", "empty"),
+        ("SELECT 1; SELECT 2", "more than one statement"),
+        ("SELECT 1; 'a'", "more than one statement"),
+        ("SELECT 1) q; DROP TABLE x; --", "more than one statement"),
+        ("SELECT 1) q --", "closes a parenthesis"),
+        ("SELECT 1) UNION SELECT (2", "closes a parenthesis"),
+        ("SELECT (1", "never closed"),
+        ("SELECT 'a", "never ends"),
+        ('SELECT "a', "never ends"),
+        ("SELECT 1 /* a", "never ends"),
+        ("SELECT 1 /* /* a */", "never ends"),
+    ],
+)
+def test_anything_but_one_whole_query_is_refused(query, words):
+    with pytest.raises(SourceError, match=words):
+        bound(query)
+
+
+def test_percents_are_doubled_where_the_driver_reads_them():
+    statement = parse("SELECT 5 % :n, '%' -- 5%\n", ["n"], lexicon_of("postgresql"))
+
+    assert statement.write(lambda _: "%s") == "SELECT 5 % %s, '%' -- 5%\n"
+    assert statement.write(lambda _: "%s", list(Kind)) == "SELECT 5 %% %s, '%%' -- 5%%\n"
+    assert statement.write(lambda _: "%s", [Kind.CODE]) == "SELECT 5 %% %s, '%' -- 5%\n"
+
+
+INNER = st.text(alphabet="ab:%n;()[]-/* \n.", max_size=12)
+QUOTED = {
+    "postgresql": ["'{}'", '"{}"', "E'{}\\''", "$${}$$", "$t${}$t$", "/*{}*/", "--{}\n"],
+    "sqlite": ["'{}'", '"{}"', "`{}`", "[{}]", "/*{}*/", "--{}\n"],
+    "mysql": ["'{}'", '"{}\\""', "`{}`", "/*{}*/", "-- {}\n", "#{}\n"],
+}
+CODE = st.sampled_from(["SELECT ", " a ", " + ", "(b)", " :n ", ",:n,", "::n ", " :nn ", " 5 % 3 ", "\n", " x[1] ", ":n::n "])
+
+
+def harmless(inner: str, template: str) -> str:
+    """What can't end the quotes it stands in."""
+    for mark in ("*/", "/*", "\n", "]"):
+        inner = inner.replace(mark, " ")
+    return inner.rstrip("*/") if "*" in template else inner
+
+
+@st.composite
+def texts(draw: st.DrawFn, dialect: str) -> list[tuple[bool, str]]:
+    """Pieces of a query; for each, whether it is code."""
+    pieces = []
+    for _ in range(draw(st.integers(1, 12))):
+        if draw(st.booleans()):
+            pieces.append((True, draw(CODE)))
+        else:
+            template = draw(st.sampled_from(QUOTED[dialect]))
+            pieces.append((False, " " + template.replace("{}", harmless(draw(INNER), template)) + " "))
+    return pieces
+
+
+@pytest.mark.parametrize("dialect", QUOTED)
+@given(data=st.data())
+def test_code_is_bound_and_the_rest_is_never_touched(dialect, data):
+    pieces = data.draw(texts(dialect))
+    query = "SELECT " + "".join(text for _, text in pieces)
+
+    written = bound(query, "n", dialect=dialect)
+
+    expected = [text.replace("::n", "\0").replace(":nn", "\1").replace(":n", "<n>") if code else text for code, text in pieces]
+    assert written == "SELECT " + "".join(expected).replace("\0", "::n").replace("\1", ":nn")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@given(query=st.text(alphabet="aE:n'\"`[]$-/*#\\%();\n\r "))
+def test_the_pieces_of_any_text_are_that_text_or_it_is_refused(dialect, query):
+    try:
+        pieces = list(scan(query, ["n"], lexicon_of(dialect)))
+    except SourceError:
+        return
+
+    assert "".join(":" * (piece.kind is Kind.PARAM) + piece.text for piece in pieces) == query
