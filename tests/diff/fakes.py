@@ -20,7 +20,7 @@ from reconciler.core.spec import (
     Target,
 )
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import ArrowStream, Member, ValueStream
+from reconciler.engine.ports import ArrowStream, Comparison, Member, ValueStream
 from tests.diff.model import World
 
 HEAD = Head(lineage="a lineage", serial=7)
@@ -118,14 +118,14 @@ class FakeSource:
         raise NotImplementedError
 
 
-def make_target(world: World, nulls: OnBad = OnBad.SKIP, invalid: OnBad = OnBad.SKIP) -> Target:
+def make_target(world: World, nulls: OnBad, invalid: OnBad) -> Target:
     segment = Segment(
         name="vip",
         segment_id=56,
         query="SELECT id FROM people",
         source="warehouse",
         id_type=world.id_type,
-        ownership=Ownership.TRACKED if world.people is None else Ownership.EXCLUSIVE,
+        ownership=Ownership.EXCLUSIVE if world.exclusive else Ownership.TRACKED,
         nulls=nulls,
         invalid=invalid,
         guards=GuardSettings(must_include=world.sentinels),
@@ -144,17 +144,38 @@ def pages_of(world: World, size: int = 2) -> Iterator[list[Member]]:
     return (members[start : start + size] for start in range(0, len(members), size))
 
 
+class Stage:
+    """A set engine whose comparisons each look at a world of their own."""
+
+    def __init__(self, memory_limit: str, spill_parent: Path) -> None:
+        self._worlds: dict[int, tuple[World, Warehouse]] = {}
+        self.engine = EmbeddedSetEngine(memory_limit, spill_parent, self._source, self._snapshot)
+
+    def _source(self, target: Target) -> FakeSource:
+        world, warehouse = self._worlds[id(target)]
+        return FakeSource(values_of(warehouse, world))
+
+    def _snapshot(self, target: Target) -> FakeSnapshot:
+        world, warehouse = self._worlds[id(target)]
+        return FakeSnapshot(FakeStored(warehouse, world))
+
+    @contextmanager
+    def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> Iterator[Comparison]:
+        """Open a comparison; what is there is loaded, if the world tells it."""
+        target, warehouse = make_target(world, on_bad, on_bad), Warehouse()
+        self._worlds[id(target)] = world, warehouse
+        try:
+            with self.engine.open(target) as comparison:
+                if world.people is not None:
+                    comparison.load_remote(pages_of(world))
+                yield comparison
+        finally:
+            del self._worlds[id(target)]
+            warehouse.close()
+
+
 @contextmanager
-def open_engine(world: World, spill_parent: Path, memory_limit: str = "64MB") -> Iterator[EmbeddedSetEngine]:
-    """A set engine on this world; every comparison reads it afresh."""
-    warehouse = Warehouse()
-    try:
-        with EmbeddedSetEngine(
-            memory_limit,
-            spill_parent,
-            lambda _: FakeSource(values_of(warehouse, world)),
-            lambda _: FakeSnapshot(FakeStored(warehouse, world)),
-        ) as engine:
-            yield engine
-    finally:
-        warehouse.close()
+def open_stage(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[Stage]:
+    stage = Stage(memory_limit, spill_parent)
+    with stage.engine:
+        yield stage

@@ -1,8 +1,11 @@
 """The set engine once more, slowly: one id at a time, with Python sets and the words of the contract."""
 
-from dataclasses import dataclass, field
+import re
+import unicodedata
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts
 from reconciler.core.ids import IdType, Invalid, check_text
 
 
@@ -45,6 +48,7 @@ class World:
     marks: tuple[MarkRow, ...] = ()
     journal: tuple[JournalRow, ...] = ()
     people: tuple[Person, ...] | None = None
+    exclusive: bool = False
     id_type: IdType = IdType.ID
     sentinels: tuple[str, ...] = ()
 
@@ -122,50 +126,133 @@ class Outcome:
     remove: list[str]
 
 
+@dataclass(frozen=True)
+class Query:
+    """What the values of a query come to."""
+
+    valid: list[str]
+    nulls: int
+    invalid: int
+
+
+def read_query(world: World) -> Query:
+    present = [value for value in world.values if value.text is not None]
+    checked = [check_text(value.text or "", world.id_type) for value in present if value.typed]
+    valid = [found for found in checked if not isinstance(found, Invalid)]
+    return Query(valid, len(world.values) - len(present), len(present) - len(valid))
+
+
 def compare(world: World) -> Outcome:
-    exclusive = world.people is not None
-    state, remote = read_state(world), remote_keys(world)
-    ids = [check_text(value.text, world.id_type) for value in world.values if value.text is not None and value.typed]
-    valid = [found for found in ids if not isinstance(found, Invalid)]
-    desired, nulls = set(valid), sum(value.text is None for value in world.values)
-    there = remote if exclusive else state.stored
-    unsettled = set(state.unsettled)
-    unchanged = desired & there - unsettled
-    resend = (desired & state.marked_unmatched) - unsettled - unchanged
-    add = desired - unchanged - resend
-    remove = (state.held | remote if exclusive else state.held) - desired
-    exempt = {m for m in remove if m in state.marked_unmatched or state.unsettled.get(m) == "remove"} - (
-        remote if exclusive else set()
-    )
+    state, query = read_state(world), read_query(world)
+    remote = remote_keys(world) if world.exclusive else set()
+    desired = set(query.valid)
+    unchanged = (desired & (remote if world.exclusive else state.stored)) - set(state.unsettled)
+    remove = (state.held | remote) - desired
     counts = Counts(
         desired=len(desired),
+        unchanged=len(unchanged),
+        nulls=query.nulls,
+        invalid=query.invalid,
+        duplicates=len(query.valid) - len(desired),
+        missing_sentinels=sum(check_text(member, world.id_type) not in desired for member in world.sentinels),
+    )
+    return _describe(world, counts, desired - unchanged, remove, remote)
+
+
+def resume(world: World, adds: set[str], removes: set[str]) -> Outcome:
+    """What is left of a plan file. Under `exclusive`, without a read-back, the state's word must do."""
+    state = read_state(world)
+    remote = remote_keys(world) if world.exclusive else set()
+    if not world.exclusive:
+        adds, removes = adds - state.stored, removes & state.held
+    elif world.people is not None:
+        adds, removes = adds - (remote - set(state.unsettled)), removes & (state.held | remote)
+    else:
+        adds, removes = adds - state.stored, removes - (state.tombstones - state.held)
+    return _describe(world, Counts(), adds, removes, remote)
+
+
+def _describe(world: World, counts: Counts, sent: set[str], remove: set[str], remote: set[str]) -> Outcome:
+    state = read_state(world)
+    resend = (sent & state.marked_unmatched) - set(state.unsettled)
+    add = sent - resend
+    exempt = {m for m in remove if m in state.marked_unmatched or state.unsettled.get(m) == "remove"} - remote
+    counts = replace(
+        counts,
         stored=len(state.stored),
         add=len(add),
         remove=len(remove),
         resend=len(resend),
-        unchanged=len(unchanged),
-        unsettled=len(unsettled),
+        unsettled=len(state.unsettled),
         unmatched=len(state.unmatched),
-        nulls=nulls,
-        invalid=len(world.values) - nulls - len(valid),
-        duplicates=len(valid) - len(desired),
-        held=len(state.held | remote if exclusive else state.held),
-        repeated_adds=sum(state.unsettled.get(m) == "add" for m in add),
+        held=len(state.held | remote),
+        repeated_adds=sum(state.unsettled.get(member) == "add" for member in add),
         exempt_removes=len(exempt),
-        missing_sentinels=sum(check_text(m, world.id_type) not in desired for m in world.sentinels),
         strays=len(remove - state.held),
-        unkeyed=count_unkeyed(world) if exclusive else None,
-        reversed_at=latest_reversed(world, add | resend, remove),
+        unkeyed=count_unkeyed(world) if world.exclusive and world.people is not None else None,
+        reversed_at=latest_reversed(world, sent, remove),
     )
-    return Outcome(counts, sort(add | resend), sort(remove))
+    return Outcome(counts, sort(sent), sort(remove))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a read-back shows."""
+
+    drift: DriftCounts
+    appeared: list[str]
+    vanished: list[str]
+    lingering: list[str]
+    gone: list[str]
+
+
+def read_back(world: World) -> Reading:
+    state, remote = read_state(world), remote_keys(world)
+    lingering = state.tombstones & remote
+    drift = DriftCounts(
+        stored=len(state.stored),
+        remote=len({person.cio_id for person in world.people or ()}),
+        missing=len(state.stored - remote),
+        foreign=len(remote - state.held),
+        lingering=len(lingering),
+        unkeyed=count_unkeyed(world),
+    )
+    return Reading(
+        drift,
+        appeared=sort(state.unmatched & remote),
+        vanished=sort(state.stored - remote),
+        lingering=sort(lingering),
+        gone=sort(state.tombstones - remote),
+    )
+
+
+@dataclass(frozen=True)
+class Takeover:
+    members: list[str]
+    unmatched: list[str]
+    lingering: list[str]
+
+
+def adopt(world: World, known_only: bool) -> Takeover:
+    state, remote = read_state(world), remote_keys(world)
+    members = remote & state.held if known_only else remote - state.tombstones
+    return Takeover(sort(members), sort(state.held - remote), sort(state.tombstones & remote))
 
 
 def remote_keys(world: World) -> set[str]:
-    return {p.key for p in world.people or () if p.key}
+    return {key for person in world.people or () if (key := key_of(person, world))}
+
+
+def key_of(person: Person, world: World) -> str | None:
+    """The key as it is compared; what holds a control character is none."""
+    if person.key is None or any(unicodedata.category(character) == "Cc" for character in person.key):
+        return None
+    return re.sub("[A-Z]", lambda found: found[0].lower(), person.key) if world.id_type is IdType.EMAIL else person.key
 
 
 def count_unkeyed(world: World) -> int:
-    return len({p.cio_id for p in world.people or ()} - {p.cio_id for p in world.people or () if p.key})
+    people = world.people or ()
+    return len({p.cio_id for p in people} - {p.cio_id for p in people if key_of(p, world)})
 
 
 def latest_reversed(world: World, adds: set[str], removes: set[str]) -> float | None:

@@ -1,69 +1,18 @@
-"""Comparing desired with stored and remote: every number and every id, against a slow model."""
+"""Comparing desired, stored and remote: every number and every id, against a slow model."""
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Direction
-from reconciler.core.ids import IdType
+from reconciler.core.batches import Batch, Direction
 from reconciler.engine.ports import Comparison
 from tests.diff import model
-from tests.diff.fakes import HEAD, make_target, open_engine, pages_of
-from tests.diff.model import JournalRow, MarkRow, Person, Value, World
+from tests.diff.fakes import HEAD, Stage
+from tests.diff.model import Outcome, World
+from tests.diff.worlds import IDS, worlds
 
-IDS = ["a", "b", "B", "c@x", "C@x", "é", "é", "Z", "zz"]
-ids = st.sampled_from(IDS)
-times = st.integers(1, 99).map(float)
-directions = st.sampled_from(["add", "remove"])
-mark_rows = st.one_of(
-    st.builds(MarkRow, ids, st.sampled_from(["unsettled", "echo"]), directions, times),
-    st.builds(MarkRow, ids, st.sampled_from(["unmatched", "rejected", "removed"]), st.none(), times),
-)
-marks = st.lists(mark_rows, unique_by=lambda row: (row.id, row.mark), max_size=6).map(tuple)
-values = st.lists(st.builds(Value, st.one_of(st.none(), ids, st.just(" a")), st.sampled_from([True, True, False])))
-people = st.lists(st.builds(Person, st.sampled_from("123456789"), st.one_of(st.none(), ids)), max_size=9)
-
-
-@st.composite
-def journals(draw: st.DrawFn) -> tuple[JournalRow, ...]:
-    contents = draw(st.lists(st.lists(ids, min_size=1, max_size=4, unique=True), max_size=4))
-    order = draw(st.permutations(range(len(contents))))
-    return tuple(_draw_row(draw, seq + 1, tuple(content)) for seq, content in zip(order, contents, strict=True))
-
-
-def _draw_row(draw: st.DrawFn, seq: int, content: tuple[str, ...]) -> JournalRow:
-    outcome = draw(st.sampled_from(["acknowledged", "acknowledged", "unknown", None]))
-    unknown_at = draw(st.one_of(st.none(), times)) if outcome == "acknowledged" else None
-    return JournalRow(seq, draw(directions), outcome, draw(times), unknown_at, content)
-
-
-def _with_distinct_keys(found: list[Person]) -> tuple[Person, ...]:
-    """A person has one key, however often it is listed."""
-    return tuple({person.cio_id: person for person in found}.values()) + tuple(found[:0])
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
-    persons = draw(st.one_of(st.none(), people.map(_with_distinct_keys)))
-    return World(
-        values=tuple(draw(values)),
-        members=frozenset(draw(st.sets(ids))),
-        marks=draw(marks),
-        journal=draw(journals()),
-        people=persons,
-        id_type=IdType.ID,
-        sentinels=tuple(draw(st.lists(ids, max_size=3))),
-    )
-
-
-def compare(world: World, folder: Path) -> model.Outcome:
-    with open_engine(world, folder) as engine, engine.open(make_target(world)) as comparison:
-        if world.people is not None:
-            comparison.load_remote(pages_of(world))
-        counts = comparison.compare()
-        assert comparison.head == HEAD
-        return model.Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
+many = settings(max_examples=150, deadline=None)
 
 
 def ids_of(comparison: Comparison, direction: Direction) -> list[str]:
@@ -72,7 +21,60 @@ def ids_of(comparison: Comparison, direction: Direction) -> list[str]:
     return [member for batch in batches for member in batch.ids]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(world=worlds())
-def test_any_world_compares_as_the_model_says(world: World, tmp_path: Path) -> None:
-    assert compare(world, tmp_path) == model.compare(world)
+def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
+    return [member for chunk in chunks() for member in chunk]
+
+
+@many
+@given(world=worlds(with_people=True))
+def test_any_query_compares_as_the_model_says(stage: Stage, world: World) -> None:
+    with stage.compare(world) as comparison:
+        counts = comparison.compare()
+
+        assert comparison.head == HEAD
+        found = Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
+        assert found == model.compare(world)
+        assert counts.desired == counts.unchanged + counts.add + counts.resend
+
+
+@many
+@given(world=worlds(), data=st.data())
+def test_of_any_plan_file_what_is_not_so_yet_is_left(stage: Stage, world: World, data: st.DataObject) -> None:
+    sealed = data.draw(st.dictionaries(st.sampled_from(IDS[world.id_type]), st.sampled_from(Direction)))
+    adds = {member for member, direction in sealed.items() if direction is Direction.ADD}
+    removes = set(sealed) - adds
+
+    with stage.compare(world) as comparison:
+        batches = [Batch(Direction.REMOVE, tuple(removes)), Batch(Direction.ADD, tuple(adds))]
+        counts = comparison.resume(batch for batch in batches if batch.ids)
+
+        found = Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
+        assert found == model.resume(world, adds, removes)
+
+
+@many
+@given(world=worlds(with_people=True))
+def test_any_read_back_shows_what_the_model_says(stage: Stage, world: World) -> None:
+    with stage.compare(world) as comparison:
+        drift = comparison.drift()
+        findings = comparison.examine()
+
+        found = model.Reading(
+            drift,
+            appeared=collect(findings.appeared),
+            vanished=collect(findings.vanished),
+            lingering=collect(findings.lingering),
+            gone=collect(findings.gone),
+        )
+        assert found == model.read_back(world)
+
+
+@many
+@given(world=worlds(with_people=True), known_only=st.booleans())
+def test_any_refresh_takes_over_what_the_model_says(stage: Stage, world: World, known_only: bool) -> None:
+    with stage.compare(world) as comparison:
+        adoption = comparison.adoption(known_only)
+
+        assert adoption.id_type is world.id_type
+        found = model.Takeover(collect(adoption.members), collect(adoption.unmatched), collect(adoption.lingering))
+        assert found == model.adopt(world, known_only)
