@@ -2,6 +2,7 @@
 
 import base64
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from reconciler.customerio.hosts import app_base, track_base
 from reconciler.customerio.limiter import Limiter
 from reconciler.customerio.retry import Retrier
 from reconciler.customerio.track import TrackClient
-from reconciler.customerio.transport import Limited, Logged, Wire, open_client
+from reconciler.customerio.transport import Limited, Logged, Wire, open_client, trust
 from reconciler.errors import DestinationError
 
 APP_RATE = 10.0
@@ -42,48 +43,51 @@ def connect(
     Nothing is sent yet. The App client is None without `app_api_key`. Once `stop` is set no attempt starts and every
     wait ends. Close both. Raises DestinationError for a URL or a key that can't be one.
     """
-    around = ambience or Ambience()
-    track = _open_track(destination, stop.wait, around)
-    if destination.app_api_key is None:
-        return track, None
-    return track, _open_app(destination, destination.app_api_key, stop.wait, around)
+    opener = Opener(destination, stop.wait, ambience or Ambience(), trust())
+    return opener.open_track(), opener.open_app()
 
 
-def _open_track(destination: DestinationSettings, wait: Callable[[float], bool], around: Ambience) -> TrackClient:
-    base = track_base(destination)
-    site, key = _checked(destination.site_id, "site_id"), _checked(destination.api_key, "api_key")
-    basic = base64.b64encode(f"{site}:{key}".encode()).decode()
-    headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json", "Accept-Encoding": "identity"}
-    client = open_client(headers, destination.concurrency)
-    retrier = _retrier(client, base, destination, destination.rate_limit, wait, around)
-    surface = Surface("the Track API", _host(base), "destination.site_id and destination.api_key", destination.region)
-    return TrackClient(destination, surface, retrier, client)
+@dataclass(frozen=True)
+class Opener:
+    """Puts the parts together."""
 
+    destination: DestinationSettings
+    wait: Callable[[float], bool]
+    around: Ambience
+    tls: ssl.SSLContext
 
-def _open_app(
-    destination: DestinationSettings, secret: Secret, wait: Callable[[float], bool], around: Ambience
-) -> AppClient:
-    base = app_base(destination)
-    key = _checked(secret, "app_api_key")
-    client = open_client({"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}, destination.concurrency)
-    retrier = _retrier(client, base, destination, APP_RATE, wait, around)
-    surface = Surface("the App API", _host(base), "destination.app_api_key", destination.region)
-    return AppClient(secret, surface, retrier, client)
+    def open_track(self) -> TrackClient:
+        """Open the Track API: Basic, the site id and its key."""
+        given = self.destination
+        base = track_base(given)
+        site, key = _checked(given.site_id, "site_id"), _checked(given.api_key, "api_key")
+        basic = base64.b64encode(f"{site}:{key}".encode()).decode()
+        headers = {
+            "Authorization": f"Basic {basic}",
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",  # its answers are a few bytes
+        }
+        client = open_client(headers, given.concurrency, self.tls)
+        surface = Surface("the Track API", _host(base), "destination.site_id and destination.api_key", given.region)
+        return TrackClient(given, surface, self._wrap(client, base, given.rate_limit), client)
 
+    def open_app(self) -> AppClient | None:
+        """Open the App API: Bearer, a key of its own. None where there is no key."""
+        given = self.destination
+        if given.app_api_key is None:
+            return None
+        base, key = app_base(given), _checked(given.app_api_key, "app_api_key")
+        headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}
+        client = open_client(headers, given.concurrency, self.tls)
+        surface = Surface("the App API", _host(base), "destination.app_api_key", given.region)
+        return AppClient(given.app_api_key, surface, self._wrap(client, base, APP_RATE), client)
 
-def _retrier(
-    client: httpx.Client,
-    base: str,
-    destination: DestinationSettings,
-    rate: float,
-    wait: Callable[[float], bool],
-    around: Ambience,
-) -> Retrier:
-    """Put the wrappers around each other: retry, limit, log, wire."""
-    wire = Wire(client, base, Deadline(around.clock), around.wall)
-    limiter = Limiter(rate, around.clock, wait)
-    limited = Limited(Logged(wire, around.clock), limiter, destination.concurrency)
-    return Retrier(limited, destination.timeout, around.clock, around.wall, wait, around.chance)
+    def _wrap(self, client: httpx.Client, base: str, rate: float) -> Retrier:
+        """Put the wrappers around each other: retry, limit, log, wire."""
+        around = self.around
+        wire = Logged(Wire(client, base, Deadline(around.clock), around.wall), around.clock)
+        limited = Limited(wire, Limiter(rate, around.clock, self.wait), self.destination.concurrency)
+        return Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
 
 
 def _checked(secret: Secret, name: str) -> str:

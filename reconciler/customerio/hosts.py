@@ -27,7 +27,7 @@ def _checked(text: str | None, key: str) -> str | None:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         raise DestinationError(f"destination.{key} is not a URL", "write it as https://host") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or " " in text or (url.port or 1) > 65535:
         raise DestinationError(f"destination.{key} is not a URL of the web", "write it as https://host")
     if url.userinfo or url.query or url.fragment:
         raise DestinationError(

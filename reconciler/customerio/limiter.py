@@ -12,6 +12,9 @@ SLACK = 0.02
 POLL = 0.005
 """Seconds between two looks while every permit is out and none of them has been used yet."""
 
+LEAST = 0.0001
+"""Shortest wait in seconds; a rounding error of the clock is shorter."""
+
 
 class Window:
     """The arithmetic: at most `capacity` starts in any `seconds`. A permit that is out counts like a start to come."""
@@ -29,7 +32,7 @@ class Window:
         if len(self._starts) + self._out < self.capacity:
             self._out += 1
             return 0.0
-        return self._starts[0] + self.seconds - now if self._starts else POLL
+        return max(self._starts[0] + self.seconds - now, LEAST) if self._starts else POLL
 
     def start(self, now: float) -> None:
         """Use a permit: its request leaves now."""

@@ -3,6 +3,7 @@
 import contextlib
 import email.utils
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from reconciler import __version__
 from reconciler.customerio.deadline import Deadline, heed
 from reconciler.customerio.limiter import Limiter
 from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Kind, Outcome, sort_failure, sort_status
+from reconciler.errors import DestinationError
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
@@ -23,6 +25,9 @@ MAX_WORDS_BODY = 64 * 1024
 
 IDLE_SECONDS = 5.0
 """How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Never reached through a proxy: the sandbox is there."""
 
 LOG = logging.getLogger("reconciler.customerio")
 
@@ -151,14 +156,30 @@ class Limited:
                 return self._inner.carry(replace(attempt, departed=permit.start))
 
 
-def open_client(headers: Mapping[str, str], at_once: int) -> httpx.Client:
-    """Open a client for so many requests at once: kept connections, no redirects, the environment's proxies."""
+def trust() -> ssl.SSLContext:
+    """Load the certificates to trust: slow, so once for all clients. Raises DestinationError."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError:
+        raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
+
+
+def open_client(headers: Mapping[str, str], at_once: int, tls: ssl.SSLContext) -> httpx.Client:
+    """Open a client for so many requests at once: kept connections, no redirects, the environment's proxies.
+
+    Raises DestinationError where the environment names a proxy that can't be used.
+    """
     limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=IDLE_SECONDS)
-    return httpx.Client(
-        headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
-        limits=limits,
-        follow_redirects=False,
-    )
+    try:
+        return httpx.Client(
+            headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
+            verify=tls,
+            limits=limits,
+            mounts={f"all://{host}": None for host in LOOPBACK},
+            follow_redirects=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL):  # their texts repeat the proxy's URL
+        raise DestinationError("the proxy can't be used", "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") from None
 
 
 def parse_retry_after(text: str, now: float) -> float | None:

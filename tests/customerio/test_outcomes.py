@@ -1,0 +1,98 @@
+"""The table that sorts every outcome is complete, and nothing that may have been applied counts as refused."""
+
+import inspect
+import socket
+import ssl
+
+import httpx
+import pytest
+
+from reconciler.customerio.outcomes import FAILURES, HTTPX_FAILURES, Kind, sort_failure, sort_status
+
+EXPECTED = {
+    Kind.ACCEPTED: set(range(200, 300)),
+    Kind.BAD_REQUEST: {400, 422},
+    Kind.TOO_LARGE: {413},
+    Kind.REFUSED: {429},
+    Kind.UNKNOWN: {408, *range(100, 200), *range(500, 600)},
+    Kind.STOPPED: {*range(300, 500)} - {400, 408, 413, 422, 429},
+}
+
+HTTPX_ERRORS = [
+    thing
+    for _, thing in inspect.getmembers(httpx, inspect.isclass)
+    if issubclass(thing, Exception) and thing is not httpx.HTTPStatusError
+]
+
+NOT_SENT = {httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError}
+NEVER_WRITTEN = {httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError}
+
+
+def make(kind: type[Exception]) -> Exception:
+    if kind in (httpx.StreamConsumed, httpx.ResponseNotRead, httpx.RequestNotRead, httpx.StreamClosed):
+        return kind()
+    return kind("secret words of the server")
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status_has_one_kind(status: int) -> None:
+    assert status in EXPECTED[sort_status(status)]
+
+
+def test_the_expected_kinds_cover_every_status_once() -> None:
+    assert sorted(status for statuses in EXPECTED.values() for status in statuses) == list(range(100, 600))
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 999])
+def test_a_status_that_does_not_exist_may_have_been_applied(status: int) -> None:
+    assert sort_status(status) is Kind.UNKNOWN
+
+
+@pytest.mark.parametrize("kind", HTTPX_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_of_httpx_is_sorted_and_caught(kind: type[Exception]) -> None:
+    outcome = sort_failure(make(kind))
+
+    assert issubclass(kind, HTTPX_FAILURES)
+    assert outcome.status is None
+    assert outcome.failure
+    assert "secret" not in outcome.failure
+    if kind in NOT_SENT:
+        assert outcome.kind is Kind.REFUSED
+    elif kind in NEVER_WRITTEN or kind is httpx.TooManyRedirects:
+        assert outcome.kind is Kind.STOPPED
+    else:
+        assert outcome.kind is Kind.UNKNOWN
+
+
+def test_the_table_names_no_class_that_it_does_not_sort() -> None:
+    assert set(FAILURES) <= set(HTTPX_ERRORS)
+
+
+def test_a_refused_connection_says_why_in_the_systems_words() -> None:
+    error = httpx.ConnectError("x")
+    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
+
+    assert sort_failure(error).failure == "no connection (Connection refused)"
+
+
+def test_an_unknown_host_was_certainly_not_told_anything() -> None:
+    error = httpx.ConnectError("x")
+    error.__context__ = socket.gaierror(-2, "Name or service not known")
+
+    outcome = sort_failure(error)
+
+    assert outcome.kind is Kind.REFUSED
+    assert "Name or service not known" in outcome.failure
+
+
+def test_a_certificate_that_is_not_trusted_stops_at_once() -> None:
+    cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    cause.verify_message = "self-signed certificate"
+    error = httpx.ConnectError("x")
+    error.__cause__ = cause
+
+    outcome = sort_failure(error)
+
+    assert outcome.kind is Kind.STOPPED
+    assert outcome.untrusted
+    assert "self-signed certificate" in outcome.failure

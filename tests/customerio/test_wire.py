@@ -1,0 +1,293 @@
+"""What a server can do to a connection, over real sockets."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.customerio.deadline import TimedBackend
+from reconciler.customerio.transport import IDLE_SECONDS, parse_retry_after
+from reconciler.errors import DestinationError
+from tests.customerio.conftest import Clients
+from tests.customerio.doubles import (
+    APP_KEY,
+    KEY,
+    SEGMENT,
+    SITE,
+    FakeGate,
+    FakeTime,
+    RawServer,
+    destination,
+    read_request,
+    reply,
+)
+
+Open = Callable[..., Clients]
+IDS = ("cust_000001", "cust_000002")
+BATCH = Batch(Direction.ADD, IDS)
+OK = reply("200 OK", b"{}\n")
+
+
+def always(answer: bytes) -> Callable[[socket.socket, int], None]:
+    """Answer every request of a connection so."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while read_request(connection):
+            connection.sendall(answer)
+
+    return serve
+
+
+def in_turn(*answers: bytes | None) -> Callable[[socket.socket, int], None]:
+    """Answer each connection's one request so, and close; None: close without an answer."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answers[number] or b"")
+
+    return serve
+
+
+def send(clients: Clients, gate: FakeGate | None = None) -> Answer:
+    return clients[0].send(SEGMENT, BATCH, gate or FakeGate())
+
+
+def test_one_connection_serves_many_requests(open_clients: Open) -> None:
+    with RawServer(always(OK)) as server:
+        clients = open_clients(destination(server.url))
+
+        for _ in range(5):
+            assert send(clients).fate is Fate.ACKNOWLEDGED
+
+        assert server.connections == 1
+
+
+def test_a_connection_lost_after_sending_is_unknown_and_the_retry_is_acknowledged(open_clients: Open) -> None:
+    with RawServer(in_turn(None, OK)) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert (answer.fate, answer.attempts) == (Fate.ACKNOWLEDGED, 2)
+    assert answer.unknown_at is not None
+
+
+def test_a_connection_lost_each_time_is_unknown(open_clients: Open) -> None:
+    with RawServer(in_turn(*[None] * 5)) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert (answer.fate, answer.attempts) == (Fate.UNKNOWN, 5)
+    assert "closed without a whole answer" in answer.message
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nbroken header\r\n\r\n", b"\x00" * 100, b"x" * 300_000],
+    ids=["other protocol", "cut status line", "broken header", "zeros", "endless"],
+)
+def test_what_is_not_an_answer_is_unknown_and_never_shown(open_clients: Open, garbage: bytes) -> None:
+    with RawServer(in_turn(*[garbage] * 5)) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert (answer.fate, answer.attempts) == (Fate.UNKNOWN, 5)
+    assert "SSH" not in answer.message
+
+
+def test_nobody_listens_is_refused_and_nothing_is_unknown(open_clients: Open) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    answer = send(open_clients(destination(f"http://127.0.0.1:{port}")))
+
+    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.REFUSED, 5, None)
+    assert "Connection refused" in answer.message
+    assert "5 attempts" in answer.message
+
+
+def test_a_connection_that_was_never_made_costs_no_permit(open_clients: Open, time: FakeTime) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    send(open_clients(destination(f"http://127.0.0.1:{port}", rate_limit=0.01)))
+
+    assert sum(time.waits) < 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        reply("204 No Content"),
+        reply("200 OK", b""),
+        reply("200 OK", b"<html>not json"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        reply("200 OK", b"not gzip", "Content-Encoding: gzip"),
+        reply("200 OK", b"x" * 1_000_000),
+    ],
+    ids=["json", "no content", "empty", "html", "cut", "broken chunk", "broken gzip", "large"],
+)
+def test_an_accepted_write_needs_no_body(open_clients: Open, answer: bytes) -> None:
+    with RawServer(in_turn(answer)) as server:
+        got = send(open_clients(destination(server.url)))
+
+    assert got == Answer(Fate.ACKNOWLEDGED, 1)
+
+
+def test_an_error_whose_body_is_cut_is_still_that_error(open_clients: Open) -> None:
+    cut = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100\r\n\r\nvalue is odd"
+    with RawServer(in_turn(cut)) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert answer.fate is Fate.BAD_REQUEST
+    assert "value is odd" in answer.message
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\nX: "], ids=["silent", "head"])
+def test_a_server_that_trickles_its_head_is_given_up_at_the_deadline(
+    open_clients: Open, time: FakeTime, head: bytes
+) -> None:
+    """The clock passes the deadline while the head trickles; only then would a patient client get the rest."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        time.advance(11)
+        connection.sendall(head or b"H")
+        connection.settimeout(5)
+        try:
+            gone = connection.recv(1) == b""
+        except TimeoutError:
+            gone = False
+        if not gone:
+            connection.sendall((head and b"\r\n\r\n") or b"TTP/1.1 200 OK\r\n\r\n")
+
+    with RawServer(serve) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert answer.fate is Fate.UNKNOWN
+    assert "no answer in time" in answer.message
+
+
+def test_a_page_that_trickles_its_body_is_given_up_at_the_deadline(open_clients: Open, time: FakeTime) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        time.advance(11)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"segments"')
+        connection.settimeout(5)
+        try:
+            connection.recv(1)
+        except TimeoutError:
+            connection.sendall(b":null}       ")
+
+    with RawServer(serve) as server:
+        _, app = open_clients(destination(server.url))
+        with pytest.raises(DestinationError, match="time"):
+            app.segments()
+
+
+def test_an_attempt_has_the_whole_time_again(open_clients: Open, time: FakeTime) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        time.advance(11)
+        if number:
+            connection.sendall(OK)
+
+    with RawServer(serve) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert (answer.fate, answer.attempts) == (Fate.ACKNOWLEDGED, 2)
+
+
+def test_connections_through_a_proxy_heed_the_deadline_too(open_clients: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+
+    track, _ = open_clients(destination(None))
+
+    transports = [track.client._transport, *filter(None, track.client._mounts.values())]
+    assert len(transports) == 2
+    for transport in transports:
+        assert isinstance(transport._pool._network_backend, TimedBackend)  # type: ignore[attr-defined]
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
+    open_clients: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with RawServer(always(OK)) as server:
+        assert send(open_clients(destination(server.url))).fate is Fate.ACKNOWLEDGED
+
+
+def test_a_page_whose_body_is_cut_is_asked_for_again(open_clients: Open) -> None:
+    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"segments"'
+    with RawServer(in_turn(cut, reply("200 OK", b'{"segments":null}'))) as server:
+        _, app = open_clients(destination(server.url))
+
+        assert app.segments() == {}
+
+
+def test_no_more_requests_are_under_way_than_allowed(open_clients: Open) -> None:
+    under_way, most, lock, together = [0], [0], threading.Lock(), threading.Barrier(2, timeout=30)
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while read_request(connection):
+            with lock:
+                under_way[0] += 1
+                most[0] = max(most[0], under_way[0])
+            together.wait()
+            with lock:
+                under_way[0] -= 1
+            connection.sendall(OK)
+
+    with RawServer(serve) as server:
+        clients = open_clients(destination(server.url, concurrency=2))
+        threads = [threading.Thread(target=send, args=(clients,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert most[0] == 2
+
+
+def test_the_log_has_method_path_status_and_attempt_and_nothing_else(
+    open_clients: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with RawServer(in_turn(None, reply("400 Bad Request", b'{"meta":{"errors":["cust_000001 is odd"]}}'))) as server:
+        clients = open_clients(destination(server.url))
+        send(clients)
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "reconciler.customerio"]
+    assert [line.partition(" in ")[0] for line in lines] == [
+        "POST /api/v1/segments/56/add_customers: the connection was closed without a whole answer",
+        "POST /api/v1/segments/56/add_customers: 400",
+    ]
+    assert lines[1].endswith("(attempt 2)")
+    everything = caplog.text + repr(clients)
+    assert not any(text in everything for text in (*IDS, SITE, KEY, APP_KEY))
+
+
+def test_an_idle_connection_is_kept_less_long_than_servers_do() -> None:
+    assert IDLE_SECONDS <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 60.0),
+        ("Wed, 21 Oct 2020 07:28:00 GMT", 0.0),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("9" * 40, None),
+        ("٣", None),
+        ("Wed, 99 Xxx 2026 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date_or_nothing(text: str, seconds: float | None) -> None:
+    assert parse_retry_after(text, now=1792567620.0) == seconds

@@ -1,0 +1,99 @@
+"""The API's words reach people without ids, secrets, control characters, or length."""
+
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.customerio.words import MASK, MAX_WORDS, find, mask, repeat, tidy
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"meta":{"errors":["too long","too odd"]}}', "too long; too odd"),
+        (b'{\n  "meta": {\n    "errors": [\n      "too long"\n    ]\n  }\n}\n', "too long"),
+        (b'{"meta":{"error":"too long"}}', "too long"),
+        (b'{"errors":[{"detail":"wrong datacenter","status":"301"}]}', "wrong datacenter"),
+        (b'{"errors":[{"reason":"invalid","field":"ids","message":"bad"}]}', "invalid; bad"),
+        (b'{"errors":["one"]}', "one"),
+        (b'{"error":"one"}', "one"),
+        (b'"one"', "one"),
+        (b"plain text\n", "plain text"),
+        (b"<html><body>502</body></html>", "(an HTML page)"),
+        (b"\xff\xfe", "��"),
+        (b"", ""),
+        (b"{}", ""),
+        (b"null", ""),
+        (b"[1,2,null]", ""),
+        (b'{"meta":{"errors":null},"errors":{"detail":7}}', ""),
+    ],
+)
+def test_words_are_found_in_every_known_shape(body: bytes, words: str) -> None:
+    assert repeat(body) == words
+
+
+def test_nesting_without_end_is_plain_text() -> None:
+    assert len(repeat(b"[" * 60_000)) == MAX_WORDS
+
+
+@given(st.binary(max_size=2000))
+def test_any_body_gives_one_short_line(body: bytes) -> None:
+    words = repeat(body)
+
+    assert len(words) <= MAX_WORDS
+    assert words.isprintable()
+
+
+@pytest.mark.parametrize("write", [str, quote, lambda x: quote(x, safe=""), html.escape, str.upper, json.dumps])
+@pytest.mark.parametrize("id", ["ann+b@example.com", 'a"b&c', "cust_000001", "żółw-1"])
+def test_an_id_is_masked_however_it_is_written(write: object, id: str) -> None:
+    text = f"value {write(id)} is bad"  # type: ignore[operator]
+
+    masked = mask(text, [id])
+
+    assert MASK in masked
+    assert id.casefold() not in masked.casefold()
+    assert "example" not in masked
+
+
+def test_a_short_id_is_masked_only_as_a_word() -> None:
+    assert mask("id 5 of 1500 is bad, see 5.", ["5"]) == "id *** of 1500 is bad, see ***."
+
+
+def test_an_id_that_contains_another_is_masked_whole() -> None:
+    assert mask("cust_1234 and cust_12345", ["cust_1234", "cust_12345"]) == "*** and ***"
+
+
+def test_an_id_at_the_cut_is_masked_before_it_is_cut() -> None:
+    id = "x" * 100
+
+    words = repeat(("a " * 140 + id).encode(), [id])
+
+    assert "x" not in words
+
+
+@given(
+    ids=st.lists(st.text("abcxyz019@.-_", min_size=4, max_size=40), min_size=1, max_size=20),
+    around=st.text(max_size=50),
+    wrap=st.booleans(),
+)
+def test_no_id_of_the_batch_survives(ids: list[str], around: str, wrap: bool) -> None:
+    text = around.join(ids)
+    body = json.dumps({"meta": {"errors": [text]}}).encode() if wrap else text.encode("utf-8", "replace")
+
+    words = repeat(body, ids)
+
+    clean = repeat(json.dumps({"meta": {"errors": [around]}}).encode())
+    assert not any(id in words and id not in clean for id in ids)
+
+
+def test_control_and_bidirectional_characters_become_spaces() -> None:
+    assert tidy("a\x1b[31mb\u202ec\u2028d\te") == "a [31mb c d e"
+
+
+def test_find_gives_no_numbers_or_unknown_keys() -> None:
+    assert find(b'{"errors":[{"status":404,"ids":["5"]}]}') == ""
