@@ -61,8 +61,9 @@ class Console:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal; 100 where there is none."""
-        return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+        """Columns of the terminal, or as COLUMNS says; 100 where there is neither."""
+        is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        return shutil.get_terminal_size((100, 24)).columns if is_known else 100
 
     @property
     def animates(self) -> bool:

@@ -24,12 +24,12 @@ def demo(
     from reconciler.cli import run
     from reconciler.cli.console import Console
     from reconciler.cli.demo.tour import play
-    from reconciler.cli.demo.voice import Voice
+    from reconciler.cli.demo.voice import WIDEST, Voice
     from reconciler.errors import ExitCode
 
     console = Console(verbose, quiet, log_format)
     given = [flag for flag, is_set in (("--verbose", verbose), ("--quiet", quiet)) if is_set]
     if log_format is not flags.LogFormat.TEXT:
         given += ["--log-format", log_format.value]
-    play(Voice(console.show, console.width, console.colors), run, keep, flags=given)
+    play(Voice(console.show, min(console.width, WIDEST), console.colors), run, keep, flags=given)
     return ExitCode.DONE

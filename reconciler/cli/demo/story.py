@@ -116,7 +116,7 @@ def meet_drift(stage: Stage) -> None:
     stage.check_nothing_sent()
     stage.voice.say(
         f"Foreign are the {PUT_IN} who were put in. Missing are the {TAKEN_OUT} who were taken out, and {unknown:,} "
-        "whom Customer.io never knew: it acknowledges the ids of nobody like any other."
+        "whom Customer.io does not know: it says yes to any id, and ignores those of nobody."
     )
 
 
@@ -140,8 +140,8 @@ def confirm_members(stage: Stage) -> None:
         stage.check(not lost, f"{segment.name} had to hold all of its people again")
     unknown = sum(count_unknown(stage, segment) for segment in SEGMENTS)
     stage.voice.confirm(
-        f"The {TAKEN_OUT} are back. The {unknown:,} who are still unmatched are in the warehouse, and not at "
-        "Customer.io."
+        f"The {TAKEN_OUT} are back. The {unknown:,} ids that are still unmatched are in the warehouse only: "
+        "nobody at Customer.io has them yet."
     )
     stage.voice.say(f"The {PUT_IN} put in by hand stay: `ownership: exclusive` would remove them.")
 

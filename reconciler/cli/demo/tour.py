@@ -22,6 +22,7 @@ from reconciler.sandbox.server import DEFAULT_PORT, Sandbox
 from reconciler.sandbox.state import dump_state
 
 CUSTOMERS = 100_000
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAMPLE = "SELECT * FROM customers LIMIT 4"
 
 
@@ -39,17 +40,24 @@ def play(
     The working folder, the environment and the signal handlers are changed while it lasts, so it needs the main thread.
     Raises UsageError for a folder that can't be used, ReconcileError if an act does not keep its promise.
     """
-    with ending_by_signal(), opened_folder(keep) as folder:
-        say_welcome(voice, folder, keep)
-        build_warehouse(voice, folder, customers)
-        with opened_sandbox(voice, folder) as sandbox, chdir(folder):
-            with exported(variables_for(sandbox.url)):
-                stage = Stage(folder, sandbox, voice, run, flags)
-                for number, act in enumerate(acts, 3):
-                    play_act(stage, number, act)
-            if keep is not None:
-                pack(folder, sandbox)
-        say_goodbye(voice, keep)
+    with ending_by_signal():
+        with opened_folder(keep) as folder:
+            say_welcome(voice, folder, keep)
+            build_warehouse(voice, folder, customers)
+            with opened_sandbox(voice, folder) as sandbox:
+                play_acts(Stage(folder, sandbox, voice, run, flags), acts)
+                if keep is not None:
+                    pack(folder, sandbox)
+        say_goodbye(voice, keep, 3 + len(acts))
+
+
+def play_acts(stage: Stage, acts: Sequence[Act]) -> None:
+    """Play the acts in the project's folder, with its variables set. Raises ReconcileError."""
+    # Commands write as wide as the tour does.
+    variables = {**variables_for(stage.sandbox.url), "COLUMNS": str(stage.voice.width)}
+    with chdir(stage.folder), exported(variables):
+        for number, act in enumerate(acts, 3):
+            play_act(stage, number, act)
 
 
 def play_act(stage: Stage, number: int, act: Act) -> None:
@@ -126,9 +134,9 @@ def say_welcome(voice: Voice, folder: Path, keep: Path | None) -> None:
     voice.show_output([f"  {folder}"])
 
 
-def say_goodbye(voice: Voice, keep: Path | None) -> None:
+def say_goodbye(voice: Voice, keep: Path | None, number: int) -> None:
     """Say what to try next."""
-    voice.open_act(11, "What next")
+    voice.open_act(number, "What next")
     if keep is None:
         voice.say("The folder is gone. To keep it, and to play with the project:")
         voice.show_command("reconcile demo --keep playground")
@@ -188,12 +196,14 @@ def exported(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def ending_by_signal() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an orderly exit with their code: a killed process would leave its folder behind."""
+    """Turn signals into an orderly exit with their code: a process that is just killed leaves its folder behind."""
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # tidying up is short, and must not be cut short
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, leave) for number in SIGNALS}
     try:
         yield
     finally:

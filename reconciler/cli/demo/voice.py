@@ -22,7 +22,7 @@ class Voice:
     def open_act(self, number: int, title: str) -> None:
         """Draw a rule with the act's title."""
         head = f"── {number}  {title} "
-        rule = "─" * max(self._columns - len(head), 2)
+        rule = "─" * max(self.width - len(head), 2)
         self.write(f"\n\n{self._paint(head, _BOLD)}{self._paint(rule, _DIM)}\n")
 
     def say(self, text: str) -> None:
@@ -46,12 +46,8 @@ class Voice:
         """Say what was checked and holds."""
         self.write("\n" + self._paint("✓ " + self._wrap(fact, "  "), _GREEN) + "\n")
 
-    @property
-    def _columns(self) -> int:
-        return min(self.width, WIDEST)
-
     def _wrap(self, text: str, indent: str) -> str:
-        lines = textwrap.wrap(text, self._columns - len(indent), break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(text, self.width - len(indent), break_long_words=False, break_on_hyphens=False)
         return f"\n{indent}".join(lines)
 
     def _paint(self, text: str, style: str) -> str:
