@@ -3,11 +3,12 @@
 import hashlib
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from reconciler.core.batches import Batch, Direction
 from reconciler.errors import PlanFileError
@@ -54,12 +55,20 @@ def _open_regular(path: Path) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
+class Span(NamedTuple):
+    """One line of the file; `crc` tells that it is still the one that was verified."""
+
+    offset: int
+    length: int
+    crc: int
+
+
 @dataclass(frozen=True)
 class _Verified:
-    """What verifying found: the plan, and where each segment's batches are (offset, length)."""
+    """What verifying found: the plan, and where each segment's batches are."""
 
     plan: SealedPlan
-    spans: tuple[tuple[tuple[int, int], ...], ...]
+    spans: tuple[tuple[Span, ...], ...]
 
 
 class PlanFile:
@@ -73,15 +82,17 @@ class PlanFile:
 
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
-        for offset, length in self._spans[index]:
-            try:
-                line = os.pread(self._file.fileno(), length, offset)
-            except OSError as error:
-                raise PlanFileError(f"The plan file {self._path} can't be read: {error.strerror}.", AGAIN) from None
-            found, batch = parse_batch(line, partial(_damaged, self._path))
-            if found != index:
-                _damaged(self._path, "it changed while it was read")
-            yield batch
+        for span in self._spans[index]:
+            yield parse_batch(self._read(span), partial(_damaged, self._path))[1]
+
+    def _read(self, span: Span) -> bytes:
+        try:
+            line = os.pread(self._file.fileno(), span.length, span.offset)
+        except OSError as error:
+            raise PlanFileError(f"The plan file {self._path} can't be read: {error.strerror}.", AGAIN) from None
+        if zlib.crc32(line) != span.crc:
+            _damaged(self._path, "it changed after it was verified")
+        return line
 
     def close(self) -> None:
         self._file.close()
@@ -123,8 +134,8 @@ class _Verifier:
         self.digest.update(line)
         return parse_plan(header, self._fail)
 
-    def _read_body(self, plan: SealedPlan) -> tuple[tuple[tuple[int, int], ...], ...]:
-        spans: list[list[tuple[int, int]]] = [[] for _ in plan.segments]
+    def _read_body(self, plan: SealedPlan) -> tuple[tuple[Span, ...], ...]:
+        spans: list[list[Span]] = [[] for _ in plan.segments]
         expected = _Expected(plan)
         offset = self.file.tell()
         while True:
@@ -135,7 +146,7 @@ class _Verifier:
             if not expected.take(index, batch):
                 self._fail("its batches are not what its header says")
             self.digest.update(line)
-            spans[index].append((offset, len(line)))
+            spans[index].append(Span(offset, len(line), zlib.crc32(line)))
             offset += len(line)
         self._read_footer(line, expected)
         return tuple(tuple(each) for each in spans)

@@ -192,6 +192,18 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
             list(file.batches(2))
 
 
+def test_a_file_edited_in_place_after_it_was_verified_is_refused_when_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+
+    with open_planfile(path) as file:
+        content = path.read_bytes()
+        with path.open("r+b") as other:
+            other.write(content.replace(b"gone7", b"kept7"))
+        with pytest.raises(PlanFileError, match="changed after it was verified"):
+            list(file.batches(0))
+
+
 def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
