@@ -112,7 +112,11 @@ def test_a_value_that_is_no_id_says_why(value: object, why: Invalid) -> None:
     assert identify(value, IdType.ID) is why
 
 
-@pytest.mark.parametrize("value", [10**5000, -(10**5000), Decimal("1E+5000"), Decimal("1E+400000")], ids=["int", "negative", "decimal", "vast"])
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, -(10**5000), Decimal("1E+5000"), Decimal("1E+400000")],
+    ids=["int", "negative", "decimal", "vast"],
+)
 def test_a_huge_number_is_too_long_and_not_a_crash(value: object) -> None:
     assert identify(value, IdType.ID) is Invalid.LONG
 

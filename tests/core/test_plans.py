@@ -50,7 +50,8 @@ def test_an_unknown_attempt_may_be_applied_whatever_came_last(fate: Fate) -> Non
 
 
 @pytest.mark.parametrize(
-    ("counts", "changed"), [(Counts(add=1), True), (Counts(remove=1), True), (Counts(resend=9), False), (Counts(), False)]
+    ("counts", "changed"),
+    [(Counts(add=1), True), (Counts(remove=1), True), (Counts(resend=9), False), (Counts(), False)],
 )
 def test_resends_alone_do_not_make_a_change(counts: Counts, changed: bool) -> None:
     assert counts.is_changed is changed

@@ -25,9 +25,7 @@ from reconciler.core.spec import (
     Target,
 )
 
-SEGMENT = Segment(
-    "vip", 56, "SELECT id FROM people WHERE ltv > :least", "warehouse", params={"least": 1000}, line=12
-)
+SEGMENT = Segment("vip", 56, "SELECT id FROM people WHERE ltv > :least", "warehouse", params={"least": 1000}, line=12)
 DESTINATION = DestinationSettings(workspace="production", workspace_id=12345)
 
 
