@@ -1,5 +1,7 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
+from typing import TYPE_CHECKING
+
 from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.flags import Format
@@ -8,6 +10,9 @@ from reconciler.core.plan import Plan
 from reconciler.core.report import History, Refresh, Status
 from reconciler.core.run import Run
 from reconciler.core.spec import Target
+
+if TYPE_CHECKING:
+    from reconciler.state.records import RunRecord, SegmentRecord
 
 
 def show_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> None:
@@ -91,6 +96,47 @@ def show_history(console: Console, history: History, output: Format) -> None:
         console.show(markdown.history(history))
     else:
         console.show(text.history(history, width=console.width, color=console.colors))
+
+
+def show_past_run(console: Console, record: "RunRecord", output: Format) -> None:
+    """Show one past run whole: the document that it left, with what the history knows beside it."""
+    import json as plain_json
+
+    from reconciler.render import json, text
+
+    row = record.row
+    around = {
+        "command": row.command,
+        "started_at": json.write_time(row.started_at),
+        "ended_at": json.write_time(row.ended_at),
+        "exit_code": row.exit_code,
+        "allowed": list(record.allowed),
+        "plan_id": record.plan_id,
+    }
+    left = plain_json.loads(record.document) if record.document else {"run_id": row.run_id, "workspace": row.workspace}
+    if output is Format.JSON:
+        console.show(json.past_run(left | around))
+        return
+    console.show(text.past_run(left | around, width=console.width, color=console.colors))
+
+
+def show_record(console: Console, record: "SegmentRecord", output: Format) -> None:
+    """Show what the state holds of one segment."""
+    from dataclasses import asdict
+    from datetime import datetime
+
+    from reconciler.render import json, text
+
+    fields = {
+        key: json.write_time(value) if isinstance(value, datetime) else value
+        for key, value in asdict(record).items()
+        if key != "last_run"
+    }
+    fields["last_run"] = record.last_run.run_id if record.last_run else None
+    if output is Format.JSON:
+        console.show(json.dump(fields))
+        return
+    console.show(text.past_run(fields, width=console.width, color=console.colors))
 
 
 def is_unattended(targets: list[Target], console: Console) -> bool:

@@ -1,17 +1,18 @@
 """The spec: from YAML files to frozen values, or to everything that is wrong with them at once."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from reconciler.core.spec import Spec
-from reconciler.errors import SpecError
+from reconciler.core.spec import Secret, Spec
+from reconciler.errors import SpecError, UsageError
 from reconciler.specfile.building import build
 from reconciler.specfile.draft import read
 from reconciler.specfile.files import expand
 from reconciler.specfile.sense import check_claims, check_sense
 from reconciler.specfile.shape import fit
 
-__all__ = ["load", "reference", "refresh_reference", "schema"]
+__all__ = ["load", "read_state_url", "reference", "refresh_reference", "schema"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -32,6 +33,16 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
     return tuple(
         build(draft.document, file, texts) for draft, file, texts in zip(readable, files, queries, strict=True) if file
     )
+
+
+def read_state_url(text: str, folder: Path) -> Secret:
+    """Read a state's URL from a command line; a relative file is relative to `folder`. Raises UsageError."""
+    from reconciler.specfile.urls import anchor, check_state_url
+
+    try:
+        return Secret(anchor(check_state_url(text), folder))
+    except ValueError as error:
+        raise UsageError(f"--to: {error}", "write sqlite:///file or postgresql://user:password@host/database") from None
 
 
 def schema() -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""`reconcile status`: what the state holds, and who works on it."""
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli import flags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.cli.loading import Loaded
+    from reconciler.core.report import OrphanRow, StatusRow
+    from reconciler.core.spec import Spec, Target
+
+
+def status(
+    specs: flags.Specs,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Show what the state holds of each segment, who works on it, and the segments that no named spec lists."""
+    from datetime import UTC, datetime
+
+    from reconciler.cli.console import Console
+    from reconciler.cli.documents import show_status
+    from reconciler.cli.loading import load
+    from reconciler.core.report import Status
+    from reconciler.errors import ExitCode
+
+    console = Console(verbose, quiet, log_format)
+    console.set_up_logging()
+    loaded = load(specs, select, exclude)
+    rows = tuple(describe(target) for target in loaded.targets)
+    report = Status(datetime.now(UTC), rows, tuple(list_orphans(loaded)))
+    show_status(console, report, output)
+    return ExitCode.FAILED if any(row.error for row in rows) else ExitCode.DONE
+
+
+def describe(target: "Target") -> "StatusRow":
+    """What the state says of one segment; a state that can't be read is a value."""
+    from reconciler.core.report import StatusRow
+    from reconciler.engine.planning import as_problem
+    from reconciler.errors import StateError
+    from reconciler.state.records import open_records
+
+    try:
+        records = open_records(target.spec.state)
+        found = records.segment(target.workspace, target.segment.segment_id)
+        holder = records.holder(target.workspace, target.segment.segment_id)
+    except StateError as error:
+        return StatusRow(target, known=False, error=as_problem(error))
+    if found is None:
+        return StatusRow(target, known=False, holder=holder)
+    return StatusRow(
+        target,
+        known=True,
+        members=found.members,
+        unsettled=found.unsettled,
+        unmatched=found.unmatched,
+        rejected=found.rejected,
+        last_run=found.last_run,
+        holder=holder,
+    )
+
+
+def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
+    """The segments of these workspaces that the state knows and no named spec lists."""
+    from reconciler.core.report import OrphanRow
+    from reconciler.errors import StateError
+    from reconciler.state.records import find_orphans, open_records
+
+    places: dict[tuple[object, str], list[Spec]] = {}
+    for spec in loaded.specs:
+        places.setdefault((spec.state, spec.destination.workspace), []).append(spec)
+    orphans = []
+    for (_, workspace), specs in places.items():
+        listed = {segment.segment_id for spec in specs for segment in spec.segments}
+        try:
+            found = find_orphans(open_records(specs[0].state), workspace, listed)
+        except StateError:
+            continue  # said already, segment by segment
+        orphans += [
+            OrphanRow(workspace, each.segment_id, each.id_type, each.members, each.unsettled, each.unmatched)
+            for each in found
+        ]
+    return orphans
