@@ -29,14 +29,13 @@ HEAD = Head(lineage="a lineage", serial=7)
 class Warehouse:
     """Makes Arrow streams of rows; each can be read once."""
 
-    def __init__(self) -> None:
-        self._database = duckdb.connect(":memory:")
+    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+        self._database = database
         self._cursors: list[duckdb.DuckDBPyConnection] = []
 
     def close(self) -> None:
         for cursor in self._cursors:
             cursor.close()
-        self._database.close()
 
     def stream(self, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> ArrowStream:
         """`columns`: names and SQL types."""
@@ -147,7 +146,8 @@ def pages_of(world: World, size: int = 2) -> Iterator[list[Member]]:
 class Stage:
     """A set engine whose comparisons each look at a world of their own."""
 
-    def __init__(self, memory_limit: str, spill_parent: Path) -> None:
+    def __init__(self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
+        self._database = database
         self._worlds: dict[int, tuple[World, Warehouse]] = {}
         self.engine = EmbeddedSetEngine(memory_limit, spill_parent, self._source, self._snapshot)
 
@@ -162,7 +162,7 @@ class Stage:
     @contextmanager
     def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> Iterator[Comparison]:
         """Open a comparison; what is there is loaded, if the world tells it."""
-        target, warehouse = make_target(world, on_bad, on_bad), Warehouse()
+        target, warehouse = make_target(world, on_bad, on_bad), Warehouse(self._database)
         self._worlds[id(target)] = world, warehouse
         try:
             with self.engine.open(target) as comparison:
@@ -176,6 +176,7 @@ class Stage:
 
 @contextmanager
 def open_stage(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[Stage]:
-    stage = Stage(memory_limit, spill_parent)
-    with stage.engine:
-        yield stage
+    with duckdb.connect(":memory:") as database:
+        stage = Stage(memory_limit, spill_parent, database)
+        with stage.engine:
+            yield stage

@@ -1,0 +1,78 @@
+"""The rules of ids by column give what `core.ids` gives value by value."""
+
+import unicodedata
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, check_text
+from reconciler.diff.rules import NULL, fold, refusal
+
+CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
+ODD = "@\u200b\ufeff\u00ad\u180e\x1c\x1d\x1e\x1f\u00e9\u0301ßıİK\U0001f600\U0010ffff%+~_.-"
+characters = st.one_of(
+    st.characters(exclude_categories=("Cs",)),
+    st.sampled_from(WHITE_SPACE),
+    st.sampled_from(CONTROLS),
+    st.sampled_from(ODD),
+    st.sampled_from("abzABZ019 @@"),
+)
+texts = st.one_of(
+    st.text(characters, max_size=12),
+    st.builds(str.__mul__, characters, st.integers(48, 152)),
+    st.builds("{}@{}".format, st.text(characters, max_size=5), st.text(characters, max_size=5)),
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:", config={"enable_external_access": False}) as connection:
+        yield connection
+
+
+def check_column(
+    database: duckdb.DuckDBPyConnection, values: list[str | None], id_type: IdType, typed: bool = True
+) -> list[str | Invalid | None]:
+    database.execute(
+        f"SELECT refused, {fold('value', id_type)} "
+        f"FROM (SELECT value, {refusal('value', 'typed', id_type)} AS refused "
+        "FROM (SELECT unnest($values::VARCHAR[]) AS value, $typed AS typed))",
+        {"values": values, "typed": typed},
+    )
+    found = database.fetchall()
+    return [None if refused == NULL else Invalid[refused] if refused else text for refused, text in found]
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.lists(texts, min_size=1, max_size=40), id_type=st.sampled_from(IdType))
+def test_a_column_of_any_texts_is_judged_as_the_oracle_judges_each(
+    database: duckdb.DuckDBPyConnection, values: list[str], id_type: IdType
+) -> None:
+    assert check_column(database, [*values], id_type) == [check_text(value, id_type) for value in values]
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_every_space_and_control_counts_at_the_start_the_end_and_within(
+    database: duckdb.DuckDBPyConnection, id_type: IdType
+) -> None:
+    shapes = ["{}", "{}a@b", "a@b{}", "a@{}b", "{0}{0}"]
+    values = [shape.format(character) for character in WHITE_SPACE + CONTROLS + ODD for shape in shapes]
+
+    assert check_column(database, [*values], id_type) == [check_text(value, id_type) for value in values]
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_the_limit_is_150_bytes_however_many_characters(database: duckdb.DuckDBPyConnection, id_type: IdType) -> None:
+    values = ["a" * 148 + "@b", "a" * 149 + "@b", "é" * 74 + "@b", "é" * 75 + "@b", "\U0001f600" * 37 + "@b", "x" * 5000]
+
+    assert check_column(database, [*values], id_type) == [check_text(value, id_type) for value in values]
+
+
+def test_a_null_is_a_null_and_what_the_source_gave_as_another_type_is_invalid(
+    database: duckdb.DuckDBPyConnection,
+) -> None:
+    assert check_column(database, ["7", None], IdType.ID) == ["7", None]
+    assert check_column(database, ["7.0", None, ""], IdType.ID, typed=False) == [Invalid.TYPE, None, Invalid.TYPE]
