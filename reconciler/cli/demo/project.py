@@ -81,7 +81,8 @@ UPDATE customers SET ltv = ltv + 1200 WHERE customer_id LIKE '%500';
 
 -- Some are new.
 INSERT INTO customers
-SELECT 'N' || substr(customer_id, 2), 'new.' || email, country, 1, '2026-06-01', 0
+SELECT 'N' || substr(customer_id, 2), 'new.' || email, country, 1,
+       '2026-06-01', 0
 FROM customers WHERE customer_id LIKE '%21';
 """
 

@@ -100,6 +100,10 @@ class Stage:
         """Who is in the segment, really."""
         return frozenset(self.sandbox.workspace.members(segment.segment_id))
 
+    def identifiers(self, segment: DemoSegment) -> set[str]:
+        """The members' ids of the segment's kind, as their profiles write them."""
+        return self.sandbox.members(segment.segment_id, segment.id_type)
+
     def forget_calls(self) -> None:
         """Begin to count what is sent."""
         self.sandbox.reset_calls()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from reconciler.cli.demo.project import NEW_DAY, NEWSLETTER, SEGMENTS, SPEC, VIP, WAREHOUSE, DemoSegment
 from reconciler.cli.demo.stage import Stage
@@ -101,8 +102,9 @@ def meet_drift(stage: Stage) -> None:
         f"Somebody puts {PUT_IN} people into {VIP.name} by hand, and takes {TAKEN_OUT} out. "
         "`drift` reads who is really there, and changes nothing."
     )
-    strangers, victims = choose_people(stage, VIP)
-    unknown = count_unknown(stage, VIP)
+    desired = VIP.desired(stage.folder / WAREHOUSE)
+    strangers, victims = choose_people(stage, VIP, desired)
+    unknown = count_unknown(stage, VIP, desired)
     stage.forget_calls()
     stage.edit_by_hand(VIP, strangers, victims)
     stage.reconcile(
@@ -128,7 +130,7 @@ def confirm_members(stage: Stage) -> None:
     )
     confirming = ("apply", SPEC, "--yes", "--confirm", "--confirm-timeout", "0")
     desired = stage.desired()
-    missing = {segment.name: find_missing(stage, segment) for segment in SEGMENTS}
+    missing = {segment.name: find_missing(stage, segment, desired[segment.name]) for segment in SEGMENTS}
     stage.reconcile(*confirming)
     stage.voice.say("And an hour later:")
     stage.forget_calls()
@@ -138,7 +140,7 @@ def confirm_members(stage: Stage) -> None:
         stage.check(resent == missing[segment.name], f"the unmatched of {segment.name} had to be sent again, once")
         lost = stage.known(segment, desired[segment.name]) - stage.members(segment)
         stage.check(not lost, f"{segment.name} had to hold all of its people again")
-    unknown = sum(count_unknown(stage, segment) for segment in SEGMENTS)
+    unknown = sum(count_unknown(stage, segment, desired[segment.name]) for segment in SEGMENTS)
     stage.voice.confirm(
         f"The {TAKEN_OUT} are back. The {unknown:,} ids that are still unmatched are in the warehouse only: "
         "nobody at Customer.io has them yet."
@@ -146,27 +148,24 @@ def confirm_members(stage: Stage) -> None:
     stage.voice.say(f"The {PUT_IN} put in by hand stay: `ownership: exclusive` would remove them.")
 
 
-def choose_people(stage: Stage, segment: DemoSegment) -> tuple[list[str], list[str]]:
-    """Choose members to take out, and known people who are no members to put in, by id."""
-    desired = sorted(segment.desired(stage.folder / WAREHOUSE))
-    members = stage.sandbox.workspace.find_many("id", desired)
+def choose_people(stage: Stage, segment: DemoSegment, desired: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Choose known people who are no members to put in, and members to take out, by id."""
+    members = stage.sandbox.workspace.find_many(segment.id_type, sorted(desired))
     inside = {person.id for person in members}
     everybody = (person.id for person in stage.sandbox.workspace.people())
-    outside = [id for id in everybody if id is not None and id not in inside]
-    return outside[:PUT_IN], [person.id for person in members[:TAKEN_OUT] if person.id is not None]
+    outside = (id for id in everybody if id is not None and id not in inside)
+    return list(islice(outside, PUT_IN)), [person.id for person in members[:TAKEN_OUT] if person.id is not None]
 
 
-def find_missing(stage: Stage, segment: DemoSegment) -> list[str]:
-    """The ids that the query returns and whose owners are not in the segment, sorted."""
-    there = stage.members(segment)
-    find = stage.sandbox.workspace.find
-    return sorted(id for id in segment.desired(stage.folder / WAREHOUSE) if find(segment.id_type, id) not in there)
+def find_missing(stage: Stage, segment: DemoSegment, desired: frozenset[str]) -> list[str]:
+    """The ids whose owners are not in the segment, sorted."""
+    there = {value.lower() if segment.id_type == "email" else value for value in stage.identifiers(segment)}
+    return sorted(desired - there)
 
 
-def count_unknown(stage: Stage, segment: DemoSegment) -> int:
-    """How many ids of the query belong to nobody whom the sandbox knows."""
-    find = stage.sandbox.workspace.find
-    return sum(find(segment.id_type, id) is None for id in segment.desired(stage.folder / WAREHOUSE))
+def count_unknown(stage: Stage, segment: DemoSegment, desired: frozenset[str]) -> int:
+    """How many of the ids belong to nobody whom the sandbox knows."""
+    return len(desired) - len(stage.known(segment, desired))
 
 
 ACTS = (
