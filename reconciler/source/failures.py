@@ -24,6 +24,7 @@ class Kind(StrEnum):
     READ_ONLY = "Write a query that only reads: sources are opened read-only."
     BUSY = "Another program has the database locked: try again later."
     DATA = "A row or a param can't be converted as the query asks; values are not shown here. Run the query by hand."
+    RAISED = "A function of the query raised an error: run the query by hand to see it."
     LOST = "The connection broke while the query ran: run again."
     OTHER = "Run the query by hand in the same database."
 
@@ -38,20 +39,23 @@ _SQLSTATES = (
     ("42", Kind.MISSING),
     ("0A", Kind.SYNTAX),
     ("25006", Kind.READ_ONLY),
+    ("21", Kind.DATA),
     ("22", Kind.DATA),
     ("57014", Kind.LOST),
     ("57P", Kind.LOST),
+    ("P0", Kind.RAISED),
     ("55P03", Kind.BUSY),
 )
 
 _WORDS = (
-    (r"conversion error|could not convert|out of range|can't be cast|malformed json|invalid input syntax", Kind.DATA),
+    (r"conversion error|could not convert|out of range|can't be cast|malformed|invalid input syntax", Kind.DATA),
+    (r"division by zero|overflow|more than one row|too long|invalid (byte|value)", Kind.DATA),
     (r"number of bindings|parameter count|values were not provided|bind variable", Kind.PARAMS),
     (r"closed the connection|connection (already )?(was )?(closed|lost|reset)|lost connection|gone away", Kind.LOST),
     (r"terminating|broken pipe", Kind.LOST),
     (r"authentication|password|access denied for user|login failed|pg_hba|role \S+ does not exist", Kind.AUTH),
     (r"connection (to server|is bad|refused)|could not (connect|translate)|can't connect|timed? ?out", Kind.CONNECT),
-    (r"name or service|not known|database \S+ does not exist", Kind.CONNECT),
+    (r"name or service|not known|connection option|database \S+ does not exist", Kind.CONNECT),
     (r"permission denied|not authorized|insufficient privilege|denied", Kind.DENIED),
     (r"read.?only", Kind.READ_ONLY),
     (r"syntax error|parser error|unrecognized token|incomplete input|error in your sql syntax", Kind.SYNTAX),
@@ -60,7 +64,8 @@ _WORDS = (
     (r"unable to open|cannot open|not a (valid )?.*database|failed to open", Kind.CONNECT),
 )
 
-_NAMES_ARE_SAFE = frozenset(Kind) - {Kind.DATA, Kind.OTHER, Kind.LOST}
+_NEVER_VALUES = frozenset({Kind.CONNECT, Kind.AUTH, Kind.DENIED, Kind.READ_ONLY, Kind.BUSY, Kind.LOST})
+_NAMES = frozenset({Kind.MISSING, Kind.SYNTAX, Kind.PARAMS})
 _ECHO = re.compile(r"\n+(LINE \d+:|DETAIL:|CONTEXT:|\[SQL:|\(Background on).*", re.DOTALL)
 _PREFIX = re.compile(r"^.*(reading the stream registered as '\w+' failed: |\[libpq\] |ERROR: +)", re.DOTALL)
 
@@ -105,12 +110,19 @@ class Scrubber:
 
     def complain(self, complaint: Complaint, params: Iterable[Scalar] = (), *, reading: bool = False) -> SourceError:
         """Give the error for a complaint; `reading` says that rows were on their way, so words may hold values."""
-        kind = complaint.kind
         words = _ECHO.sub("", _PREFIX.sub("", complaint.words))
         words = mask(words, [*self.secrets, *map(_param_text, params)])
-        if reading or kind not in _NAMES_ARE_SAFE:
-            words = redact(words)
-        return SourceError(f"source {self.source}: {' '.join(words.split())}", kind.value)
+        said = " ".join(_without_values(words, complaint.kind, reading).split())
+        return SourceError(f"source {self.source}: {said}", complaint.kind.value)
+
+
+def _without_values(words: str, kind: Kind, reading: bool) -> str:
+    """Once rows are on their way, whatever can't be told apart from a row's value is left out."""
+    if kind in _NEVER_VALUES or (kind in _NAMES and not reading):
+        return words
+    if kind is Kind.DATA or (kind is Kind.OTHER and not reading):
+        return redact(words)
+    return "the query failed while its rows were read; the database's words may hold a row, so they are not shown"
 
 
 def mask(words: str, secrets: Iterable[str]) -> str:

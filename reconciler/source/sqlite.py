@@ -32,7 +32,7 @@ SELECT
 FROM raw
 """
 
-_BUSY_MILLISECONDS = 5000
+_BUSY_SECONDS = 5.0
 _NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 0"
 
 
@@ -75,7 +75,7 @@ class SqliteSource:
         if self.file is not None:
             require(self.file, self.scrubber)
         try:
-            with closing(sqlite3.connect(self.uri, uri=True)) as connection:
+            with closing(sqlite3.connect(self.uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
@@ -89,7 +89,7 @@ class SqliteSource:
         connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
-            pragma.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+            pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
         # The row of params stays open while the result is read, and a connection has one open result at a time.
         params = stack.enter_context(bench.cursor())
         cursor = stack.enter_context(closing(connection.cursor()))

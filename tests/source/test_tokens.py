@@ -23,7 +23,18 @@ def test_a_name_of_params_is_bound(dialect):
 
 @pytest.mark.parametrize(
     "code",
-    ["a::min", "a::min[]", "x[1:n]", ":minimum", ":other", "'{\"a\":min}'", "'12:30'", "a := 5", "100 % 7", "b LIKE '50%'"],
+    [
+        "a::min",
+        "a::min[]",
+        "x[1:n]",
+        ":minimum",
+        ":other",
+        "'{\"a\":min}'",
+        "'12:30'",
+        "a := 5",
+        "100 % 7",
+        "b LIKE '50%'",
+    ],
 )
 def test_other_colons_and_percents_are_left_alone(code):
     assert bound(f"SELECT {code}", "min") == f"SELECT {code}"
@@ -126,7 +137,9 @@ QUOTED = {
     "sqlite": ["'{}'", '"{}"', "`{}`", "[{}]", "/*{}*/", "--{}\n"],
     "mysql": ["'{}'", '"{}\\""', "`{}`", "/*{}*/", "-- {}\n", "#{}\n"],
 }
-CODE = st.sampled_from(["SELECT ", " a ", " + ", "(b)", " :n ", ",:n,", "::n ", " :nn ", " 5 % 3 ", "\n", " x[1] ", ":n::n "])
+CODE = st.sampled_from(
+    ["SELECT ", " a ", " + ", "(b)", " :n ", ",:n,", "::n ", " :nn ", " 5 % 3 ", "\n", " x[1] ", ":n::n "]
+)
 
 
 def harmless(inner: str, template: str) -> str:
@@ -157,7 +170,9 @@ def test_code_is_bound_and_the_rest_is_never_touched(dialect, data):
 
     written = bound(query, "n", dialect=dialect)
 
-    expected = [text.replace("::n", "\0").replace(":nn", "\1").replace(":n", "<n>") if code else text for code, text in pieces]
+    expected = [
+        text.replace("::n", "\0").replace(":nn", "\1").replace(":n", "<n>") if code else text for code, text in pieces
+    ]
     assert written == "SELECT " + "".join(expected).replace("\0", "::n").replace("\1", ":nn")
 
 

@@ -1,0 +1,352 @@
+"""What databases say, sorted and scrubbed."""
+
+import gc
+import sqlite3
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.core.spec import Secret
+from reconciler.errors import SourceError
+from reconciler.source import open_source
+from reconciler.source.failures import Complaint, Kind, Scrubber, mask, redact
+from reconciler.source.rows import RowSource
+
+from .conftest import segment, settings
+
+PASSWORD = "s3cret/p@ss"
+MEMBER = "ada@example.com"
+
+
+def everything(error: BaseException) -> str:
+    """All that a user may ever see of an error."""
+    hint = getattr(error, "hint", "")
+    return f"{error!r} {error} {hint} {''.join(traceback.format_exception(error))}"
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "words"),
+    [
+        ("SELECT nope FROM nobody", Kind.MISSING, "nope"),
+        ("SELECT id FROM nowhere", Kind.MISSING, "nowhere"),
+        ("SELECT id FROMM nobody x", Kind.SYNTAX, "nobody|FROMM|x"),
+        ("this is no SQL", Kind.SYNTAX, "this|is"),
+    ],
+)
+def test_a_wrong_query_is_told_in_the_words_of_the_database(warehouse, query, kind, words):
+    for use in (warehouse.read, lambda query: warehouse.source.check(segment(query))):
+        with pytest.raises(SourceError, match=words) as caught:
+            use(query)
+
+        assert str(caught.value).startswith("source warehouse: ")
+        assert "\n" not in str(caught.value)
+        assert caught.value.hint == kind.value
+
+
+def test_a_right_query_passes_the_check_and_is_not_read(warehouse):
+    warehouse.source.check(segment("SELECT id FROM nobody WHERE id = :id -- the end", id="a"))
+    warehouse.source.check(segment(f"SELECT n FROM {warehouse.series(10**12)}"))
+
+
+BAD_ROW = {
+    "sqlite": "SELECT CASE n WHEN 70000 THEN abs(-9223372036854775807 - 1) ELSE 'id' END FROM {}",
+    "duckdb": "SELECT CASE n WHEN 70000 THEN CAST('ada@example.com' || n AS INT) ELSE n END FROM {}",
+    "postgres": "SELECT CASE n WHEN 70000 THEN CAST('ada@example.com' || n AS INT) ELSE n END FROM {}",
+}
+
+
+def test_an_error_in_a_late_row_is_a_source_error_without_the_row(warehouse):
+    query = BAD_ROW[warehouse.name.partition("-")[0]].format(warehouse.series(70000))
+
+    with pytest.raises(SourceError) as caught:
+        warehouse.read(query)
+
+    assert caught.value.hint in {Kind.DATA.value, Kind.OTHER.value}
+    assert "ada" not in everything(caught.value)
+
+
+def test_a_param_is_not_shown(warehouse):
+    with pytest.raises(SourceError) as caught:
+        warehouse.read("SELECT nope FROM nobody WHERE id = :member AND CAST(:member AS INT) = 1", member=MEMBER)
+
+    assert "ada" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("reader", ["postgres", "postgres_rows"])
+def test_what_a_function_raises_may_be_a_row_and_is_not_shown(request, reader):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    warehouse.execute(
+        "CREATE OR REPLACE FUNCTION fail(id text) RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no such member: %', id USING DETAIL = id; END $$"
+    )
+
+    with pytest.raises(SourceError, match="may hold a row") as caught:
+        warehouse.read(f"SELECT fail('{MEMBER}') FROM {warehouse.series(2)}")
+
+    assert "ada" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+def test_a_server_that_is_not_there(tmp_path, driver):
+    url = make_url(f"{driver}://ada@/app").set(password=PASSWORD).update_query_dict({"host": str(tmp_path)})
+    text = url.render_as_string(hide_password=False)
+    native, rows = open_source(settings(text)), RowSource(url, Scrubber.of("warehouse", Secret(text), url))
+
+    for source in (native, rows):
+        with pytest.raises(SourceError, match="connection") as caught:
+            source.check(segment("SELECT 1"))
+
+        assert caught.value.hint == Kind.CONNECT.value
+        for spelling in (PASSWORD, "s3cret", text):
+            assert spelling not in everything(caught.value)
+            assert spelling not in repr(source)
+
+
+def test_a_user_that_is_not_known(postgres_warehouse):
+    url = make_url(postgres_warehouse.url).set(username="nobody_at_all")
+
+    with pytest.raises(SourceError, match="nobody_at_all") as caught:
+        open_source(settings(url.render_as_string())).check(segment("SELECT 1"))
+
+    assert caught.value.hint == Kind.AUTH.value
+
+
+def test_a_database_that_is_not_there(postgres_warehouse):
+    url = make_url(postgres_warehouse.url).set(database="nowhere_at_all")
+
+    with pytest.raises(SourceError, match="nowhere_at_all") as caught:
+        open_source(settings(url.render_as_string())).check(segment("SELECT 1"))
+
+    assert caught.value.hint == Kind.CONNECT.value
+
+
+def test_a_table_that_may_not_be_read(postgres_warehouse):
+    postgres_warehouse.execute("DROP TABLE IF EXISTS closed")
+    postgres_warehouse.execute("CREATE TABLE closed (id text)")
+    postgres_warehouse.execute("DROP ROLE IF EXISTS reader")
+    postgres_warehouse.execute("CREATE ROLE reader LOGIN")
+    url = make_url(postgres_warehouse.url).set(username="reader").render_as_string()
+
+    with (
+        pytest.raises(SourceError, match="permission denied") as caught,
+        open_source(settings(url)).open(segment("SELECT id FROM closed")),
+    ):
+        pass
+
+    assert caught.value.hint == Kind.DENIED.value
+
+
+def read_some_and_break(warehouse, query):
+    with warehouse.source.open(segment(query)) as values, duckdb.connect(config={"threads": 1}) as reading:
+        reading.register("desired", values.arrow)
+        result = reading.execute("SELECT value FROM desired")
+        result.fetchmany(10)
+        warehouse.raw(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        drain(result)
+
+
+def drain(result):
+    while result.fetchmany(100_000):
+        pass
+
+
+@pytest.mark.parametrize("reader", ["postgres", "postgres_rows"])
+def test_a_connection_that_breaks_midway(request, reader):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+
+    with pytest.raises(SourceError) as caught:
+        read_some_and_break(warehouse, "SELECT generate_series(1, 100000000)")
+
+    assert caught.value.hint == Kind.LOST.value
+
+
+def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatch):
+    monkeypatch.setattr("reconciler.source.sqlite._BUSY_SECONDS", 0.001)
+    writer = sqlite3.connect(make_url(sqlite_warehouse.url).database, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(SourceError, match="locked") as caught:
+        sqlite_warehouse.read("SELECT id FROM nobody")
+
+    assert caught.value.hint == Kind.BUSY.value
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("postgresql+psycopg://h/d", "adbc_driver_postgresql", "'reconcile-segments[postgres]'"),
+        ("mysql+pymysql://h/d", "pymysql", "'reconcile-segments[mysql]'"),
+        ("snowflake://h/d", "snowflake", "'reconcile-segments[snowflake]'"),
+        ("nosuch://h/d", "nosuch", "the SQLAlchemy dialect for nosuch"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named_with_its_extra(monkeypatch, url, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "reconciler.source.postgres", raising=False)
+
+    with pytest.raises(SourceError, match="there is no driver") as caught:
+        open_source(settings(url)).check(segment("SELECT 1"))
+
+    assert caught.value.hint == f"pip install {extra}"
+
+
+@pytest.mark.parametrize("url", ["", "not a url", "postgresql://u:p@host:port/db", "//x"])
+def test_a_url_that_is_none_is_not_shown(url):
+    with pytest.raises(SourceError, match="not a SQLAlchemy URL") as caught:
+        open_source(settings(url))
+
+    assert not url or url not in everything(caught.value).replace("test_a_url", "")
+
+
+def test_a_url_with_an_option_that_libpq_does_not_know():
+    with pytest.raises(SourceError, match="colour"):
+        open_source(settings("postgresql://u@h/d?colour=red"))
+
+
+def test_an_error_of_the_reader_passes_as_it_is(warehouse):
+    with pytest.raises(ZeroDivisionError), warehouse.source.open(segment("SELECT 1")):
+        raise ZeroDivisionError
+
+
+# --- pure --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sqlstate", "kind"),
+    [
+        ("anything", "28P01", Kind.AUTH),
+        ("anything", "42P01", Kind.MISSING),
+        ("anything", "22P02", Kind.DATA),
+        ("anything", "57P01", Kind.LOST),
+        ("Access denied for user 'a'@'b'", None, Kind.AUTH),
+        ("Can't connect to MySQL server on 'db'", None, Kind.CONNECT),
+        ("Lost connection to MySQL server during query", None, Kind.LOST),
+        ("You have an error in your SQL syntax", None, Kind.SYNTAX),
+        ("Table 'app.people' doesn't exist", None, Kind.MISSING),
+        ("Cannot execute statement in a READ ONLY transaction.", None, Kind.READ_ONLY),
+        ("Conversion Error: Could not convert string 'syntax error' to INT32", None, Kind.DATA),
+        ("something new", None, Kind.OTHER),
+    ],
+)
+def test_complaints_are_sorted_by_sqlstate_and_then_by_words(words, sqlstate, kind):
+    assert Complaint(words, sqlstate).kind is kind
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Could not convert string 'ada@example.com' to INT32",
+        'invalid input syntax for type integer: "ada@example.com"',
+        "could not read 'ada's id: ada@example.com'",
+        "Bad int64 value: ada@example.com",
+        "value ada is out of range",
+        "no ada@example.com here",
+    ],
+)
+def test_values_are_taken_out_of_words(words):
+    assert "ada" not in redact(words)
+
+
+def test_unknown_words_are_not_shown_once_rows_were_on_their_way():
+    error = Scrubber("warehouse", ()).complain(Complaint("no such member: ada"), reading=True)
+
+    assert "ada" not in str(error)
+
+
+def test_a_detail_is_dropped():
+    scrubber = Scrubber("warehouse", ())
+    complaint = Complaint('ERROR:  duplicate key\nDETAIL:  Key (id)=(ada) already exists.\nCONTEXT:  "ada"', "23505")
+
+    assert "ada" not in str(scrubber.complain(complaint))
+    assert "duplicate key" in str(scrubber.complain(complaint))
+
+
+def test_a_secret_is_masked_where_it_stands_alone():
+    assert mask("at db: password 'db' of adb, db.", ["db"]) == "at ***: password '***' of adb, ***."
+
+
+# --- the life of a stream ----------------------------------------------------------------------------------------
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT n FROM s",
+    "duckdb": "SELECT range FROM range(1000000000000)",
+    "postgres": "SELECT generate_series(1, 1000000000000)",
+}
+
+
+@pytest.mark.parametrize("reader", [*ENDLESS, "postgres_rows"])
+def test_rows_come_before_the_query_has_ended_and_the_rest_may_be_left(request, reader):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    query = ENDLESS[reader.partition("_")[0]]
+
+    with warehouse.source.open(segment(query)) as values, duckdb.connect() as reading:
+        reading.register("desired", values.arrow)
+        rows = reading.execute("SELECT value FROM desired LIMIT 3").fetchall()
+
+    assert len(rows) == 3
+
+
+def count(arrow):
+    with duckdb.connect() as reading:
+        reading.register("desired", arrow)
+        return reading.execute("SELECT count(value) FROM desired").fetchone()[0]
+
+
+def test_a_stream_may_be_read_in_another_thread(warehouse):
+    with (
+        warehouse.source.open(segment(f"SELECT n FROM {warehouse.series(120_000)}")) as values,
+        ThreadPoolExecutor(max_workers=1) as threads,
+    ):
+        assert threads.submit(count, values.arrow).result() == 120_000
+
+
+def test_a_stream_need_not_be_read(warehouse):
+    with warehouse.source.open(segment("SELECT 1")) as values:
+        assert values is not None
+
+    with pytest.raises(duckdb.Error):
+        count(values.arrow)
+
+
+def test_a_stream_read_after_its_end_is_an_error_and_no_crash(warehouse):
+    with warehouse.source.open(segment(f"SELECT n FROM {warehouse.series(500_000)}")) as values:
+        reading = duckdb.connect(config={"threads": 1})
+        reading.register("desired", values.arrow)
+        result = reading.execute("SELECT value FROM desired")
+        result.fetchmany(10)
+
+    with pytest.raises(duckdb.Error):
+        drain(result)
+    reading.close()
+    gc.collect()
+
+
+@pytest.mark.parametrize("reader", ["postgres", "postgres_rows"])
+def test_no_connection_is_left_behind(request, reader):
+    warehouse = request.getfixturevalue(f"{reader}_warehouse")
+
+    with pytest.raises(ZeroDivisionError), warehouse.source.open(segment(ENDLESS["postgres"])):
+        raise ZeroDivisionError
+
+    others = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    for _ in range(1000):  # the server notices a closed connection a moment later
+        if warehouse.raw(others) == [0]:
+            return
+    assert warehouse.raw(others) == [0]
+
+
+def test_no_folder_is_left_behind(duckdb_warehouse, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    duckdb_warehouse.read("SELECT 1")
+
+    assert list((tmp_path / "temporary").iterdir()) == []

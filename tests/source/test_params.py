@@ -1,0 +1,131 @@
+"""Params are bound, never pasted, and mean what they mean in the database's own driver."""
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.errors import SourceError
+from reconciler.source.failures import Kind
+from reconciler.source.query import Query
+from reconciler.source.rows import _write
+
+from .conftest import segment
+
+TRICKY = 'it\'s "a" %s %(p1)s :n $1 ?1 \\ ; DROP TABLE people; --'
+
+
+@pytest.mark.parametrize("text", [TRICKY, "", "né€𝄞", "a\nb"])
+def test_a_text_arrives_as_it_is(warehouse, text):
+    assert warehouse.read("SELECT CAST(:text AS TEXT)", text=text) == [(text, True)]
+
+
+def test_a_number_is_a_number(warehouse):
+    query = f"SELECT n FROM {warehouse.series(3)} WHERE n >= :least AND n * 10 < :most ORDER BY n"
+
+    assert warehouse.read(query, least=2, most=25.5) == [("2", True)]
+
+
+def test_a_big_integer_keeps_its_last_digit(warehouse):
+    query = f"SELECT 'yes' FROM {warehouse.series(1)} WHERE :big = 9007199254740993 AND :big <> 9007199254740992"
+
+    assert warehouse.read(query, big=9007199254740993) == [("yes", True)]
+
+
+def test_null_is_null(warehouse):
+    assert warehouse.read("SELECT 'yes' WHERE CAST(:nothing AS TEXT) IS NULL", nothing=None) == [("yes", True)]
+
+
+def test_a_boolean_is_a_boolean(warehouse):
+    assert warehouse.read("SELECT 'yes' WHERE :flag", flag=True) == [("yes", True)]
+    assert warehouse.read("SELECT 'yes' WHERE :flag", flag=False) == []
+
+
+def test_a_param_may_stand_many_times_and_others_not_at_all(warehouse):
+    """A default of the spec gives params to segments that have no use for them."""
+    query = "SELECT 'yes' WHERE :b = 2 AND :a = 1 AND :b + :a = 3"
+
+    assert warehouse.read(query, a=1, b=2, unused="x") == [("yes", True)]
+
+
+def test_percents_and_colons_survive_params(warehouse):
+    query = "SELECT '100% {\"a\":1} 12:30 %s' /* 5% :text */ WHERE :text LIKE '%b%' AND 7 % 4 = 3 -- %"
+
+    assert warehouse.read(query, text="abc") == [('100% {"a":1} 12:30 %s', True)]
+
+
+def test_percents_survive_without_params(warehouse):
+    assert warehouse.read("SELECT '100%% %s' WHERE 7 % 4 = 3") == [("100%% %s", True)]
+
+
+def test_a_date_given_as_text_is_compared_as_a_date(warehouse):
+    if warehouse.name.startswith("sqlite"):
+        query = "SELECT 'yes' WHERE date('2026-01-02') > :day"
+    else:
+        query = "SELECT 'yes' WHERE DATE '2026-01-02' > :day"
+
+    assert warehouse.read(query, day="2026-01-01") == [("yes", True)]
+    assert warehouse.read(query, day="2026-01-03") == []
+
+
+def test_a_param_may_stand_in_a_limit(warehouse):
+    query = f"SELECT n FROM {warehouse.series(5)} ORDER BY n LIMIT :most"
+
+    assert warehouse.read(query, most=2) == [("1", True), ("2", True)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expression"),
+    [(70_000, "DATE '2026-01-01' + :n"), (2**40, "1 + :n"), (2**70, "1 + :n"), (1.5, "interval '1 day' * :n")],
+)
+def test_postgres_takes_a_number_as_its_own_driver_would_tell_it(postgres_warehouse, value, expression):
+    assert postgres_warehouse.read(f"SELECT 'yes' WHERE ({expression}) IS NOT NULL", n=value) == [("yes", True)]
+
+
+def test_a_postgres_char_param_is_not_cut(postgres_warehouse):
+    assert postgres_warehouse.read("SELECT 'yes' WHERE 'abc'::char(3) = :text", text="abc") == [("yes", True)]
+
+
+def test_a_name_that_is_not_in_params_is_an_error_not_null(warehouse):
+    with pytest.raises(SourceError) as caught:
+        warehouse.read("SELECT 'yes' WHERE 1 = :missing OR 1 = 1")
+
+    assert caught.value.hint in {Kind.PARAMS.value, Kind.SYNTAX.value}
+
+
+@pytest.mark.parametrize("mark", ["?", "?1", "$1", "@a"])
+def test_marks_of_drivers_are_not_bound(sqlite_warehouse, mark):
+    with pytest.raises(SourceError) as caught:
+        sqlite_warehouse.read(f"SELECT 'yes' WHERE 1 = {mark} OR 1 = 1")
+
+    assert caught.value.hint == Kind.PARAMS.value
+
+
+STYLES = {
+    "qmark": ("SELECT 5 % 3, '%', ?, ?, ?", (1, 2, 1)),
+    "format": ("SELECT 5 %% 3, '%%', %s, %s, %s", (1, 2, 1)),
+    "pyformat": ("SELECT 5 %% 3, '%%', %(p1)s, %(p2)s, %(p1)s", {"p1": 1, "p2": 2}),
+    "named": ("SELECT 5 % 3, '%', :p1, :p2, :p1", {"p1": 1, "p2": 2}),
+    "numeric": ("SELECT 5 % 3, '%', :1, :2, :1", (1, 2)),
+    "numeric_dollar": ("SELECT 5 % 3, '%', $1, $2, $1", (1, 2)),
+}
+
+
+@pytest.mark.parametrize("paramstyle", STYLES)
+def test_each_style_of_driver_gets_its_own_marks(paramstyle):
+    query = Query.of(segment("SELECT 5 % 3, '%', :b, :a, :b", a=2, b=1), "oracle")
+
+    assert _write(query, make_url("oracle://"), paramstyle) == STYLES[paramstyle]
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("mysql+pymysql://", "SELECT 5 % 3, '%'"),
+        ("bigquery://", "SELECT 5 %% 3, '%%'"),
+        ("redshift+redshift_connector://", "SELECT 5 %% 3, '%'"),
+        ("redshift+psycopg2://", "SELECT 5 % 3, '%'"),
+    ],
+)
+def test_drivers_that_always_read_percents_get_them_doubled(url, written):
+    query = Query.of(segment("SELECT 5 % 3, '%'"), "mysql")
+
+    assert _write(query, make_url(url), "pyformat")[0] == written
