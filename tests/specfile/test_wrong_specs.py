@@ -5,9 +5,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reconciler.errors import ExitCode, SpecError
-from reconciler.specfile import load
+from reconciler.specfile import document, load
 
 SEGMENT = "segments: {a: {segment_id: 1, query: x}}\n"
 
@@ -402,7 +403,9 @@ class TestSecretsInAFile:
     @pytest.mark.parametrize(
         "value", ["*{}", "!{}", "&{}", "'{}", '"{}\\q"', "[{}", "{}: x", "@{}", "`{}", "%{}", "!{}!x y", "|{}", "{{{}"]
     )
-    def test_a_key_that_yaml_misreads_is_not_repeated(self, write, head, value):
+    @pytest.mark.parametrize("loader", [yaml.CSafeLoader, yaml.SafeLoader])
+    def test_a_key_that_yaml_misreads_is_not_repeated(self, write, head, value, loader, monkeypatch):
+        monkeypatch.setattr(document, "_LOADER", loader)
         text = head.replace("destination: {site_id: site, api_key: key}", "destination:\n  site_id: s\n  api_key: KEY")
 
         problems = problems_of(write(text.replace("KEY", value.format(self.SECRET)) + SEGMENT))
