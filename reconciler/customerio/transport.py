@@ -29,6 +29,10 @@ IDLE_SECONDS = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Never reached through a proxy: the sandbox is there."""
 
+BEGINS = "http11.send_request_headers.started"
+ENDS = "http11.receive_response_headers.started"
+"""Events of httpcore, which the extension `trace` tells: the request begins to leave, and has left."""
+
 LOG = logging.getLogger("reconciler.customerio")
 
 
@@ -52,8 +56,19 @@ class Attempt:
     number: int
     seconds: Callable[[], float]
     admit: Callable[[], bool]
-    departed: Callable[[], None] = lambda: None
-    """Called right before the first byte leaves."""
+    departure: "Departure | None" = None
+
+
+class Departure(Protocol):
+    """Is told when a request leaves."""
+
+    def begin(self) -> None:
+        """The first byte leaves now."""
+        ...
+
+    def end(self) -> None:
+        """The whole request has left. It may be said more than once."""
+        ...
 
 
 class Carrier(Protocol):
@@ -79,7 +94,8 @@ class Wire:
             response = self._client.send(self._request(attempt, seconds), stream=True)
         except HTTPX_FAILURES as error:
             return sort_failure(error)
-        attempt.departed()
+        if attempt.departure:
+            attempt.departure.end()
         with contextlib.closing(response):
             return self._receive(response, attempt.call)
 
@@ -91,7 +107,7 @@ class Wire:
             params=dict(call.params) or None,
             content=call.content,
             timeout=seconds,
-            extensions={"trace": _on_departure(attempt.departed)},
+            extensions={"trace": _watch(attempt.departure)},
         )
 
     def _receive(self, response: httpx.Response, call: Call) -> Outcome:
@@ -153,7 +169,7 @@ class Limited:
             with permit:
                 if not attempt.admit():
                     return HELD
-                return self._inner.carry(replace(attempt, departed=permit.start))
+                return self._inner.carry(replace(attempt, departure=permit))
 
 
 def trust() -> ssl.SSLContext:
@@ -193,11 +209,15 @@ def parse_retry_after(text: str, now: float) -> float | None:
         return None
 
 
-def _on_departure(departed: Callable[[], None]) -> Callable[[str, Mapping[str, Any]], None]:
-    """Watch for the moment when the request (not a proxy's CONNECT) begins to leave."""
+def _watch(departure: Departure | None) -> Callable[[str, Mapping[str, Any]], None]:
+    """Watch for the moments when the request (not a proxy's CONNECT) leaves."""
 
     def watch(event: str, info: Mapping[str, Any]) -> None:
-        if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
-            departed()
+        if departure is None or event not in (BEGINS, ENDS) or info["request"].method == b"CONNECT":
+            return
+        if event == BEGINS:
+            departure.begin()
+        else:
+            departure.end()
 
     return watch

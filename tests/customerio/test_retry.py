@@ -1,7 +1,7 @@
 """Retries: what is tried again, how often, how long, and what is remembered of it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio.outcomes import Kind, Outcome
@@ -151,6 +151,7 @@ def test_a_stop_ends_the_pause_and_starts_nothing() -> None:
     assert (ending.attempts, ending.held) == (1, True)
 
 
+@settings(deadline=None)
 @given(
     kinds=st.lists(st.sampled_from([LOST, BUSY, OK, BAD]), min_size=5, max_size=5),
     seconds=st.floats(0, 200),

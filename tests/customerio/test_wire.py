@@ -227,28 +227,33 @@ def test_a_page_whose_body_is_cut_is_asked_for_again(open_clients: Open) -> None
         assert app.segments() == {}
 
 
-def test_no_more_requests_are_under_way_than_allowed(open_clients: Open) -> None:
-    under_way, most, lock, together = [0], [0], threading.Lock(), threading.Barrier(2, timeout=30)
+def test_no_more_requests_are_under_way_than_allowed_and_the_others_have_not_been_let_in(open_clients: Open) -> None:
+    admitted, answered, most = [0], [0], [0]
+    lock, together = threading.Lock(), threading.Barrier(2, timeout=30)
+
+    class Counting(FakeGate):
+        def admit(self, attempt: int) -> bool:
+            with lock:
+                admitted[0] += 1
+                most[0] = max(most[0], admitted[0] - answered[0])
+            return True
 
     def serve(connection: socket.socket, number: int) -> None:
         while read_request(connection):
-            with lock:
-                under_way[0] += 1
-                most[0] = max(most[0], under_way[0])
             together.wait()
             with lock:
-                under_way[0] -= 1
+                answered[0] += 1
             connection.sendall(OK)
 
     with RawServer(serve) as server:
         clients = open_clients(destination(server.url, concurrency=2))
-        threads = [threading.Thread(target=send, args=(clients,)) for _ in range(8)]
+        threads = [threading.Thread(target=send, args=(clients, Counting())) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    assert most[0] == 2
+    assert (admitted[0], most[0]) == (8, 2)
 
 
 def test_the_log_has_method_path_status_and_attempt_and_nothing_else(

@@ -5,7 +5,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio.words import MASK, MAX_WORDS, find, mask, repeat, tidy
@@ -40,6 +40,7 @@ def test_nesting_without_end_is_plain_text() -> None:
     assert len(repeat(b"[" * 60_000)) == MAX_WORDS
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_body_gives_one_short_line(body: bytes) -> None:
     words = repeat(body)
@@ -76,6 +77,7 @@ def test_an_id_at_the_cut_is_masked_before_it_is_cut() -> None:
     assert "x" not in words
 
 
+@settings(deadline=None)
 @given(
     ids=st.lists(st.text("abcxyz019@.-_", min_size=4, max_size=40), min_size=1, max_size=20),
     around=st.text(max_size=50),
