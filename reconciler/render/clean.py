@@ -21,6 +21,8 @@ _UNLINKED = "\u200b"
 
 def clean(text: str) -> str:
     """Give a text as one line without terminal escapes, control characters and bidirectional overrides."""
+    if text.isprintable():
+        return text.strip()
     visible = _BREAKS.sub(" ", _ESCAPES.sub("", text))
     return "".join(character for character in visible if _is_visible(character)).strip()
 
@@ -42,7 +44,8 @@ def shorten(text: str, length: int) -> str:
 
 def escape_markdown(text: str, length: int = 200) -> str:
     """Clean a text and take from it all that Markdown, HTML and GitHub would read in it."""
-    return _SPECIAL.sub(_escape, shorten(clean(text), length))
+    # Most of a very long text is never shown, and need not be cleaned.
+    return _SPECIAL.sub(_escape, shorten(clean(text[: 4 * length]), length))
 
 
 def _escape(match: re.Match[str]) -> str:

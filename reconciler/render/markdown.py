@@ -13,7 +13,7 @@ from reconciler.core.plan import Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.core.report import History, Refresh, RefreshStatus, Status
 from reconciler.core.run import Run, RunStatus, SegmentRun
 from reconciler.core.spec import Target
-from reconciler.render import words
+from reconciler.render import stored, words
 from reconciler.render.clean import escape_markdown
 from reconciler.render.records import (
     HISTORY_COLUMNS,
@@ -43,6 +43,8 @@ MAX_BYTES = 60_000
 
 TABLE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 24_000, 18_000, 8_000, 5_000
 MESSAGE_LENGTH, HINT_LENGTH = 1000, 500
+MOST_COLUMNS = 12
+"""Of a stored document, whose columns may be any."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 
@@ -84,7 +86,7 @@ def run(value: Run, *, shared_names: Shared = (), sqlite_unattended: bool = Fals
             *_head("run", targets, words.say_run(value)),
             *_table(RUN_COLUMNS, collapse(rows, "unchanged", len(runs) > MANY), TABLE_BYTES),
             *_section("Not done", [trouble for trouble in troubles if trouble], TROUBLE_BYTES),
-            *_section("First fill", _first_fills(plans, shared, sqlite_unattended), WARNING_BYTES),
+            *_section("First fill", _first_fills(plans, shared, sqlite_unattended, done=True), WARNING_BYTES),
             *_section("Notes", [note for note in notes if note], NOTE_BYTES),
             *_warnings(value.warnings),
         ]
@@ -149,6 +151,32 @@ def history(value: History) -> str:
     return _write(["### reconcile history", "", *table, *_warnings(value.warnings)])
 
 
+def past_run(document: stored.Document) -> str:
+    """Write one past run from the JSON document that it left."""
+    facts = [f"- {escape_markdown(fact)}" for fact in stored.list_facts(document)]
+    kept, _ = _take(facts, NOTE_BYTES)
+    columns, rows = stored.list_segments(document)
+    errors = [_stored_error(*error) for error in stored.list_errors(document)]
+    return _write(
+        [
+            "### reconcile run",
+            "",
+            f"**{escape_markdown(stored.say_summary(document), MESSAGE_LENGTH)}**",
+            "",
+            *kept,
+            "",
+            *_table(columns[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows], TABLE_BYTES),
+            *_section("Not done", errors, TROUBLE_BYTES),
+            *_warnings(stored.list_warnings(document)),
+        ]
+    )
+
+
+def _stored_error(name: str, message: str, hint: str) -> str:
+    said = f"- **{escape_markdown(name)}**: {escape_markdown(message, MESSAGE_LENGTH)}"
+    return f"{said}\n  - {escape_markdown(hint, HINT_LENGTH)}" if hint else said
+
+
 # --- parts of a document -----------------------------------------------------------------------------------------
 
 
@@ -167,7 +195,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], budget: int, noun: st
     if not rows:
         return []
     used = [index for index in range(len(columns)) if any(row[index].text for row in rows)]
-    head = _join_row(columns[index].title for index in used)
+    head = _join_row(escape_markdown(columns[index].title) for index in used)
     rule = _join_row("---:" if columns[index].right else "---" for index in used)
     lines = [_join_row(escape_markdown(row[index].text) for index in used) for row in rows]
     kept, left = _take(lines, budget)
@@ -271,14 +299,16 @@ def _note(value: SegmentPlan, clauses: Sequence[str], shared: Shared) -> str:
     return f"- {_name(value.target, shared)}: {'; '.join(said)}" if said else ""
 
 
-def _first_fills(plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool) -> list[str]:
-    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
-    items = [_first_fill(plan, shared) for plan in filled]
-    return [f"- {words.LOST_STATE}", *items] if items and sqlite_unattended else items
+def _first_fills(
+    plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool, *, done: bool = False
+) -> list[str]:
+    filled = words.find_first_fills(plans)
+    items = [_first_fill(plan, shared, done) for plan in filled if plan.remote.members != 0]
+    empty = words.say_empty_fills(filled) if not done else ""
+    lost = f"- {words.LOST_STATE}" if filled and sqlite_unattended else ""
+    return [item for item in (lost, f"- {empty}" if empty else "", *items) if item]
 
 
-def _first_fill(value: SegmentPlan, shared: Shared) -> str:
-    said = f"- {_name(value.target, shared)}: {words.say_first_fill(value)}"
-    if value.remote.members == 0:
-        return said
-    return f"{said}; to take them over: {_code(words.refresh_command(value.target, shared))}"
+def _first_fill(value: SegmentPlan, shared: Shared, done: bool) -> str:
+    command = _code(words.refresh_command(value.target, shared))
+    return f"- {_name(value.target, shared)}: {words.say_first_fill(value, done)}; to take them over: {command}"

@@ -46,24 +46,31 @@ class Plain(Quiet):
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._said: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        line = say_event(event)
-        if line is not None:
+        said = say_event(event)
+        if said is not None:
             with self._lock:
-                print(clean(line), file=self._stream, flush=True)
+                self._say(*said)
+
+    def _say(self, label: str, words: str) -> None:
+        """An end that the plan has told already (`unchanged`, `blocked`) is not told again."""
+        if not self._said.get(label, "").startswith(words):
+            print(clean(f"{label}: {words}"), file=self._stream, flush=True)
+        self._said[label] = words
 
 
-def say_event(event: Event) -> str | None:
-    """Put an event into a line; None for what is not worth one."""
+def say_event(event: Event) -> tuple[str, str] | None:
+    """Put an event into words, behind the segment's label; None for what is not worth a line."""
     match event:
         case Planned(plan):
-            return f"{plan.target.label}: {say_planned(plan)}"
+            return plan.target.label, say_planned(plan)
         case Waiting(target, seconds, reason):
-            return f"{target.label}: waiting {seconds:.0f} s: {reason}"
+            return target.label, f"waiting {seconds:.0f} s: {reason}"
         case Finished(run):
-            return f"{run.plan.target.label}: {say_finished(run)}"
+            return run.plan.target.label, say_finished(run)
         case Reading() | Sending() | Confirming():
             return None
         case _:

@@ -171,14 +171,28 @@ LOST_STATE = (
 )
 
 
-def say_first_fill(plan: SegmentPlan) -> str:
-    """What is known of the members that a segment may have before its first fill."""
+def find_first_fills(plans: Iterable[SegmentPlan]) -> list[SegmentPlan]:
+    """Those of which the state knows nothing; a segment that failed may be known."""
+    return [plan for plan in plans if plan.counts is not None and plan.first_fill]
+
+
+def say_empty_fills(filled: Sequence[SegmentPlan]) -> str:
+    """How many of these have no members; empty where none is known to have none."""
+    empty = sum(plan.remote.members == 0 for plan in filled)
+    verb = "has" if empty == 1 else "have"
+    return f"{count(empty, 'segment')} {verb} no members now" if empty else ""
+
+
+def say_first_fill(plan: SegmentPlan, done: bool = False) -> str:
+    """What is known of the members that a segment may have before its first fill (`done`: had before it)."""
     members = plan.remote.members
     if members is None:
-        return "members that it may already have are unknown, and stay"
-    if members == 0:
-        return "it has no members now"
-    return f"it has {count(members, 'member')} now whom the state does not know, and who stay"
+        return f"members that it may already have{' had' if done else ''} are unknown, and stay"
+    number = count(members, "member")
+    said = (
+        f"it had {number} whom the state did not know" if done else f"it has {number} now whom the state does not know"
+    )
+    return f"{said}, and who stay"
 
 
 def refresh_command(target: Target, shared: Collection[str]) -> str:

@@ -54,6 +54,22 @@ def test_a_plain_line_says_how_it_ended(event, line: str) -> None:
     assert stream.getvalue() == line + "\n"
 
 
+@pytest.mark.parametrize(
+    ("plan", "status", "line"),
+    [
+        (samples.make_unchanged(), RunStatus.UNCHANGED, "production/loyal: unchanged\n"),
+        (samples.make_blocked(), RunStatus.BLOCKED, "production/churn_risk: blocked (1,500 to remove, 0 to add)\n"),
+        (samples.make_failed(), RunStatus.FAILED, "production/broken: failed\n"),
+    ],
+)
+def test_an_end_that_the_plan_has_told_is_not_told_again(plan, status: RunStatus, line: str) -> None:
+    stream = io.StringIO()
+    reporter = Plain(stream)
+    reporter.tell(Planned(plan))
+    reporter.tell(Finished(samples.run_of(plan, status)))
+    assert stream.getvalue() == line
+
+
 def test_json_lines_tell_every_event() -> None:
     stream = io.StringIO()
     tell_a_story(JsonLines(stream, lambda: samples.TWO_AM))

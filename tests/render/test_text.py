@@ -309,7 +309,7 @@ def test_a_guard_that_was_let_past_is_noted() -> None:
     ("members", "said"),
     [
         (None, "members that it may already have are unknown"),
-        (0, "it has no members now"),
+        (0, "1 segment has no members now"),
         (1234, "it has 1,234 members now whom the state does not know"),
     ],
 )
@@ -319,6 +319,31 @@ def test_a_first_fill_says_what_is_known_of_its_members(members: int | None, sai
     assert ("reconcile refresh specs/vip.yaml --select newcomers" in shown) == (members != 0)
     assert "SQLite" not in shown
     assert "lost" in show(samples.make_first_fill(members=members), sqlite_unattended=True)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (None, "members that it may already have had are unknown"),
+        (1234, "it had 1,234 members whom the state did not know"),
+    ],
+)
+def test_after_a_first_fill_the_members_it_had_are_still_told(members: int | None, said: str) -> None:
+    run = samples.make_run(samples.run_of(samples.make_first_fill(members=members), tally=Tally(added=1)))
+    assert said in flatten(text.run(run))
+    assert "reconcile refresh specs/vip.yaml --select newcomers" in text.run(run)
+
+
+def test_after_the_first_fill_of_an_empty_segment_only_a_state_that_can_be_lost_is_told() -> None:
+    run = samples.make_run(samples.run_of(samples.make_first_fill(members=0), tally=Tally(added=1)))
+    assert "First fill" not in text.run(run)
+    assert "lost" in text.run(run, sqlite_unattended=True)
+
+
+def test_of_many_first_fills_a_few_are_named() -> None:
+    shown = show(*samples.many(200, samples.make_first_fill))
+    assert "First fill of 200 segments" in shown
+    assert "… and 190 more" in shown
 
 
 def test_a_segment_that_is_not_new_is_no_first_fill() -> None:
@@ -427,9 +452,11 @@ def test_refresh_says_whom_the_next_plan_may_remove() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_past_run_is_shown_from_its_document(width: int) -> None:
     document = json.loads(documents.run(samples.make_whole_run(), "0.1.0"))
+    document["allowed"] = ["max_removals", "allow_empty"]
     shown = text.past_run(document, width)
     assert "run id: run-1" in shown
     assert "lapsed: Customer.io does not answer" in shown
+    assert "allowed: max_removals, allow_empty" in shown
     assert all(cell_len(line) <= width for line in shown.splitlines())
 
 

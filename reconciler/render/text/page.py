@@ -57,12 +57,12 @@ class Page:
             self.gap()
 
     def paragraph(self, text: str, *, style: str = "", indent: int = 0, marker: str = "") -> None:
-        """Write words that wrap; what a marker starts hangs behind it."""
+        """Write words that wrap; what a marker starts hangs behind it. An empty text writes nothing."""
         from rich.text import Text
 
         first = " " * indent + (f"{marker} " if marker else "")
         rest = " " * len(first)
-        for line in clean_lines(text) or [""]:
+        for line in clean_lines(text):
             wrapped = Text(line).wrap(self._console, max(self._width - len(first), MIN_WIDTH // 2))
             for part in wrapped:
                 self._print(first + part.plain.rstrip(), style)

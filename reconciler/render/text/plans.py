@@ -51,7 +51,7 @@ def run(
     show_tables(page, plans, rows, RUN_COLUMNS, is_short)
     _show_troubles(page, runs, shared)
     _show_run_details(page, [each for each in runs if verbose or each.status is not RunStatus.UNCHANGED], shared)
-    below.show_first_fills(page, plans, shared, sqlite_unattended)
+    below.show_first_fills(page, plans, shared, sqlite_unattended, done=True)
     below.show_warnings(page, value.warnings)
     page.paragraph(words.say_run(value), style="bold")
     return page.text()

@@ -61,28 +61,28 @@ def show_examples(page: Page, plan: SegmentPlan, shared: Shared) -> None:
             page.paragraph(f"{name}, to {verb}, for example: {', '.join(ids)}", marker="·")
 
 
-def show_first_fills(page: Page, plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool) -> None:
-    """Warn of segments that the state knows nothing of."""
-    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
-    if not filled:
+def show_first_fills(
+    page: Page, plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool, *, done: bool = False
+) -> None:
+    """Warn of segments of which the state knows nothing (`done`: knew nothing before this run)."""
+    filled = words.find_first_fills(plans)
+    risky = [plan for plan in filled if plan.remote.members != 0]
+    if not risky and (done or not filled) and not (filled and sqlite_unattended):
         return
-    noun = words.count(len(filled), "segment")
-    page.paragraph(f"First fill of {noun}: the state knows nothing of what is in there.", style="yellow", marker="!")
-    for plan in filled[:FEW]:
-        page.paragraph(f"{words.label(plan.target, shared)}: {words.say_first_fill(plan)}", indent=4)
-    if len(filled) > FEW:
-        page.paragraph(f"… and {len(filled) - FEW:,} more", indent=4)
-    if any(plan.remote.members != 0 for plan in filled):
+    noun, verb = words.count(len(filled), "segment"), "knew" if done else "knows"
+    page.paragraph(f"First fill of {noun}: the state {verb} nothing of what is in there.", style="yellow", marker="!")
+    if not done:
+        page.paragraph(words.say_empty_fills(filled), indent=4)
+    for plan in risky[:FEW]:
+        page.paragraph(f"{words.label(plan.target, shared)}: {words.say_first_fill(plan, done)}", indent=4)
+    if len(risky) > FEW:
+        page.paragraph(f"… and {len(risky) - FEW:,} more", indent=4)
+    if risky:
         page.paragraph("To take those members over, so that the query decides on them, too:", indent=4)
-        page.command(words.refresh_command(_pick(filled).target, shared), indent=6)
+        page.command(words.refresh_command(risky[0].target, shared), indent=6)
     if sqlite_unattended:
         page.paragraph(words.LOST_STATE, indent=4)
     page.gap()
-
-
-def _pick(plans: Sequence[SegmentPlan]) -> SegmentPlan:
-    """The one with members to take over, or that may have some."""
-    return next(plan for plan in plans if plan.remote.members != 0)
 
 
 def show_warnings(page: Page, warnings: Sequence[str]) -> None:
