@@ -38,14 +38,6 @@ def resolve_allowed(targets: Sequence[Target], names: Sequence[str]) -> frozense
     return frozenset(_resolve(targets, name).label for name in names)
 
 
-def find(targets: Sequence[Target], name: str) -> Target:
-    """Give the one segment that has this name, or this `workspace/name`.
-
-    Raises UsageError as `resolve_allowed` does.
-    """
-    return _resolve(targets, name)
-
-
 def _refuse_idle(targets: Sequence[Target], flag: str, patterns: Sequence[str]) -> None:
     idle = [pattern for pattern in patterns if not any(_matches(target, pattern) for target in targets)]
     if idle:

@@ -117,6 +117,11 @@ def _read_optional_credential(value: object) -> Secret | None:
     return Secret(check_credential(text)) if text else None
 
 
+def _read_optional_api_url(value: object) -> str | None:
+    text = _read_text(value)
+    return check_api_url(text) if text else None
+
+
 def _secret(check: Callable[[str], str]) -> PlainValidator:
     return PlainValidator(lambda value: Secret(check(_read_text(value))))
 
@@ -181,7 +186,9 @@ Credential = Annotated[Secret, _secret(check_credential), WithJsonSchema(_FILLED
 OptionalCredential = Annotated[
     Secret | None, PlainValidator(_read_optional_credential), WithJsonSchema(_TEXT), Says("text")
 ]
-ApiUrl = Annotated[str, BeforeValidator(_read_text), AfterValidator(check_api_url), Says("http(s) URL")]
+OptionalApiUrl = Annotated[
+    str | None, PlainValidator(_read_optional_api_url), WithJsonSchema(_TEXT), Says("http(s) URL")
+]
 Percentage = Annotated[
     Limit,
     PlainValidator(read_limit),

@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reconciler.core.spec import DestinationSettings, GuardSettings, Secret
 from reconciler.specfile.fields import (
-    ApiUrl,
     Boolean,
     ColumnName,
     Concurrency,
@@ -17,6 +16,7 @@ from reconciler.specfile.fields import (
     Credential,
     FileName,
     Name,
+    OptionalApiUrl,
     OptionalCredential,
     Parameter,
     ParameterName,
@@ -70,11 +70,12 @@ class Destination(_Model):
         description="The App API's key. `drift`, `refresh`, confirmation and `exclusive` need it; empty counts as "
         "left out.",
     )
-    track_url: ApiUrl | None = Field(
+    track_url: OptionalApiUrl = Field(
         default=None,
-        description="Instead of the region's Track API (sandbox, proxy); `http://` only for this machine.",
+        description="Instead of the region's Track API (sandbox, proxy); `http://` only for this machine; empty "
+        "counts as left out.",
     )
-    app_url: ApiUrl | None = Field(default=None, description="Likewise for the App API.")
+    app_url: OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
     rate_limit: PositiveNumber = Field(
         default=DestinationSettings.rate_limit, description="Track requests per second, shared by the whole run."
     )

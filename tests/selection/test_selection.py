@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 from reconciler.errors import ExitCode, UsageError
-from reconciler.selection import find, list_targets, resolve_allowed, select
+from reconciler.selection import list_targets, resolve_allowed, select
 
 
 def make_spec(workspace: str, *segments: Segment, path: str = "spec.yaml") -> Spec:
@@ -122,6 +122,3 @@ class TestAllowing:
         targets = list_targets([make_spec("eu", make_segment("us/vip")), make_spec("us", make_segment("vip"))])
 
         assert resolve_allowed(targets, ["us/vip"]) == {"eu/us/vip"}
-
-    def test_one_segment_can_be_found(self):
-        assert find(TARGETS, "eu/vip") is TARGETS[0]

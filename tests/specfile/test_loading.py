@@ -132,10 +132,13 @@ def test_what_is_left_out_takes_the_default_of_the_contract(write, head):
     assert spec.segments == (Segment(name="vip", segment_id=1, query="SELECT 1", source="warehouse", line=4),)
 
 
-def test_an_empty_app_key_counts_as_left_out(write, head):
-    text = head.replace("api_key: key", "api_key: key, app_api_key: ''")
+@pytest.mark.parametrize("key", ["app_api_key", "track_url", "app_url"])
+def test_an_optional_key_that_is_empty_counts_as_left_out(write, head, key):
+    text = head.replace("api_key: key", f'api_key: key, {key}: "${{UNSET:-}}"')
 
-    assert load_one(write(text + "segments: {a: {segment_id: 1, query: x}}")).destination.app_api_key is None
+    destination = load_one(write(text + "segments: {a: {segment_id: 1, query: x}}")).destination
+
+    assert destination == DestinationSettings(site_id=Secret("site"), api_key=Secret("key"))
 
 
 def test_a_segment_knows_its_line(write, head):
