@@ -15,9 +15,15 @@ import orjson
 from reconciler.core.batches import Batch
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.planfile.layout import FORMAT
+from reconciler.planfile.reading import is_planfile
 from reconciler.planfile.sealed import SealedPlan
 
 MODE = 0o600
+
+PRECIOUS = (".yaml", ".yml", ".sql")
+"""Where `--out` is a slip of the hand, these are never deleted."""
+
+NAME_ANOTHER = "Name another file after --out."
 
 
 class Draft:
@@ -69,10 +75,12 @@ def drafting(path: Path) -> Iterator[Draft]:
 
 
 def discard(path: Path) -> None:
-    """Leave no file at `path`. Raises UsageError where something else than a file is in the way."""
+    """Leave no file at `path`. Raises UsageError where something else than a file is in the way, or a spec or query."""
     with _writing(path), suppress(FileNotFoundError):
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{path} is not a file, so no plan can be written there.", "Name a file after --out.")
+            raise UsageError(f"{path} is not a file, so no plan can be written there.", NAME_ANOTHER)
+        if path.suffix in PRECIOUS and not is_planfile(path):
+            raise UsageError(f"{path} is there already, and is no plan file.", NAME_ANOTHER)
     with _writing(path):
         path.unlink(missing_ok=True)
 

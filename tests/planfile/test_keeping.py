@@ -148,6 +148,26 @@ def test_a_folder_or_a_device_in_the_way_is_refused_and_left_alone(tmp_path: Pat
     assert Path("/dev/null").exists()
 
 
+@pytest.mark.parametrize("name", ["a.yaml", "a.yml", "query.sql"])
+def test_a_spec_or_a_query_is_never_deleted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("version: 1\n")
+
+    with pytest.raises(UsageError, match="is no plan file"), drafting(path):
+        pass
+
+    assert path.read_text() == "version: 1\n"
+
+
+def test_an_older_plan_file_goes_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    write(path, make_sealed(), make_batches)
+
+    discard(path)
+
+    assert not path.exists()
+
+
 def test_a_folder_that_is_not_there_is_an_error_with_a_next_step(tmp_path: Path) -> None:
     with pytest.raises(ReconcileError, match="can't be written") as caught, drafting(tmp_path / "no" / "x.plan"):
         pass
