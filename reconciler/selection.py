@@ -82,7 +82,7 @@ def _suggest(targets: Sequence[Target], patterns: Iterable[str]) -> str:
     close = dict.fromkeys(near for pattern in patterns for near in get_close_matches(pattern, known, n=3))
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"There are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}."
+    return f"There are: {', '.join(known[:10])}{' and more' if len(known) > 10 else ''}."
 
 
 def _list_names(targets: Sequence[Target]) -> Iterable[str]:
