@@ -12,6 +12,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
+from reconciler.diff.blocks import add_block, begin_blocks, drop_blocks
 from reconciler.diff.census import Census, Numbers, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.instance import Instance
@@ -19,11 +20,11 @@ from reconciler.diff.sets import Sets
 from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
 from reconciler.engine.ports import (
     Adoption,
-    ArrowStream,
     Comparison,
     Findings,
     Member,
     RemoteCount,
+    Rows,
     Snapshot,
     Source,
     Stored,
@@ -89,16 +90,25 @@ class Tables:
         with translating(broken_sets()):
             return self._main.execute(sql, list(parameters)).fetchall()
 
-    def read(self, sql: str, **streams: ArrowStream) -> None:
+    def read(self, sql: str, **streams: Rows) -> None:
         """Run a statement that reads streams by these names. Raises DuckDB's errors: who calls knows whose they are."""
-        try:
-            for name, stream in streams.items():
-                # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
-                self._main.register(name, stream.__arrow_c_stream__())
+        with ExitStack() as stack:
+            for name, rows in streams.items():
+                if isinstance(rows, Iterator):
+                    stack.callback(self._main.execute, drop_blocks(name))
+                    self._load_blocks(name, rows)
+                else:
+                    # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
+                    stack.callback(self._main.unregister, name)
+                    self._main.register(name, rows.__arrow_c_stream__())
             self._main.execute(sql)
-        finally:
-            for name in streams:
-                self._main.unregister(name)
+
+    def _load_blocks(self, name: str, blocks: Iterator[str]) -> None:
+        """Put blocks of text into a temporary table, which only this cursor sees."""
+        self._main.execute(begin_blocks(name))
+        insert = add_block(name)
+        for block in blocks:
+            self._main.execute(insert, [block])
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; in any thread, any number of times."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from reconciler.core.batches import Answer, Batch, Direction
 from reconciler.core.counts import Counts
@@ -50,6 +50,15 @@ class Source(Protocol):
 # --- the state ---------------------------------------------------------------------------------------------------
 
 
+ROW_END = 0x1E
+FIELD_END = 0x1F
+"""The control characters (Unicode: record and unit separator) that end rows and fields in blocks of text."""
+
+Rows: TypeAlias = "ArrowStream | Iterator[str]"
+"""Rows by column: an Arrow stream; or blocks of text, in which rows are parted by ROW_END, their fields by FIELD_END,
+and an empty field is a null. Ids hold no control characters."""
+
+
 class Stored(Protocol):
     """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
 
@@ -58,15 +67,15 @@ class Stored(Protocol):
 
     head: Head
 
-    def members(self) -> ArrowStream:
+    def members(self) -> Rows:
         """`id` (utf8): acknowledged members, folded, distinct."""
         ...
 
-    def marks(self) -> ArrowStream:
+    def marks(self) -> Rows:
         """`id`, `mark` (values of Mark), `direction` (values of Direction or null), `at` (double, Unix seconds)."""
         ...
 
-    def journal(self) -> ArrowStream:
+    def journal(self) -> Rows:
         """What is not folded yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
         without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
         acknowledged one, the latest earlier attempt of unknown fate), `ids` (utf8, joined by line feeds)."""

@@ -20,7 +20,7 @@ def open_snapshot(settings: StateSettings) -> Snapshot:
     """Open a state for reading; nothing is created. Raises StateError."""
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        return SqliteSnapshot(SqliteReader(address, SystemClock(), settings.must_exist), address.path)
+        return SqliteSnapshot(SqliteReader(address, SystemClock(), settings.must_exist))
     from reconciler.state.postgres import PostgresReader, PostgresSnapshot
 
     return PostgresSnapshot(PostgresReader(address, settings.must_exist), address)

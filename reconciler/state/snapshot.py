@@ -1,54 +1,78 @@
-"""The reading side of a state in a SQLite file: takes no lock, waits for none, changes nothing."""
+"""The reading side of a state in a SQLite file: takes no lock, waits for none, changes nothing.
+
+It goes through Python's `sqlite3` alone, as the writing side does: two copies of the SQLite library in one process
+must not open one file, since closing it in one drops the locks of the other.
+"""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
-import adbc_driver_sqlite.dbapi as adbc
+from sqlalchemy import Connection
 
 from reconciler.core.plan import Head
-from reconciler.engine.ports import ArrowStream, Stored
-from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Shape, Typist, select
+from reconciler.engine.ports import FIELD_END, ROW_END, Stored
 from reconciler.state.failures import explained
-from reconciler.state.heads import HEAD_COLUMNS, Row, is_spent, make_head, read_head
+from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
 from reconciler.state.reader import SqliteReader
-from reconciler.state.sqlite import reading_uri
 
-_CASTS = {"VARCHAR": "text", "BIGINT": "integer", "DOUBLE": "real"}
+ROWS_PER_BLOCK = 16_384
+"""Measured: larger blocks are slower."""
+
+_MEMBERS = f"""
+SELECT group_concat(id, char({ROW_END})), max(id) FROM
+(SELECT id FROM reconcile_members WHERE segment_key = ? AND id > ? ORDER BY id LIMIT {ROWS_PER_BLOCK})"""
+
+# The place of a mark is its id and its mark as one text: it sorts as the two do, since ids hold no control characters.
+_MARKS = f"""
+SELECT group_concat(line, char({ROW_END})), max(place) FROM
+(SELECT id || char({FIELD_END}) || mark AS place, id || char({FIELD_END}) || mark || char({FIELD_END})
+    || coalesce(direction, '') || char({FIELD_END}) || printf('%.6f', at) AS line
+ FROM reconcile_marks WHERE segment_key = ? AND (id, mark) > (?, ?) ORDER BY id, mark LIMIT {ROWS_PER_BLOCK})"""
+
+_UNKNOWN_AT = "CASE WHEN outcome = 'acknowledged' THEN coalesce(printf('%.6f', unknown_at), '') ELSE '' END"
+
+_JOURNAL = f"""
+SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(outcome, '') || char({FIELD_END})
+    || printf('%.6f', at) || char({FIELD_END}) || {_UNKNOWN_AT} || char({FIELD_END}) || ids
+FROM reconcile_batches WHERE segment_key = ? ORDER BY seq"""
 
 
 class SqliteStored:
-    """See `engine.ports.Stored`: all streams read in the one transaction of `connection`."""
+    """See `engine.ports.Stored`: everything is read in the one transaction of `connection`."""
 
-    def __init__(self, head: Head, key: int, connection: Any, stack: ExitStack, typist: Typist) -> None:
+    def __init__(self, head: Head, key: int | None, connection: Connection | None) -> None:
         self.head = head
         self._key = key
         self._connection = connection
-        self._stack = stack
-        self._typist = typist
 
-    def members(self) -> ArrowStream:
-        return self._stream(MEMBERS)
+    def members(self) -> Iterator[str]:
+        return self._walk(_MEMBERS, "")
 
-    def marks(self) -> ArrowStream:
-        return self._stream(MARKS)
+    def marks(self) -> Iterator[str]:
+        return self._walk(_MARKS, chr(FIELD_END))
 
-    def journal(self) -> ArrowStream:
-        return self._stream(JOURNAL)
+    def journal(self) -> Iterator[str]:
+        if self._connection is not None and self._key is not None:
+            for (line,) in self._connection.exec_driver_sql(_JOURNAL, (self._key,)):
+                yield line
 
-    def _stream(self, shape: Shape) -> ArrowStream:
-        statement = f"SELECT {select(shape, _CASTS)} FROM {shape.rows.format(key=self._key)}"
-        raw = _execute(self._connection, self._stack, statement, shape.rows_per_batch)
-        return self._typist.retype(raw, shape)
+    def _walk(self, statement: str, place: str) -> Iterator[str]:
+        """Read block after block, each from where the one before ended."""
+        if self._connection is None or self._key is None:
+            return
+        while True:
+            after = tuple(place.split(chr(FIELD_END)))
+            block, place = self._connection.exec_driver_sql(statement, (self._key, *after)).one()
+            if block is None:
+                return
+            yield block
 
 
 class SqliteSnapshot:
     """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
-    def __init__(self, reader: SqliteReader, path: Path) -> None:
+    def __init__(self, reader: SqliteReader) -> None:
         self._reader = reader
-        self._path = path
         with reader.read():
             pass
 
@@ -62,58 +86,11 @@ class SqliteSnapshot:
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        with ExitStack() as stack:
-            typist = stack.enter_context(closing(Typist()))
-            with self._reader.read() as connection:
-                known = connection is not None
-            if not known:
-                yield NothingStored(Head(), typist)
+        with self._reader.read() as connection:
+            if connection is None:
+                yield SqliteStored(Head(), None, None)
                 return
             with explained(self._reader.address):
-                reader = stack.enter_context(closing(adbc.connect(reading_uri(self._path))))
-                row, environment_id = _read_head_through(reader, stack, typist, workspace, segment_id)
-            head = make_head(row, environment_id)
-            yield SqliteStored(head, row.segment_key, reader, stack, typist) if row else NothingStored(head, typist)
-
-
-def _execute(connection: Any, stack: ExitStack, statement: str, rows: int) -> ArrowStream:
-    """Start a query; its cursor must outlive the stream."""
-    cursor = stack.enter_context(closing(connection.cursor()))
-    cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(rows)})
-    cursor.execute(statement)
-    stream: ArrowStream = cursor.fetch_arrow()
-    return stream
-
-
-def _read_head_through(
-    connection: Any, stack: ExitStack, typist: Typist, workspace: str, segment_id: int
-) -> tuple[Row | None, int | None]:
-    """Read a segment's head in the transaction in which its columns will be read, too."""
-    quoted = "'" + workspace.replace("'", "''") + "'"
-    columns = ", ".join(f"coalesce(cast({name} AS text), '')" for name in HEAD_COLUMNS)
-    statement = (
-        f"SELECT 'segment', {columns} FROM reconcile_segments "
-        f"WHERE workspace = {quoted} AND segment_id = {int(segment_id)} UNION ALL "
-        f"SELECT 'workspace', cast(environment_id AS text){', NULL' * (len(HEAD_COLUMNS) - 1)} "
-        f"FROM reconcile_workspaces WHERE name = {quoted}"
-    )
-    row, environment_id = None, None
-    for kind, *texts in typist.fetch(_execute(connection, stack, statement, 2)):
-        if kind == "segment":
-            row = _parse_row([str(value) for value in texts])
-        else:
-            environment_id = int(str(texts[0]))
-    return row, environment_id
-
-
-def _parse_row(texts: list[str]) -> Row:
-    key, lineage, serial, id_type, completed_at, plan_id, plan_base = texts
-    return Row(
-        int(key),
-        lineage,
-        int(serial),
-        id_type,
-        float(completed_at) if completed_at else None,
-        plan_id or None,
-        int(plan_base) if plan_base else None,
-    )
+                row = find_segment(connection, workspace, segment_id)
+                head = make_head(row, find_environment(connection, workspace))
+            yield SqliteStored(head, row.segment_key if row else None, connection)
