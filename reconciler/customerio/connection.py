@@ -5,12 +5,13 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
 
+from reconciler import __version__
 from reconciler.core.spec import DestinationSettings, Secret
 from reconciler.customerio.app import AppClient
 from reconciler.customerio.deadline import Deadline
@@ -19,11 +20,17 @@ from reconciler.customerio.hosts import app_base, track_base
 from reconciler.customerio.limiter import Limiter
 from reconciler.customerio.retry import Retrier
 from reconciler.customerio.track import TrackClient
-from reconciler.customerio.transport import Limited, Logged, Wire, open_client, trust
+from reconciler.customerio.transport import Limited, Logged, Wire
 from reconciler.errors import DestinationError
 
 APP_RATE = 10.0
 """Requests per second to the App API. Source: App API specification."""
+
+IDLE_SECONDS = 5.0
+"""How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Never reached through a proxy: the sandbox is there."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,32 @@ class Opener:
         wire = Logged(Wire(client, base, Deadline(around.clock), around.wall), around.clock)
         limited = Limited(wire, Limiter(rate, around.clock, self.wait), self.destination.concurrency)
         return Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
+
+
+def trust() -> ssl.SSLContext:
+    """Load the certificates to trust: slow, so once for all clients. Raises DestinationError."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError:
+        raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
+
+
+def open_client(headers: Mapping[str, str], at_once: int, tls: ssl.SSLContext) -> httpx.Client:
+    """Open a client for so many requests at once: kept connections, no redirects, the environment's proxies.
+
+    Raises DestinationError where the environment names a proxy that can't be used.
+    """
+    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=IDLE_SECONDS)
+    try:
+        return httpx.Client(
+            headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
+            verify=tls,
+            limits=limits,
+            mounts={f"all://{host}": None for host in LOOPBACK},
+            follow_redirects=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL):  # their texts repeat the proxy's URL
+        raise DestinationError("the proxy can't be used", "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") from None
 
 
 def _checked(secret: Secret, name: str) -> str:

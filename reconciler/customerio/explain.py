@@ -6,7 +6,7 @@ from reconciler.core.spec import Region
 from reconciler.customerio.outcomes import Kind, Outcome
 from reconciler.customerio.retry import Ending
 
-LATER = "run again later; nothing that was acknowledged is sent twice"
+LATER = "run again later"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def _checked(text: str | None, key: str) -> str | None:
         return None
     try:
         url = httpx.URL(text)
+        url.host.encode("idna")  # what looking it up does
     except (httpx.InvalidURL, ValueError):
         raise DestinationError(f"destination.{key} is not a URL", "write it as https://host") from None
     if url.scheme not in ("http", "https") or not url.host or " " in text or (url.port or 1) > 65535:

@@ -3,31 +3,23 @@
 import contextlib
 import email.utils
 import logging
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import Any, Protocol
 
 import httpx
 
-from reconciler import __version__
 from reconciler.customerio.deadline import Deadline, heed
 from reconciler.customerio.limiter import Limiter
 from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Kind, Outcome, sort_failure, sort_status
-from reconciler.errors import DestinationError
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
 
 MAX_WORDS_BODY = 64 * 1024
 """Most bytes read of any other answer."""
-
-IDLE_SECONDS = 5.0
-"""How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-"""Never reached through a proxy: the sandbox is there."""
 
 BEGINS = "http11.send_request_headers.started"
 ENDS = "http11.receive_response_headers.started"
@@ -118,7 +110,8 @@ class Wire:
         if needed and failure:
             kind = Kind.STOPPED if len(body) > MAX_BODY else Kind.UNKNOWN
             return Outcome(kind, response.status_code, failure=failure, retry_after=retry_after)
-        return Outcome(kind, response.status_code, body, retry_after)
+        # Words that were cut could end in half an id, which no mask finds.
+        return Outcome(kind, response.status_code, b"" if failure else body, retry_after)
 
     def _read(self, response: httpx.Response, most: int) -> tuple[bytes, str]:
         """Read a body as far as it comes; the second value says why it is not whole."""
@@ -172,39 +165,14 @@ class Limited:
                 return self._inner.carry(replace(attempt, departure=permit))
 
 
-def trust() -> ssl.SSLContext:
-    """Load the certificates to trust: slow, so once for all clients. Raises DestinationError."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError:
-        raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
-
-
-def open_client(headers: Mapping[str, str], at_once: int, tls: ssl.SSLContext) -> httpx.Client:
-    """Open a client for so many requests at once: kept connections, no redirects, the environment's proxies.
-
-    Raises DestinationError where the environment names a proxy that can't be used.
-    """
-    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=IDLE_SECONDS)
-    try:
-        return httpx.Client(
-            headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
-            verify=tls,
-            limits=limits,
-            mounts={f"all://{host}": None for host in LOOPBACK},
-            follow_redirects=False,
-        )
-    except (ValueError, ImportError, httpx.InvalidURL):  # their texts repeat the proxy's URL
-        raise DestinationError("the proxy can't be used", "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") from None
-
-
 def parse_retry_after(text: str, now: float) -> float | None:
     """Give the seconds that a Retry-After asks for (a number or an HTTP date); None: it says nothing."""
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+        moment = email.utils.parsedate_to_datetime(text)
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 

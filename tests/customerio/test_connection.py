@@ -25,7 +25,7 @@ def test_an_override_stands_for_the_host_and_loses_its_last_slash() -> None:
 @pytest.mark.parametrize(
     "url",
     ["127.0.0.1:8025", "ftp://host", "http://", "http://user:hunter2@host", "https://host?x=1", "https://host#x",
-     "http://[::1", "http://host:99999999", "https://ho st/", "http://\udc80"],
+     "http://[::1", "http://host:99999999", "https://ho st/", "http://\udc80", f"http://{'x' * 64}.com", "http://a..b"],
 )  # fmt: skip
 def test_a_url_that_can_not_be_a_base_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(DestinationError, match="track_url") as caught:

@@ -150,6 +150,16 @@ def test_the_apis_words_are_told_with_ids_and_keys_masked(open_clients: Open) ->
 
 
 @respx.mock
+def test_a_server_that_asks_to_wait_is_waited_for(open_clients: Open, time: FakeTime) -> None:
+    respx.post(ADD_URL).mock(side_effect=[httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(200)])
+
+    answer = send(open_clients(destination()))
+
+    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.ACKNOWLEDGED, 2, None)
+    assert time.waits == [7.0]
+
+
+@respx.mock
 @pytest.mark.parametrize("later", [200, 400, 429])
 def test_an_unknown_attempt_is_told_whatever_came_after_it(open_clients: Open, time: FakeTime, later: int) -> None:
     began = time.wall()
