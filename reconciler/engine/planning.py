@@ -194,7 +194,7 @@ def as_problem(error: ReconcileError) -> Problem:
     return Problem(error.code, error.message, error.hint)
 
 
-def unexpected(error: Exception) -> ReconcileError:
+def unexpected(error: BaseException) -> ReconcileError:
     """An error that nobody foresaw: named by its kind alone, since its words may hold ids."""
     return ReconcileError(
         f"unexpected {type(error).__name__}",

@@ -1,7 +1,8 @@
 """Sending one segment's batches: the intent first, then the request, then its outcome."""
 
+import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
@@ -10,9 +11,12 @@ from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.events import Sending
 from reconciler.core.run import Tally
 from reconciler.core.spec import Target
+from reconciler.engine.planning import unexpected
 from reconciler.engine.ports import Comparison, Gate, HeldSegment, Reporter, Track
 from reconciler.engine.suspicion import Suspicion
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError
+
+log = logging.getLogger(__name__)
 
 MOST_EXHAUSTED = 3
 """After so many batches in a row that used up their attempts, a segment stops: a dead API must not take hours."""
@@ -41,24 +45,51 @@ class Parcel:
 
 
 class BatchGate:
-    """Lets an attempt start if the run is not stopping and the lease lasts longer than the attempt can."""
+    """Lets an attempt start if its segment goes on and the lease lasts longer than the attempt can.
 
-    def __init__(self, held: HeldSegment, seq: int, timeout: float, stop: Stop) -> None:
+    `halt` is told why the segment can't go on.
+    """
+
+    def __init__(
+        self,
+        held: HeldSegment,
+        parcel: Parcel,
+        target: Target,
+        is_halted: Callable[[], bool],
+        halt: Callable[[ReconcileError], None],
+    ) -> None:
         self._held = held
-        self._seq = seq
-        self._timeout = timeout
-        self._stop = stop
+        self._parcel = parcel
+        self._target = target
+        self._is_halted = is_halted
+        self._halt = halt
 
     def admit(self, attempt: int) -> bool:
         """Record the attempt and let it start. A state that can't record it lets nothing start."""
-        if self._stop.is_set() or not self._held.lease.covers(self._timeout):
+        if attempt == 1:
+            return self._may_start()
+        return self._may_start() and self._is_recorded() and self._may_start()  # recording may have taken long
+
+    def _may_start(self) -> bool:
+        if self._is_halted():
             return False
-        if attempt > 1:
-            try:
-                self._held.retry(self._seq)
-            except StateError:
-                return False
-        return not self._stop.is_set()
+        if self._held.lease.covers(self._target.spec.destination.timeout):
+            return True
+        self._halt(
+            LeaseLost(
+                f"{self._target.where}: the lock could not be renewed, so no further request was started",
+                "run it again: what was sent is in the journal",
+            )
+        )
+        return False
+
+    def _is_recorded(self) -> bool:
+        try:
+            self._held.retry(self._parcel.seq)
+        except StateError as error:
+            self._halt(error)
+            return False
+        return True
 
 
 class Delivery:
@@ -87,12 +118,14 @@ class Delivery:
         self._total = total
         self._done = 0
         self._window = 2 * target.spec.destination.concurrency
-        self._timeout = target.spec.destination.timeout
         self._suspicion = Suspicion(accepted_before)
         self._fresh: Iterator[Batch] = iter(())
         self._pushed_back: deque[Batch] = deque()
-        self._parts: deque[Parcel] = deque()
+        self._ready: deque[Parcel] = deque()
+        """Wait for room."""
         self._flying: dict[Future[Answer], Parcel] = {}
+        self._landed: deque[tuple[Parcel, Answer]] = deque()
+        """Answered, and not recorded yet."""
         self._roots = 0
         self._exhausted = 0
         self._last_refusal = NOT_STARTED
@@ -104,13 +137,10 @@ class Delivery:
     def run(self) -> None:
         """Send the removals, then the additions. What went wrong is in `error`; the journal has every outcome."""
         try:
-            for direction in (Direction.REMOVE, Direction.ADD):
-                self._fresh = iter(self._comparison.batches(direction))
-                self._drain()
-                if self._is_halted:
-                    break
-        except ReconcileError as error:
-            self._abandon(error)
+            self._send()
+        except Exception as error:  # whatever it was, what is in flight must not be left alone
+            self._fail(error)
+            self._land()
         self._conclude()
 
     @property
@@ -118,37 +148,51 @@ class Delivery:
         """Ids that were refused by themselves."""
         return [] if self._suspicion.is_about_the_request else self._suspicion.rejected
 
-    @property
+    def _send(self) -> None:
+        for direction in (Direction.REMOVE, Direction.ADD):
+            self._fresh = iter(self._comparison.batches(direction))
+            self._drain()
+            if self._is_halted():
+                return
+
     def _is_halted(self) -> bool:
         return self.error is not None or self._stop.is_set()
 
     def _drain(self) -> None:
+        """Send until nothing is left; once halted, only bring home what is in flight."""
         while True:
-            if not self._is_halted:
+            self._record()
+            if not self._is_halted():
                 self._launch()
             if not self._flying:
                 break
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-            self._take_in([(self._flying[future], future.result()) for future in done])
-            for future in done:
-                del self._flying[future]
+            self._collect(done)
         self._withdraw()
 
     # --- out ------------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
         if self._suspicion.wants_probe:
-            self._launch_probe()
-        room = self._window - len(self._flying)
-        while room > 0 and self._parts:
-            self._submit(self._parts.popleft())
-            room -= 1
-        for parcel in self._intend(self._next_batches(room)):
-            self._submit(parcel)
+            if self._flying:
+                return  # what is on its way may clear it up
+            probe = self._make_probe()
+            if probe is not None:
+                self._suspicion.start_probe()
+                self._submit(probe)
+                return
+        self._fill_window()
+
+    def _fill_window(self) -> None:
+        room = self._window - len(self._flying) - len(self._ready)
+        self._ready.extend(self._intend(self._next_batches(room)))
+        while self._ready and len(self._flying) < self._window:
+            self._submit(self._ready[0])
+            self._ready.popleft()
 
     def _next_batches(self, room: int) -> list[Batch]:
         if self._suspicion.holds_back:
-            room = 0 if self._flying else 1
+            room = 0 if self._flying or self._ready else 1
         elif room < self._window // 2:
             return []  # refilled by halves, so that intents share a commit
         batches = (self._next_batch() for _ in range(room))
@@ -157,75 +201,95 @@ class Delivery:
     def _next_batch(self) -> Batch | None:
         return self._pushed_back.popleft() if self._pushed_back else next(self._fresh, None)
 
-    def _intend(self, batches: Sequence[Batch], *, is_probe: bool = False) -> list[Parcel]:
+    def _intend(self, batches: Sequence[Batch]) -> list[Parcel]:
         if not batches:
             return []
         numbers = self._held.intend(batches)
         parcels = []
         for seq, batch in zip(numbers, batches, strict=True):
             self._roots += 1
-            parcels.append(Parcel(seq, batch, self._roots, is_probe))
+            parcels.append(Parcel(seq, batch, self._roots))
         return parcels
 
-    def _launch_probe(self) -> None:
-        """Send one id of another batch by itself, if there is another batch and nothing is on its way."""
-        if self._flying:
-            return
-        self._suspicion.start_probe()
+    def _make_probe(self) -> Parcel | None:
+        """One id of another batch by itself; None where there is no other batch."""
         batch = self._next_batch()
-        if batch is not None:
-            first, rest = batch.cut(1)
-            if rest.ids:
-                self._pushed_back.appendleft(rest)
-            (probe,) = self._intend([first], is_probe=True)
-            self._submit(probe)
-            return
-        failing = self._parts[0].root if self._parts else None
-        other = next((parcel for parcel in self._parts if parcel.root != failing), None)
-        if other is not None:
-            self._parts.remove(other)
-            first, rest = other.batch.cut(1)
-            parts = [part for part in (first, rest) if part.ids]
-            numbers = self._held.split(other.seq, NOT_STARTED, parts)
-            cut = [replace(other, seq=seq, batch=part) for seq, part in zip(numbers, parts, strict=True)]
-            self._parts.extendleft(reversed(cut[1:]))
-            self._submit(replace(cut[0], is_probe=True))
+        if batch is None:
+            return self._cut_probe()
+        first, rest = batch.cut(1)
+        if rest.ids:
+            self._pushed_back.appendleft(rest)
+        (parcel,) = self._intend([first])
+        return replace(parcel, is_probe=True)
+
+    def _cut_probe(self) -> Parcel | None:
+        """A probe from a part of another batch than the one that was cut last."""
+        other = next((parcel for parcel in self._ready if parcel.root != self._ready[0].root), None)
+        if other is None:
+            return None
+        parts = [part for part in other.batch.cut(1) if part.ids]
+        probe, *rest = self._cut(other, NOT_STARTED, parts)
+        self._ready.remove(other)
+        self._ready.extendleft(rest)
+        return replace(probe, is_probe=True)
+
+    def _cut(self, parcel: Parcel, answer: Answer, parts: Sequence[Batch]) -> list[Parcel]:
+        """Replace a batch by parts of it, whose intents are durable then."""
+        numbers = self._held.split(parcel.seq, answer, parts)
+        doubtful = parcel.is_doubtful or answer.unknown_at is not None
+        pairs = zip(numbers, parts, strict=True)
+        return [Parcel(seq, part, parcel.root, is_doubtful=doubtful) for seq, part in pairs]
 
     def _submit(self, parcel: Parcel) -> None:
-        gate: Gate = BatchGate(self._held, parcel.seq, self._timeout, self._stop)
+        gate: Gate = BatchGate(self._held, parcel, self._target, self._is_halted, self._halt)
         future = self._pool.submit(self._track.send, self._target.segment, parcel.batch, gate)
         self._flying[future] = parcel
 
     # --- in -------------------------------------------------------------------------------------------------------
 
-    def _take_in(self, answers: Sequence[tuple[Parcel, Answer]]) -> None:
-        """Record the outcomes of some parcels, in one commit, and draw the conclusions."""
-        whole = [(parcel, answer) for parcel, answer in answers if not self._must_split(parcel, answer)]
+    def _collect(self, done: Set[Future[Answer]]) -> None:
+        """Take the answers of the requests that have ended, in the order in which these were submitted."""
+        for future in [each for each in self._flying if each in done]:
+            parcel, error = self._flying.pop(future), future.exception()
+            if error is not None:
+                self._lose(parcel, error)
+                continue
+            answer = future.result()
+            self._landed.append((parcel, answer))
+            requests, retries = self.tally.requests + answer.attempts, max(answer.attempts - 1, 0)
+            self.tally = replace(self.tally, requests=requests, retries=self.tally.retries + retries)
+
+    def _lose(self, parcel: Parcel, error: BaseException) -> None:
+        """Nobody foresaw it. The intent stays in the journal without an outcome: it may have been applied."""
+        self._count_unsettled([parcel])
+        self._fail(error)
+
+    def _record(self) -> None:
+        """Record the outcomes of what has landed, the whole ones in one commit, and draw the conclusions."""
+        if not self._landed:
+            return
+        whole = [(parcel, answer) for parcel, answer in self._landed if not must_split(parcel, answer)]
         if whole:
             self._held.settle([(parcel.seq, answer) for parcel, answer in whole])
-        for parcel, answer in answers:
+        self._landed = deque(pair for pair in self._landed if must_split(*pair))
+        for parcel, answer in whole:
             self._count(parcel, answer)
             self._judge(parcel, answer)
+        while self._landed:
+            self._halve(*self._landed[0])
+            self._landed.popleft()
         self._reporter.tell(Sending(self._target, self._done, self._total))
 
-    @staticmethod
-    def _must_split(parcel: Parcel, answer: Answer) -> bool:
-        return answer.fate in (Fate.BAD_REQUEST, Fate.TOO_LARGE) and len(parcel.batch.ids) > 1
-
     def _count(self, parcel: Parcel, answer: Answer) -> None:
-        tally, batch = self.tally, parcel.batch
-        tally = replace(
-            tally,
-            requests=tally.requests + answer.attempts,
-            retries=tally.retries + max(answer.attempts - 1, 0),
-        )
+        self._done += len(parcel.batch.ids)
         if answer.fate is Fate.ACKNOWLEDGED:
-            tally = count_acknowledged(tally, batch)
-        elif (answer.unknown_at is not None or parcel.is_doubtful) and not self._must_split(parcel, answer):
-            tally = replace(tally, unsettled=tally.unsettled + len(batch.ids))
-        self.tally = tally
-        if not self._must_split(parcel, answer):
-            self._done += len(batch.ids)
+            self.tally = count_acknowledged(self.tally, parcel.batch)
+        elif answer.unknown_at is not None or parcel.is_doubtful:
+            self._count_unsettled([parcel])
+
+    def _count_unsettled(self, parcels: Sequence[Parcel]) -> None:
+        number = sum(len(parcel.batch.ids) for parcel in parcels)
+        self.tally = replace(self.tally, unsettled=self.tally.unsettled + number)
 
     def _judge(self, parcel: Parcel, answer: Answer) -> None:
         match answer.fate:
@@ -235,15 +299,20 @@ class Delivery:
             case Fate.UNKNOWN | Fate.REFUSED:
                 self._exhaust(parcel, answer)
             case Fate.BAD_REQUEST | Fate.TOO_LARGE:
-                self._divide(parcel, answer)
+                self._suspicion.fail_id(parcel.batch.ids[0], parcel.is_probe)
+                self._refuse(answer)
             case Fate.STOPPED:
                 self._halt(DestinationError(f"{self._target.where}: {answer.message}", answer.hint, code="refused"))
             case Fate.NOT_STARTED:
-                self._explain_no_start()
+                pass  # whoever held it back has said why
             case _:
                 assert_never(answer.fate)
 
     def _exhaust(self, parcel: Parcel, answer: Answer) -> None:
+        if self._is_halted():
+            return  # its attempts were cut short
+        if parcel.is_probe:
+            self._suspicion.forget_probe()
         self._exhausted += 1
         self.failures += len(parcel.batch.ids)
         if self._exhausted >= MOST_EXHAUSTED:
@@ -255,20 +324,19 @@ class Delivery:
                 )
             )
 
-    def _divide(self, parcel: Parcel, answer: Answer) -> None:
-        if len(parcel.batch.ids) == 1:
-            self._suspicion.fail_id(parcel.batch.ids[0], parcel.is_probe)
-        else:
-            if answer.fate is Fate.BAD_REQUEST:
-                self._suspicion.fail_batch()
-            halves = parcel.batch.halve()
-            numbers = self._held.split(parcel.seq, answer, halves)
-            doubtful = parcel.is_doubtful or answer.unknown_at is not None
-            cut = zip(numbers, halves, strict=True)
-            self._parts.extend(Parcel(seq, half, parcel.root, is_doubtful=doubtful) for seq, half in cut)
+    def _halve(self, parcel: Parcel, answer: Answer) -> None:
+        """Cut a batch in two. What was cut last is sent first: few parts are open at a time, and bad ids show soon."""
+        halves = self._cut(parcel, answer, parcel.batch.halve())
+        self._ready.extendleft(reversed(halves))
+        if answer.fate is Fate.BAD_REQUEST:
+            self._suspicion.fail_batch()
+        self._refuse(answer)
+
+    def _refuse(self, answer: Answer) -> None:
+        self._exhausted = 0  # it answers
+        self._last_refusal = answer
         if self._suspicion.is_about_the_request:
             self._halt(self._about_the_request(answer))
-        self._last_refusal = answer
 
     def _about_the_request(self, answer: Answer) -> DestinationError:
         return DestinationError(
@@ -278,46 +346,54 @@ class Delivery:
             code="refused",
         )
 
-    def _explain_no_start(self) -> None:
-        if self._stop.is_set():
-            return
-        self._halt(
-            LeaseLost(
-                f"{self._target.where}: the lock could not be renewed, so no further request was started",
-                "run it again: what was sent is in the journal",
-            )
-        )
-
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _halt(self, error: ReconcileError) -> None:
+        """Let nothing more start, because of this. The first reason counts; gates call it from their threads."""
         self.error = self.error or error
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, ReconcileError):
+            self._halt(error)
+            return
+        log.debug("sending %s failed", self._target.label, exc_info=error)
+        self._halt(unexpected(error))
+
+    def _land(self) -> None:
+        """Bring home what is in flight, and record it as far as the state can take it."""
+        try:
+            self._drain()
+        except Exception as error:
+            self._fail(error)
+            self._abandon()
 
     def _withdraw(self) -> None:
         """Take back the intents whose request never left."""
-        if not self._parts:
+        if not self._ready:
             return
-        self._held.settle([(parcel.seq, NOT_STARTED) for parcel in self._parts])
-        doubtful = sum(len(parcel.batch.ids) for parcel in self._parts if parcel.is_doubtful)
-        self.tally = replace(self.tally, unsettled=self.tally.unsettled + doubtful)
-        self._parts.clear()
+        self._held.settle([(parcel.seq, NOT_STARTED) for parcel in self._ready])
+        self._count_unsettled([parcel for parcel in self._ready if parcel.is_doubtful])
+        self._ready.clear()
 
-    def _abandon(self, error: ReconcileError) -> None:
+    def _abandon(self) -> None:
         """The state can't be written: what is in flight ends by itself, and stays in the journal as an intent."""
-        self._halt(error)
-        for future in self._flying:
-            future.cancel()
+        for future in [each for each in self._flying if each.cancel()]:
+            self._ready.append(self._flying.pop(future))
         wait(self._flying)
-        flown = [parcel for future, parcel in self._flying.items() if not future.cancelled()]
-        unknown = sum(len(parcel.batch.ids) for parcel in flown)
-        self.tally = replace(self.tally, unsettled=self.tally.unsettled + unknown)
-        self._flying.clear()
+        self._collect(set(self._flying))
+        self._count_unsettled([parcel for parcel, _ in self._landed])
+        self._count_unsettled([parcel for parcel in self._ready if parcel.is_doubtful])
+        self._landed.clear()
+        self._ready.clear()
 
     def _conclude(self) -> None:
         self._suspicion.conclude()
-        if self._suspicion.is_about_the_request and self.error is None:
+        self.tally = replace(self.tally, rejected=len(self.rejected))
+        if self._is_halted():
+            return
+        if self._suspicion.is_about_the_request:
             self._halt(self._about_the_request(self._last_refusal))
-        if self.failures and self.error is None:
+        elif self.failures:
             self._halt(
                 DestinationError(
                     f"{self._target.where}: {self.failures:,} ids could not be sent: all attempts were used up",
@@ -325,7 +401,11 @@ class Delivery:
                     code="exhausted",
                 )
             )
-        self.tally = replace(self.tally, rejected=len(self.rejected))
+
+
+def must_split(parcel: Parcel, answer: Answer) -> bool:
+    """Tell whether a batch has to be cut in two, to find what is wrong with it."""
+    return answer.fate in (Fate.BAD_REQUEST, Fate.TOO_LARGE) and len(parcel.batch.ids) > 1
 
 
 def count_acknowledged(tally: Tally, batch: Batch) -> Tally:

@@ -9,7 +9,7 @@ class Suspicion:
 
     A batch that gets a 400 is halved until the bad ids are alone. That must not go on for a request that can't succeed
     at all (a data-driven segment, an id type that the workspace lacks). One acknowledged request clears the suspicion;
-    when a batch and both its halves fail without one, a single id of another batch is probed.
+    when three batches fail without one (say, a batch and both its halves), a single id of another batch is probed.
     """
 
     def __init__(self, accepted_before: bool) -> None:
@@ -27,11 +27,15 @@ class Suspicion:
 
     @property
     def wants_probe(self) -> bool:
-        """A batch and both its halves failed, and nothing was acknowledged."""
+        """Three batches failed, and nothing was acknowledged."""
         return self._failed >= 3 and not self._acknowledged and not self._probed
 
     def start_probe(self) -> None:
         self._probed = True
+
+    def forget_probe(self) -> None:
+        """It got no clear answer: another one is wanted."""
+        self._probed = False
 
     def acknowledge(self) -> None:
         self._acknowledged = True
