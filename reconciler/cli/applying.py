@@ -130,7 +130,7 @@ class Applying:
             return True
         plan = Plan(created_at, tuple(session.plan for session in sessions), tuple(self.wiring.warnings))
         self.wiring.pause_progress()
-        self.console.prompt(write_plan(self.console, plan, Format.TEXT))
+        self.console.prompt(write_plan(self.console, plan, Format.TEXT, shared=self.loaded.shared))
         return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?")
 
     def _decline(self, sessions: Sequence[Session]) -> None:

@@ -1,5 +1,6 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
     from reconciler.state.records import RunRecord, SegmentRecord
 
 
-def show_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> None:
-    """Show a plan."""
-    console.show(write_plan(console, plan, output, plan_id=plan_id))
+def show_plan(
+    console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
+) -> None:
+    """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several of the named specs have."""
+    console.show(write_plan(console, plan, output, plan_id=plan_id, shared=shared))
 
 
-def write_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | None = None) -> str:
+def write_plan(
+    console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
+) -> str:
     """Write a plan in the format asked for."""
     from reconciler.render import json, markdown, text
 
@@ -28,26 +33,38 @@ def write_plan(console: Console, plan: Plan, output: Format, *, plan_id: str | N
         return json.plan(plan, __version__, plan_id=plan_id)
     unattended = is_unattended([segment.target for segment in plan.segments], console)
     if output is Format.MARKDOWN:
-        return markdown.plan(plan, sqlite_unattended=unattended)
+        return markdown.plan(plan, shared_names=shared, sqlite_unattended=unattended)
     return text.plan(
         plan,
         width=console.width,
         color=console.colors,
         verbose=console.verbose,
+        shared_names=shared,
         sqlite_unattended=unattended,
     )
 
 
-def show_run(console: Console, run: Run, output: Format) -> None:
-    """Show a run."""
+def show_run(console: Console, run: Run, output: Format, *, shared: Collection[str] = ()) -> None:
+    """Show a run. `shared`: names of segments that several of the named specs have."""
     from reconciler.render import json, markdown, text
+
+    unattended = is_unattended([segment.plan.target for segment in run.segments], console)
 
     if output is Format.JSON:
         console.show(json.run(run, __version__))
     elif output is Format.MARKDOWN:
-        console.show(markdown.run(run))
+        console.show(markdown.run(run, shared_names=shared, sqlite_unattended=unattended))
     else:
-        console.show(text.run(run, width=console.width, color=console.colors, verbose=console.verbose))
+        console.show(
+            text.run(
+                run,
+                width=console.width,
+                color=console.colors,
+                verbose=console.verbose,
+                shared_names=shared,
+                sqlite_unattended=unattended,
+            )
+        )
 
 
 def show_drift(console: Console, drift: Drift, output: Format) -> None:
@@ -71,7 +88,7 @@ def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
     elif output is Format.MARKDOWN:
         console.show(markdown.refresh(refresh))
     else:
-        console.show(text.refresh(refresh, width=console.width, color=console.colors))
+        console.show(text.refresh(refresh, width=console.width, color=console.colors, verbose=console.verbose))
 
 
 def show_status(console: Console, status: Status, output: Format) -> None:
@@ -102,7 +119,7 @@ def show_past_run(console: Console, record: "RunRecord", output: Format) -> None
     """Show one past run whole: the document that it left, with what the history knows beside it."""
     import json as plain_json
 
-    from reconciler.render import json, text
+    from reconciler.render import json, markdown, text
 
     row = record.row
     around = {
@@ -116,6 +133,9 @@ def show_past_run(console: Console, record: "RunRecord", output: Format) -> None
     left = plain_json.loads(record.document) if record.document else {"run_id": row.run_id, "workspace": row.workspace}
     if output is Format.JSON:
         console.show(json.past_run(left | around))
+        return
+    if output is Format.MARKDOWN:
+        console.show(markdown.past_run(left | around))
         return
     console.show(text.past_run(left | around, width=console.width, color=console.colors))
 

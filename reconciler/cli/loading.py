@@ -1,6 +1,7 @@
 """From the specs and flags of a command line to the segments that it works on."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,12 @@ class Loaded:
     specs: tuple[Spec, ...]
     targets: tuple[Target, ...]
     allowed: dict[str, frozenset[Guard]] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of segments that several of the named specs have: a flag must say `workspace/NAME` for them."""
+        names = Counter(segment.name for spec in self.specs for segment in spec.segments)
+        return frozenset(name for name, times in names.items() if times > 1)
 
 
 def load_specs(specs: Sequence[str]) -> tuple[Spec, ...]:

@@ -80,7 +80,7 @@ def apply(
         stop.on_stop = wiring.interrupt
         applying = Applying(console, wiring, loaded, options, parallel, sealed, asks=console.asks and not yes)
         run = applying.run(stop)
-        show_run(console, run, output)
+        show_run(console, run, output, shared=loaded.shared)
         return exit_code_of_run(run)
 
 

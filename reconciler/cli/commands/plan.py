@@ -68,7 +68,7 @@ def plan(
         with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
             made = make_plan(wiring, loaded, options, parallel, draft)
         plan_id = seal_plan(made, draft) if draft is not None else None
-    show_plan(console, made, output, plan_id=plan_id)
+    show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
     if plan_id is not None:
         console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {out}")
     return exit_code_of_plan(made, detailed_exitcode)
@@ -80,9 +80,8 @@ def sealing(out: Path | None) -> "Iterator[Draft | None]":
     if out is None:
         yield None
         return
-    from reconciler.planfile import discard, drafting
+    from reconciler.planfile import drafting
 
-    discard(out)
     with drafting(out) as draft:
         yield draft
 
