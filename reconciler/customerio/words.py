@@ -14,6 +14,9 @@ MAX_WORDS = 300
 
 MASK = "***"
 
+SHORT = 3
+"""Longest text that is masked only where it is a word of its own."""
+
 
 def repeat(body: bytes, hidden: Iterable[str] = ()) -> str:
     """Give what an error's body says, with every text of `hidden` masked; empty if it says nothing."""
@@ -44,11 +47,14 @@ def _texts(said: object) -> Iterator[str]:
 
 def mask(text: str, hidden: Iterable[str]) -> str:
     """Put *** wherever a hidden text stands, also where it is written as in JSON, HTML or a URL, in any case."""
+    forms = [form for secret in sorted(hidden, key=len, reverse=True) for form in _forms(secret)]
+    for form in forms:
+        if len(form) > SHORT:
+            text = text.replace(form, MASK)
     folded = text.casefold()
-    for secret in sorted(hidden, key=len, reverse=True):
-        for form in _forms(secret):
-            if form.casefold() in folded:
-                text = re.sub(_pattern(form), MASK, text, flags=re.IGNORECASE)
+    for form in forms:
+        if form.casefold() in folded:
+            text = re.sub(_pattern(form), MASK, text, flags=re.IGNORECASE)
     return text
 
 
@@ -59,7 +65,7 @@ def _forms(secret: str) -> set[str]:
 
 def _pattern(form: str) -> str:
     """Match a short form only as a word of its own, else "5" would hide every digit 5."""
-    return re.escape(form) if len(form) > 3 else rf"(?<!\w){re.escape(form)}(?!\w)"
+    return re.escape(form) if len(form) > SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def tidy(text: str) -> str:
