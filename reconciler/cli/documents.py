@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def show_plan(
     console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
 ) -> None:
-    """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several of the named specs have."""
+    """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several named specs have."""
     console.show(write_plan(console, plan, output, plan_id=plan_id, shared=shared))
 
 

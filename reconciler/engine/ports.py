@@ -142,7 +142,8 @@ class HeldSegment(Protocol):
     Getting hold of it has already recovered what a dead run left: its intents count as unknown, as of now.
     """
 
-    lease: Lease
+    @property
+    def lease(self) -> Lease: ...
 
     def head(self) -> Head:
         """As it is now."""
