@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("workspace", sa.Text(), nullable=False),
         sa.Column("segment_id", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("segment_key"),
-        comment="Numbers under which members and marks stand; one that no segment names is left over from a cut refresh",
+        comment="Numbers under which members and marks stand; a cut refresh leaves some that no segment names",
         sqlite_autoincrement=True,
     )
     op.create_table(

@@ -19,7 +19,7 @@ from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
 from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import LockSmith, Place, find_row, read_holder
-from reconciler.state.machine import Clock, Machine, SystemClock, this_machine
+from reconciler.state.machine import Machine, SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
 from reconciler.state.sqlite import is_missing, make_file, reading_uri
 
@@ -125,8 +125,8 @@ def _copy_file(address: SqliteAddress, path: Path) -> None:
 def upgrade(settings: StateSettings, *, surroundings: Surroundings | None = None) -> Path | None:
     """Bring an older schema up to date; a SQLite file is copied beside itself first, and the copy's path returned.
 
-    None: nothing was copied, as the schema is up to date or the server has backups of its own. Refuses while a lock
-    lives. Raises StateError, LockHeld.
+    None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
+    lock lives. Raises StateError, LockHeld.
     """
     around = surroundings or here()
     address = parse(settings.url)
@@ -138,7 +138,8 @@ def upgrade(settings: StateSettings, *, surroundings: Surroundings | None = None
     with open_unchecked(settings, around.clock) as database:
         copy = _copy_beside(address, version) if isinstance(address, SqliteAddress) else None
         with database.creating() as connection:
-            refuse_live_locks(database, connection, around.clock, around.machine)
+            database.bar_locks(connection)
+            refuse_live_locks(database, connection, around.machine)
             _migrate(connection)
     return copy
 
@@ -164,7 +165,7 @@ def _migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def refuse_live_locks(database: Database, connection: Connection, _clock: Clock, machine: Machine) -> None:
+def refuse_live_locks(database: Database, connection: Connection, machine: Machine) -> None:
     """Raise LockHeld if somebody works with this state."""
     now = database.now(connection)
     for row in connection.execute(text("SELECT * FROM reconcile_locks WHERE pid IS NOT NULL")):
@@ -202,8 +203,9 @@ def _copy_into(
         target.write() as writing,
     ):
         source.freeze(reading)
+        source.bar_locks(reading)
         if refuses_locks:
-            refuse_live_locks(source, reading, around.clock, around.machine)
+            refuse_live_locks(source, reading, around.machine)
         if not is_empty(writing):
             raise StateError(
                 f"there is a state already ({target.address})", "name a database that holds no state in `--to`"

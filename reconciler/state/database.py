@@ -51,7 +51,11 @@ class Database(Protocol):
         ...
 
     def freeze(self, connection: Connection) -> None:
-        """Make a transaction that has just begun see one moment, and keep others from taking locks."""
+        """Make a transaction that has just begun see one moment."""
+        ...
+
+    def bar_locks(self, connection: Connection) -> None:
+        """Keep others from taking segments' locks until the transaction ends."""
         ...
 
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:

@@ -12,7 +12,7 @@ from reconciler.engine.ports import ArrowStream, Stored
 from reconciler.errors import StateError
 from reconciler.state import schema
 from reconciler.state.address import Address, PostgresAddress
-from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once, Shape, Typist
+from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
@@ -82,6 +82,8 @@ class PostgresDatabase:
 
     def freeze(self, connection: Connection) -> None:
         run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+    def bar_locks(self, connection: Connection) -> None:
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
 
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
@@ -199,7 +201,7 @@ class PostgresSnapshot:
             row = find_segment(connection, workspace, segment_id) if connection is not None else None
             if connection is None or row is None:
                 head = Head() if connection is None else read_head(connection, workspace, segment_id)
-                yield NothingStored(head, stack.enter_context(closing(Typist())))
+                yield NothingStored(head)
                 return
             head = make_head(row, find_environment(connection, workspace))
             shared = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
@@ -234,13 +236,10 @@ class PostgresStored:
         self._streams = streams
 
     def members(self) -> ArrowStream:
-        return self._stream(MEMBERS)
+        return self._streams.read(MEMBERS.format(key=self._key))
 
     def marks(self) -> ArrowStream:
-        return self._stream(MARKS)
+        return self._streams.read(MARKS.format(key=self._key))
 
     def journal(self) -> ArrowStream:
-        return self._stream(JOURNAL)
-
-    def _stream(self, shape: Shape) -> ArrowStream:
-        return self._streams.read(f"SELECT {', '.join(shape.types)} FROM {shape.rows.format(key=self._key)}")
+        return self._streams.read(JOURNAL.format(key=self._key))

@@ -108,6 +108,9 @@ class SqliteDatabase:
         """SQLite's planner needs no telling: each statement names its way by primary keys."""
 
     def freeze(self, connection: Connection) -> None:
+        """Every transaction does."""
+
+    def bar_locks(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE has done so."""
 
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:

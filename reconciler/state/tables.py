@@ -47,7 +47,7 @@ KEYS = Table(
     Column("segment_key", _key(), primary_key=True, autoincrement=True),
     Column("workspace", Text, nullable=False),
     Column("segment_id", BigInteger, nullable=False),
-    comment="Numbers under which members and marks stand; one that no segment names is left over from a cut refresh",
+    comment="Numbers under which members and marks stand; a cut refresh leaves some that no segment names",
     sqlite_autoincrement=True,
 )
 

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.states import Bench
@@ -14,8 +12,8 @@ def url(request: pytest.FixtureRequest, tmp_path) -> str:
 
 
 @pytest.fixture
-def bench(url: str) -> Iterator[Bench]:
-    yield Bench(url)
+def bench(url: str) -> Bench:
+    return Bench(url)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import duckdb
 from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.ids import IdType
 from reconciler.core.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
-from reconciler.engine.ports import Adoption, ArrowStream, Findings, Stored
+from reconciler.engine.ports import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows, Stored
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.machine import Identity
@@ -152,9 +152,21 @@ def contents_of(stored: Stored) -> Contents:
     )
 
 
-def fetch(stream: ArrowStream) -> list[tuple]:
+_COLUMNS = {1: [str], 4: [str, str, str, float], 6: [int, str, str, float, float, str]}
+"""What the fields of a row of members, marks and the journal are, by their number."""
+
+
+def fetch(stream: Rows) -> list[tuple]:
+    """Read all rows, whichever way they come."""
+    if isinstance(stream, Iterator):
+        return [_parse(row) for block in stream for row in block.split(chr(ROW_END))]
     with duckdb.connect() as connection:
         return connection.execute("SELECT * FROM stream").fetchall()
+
+
+def _parse(row: str) -> tuple:
+    fields = row.split(chr(FIELD_END))
+    return tuple(kind(field) if field else None for kind, field in zip(_COLUMNS[len(fields)], fields, strict=True))
 
 
 def types_of(stream: ArrowStream) -> dict[str, str]:
@@ -162,8 +174,9 @@ def types_of(stream: ArrowStream) -> dict[str, str]:
         return {row[0]: row[1] for row in connection.execute("DESCRIBE SELECT * FROM stream").fetchall()}
 
 
-def lists(ids: Sequence[str], size: int = 2) -> Callable[[], Iterator[list[str]]]:
-    """Ids in lists, as the set engine gives them."""
+def lists(ids: Sequence[str], size: int | None = None) -> Callable[[], Iterator[list[str]]]:
+    """Ids in lists, as the set engine gives them: several, to show that each is taken."""
+    size = size or max(2, len(ids) // 3)
     return lambda: iter([list(ids[start : start + size]) for start in range(0, len(ids), size)])
 
 

@@ -1,0 +1,198 @@
+"""The intent is durable before the request, the outcome after it, and a dead run's intents count as unknown."""
+
+import pytest
+
+from reconciler.core.batches import Answer, Fate
+from reconciler.core.ids import IdType
+from reconciler.errors import StateError
+from tests.support.states import (
+    ACKNOWLEDGED,
+    NOT_STARTED,
+    REFUSED,
+    Bench,
+    FakeMachine,
+    acknowledged_after_unknown,
+    add,
+    fetch,
+    remove,
+    unknown,
+)
+
+NOW = 1_800_000_000.0
+
+
+class Killed(BaseException):
+    """As if the process had died: nothing is put away."""
+
+
+def test_an_intent_is_seen_by_others_before_its_request_leaves(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        seqs = held.intend([add("a", "b"), remove("c")])
+        assert seqs == sorted(seqs)
+        assert bench.look().journal == (("add", None, ("a", "b")), ("remove", None, ("c",)))
+
+
+def test_what_a_dead_run_left_counts_as_unknown_as_of_now(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.intend([add("a")])
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        now = held.now()
+        direction, at = bench.marks()[("a", "unsettled")]
+    assert direction == "add"
+    assert at == pytest.approx(now, abs=60)
+
+
+def test_recovering_does_not_make_a_plan_stale(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.intend([add("a")])
+        serial = held.head().serial
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert held.head().serial == serial
+
+
+def test_withdrawn_intents_leave_no_trace(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.withdraw(held.intend([add("a"), add("b")]))
+    assert bench.look().journal == ()
+    assert bench.look().marks == ()
+
+
+def test_a_retry_moves_the_time_on_from_which_to_wait(sqlite_bench: Bench):
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        (seq,) = held.intend([add("a")])
+        sqlite_bench.clock.time += 5
+        held.retry(seq)
+        from reconciler.state import open_snapshot
+
+        with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
+            ((_, _, outcome, at, unknown_at, _),) = fetch(stored.journal())
+    assert (outcome, at, unknown_at) == (None, NOW + 5, None)
+
+
+# --- splitting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_was_refused_is_replaced_by_its_parts(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        (seq,) = held.intend([add("a", "b", "c")])
+        parts = held.split(seq, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b", "c")])
+        assert bench.look().journal == (("add", None, ("a",)), ("add", None, ("b", "c")))
+        held.settle([(parts[0], REFUSED), (parts[1], ACKNOWLEDGED)])
+    assert bench.look().members == ("b", "c")
+    assert bench.look().marks == ()
+
+
+def test_parts_of_a_batch_of_unknown_fate_fall_back_to_unsettled(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        (seq,) = held.intend([add("a", "b", "c")])
+        parts = held.split(seq, Answer(Fate.BAD_REQUEST, 2, NOW), [add("a"), add("b"), add("c")])
+        held.settle([(parts[0], REFUSED), (parts[1], NOT_STARTED), (parts[2], ACKNOWLEDGED)])
+    assert bench.look().members == ("c",)
+    assert bench.look().marks == (("a", "unsettled", "add"), ("b", "unsettled", "add"), ("c", "echo", "add"))
+
+
+def test_parts_of_parts_remember_the_attempt_that_carried_them_all(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        (seq,) = held.intend([add("a", "b")])
+        (part,) = held.split(seq, Answer(Fate.TOO_LARGE, 2, NOW), [add("a", "b")])
+        first, second = held.split(part, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b")])
+        held.settle([(first, REFUSED), (second, ACKNOWLEDGED)])
+    assert bench.look().marks == (("a", "unsettled", "add"), ("b", "echo", "add"))
+
+
+# --- serial, lineage, plans ------------------------------------------------------------------------------------------
+
+
+def test_a_segment_that_was_never_written_to_stays_new(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert held.head().is_new
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert held.head().is_new
+
+
+def test_every_change_raises_the_serial_and_the_lineage_stays(bench: Bench):
+    serials, lineages = [], set()
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+
+        def note() -> None:
+            serials.append(held.head().serial)
+            lineages.add(held.head().lineage)
+
+        (seq,) = held.intend([add("a", "b")])
+        note()
+        first, second = held.split(seq, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b")])
+        note()
+        held.settle([(first, ACKNOWLEDGED), (second, unknown(NOW))])
+        note()
+        held.reject(["b"])
+        note()
+    assert serials == sorted(set(serials))
+    assert len(lineages) == 1
+
+
+def test_a_first_run_that_has_nothing_to_send_makes_the_segment_known_and_completed(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.complete()
+        assert held.head().completed
+        assert not held.head().is_new
+
+
+def test_a_plan_that_is_cut_short_is_not_made_stale_by_its_own_changes(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        base = held.head().serial
+        assert held.head().plan_id is None
+    for _ in range(2):
+        bench.send((add("b"), ACKNOWLEDGED), plan_id="plan-1")
+        with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+            assert (held.head().plan_id, held.head().plan_base) == ("plan-1", base)
+
+
+def test_another_plan_starts_a_base_of_its_own_and_a_run_without_a_plan_ends_it(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED), plan_id="plan-1")
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        serial = held.head().serial
+    bench.send((add("b"), ACKNOWLEDGED), plan_id="plan-2")
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert (held.head().plan_id, held.head().plan_base) == ("plan-2", serial)
+    bench.send((add("c"), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert (held.head().plan_id, held.head().plan_base) == (None, None)
+
+
+def test_an_id_type_other_than_the_stored_one_is_refused(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    with bench.ledger() as ledger:
+        with ledger.hold(bench.target(id_type=IdType.EMAIL), "run", None) as held:
+            with pytest.raises(StateError, match="by id, not email") as caught:
+                held.intend([add("a@b")])
+    assert "refresh" in caught.value.hint
+    assert "state forget" in caught.value.hint
+
+
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_still_folds_and_gives_its_lock_back(bench: Bench):
+    def die() -> None:
+        with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+            (seq,) = held.intend([add("a")])
+            held.settle([(seq, ACKNOWLEDGED)])
+            raise Killed
+
+    with pytest.raises(Killed):
+        die()
+    assert bench.look().journal == ()
+    other = FakeMachine(host="there", pid=300, running={300: "t300"})
+    with bench.ledger(machine=other) as ledger, ledger.hold(bench.target(), "run", None):
+        pass
+
+
+def test_times_of_answers_are_told_by_the_clock_of_the_state(bench: Bench):
+    bench.clock.time = 1_000.0  # this machine's clock is decades slow
+    bench.send((add("a"), unknown(990.0)))
+    bench.send((add("b"), acknowledged_after_unknown(990.0)))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        now = held.now()
+    assert bench.marks()[("a", "unsettled")][1] == pytest.approx(now - 10, abs=60)
+    assert bench.marks()[("b", "echo")][1] == pytest.approx(now - 10, abs=60)

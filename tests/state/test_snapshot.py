@@ -1,0 +1,202 @@
+"""The reading side: it changes nothing, waits for nobody, and sees one moment."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.plan import Head
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.errors import StateError
+from reconciler.state import open_snapshot
+from tests.support.states import ACKNOWLEDGED, Bench, Contents, add, contents_of, findings, remove, unknown
+
+NOTHING = Contents((), (), ())
+
+
+def test_a_state_that_is_missing_is_empty_and_stays_missing(bench: Bench):
+    snapshot = open_snapshot(bench.settings)
+    assert snapshot.head("production", 56) == Head()
+    assert not snapshot.is_spent("plan-1")
+    with snapshot.open("production", 56) as stored:
+        assert stored.head.is_new
+        assert contents_of(stored) == NOTHING
+    with pytest.raises(StateError, match="no state"):
+        open_snapshot(StateSettings(Secret(bench.url), must_exist=True))
+
+
+def test_a_segment_that_was_never_met_has_nothing_but_the_environment(bench: Bench):
+    with bench.ledger() as ledger:
+        ledger.bind("production", 77)
+    with open_snapshot(bench.settings).open("production", 56) as stored:
+        assert stored.head == Head(environment_id=77)
+        assert contents_of(stored) == NOTHING
+
+
+def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
+    with bench.ledger() as ledger:
+        ledger.bind("production", 77)
+        with ledger.hold(bench.target(), "run", "plan-1") as held:
+            held.intend([add("a")])
+            held.complete()
+            head = held.head()
+        ledger.spend("plan-1")
+    snapshot = open_snapshot(bench.settings)
+    with snapshot.open("production", 56) as stored:
+        assert stored.head == snapshot.head("production", 56) == head
+    assert (head.id_type, head.completed, head.environment_id, head.plan_id) == ("id", True, 77, "plan-1")
+    assert snapshot.is_spent("plan-1")
+    assert not snapshot.is_spent("plan-2")
+
+
+def test_workspaces_and_segments_are_kept_apart(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert bench.look(57) == NOTHING
+    with open_snapshot(bench.settings).open("pro'duction", 56) as stored:
+        assert contents_of(stored) == NOTHING
+
+
+def test_every_stream_shows_the_moment_at_which_it_was_opened(bench: Bench):
+    bench.send((add("a", "b"), ACKNOWLEDGED), (add("u"), unknown(1.0)))
+    snapshot = open_snapshot(bench.settings)
+    with snapshot.open("production", 56) as stored:
+        bench.send((remove("a"), ACKNOWLEDGED), (add("c"), ACKNOWLEDGED), (add("u"), ACKNOWLEDGED))
+        assert contents_of(stored) == Contents(("a", "b"), (("u", "unsettled", "add"),), ())
+    assert bench.look().members == ("b", "c", "u")
+
+
+def test_reading_waits_for_no_writer(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM reconcile_members")
+        assert bench.look().members == ("a",)
+        connection.rollback()
+
+
+def test_more_rows_than_a_block_holds_come_whole_and_in_order(bench: Bench):
+    ids = [f"{number:06}" for number in range(40_000)]
+    batches = [add(*ids[start : start + 1000]) for start in range(0, 40_000, 1000)]
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        seqs = held.intend(batches)
+        assert [ids for _, _, ids in bench.look().journal] == [batch.ids for batch in batches]
+        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+    assert list(bench.look().members) == ids
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.record(findings(vanished=ids[:20_000]))
+    contents = bench.look()
+    assert [id for id, _, _ in contents.marks] == ids[:20_000]
+    assert list(contents.members) == ids[20_000:]
+
+
+def test_several_streams_of_one_moment_can_be_read_from_several_threads(bench: Bench):
+    bench.send((add(*(f"{n:05}" for n in range(1000))), ACKNOWLEDGED))
+    looks: list[Contents] = []
+    threads = [threading.Thread(target=lambda: looks.append(bench.look())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(contents.members) for contents in looks] == [1000] * 4
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def state_file(bench: Bench) -> Path:
+    return Path(bench.url.removeprefix("sqlite:///"))
+
+
+def test_a_plan_before_the_first_apply_makes_no_folder(sqlite_bench: Bench):
+    sqlite_bench.look()
+    assert not state_file(sqlite_bench).parent.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_the_file_is_its_owners_alone_whatever_the_umask(sqlite_bench: Bench, umask):
+    before = os.umask(umask)
+    try:
+        with sqlite_bench.ledger() as ledger:
+            ledger.bind("production", 77)
+            modes = {path.name: path.stat().st_mode & 0o777 for path in state_file(sqlite_bench).parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes) >= {"state.db", "state.db-wal"}
+    assert set(modes.values()) == {0o600}
+    assert state_file(sqlite_bench).parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_open_to_others_is_closed(sqlite_bench: Bench):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    file = state_file(sqlite_bench)
+    file.chmod(0o644)
+    file.parent.chmod(0o755)
+    sqlite_bench.send((add("b"), ACKNOWLEDGED))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_share_keeps_its_mode(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir(mode=0o755)
+    bench = Bench(f"sqlite:///{folder}/state.db")
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert (folder / "state.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_names_with_characters_that_mean_something_in_a_uri_are_just_names(tmp_path):
+    bench = Bench(f"sqlite:///{tmp_path}/50% off#é&mode=ro/a b.db")
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert bench.look().members == ("a",)
+    assert (tmp_path / "50% off#é&mode=ro" / "a b.db").exists()
+
+
+def test_a_writer_leaves_one_file_behind(sqlite_bench: Bench):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    assert [path.name for path in state_file(sqlite_bench).parent.iterdir()] == ["state.db"]
+
+
+def test_a_state_in_a_folder_that_cannot_be_written_is_read_as_it_lies(sqlite_bench: Bench, monkeypatch):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert sqlite_bench.look().members == ("a",)
+    assert [path.name for path in state_file(sqlite_bench).parent.iterdir()] == ["state.db"]
+
+
+def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_bench: Bench):
+    """Two SQLite libraries in one process that open one file drop each other's locks when they close it."""
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    with sqlite_bench.ledger() as ledger, ledger._database.write():
+        sqlite_bench.look()
+        code = (
+            "import sqlite3, sys\n"
+            "connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+            "connection.execute('BEGIN IMMEDIATE')\n"
+        )
+        other = subprocess.run([sys.executable, "-c", code, state_file(sqlite_bench)], capture_output=True, text=True)
+    assert "database is locked" in other.stderr
+
+
+def test_a_state_that_holds_a_write_ahead_log_of_a_killed_run_is_read_with_it(sqlite_bench: Bench, tmp_path):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    file = state_file(sqlite_bench)
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        held.intend([add("b")])
+        for source in file.parent.iterdir():
+            (tmp_path / source.name).write_bytes(source.read_bytes())
+    copy = Bench(f"sqlite:///{tmp_path}/state.db")
+    (tmp_path / "state.db-shm").unlink()
+    assert copy.look().journal == (("add", None, ("b",)),)
+
+
+def test_reading_does_not_write_into_the_file(sqlite_bench: Bench):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    before = state_file(sqlite_bench).read_bytes()
+    sqlite_bench.look()
+    assert state_file(sqlite_bench).read_bytes() == before
+    with sqlite3.connect(state_file(sqlite_bench)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
