@@ -94,7 +94,8 @@ class Stream:
         try:
             what(address)
         except BaseException as failure:
-            self.failure, self.words = failure, str(failure).encode()
+            self.failure = failure.with_traceback(None)  # its frames would keep the reader's connection alive
+            self.words = str(failure).encode()
             return errno.EIO
         return 0
 

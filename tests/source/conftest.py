@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,23 @@ def settings(url: str) -> SourceSettings:
 
 def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
     """Every (value, typed) that a query gives, in order."""
-    with source.open(segment(query, id_column, **params)) as values, closing(duckdb.connect()) as reader:
-        reader.register("desired", values.arrow)
+    with source.open(segment(query, id_column, **params)) as values, closing(reader().cursor()) as cursor:
+        cursor.register("desired", values.arrow)
         typed = "true" if values.all_typed else "typed"
-        return [(row[0], row[1]) for row in reader.execute(f"SELECT value, {typed} FROM desired").fetchall()]
+        return [(row[0], row[1]) for row in cursor.execute(f"SELECT value, {typed} FROM desired").fetchall()]
+
+
+@cache
+def reader() -> duckdb.DuckDBPyConnection:
+    """One for all tests, as making one is slow."""
+    return duckdb.connect(config={"threads": 1})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_reader() -> Iterator[None]:
+    yield
+    reader().close()
+    reader.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import gc
 import sqlite3
+import subprocess
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -350,3 +351,25 @@ def test_no_folder_is_left_behind(duckdb_warehouse, tmp_path, monkeypatch):
     duckdb_warehouse.read("SELECT 1")
 
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_failure_leaves_nothing_on_stderr_when_the_process_ends(sqlite_warehouse):
+    """DuckDB's binding complains at exit about connections that a kept error still holds."""
+    script = f"""
+import duckdb
+from reconciler.core.spec import Secret, Segment, SourceSettings
+from reconciler.errors import SourceError
+from reconciler.source import open_source
+kept = []
+source = open_source(SourceSettings("w", Secret({sqlite_warehouse.url!r})))
+try:
+    with source.open(Segment("s", 1, "SELECT abs(-9223372036854775807 - 1)", "w")) as values, duckdb.connect() as reading:
+        reading.register("desired", values.arrow)
+        reading.execute("SELECT * FROM desired").fetchall()
+except SourceError as error:
+    kept.append(error)
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("refused\n", "")
