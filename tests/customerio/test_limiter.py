@@ -131,6 +131,19 @@ def test_a_permit_that_was_not_used_is_free_for_the_next() -> None:
     assert time.waits == []
 
 
+def test_permits_that_came_back_do_not_slow_down_the_next() -> None:
+    time = FakeTime()
+    limiter = Limiter(10, time.clock, time.wait)
+
+    for _ in range(50):
+        permit = limiter.take()
+        assert permit is not None
+        with permit:
+            pass
+
+    assert time.waits == []
+
+
 def test_a_permit_counts_from_when_its_request_has_left() -> None:
     time = FakeTime()
     limiter = Limiter(1, time.clock, time.wait)

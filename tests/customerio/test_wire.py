@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.customerio.connection import IDLE_SECONDS
-from reconciler.customerio.deadline import TimedBackend
-from reconciler.customerio.transport import parse_retry_after
+from reconciler.customerio.connection import IDLE_SECONDS, open_client, trust
+from reconciler.customerio.deadline import Deadline, TimedBackend
+from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
 from reconciler.errors import DestinationError
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import (
@@ -113,6 +114,47 @@ def test_a_connection_that_was_never_made_costs_no_permit(open_clients: Open, ti
     send(open_clients(destination(f"http://127.0.0.1:{port}", rate_limit=0.01)))
 
     assert sum(time.waits) < 10
+
+
+class Recorder:
+    """Notes when a request leaves."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def begin(self) -> None:
+        self.events.append("begin")
+
+    def end(self) -> None:
+        self.events.append("end")
+
+
+def carry(base: str, time: FakeTime) -> tuple[Outcome, list[str]]:
+    """Make one attempt on a bare wire."""
+    recorder = Recorder()
+    with open_client({}, 1, trust()) as client:
+        wire = Wire(client, base, Deadline(time.clock), time.wall)
+        outcome = wire.carry(Attempt(Call("POST", "/x", content=b"{}"), 1, lambda: 10.0, lambda: True, recorder))
+    return outcome, recorder.events
+
+
+def test_a_request_is_told_when_it_begins_to_leave_when_it_has_left_and_when_it_is_answered(time: FakeTime) -> None:
+    with RawServer(in_turn(OK)) as server:
+        assert carry(server.url, time)[1] == ["begin", "end", "end"]
+
+
+def test_a_request_that_is_never_answered_has_left_all_the_same(time: FakeTime) -> None:
+    with RawServer(in_turn(None)) as server:
+        assert carry(server.url, time)[1] == ["begin", "end"]
+
+
+def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(in_turn(reply("403 Forbidden"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        outcome, events = carry("https://track.customer.io", time)
+
+    assert (outcome.kind, outcome.failure) == (Kind.REFUSED, "the proxy refused the connection")
+    assert events == []
 
 
 @pytest.mark.parametrize(
