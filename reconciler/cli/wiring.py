@@ -30,6 +30,8 @@ class Wiring:
     targets: Sequence[Target]
     memory_limit: str = DEFAULT_MEMORY_LIMIT
     lock_timeout: float = 0.0
+    reads_only: bool = False
+    """No state is written to in this command."""
     stop: threading.Event = field(default_factory=threading.Event)
     warnings: list[str] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -58,7 +60,7 @@ class Wiring:
         def make() -> Snapshot:
             from reconciler.state import open_snapshot
 
-            return open_snapshot(settings)
+            return open_snapshot(settings, alone=self.reads_only)
 
         return self._share(("snapshot", settings), make)
 
@@ -183,10 +185,11 @@ def wired(
     *,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
     lock_timeout: float = 0.0,
+    reads_only: bool = False,
     stop: threading.Event | None = None,
 ) -> Iterator[Wiring]:
     """Open a wiring for a block."""
-    wiring = Wiring(console, targets, memory_limit, lock_timeout, stop or threading.Event())
+    wiring = Wiring(console, targets, memory_limit, lock_timeout, reads_only, stop or threading.Event())
     try:
         yield wiring
     finally:

@@ -22,19 +22,25 @@ _MEMBERS = f"""
 SELECT group_concat(id, char({ROW_END})), max(id) FROM
 (SELECT id FROM reconcile_members WHERE segment_key = ? AND id > ? ORDER BY id LIMIT {ROWS_PER_BLOCK})"""
 
+_MARK_LINE = f"""id || char({FIELD_END}) || mark || char({FIELD_END}) || coalesce(direction, '')
+    || char({FIELD_END}) || printf('%.6f', at) AS line"""
+
+MARK_LINES = f"SELECT {_MARK_LINE} FROM reconcile_marks WHERE segment_key = {{key}}"
+"""Each mark as one line of a block; with `{key}` to be filled in."""
+
 # The place of a mark is its id and its mark as one text: it sorts as the two do, since ids hold no control characters.
 _MARKS = f"""
 SELECT group_concat(line, char({ROW_END})), max(place) FROM
-(SELECT id || char({FIELD_END}) || mark AS place, id || char({FIELD_END}) || mark || char({FIELD_END})
-    || coalesce(direction, '') || char({FIELD_END}) || printf('%.6f', at) AS line
+(SELECT id || char({FIELD_END}) || mark AS place, {_MARK_LINE}
  FROM reconcile_marks WHERE segment_key = ? AND (id, mark) > (?, ?) ORDER BY id, mark LIMIT {ROWS_PER_BLOCK})"""
 
-_UNKNOWN_AT = "CASE WHEN outcome = 'acknowledged' THEN coalesce(printf('%.6f', unknown_at), '') ELSE '' END"
-
-_JOURNAL = f"""
+JOURNAL_LINES = f"""
 SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(outcome, '') || char({FIELD_END})
-    || printf('%.6f', at) || char({FIELD_END}) || {_UNKNOWN_AT} || char({FIELD_END}) || ids
-FROM reconcile_batches WHERE segment_key = ? ORDER BY seq"""
+    || printf('%.6f', at) || char({FIELD_END})
+    || CASE WHEN outcome = 'acknowledged' AND unknown_at IS NOT NULL THEN printf('%.6f', unknown_at) ELSE '' END
+    || char({FIELD_END}) || ids AS line
+FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
+"""Each row of the journal as one line of a block."""
 
 
 class SqliteStored:
@@ -53,7 +59,7 @@ class SqliteStored:
 
     def journal(self) -> Iterator[str]:
         if self._connection is not None and self._key is not None:
-            for (line,) in self._connection.exec_driver_sql(_JOURNAL, (self._key,)):
+            for (line,) in self._connection.exec_driver_sql(JOURNAL_LINES.format(key=self._key)):
                 yield line
 
     def _walk(self, statement: str, place: str) -> Iterator[str]:

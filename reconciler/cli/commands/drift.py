@@ -43,7 +43,7 @@ def drift(
     loaded = load(specs, select, exclude)
     require_app_keys(loaded.targets, "drift")
     created_at = datetime.now(UTC)
-    with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
+    with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
         with ThreadPoolExecutor(parallel, "drift") as pool:
             segments = tuple(pool.map(lambda target: survey_one(wiring, target, ignore_foreign), loaded.targets))
         found = Drift(created_at, segments, tuple(wiring.warnings))

@@ -65,7 +65,7 @@ def plan(
             allow_empty=allow_empty,
         )
         options = PlanOptions(loaded.allowed, show_ids)
-        with wired(console, loaded.targets, memory_limit=memory_limit) as wiring, cut_short(wiring):
+        with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
             made = make_plan(wiring, loaded, options, parallel, draft)
         plan_id = seal_plan(made, draft) if draft is not None else None
     show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)

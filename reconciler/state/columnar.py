@@ -1,0 +1,156 @@
+"""Reading a SQLite state as columns, for commands that do not write to it.
+
+The Arrow driver has a SQLite library of its own, and two libraries in one process must not have one file open at once
+(see `snapshot`). So once this is made, nothing else in the process may open the file: no ledger, no records.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import adbc_driver_sqlite.dbapi as adbc
+import duckdb
+
+from reconciler.core.plan import Head
+from reconciler.engine.ports import ROW_END, ArrowStream, Stored
+from reconciler.state.address import SqliteAddress
+from reconciler.state.columns import NothingStored, Once
+from reconciler.state.failures import explained
+from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
+from reconciler.state.reader import SqliteReader
+from reconciler.state.snapshot import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
+from reconciler.state.sqlite import reading_uri
+
+_MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
+
+
+class ColumnarSnapshot:
+    """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
+
+    def __init__(self, reader: SqliteReader, address: SqliteAddress) -> None:
+        self._address = address
+        with reader.read() as connection:  # the only use of the other library, closed before ours begins
+            self._is_there = connection is not None
+        self._rows = Scribe()
+
+    def head(self, workspace: str, segment_id: int) -> Head:
+        with self.open(workspace, segment_id) as stored:
+            return stored.head
+
+    def is_spent(self, plan_id: str) -> bool:
+        statement = f"SELECT '1' AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
+        with ExitStack() as stack:
+            return self._is_there and bool(self._rows.fetch(_execute(self._connect(stack), stack, statement)))
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+        if not self._is_there:
+            yield NothingStored(Head())
+            return
+        with ExitStack() as stack:
+            connection = self._connect(stack)
+            with explained(self._address):
+                row, environment_id = self._read_head(connection, stack, workspace, segment_id)
+            head = make_head(row, environment_id)
+            yield ColumnarStored(head, row.segment_key, connection, stack, self._rows) if row else NothingStored(head)
+
+    def _connect(self, stack: ExitStack) -> Any:
+        with explained(self._address):
+            return stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
+
+    def _read_head(
+        self, connection: Any, stack: ExitStack, workspace: str, segment_id: int
+    ) -> tuple[Row | None, int | None]:
+        """Read a segment's head in the transaction in which its columns will be read, too."""
+        columns = ", ".join(f"coalesce(cast({name} AS text), '')" for name in HEAD_COLUMNS)
+        statement = (
+            f"SELECT 'segment', {columns} FROM reconcile_segments "
+            f"WHERE workspace = {_quote(workspace)} AND segment_id = {int(segment_id)} UNION ALL "
+            f"SELECT 'workspace', cast(environment_id AS text){', NULL' * (len(HEAD_COLUMNS) - 1)} "
+            f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
+        )
+        row, environment_id = None, None
+        for kind, *texts in self._rows.fetch(_execute(connection, stack, statement)):
+            if kind == "segment":
+                row = _parse_row([str(value) for value in texts])
+            else:
+                environment_id = int(str(texts[0]))
+        return row, environment_id
+
+
+class ColumnarStored:
+    """See `engine.ports.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
+
+    def __init__(self, head: Head, key: int, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
+        self.head = head
+        self._key = key
+        self._connection = connection
+        self._stack = stack
+        self._rows = rows
+
+    def members(self) -> ArrowStream:
+        return Once(_execute(self._connection, self._stack, _MEMBERS.format(key=self._key)))
+
+    def marks(self) -> Iterator[str]:
+        return self._lines(MARK_LINES)
+
+    def journal(self) -> Iterator[str]:
+        return self._lines(JOURNAL_LINES)
+
+    def _lines(self, statement: str) -> Iterator[str]:
+        stream = _execute(self._connection, self._stack, statement.format(key=self._key))
+        return self._rows.walk(stream, ROWS_PER_BLOCK)
+
+
+class Scribe:
+    """Gives the rows of Arrow streams to Python, through a DuckDB."""
+
+    def __init__(self) -> None:
+        self._database = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
+        self._lock = threading.Lock()
+
+    def fetch(self, stream: ArrowStream) -> list[tuple[object, ...]]:
+        """Read a small stream whole."""
+        with closing(self._cursor()) as cursor:
+            cursor.register("raw", Once(stream))
+            rows: list[tuple[object, ...]] = cursor.execute("SELECT * FROM raw").fetchall()
+            return rows
+
+    def walk(self, stream: ArrowStream, size: int) -> Iterator[str]:
+        """Give the lines of a stream's one column, `size` of them at a time, as blocks."""
+        with closing(self._cursor()) as cursor:
+            cursor.register("raw", Once(stream))
+            cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM raw")
+            while rows := cursor.fetchmany(size):
+                yield chr(ROW_END).join(row[0] for row in rows)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            return self._database.cursor()
+
+
+def _execute(connection: Any, stack: ExitStack, statement: str) -> ArrowStream:
+    """Start a query; its cursor must outlive the stream."""
+    cursor = stack.enter_context(closing(connection.cursor()))
+    cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
+    cursor.execute(statement)
+    stream: ArrowStream = cursor.fetch_arrow()
+    return stream
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _parse_row(texts: list[str]) -> Row:
+    key, lineage, serial, id_type, completed_at, plan_id, plan_base = texts
+    return Row(
+        int(key),
+        lineage,
+        int(serial),
+        id_type,
+        float(completed_at) if completed_at else None,
+        plan_id or None,
+        int(plan_base) if plan_base else None,
+    )

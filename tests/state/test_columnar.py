@@ -1,0 +1,69 @@
+"""Reading by column gives what reading row by row gives."""
+
+import pytest
+
+from reconciler.core.plan import Head
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.errors import StateError
+from reconciler.state import open_snapshot
+from tests.support.states import ACKNOWLEDGED, Bench, add, contents_of, remove, unknown
+
+
+def both_ways(bench: Bench, segment_id: int = 56) -> tuple:
+    found = []
+    for alone in (False, True):
+        snapshot = open_snapshot(bench.settings, alone=alone)
+        with snapshot.open("production", segment_id) as stored:
+            assert stored.head == snapshot.head("production", segment_id)
+            found.append((stored.head, contents_of(stored)))
+    assert found[0] == found[1]
+    return found[1]
+
+
+def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
+    sqlite_bench.send(
+        (add("a", "b", "ü", "0012"), ACKNOWLEDGED),
+        (add("c"), unknown(1_795_000_000.25)),
+        (remove("a"), ACKNOWLEDGED),
+        (remove("b"), unknown(1_795_000_001.5)),
+    )
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        held.reject(["r"])
+
+    head, contents = both_ways(sqlite_bench)
+
+    assert not head.is_new
+    assert contents.members == ("0012", "ü")
+    assert {mark for _, mark, _ in contents.marks} == {"unsettled", "removed", "rejected"}
+
+
+def test_an_intent_without_an_outcome_is_seen(sqlite_bench: Bench):
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        held.intend([add("x", "y")])
+        # Nothing is read here: the ledger is open, and only one library may have the file open.
+    _, contents = both_ways(sqlite_bench)
+    assert contents.journal or contents.marks
+
+
+def test_a_missing_state_and_a_segment_never_met_are_empty(sqlite_bench: Bench):
+    assert both_ways(sqlite_bench)[0] == Head()
+    with pytest.raises(StateError):
+        open_snapshot(StateSettings(Secret(sqlite_bench.url), must_exist=True), alone=True)
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    assert both_ways(sqlite_bench, 57)[0] == Head()
+
+
+def test_a_spent_plan_is_known(sqlite_bench: Bench):
+    with sqlite_bench.ledger() as ledger:
+        ledger.spend("plan'1")
+    snapshot = open_snapshot(sqlite_bench.settings, alone=True)
+    assert snapshot.is_spent("plan'1")
+    assert not snapshot.is_spent("plan-2")
+
+
+def test_blocks_of_many_rows_lose_none(sqlite_bench: Bench):
+    ids = tuple(f"m{number:06}" for number in range(40_000))
+    sqlite_bench.send((add(*ids), ACKNOWLEDGED), (remove(*ids[:20_000]), ACKNOWLEDGED))
+    _, contents = both_ways(sqlite_bench)
+    assert contents.members == ids[20_000:]
+    assert len(contents.marks) == 20_000
