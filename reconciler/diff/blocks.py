@@ -1,38 +1,31 @@
-"""Blocks of text into tables: how rows come from a state that gives no Arrow streams (see `engine.ports.Rows`)."""
+"""Blocks of text: how rows from Python come into tables (see `engine.ports.Rows`)."""
 
-from reconciler.engine.ports import FIELD_END, ROW_END
+from collections.abc import Sequence
 
-COLUMNS = {
-    "members": {"id": "VARCHAR"},
-    "marks": {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"},
-    "journal": {
-        "seq": "BIGINT",
-        "direction": "VARCHAR",
-        "outcome": "VARCHAR",
-        "at": "DOUBLE",
-        "unknown_at": "DOUBLE",
-        "ids": "VARCHAR",
-    },
-}
-"""The columns of `engine.ports.Stored`."""
+from reconciler.core.batches import Batch, Direction
+from reconciler.engine.ports import FIELD_END, ROW_END, Member
+
+_ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
 
 
-def begin_blocks(name: str) -> str:
-    """Make the empty table."""
-    columns = ", ".join(f'"{column}" {kind}' for column, kind in COLUMNS[name].items())
-    return f"CREATE OR REPLACE TEMP TABLE {name} ({columns})"
+def write_page(page: Sequence[Member]) -> str:
+    """Members as rows of `cio_id`, `key`. A key that would break its row apart is no key."""
+    rows = (f"{_strip(member.cio_id)}{_FIELD}{member.key or ''}" for member in page)
+    block = _ROW.join(rows)
+    is_whole = block.count(_ROW) == len(page) - 1 and block.count(_FIELD) == len(page)
+    return block if is_whole else write_page([_mend(member) for member in page])
 
 
-def add_block(name: str) -> str:
-    """Add the rows of the block $1."""
-    rows = f"unnest(string_split($1, chr({ROW_END})))"
-    kinds = COLUMNS[name].values()
-    if len(kinds) == 1:
-        return f"INSERT INTO {name} SELECT {rows}"
-    fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in enumerate(kinds, 1))
-    return f"INSERT INTO {name} SELECT {fields} FROM (SELECT string_split({rows}, chr({FIELD_END})) AS fields)"
+def _mend(member: Member) -> Member:
+    key = member.key or ""
+    return Member(member.cio_id, None if _ROW in key or _FIELD in key else key)
 
 
-def drop_blocks(name: str) -> str:
-    """Drop the table."""
-    return f"DROP TABLE IF EXISTS temp.{name}"
+def _strip(cio_id: str) -> str:
+    return cio_id.replace(_ROW, " ").replace(_FIELD, " ")
+
+
+def write_batch(batch: Batch) -> str:
+    """A batch as rows of `id`, `adds`."""
+    end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
+    return f"{end}{_ROW}".join(batch.ids) + end

@@ -10,6 +10,7 @@ from reconciler.diff.rules import NULL
 from reconciler.diff.standing import HELD, NOTHING, UNSETTLED, Change, Flag, decide, is_exempt, is_stray, repeats_add
 
 Numbers = Mapping[Flag, int]
+"""Numbers of distinct ids by their flags."""
 
 
 def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:
@@ -18,40 +19,45 @@ def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int
 
 
 @dataclass(frozen=True)
+class Returned:
+    """Numbers of rows that a query returned, by why they are no id; None: they are one."""
+
+    rows: Mapping[str | None, int] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> int:
+        return self.rows.get(None, 0)
+
+    @property
+    def nulls(self) -> int:
+        return self.rows.get(NULL, 0)
+
+    @property
+    def invalid(self) -> int:
+        return sum(self.rows.get(reason.name, 0) for reason in Invalid)
+
+    def explain_invalid(self) -> str:
+        """The reasons with their numbers, for people."""
+        present = [reason for reason in Invalid if reason.name in self.rows]
+        return "; ".join(f"{self.rows[reason.name]:,} {reason.value}" for reason in present)
+
+
+@dataclass(frozen=True)
 class Census:
     """What SQL counted in one comparison."""
 
     exclusive: bool
     known: Numbers
-    """Distinct ids that the state, or the read-back, has something to say of."""
+    """Ids that the state, or the read-back, has something to say of."""
     changed: Numbers
-    """Distinct ids to send."""
-    changed_rows: Numbers
-    """Rows that these came from: repeats of the query included."""
-    idle_rows: Numbers
-    """Rows that change nothing."""
-    refused: Mapping[str, int] = field(default_factory=dict)
-    """Values that can't be ids, by reason."""
+    """Ids to send."""
 
-    @property
-    def nulls(self) -> int:
-        return self.refused.get(NULL, 0)
-
-    @property
-    def invalid(self) -> int:
-        return sum(self.refused.values()) - self.nulls
-
-    def explain_invalid(self) -> str:
-        """The reasons with their numbers, for people."""
-        said = [f"{self.refused[reason.name]:,} {reason.value}" for reason in Invalid if reason.name in self.refused]
-        return "; ".join(said)
-
-    def count(self, unkeyed: int | None) -> Counts:
-        """The numbers of a plan; sentinels and times are not among them."""
-        add, resend = self._sum(Change.ADD), self._sum(Change.RESEND)
-        unchanged = self._count_unchanged()
+    def count(self, returned: Returned) -> Counts:
+        """The numbers of a plan; sentinels, times and the unkeyed are not among them."""
+        add, resend, unchanged = self._sum(Change.ADD), self._sum(Change.RESEND), self._count_unchanged()
+        desired = unchanged + add + resend
         return Counts(
-            desired=unchanged + add + resend,
+            desired=desired,
             stored=count_having(self.known, Flag.STORED),
             add=add,
             remove=self._sum(Change.REMOVE),
@@ -59,29 +65,22 @@ class Census:
             unchanged=unchanged,
             unsettled=count_having(self.known, UNSETTLED),
             unmatched=count_having(self.known, Flag.UNMATCHED, UNSETTLED),
-            nulls=self.nulls,
-            invalid=self.invalid,
-            duplicates=self._count_desired_rows() - unchanged - add - resend,
+            nulls=returned.nulls,
+            invalid=returned.invalid,
+            duplicates=returned.valid - desired,
             held=count_having(self.known, HELD | Flag.REMOTE if self.exclusive else HELD),
             repeated_adds=self._sum(Change.ADD, repeats_add),
             exempt_removes=self._sum(Change.REMOVE, lambda flags: is_exempt(flags, self.exclusive)),
             strays=self._sum(Change.REMOVE, is_stray),
-            unkeyed=unkeyed,
         )
 
-    def _sum(self, change: Change, where: Callable[[Flag], bool] = bool) -> int:
+    def _sum(self, change: Change, where: Callable[[Flag], bool] = lambda _: True) -> int:
         return sum(n for flags, n in self.changed.items() if decide(flags, self.exclusive) is change and where(flags))
 
     def _count_unchanged(self) -> int:
-        """Idle rows may repeat; of the ids that are known, those that are desired are all but the unwanted."""
-        desired = (flags for flags in self.idle_rows if Flag.DESIRED in flags)
-        return sum(self._count_known_desired(flags & ~Flag.DESIRED) for flags in desired)
-
-    def _count_known_desired(self, flags: Flag) -> int:
-        return self.known.get(flags, 0) - self.changed.get(flags, 0) - self.idle_rows.get(flags, 0)
-
-    def _count_desired_rows(self) -> int:
-        return count_having(self.changed_rows, Flag.DESIRED) + count_having(self.idle_rows, Flag.DESIRED)
+        """Of the known ids that stay if they are desired, all but those that are about to go."""
+        staying = (flags for flags in self.known if decide(flags | Flag.DESIRED, self.exclusive) is Change.NONE)
+        return sum(self.known[flags] - self.changed.get(flags, 0) for flags in staying)
 
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:

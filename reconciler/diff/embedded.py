@@ -1,23 +1,24 @@
 """The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from reconciler.core.batches import Batch, Direction
 from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.diff.blocks import add_block, begin_blocks, drop_blocks
-from reconciler.diff.census import Census, Numbers, count_drift
-from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
+from reconciler.diff.blocks import write_batch, write_page
+from reconciler.diff.census import Census, Numbers, Returned, count_drift
+from reconciler.diff.failures import broken_query, broken_state, translating
 from reconciler.diff.instance import Instance
 from reconciler.diff.sets import Sets
 from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
+from reconciler.diff.tables import Tables
 from reconciler.engine.ports import (
     Adoption,
     Comparison,
@@ -27,7 +28,6 @@ from reconciler.engine.ports import (
     Rows,
     Snapshot,
     Source,
-    Stored,
 )
 from reconciler.errors import IncompleteRead, SourceError
 
@@ -61,61 +61,8 @@ class EmbeddedSetEngine:
     @contextmanager
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
-        with self._instance.catalog() as catalog, Tables(self._instance, catalog) as tables:
+        with self._instance.catalog() as name, Tables(self._instance, name) as tables:
             yield EmbeddedComparison(target, self._source_of, self._snapshot_of, tables)
-
-
-class Tables:
-    """The cursors on the tables of one comparison; all are closed with it."""
-
-    def __init__(self, instance: Instance, catalog: str) -> None:
-        self.catalog = catalog
-        self._instance = instance
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._main = self._stack.enter_context(self._instance.cursor())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        with translating(broken_sets()):
-            self._main.execute(sql, list(parameters))
-
-    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with translating(broken_sets()):
-            return self._main.execute(sql, list(parameters)).fetchall()
-
-    def read(self, sql: str, **streams: Rows) -> None:
-        """Run a statement that reads streams by these names. Raises DuckDB's errors: who calls knows whose they are."""
-        with ExitStack() as stack:
-            for name, rows in streams.items():
-                if isinstance(rows, Iterator):
-                    stack.callback(self._main.execute, drop_blocks(name))
-                    self._load_blocks(name, rows)
-                else:
-                    # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
-                    stack.callback(self._main.unregister, name)
-                    self._main.register(name, rows.__arrow_c_stream__())
-            self._main.execute(sql)
-
-    def _load_blocks(self, name: str, blocks: Iterator[str]) -> None:
-        """Put blocks of text into a temporary table, which only this cursor sees."""
-        self._main.execute(begin_blocks(name))
-        insert = add_block(name)
-        for block in blocks:
-            self._main.execute(insert, [block])
-
-    def stream(self, sql: str, size: int) -> Iterator[list[str]]:
-        """Give the first column in lists of `size`, as the statement orders it; in any thread, any number of times."""
-        with self._instance.cursor() as cursor, translating(broken_sets()):
-            cursor.execute(sql)
-            while rows := cursor.fetchmany(size):
-                yield [row[0] for row in rows]
 
 
 class EmbeddedComparison:
@@ -136,7 +83,7 @@ class EmbeddedComparison:
         self._source_of = source_of
         self._snapshot_of = snapshot_of
         self._tables = tables
-        self._sets = Sets(tables.catalog, target.segment.id_type)
+        self._sets = Sets(tables.name, target.segment.id_type)
         self._remote: RemoteCount | None = None
         self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
 
@@ -144,13 +91,12 @@ class EmbeddedComparison:
 
     def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
         self._remote = None
-        self._tables.run(self._sets.begin_remote())
-        for page in pages:
-            if page:
-                self._tables.run(self._sets.add_remote(), _write_page(page))
-        self._tables.run(self._sets.end_remote())
-        self._tables.run(self._sets.drop_remote())
-        people, unkeyed, rows = self._tables.fetch(self._sets.count_remote())[0]
+        self._tables.run(self._sets.begin("remote"))
+        self._tables.repeat(self._sets.add_block("remote"), ([write_page(page)] for page in pages if page))
+        self._tables.work(self._sets.take_people())
+        self._tables.run(self._sets.drop("remote"))
+        self._tables.work(self._sets.take_keys())
+        people, unkeyed, rows = self._tables.fetch(self._sets.count_people())[0]
         self._remote = RemoteCount(people, unkeyed, rows - people)
         return self._remote
 
@@ -162,14 +108,37 @@ class EmbeddedComparison:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _load_known(self, with_remote: bool) -> None:
-        snapshot = self._snapshot_of(self._target)
-        with snapshot.open(self._target.workspace, self._segment.segment_id) as stored, translating(broken_state()):
-            self.head = stored.head
-            self._read_state(stored, with_remote)
+        self._read_state()
+        if self._tables.fetch_one(self._sets.count("overlay")):
+            self._tables.work(self._sets.hold())
+            self._tables.run(self._sets.drop("members"))
+        else:
+            self._tables.run(self._sets.rename("members", "held"))
+        self._tables.run(self._sets.drop("known"))
+        if with_remote:
+            self._tables.work(self._sets.know())
+            self._tables.run(self._sets.drop("held"))
+        else:
+            self._tables.run(self._sets.rename("held", "known"))
 
-    def _read_state(self, stored: Stored, with_remote: bool) -> None:
-        self._tables.read(self._sets.lay_over(), marks=stored.marks(), journal=stored.journal())
-        self._tables.read(self._sets.know(with_remote), members=stored.members())
+    def _read_state(self) -> None:
+        snapshot = self._snapshot_of(self._target)
+        with snapshot.open(self._target.workspace, self._segment.segment_id) as stored:
+            self.head = stored.head
+            self._fill("members", stored.members())
+            self._fill("marks", stored.marks())
+            self._fill("journal", stored.journal())
+        self._tables.work(self._sets.lay_over())
+        self._tables.run(self._sets.drop("marks"))
+        self._tables.run(self._sets.drop("journal"))
+
+    def _fill(self, table: str, rows: Rows) -> None:
+        self._tables.run(self._sets.begin(table))
+        if isinstance(rows, Iterator):
+            self._tables.repeat(self._sets.add_block(table), ([block] for block in rows))
+        else:
+            with translating(broken_state()):
+                self._tables.read(self._sets.add_stream(table, table), table, rows)
 
     def _tally(self, sql: str) -> Numbers:
         return {Flag(row[0]): row[1] for row in self._tables.fetch(sql)}
@@ -179,58 +148,58 @@ class EmbeddedComparison:
     def compare(self) -> Counts:
         if self._exclusive:
             self._require_remote()
+        returned = self._load_desired()
+        missing = self._count_missing()
         self._load_known(with_remote=self._exclusive)
-        self._match_query()
-        census = self._take_census()
-        self._refuse_bad(census)
-        return replace(self._count(census), missing_sentinels=self._count_missing())
+        self._change(self._sets.match_desired(self._exclusive))
+        self._tables.run(self._sets.drop("desired"))
+        return replace(self._count(returned), missing_sentinels=missing)
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
+        self._tables.run(self._sets.begin("sealed"))
+        self._tables.repeat(self._sets.add_block("sealed"), ([write_batch(batch)] for batch in sealed))
         self._load_known(with_remote)
-        self._tables.run(self._sets.begin_sealed())
-        for batch in sealed:
-            self._tables.run(self._sets.add_sealed(), ["\n".join(batch.ids), batch.direction is Direction.ADD])
-        self._tables.run(self._sets.match_sealed(self._exclusive, with_remote))
-        return replace(self._count(self._take_census()), desired=0, unchanged=0, duplicates=0)
+        self._change(self._sets.match_sealed(self._exclusive, with_remote))
+        self._tables.run(self._sets.drop("sealed"))
+        return replace(self._count(Returned()), desired=0, unchanged=0, duplicates=0)
 
-    def _match_query(self) -> None:
+    def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
         with translating(broken_query()), source.open(self._segment) as values:
-            self._tables.read(self._sets.match_desired(values.all_typed, self._exclusive), desired=values.arrow)
+            self._tables.read(self._sets.desire(values.all_typed), "returned", values.arrow)
+        returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
+        self._refuse_bad(returned)
+        return returned
 
-    def _take_census(self) -> Census:
-        changed = self._tables.fetch(self._sets.tally_changes())
-        return Census(
-            exclusive=self._exclusive,
-            known=self._tally(self._sets.tally_known()),
-            changed={Flag(flags): ids for flags, ids, _ in changed},
-            changed_rows={Flag(flags): rows for flags, _, rows in changed},
-            idle_rows=self._tally(self._sets.tally_idle()),
-            refused=dict(self._tables.fetch(self._sets.tally_refused())),
-        )
+    def _change(self, match: str) -> None:
+        self._tables.work(match)
+        self._tables.work(self._sets.change())
+        self._tables.run(self._sets.drop("moved"))
 
-    def _count(self, census: Census) -> Counts:
+    def _count(self, returned: Returned) -> Counts:
+        known, changed = self._tally(self._sets.tally_known()), self._tally(self._sets.tally_changes())
+        counts = Census(self._exclusive, known, changed).count(returned)
+        reversed_at = self._tables.fetch_one(self._sets.latest_reversed())
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
-        return replace(census.count(unkeyed), reversed_at=self._tables.fetch(self._sets.latest_reversed())[0][0])
+        return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
 
     def _count_missing(self) -> int:
         sentinels = self._segment.guards.must_include
         if not sentinels:
             return 0
-        missing = self._tables.fetch(self._sets.count_missing(self._exclusive), [list(sentinels)])[0][0]
-        return int(missing)
+        return int(self._tables.fetch_one(self._sets.count_missing(), [list(sentinels)]))
 
-    def _refuse_bad(self, census: Census) -> None:
-        if census.nulls and self._segment.nulls is OnBad.ERROR:
+    def _refuse_bad(self, returned: Returned) -> None:
+        if returned.nulls and self._segment.nulls is OnBad.ERROR:
             raise SourceError(
-                f"the query returned {census.nulls:,} NULLs",
+                f"the query returned {returned.nulls:,} NULLs",
                 "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
                 code="nulls",
             )
-        if census.invalid and self._segment.invalid is OnBad.ERROR:
+        if returned.invalid and self._segment.invalid is OnBad.ERROR:
             raise SourceError(
-                f"the query returned {census.invalid:,} values that can't be ids: {census.explain_invalid()}",
+                f"the query returned {returned.invalid:,} values that can't be ids: {returned.explain_invalid()}",
                 "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                 "or set `invalid: skip` for this segment",
                 code="invalid",
@@ -284,10 +253,3 @@ class EmbeddedComparison:
     def _finding(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:
         sql = self._sets.known([flags for flags in POSSIBLE if where(flags)])
         return lambda: self._tables.stream(sql, FINDINGS_CHUNK)
-
-
-def _write_page(page: Sequence[Member]) -> tuple[str, str]:
-    """A page as two texts, a line for each member; a line feed within a key makes it no key."""
-    cio_ids = "\n".join(member.cio_id.replace("\n", " ") for member in page)
-    keys = "\n".join("" if member.key is None or "\n" in member.key else member.key for member in page)
-    return cio_ids, keys

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ class Instance:
         self._spill_parent = spill_parent
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
+        self.heavy = threading.Lock()
+        """Held by whoever may need all the memory: two at once would starve each other."""
 
     def __enter__(self) -> Self:
         try:

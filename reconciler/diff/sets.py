@@ -1,9 +1,16 @@
 """The SQL of sets. Every table of a comparison and every statement on them stands here.
 
-overlay  what marks and journal say of an id; decided: it outweighs the members
-remote   the real membership as it was read, page by page; people: each person once
-known    every id the state has something to say of, and (if read) every id that is there, with its flags
-changes  the ids to send, with flags; and, with a null id, numbers of rows that change nothing
+    members, marks, journal  what the state holds, as it gives it
+    overlay  what marks and journal say of an id; decided: it outweighs the members
+    people   the real membership, each person once (read into `remote`); keys: their ids of the segment's type
+    held     every id the state has something to say of, with its flags
+    known    the same, and (if it was read) every id that is there
+    desired  what the query returned, row by row: an id, or why there is none
+    sealed   instead of it, what a plan file changes
+    changes  the ids to send, each once (found as `moved`), with its flags
+
+A statement joins, groups or sorts once: two such steps in one would fight for the memory, and lose it.
+Joins have the larger set on the left; the right one is remembered.
 """
 
 from collections.abc import Iterable
@@ -11,22 +18,40 @@ from collections.abc import Iterable
 from reconciler.core.ids import IdType
 from reconciler.diff.rules import fold, has_control, refusal
 from reconciler.diff.standing import Change, Flag, select
+from reconciler.engine.ports import FIELD_END, ROW_END
+
+COLUMNS = {
+    "members": {"id": "VARCHAR"},
+    "marks": {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"},
+    "journal": {
+        "seq": "BIGINT",
+        "direction": "VARCHAR",
+        "outcome": "VARCHAR",
+        "at": "DOUBLE",
+        "unknown_at": "DOUBLE",
+        "ids": "VARCHAR",
+    },
+    "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
+    "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
+}
+"""The tables that are filled from outside; the first three as `engine.ports.Stored` has them."""
+
+EXTRA = {"members": f", flags UTINYINT DEFAULT {Flag.STORED:d}"}
 
 # The last journal row of an id is found as one number: its place in the journal times four, plus one of these.
 _ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
 
 _OVERLAY = f"""
-CREATE OR REPLACE TABLE {{db}}.overlay AS
 WITH journal_ids AS (
     SELECT unnest(string_split(ids, chr(10))) AS id, direction = 'add' AS adds,
         seq * 4 + CASE WHEN outcome = 'acknowledged' THEN if(direction = 'add', {_ADDED}, {_REMOVED})
                        ELSE if(direction = 'add', {_ADDING}, {_REMOVING}) END AS entry,
         CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE "at" END AS doubtful_at
-    FROM journal
+    FROM {{db}}.journal
 ), entries AS (
     SELECT id, adds, entry, NULL AS mark, doubtful_at::DOUBLE AS doubtful_at FROM journal_ids
     UNION ALL
-    SELECT id, direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN "at" END FROM marks
+    SELECT id, direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN "at" END FROM {{db}}.marks
 ), gathered AS (
     SELECT id,
         max(entry) % 4 AS last,
@@ -49,45 +74,32 @@ SELECT id, add_at, remove_at, fate IS NOT NULL OR unmatched AS decided,
           ELSE 0 END)::UTINYINT AS flags
 FROM fated"""
 
-_HELD = f"""
+_HELD = """
 SELECT coalesce(members.id, overlay.id) AS id,
-    CASE WHEN overlay.id IS NULL OR (members.id IS NOT NULL AND NOT overlay.decided) THEN {Flag.STORED:d}
-         ELSE overlay.flags END::UTINYINT AS flags
-FROM (SELECT id::VARCHAR AS id FROM members) AS members
-FULL JOIN {{db}}.overlay AS overlay ON members.id = overlay.id"""
+    if(overlay.id IS NULL OR (members.id IS NOT NULL AND NOT overlay.decided), members.flags, overlay.flags) AS flags
+FROM {db}.members AS members
+FULL JOIN {db}.overlay AS overlay ON members.id = overlay.id"""
 
-_HELD_AND_REMOTE = f"""
-SELECT coalesce(held.id, remote.id) AS id,
-    (coalesce(held.flags, 0) | if(remote.id IS NULL, 0, {Flag.REMOTE:d}))::UTINYINT AS flags
-FROM ({_HELD}) AS held
-FULL JOIN (SELECT DISTINCT key AS id FROM {{db}}.people WHERE key IS NOT NULL) AS remote ON held.id = remote.id"""
+_HELD_OR_REMOTE = f"""
+SELECT coalesce(held.id, keys.id) AS id,
+    (coalesce(held.flags, 0) | if(keys.id IS NULL, 0, {Flag.REMOTE:d}))::UTINYINT AS flags
+FROM {{db}}.held AS held FULL JOIN {{db}}.keys AS keys ON held.id = keys.id"""
 
-_CHANGES = """
-CREATE OR REPLACE TABLE {db}.changes AS
-WITH joined AS (
-    {joined}
-)
-SELECT if(flags IN ({idle}) OR refusal IS NOT NULL, NULL, id) AS id, flags, refusal, count(*) AS number
-FROM joined GROUP BY ALL"""
+_MOVED_BY_QUERY = f"""
+SELECT coalesce(desired.id, known.id) AS id,
+    (coalesce(known.flags, 0) | if(desired.id IS NULL, 0, {Flag.DESIRED:d}))::UTINYINT AS flags
+FROM (SELECT id FROM {{db}}.desired WHERE id IS NOT NULL) AS desired
+FULL JOIN {{db}}.known AS known ON desired.id = known.id"""
 
-_DESIRED = f"""
-    SELECT coalesce(desired.id, known.id) AS id, desired.refusal,
-        (coalesce(known.flags, 0) | coalesce(desired.flag, 0))::UTINYINT AS flags
-    FROM (
-        SELECT refusal, if(refusal IS NULL, {{folded}}, NULL) AS id, {Flag.DESIRED:d} AS flag
-        FROM (SELECT value, {{refusal}} AS refusal FROM desired)
-    ) AS desired
-    FULL JOIN {{db}}.known AS known ON desired.id = known.id"""
+_MOVED_BY_PLAN = f"""
+SELECT coalesce(sealed.id, known.id) AS id,
+    (coalesce(known.flags, 0) | {{presumed}} | CASE WHEN sealed.id IS NULL THEN {Flag.SPARED:d}
+                                                  WHEN sealed.adds THEN {Flag.DESIRED:d}
+                                                  ELSE 0 END)::UTINYINT AS flags
+FROM {{db}}.sealed AS sealed FULL JOIN {{db}}.known AS known ON sealed.id = known.id"""
 
-# A plan file that is resumed under `exclusive` without a read-back takes for there what the plan took for there.
-_SEALED = f"""
-    SELECT coalesce(sealed.id, known.id) AS id, NULL::VARCHAR AS refusal,
-        (coalesce(known.flags, 0) | CASE WHEN sealed.adds THEN {Flag.DESIRED:d}
-                                         WHEN sealed.id IS NULL THEN {Flag.SPARED:d}
-                                         ELSE 0 END | {{presumed}})::UTINYINT AS flags
-    FROM {{db}}.sealed AS sealed
-    FULL JOIN {{db}}.known AS known ON sealed.id = known.id"""
-
+# Without a read-back, a plan file under `exclusive` is taken at its word: what is stored is there, and what it removes
+# although the state neither holds it nor has removed it was there.
 _PRESUMED = f"""CASE WHEN known.flags = {Flag.STORED:d} THEN {Flag.REMOTE:d}
                      WHEN NOT sealed.adds AND coalesce(known.flags, 0) = 0 THEN {Flag.REMOTE:d}
                      ELSE 0 END"""
@@ -100,100 +112,135 @@ class Sets:
         self._db = name
         self._id_type = id_type
 
+    # --- what is known ---
+
     def lay_over(self) -> str:
-        """Read the streams `marks` and `journal`."""
-        return _OVERLAY.format(db=self._db)
+        """From `marks` and `journal`."""
+        return self._create("overlay", _OVERLAY.format(db=self._db))
 
-    def know(self, with_remote: bool) -> str:
-        """Read the stream `members`, after `lay_over`."""
-        known = _HELD_AND_REMOTE if with_remote else _HELD
-        return f"CREATE OR REPLACE TABLE {self._db}.known AS {known.format(db=self._db)}"
+    def hold(self) -> str:
+        """From `members` and `overlay`; without an overlay, `members` are what is held."""
+        return self._create("held", _HELD.format(db=self._db))
 
-    def match_desired(self, all_typed: bool, exclusive: bool) -> str:
-        """Read the stream `desired`, after `know`."""
-        typed = "true" if all_typed else "typed"
-        folded, refused = fold("value", self._id_type), refusal("value", typed, self._id_type)
-        return self._change(_DESIRED.format(db=self._db, folded=folded, refusal=refused), exclusive)
-
-    def match_sealed(self, exclusive: bool, with_remote: bool) -> str:
-        """Compare the table `sealed` with what is known."""
-        presumed = _PRESUMED if exclusive and not with_remote else "0"
-        return self._change(_SEALED.format(db=self._db, presumed=presumed), exclusive)
-
-    def _change(self, joined: str, exclusive: bool) -> str:
-        return _CHANGES.format(db=self._db, joined=joined, idle=_list(select(Change.NONE, exclusive)))
+    def know(self) -> str:
+        """From `held` and `keys`; without a read-back, what is held is what is known."""
+        return self._create("known", _HELD_OR_REMOTE.format(db=self._db))
 
     def tally_known(self) -> str:
         """flags, number of ids."""
         return f"SELECT flags, count(*) FROM {self._db}.known GROUP BY flags"
 
+    def known(self, flags: Iterable[Flag]) -> str:
+        """Ids by what is known of them, in the order of their bytes."""
+        return f"SELECT id FROM {self._db}.known WHERE flags IN ({_list(flags)}) ORDER BY id"
+
+    # --- what is desired ---
+
+    def desire(self, all_typed: bool) -> str:
+        """Read the stream `returned`."""
+        refused = refusal("value", "true" if all_typed else "typed", self._id_type)
+        return self._create(
+            "desired",
+            f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
+            FROM (SELECT value, {refused} AS refused FROM returned)""",
+        )
+
+    def tally_desired(self) -> str:
+        """Why it is no id (null: it is one), number of rows."""
+        return f"SELECT refused, count(*) FROM {self._db}.desired GROUP BY refused"
+
+    def count_missing(self) -> str:
+        """One number: how many of the ids in the list $1 are not desired."""
+        return f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
+            sentinels AS (SELECT {fold("value", self._id_type)} AS id FROM given),
+            found AS (SELECT id FROM {self._db}.desired SEMI JOIN sentinels USING (id))
+            SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
+
+    # --- what changes ---
+
+    def match_desired(self, exclusive: bool) -> str:
+        """Find what of `desired` and `known` changes anything."""
+        return self._create("moved", self._moving(_MOVED_BY_QUERY.format(db=self._db), exclusive))
+
+    def match_sealed(self, exclusive: bool, with_remote: bool) -> str:
+        """Find what of `sealed` still changes anything."""
+        presumed = _PRESUMED if exclusive and not with_remote else "0"
+        return self._create("moved", self._moving(_MOVED_BY_PLAN.format(db=self._db, presumed=presumed), exclusive))
+
+    def _moving(self, matched: str, exclusive: bool) -> str:
+        return f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({_list(select(Change.NONE, exclusive))})"
+
+    def change(self) -> str:
+        """Take each id that changes once."""
+        return self._create("changes", f"SELECT id, flags FROM {self._db}.moved GROUP BY id, flags")
+
     def tally_changes(self) -> str:
-        """flags, number of ids, number of rows; only what changes."""
-        return f"""SELECT flags, count(*), sum(number)::BIGINT
-            FROM {self._db}.changes WHERE id IS NOT NULL GROUP BY flags"""
+        """flags, number of ids."""
+        return f"SELECT flags, count(*) FROM {self._db}.changes GROUP BY flags"
 
-    def tally_idle(self) -> str:
-        """flags, number of rows; what changes nothing."""
-        return f"SELECT flags, number FROM {self._db}.changes WHERE id IS NULL AND refusal IS NULL"
-
-    def tally_refused(self) -> str:
-        """Reason, number of rows."""
-        return f"SELECT refusal, number FROM {self._db}.changes WHERE refusal IS NOT NULL"
+    def changes(self, flags: Iterable[Flag]) -> str:
+        """The ids to send, in the order of their bytes."""
+        return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
 
     def latest_reversed(self) -> str:
         """One number: the latest attempt of unknown fate that a change reverses, or null."""
         return f"""SELECT max(if(changes.flags & {Flag.DESIRED:d} <> 0, overlay.remove_at, overlay.add_at))
             FROM {self._db}.changes AS changes JOIN {self._db}.overlay AS overlay ON changes.id = overlay.id"""
 
-    def count_missing(self, exclusive: bool) -> str:
-        """One number: how many of the ids in the list $1 are not desired."""
-        kept = [flags & ~Flag.DESIRED for flags in select(Change.NONE, exclusive) if flags & Flag.DESIRED]
-        desired = f"flags & {Flag.DESIRED:d} <> 0"
-        return f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
-            sentinels AS (SELECT {fold("value", self._id_type)} AS id FROM given),
-            changed AS (SELECT id, {desired} AS desired FROM {self._db}.changes SEMI JOIN sentinels USING (id)),
-            kept AS (SELECT id FROM {self._db}.known SEMI JOIN sentinels USING (id) WHERE flags IN ({_list(kept)}))
-            SELECT count(*) FROM sentinels
-            WHERE id NOT IN (SELECT id FROM changed WHERE desired)
-                AND (id NOT IN (FROM kept) OR id IN (SELECT id FROM changed))"""
+    # --- what is there ---
 
-    def changes(self, change_flags: Iterable[Flag]) -> str:
-        """The ids to send, in the order of their bytes."""
-        return f"""SELECT id FROM {self._db}.changes
-            WHERE id IS NOT NULL AND flags IN ({_list(change_flags)}) ORDER BY id"""
+    def take_people(self) -> str:
+        """From `remote`, each person once. A key that holds a control character can't be an id of ours: it is none."""
+        key = f"CASE WHEN NOT {has_control('key')} THEN {fold('key', self._id_type)} END"
+        people = f"SELECT cio_id, max({key}) AS key, count(*) AS number FROM {self._db}.remote GROUP BY cio_id"
+        return self._create("people", people)
 
-    def known(self, flags: Iterable[Flag]) -> str:
-        """Ids by what is known of them, in the order of their bytes."""
-        return f"SELECT id FROM {self._db}.known WHERE flags IN ({_list(flags)}) ORDER BY id"
+    def take_keys(self) -> str:
+        """From `people`, each key once."""
+        return self._create("keys", f"SELECT DISTINCT key AS id FROM {self._db}.people WHERE key IS NOT NULL")
 
-    def begin_remote(self) -> str:
-        return f"CREATE OR REPLACE TABLE {self._db}.remote (cio_id VARCHAR, key VARCHAR)"
-
-    def add_remote(self) -> str:
-        """$1, $2: cio_ids and keys of a page, joined by line feeds; no key is an empty text."""
-        return f"""INSERT INTO {self._db}.remote
-            SELECT unnest(string_split($1, chr(10))), unnest(string_split($2, chr(10)))"""
-
-    def end_remote(self) -> str:
-        """Take each person once. A key that holds a control character can't be an id of ours: it is none."""
-        is_key = f"key <> '' AND NOT {has_control('key')}"
-        return f"""CREATE OR REPLACE TABLE {self._db}.people AS
-            SELECT cio_id, max(CASE WHEN {is_key} THEN {fold("key", self._id_type)} END) AS key, count(*) AS number
-            FROM {self._db}.remote GROUP BY cio_id"""
-
-    def drop_remote(self) -> str:
-        return f"DROP TABLE {self._db}.remote"
-
-    def count_remote(self) -> str:
+    def count_people(self) -> str:
         """People, those without a key, rows."""
         return f"SELECT count(*), count(*) - count(key), coalesce(sum(number), 0)::BIGINT FROM {self._db}.people"
 
-    def begin_sealed(self) -> str:
-        return f"CREATE OR REPLACE TABLE {self._db}.sealed (id VARCHAR, adds BOOLEAN)"
+    # --- tables ---
 
-    def add_sealed(self) -> str:
-        """$1: ids joined by line feeds; $2: whether they are added."""
-        return f"INSERT INTO {self._db}.sealed SELECT unnest(string_split($1, chr(10))), $2"
+    def begin(self, table: str) -> str:
+        """Make an empty table of COLUMNS."""
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS[table].items())
+        return f"CREATE OR REPLACE TABLE {self._db}.{table} ({columns}{EXTRA.get(table, '')})"
+
+    def add_block(self, table: str) -> str:
+        """Add the rows of the block of text $1 (see `engine.ports.Rows`)."""
+        kinds = COLUMNS[table].values()
+        rows = f"unnest(string_split($1, chr({ROW_END})))"
+        if len(kinds) == 1:
+            return f"{self._insert(table)} SELECT {rows}"
+        fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in enumerate(kinds, 1))
+        return f"{self._insert(table)} SELECT {fields} FROM (SELECT string_split({rows}, chr({FIELD_END})) AS fields)"
+
+    def add_stream(self, table: str, stream: str) -> str:
+        """Add the rows of a stream."""
+        return f"{self._insert(table)} SELECT {_quote(COLUMNS[table])} FROM {stream}"
+
+    def _insert(self, table: str) -> str:
+        return f"INSERT INTO {self._db}.{table} ({_quote(COLUMNS[table])})"
+
+    def count(self, table: str) -> str:
+        return f"SELECT count(*) FROM {self._db}.{table}"
+
+    def rename(self, table: str, name: str) -> str:
+        return f"ALTER TABLE {self._db}.{table} RENAME TO {name}"
+
+    def drop(self, table: str) -> str:
+        return f"DROP TABLE IF EXISTS {self._db}.{table}"
+
+    def _create(self, table: str, query: str) -> str:
+        return f"CREATE OR REPLACE TABLE {self._db}.{table} AS {query}"
+
+
+def _quote(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _list(numbers: Iterable[int]) -> str:

@@ -20,7 +20,7 @@ from reconciler.core.spec import (
     Target,
 )
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import ArrowStream, Comparison, Member, ValueStream
+from reconciler.engine.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Member, Rows, ValueStream
 from tests.diff.model import World
 
 HEAD = Head(lineage="a lineage", serial=7)
@@ -68,14 +68,14 @@ class FakeStored:
         self._warehouse = warehouse
         self._world = world
 
-    def members(self) -> ArrowStream:
-        return self._warehouse.stream({"id": "VARCHAR"}, [(member,) for member in self._world.members])
+    def members(self) -> Rows:
+        return self._give({"id": "VARCHAR"}, [(member,) for member in self._world.members])
 
-    def marks(self) -> ArrowStream:
+    def marks(self) -> Rows:
         columns = {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"}
-        return self._warehouse.stream(columns, [(m.id, m.mark, m.direction, m.at) for m in self._world.marks])
+        return self._give(columns, [(m.id, m.mark, m.direction, m.at) for m in self._world.marks])
 
-    def journal(self) -> ArrowStream:
+    def journal(self) -> Rows:
         columns = {
             "seq": "BIGINT",
             "direction": "VARCHAR",
@@ -85,7 +85,15 @@ class FakeStored:
             "ids": "VARCHAR",
         }
         rows = [(r.seq, r.direction, r.outcome, r.at, r.unknown_at, "\n".join(r.ids)) for r in self._world.journal]
-        return self._warehouse.stream(columns, rows)
+        return self._give(columns, rows)
+
+    def _give(self, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> Rows:
+        return blocks_of(rows) if self._world.as_blocks else self._warehouse.stream(columns, rows)
+
+
+def blocks_of(rows: Sequence[tuple[Any, ...]], size: int = 2) -> Iterator[str]:
+    lines = [chr(FIELD_END).join("" if field is None else str(field) for field in row) for row in rows]
+    return (chr(ROW_END).join(lines[start : start + size]) for start in range(0, len(lines), size))
 
 
 class FakeSnapshot:

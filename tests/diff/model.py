@@ -51,6 +51,8 @@ class World:
     exclusive: bool = False
     id_type: IdType = IdType.ID
     sentinels: tuple[str, ...] = ()
+    as_blocks: bool = False
+    """The state gives blocks of text, not Arrow streams."""
 
 
 @dataclass

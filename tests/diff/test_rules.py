@@ -66,7 +66,14 @@ def test_every_space_and_control_counts_at_the_start_the_end_and_within(
 
 @pytest.mark.parametrize("id_type", IdType)
 def test_the_limit_is_150_bytes_however_many_characters(database: duckdb.DuckDBPyConnection, id_type: IdType) -> None:
-    values = ["a" * 148 + "@b", "a" * 149 + "@b", "é" * 74 + "@b", "é" * 75 + "@b", "\U0001f600" * 37 + "@b", "x" * 5000]
+    values = [
+        "a" * 148 + "@b",
+        "a" * 149 + "@b",
+        "é" * 74 + "@b",
+        "é" * 75 + "@b",
+        "\U0001f600" * 37 + "@b",
+        "x" * 5000,
+    ]
 
     assert check_column(database, [*values], id_type) == [check_text(value, id_type) for value in values]
 

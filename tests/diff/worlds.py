@@ -32,6 +32,7 @@ def worlds(draw: st.DrawFn, with_people: bool | None = None) -> World:
         exclusive=exclusive,
         id_type=id_type,
         sentinels=tuple(draw(st.lists(_shouted(id_type, ids), max_size=3))),
+        as_blocks=draw(st.booleans()),
     )
 
 

@@ -1,0 +1,70 @@
+"""The tables of one comparison: statements run on them, rows go in and come out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from reconciler.diff.failures import broken_sets, translating
+from reconciler.diff.instance import Instance
+from reconciler.engine.ports import ArrowStream
+
+
+class Tables:
+    """Runs statements for one comparison, whose tables are in the database `name`; `stream` in any thread."""
+
+    def __init__(self, instance: Instance, name: str) -> None:
+        self.name = name
+        self._instance = instance
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._cursor = self._stack.enter_context(self._instance.cursor())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run(self, sql: str) -> None:
+        """Run a statement that takes little memory."""
+        with translating(broken_sets()):
+            self._cursor.execute(sql)
+
+    def repeat(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run a statement that takes little memory for each of `parameters`."""
+        for values in parameters:
+            with translating(broken_sets()):
+                self._cursor.execute(sql, values)
+
+    def work(self, sql: str) -> None:
+        """Run a statement that may take all the memory there is: one at a time in the whole run."""
+        with self._instance.heavy:
+            self.run(sql)
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that takes little memory and gives few rows."""
+        with translating(broken_sets()):
+            return self._cursor.execute(sql, list(parameters)).fetchall()
+
+    def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The one value that a statement gives."""
+        return self.fetch(sql, parameters)[0][0]
+
+    def read(self, sql: str, name: str, stream: ArrowStream) -> None:
+        """Run a statement that reads a stream by this name. Raises DuckDB's errors: who calls knows whose they are."""
+        try:
+            # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
+            self._cursor.register(name, stream.__arrow_c_stream__())
+            self._cursor.execute(sql)
+        finally:
+            self._cursor.unregister(name)
+
+    def stream(self, sql: str, size: int) -> Iterator[list[str]]:
+        """Give the first column in lists of `size`, as the statement orders it; any number of times."""
+        with self._instance.cursor() as cursor, translating(broken_sets()):
+            with self._instance.heavy:
+                cursor.execute(sql)
+            while rows := cursor.fetchmany(size):
+                yield [row[0] for row in rows]
