@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress
 from reconciler.state.database import transaction
+from reconciler.state.failures import explained
 from reconciler.state.machine import Clock
 from reconciler.state.sqlite import PIECES, is_missing, open_reader
 
@@ -47,7 +48,7 @@ class SqliteReader:
 
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
-        if is_missing(self._file.path):
+        if self._is_missing():
             self._refuse_missing()
             yield None
             return
@@ -58,13 +59,17 @@ class SqliteReader:
             yield connection if known else None
 
     def find_schema(self) -> tuple[schema.Schema, str]:
-        if is_missing(self._file.path):
+        if self._is_missing():
             return schema.Schema.NONE, ""
         with transaction(open_reader(self._file), self.address, reading=True) as connection:
             return schema.look(connection, self.address), schema.read_version(connection)
 
     def now(self, _connection: Connection) -> float:
         return self._clock.wall()
+
+    def _is_missing(self) -> bool:
+        with explained(self.address):
+            return is_missing(self._file.path)
 
     def _refuse_missing(self) -> None:
         if self._must_exist:

@@ -51,6 +51,7 @@ class SqliteDatabase:
             self._engine = _begin_explicitly(
                 create_engine("sqlite://", creator=self._connect, poolclass=StaticPool, hide_parameters=True)
             )
+            self._engine.connect().close()  # now, as connecting takes the folder's lock for a moment
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

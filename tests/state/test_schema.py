@@ -1,0 +1,210 @@
+"""Which schema a state has, making one, and bringing an older one up to date."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Connection
+
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.errors import LockHeld, StateError
+from reconciler.state import open_ledger, open_snapshot, schema
+from reconciler.state.admin import upgrade
+from reconciler.state.ledger import Surroundings
+from reconciler.state.tables import REVISION, VERSION_TABLE
+from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add
+
+
+def connect(url: str) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+
+def set_version(bench: Bench, version: str) -> None:
+    with connect(bench.url).begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
+
+
+def describe(connection: Connection) -> dict[str, object]:
+    """All that a database says of its tables."""
+    inspector = sqlalchemy.inspect(connection)
+    found = {}
+    for table in inspector.get_table_names():
+        columns = {
+            column["name"]: (repr(column["type"]), column["nullable"], str(column.get("default")).replace(table, ""))
+            for column in inspector.get_columns(table)
+        }
+        keys = inspector.get_pk_constraint(table)["constrained_columns"]
+        indexes = sorted((index["name"], tuple(index["column_names"])) for index in inspector.get_indexes(table))
+        uniques = sorted(tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(table))
+        found[table] = (columns, keys, indexes, uniques)
+    return found
+
+
+def migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(schema.locate_migrations()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def test_the_migrations_lead_to_the_tables_that_a_new_state_gets(url: str, tmp_path):
+    other = f"sqlite:///{tmp_path}/other.db"
+    migrated = url if url.startswith("postgresql") else f"sqlite:///{tmp_path}/migrated.db"
+    with connect(migrated).begin() as connection:
+        migrate(connection)
+        by_migration = describe(connection)
+        if migrated.startswith("postgresql"):
+            for table in by_migration:
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+    with connect(migrated if migrated.startswith("postgresql") else other).begin() as connection:
+        schema.create(connection)
+        assert describe(connection) == by_migration
+        assert schema.read_version(connection) == REVISION
+
+
+def test_in_sqlite_members_lie_in_the_order_of_their_ids(tmp_path):
+    for name, make in (("made", schema.create), ("migrated", migrate)):
+        with connect(f"sqlite:///{tmp_path}/{name}.db").begin() as connection:
+            make(connection)
+            statement = "SELECT sql FROM sqlite_master WHERE name = 'reconcile_members'"
+            assert "WITHOUT ROWID" in connection.exec_driver_sql(statement).scalar_one()
+
+
+def test_the_newest_migration_is_the_schema_that_this_version_knows():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(schema.locate_migrations()))
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_a_newer_schema_is_refused_with_both_versions_named(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    set_version(bench, "9999")
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+        with pytest.raises(StateError) as caught:
+            use()
+        assert "9999" in caught.value.message
+        assert REVISION in caught.value.message
+
+
+def test_an_older_schema_is_refused_with_the_command_to_run(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    set_version(bench, "0000")
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+        with pytest.raises(StateError) as caught:
+            use()
+        assert "state upgrade" in caught.value.hint
+
+
+def test_an_upgrade_of_what_is_up_to_date_does_nothing(bench: Bench):
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert upgrade(bench.settings) is None
+
+
+def test_an_upgrade_of_what_is_missing_makes_nothing(sqlite_bench: Bench):
+    with pytest.raises(StateError, match="no state"):
+        upgrade(sqlite_bench.settings)
+    assert not Path(sqlite_bench.url.removeprefix("sqlite:///")).parent.exists()
+
+
+@pytest.fixture
+def older(monkeypatch, tmp_path) -> Path:
+    """Migrations with one more step, so that there is something to upgrade to."""
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    real = schema.locate_migrations()
+    for name in ("env.py", "versions/0001_the_first_schema.py"):
+        (folder / name).write_text((real / name).read_text())
+    (folder / "versions/0002_more.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.add_column('reconcile_plans', sa.Column('note', sa.Text()))\n"
+    )
+    monkeypatch.setattr(schema, "locate_migrations", lambda: folder)
+    return folder
+
+
+def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, monkeypatch):
+    bench.send((add("a"), ACKNOWLEDGED))
+    monkeypatch.setattr(schema, "REVISION", "0002")
+    copy = upgrade(bench.settings)
+    with connect(bench.url).begin() as connection:
+        assert schema.read_version(connection) == "0002"
+        assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []
+    assert bench.look().members == ("a",)
+    if bench.url.startswith("sqlite"):
+        assert copy is not None
+        assert copy.stat().st_mode & 0o777 == 0o600
+        monkeypatch.setattr(schema, "REVISION", "0001")
+        assert Bench(f"sqlite:///{copy}").look().members == ("a",)
+    else:
+        assert copy is None
+
+
+def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeypatch):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+        monkeypatch.setattr(schema, "REVISION", "0002")
+        other = FakeMachine(host="there", pid=300, running={300: "t300"})
+        with pytest.raises(LockHeld, match="in use"):
+            upgrade(bench.settings, surroundings=Surroundings(bench.clock, other))
+    with connect(bench.url).begin() as connection:
+        assert schema.read_version(connection) == "0001"
+
+
+def test_a_step_that_fails_leaves_the_state_as_it_was(bench: Bench, older, monkeypatch):
+    bench.send((add("a"), ACKNOWLEDGED))
+    step = older / "versions/0002_more.py"
+    step.write_text(step.read_text() + "    op.execute('SELECT nonsense FROM nowhere')\n")
+    monkeypatch.setattr(schema, "REVISION", "0002")
+    with pytest.raises(StateError):
+        upgrade(bench.settings)
+    monkeypatch.setattr(schema, "REVISION", "0001")
+    assert bench.look().members == ("a",)
+
+
+def test_many_who_make_a_state_at_once_make_one(bench: Bench):
+    errors: list[Exception] = []
+
+    def make() -> None:
+        try:
+            with bench.ledger() as ledger:
+                ledger.bind("production", 77)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert open_snapshot(bench.settings).head("production", 56).environment_id == 77
+
+
+def test_must_exist_makes_nothing(bench: Bench):
+    settings = StateSettings(Secret(bench.url), must_exist=True)
+    with pytest.raises(StateError, match="no state") as caught:
+        open_ledger(settings).__enter__()
+    assert "must_exist" in caught.value.hint
+    with pytest.raises(StateError):
+        open_snapshot(settings)
+
+
+def test_tables_of_others_in_a_postgresql_are_left_alone(postgres_url: str):
+    with connect(postgres_url).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE customers (id int)")
+    bench = Bench(postgres_url)
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert bench.look().members == ("a",)
+
+
+def test_neither_planning_nor_applying_imports_alembic():
+    code = "import sys, reconciler.state, reconciler.state.admin; assert 'alembic' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
