@@ -1,0 +1,671 @@
+"""One segment of an apply, from its lock to its release: every way it can end."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.core.batches import Batch
+from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts
+from reconciler.core.events import Event, Finished, Planned, Reading, Sending, Waiting
+from reconciler.core.guards import Guard
+from reconciler.core.outcome import exit_code_of_run
+from reconciler.core.plan import Head, PlanStatus
+from reconciler.core.run import Run, RunStatus, SegmentRun
+from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.engine.planning import PlanOptions
+from reconciler.engine.ports import Comparison
+from reconciler.errors import (
+    DestinationError,
+    LeaseLost,
+    LockHeld,
+    PlanFileError,
+    ReconcileError,
+    SourceError,
+    StateError,
+)
+from tests.engine.fakes import (
+    ADD,
+    Crash,
+    FakeApp,
+    FakeClock,
+    FakeComparison,
+    FakeHeld,
+    FakeLease,
+    FakeLedger,
+    FakeReporter,
+    FakeSets,
+    FakeStop,
+    FakeTrack,
+    InlinePool,
+    Reply,
+    always,
+    by_batch,
+    failing,
+    in_turn,
+    make_people,
+    make_target,
+    name_ids,
+    poisoned,
+)
+
+AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
+MISSING = replace(AGREES, missing=2)
+LINGERING = replace(AGREES, foreign=3, lingering=3)
+KNOWN = Head("lineage", 7, "id", completed=True)
+NEW = Head()
+
+
+@dataclass
+class Play:
+    """One segment, its parts, and a session over them. What is changed before `run` counts."""
+
+    add: list[str] = field(default_factory=lambda: name_ids(5))
+    remove: list[str] = field(default_factory=lambda: name_ids(3, "gone"))
+    head: Head = KNOWN
+    settle: float = 10.0
+    confirm: bool = False
+    confirm_timeout: float = 60.0
+    guards_allowed: frozenset[Guard] = frozenset()
+    hook: Callable[[Event], None] = lambda event: None
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.stop = FakeStop(self.clock)
+        self.held = FakeHeld(self.remove, head=self.head, clock=self.clock)
+        self.ledger = FakeLedger(self.held)
+        self.comparison = FakeComparison(self.add, self.remove, head=self.head, size=2, drifts=[AGREES])
+        count = self.comparison.count()
+        self.comparison.counts = replace(count, desired=90 + count.desired, unchanged=90, held=100, stored=100)
+        self.sets = FakeSets(self.comparison)
+        self.track = FakeTrack(self.held, present=set(self.remove))
+        self.app: FakeApp | None = FakeApp(make_people(5))
+        self.reporter = FakeReporter(self.hook)
+        self.warnings: list[str] = []
+
+    @property
+    def session(self) -> Session:
+        target = make_target(settle=self.settle, concurrency=1)
+        parts = Parts(
+            self.ledger,
+            self.sets,
+            self.track,
+            self.app,
+            InlinePool(),
+            self.stop,
+            self.reporter,
+            self.clock,
+            self.warnings.append,
+        )
+        plan = PlanOptions({target.label: self.guards_allowed})
+        return Session(target, parts, ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout))
+
+    def run(self, between: Callable[[Session], None] = lambda session: None) -> SegmentRun:
+        """The whole story; `between` happens while somebody is asked."""
+        session = self.session
+        session.lock()
+        session.prepare()
+        between(session)
+        pass_preflight([session], self.ledger, self.track, lambda workspace, environment: None)
+        session.deliver()
+        return self.check(session)
+
+    def check(self, session: Session) -> SegmentRun:
+        """However it ended: all is given back, and that it ended was told once."""
+        assert session.result is not None
+        assert not self.ledger.is_held
+        assert self.comparison.is_closed == (self.sets.opened > 0)
+        assert [event.run for event in self.reporter.of(Finished)] == [session.result]
+        return session.result
+
+    @property
+    def nothing_sent(self) -> bool:
+        return not self.track.sent and not self.held.rows
+
+
+def exit_code(result: SegmentRun) -> int:
+    return exit_code_of_run(Run("run", datetime.now(UTC), (result,)))
+
+
+# --- all goes well -----------------------------------------------------------------------------------------------
+
+
+def test_changes_are_applied_and_the_run_is_complete() -> None:
+    play = Play()
+    result = play.run()
+    assert (result.status, result.error, exit_code(result)) == (RunStatus.APPLIED, None, 0)
+    assert (result.tally.added, result.tally.removed, result.tally.unsettled) == (5, 3, 0)
+    assert play.held.is_complete
+    assert [type(event) for event in play.reporter.events if not isinstance(event, Sending)] == [
+        Reading,
+        Planned,
+        Finished,
+    ]
+
+
+def test_what_was_sent_is_folded_before_the_run_completes() -> None:
+    play = Play()
+    play.run()
+    verbs = [step.verb for step in play.held.steps]
+    assert verbs.index("fold") < verbs.index("complete")
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_nothing_to_do_asks_nothing_of_customer_io(completed: bool) -> None:
+    play = Play(add=[], remove=[], head=replace(KNOWN, completed=completed))
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.UNCHANGED, 0)
+    assert (play.track.preflights, play.track.sent) == (0, [])
+    assert play.app is not None
+    assert play.app.calls == []
+    assert play.held.is_complete is not completed, "the state is written only where that says something new"
+
+
+def test_resends_alone_are_sent_and_applied() -> None:
+    play = Play(add=["ada"], remove=[])
+    play.comparison.resends = frozenset({"ada"})
+    play.comparison.counts = Counts(desired=1, resend=1, held=1)
+    result = play.run()
+    assert (result.plan.status, result.status) == (PlanStatus.UNCHANGED, RunStatus.APPLIED)
+    assert (result.tally.added, result.tally.resent) == (0, 1)
+
+
+def test_seconds_are_those_of_the_whole_segment() -> None:
+    play = Play()
+    result = play.run(lambda session: setattr(play.clock, "seconds", play.clock.seconds + 42))
+    assert result.tally.seconds == 42
+
+
+# --- nothing is sent ---------------------------------------------------------------------------------------------
+
+
+def test_a_guard_blocks() -> None:
+    play = Play()
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, remove=99)
+    result = play.run()
+    assert (result.status, result.error, exit_code(result)) == (RunStatus.BLOCKED, None, 3)
+    assert play.nothing_sent
+    assert play.track.preflights == 0
+    assert not play.held.is_complete
+
+
+def test_an_allowed_guard_lets_it_pass() -> None:
+    play = Play(remove=name_ids(60, "gone"), guards_allowed=frozenset({Guard.MAX_REMOVALS}))
+    assert play.run().status is RunStatus.APPLIED
+
+
+def test_a_lock_that_another_run_holds() -> None:
+    play = Play()
+    play.ledger.refusal = LockHeld("production/vip is locked by somebody", "wait", holder="somebody")
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.LOCKED, 5)
+    assert result.error is not None
+    assert result.error.code == "locked"
+    assert result.unmatched is None, "what is not known is not 0"
+    assert play.nothing_sent
+
+
+@pytest.mark.parametrize("error", [StateError("no such file"), Crash("id000001")])
+def test_a_lock_that_cannot_be_taken(error: Exception) -> None:
+    play = Play()
+    play.ledger.refusal = error
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
+    assert "id000001" not in repr(result.error)
+
+
+@pytest.mark.parametrize("error", [ReconcileError("no room to spill"), Crash("id000001")])
+def test_a_comparison_that_cannot_be_opened_gives_the_lock_back(error: Exception) -> None:
+    play = Play()
+    play.sets.error = error
+    result = play.run()
+    assert (result.status, exit_code(result), play.ledger.holds) == (RunStatus.FAILED, 1, 1)
+    assert "id000001" not in repr(result.error)
+
+
+@pytest.mark.parametrize("error", [SourceError("the query failed", "look"), Crash("id000001")])
+def test_a_query_that_fails(error: Exception) -> None:
+    play = Play()
+    play.comparison.compare_error = error
+    result = play.run()
+    assert (result.status, result.plan.status, exit_code(result)) == (RunStatus.FAILED, PlanStatus.FAILED, 1)
+    assert result.error == result.plan.error
+    assert "id000001" not in repr(result.error)
+    assert play.nothing_sent
+
+
+def test_a_state_that_changed_while_somebody_was_asked_is_stale() -> None:
+    play = Play()
+    result = play.run(lambda session: play.held.change_from_outside())
+    assert (result.status, exit_code(result)) == (RunStatus.STALE, 4)
+    assert result.error is not None
+    assert result.error.code == "stale"
+    assert play.nothing_sent
+
+
+def test_a_state_that_cannot_be_read_before_sending() -> None:
+    play = Play()
+    play.held._fault = failing("head", 2)
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
+    assert play.nothing_sent
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.STALE])
+def test_a_dropped_session_sends_nothing_and_ends_once(status: RunStatus) -> None:
+    play = Play()
+    session = play.session
+    session.lock()
+    session.prepare()
+    session.drop(status, ReconcileError("not confirmed", code="declined"))
+    session.drop(RunStatus.FAILED)
+    session.deliver()
+    result = play.check(session)
+    assert (result.status, play.nothing_sent) == (status, True)
+    assert result.error is not None
+    assert result.error.code == "declined"
+
+
+# --- a sealed plan -----------------------------------------------------------------------------------------------
+
+
+def resume_with(play: Play, resume: Callable[[Comparison], Counts]) -> SegmentRun:
+    session = play.session
+    session.lock()
+    assert session.head() == play.head
+    session.prepare(resume)
+    session.deliver()
+    return play.check(session)
+
+
+def test_a_sealed_plan_is_taken_instead_of_the_query() -> None:
+    play = Play()
+    sealed = [Batch(ADD, tuple(play.add))]
+    result = resume_with(play, lambda comparison: comparison.resume(sealed))
+    assert (result.status, play.comparison.sealed) == (RunStatus.APPLIED, sealed)
+
+
+def test_a_sealed_plan_is_judged_again() -> None:
+    play = Play()
+    result = resume_with(play, lambda comparison: replace(comparison.resume([]), remove=99))
+    assert (result.status, play.nothing_sent) == (RunStatus.BLOCKED, True)
+
+
+def test_a_sealed_plan_that_is_stale_under_the_lock() -> None:
+    def refuse(comparison: Comparison) -> Counts:
+        raise PlanFileError("the file was changed", "plan anew")
+
+    play = Play()
+    result = resume_with(play, refuse)
+    assert (result.status, exit_code(result), play.nothing_sent) == (RunStatus.STALE, 4, True)
+
+
+def test_a_sealed_plan_that_cannot_be_compared_fails() -> None:
+    play = Play()
+    play.comparison.compare_error = StateError("no room")
+    result = resume_with(play, lambda comparison: comparison.resume([]))
+    assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
+
+
+# --- settle ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reversed_at", "waits"),
+    [(None, []), (900.0, []), (990.0, []), (990.5, [0.5]), (1000.0, [10.0]), (1003.0, [13.0])],
+)
+def test_an_id_is_reversed_no_sooner_than_settle_allows(reversed_at: float | None, waits: list[float]) -> None:
+    play = Play()
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, reversed_at=reversed_at)
+    departures: list[float] = []
+    play.track.watch = lambda batch, attempt: departures.append(play.clock())
+    result = play.run()
+    assert result.status is RunStatus.APPLIED
+    assert play.stop.waits == waits
+    assert [event.seconds for event in play.reporter.of(Waiting)] == waits
+    assert departures[0] >= (reversed_at or 0) + play.settle
+
+
+def test_a_signal_ends_the_wait_and_nothing_is_sent() -> None:
+    play = Play()
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, reversed_at=1000.0)
+    play.stop = FakeStop(play.clock, sets_after=1)
+    result = play.run()
+    assert (result.status, play.nothing_sent, play.held.is_complete) == (RunStatus.FAILED, True, False)
+
+
+# --- sending goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_rejected_ids_make_it_partial_and_the_run_is_complete_all_the_same() -> None:
+    play = Play()
+    play.track.script = poisoned("id000002")
+    result = play.run()
+    assert (result.status, result.error, exit_code(result)) == (RunStatus.PARTIAL, None, 6)
+    assert (result.tally.rejected, result.tally.added, play.held.rejected) == (1, 4, ["id000002"])
+    assert play.held.is_complete, "nothing is unsettled"
+
+
+def test_where_all_are_rejected_nothing_was_changed() -> None:
+    play = Play(add=["ada"], remove=[])
+    play.track.script = always(Reply.BAD)
+    result = play.run()
+    assert (result.status, result.tally.rejected, exit_code(result)) == (RunStatus.FAILED, 1, 1)
+
+
+def test_a_request_refused_as_a_whole_marks_nobody() -> None:
+    play = Play()
+    play.track.script = always(Reply.BAD)
+    result = play.run()
+    assert (result.status, result.tally.rejected, play.held.rejected, exit_code(result)) == (RunStatus.FAILED, 0, [], 1)
+    assert result.error is not None
+    assert result.error.code == "refused"
+    assert not play.held.is_complete
+
+
+def test_unsettled_ids_make_it_partial_and_not_complete() -> None:
+    play = Play()
+    play.track.script = by_batch(Reply.VANISHED)
+    result = play.run()
+    assert (result.status, result.tally.unsettled, exit_code(result)) == (RunStatus.PARTIAL, 2, 6)
+    assert not play.held.is_complete
+
+
+def test_unsettled_ids_alone_may_have_changed_something() -> None:
+    play = Play(add=["ada"], remove=[])
+    play.track.script = always(Reply.VANISHED)
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.PARTIAL, 6)
+
+
+def test_a_dead_api_that_certainly_took_nothing_is_a_failure() -> None:
+    play = Play()
+    play.track.script = always(Reply.BUSY)
+    result = play.run()
+    assert (result.status, exit_code(result), result.tally.touched) == (RunStatus.FAILED, 1, False)
+
+
+@pytest.mark.parametrize(("sent", "status", "code"), [(0, RunStatus.FAILED, 1), (2, RunStatus.PARTIAL, 6)])
+def test_a_denial_after_some_batches(sent: int, status: RunStatus, code: int) -> None:
+    play = Play()
+    play.track.script = in_turn(*[Reply.OK] * sent, *[Reply.DENIED] * 2)
+    result = play.run()
+    assert (result.status, exit_code(result), play.held.is_complete) == (status, code, False)
+
+
+def test_a_lease_that_ends_while_sending() -> None:
+    play = Play()
+    play.held.lease = FakeLease(lambda asked: asked > 2)
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.PARTIAL, 6)
+    assert result.error is not None
+    assert result.error.code == "lease_lost"
+
+
+def test_a_signal_while_sending() -> None:
+    play = Play()
+    play.track.watch = lambda batch, attempt: play.stop.set()
+    result = play.run()
+    assert (result.status, result.error, play.held.is_complete) == (RunStatus.PARTIAL, None, False)
+    assert result.tally.removed == 2
+
+
+def test_a_signal_when_all_is_sent_changes_nothing() -> None:
+    play = Play()
+    departures: list[Batch] = []
+
+    def watch(batch: Batch, attempt: int) -> None:
+        departures.append(batch)
+        if len(departures) == 5:
+            play.stop.set()
+
+    play.track.watch = watch
+    result = play.run()
+    assert (result.status, result.tally.added, play.held.is_complete) == (RunStatus.APPLIED, 5, True)
+
+
+def test_a_signal_before_sending() -> None:
+    play = Play()
+    result = play.run(lambda session: play.stop.set())
+    assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
+
+
+def test_a_comparison_that_gives_fewer_than_it_counted_is_not_applied() -> None:
+    play = Play()
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, add=6)
+    result = play.run()
+    assert (result.status, exit_code(result), play.held.is_complete) == (RunStatus.PARTIAL, 6, False)
+
+
+# --- the state goes wrong after sending --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [StateError("the disk is full"), LeaseLost("taken over"), Crash("id000001")])
+@pytest.mark.parametrize("write", ["reject", "fold", "complete", "settle", "intend"])
+def test_whatever_the_state_refuses_what_was_sent_is_told(write: str, error: Exception) -> None:
+    play = Play()
+    play.track.script = poisoned("id000002")
+    number = 2 if write == "intend" else 1
+    play.held._fault = failing(write, number, error=error)
+    result = play.run()
+    assert result.tally.touched
+    assert result.tally.requests == len(play.track.sent)
+    assert (result.status, exit_code(result)) == (RunStatus.PARTIAL, 6)
+    assert result.error is not None
+    assert "id000001" not in repr(result.error)
+    assert not play.held.is_complete
+
+
+@pytest.mark.parametrize("error", [StateError("the disk is full"), Crash("id000001")])
+def test_a_census_that_fails_is_a_number_not_known(error: Exception) -> None:
+    play = Play()
+    play.held._fault = failing("census", error=error)
+    result = play.run()
+    assert (result.status, result.unmatched) == (RunStatus.APPLIED, None)
+
+
+@pytest.mark.parametrize("error", [StateError("the disk is full"), Crash("id000001")])
+@pytest.mark.parametrize(("add", "status", "code"), [(5, RunStatus.PARTIAL, 6), (0, RunStatus.FAILED, 1)])
+def test_a_lock_that_cannot_be_given_back(add: int, status: RunStatus, code: int, error: Exception) -> None:
+    play = Play(add=name_ids(add), remove=[])
+    play.ledger.farewell = error
+    result = play.run()
+    assert (result.status, exit_code(result)) == (status, code)
+    assert result.error is not None
+    assert "id000001" not in repr(result.error)
+
+
+def test_a_reporter_that_fails_at_the_end_changes_no_result() -> None:
+    def fail(event: Event) -> None:
+        if isinstance(event, Finished):
+            raise BrokenPipeError
+
+    play = Play(hook=fail)
+    result = play.run()
+    assert (result.status, result.error) == (RunStatus.APPLIED, None)
+
+
+# --- reading back ------------------------------------------------------------------------------------------------
+
+
+def test_a_read_back_that_agrees() -> None:
+    play = Play(confirm=True)
+    result = play.run()
+    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.APPLIED, True, 0)
+    assert (len(play.held.recorded), play.held.is_complete, play.stop.waits) == (1, True, [])
+
+
+def test_a_read_back_happens_also_when_there_was_nothing_to_send() -> None:
+    play = Play(add=[], remove=[], confirm=True)
+    result = play.run()
+    assert (result.status, result.confirmed, len(play.comparison.loads)) == (RunStatus.UNCHANGED, True, 1)
+    assert (len(play.held.recorded), play.held.is_complete) == (1, True)
+
+
+def test_a_read_back_that_agrees_after_a_while_is_recorded_once() -> None:
+    play = Play(confirm=True)
+    play.comparison.drifts = [MISSING, LINGERING, AGREES]
+    result = play.run()
+    assert (result.confirmed, len(play.comparison.loads), len(play.held.recorded)) == (True, 3, 1)
+    assert play.stop.waits == [0.5, 1.0]
+
+
+def test_who_is_missing_when_time_is_over_is_no_error() -> None:
+    play = Play(confirm=True, confirm_timeout=3.0)
+    play.comparison.drifts = [MISSING]
+    play.held.unmatched = 2
+    result = play.run()
+    assert (result.status, result.confirmed, result.unmatched, exit_code(result)) == (RunStatus.APPLIED, False, 2, 0)
+    assert play.stop.waits == [0.5, 1.0, 1.5]
+    assert play.held.is_complete
+
+
+@pytest.mark.parametrize("add", [5, 0])
+def test_who_lingers_when_time_is_over_is_unsettled(add: int) -> None:
+    play = Play(add=name_ids(add), remove=[], confirm=True, confirm_timeout=3.0)
+    play.comparison.drifts = [LINGERING]
+    result = play.run()
+    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.PARTIAL, False, 6)
+    assert (result.tally.unsettled, len(play.held.recorded), play.held.is_complete) == (3, 1, False)
+
+
+def test_a_read_back_that_never_comes_whole_records_nothing() -> None:
+    play = Play(confirm=True, confirm_timeout=3.0)
+    play.app = FakeApp(make_people(5), counts=[4])
+    result = play.run()
+    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.PARTIAL, None, 6)
+    assert result.error is not None
+    assert result.error.code == "incomplete_read"
+    assert (play.held.recorded, play.held.is_complete) == ([], False)
+
+
+def test_a_read_back_that_never_comes_whole_after_nothing_was_sent_is_a_failure() -> None:
+    play = Play(add=[], remove=[], confirm=True, confirm_timeout=3.0)
+    play.app = FakeApp(make_people(5), counts=[4])
+    result = play.run()
+    assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
+
+
+@pytest.mark.parametrize("error", [DestinationError("the App API is down"), Crash("id000001")])
+def test_a_read_back_that_fails_leaves_what_was_sent(error: Exception) -> None:
+    play = Play(confirm=True)
+    play.app = FakeApp(make_people(5), error=error, broken=frozenset({"members"}))
+    result = play.run()
+    assert (result.status, result.tally.added, exit_code(result)) == (RunStatus.PARTIAL, 5, 6)
+    assert result.error is not None
+    assert "id000001" not in repr(result.error)
+    assert not play.held.is_complete
+
+
+def test_a_read_back_without_an_app_key() -> None:
+    play = Play(confirm=True)
+    play.app = None
+    result = play.run()
+    assert (result.status, result.confirmed) == (RunStatus.PARTIAL, None)
+    assert result.error is not None
+    assert result.error.code == "app_api_key"
+
+
+def test_findings_that_cannot_be_recorded() -> None:
+    play = Play(confirm=True)
+    play.held._fault = failing("record")
+    result = play.run()
+    assert (result.status, result.confirmed, play.held.is_complete) == (RunStatus.PARTIAL, None, False)
+
+
+def test_no_read_back_after_a_failure_or_a_signal() -> None:
+    failed, stopped = Play(confirm=True), Play(confirm=True)
+    failed.track.script = in_turn(Reply.OK, Reply.DENIED)
+    stopped.track.watch = lambda batch, attempt: stopped.stop.set()
+    assert [failed.run().confirmed, stopped.run().confirmed] == [None, None]
+    assert failed.comparison.loads == stopped.comparison.loads == []
+
+
+def test_a_signal_while_waiting_for_agreement_records_what_was_seen() -> None:
+    play = Play(confirm=True)
+    play.comparison.drifts = [MISSING]
+    play.stop = FakeStop(play.clock, sets_after=1)
+    result = play.run()
+    assert (result.status, result.confirmed, len(play.held.recorded)) == (RunStatus.APPLIED, False, 1)
+
+
+def test_rejected_ids_do_not_keep_from_reading_back() -> None:
+    play = Play(confirm=True)
+    play.track.script = poisoned("id000002")
+    result = play.run()
+    assert (result.status, result.confirmed, result.tally.rejected) == (RunStatus.PARTIAL, True, 1)
+
+
+# --- the preflight -----------------------------------------------------------------------------------------------
+
+
+def prepared(plays: Iterable[Play]) -> list[Session]:
+    sessions = [play.session for play in plays]
+    for session in sessions:
+        session.lock()
+        session.prepare()
+    return sessions
+
+
+def nobody(workspace: str, environment_id: int | None) -> None:
+    return None
+
+
+def test_the_first_write_binds_the_workspace() -> None:
+    play = Play()
+    play.run()
+    assert (play.ledger.bound, play.track.preflights) == (12345, 1)
+
+
+def test_one_preflight_serves_all_segments() -> None:
+    one, other, idle = Play(), Play(), Play(add=[], remove=[])
+    pass_preflight(prepared([one, other, idle]), one.ledger, one.track, nobody)
+    assert one.track.preflights == 1
+
+
+def test_an_endpoint_that_does_not_exist_binds_nothing() -> None:
+    play = Play()
+    play.track.environment_id = None
+    assert play.run().status is RunStatus.APPLIED
+    assert play.ledger.bound is None
+
+
+def test_another_environment_is_refused() -> None:
+    play = Play()
+    play.ledger.bound = 999
+    result = play.run()
+    assert (result.status, play.nothing_sent, exit_code(result)) == (RunStatus.FAILED, True, 1)
+    assert result.error is not None
+    assert result.error.code == "environment"
+    assert play.ledger.bound == 999
+
+
+@pytest.mark.parametrize("error", [DestinationError("wrong key"), StateError("no disk"), Crash("id000001")])
+def test_where_the_preflight_fails_no_session_sends(error: Exception) -> None:
+    one, other, idle = Play(), Play(), Play(add=[], remove=[])
+    one.track.preflight_error = error
+    sessions = prepared([one, other, idle])
+    pass_preflight(sessions, one.ledger, one.track, nobody)
+    for session in sessions:
+        session.deliver()
+    results = [play.check(session) for play, session in zip([one, other, idle], sessions, strict=True)]
+    assert [result.status for result in results] == [RunStatus.FAILED, RunStatus.FAILED, RunStatus.UNCHANGED]
+    assert "id000001" not in repr(results)
+
+
+def test_a_plan_file_of_another_environment_is_stale() -> None:
+    def refuse(workspace: str, environment_id: int | None) -> None:
+        assert (workspace, environment_id) == ("production", 12345)
+        raise PlanFileError("another environment")
+
+    play = Play()
+    (session,) = prepared([play])
+    pass_preflight([session], play.ledger, play.track, refuse)
+    session.deliver()
+    assert (play.check(session).status, play.ledger.bound) == (RunStatus.STALE, None)
