@@ -51,7 +51,12 @@ def connect(
     wait ends. Close both. Raises DestinationError for a URL or a key that can't be one.
     """
     opener = Opener(destination, stop.wait, ambience or Ambience(), trust())
-    return opener.open_track(), opener.open_app()
+    track = opener.open_track()
+    try:
+        return track, opener.open_app()
+    except DestinationError:
+        track.close()
+        raise
 
 
 @dataclass(frozen=True)
