@@ -1,0 +1,1 @@
+"""What `reconcile` costs, against floors and peers measured in the same run: `make bench`."""

@@ -1,0 +1,68 @@
+"""`python -m benchmarks [--sizes 1M,10M] [--times 3] [CASE...]`: prints tables as Markdown."""
+
+import argparse
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.cases import CASES, SIZED, Row, short
+
+MILLION = 1_000_000
+
+
+def parse_size(text: str) -> int:
+    """`10M`, `200k` or a plain number."""
+    units = {"k": 1000, "m": MILLION}
+    return int(text[:-1]) * units[text[-1].lower()] if text[-1].lower() in units else int(text)
+
+
+def run_cases(names: list[str], sizes: list[int], times: int, parent: Path) -> Iterator[Row]:
+    """Run each case in a folder of its own, which goes afterwards."""
+    for name in names:
+        for size in sizes if name in SIZED else [MILLION]:
+            folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=parent))
+            try:
+                print(f"... {name}, {short(size)}", flush=True)
+                yield from CASES[name](folder, size, times)
+            finally:
+                shutil.rmtree(folder)
+
+
+def write(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| work | ids | wall s | CPU s | peak MB | against | its wall s | ratio | goal |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        other = f"{row.other:.2f}" if row.other is not None else ""
+        ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
+        lines.append(
+            f"| {row.work} | {row.size} | {row.wall:.2f} | {row.cpu:.2f} | {row.memory:.0f} | {row.against} "
+            f"| {other} | {ratio} | {row.goal} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="which; all without")
+    parser.add_argument("--sizes", default="1M,10M", help="numbers of ids, as 1M,10M")
+    parser.add_argument("--times", type=int, default=3, help="how often each is measured; the median is shown")
+    parser.add_argument("--folder", type=Path, default=None, help="where the data goes, and is deleted again")
+    options = parser.parse_args()
+    sizes = [parse_size(text) for text in options.sizes.split(",")]
+    parent = options.folder or Path(tempfile.gettempdir())
+    rows = list(run_cases(options.cases or list(CASES), sizes, options.times, parent))
+    print(f"\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, ", end="")
+    print(f"median of {options.times} whole processes; memory is the largest process's peak\n")
+    print(write(rows))
+
+
+if __name__ == "__main__":
+    main()

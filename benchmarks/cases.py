@@ -1,0 +1,209 @@
+"""The cases: each makes its data, runs the command, its floor and its peers in turn, and gives rows of a table."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import data
+from benchmarks.measure import PYTHON, RECONCILE, Series, run_in_turn, script
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report; seconds, MB, and how many times the floor or the peer."""
+
+    work: str
+    size: str
+    wall: float
+    cpu: float
+    memory: float
+    against: str = ""
+    other: float | None = None
+    goal: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.wall / self.other if self.other else None
+
+
+def compare(work: str, size: int, ours: Series, other: Series, goal: str) -> Row:
+    """A row that sets one series against another."""
+    return Row(work, short(size), ours.wall, ours.cpu, ours.memory, other.name, other.wall, goal)
+
+
+def short(size: int) -> str:
+    """`10 M`."""
+    return f"{size // 1_000_000} M" if size >= 1_000_000 else f"{size // 1000} k"
+
+
+def plan_words(spec: str) -> tuple[str, ...]:
+    return (*RECONCILE, "plan", spec, "--quiet", "--format", "json")
+
+
+# --- planning ----------------------------------------------------------------------------------------------------
+
+
+def plan_files(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """SQLite and Parquet as source, against reading both sides, `sort` and `comm`, and the naive script."""
+    desired, stored = data.make_parquet(folder, size)
+    warehouse, same = data.make_sqlite(folder, desired), data.make_sqlite(folder, stored, "same.db")
+    query = "SELECT id FROM customers"
+    spec = data.write_spec(folder, "sqlite.yaml", f"sqlite:///{warehouse.name}", query)
+    data.seed_state(spec, stored)
+    data.write_spec(folder, "same.yaml", f"sqlite:///{same.name}", query)
+    data.write_spec(folder, "parquet.yaml", "duckdb:///:memory:", f"SELECT id FROM '{desired}'")
+    data.make_text(folder, desired, "desired.txt")
+    data.make_text(folder, stored, "stored.txt")
+    snapshot = folder / "snapshot.json"
+    snapshot.write_text("[" + ",".join(f'"{id_}"' for block in data.read(stored) for id_ in block) + "]")
+    state = str(folder / ".reconcile" / "state.db")
+    shell = (
+        "LC_ALL=C sort desired.txt >d.sorted; LC_ALL=C sort stored.txt >s.sorted; LC_ALL=C comm -3 d.sorted s.sorted >c"
+    )
+    series = run_in_turn(
+        {
+            "plan, SQLite": plan_words("sqlite.yaml"),
+            "reading both (SQLite)": script("floor", "sqlite", str(warehouse), state),
+            "sort and comm": ("sh", "-c", shell),
+            "plan, Parquet": plan_words("parquet.yaml"),
+            "reading both (Parquet)": script("floor", "parquet", str(desired), state),
+            "plan, no change": plan_words("same.yaml"),
+            "naive script": script("naive", str(warehouse), str(snapshot)),
+        },
+        folder,
+        times,
+    )
+    floor = series["reading both (SQLite)"]
+    yield compare("plan, 1% churn, SQLite source", size, series["plan, SQLite"], floor, "≤ 2.5")
+    yield compare("plan, 1% churn, SQLite source", size, series["plan, SQLite"], series["sort and comm"], "< 1")
+    yield compare("plan, 1% churn, SQLite source", size, series["plan, SQLite"], series["naive script"], "< 1")
+    yield compare(
+        "plan, 1% churn, Parquet source", size, series["plan, Parquet"], series["reading both (Parquet)"], "≤ 3"
+    )
+    yield compare("plan, no change, SQLite source", size, series["plan, no change"], floor, "≤ 2")
+    naive = series["naive script"]
+    yield Row("(the naive script)", short(size), naive.wall, naive.cpu, naive.memory)
+
+
+def plan_postgres(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """PostgreSQL as source, from a wheel."""
+    from tests.support.postgres import run_postgres
+
+    desired, stored = data.make_parquet(folder, size)
+    with run_postgres() as server:
+        url = server.url(server.make_database())
+        data.make_postgres_table(url, desired)
+        spec = data.write_spec(folder, "postgres.yaml", url, "SELECT id FROM customers")
+        data.seed_state(spec, stored)
+        state = str(folder / ".reconcile" / "state.db")
+        series = run_in_turn(
+            {
+                "plan": plan_words("postgres.yaml"),
+                "reading both (PostgreSQL)": script("floor", "postgres", url.replace("+psycopg", ""), state),
+            },
+            folder,
+            times,
+        )
+    yield compare(
+        "plan, 1% churn, PostgreSQL source", size, series["plan"], series["reading both (PostgreSQL)"], "≤ 2.5"
+    )
+
+
+# --- sending -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def bare_server(folder: Path, latency: float) -> Iterator[str]:
+    """A bare server in a process of its own."""
+    port_file = folder / "port"
+    port_file.unlink(missing_ok=True)
+    process = subprocess.Popen(script("server", str(port_file), str(latency)))
+    try:
+        while not port_file.exists() or not port_file.read_text():
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port_file.read_text()}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def send_at_limit(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """A first load at 100 requests a second and 50 ms of latency, against the limit itself."""
+    yield from _send(folder, size, times, 0.05, "rate_limit: 100", "the limit (100/s)", size / 1000 / 100, "≤ 1.05")
+
+
+def send_fast(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """A first load without latency, against a bare loop that posts the same bodies."""
+    with bare_server(folder, 0) as url:
+        loop = run_in_turn({"bare httpx loop": script("loop", url, str(size // 1000))}, folder, times)[
+            "bare httpx loop"
+        ]
+    knobs = "rate_limit: 1000, concurrency: 32"
+    yield from _send(folder, size, times, 0, knobs, loop.name, loop.wall, "≤ 1.67; ≥ 300 requests/s")
+
+
+def _send(
+    folder: Path, size: int, times: int, latency: float, knobs: str, against: str, other: float, goal: str
+) -> Iterator[Row]:
+    desired, _ = data.make_parquet(folder, size)
+    warehouse = data.make_sqlite(folder, desired)
+    series = Series("apply")
+    with bare_server(folder, latency) as url:
+        more = "\n".join(f"  {knob.strip()}" for knob in [*knobs.split(","), f"track_url: {url}"])
+        for number in range(times):
+            name = f"send{number}.yaml"
+            state = f"sqlite:///send{number}-{os.getpid()}.db"
+            data.write_spec(folder, name, f"sqlite:///{warehouse.name}", "SELECT id FROM customers", more, state)
+            words = (*RECONCILE, "apply", name, "--yes", "--quiet", "--format", "json")
+            series.figures += run_in_turn({"apply": words}, folder, 1)["apply"].figures
+    work = f"first load, {knobs}, {latency * 1000:.0f} ms"
+    yield Row(work, short(size), series.wall, series.cpu, series.memory, against, other, goal)
+
+
+# --- starting ----------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, _size: int, times: int) -> Iterator[Row]:
+    """What it costs to start, and many small segments."""
+    folder.joinpath("ids.csv").write_text("id\n" + "\n".join(f"c{number}" for number in range(100)))
+    many = [
+        "version: 1",
+        "sources: {w: {url: 'duckdb:///:memory:'}}",
+        "destination: {site_id: a, api_key: b}",
+        "segments:",
+    ]
+    many += [f"  s{n}: {{segment_id: {n}, query: \"SELECT 'c{n}' AS id\"}}" for n in range(1, 301)]
+    folder.joinpath("many.yaml").write_text("\n".join(many) + "\n")
+    folder.joinpath("tiny.yaml").write_text("\n".join(many[:5]) + "\n")
+    series = run_in_turn(
+        {
+            "reconcile --help": (*RECONCILE, "--help"),
+            "python -c pass": (PYTHON, "-c", "pass"),
+            "plan of a tiny spec": plan_words("tiny.yaml"),
+            "importing SQLAlchemy, httpx, Typer": (PYTHON, "-c", "import sqlalchemy, httpx, typer"),
+            "plan of 300 segments": plan_words("many.yaml"),
+        },
+        folder,
+        times,
+    )
+    help_, tiny, many_ = (series[name] for name in ("reconcile --help", "plan of a tiny spec", "plan of 300 segments"))
+    bare, libraries = series["python -c pass"], series["importing SQLAlchemy, httpx, Typer"]
+    yield Row(help_.name, "", help_.wall, help_.cpu, help_.memory, bare.name, bare.wall, "≤ 0.3 s")
+    yield Row(tiny.name, "", tiny.wall, tiny.cpu, tiny.memory, libraries.name, libraries.wall, "≤ 1.0 s")
+    yield Row(many_.name, "", many_.wall, many_.cpu, many_.memory, goal="≤ 5 s")
+
+
+CASES = {
+    "start": start,
+    "plan": plan_files,
+    "postgres": plan_postgres,
+    "limit": send_at_limit,
+    "send": send_fast,
+}
+SIZED = frozenset({"plan", "postgres"})
+"""These run once for each size; the sending ones with one million."""

@@ -1,0 +1,77 @@
+"""Runs commands from outside, as whole processes, and keeps what the operating system says of them."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PYTHON = sys.executable
+RECONCILE = (PYTHON, "-m", "reconciler.cli")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One run: seconds of wall clock and of CPU (with children), and the largest process's peak memory in MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+    code: int
+
+
+@dataclass
+class Series:
+    """Several runs of one command."""
+
+    name: str
+    figures: list[Figure] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        return statistics.median(figure.wall for figure in self.figures)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(figure.cpu for figure in self.figures)
+
+    @property
+    def memory(self) -> float:
+        return max(figure.memory for figure in self.figures)
+
+    @property
+    def codes(self) -> set[int]:
+        return {figure.code for figure in self.figures}
+
+
+def run_once(command: Sequence[str], folder: Path, log: Path) -> Figure:
+    """Run a command to its end; what it prints goes to `log`."""
+    before = time.perf_counter()
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - before
+    scale = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return Figure(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale, process.returncode)
+
+
+def run_in_turn(commands: dict[str, Sequence[str]], folder: Path, times: int, expected: int = 0) -> dict[str, Series]:
+    """Run commands in turn, A B A B, so that a machine whose speed drifts is fair to each. Raises on a failure."""
+    series = {name: Series(name) for name in commands}
+    log = folder / "benchmark.log"
+    for _ in range(times):
+        for name, command in commands.items():
+            figure = run_once(command, folder, log)
+            if figure.code != expected:
+                raise SystemExit(f"{name}: exit code {figure.code}; see {log}")
+            series[name].figures.append(figure)
+    return series
+
+
+def script(name: str, *words: str) -> tuple[str, ...]:
+    """The command line of one of our own helper scripts."""
+    return (PYTHON, str(Path(__file__).parent / "scripts" / f"{name}.py"), *words)
