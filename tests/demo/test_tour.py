@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +133,19 @@ def test_a_signal_ends_the_tour_with_its_code(told: Told, number: signal.Signals
     assert ended.value.code == 128 + number
 
 
-@pytest.mark.parametrize("code", [130, 143])
+def test_a_signal_whose_exception_is_lost_within_a_command_still_ends_the_tour(told: Told) -> None:
+    def lose(argv: Sequence[str]) -> int:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGHUP)
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        play(Voice(told.write), lose, customers=CUSTOMERS, acts=(Act("The act", plan_first),))
+
+    assert ended.value.code == 129
+
+
+@pytest.mark.parametrize("code", [129, 130, 143])
 def test_a_command_that_was_stopped_stops_the_tour(told: Told, code: int) -> None:
     with pytest.raises(SystemExit) as ended:
         tour(told, plan_first, code=code)

@@ -10,6 +10,7 @@ from pathlib import Path
 from reconciler.cli.demo import warehouse
 from reconciler.cli.demo.project import SEGMENTS, WAREHOUSE, DemoSegment
 from reconciler.cli.demo.voice import Voice
+from reconciler.core.outcome import SIGNALLED
 from reconciler.errors import ExitCode
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import Direction
@@ -19,8 +20,6 @@ Run = Callable[[Sequence[str]], int]
 
 Desired = Mapping[str, frozenset[str]]
 """The ids that each query returns, by the segment's name."""
-
-STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 class PromiseBroken(Exception):
@@ -48,13 +47,14 @@ class Stage:
             self.voice.show_exit(code, meaning)
 
     def _run(self, argv: Sequence[str]) -> int:
+        """Run a command. Raises SystemExit if a signal ended it: then the tour ends, too."""
         try:
             code = self.run(argv)
         except SystemExit as ended:  # how commands that only read answer a signal
-            code = int(ended.code or 0)
+            code = ended.code if isinstance(ended.code, int) else ExitCode.FAILED
         if sys.stdout is None:  # whoever read us is gone
             raise BrokenPipeError
-        if code in STOPPED:
+        if code >= SIGNALLED:
             raise SystemExit(code)
         return code
 

@@ -14,6 +14,7 @@ from reconciler.cli.demo import project, warehouse
 from reconciler.cli.demo.stage import PromiseBroken, Run, Stage
 from reconciler.cli.demo.story import ACTS, Act
 from reconciler.cli.demo.voice import Voice
+from reconciler.core.outcome import SIGNALLED
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.sandbox.files import SegmentSeed, write_state_file
 from reconciler.sandbox.gateway import Credentials
@@ -40,12 +41,12 @@ def play(
     The working folder, the environment and the signal handlers are changed while it lasts, so it needs the main thread.
     Raises UsageError for a folder that can't be used, ReconcileError if an act does not keep its promise.
     """
-    with ending_by_signal():
+    with ending_by_signal() as ending:
         with opened_folder(keep) as folder:
             say_welcome(voice, folder, keep)
             build_warehouse(voice, folder, customers)
             with opened_sandbox(voice, folder) as sandbox:
-                play_acts(Stage(folder, sandbox, voice, run, flags), acts)
+                play_acts(Stage(folder, sandbox, voice, ending.watch(run), flags), acts)
                 if keep is not None:
                     pack(folder, sandbox)
         say_goodbye(voice, keep, 3 + len(acts))
@@ -194,18 +195,36 @@ def exported(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-@contextmanager
-def ending_by_signal() -> Iterator[None]:
-    """Turn signals into an orderly exit with their code: a process that is just killed leaves its folder behind."""
+class Ending:
+    """Which signal asked for the end, if one did."""
 
-    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def receive(self, number: int, _frame: FrameType | None) -> NoReturn:
+        """The handler: leave in good order."""
+        self._signal = number
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # tidying up is short, and must not be cut short
-        raise SystemExit(128 + number)
+        raise SystemExit(SIGNALLED + number)
 
-    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    def watch(self, run: Run) -> Run:
+        """A `run` after which the tour ends if a signal came, even where its exception was lost on the way."""
+
+        def watched(argv: Sequence[str]) -> int:
+            code = run(argv)
+            return code if self._signal is None else SIGNALLED + self._signal
+
+        return watched
+
+
+@contextmanager
+def ending_by_signal() -> Iterator[Ending]:
+    """Turn signals into an orderly exit with their code: a process that is just killed leaves its folder behind."""
+    ending = Ending()
+    before = {number: signal.signal(number, ending.receive) for number in SIGNALS}
     try:
-        yield
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
