@@ -56,7 +56,7 @@ def plan_files(folder: Path, size: int, times: int) -> Iterator[Row]:
     spec = data.write_spec(folder, "sqlite.yaml", f"sqlite:///{warehouse.name}", query)
     data.seed_state(spec, stored)
     data.write_spec(folder, "same.yaml", f"sqlite:///{same.name}", query)
-    data.write_spec(folder, "parquet.yaml", "duckdb:///:memory:", f"SELECT id FROM '{desired}'")
+    data.write_spec(folder, "parquet.yaml", "'duckdb:///:memory:'", f"SELECT id FROM '{desired}'")
     data.make_text(folder, desired, "desired.txt")
     data.make_text(folder, stored, "stored.txt")
     snapshot = folder / "snapshot.json"

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
+
+
+# A loaded machine is slow: no test asserts a duration.
+settings.register_profile("reconcile", deadline=None)
+settings.load_profile("reconcile")
 
 
 @pytest.fixture(scope="session")
