@@ -30,7 +30,7 @@ def _copy_table(source: Connection, target: Database, writing: Connection, table
     rows = source.execution_options(yield_per=_ROWS_PER_STEP).execute(
         select(table).order_by(*table.primary_key.columns)
     )
-    for part in rows.partitions():
+    for part in rows.partitions(_ROWS_PER_STEP):
         target.load(writing, table, [tuple(row) for row in part])
 
 

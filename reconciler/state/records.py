@@ -109,7 +109,7 @@ class Records:
             statement = text(_MEMBERS.format(pieces=self._reader.pieces))
             values = {"workspace": workspace, "segment_id": segment_id}
             streaming = connection.execution_options(yield_per=_MEMBERS_PER_LIST)
-            for ids in streaming.execute(statement, values).scalars().partitions():
+            for ids in streaming.execute(statement, values).scalars().partitions(_MEMBERS_PER_LIST):
                 yield list(ids)
 
     def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:

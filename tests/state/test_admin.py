@@ -1,0 +1,194 @@
+"""Mending a state: forgetting, backups, moving house."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from reconciler.core.spec import Secret
+from reconciler.errors import LockHeld, StateError
+from reconciler.state import open_snapshot
+from reconciler.state.admin import backup, copy_to, forget
+from reconciler.state.ledger import Surroundings
+from reconciler.state.tables import METADATA
+from tests.support.states import (
+    ACKNOWLEDGED,
+    Bench,
+    FakeMachine,
+    acknowledged_after_unknown,
+    add,
+    findings,
+    remove,
+    unknown,
+)
+
+NOW = 1_800_000_000.0
+ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
+
+
+def fill(bench: Bench) -> None:
+    """Something in every table."""
+    with bench.ledger() as ledger:
+        ledger.bind("production", 77)
+        ledger.begin("run", "production", "apply", ["max_removals: vip"], None)
+        ledger.spend("plan-0")
+    bench.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
+    bench.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.record(findings(vanished=["a"]))
+        held.complete()
+        held.intend([add("late")])
+
+
+def around(bench: Bench, machine: FakeMachine | None = None) -> Surroundings:
+    return Surroundings(bench.clock, machine or bench.machine)
+
+
+def rows_of(url: str) -> dict[str, list]:
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        return {
+            table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key))]
+            for table in METADATA.sorted_tables
+            if table.name != "reconcile_locks"
+        }
+
+
+# --- forget ----------------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_drops_all_of_one_segment_and_nothing_else(bench: Bench):
+    fill(bench)
+    with bench.ledger() as ledger, ledger.hold(bench.target(57), "run", None) as held:
+        held.complete()
+
+    assert forget(bench.settings, "production", 56, surroundings=around(bench))
+
+    snapshot = open_snapshot(bench.settings)
+    assert snapshot.head("production", 56).is_new
+    assert not snapshot.head("production", 57).is_new
+    left = rows_of(bench.url)
+    assert (left["reconcile_members"], left["reconcile_marks"], left["reconcile_batches"]) == ([], [], [])
+    assert len(left["reconcile_keys"]) == 1
+
+
+def test_forgetting_what_is_not_known_says_so(bench: Bench):
+    fill(bench)
+    assert not forget(bench.settings, "production", 99, surroundings=around(bench))
+
+
+def test_forgetting_takes_the_lock(bench: Bench):
+    fill(bench)
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+        with pytest.raises(LockHeld):
+            forget(bench.settings, "production", 56, surroundings=around(bench, ELSEWHERE))
+    assert not open_snapshot(bench.settings).head("production", 56).is_new
+
+
+def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(bench: Bench):
+    fill(bench)
+    before = open_snapshot(bench.settings).head("production", 56).lineage
+    forget(bench.settings, "production", 56, surroundings=around(bench))
+    bench.send((add("a"), ACKNOWLEDGED))
+    assert open_snapshot(bench.settings).head("production", 56).lineage != before
+    assert bench.look().members == ("a",)
+
+
+# --- backup ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(bench: Bench, tmp_path):
+    fill(bench)
+    path = tmp_path / "copy.db"
+    backup(bench.settings, path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert rows_of(f"sqlite:///{path}") == rows_of(bench.url)
+
+
+def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
+    fill(bench)
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.intend([add("on its way")])
+        backup(bench.settings, tmp_path / "copy.db")
+    copy = Bench(f"sqlite:///{tmp_path}/copy.db")
+    assert ("add", None, ("on its way",)) in copy.look().journal
+
+
+def test_a_backup_writes_over_nothing(bench: Bench, tmp_path):
+    fill(bench)
+    path = tmp_path / "copy.db"
+    path.write_text("precious")
+    with pytest.raises(StateError, match="there already"):
+        backup(bench.settings, path)
+    assert path.read_text() == "precious"
+
+
+def test_there_is_no_backup_of_a_state_that_is_missing(bench: Bench, tmp_path):
+    with pytest.raises(StateError, match="no state"):
+        backup(bench.settings, tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- copy ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_url(url: str, postgres_url: str, tmp_path) -> str:
+    """A place in the other kind of database than the state is in."""
+    return postgres_url if url.startswith("sqlite") else f"sqlite:///{tmp_path}/moved/state.db"
+
+
+def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
+    fill(bench)
+    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+
+    moved = Bench(other_url, bench.clock)
+    assert rows_of(other_url) == rows_of(bench.url)
+    assert moved.look() == bench.look()
+    assert open_snapshot(moved.settings).head("production", 56) == open_snapshot(bench.settings).head("production", 56)
+
+
+def test_a_state_that_moved_goes_on(bench: Bench, other_url: str):
+    fill(bench)
+    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    moved = Bench(other_url, bench.clock)
+    moved.send((add("new"), ACKNOWLEDGED))
+    with moved.ledger() as ledger, ledger.hold(moved.target(57), "run", None) as held:
+        held.complete()
+    assert "new" in moved.look().members
+
+
+def test_a_state_is_not_copied_over_another(bench: Bench, other_url: str):
+    fill(bench)
+    other = Bench(other_url, bench.clock)
+    other.send((add("precious"), ACKNOWLEDGED))
+    with pytest.raises(StateError, match="a state already"):
+        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    assert other.look().members == ("precious",)
+
+
+def test_a_state_is_not_copied_while_somebody_works(bench: Bench, other_url: str):
+    fill(bench)
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+        with pytest.raises(LockHeld, match="in use"):
+            copy_to(bench.settings, Secret(other_url), surroundings=around(bench, ELSEWHERE))
+
+
+def test_a_state_is_not_copied_onto_itself(bench: Bench):
+    fill(bench)
+    with pytest.raises(StateError, match="already is"):
+        copy_to(bench.settings, Secret(bench.url), surroundings=around(bench))
+
+
+def test_locks_are_not_copied(bench: Bench, other_url: str):
+    fill(bench)
+    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    engine = sqlalchemy.create_engine(other_url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM reconcile_locks").scalar_one() == 0
+
+
+def test_a_copy_into_sqlite_is_its_owners_alone(bench: Bench, tmp_path):
+    fill(bench)
+    copy_to(bench.settings, Secret(f"sqlite:///{tmp_path}/second.db"), surroundings=around(bench))
+    assert Path(tmp_path / "second.db").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,171 @@
+"""What `status`, `history` and `state show` learn from a state; reading changes nothing and makes nothing."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.batches import Batch, Direction
+from reconciler.core.plan import PlanStatus, SegmentPlan
+from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
+from reconciler.errors import StateError
+from reconciler.state.records import Records, find_orphans, open_records
+from tests.support.states import (
+    ACKNOWLEDGED,
+    Bench,
+    FakeMachine,
+    acknowledged_after_unknown,
+    add,
+    findings,
+    remove,
+    unknown,
+)
+
+NOW = 1_800_000_000.0
+
+
+def records(bench: Bench, machine: FakeMachine | None = None) -> Records:
+    return open_records(bench.settings, clock=bench.clock, machine=machine or bench.machine)
+
+
+def run_of(bench: Bench, run_id: str = "run-1") -> Run:
+    target = bench.target()
+    tally = Tally(added=20, removed=10, rejected=1, unsettled=2)
+    segment = SegmentRun(SegmentPlan(target, PlanStatus.CHANGES), RunStatus.PARTIAL, tally)
+    return Run(run_id, datetime(2026, 11, 21, tzinfo=UTC), (segment,))
+
+
+def test_a_missing_state_has_no_records_and_stays_missing(bench: Bench):
+    found = records(bench)
+    assert found.segments("production") == []
+    assert found.segment("production", 56) is None
+    assert found.holder("production", 56) is None
+    assert found.runs("production", 10) == []
+    assert found.run("run-1") == []
+    assert list(found.members("production", 56)) == []
+    if bench.url.startswith("sqlite"):
+        assert not Path(bench.url.removeprefix("sqlite:///")).exists()
+
+
+def test_a_segment_is_told_in_numbers(bench: Bench):
+    bench.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
+    with bench.ledger() as ledger:
+        ledger.begin("run-2", "production", "apply", [], None)
+        with ledger.hold(bench.target(), "run-2", None) as held:
+            (seq,) = held.intend([remove("a")])
+            held.settle([(seq, ACKNOWLEDGED)])
+            held.reject(["bad"])
+            held.record(findings(vanished=["b"]))
+            held.complete()
+        ledger.end("run-2", "production", 6, "{}", run_of(bench, "run-2"))
+
+    record = records(bench).segment("production", 56)
+
+    assert record is not None
+    assert (record.name, record.id_type) == ("vip", "id")
+    assert (record.members, record.unsettled, record.unmatched) == (2, 1, 1)
+    assert (record.rejected, record.removed) == (1, 1)
+    assert record.completed_at is not None
+    assert record.confirmed_at is not None
+    assert record.last_run is not None
+    assert (record.last_run.run_id, record.last_run.exit_code) == ("run-2", 6)
+    assert record.holder is None
+    assert records(bench).segments("production") == [record]
+
+
+def test_what_is_not_folded_yet_counts(bench: Bench):
+    bench.send((add("a", "b"), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        added, removed, flying = held.intend([add("c"), remove("a"), add("d")])
+        held.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
+        record = records(bench).segment("production", 56)
+        assert record is not None
+        assert (record.members, record.unsettled) == (2, 1)
+        assert [id for ids in records(bench).members("production", 56) for id in ids] == ["b", "c"]
+        held.settle([(flying, ACKNOWLEDGED)])
+
+
+def test_the_ids_stream_in_byte_order(bench: Bench):
+    ids = [f"{number:05}" for number in range(12_000)]
+    batches = [Batch(Direction.ADD, tuple(ids[start : start + 1000])) for start in range(0, 12_000, 1000)]
+    bench.send(*((batch, ACKNOWLEDGED) for batch in batches), (add("é", "Z", "z"), acknowledged_after_unknown(NOW)))
+    found = list(records(bench).members("production", 56))
+    assert len(found) > 1
+    assert [id for part in found for id in part] == [*ids, "Z", "z", "é"]
+
+
+def test_the_holder_is_named_while_he_lives(bench: Bench):
+    neighbour = FakeMachine(pid=200, running={200: "t200"})
+    with bench.ledger() as ledger:
+        ledger.begin("run-1", "production", "apply", [], None)
+        with ledger.hold(bench.target(), "run-1", None) as held:
+            held.complete()
+            assert "pid 100 on here" in (records(bench).holder("production", 56) or "")
+            record = records(bench).segment("production", 56)
+            assert record is not None
+            assert "pid 100" in (record.holder or "")
+            assert records(bench, neighbour).holder("production", 56) is None, "he is dead, as his neighbour can see"
+    assert records(bench).holder("production", 56) is None
+
+
+def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
+    for segment_id in (56, 57, 58):
+        with bench.ledger() as ledger, ledger.hold(bench.target(segment_id), "run", None) as held:
+            held.complete()
+    assert [each.segment_id for each in find_orphans(records(bench), "production", {57})] == [56, 58]
+    assert find_orphans(records(bench), "staging", set()) == []
+
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_told_newest_first(sqlite_bench: Bench):
+    with sqlite_bench.ledger() as ledger:
+        for number in range(3):
+            sqlite_bench.clock.time += 60
+            ledger.begin(f"run-{number}", "production", "apply", [], None)
+        ledger.begin("elsewhere", "staging", "apply", [], None)
+    assert [row.run_id for row in records(sqlite_bench).runs("production", 2)] == ["run-2", "run-1"]
+
+
+def test_a_run_is_told_whole(bench: Bench):
+    with bench.ledger() as ledger:
+        ledger.begin("run-1", "production", "apply", ["max_removals: vip"], "plan-1")
+        (going_on,) = records(bench).runs("production", 10)
+        assert (going_on.ended_at, going_on.exit_code, going_on.segments) == (None, None, None)
+        ledger.end("run-1", "production", 6, '{"kind": "run"}', run_of(bench))
+
+    (record,) = records(bench).run("run-1")
+
+    assert (record.row.command, record.row.exit_code, record.row.segments) == ("apply", 6, 1)
+    assert (record.row.added, record.row.removed, record.row.rejected, record.row.unsettled) == (20, 10, 1, 2)
+    assert record.row.ended_at is not None
+    assert record.allowed == ("max_removals: vip",)
+    assert (record.plan_id, record.document) == ("plan-1", '{"kind": "run"}')
+    assert records(bench).run("run-2") == []
+
+
+def test_a_run_over_two_workspaces_has_a_record_for_each(bench: Bench):
+    with bench.ledger() as ledger:
+        for workspace in ("production", "staging"):
+            ledger.begin("run-1", workspace, "apply", [], None)
+            ledger.end("run-1", workspace, 0, "{}", run_of(bench))
+    assert {(record.row.workspace, record.row.segments) for record in records(bench).run("run-1")} == {
+        ("production", 1),
+        ("staging", None),
+    }
+
+
+# --- workspaces ------------------------------------------------------------------------------------------------------
+
+
+def test_a_workspace_is_bound_once_and_to_one_environment(bench: Bench):
+    with bench.ledger() as ledger:
+        assert ledger.environment("production") is None
+        ledger.bind("production", 77)
+        ledger.bind("production", 77)
+        ledger.bind("staging", 78)
+        assert ledger.environment("production") == 77
+        with pytest.raises(StateError, match=r"77.*78"):
+            ledger.bind("production", 78)
+        assert ledger.environment("production") == 77
