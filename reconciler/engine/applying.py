@@ -13,6 +13,7 @@ from reconciler.core.run import RunStatus, SegmentRun, Tally
 from reconciler.core.spec import Target
 from reconciler.engine.planning import (
     PlanOptions,
+    as_known,
     as_problem,
     check_head,
     describe,
@@ -21,7 +22,6 @@ from reconciler.engine.planning import (
     look_up_if_needed,
     plan_segment,
     require_app,
-    unexpected,
 )
 from reconciler.engine.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
 from reconciler.engine.sending import Delivery, Stop
@@ -73,6 +73,7 @@ class Session:
         self._held: HeldSegment | None = None
         self._comparison: Comparison | None = None
         self._started = parts.clock()
+        self._tally = Tally()
         self.plan = SegmentPlan(target, PlanStatus.FAILED)
         self.result: SegmentRun | None = None
 
@@ -106,11 +107,9 @@ class Session:
             self._end_without(RunStatus.LOCKED, error)
         except PlanFileError as error:
             self._end_without(RunStatus.STALE, error)
-        except ReconcileError as error:
-            self._end_without(RunStatus.FAILED, error)
         except Exception as error:  # one segment's failure never stops the others
             log.debug("preparing %s failed", self.target.label, exc_info=True)
-            self._end_without(RunStatus.FAILED, unexpected(error))
+            self._end_without(RunStatus.FAILED, as_known(error))
 
     def _open(self) -> None:
         self._held = self._stack.enter_context(
@@ -163,33 +162,26 @@ class Session:
             self._deliver()
         except PlanFileError as error:
             self._end(RunStatus.STALE, error=as_problem(error))
-        except ReconcileError as error:
-            self._end(RunStatus.FAILED, error=as_problem(error))
-        except Exception as error:
+        except Exception as error:  # one segment's failure never stops the others
             log.debug("applying %s failed", self.target.label, exc_info=True)
-            self._end(RunStatus.FAILED, error=as_problem(unexpected(error)))
+            self._end(RunStatus.FAILED, error=as_problem(as_known(error)))
 
     def _deliver(self) -> None:
         assert self._held is not None
         assert self._comparison is not None
         assert self.plan.counts is not None
-        tally, error = Tally(), None
+        error, confirmation = None, None
         if self.plan.has_work:
             self._check_serial()
-            tally, error = self._send(self._held, self._comparison, self.plan.counts)
-        self._tally = tally
-        confirmation = None
+            error = self._send(self._held, self._comparison, self.plan.counts)
         if self.reads_back and error is None and not self._parts.stop.is_set():
             confirmation, error = self._confirm(self._held, self._comparison)
         lingering = confirmation.drift.lingering if confirmation and confirmation.drift else 0
-        tally = replace(tally, unsettled=tally.unsettled + lingering)
-        self._tally = tally
-        is_whole = error is None and not tally.unsettled and not self._parts.stop.is_set()
+        self._tally = replace(self._tally, unsettled=self._tally.unsettled + lingering)
+        is_whole = error is None and not self._tally.unsettled and self._is_all_sent()
         if is_whole and (self.plan.has_work or not self.plan.head.completed or confirmation):
             self._held.complete()
-        self._end(self._judge(tally, error), error=as_problem(error) if error else None, confirmation=confirmation)
-
-    _tally = Tally()
+        self._end(self._judge(error), error=as_problem(error) if error else None, confirmation=confirmation)
 
     def _check_serial(self) -> None:
         """A prompt may have taken long: nothing may have changed since the plan."""
@@ -201,7 +193,8 @@ class Session:
                 code="stale",
             )
 
-    def _send(self, held: HeldSegment, comparison: Comparison, counts: Counts) -> tuple[Tally, ReconcileError | None]:
+    def _send(self, held: HeldSegment, comparison: Comparison, counts: Counts) -> ReconcileError | None:
+        """Send, and fold. `_tally` has what it came to, whatever follows."""
         self._settle_down(held, counts)
         parts = self._parts
         delivery = Delivery(
@@ -216,14 +209,14 @@ class Session:
             accepted_before=counts.stored > 0,
         )
         delivery.run()
-        error = delivery.error
+        self._tally = delivery.tally
         try:
             if delivery.rejected:
                 held.reject(delivery.rejected)
             held.fold()
-        except ReconcileError as failure:
-            error = error or failure
-        return delivery.tally, error
+        except ReconcileError as error:
+            return delivery.error or error
+        return delivery.error
 
     def _settle_down(self, held: HeldSegment, counts: Counts) -> None:
         """Wait before reversing an id whose last outcome is unknown: the earlier request may still arrive."""
@@ -257,14 +250,15 @@ class Session:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def _judge(self, tally: Tally, error: ReconcileError | None) -> RunStatus:
-        stopped = self._parts.stop.is_set() and self.plan.has_work and not self._is_all_sent(tally)
-        if error is not None or tally.unsettled or tally.rejected or stopped:
+    def _judge(self, error: ReconcileError | None) -> RunStatus:
+        tally = self._tally
+        if error is not None or tally.unsettled or tally.rejected or not self._is_all_sent():
             return RunStatus.PARTIAL if tally.touched else RunStatus.FAILED
         return RunStatus.APPLIED if tally.touched else RunStatus.UNCHANGED
 
-    def _is_all_sent(self, tally: Tally) -> bool:
-        counts = self.plan.counts
+    def _is_all_sent(self) -> bool:
+        """Not so after a signal that came in time."""
+        counts, tally = self.plan.counts, self._tally
         assert counts is not None
         sent = tally.added + tally.removed + tally.resent + tally.rejected
         return sent >= counts.add + counts.remove + counts.resend
@@ -276,28 +270,33 @@ class Session:
     def _end(
         self, status: RunStatus, *, error: Problem | None = None, confirmation: Confirmation | None = None
     ) -> None:
+        """Give everything back, and say how it ended; once."""
+        if self.result is not None:
+            return
         unmatched, released = self._count_unmatched(), self._release()
         if released is not None and error is None:
             error, status = released, RunStatus.PARTIAL if self._tally.touched else RunStatus.FAILED
         if error is not None and self._tally.touched:
             status = RunStatus.PARTIAL
         seconds = round(self._parts.clock() - self._started, 3)
-        confirmed = confirmation.agrees if confirmation else None
+        confirmed = confirmation.agrees if confirmation and confirmation.drift else None
         self.result = SegmentRun(self.plan, status, replace(self._tally, seconds=seconds), unmatched, error, confirmed)
         self._parts.reporter.tell(Finished(self.result))
 
     def _count_unmatched(self) -> int | None:
         try:
             return self._held.census().unmatched if self._held else None
-        except ReconcileError:
+        except Exception:  # a number that is not known; the lock must be given back all the same
+            log.debug("counting %s failed", self.target.label, exc_info=True)
             return None
 
     def _release(self) -> Problem | None:
         """Give everything back; a lock that can't be given back ends by its lease."""
         try:
             self._stack.close()
-        except ReconcileError as error:
-            return as_problem(error)
+        except Exception as error:
+            log.debug("releasing %s failed", self.target.label, exc_info=True)
+            return as_problem(as_known(error))
         finally:
             self._held = None
         return None
@@ -319,10 +318,11 @@ def pass_preflight(
         inspect(working[0].target.workspace, environment_id)
         if environment_id is not None:
             bind(working[0].target, ledger, environment_id)
-    except ReconcileError as error:
+    except Exception as error:  # it fails these segments, not those of other workspaces
+        log.debug("the preflight of %s failed", working[0].target.workspace, exc_info=True)
         status = RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
         for session in working:
-            session.drop(status, error)
+            session.drop(status, as_known(error))
 
 
 def bind(target: Target, ledger: Ledger, environment_id: int) -> None:

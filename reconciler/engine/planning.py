@@ -11,7 +11,7 @@ from reconciler.core.plan import Examples, Head, PlanStatus, Problem, RemoteFact
 from reconciler.core.spec import Ownership, Target
 from reconciler.engine.ports import App, Comparison
 from reconciler.engine.verifying import read_back
-from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError
+from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, ReconcileError, SegmentError
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,13 @@ def describe(
     options: PlanOptions,
     warn: Callable[[str], None],
 ) -> SegmentPlan:
-    """Make a plan of what `compare` finds, or of how it failed."""
+    """Make a plan of what `compare` finds, or of how it failed. Raises PlanFileError alone."""
     try:
         counts, facts = compare()
         plan = judge_segment(target, comparison, counts, facts, options)
         return replace(plan, remote=look_up_usage(plan, app, warn))
+    except PlanFileError:
+        raise  # it is about the whole file, and so for the caller
     except ReconcileError as error:
         return fail(target, error)
     except Exception as error:  # one segment's failure never stops the others
@@ -192,6 +194,11 @@ def fail(target: Target, error: ReconcileError) -> SegmentPlan:
 def as_problem(error: ReconcileError) -> Problem:
     """Turn an error into a value."""
     return Problem(error.code, error.message, error.hint)
+
+
+def as_known(error: BaseException) -> ReconcileError:
+    """The error itself, or `unexpected` where nobody foresaw it."""
+    return error if isinstance(error, ReconcileError) else unexpected(error)
 
 
 def unexpected(error: BaseException) -> ReconcileError:

@@ -11,7 +11,7 @@ from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.events import Sending
 from reconciler.core.run import Tally
 from reconciler.core.spec import Target
-from reconciler.engine.planning import unexpected
+from reconciler.engine.planning import as_known
 from reconciler.engine.ports import Comparison, Gate, HeldSegment, Reporter, Track
 from reconciler.engine.suspicion import Suspicion
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError
@@ -353,11 +353,8 @@ class Delivery:
         self.error = self.error or error
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, ReconcileError):
-            self._halt(error)
-            return
         log.debug("sending %s failed", self._target.label, exc_info=error)
-        self._halt(unexpected(error))
+        self._halt(as_known(error))
 
     def _land(self) -> None:
         """Bring home what is in flight, and record it as far as the state can take it."""

@@ -81,5 +81,3 @@ class Takeover:
 def fail_refresh(target: Target, error: ReconcileError, status: RefreshStatus = RefreshStatus.FAILED) -> RefreshRow:
     """The row of a segment that could not be refreshed."""
     return RefreshRow(target, status, error=as_problem(error))
-
-
