@@ -1,0 +1,134 @@
+"""Drift and refresh of one segment."""
+
+import pytest
+
+from reconciler.core.drift import DriftCounts, DriftStatus, SegmentDrift
+from reconciler.core.ids import IdType
+from reconciler.core.plan import Head
+from reconciler.core.report import RefreshStatus
+from reconciler.engine.ports import Adoption, RemoteSegment
+from reconciler.engine.surveying import Takeover, fail_refresh, survey
+from reconciler.errors import DestinationError, IncompleteRead, LockHeld, ReconcileError, SegmentError, StateError
+from tests.engine.fakes import Crash, FakeApp, FakeComparison, FakeHeld, make_people, make_target
+
+KNOWN = Head("lineage", 7, "id", completed=True)
+AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
+DRIFTED = DriftCounts(stored=5, remote=9, missing=1, foreign=5, lingering=2, unkeyed=1)
+
+
+def surveyed(
+    app: FakeApp | None,
+    *drifts: DriftCounts,
+    head: Head = KNOWN,
+    ignore_foreign: bool = False,
+    warnings: list[str] | None = None,
+) -> SegmentDrift:
+    comparison = FakeComparison(drifts=list(drifts))
+    warn = [].append if warnings is None else warnings.append
+    return survey(make_target(), head, comparison, app, ignore_foreign, warn)
+
+
+@pytest.mark.parametrize(("counts", "status"), [(AGREES, DriftStatus.IN_SYNC), (DRIFTED, DriftStatus.DRIFTED)])
+def test_drift_is_judged_by_its_counts(counts: DriftCounts, status: DriftStatus) -> None:
+    found = surveyed(FakeApp(make_people(5)), counts)
+    assert (found.status, found.counts, found.title, found.error) == (status, counts, "VIP", None)
+
+
+def test_foreign_members_can_be_ignored() -> None:
+    foreign = DriftCounts(stored=5, remote=9, missing=0, foreign=4, lingering=0, unkeyed=0)
+    assert surveyed(FakeApp(make_people(5)), foreign, ignore_foreign=True).status is DriftStatus.IN_SYNC
+
+
+@pytest.mark.parametrize(
+    ("app", "code"),
+    [
+        (None, "app_api_key"),
+        (FakeApp(known={}), "no_such_segment"),
+        (FakeApp(known={56: RemoteSegment(56, "VIP", manual=False)}), "not_manual"),
+        (FakeApp(make_people(5), counts=[4]), "incomplete_read"),
+        (FakeApp(error=DestinationError("down"), broken=frozenset({"members"})), "destination"),
+        (FakeApp(error=IncompleteRead("odd"), broken=frozenset({"members"})), "incomplete_read"),
+        (FakeApp(error=Crash("ada"), broken=frozenset({"members"})), "internal"),
+    ],
+)
+def test_a_survey_that_fails_knows_no_number(app: FakeApp | None, code: str) -> None:
+    found = surveyed(app, AGREES)
+    assert (found.status, found.counts) == (DriftStatus.FAILED, None)
+    assert found.error is not None
+    assert found.error.code == code
+    assert "ada" not in repr(found.error)
+
+
+def test_another_id_type_is_not_compared() -> None:
+    found = surveyed(FakeApp(make_people(5)), AGREES, head=Head("lineage", 7, "email"))
+    assert found.error is not None
+    assert found.error.code == "id_type"
+
+
+def test_a_name_that_is_not_known_is_a_warning() -> None:
+    warnings: list[str] = []
+    app = FakeApp(make_people(5), error=DestinationError("down"), broken=frozenset({"segments"}))
+    found = surveyed(app, AGREES, warnings=warnings)
+    assert (found.status, found.title, len(warnings)) == (DriftStatus.IN_SYNC, None, 1)
+
+
+# --- refresh -----------------------------------------------------------------------------------------------------
+
+
+class Adopting(FakeComparison):
+    """Remembers whether strangers were to be left alone."""
+
+    known_only: bool | None = None
+
+    def adoption(self, known_only: bool) -> Adoption:
+        self.known_only = known_only
+        return super().adoption(known_only)
+
+
+def take_over(held: FakeHeld, comparison: FakeComparison, app: FakeApp | None) -> Takeover:
+    return Takeover(make_target(), held, comparison, app)
+
+
+@pytest.mark.parametrize(("known_only", "adopted"), [(False, 3), (True, 0)])
+def test_a_refresh_takes_over_what_it_saw(known_only: bool, adopted: int) -> None:
+    held, comparison = FakeHeld(["ada", "bob"]), Adopting(drifts=[DRIFTED])
+    held.unmatched = 4
+    takeover = take_over(held, comparison, FakeApp(make_people(5)))
+    assert takeover.look([].append) == DRIFTED
+    assert held.adopted == [], "looking changes nothing"
+    row = takeover.take(known_only)
+    assert (row.status, row.stored, row.unmatched, row.title) == (RefreshStatus.REFRESHED, 2, 4, "VIP")
+    assert (row.strangers, row.adopted, row.lingering, row.unkeyed) == (3, adopted, 2, 1)
+    assert (len(held.adopted), comparison.known_only) == (1, known_only)
+
+
+@pytest.mark.parametrize(
+    ("app", "error"),
+    [
+        (None, DestinationError),
+        (FakeApp(make_people(5), counts=[4]), IncompleteRead),
+        (FakeApp(known={}), DestinationError),
+    ],
+)
+def test_a_look_that_fails_takes_nothing_over(app: FakeApp | None, error: type[ReconcileError]) -> None:
+    held = FakeHeld(["ada"])
+    with pytest.raises(error):
+        take_over(held, FakeComparison(drifts=[DRIFTED]), app).look([].append)
+    assert held.adopted == []
+
+
+def test_a_refresh_under_another_id_type_is_refused() -> None:
+    held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
+    with pytest.raises(SegmentError, match="id"):
+        take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5))).look([].append)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StateError("no disk"), RefreshStatus.FAILED), (LockHeld("locked"), RefreshStatus.LOCKED)],
+)
+def test_a_refresh_that_fails_is_a_row_without_numbers(error: ReconcileError, status: RefreshStatus) -> None:
+    row = fail_refresh(make_target(id_type=IdType.EMAIL), error, status)
+    assert (row.status, row.stored, row.strangers, row.adopted) == (status, None, None, None)
+    assert row.error is not None
+    assert row.error.message == error.message
