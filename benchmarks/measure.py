@@ -1,15 +1,14 @@
 """Runs commands from outside, as whole processes, and keeps what the operating system says of them."""
 
-import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PYTHON = sys.executable
+SCRIPTS = Path(__file__).parent / "scripts"
 RECONCILE = (PYTHON, "-m", "reconciler.cli")
 
 
@@ -49,14 +48,13 @@ class Series:
 
 def run_once(command: Sequence[str], folder: Path, log: Path) -> Figure:
     """Run a command to its end; what it prints goes to `log`."""
-    before = time.perf_counter()
+    result = folder / "launch.result"
+    launcher = (PYTHON, "-S", "-E", str(SCRIPTS / "launch.py"), str(result))
     with log.open("ab") as out:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - before
-    scale = 1024 if sys.platform != "darwin" else 1024 * 1024
-    return Figure(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale, process.returncode)
+        subprocess.run((*launcher, *command), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True)
+    wall, cpu, memory, code = result.read_text().split()
+    per_megabyte = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return Figure(float(wall), float(cpu), float(memory) / per_megabyte, int(code))
 
 
 def run_in_turn(commands: dict[str, Sequence[str]], folder: Path, times: int, expected: int = 0) -> dict[str, Series]:
@@ -74,4 +72,4 @@ def run_in_turn(commands: dict[str, Sequence[str]], folder: Path, times: int, ex
 
 def script(name: str, *words: str) -> tuple[str, ...]:
     """The command line of one of our own helper scripts."""
-    return (PYTHON, str(Path(__file__).parent / "scripts" / f"{name}.py"), *words)
+    return (PYTHON, str(SCRIPTS / f"{name}.py"), *words)
