@@ -3,16 +3,19 @@
 import io
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from reconciler.sandbox.calls import Call
 from reconciler.sandbox.server import Sandbox
 
 DESTINATION = """
@@ -128,6 +131,43 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def hit(
+        self,
+        *words: str | Path,
+        at: Callable[[Call], bool],
+        by: signal.Signals = signal.SIGKILL,
+        applied: bool = False,
+    ) -> Result:
+        """Run `reconcile` as a process and send it a signal in the middle of the first request that `at` is true of.
+
+        The request goes on at the sandbox: when the signal strikes it has arrived, or, with `applied`, taken effect.
+        """
+        aim: list[subprocess.Popen[str]] = []
+        ready = threading.Event()
+
+        def strike(call: Call) -> None:
+            if ready.wait(30) and aim and at(call):
+                aim.pop().send_signal(by)
+
+        (self.sandbox.on_answer if applied else self.sandbox.on_arrival)(strike)
+        process = self.start(*words)
+        aim.append(process)
+        ready.set()
+        out, err = process.communicate(timeout=120)
+        aim.clear()
+        return Result(process.returncode, out, err)
+
+    def stored(self, name: str, spec: str = "spec.yaml") -> set[str]:
+        """The ids that the state holds as members of a segment."""
+        shown = self.run("state", "show", spec, name, "--members")
+        assert shown.code == 0, shown.err
+        return set(shown.out.splitlines())
+
+
+def people(*numbers: int) -> list[str]:
+    """The ids of some people of the sandbox."""
+    return [f"p{number:04}" for number in numbers]
 
 
 def indent(text: str, columns: int) -> str:
