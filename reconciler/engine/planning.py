@@ -146,13 +146,9 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
     if app is None:
         return RemoteFacts()
     try:
-        known = app.segments()
-        segment = known.get(target.segment.segment_id)
-        members = app.count(target.segment.segment_id) if segment is not None and head.is_new else None
+        segment = app.segments().get(target.segment.segment_id)
     except (DestinationError, IncompleteRead) as error:
-        if target.segment.ownership is Ownership.EXCLUSIVE:
-            raise
-        warn(f"{target.spec.path}: the names of the segments are not known: {error.message}")
+        put_up_with(target, error, warn, f"{target.spec.path}: the names of the segments are not known")
         return RemoteFacts()
     if segment is None:
         raise no_such_segment(target)
@@ -162,7 +158,23 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
             "create a manual segment in Customer.io and put its id here",
             code="not_manual",
         )
-    return RemoteFacts(title=segment.title, members=members)
+    return RemoteFacts(title=segment.title, members=count_strangers(target, app, warn) if head.is_new else None)
+
+
+def count_strangers(target: Target, app: App, warn: Callable[[str], None]) -> int | None:
+    """Ask how many members a segment has that the state does not know yet."""
+    try:
+        return app.count(target.segment.segment_id)
+    except (DestinationError, IncompleteRead) as error:
+        put_up_with(target, error, warn, f"{target.where}: how many members there are is not known")
+        return None
+
+
+def put_up_with(target: Target, error: ReconcileError, warn: Callable[[str], None], words: str) -> None:
+    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there."""
+    if target.segment.ownership is Ownership.EXCLUSIVE:
+        raise error
+    warn(f"{words}: {error.message}")
 
 
 def no_such_segment(target: Target) -> DestinationError:

@@ -58,16 +58,20 @@ def wait_for_agreement(
     clock: Callable[[], float],
     pause: Callable[[float], bool],
 ) -> Confirmation:
-    """Read back until it agrees with the state, or `timeout` seconds have passed since the end of the first read.
+    """Read back until it agrees with the state, or `timeout` seconds have passed since the end of the first whole read.
 
-    `pause` waits some seconds and tells whether the run is being stopped. Raises DestinationError.
+    Where no read is whole they count from the end of the first one. `pause` waits some seconds and tells whether the
+    run is being stopped. Raises DestinationError.
     """
     deadline: float | None = None
+    was_whole = False
     seconds = FIRST_PAUSE
     while True:
         latest = _look(target, comparison, app)
-        now = clock()
-        deadline = now + timeout if deadline is None else deadline
+        now, is_whole = clock(), latest.drift is not None
+        if deadline is None or (is_whole and not was_whole):
+            deadline = now + timeout
+        was_whole = was_whole or is_whole
         if latest.agrees or now >= deadline or pause(min(seconds, deadline - now)):
             return latest
         seconds = min(seconds * 2, LONGEST_PAUSE)
