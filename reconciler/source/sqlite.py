@@ -15,25 +15,40 @@ from sqlalchemy.engine import URL
 
 from reconciler.core.spec import Segment
 from reconciler.engine.ports import ValueStream
+from reconciler.source.arrow import RowStream, Stream
 from reconciler.source.columns import choose
 from reconciler.source.duck import handing_out, one_row, require, stream_of, workbench
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
+from reconciler.source.rows import blocks
 
-# The driver guesses a column's type from its first rows, so it is given nothing to guess: text, and text as bytes
-# (SQLite lets a text be no UTF-8, which must not reach a column of strings).
-_RAW = "SELECT typeof({0}) AS kind, CAST(coalesce(CAST({0} AS TEXT), '') AS BLOB) AS bytes FROM q"
+# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. What is no
+# id is told by bytes that no text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
+_NULL = "FE4E554C4C"
+_UNTYPED = "FF"
+_RAW = (
+    f"SELECT CAST(CASE typeof({{0}}) WHEN 'null' THEN x'{_NULL}' WHEN 'real' THEN x'{_UNTYPED}' "
+    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END AS BLOB) AS bytes FROM q"
+)
 
-_TYPED = """
+_TYPED = f"""
 SELECT
-    CASE WHEN kind = 'null' THEN NULL WHEN kind IN ('integer', 'text') THEN coalesce(try(decode(bytes)), '') ELSE '' END
-        AS value,
-    kind IN ('null', 'integer') OR kind = 'text' AND try(decode(bytes)) IS NOT NULL AS typed
-FROM raw
+    CASE WHEN text IS NULL AND bytes <> from_hex('{_NULL}') THEN '' ELSE text END AS value,
+    text IS NOT NULL OR bytes = from_hex('{_NULL}') AS typed
+FROM (SELECT bytes, try(decode(bytes)) AS text FROM raw)
 """
 
 _BUSY_SECONDS = 5.0
 _NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 0"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How many columns a query has, which holds the ids, and how the database writes texts."""
+
+    columns: int
+    at: int
+    in_utf_8: bool
 
 
 @dataclass(frozen=True)
@@ -55,33 +70,48 @@ class SqliteSource:
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "sqlite")
-        columns, at = self._prepare(query)
+        prepared = self._prepare(query)
         with ExitStack() as stack:
-            bench = stack.enter_context(workbench(self.memory_limit, threads=1))
             try:
-                raw = self._read(stack, bench, query, _over(query, columns, at))
-                bench.register("raw", raw)
-                stream = stream_of(_type(bench))
-            except (adbc_driver_manager.Error, duckdb.Error) as error:
+                make = self._columns if prepared.in_utf_8 else self._rows
+                stream = make(stack, query, prepared)
+            except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
                 raise self.scrubber.complain(Complaint.of(error), query.values, reading=True) from None
-            stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
 
     def check(self, segment: Segment) -> None:
         self._prepare(Query.of(segment, "sqlite"))
 
-    def _prepare(self, query: Query) -> tuple[int, int]:
-        """How many columns the query has, and which holds the ids; SQLite's own module says what is wrong best."""
+    def _prepare(self, query: Query) -> Prepared:
+        """SQLite's own module says best what is wrong."""
         if self.file is not None:
             require(self.file, self.scrubber)
         try:
-            with closing(sqlite3.connect(self.uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            with closing(self._connect()) as connection:
+                encoding = connection.execute("PRAGMA encoding").fetchone()[0]
                 connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
             raise self.scrubber.complain(Complaint.of(error), query.values) from None
         names = [column[0] for column in cursor.description]
-        return len(names), choose(names, query.id_column)
+        return Prepared(len(names), choose(names, query.id_column), encoding == "UTF-8")
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+
+    def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
+        """Where texts are UTF-16, their bytes would be too: row by row."""
+        connection = stack.enter_context(closing(self._connect()))
+        connection.execute("PRAGMA query_only = ON")
+        cursor = connection.execute(derived("*", query.numbered("?")), query.values)
+        return RowStream(blocks(cursor.fetchmany, prepared.at))
+
+    def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
+        bench = stack.enter_context(workbench(self.memory_limit, threads=1))
+        bench.register("raw", self._read(stack, bench, query, _over(query, prepared)))
+        stream = stream_of(_type(bench))
+        stack.callback(stream.close)
+        return stream
 
     def _read(
         self, stack: ExitStack, bench: duckdb.DuckDBPyConnection, query: Query, sql: str
@@ -109,7 +139,7 @@ def _type(bench: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     return bench.sql(_TYPED if str(raw.types[0]) == "BLOB" else _NOTHING)
 
 
-def _over(query: Query, columns: int, at: int) -> str:
+def _over(query: Query, prepared: Prepared) -> str:
     """Name the columns by position, so that no name needs quoting."""
-    names = ", ".join(f"c{number}" for number in range(columns))
-    return f"WITH q({names}) AS (\n{query.numbered('?')}\n) {_RAW.format(f'c{at}')}"
+    names = ", ".join(f"c{number}" for number in range(prepared.columns))
+    return f"WITH q({names}) AS (\n{query.numbered('?')}\n) {_RAW.format(f'c{prepared.at}')}"

@@ -363,7 +363,8 @@ from reconciler.source import open_source
 kept = []
 source = open_source(SourceSettings("w", Secret({sqlite_warehouse.url!r})))
 try:
-    with source.open(Segment("s", 1, "SELECT abs(-9223372036854775807 - 1)", "w")) as values, duckdb.connect() as reading:
+    segment = Segment("s", 1, "SELECT abs(-9223372036854775807 - 1)", "w")
+    with source.open(segment) as values, duckdb.connect() as reading:
         reading.register("desired", values.arrow)
         reading.execute("SELECT * FROM desired").fetchall()
 except SourceError as error:

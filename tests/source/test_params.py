@@ -30,6 +30,12 @@ def test_a_big_integer_keeps_its_last_digit(warehouse):
     assert warehouse.read(query, big=9007199254740993) == [("yes", True)]
 
 
+def test_params_do_not_limit_how_many_rows_come(warehouse):
+    query = f"SELECT 'id' || n FROM {warehouse.series(150_000)} WHERE n > :least"
+
+    assert len(warehouse.read(query, least=0)) == 150_000
+
+
 def test_null_is_null(warehouse):
     assert warehouse.read("SELECT 'yes' WHERE CAST(:nothing AS TEXT) IS NULL", nothing=None) == [("yes", True)]
 

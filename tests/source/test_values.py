@@ -1,8 +1,14 @@
 """One table of values through every reader; what the driver gives for a single value is the oracle."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from reconciler.core.ids import Invalid, write_exactly
+from reconciler.source import open_source
+
+from .conftest import read, settings
 
 Row = tuple[str | None, bool]
 
@@ -148,6 +154,18 @@ def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(sqlite_warehouse):
     rows = sqlite_warehouse.read("SELECT CAST(x'ff41' AS TEXT) UNION ALL SELECT 'a'")
 
     assert rows == [("", False), ("a", True)]
+
+
+def test_a_sqlite_database_in_utf_16_is_read_alike(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "wide.db")) as connection, connection:
+        connection.execute("PRAGMA encoding = 'UTF-16'")
+        connection.execute("CREATE TABLE people (id)")
+        connection.executemany("INSERT INTO people VALUES (?)", [("né€𝄞",), (7,), (7.0,), (None,), (b"a",)])
+    source = open_source(settings(f"sqlite:///{tmp_path / 'wide.db'}"))
+
+    rows = read(source, "SELECT id FROM people WHERE :all", all=True)
+
+    assert rows == [("né€𝄞", True), ("7", True), ("", False), (None, True), ("", False)]
 
 
 def test_a_postgres_row_of_nulls_is_not_null(postgres_warehouse):
