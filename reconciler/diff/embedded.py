@@ -206,8 +206,10 @@ class EmbeddedComparison:
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
-        sql = self._sets.changes(self._select(direction))
-        return (Batch(direction, tuple(ids)) for ids in self._tables.stream(sql, MAX_BATCH))
+        resends = select(Change.RESEND, self._exclusive)
+        sql = self._sets.changes(self._select(direction), resends)
+        for rows in self._tables.pages(sql, MAX_BATCH):
+            yield Batch(direction, tuple(row[0] for row in rows), frozenset(row[0] for row in rows if row[1]))
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         sql = f"{self._sets.changes(self._select(direction))} LIMIT {int(number)}"

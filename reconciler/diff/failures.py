@@ -10,7 +10,7 @@ import duckdb
 
 from reconciler.errors import ReconcileError, SegmentError, SourceError, StateError
 
-_MORE_MEMORY = "give more with --memory-limit (for example 2GB), or run fewer segments at once with --parallel"
+_MORE_MEMORY = "give more with --memory-limit, for example 2GB"
 _MORE_DISK = (
     "free some space in the folder for temporary files, or name another one with the variable TMPDIR; "
     "with a higher --memory-limit less is written there"

@@ -63,8 +63,12 @@ class Tables:
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""
+        return ([row[0] for row in rows] for rows in self.pages(sql, size))
+
+    def pages(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Give the rows, `size` at a time, as the statement orders them; any number of times."""
         with self._instance.cursor() as cursor, translating(broken_sets()):
             with self._instance.heavy:
                 cursor.execute(sql)
             while rows := cursor.fetchmany(size):
-                yield [row[0] for row in rows]
+                yield rows

@@ -38,6 +38,17 @@ def test_any_query_compares_as_the_model_says(stage: Stage, world: World) -> Non
 
 
 @many
+@given(world=worlds(with_people=True))
+def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: Stage, world: World) -> None:
+    with stage.compare(world) as comparison:
+        counts = comparison.compare()
+
+        again = [member for batch in comparison.batches(Direction.ADD) for member in batch.resends]
+        assert len(again) == counts.resend
+        assert set(again) <= set(ids_of(comparison, Direction.ADD)) & model.read_state(world).marked_unmatched
+
+
+@many
 @given(world=worlds(), data=st.data())
 def test_of_any_plan_file_what_is_not_so_yet_is_left(stage: Stage, world: World, data: st.DataObject) -> None:
     sealed = data.draw(st.dictionaries(st.sampled_from(IDS[world.id_type]), st.sampled_from(Direction)))
