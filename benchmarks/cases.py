@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,12 +117,17 @@ def plan_postgres(folder: Path, size: int, times: int) -> Iterator[Row]:
 # --- sending -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def bare_server(folder: Path, latency: float) -> Iterator[str]:
+def bare_server(folder: Path, latency: float) -> AbstractContextManager[str]:
     """A bare server in a process of its own."""
+    return serving(folder, "server", str(latency))
+
+
+@contextmanager
+def serving(folder: Path, name: str, *words: str) -> Iterator[str]:
+    """Run one of our servers in a process of its own; gives its URL."""
     port_file = folder / "port"
     port_file.unlink(missing_ok=True)
-    process = subprocess.Popen(script("server", str(port_file), str(latency)))
+    process = subprocess.Popen(script(name, str(port_file), *words))
     try:
         while not port_file.exists() or not port_file.read_text():
             time.sleep(0.05)
@@ -165,6 +170,22 @@ def _send(
     yield Row(work, short(size), series.wall, series.cpu, series.memory, against, other, goal)
 
 
+# --- reading back ------------------------------------------------------------------------------------------------
+
+
+def read_back(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """`drift` of a whole segment, against what the App API's limit allows: 30,000 a page, 10 pages a second."""
+    desired, stored = data.make_parquet(folder, size)
+    with serving(folder, "members", str(desired), str(data.SEGMENT)) as url:
+        more = f"  app_api_key: bench\n  app_url: {url}"
+        spec = data.write_spec(folder, "drift.yaml", "sqlite:///none.db", "SELECT 1", more)
+        data.seed_state(spec, stored)
+        words = (*RECONCILE, "drift", spec.name, "--quiet", "--format", "json")
+        series = run_in_turn({"drift": words}, folder, times, expected=2)["drift"]
+    least = -(-size // 30_000) / 10
+    yield Row("drift, 1% apart", short(size), series.wall, series.cpu, series.memory, "the limit (10/s)", least)
+
+
 # --- starting ----------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +225,7 @@ CASES = {
     "postgres": plan_postgres,
     "limit": send_at_limit,
     "send": send_fast,
+    "drift": read_back,
 }
 SIZED = frozenset({"plan", "postgres"})
 """These run once for each size; the sending ones with one million."""

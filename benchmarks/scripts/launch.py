@@ -1,6 +1,6 @@
 """Runs one command and writes what it took. Small on purpose: a child's peak memory counts from its parent's size.
 
-    python -S launch.py RESULT_FILE COMMAND...
+python -S launch.py RESULT_FILE COMMAND...
 """
 
 import os
