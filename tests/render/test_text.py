@@ -130,7 +130,7 @@ Status       Segment        Id  Desired  Removed  Added  Rejected  Unsettled  Un
 
 · vip_customers: the read-back agrees; 3 duplicates counted once.
 · lapsed: 2 ids rejected by Customer.io; the next run tries again; 13 unsettled: whether they arrived is unknown, and
-  the next run settles it; 4 unmatched: acknowledged, and not there; each apply sends them again; 3 duplicates counted
+  the next run settles it; 4 unmatched (acknowledged, and not there): each apply sends them again; 3 duplicates counted
   once.
 
 Applied: 20 removed, 25 added, in 2 segments; 2 rejected; 13 unsettled; 1 unchanged; 1 blocked; 1 locked; 1 partial; 1
@@ -155,8 +155,10 @@ Status     Segment        Id  Stored  Remote  Missing  Foreign  Lingering
     check app_api_key
 
 Missing: stored, and not there. Foreign: there, and not stored. Lingering:
-removed by reconcile in the last 30 days, and still there. `reconcile refresh`
-makes the state equal to what is there; the next apply mends the rest.
+removed by reconcile in the last 30 days, and still there. To mend it:
+`reconcile refresh`, then `reconcile apply`. It puts the missing back, and
+removes the foreign whom the query does not return; `refresh --adopt known` lets
+them stay.
 
 Drift: 1 of 3 segments; 2 missing; 5 foreign, of these 1 lingering; 1 failed.
 """

@@ -57,7 +57,8 @@ def refresh(
         wired(console, loaded.targets, memory_limit=memory_limit, lock_timeout=lock_timeout) as wiring,
         cut_short(wiring),
     ):
-        rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks) for target in loaded.targets)
+        begun: set[object] = set()
+        rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks, begun) for target in loaded.targets)
         done = Refresh(run_id, created_at, rows, tuple(wiring.warnings))
         record(wiring, done)
     show_refresh(console, done, output)
@@ -65,9 +66,15 @@ def refresh(
 
 
 def refresh_one(
-    console: "Console", wiring: "Wiring", target: "Target", run_id: str, adopt: flags.Adopt, asks: bool
+    console: "Console",
+    wiring: "Wiring",
+    target: "Target",
+    run_id: str,
+    adopt: flags.Adopt,
+    asks: bool,
+    begun: set[object],
 ) -> "RefreshRow":
-    """Look, say what would change, ask, take over."""
+    """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.core.report import RefreshStatus
     from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError
@@ -75,7 +82,9 @@ def refresh_one(
     try:
         with ExitStack() as stack:
             ledger = wiring.ledger(target)
-            ledger.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
+            if (place := (id(ledger), target.workspace)) not in begun:
+                ledger.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
+                begun.add(place)
             held = stack.enter_context(ledger.hold(target, run_id, None))
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
@@ -113,11 +122,13 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
     counts = takeover.counts
     assert counts is not None
     strangers = counts.foreign - counts.lingering
-    fate = "left alone" if adopt is flags.Adopt.KNOWN else "taken over; the next plan removes those the query drops"
-    console.note(
-        f"{takeover.target.label}: {counts.remote:,} people are there, the state has {counts.stored:,}; "
-        f"{strangers:,} that it does not know are {fate}; {counts.missing:,} of its members are not there"
-    )
+    fate = "left alone" if adopt is flags.Adopt.KNOWN else "taken over: the next plan removes those the query drops"
+    said = [
+        f"{counts.remote:,} members are there, the state has {counts.stored:,}",
+        f"not there of the state's: {counts.missing:,}" if counts.missing else "",
+        f"not known to the state, and {fate}: {strangers:,}" if strangers else "",
+    ]
+    console.note(f"{takeover.target.label}: {'; '.join(filter(None, said))}")
 
 
 def bind_environment(wiring: "Wiring", target: "Target") -> None:

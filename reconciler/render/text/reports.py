@@ -39,7 +39,8 @@ def drift(value: Drift, width: int = 80, color: bool = False, *, verbose: bool =
 
 DRIFT_LEGEND = (
     "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last 30 "
-    "days, and still there. `reconcile refresh` makes the state equal to what is there; the next apply mends the rest."
+    "days, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
+    "removes the foreign whom the query does not return; `refresh --adopt known` lets them stay."
 )
 
 
@@ -94,10 +95,11 @@ def status(value: Status, width: int = 80, color: bool = False) -> str:
 
 
 def _show_status_notes(page: Page, rows: Sequence[StatusRow]) -> None:
-    before = page.length
     for row in rows:
         if row.error:
             below.show_problem(page, row.name, "can't be read", row.error)
+    before = page.length
+    for row in rows:
         if row.holder:
             page.paragraph(f"{row.name} is locked by {clean(row.holder)}.", style="yellow", marker="!")
     page.gap_after(before)

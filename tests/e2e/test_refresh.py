@@ -1,0 +1,36 @@
+"""`refresh` from the command line, over several segments at once."""
+
+from tests.support.project import Project, segment
+
+
+def people(*numbers: int) -> list[str]:
+    return [f"p{number:04}" for number in numbers]
+
+
+def test_all_segments_of_a_spec_are_taken_over_in_one_run(project: Project) -> None:
+    for table, segment_id in (("vip", 56), ("churn", 57)):
+        project.want(table, people(*range(10)))
+        project.sandbox.put_members(segment_id, people(*range(2, 13)))
+    project.write({"vip": segment(56, "vip"), "churn": segment(57, "churn")})
+
+    taken = project.json("refresh")
+
+    assert taken.code == 0, taken.out + taken.err
+    assert [row["stored"] for row in taken.segments.values()] == [11, 11]
+    for row in project.json("plan").segments.values():
+        assert (row["remove"], row["add"]) == (3, 2)
+    assert len(project.run("history", "spec.yaml", "--format", "json").document["runs"]) == 1
+
+
+def test_what_was_taken_out_by_hand_is_put_back_by_refresh_and_apply(project: Project) -> None:
+    project.want("vip", people(*range(10)))
+    project.write({"vip": segment(56, "vip")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.pull_members(56, people(3))
+    project.sandbox.put_members(56, people(500))
+
+    assert project.run("refresh", "spec.yaml", "--adopt", "known").code == 0
+    applied = project.json("apply")
+
+    assert (applied.segments["vip"]["added"], applied.segments["vip"]["resent"]) == (0, 1)
+    assert project.sandbox.members(56) == {*people(*range(10)), "p0500"}
