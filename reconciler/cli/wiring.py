@@ -17,6 +17,7 @@ from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.engine.applying import Parts
 from reconciler.engine.ports import App, Ledger, Reporter, SetEngine, Snapshot, Source, Track
+from reconciler.errors import SegmentError
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 
 Part = TypeVar("Part")
@@ -34,6 +35,7 @@ class Wiring:
     """No state is written to in this command."""
     stop: threading.Event = field(default_factory=threading.Event)
     warnings: list[str] = field(default_factory=list)
+    _sets: SetEngine | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _made: dict[object, object] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -79,7 +81,9 @@ class Wiring:
             from reconciler.diff.embedded import EmbeddedSetEngine
 
             spill = Path(tempfile.gettempdir())
-            return self._stack.enter_context(EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot))
+            engine = EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot)
+            self._sets = self._stack.enter_context(engine)
+            return self._sets
 
         return self._share("sets", make)
 
@@ -140,12 +144,15 @@ class Wiring:
             self.warn,
         )
 
+    def check_stop(self) -> None:
+        """Raise SegmentError once a signal has asked for the end."""
+        if self.stop.is_set():
+            raise SegmentError("stopped before it was looked at", "run it again; nothing was sent", code="stopped")
+
     def interrupt(self) -> None:
-        """End the comparisons that run; they can't see the stop flag."""
-        with self._lock:
-            sets = self._made.get("sets")
-        if sets is not None:
-            sets.interrupt()  # type: ignore[attr-defined]
+        """End the comparisons that run; they can't see the stop flag. For a signal's handler: it takes no lock."""
+        if self._sets is not None:
+            self._sets.interrupt()
 
     def close(self) -> None:
         self._stack.close()

@@ -58,6 +58,9 @@ class EmbeddedSetEngine:
     ) -> None:
         self._instance.__exit__(kind, error, trace)
 
+    def interrupt(self) -> None:
+        self._instance.interrupt()
+
     @contextmanager
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""

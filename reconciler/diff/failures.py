@@ -27,6 +27,8 @@ def translating(otherwise: ReconcileError) -> Iterator[None]:
 
 
 def _sort(error: duckdb.Error, otherwise: ReconcileError) -> ReconcileError:
+    if isinstance(error, duckdb.InterruptException):
+        return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
     if "max_temp_directory_size" in str(error):
         return SegmentError("comparing the ids filled the folder for temporary files", _MORE_DISK, code="spill")
     if isinstance(error, duckdb.OutOfMemoryException):

@@ -4,10 +4,11 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 import duckdb
 
@@ -34,6 +35,7 @@ class Instance:
         self._memory_limit = memory_limit
         self._spill_parent = spill_parent
         self._numbers = itertools.count(1)
+        self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._stack = ExitStack()
         self.heavy = threading.Lock()
         """Held by whoever may need all the memory: two at once would starve each other."""
@@ -72,7 +74,15 @@ class Instance:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a cursor; the caller closes it."""
-        return self._connection.cursor()
+        cursor = self._connection.cursor()
+        self._cursors.add(cursor)
+        return cursor
+
+    def interrupt(self) -> None:
+        """End every statement that runs: it fails. To be called from any thread, or from a signal's handler."""
+        for cursor in list(self._cursors):
+            with suppress(duckdb.Error):  # it was closed meanwhile
+                cursor.interrupt()
 
     @contextmanager
     def catalog(self) -> Iterator[str]:

@@ -284,6 +284,10 @@ class SetEngine(Protocol):
 
     def open(self, target: Target) -> AbstractContextManager[Comparison]: ...
 
+    def interrupt(self) -> None:
+        """End the comparisons that run: they fail. May be called by a signal's handler."""
+        ...
+
 
 # --- Customer.io -------------------------------------------------------------------------------------------------
 

@@ -143,8 +143,8 @@ def list_run_details(run: SegmentRun) -> list[str]:
         f"{tally.unsettled:,} unsettled: whether they arrived is unknown, and the next run settles it"
         if tally.unsettled
         else "",
-        f"{unmatched:,} unmatched: acknowledged, and not there; each apply sends them again" if unmatched else "",
-        "the read-back agrees" if run.confirmed else "",
+        f"{unmatched:,} unmatched (acknowledged, and not there): each apply sends them again" if unmatched else "",
+        "the read-back agrees" if run.confirmed and not unmatched else "",
         "the read-back does not agree yet" if run.confirmed is False else "",
     ]
     return [clause for clause in clauses if clause]
@@ -216,14 +216,14 @@ def say_plan(plan: Plan) -> str:
     """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
     summary = summarise_plan(plan)
     segments, changed, resend = summary["segments"], summary["changed"], summary["resend"]
-    again = f"{resend:,} to send again" if resend else ""
+    again = f"{resend:,} unmatched to send again" if resend else ""
     if changed:
         begin = f"Plan: {summary['remove']:,} to remove, {summary['add']:,} to add, in {count(changed, 'segment')}"
-    elif summary["unchanged"] == segments:
+    elif summary["unchanged"] == segments and not resend:
         verb = "is as its query says" if segments == 1 else "are as their queries say"
-        return summarise(f"Nothing to do: {count(segments, 'segment')} {verb}", [again])
+        return summarise(f"Nothing to do: {count(segments, 'segment')} {verb}", [])
     else:
-        begin = "Plan: nothing to change"
+        begin = "Plan: nothing to change" if summary["unchanged"] else "Plan: nothing to send"
     return summarise(begin, [again, *_tail(summary, ("unchanged", "blocked", "failed"))])
 
 
@@ -278,7 +278,8 @@ def say_refresh(refresh: Refresh) -> str:
     strangers = sum(each.strangers or 0 for each in done)
     adopted = sum(each.adopted or 0 for each in done)
     members = sum(each.stored or 0 for each in done)
-    taken = f"{strangers:,} were not known, {adopted:,} of them taken over" if strangers else ""
+    fate = "all of them taken over" if adopted == strangers else f"{adopted:,} of them taken over"
+    taken = f"{strangers:,} were not known, {fate if adopted else 'and are left alone'}" if strangers else ""
     begin = f"Refreshed: {count(summary['refreshed'] or 0, 'segment')}, {count(members, 'member')}"
     return summarise(begin, [taken, *_tail(summary, ("locked", "failed"))])
 
@@ -288,10 +289,12 @@ def say_status(value: Status) -> str:
     members = sum(row.members or 0 for row in value.segments)
     unsettled = sum(row.unsettled or 0 for row in value.segments)
     new = sum(not row.known and row.error is None for row in value.segments)
+    failed = sum(row.error is not None for row in value.segments)
     begin = f"{count(len(value.segments), 'segment')}, {count(members, 'member')}"
     parts = [
         f"{unsettled:,} unsettled" if unsettled else "",
         f"{new:,} not in the state yet" if new else "",
+        f"{failed:,} can't be read" if failed else "",
         count(len(value.orphans), "orphan") if value.orphans else "",
     ]
     return summarise(begin, parts)

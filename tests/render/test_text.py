@@ -248,11 +248,11 @@ def test_a_few_unchanged_segments_are_shown() -> None:
         ([samples.make_plan()], "Plan: 10 to remove, 20 to add, in 1 segment."),
         ([samples.make_unchanged()], "Nothing to do: 1 segment is as its query says."),
         (samples.many(3), "Nothing to do: 3 segments are as their queries say."),
-        ([samples.make_blocked()], "Plan: nothing to change; 1 blocked."),
+        ([samples.make_blocked()], "Plan: nothing to send; 1 blocked."),
         ([samples.make_failed(), samples.make_unchanged()], "Plan: nothing to change; 1 unchanged; 1 failed."),
         (
             [samples.make_plan(counts=Counts(desired=5, stored=2, resend=3, unchanged=2, unmatched=3))],
-            "Nothing to do: 1 segment is as its query says; 3 to send again.",
+            "Plan: nothing to change; 3 unmatched to send again; 1 unchanged.",
         ),
     ],
 )
@@ -447,7 +447,7 @@ def test_refresh_says_whom_the_next_plan_may_remove() -> None:
     assert "The next plan removes those taken over whom the query does not return." in shown
     assert "b is locked; nothing was changed for it: host a" in shown
     assert last_line(shown) == (
-        "Refreshed: 1 segment, 1,000 members; 40 were not known, 40 of them taken over; 1 locked."
+        "Refreshed: 1 segment, 1,000 members; 40 were not known, all of them taken over; 1 locked."
     )
 
 

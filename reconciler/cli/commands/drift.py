@@ -59,6 +59,7 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
     from reconciler.errors import ReconcileError
 
     try:
+        wiring.check_stop()
         head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
         with wiring.sets().open(target) as comparison:
             return survey(target, head, comparison, wiring.app(target), ignore_foreign, wiring.warn)

@@ -115,6 +115,7 @@ def plan_one(
     reporter = wiring.reporter()
     reporter.tell(Reading(target))
     try:
+        wiring.check_stop()
         head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
         with wiring.sets().open(target) as comparison:
             made = plan_segment(target, head, comparison, wiring.app(target), options, wiring.warn)
