@@ -39,15 +39,11 @@ class Database(Protocol):
         ...
 
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Fill the temporary table `picked` with ids."""
+        """Fill the temporary table `picked` (`id`, `at`, `unknown_at`) with ids."""
         ...
 
-    def make_picked(self, connection: Connection) -> None:
-        """Make `picked` (`id`, `at`, `unknown_at`), empty."""
-        ...
-
-    def take_stock(self, connection: Connection) -> None:
-        """Tell the query planner how full `picked` is."""
+    def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
+        """Fill `picked` with the ids of a segment's batches from one number to another, with their latest times."""
         ...
 
     def freeze(self, connection: Connection) -> None:

@@ -66,7 +66,7 @@ def fold(database: Database, connection: Connection, key: int, entries: Sequence
     """Fold rows in their order; neighbours of one kind together, as sets."""
     for (direction, outcome), group in groupby(entries, key=lambda entry: (entry.direction, entry.outcome)):
         seqs = [entry.seq for entry in group]
-        _pick_batches(database, connection, key, seqs[0], seqs[-1])
+        database.pick_batches(connection, key, seqs[0], seqs[-1])
         if outcome == UNKNOWN:
             unsettle(connection, key, Direction(direction))
         elif direction == Direction.ADD:
@@ -80,19 +80,6 @@ def fold(database: Database, connection: Connection, key: int, entries: Sequence
             first=seqs[0],
             last=seqs[-1],
         )
-
-
-def _pick_batches(database: Database, connection: Connection, key: int, first: int, last: int) -> None:
-    database.make_picked(connection)
-    run(
-        connection,
-        "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
-        f"FROM {database.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value",
-        key=key,
-        first=first,
-        last=last,
-    )
-    database.take_stock(connection)
 
 
 def _acknowledge_adds(connection: Connection, key: int) -> None:
@@ -214,6 +201,16 @@ def drop_mark(connection: Connection, key: int, mark: Mark) -> None:
 def _drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
     names = ", ".join(f"'{mark}'" for mark in marks)
     run(connection, f"DELETE FROM reconcile_marks WHERE {_OF_PICKED} AND mark IN ({names})", key=key)
+
+
+def forget_rejections(connection: Connection, key: int, before: float) -> None:
+    """Forget who was refused by an earlier run: whoever is still wanted was tried again since."""
+    run(
+        connection,
+        "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before",
+        key=key,
+        before=before,
+    )
 
 
 def prune(connection: Connection, key: int, now: float) -> None:

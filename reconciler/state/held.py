@@ -41,6 +41,7 @@ class HeldSegment:
         self._work = work
         self._draw = draw
         self._mutex = threading.RLock()
+        self._since = 0.0
         self.lease = lock
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -148,6 +149,7 @@ class HeldSegment:
     def recover(self) -> None:
         """What a dead run left without an outcome may have been applied: it is unknown, as of now."""
         with self._write() as connection:
+            now = self._since = self._database.now(connection)
             row = self._find(connection)
             if row is None:
                 return
@@ -155,7 +157,7 @@ class HeldSegment:
                 connection,
                 "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
                 "WHERE segment_key = :key AND outcome IS NULL",
-                now=self._database.now(connection),
+                now=now,
                 key=row.segment_key,
             )
         sweep(self._write, self._lock.place)
@@ -220,6 +222,7 @@ class HeldSegment:
         folding.drop_mark(connection, key, Mark.REMOVED)
 
     def adopt(self, adoption: Adoption) -> None:
+        self.recover()
         self.fold()
         with self._write() as connection:
             old = self._find(connection)
@@ -240,7 +243,8 @@ class HeldSegment:
 
     def complete(self) -> None:
         with self._write() as connection:
-            self._ensure(connection)
+            key = self._ensure(connection)
+            folding.forget_rejections(connection, key, before=self._since)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:

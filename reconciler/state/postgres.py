@@ -62,22 +62,31 @@ class PostgresDatabase:
     def lock_row(self) -> str:
         return " FOR UPDATE"
 
-    def make_picked(self, connection: Connection) -> None:
+    def _make_picked(self, connection: Connection) -> None:
         run(
             connection,
-            'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" PRIMARY KEY, at double precision, '
+            'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" NOT NULL, at double precision, '
             "unknown_at double precision) ON COMMIT DROP",
         )
         run(connection, "TRUNCATE picked")
 
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        self.make_picked(connection)
+        self._make_picked(connection)
         driver: Any = connection.connection.dbapi_connection
         with driver.cursor() as cursor, cursor.copy("COPY picked (id) FROM STDIN") as copy:
             copy.write("".join(f"{_escape(id)}\n" for id in dict.fromkeys(ids)))
-        self.take_stock(connection)
+        run(connection, "ANALYZE picked")
 
-    def take_stock(self, connection: Connection) -> None:
+    def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
+        self._make_picked(connection)
+        run(
+            connection,
+            "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
+            f"FROM {self.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value",
+            key=key,
+            first=first,
+            last=last,
+        )
         run(connection, "ANALYZE picked")
 
     def freeze(self, connection: Connection) -> None:

@@ -90,7 +90,7 @@ class SqliteDatabase:
     def lock_row(self) -> str:
         return ""  # BEGIN IMMEDIATE keeps everybody out
 
-    def make_picked(self, connection: Connection) -> None:
+    def _make_picked(self, connection: Connection) -> None:
         run(
             connection,
             "CREATE TEMP TABLE IF NOT EXISTS picked (id TEXT PRIMARY KEY, at REAL, unknown_at REAL) WITHOUT ROWID",
@@ -98,15 +98,26 @@ class SqliteDatabase:
         run(connection, "DELETE FROM picked")
 
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        self.make_picked(connection)
+        self._make_picked(connection)
         run(
             connection,
             "INSERT OR IGNORE INTO picked (id) SELECT value FROM json_each(:ids)",
             ids=json.dumps(list(ids), ensure_ascii=False),
         )
 
-    def take_stock(self, connection: Connection) -> None:
-        """SQLite's planner needs no telling: each statement names its way by primary keys."""
+    def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
+        """Measured: merging into the table's order takes half the time of grouping."""
+        self._make_picked(connection)
+        run(
+            connection,
+            f"INSERT INTO picked (id, at, unknown_at) SELECT piece.value, b.at, b.unknown_at FROM {PIECES} "
+            "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last "
+            "ON CONFLICT (id) DO UPDATE SET at = max(at, excluded.at), "
+            "unknown_at = coalesce(max(unknown_at, excluded.unknown_at), unknown_at, excluded.unknown_at)",
+            key=key,
+            first=first,
+            last=last,
+        )
 
     def freeze(self, connection: Connection) -> None:
         """Every transaction does."""

@@ -128,6 +128,15 @@ def test_a_rejected_id_is_remembered_until_it_is_acknowledged(bench: Bench):
     assert bench.look().marks == ()
 
 
+def test_a_rejection_is_forgotten_when_a_later_run_completes_without_it(sqlite_bench: Bench):
+    for rejected in (["bad", "worse"], ["worse"]):
+        sqlite_bench.clock.time += 3600
+        with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+            held.reject(rejected)
+            held.complete()
+    assert sqlite_bench.look().marks == (("worse", "rejected", None),)
+
+
 def test_a_tombstone_that_is_gone_is_forgotten_and_one_that_lingers_is_unsettled(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
     bench.send((remove("a", "b"), ACKNOWLEDGED))
