@@ -1,0 +1,85 @@
+"""A process that dies at any step, then any query result: nothing is forgotten, and nothing is claimed too much."""
+
+import itertools
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.batches import Batch
+from reconciler.core.run import RunStatus
+from tests.reliability.worlds import ADD, Planet, finish, live_at_random
+from tests.support.states import Bench
+
+EVERYBODY = "abcdefghij"
+BEFORE = "abcdef"
+NOW = "defghi"
+LATER = {"the same": NOW, "what was before": BEFORE, "nobody": "", "everybody": EVERYBODY}
+
+Find = Callable[..., Planet]
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state after one clean run."""
+    folder = tmp_path_factory.mktemp("seed")
+    _, result = Planet(Bench(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(0)).live(BEFORE)
+    assert result is not None
+    assert result.status is RunStatus.APPLIED
+    return folder
+
+
+@pytest.fixture
+def find(seed: Path, tmp_path: Path) -> Find:
+    """Finds new planets: with one clean run behind them, or none."""
+    numbers = itertools.count()
+
+    def find(number: int, *, is_new: bool = False) -> Planet:
+        folder = tmp_path / str(next(numbers))
+        planet = Planet(Bench(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(number))
+        planet.pids, planet.runs = itertools.count(1000), itertools.count(1000)
+        if not is_new:
+            shutil.copytree(seed, folder)
+            members = Batch(ADD, tuple(BEFORE))
+            planet.remote.leave(members)
+            planet.remote.apply(members)
+            planet.remote.acknowledge(members)
+        return planet
+
+    return find
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_death_at_each_step_then_another_query_ends_equal_to_it(find: Find, later: str) -> None:
+    for end in itertools.count(1):
+        planet = find(end)
+        life, result = planet.live(NOW, end)
+        finish(planet, LATER[later])
+        if result is not None:
+            break
+    assert end == len(life.steps) + 1 > 40
+
+
+def test_a_death_at_each_step_of_a_first_fill_then_any_query_ends_equal_to_it(find: Find) -> None:
+    for end in itertools.count(1):
+        planet = find(end, is_new=True)
+        _, result = planet.live(NOW, end)
+        finish(planet, planet.chance.choice([*LATER.values()]))
+        if result is not None:
+            break
+
+
+def test_two_deaths_in_a_row_then_any_query_ends_equal_to_it(find: Find) -> None:
+    for first, second in itertools.product(range(3, 60, 11), repeat=2):
+        planet = find(1000 * first + second)
+        planet.live(NOW, first)
+        planet.live(planet.chance.sample(EVERYBODY, 5), second)
+        finish(planet, planet.chance.choice([*LATER.values()]))
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_random_lives_in_a_bad_network_end_equal_to_the_query(tmp_path: Path, number: int) -> None:
+    """Lost answers, changes that arrive late, full disks, deaths; `python -m benchmarks.reliability death` has more."""
+    live_at_random(tmp_path, number)

@@ -1,0 +1,385 @@
+"""Runs that die at a chosen step, over the real engine and the real state, and a Customer.io that keeps count."""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.core.counts import Counts
+from reconciler.core.plan import Head
+from reconciler.core.run import RunStatus, SegmentRun
+from reconciler.core.spec import GuardSettings, Limit, Segment, Target
+from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.engine.ports import Gate, Snapshot
+from reconciler.errors import StateError
+from reconciler.state import open_snapshot
+from reconciler.state.database import Database
+from reconciler.state.ledger import SqlLedger, Surroundings
+from reconciler.state.opening import open_database
+from tests.diff import model
+from tests.engine.deliveries import patient
+from tests.engine.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
+from tests.support.states import Bench, FakeClock, FakeMachine, fetch
+
+ADD, REMOVE = Direction.ADD, Direction.REMOVE
+SETTLE = 10.0
+"""Seconds, as in the spec; the slowest request of these worlds arrives a little earlier."""
+MOST_ATTEMPTS = 3
+FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
+
+
+class Death(BaseException):
+    """The process is no more: nothing catches it, and what runs on its way out does nothing."""
+
+
+@dataclass
+class Life:
+    """The steps of one process; at step `end` it dies. Its clean-up, which a killed process would not run, is barred."""
+
+    end: int | None = None
+    steps: list[str] = field(default_factory=list)
+    is_over: bool = False
+
+    def step(self, name: str) -> None:
+        if self.is_over:
+            raise Death
+        self.steps.append(name)
+        if len(self.steps) == self.end:
+            self.is_over = True
+            raise Death
+
+
+class MortalDatabase:
+    """A state's database whose process may die around each commit. `failing`: numbers of writes that a disk refuses."""
+
+    def __init__(self, database: Database, life: Life, failing: frozenset[int] = frozenset()) -> None:
+        self._database = database
+        self._life = life
+        self._failing = failing
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self._life.step("before a write")
+        self.writes += 1
+        with self._database.write() as connection:
+            yield connection
+            if self.writes in self._failing:
+                raise StateError("the disk of the state is full", "make room")
+            self._life.step("before a commit")
+        self._life.step("after a commit")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        if self._life.is_over:
+            raise Death
+        with self._database.read() as connection:
+            yield connection
+
+    def tidy(self) -> None:
+        if self._life.is_over:
+            raise Death
+
+
+@dataclass(frozen=True)
+class Late:
+    """A change on its way."""
+
+    at: float
+    batch: Batch
+
+
+@dataclass
+class CustomerIo:
+    """One segment: who is in it, what is still on its way, and what was acknowledged last of whom."""
+
+    clock: FakeClock
+    present: set[str] = field(default_factory=set)
+    pending: list[Late] = field(default_factory=list)
+    acknowledged: dict[str, Direction] = field(default_factory=dict)
+    """The direction of the last attempt of an id, while that was acknowledged; an attempt without an answer ends it."""
+    touched: set[str] = field(default_factory=set)
+
+    def leave(self, batch: Batch) -> None:
+        """An attempt has left its process."""
+        self.arrive_due()
+        self.touched.update(batch.ids)
+        for member in batch.ids:
+            self.acknowledged.pop(member, None)
+
+    def apply(self, batch: Batch) -> None:
+        change = self.present.update if batch.direction is ADD else self.present.difference_update
+        change(batch.ids)
+
+    def apply_late(self, batch: Batch, seconds: float) -> None:
+        self.pending.append(Late(self.clock.time + seconds, batch))
+
+    def acknowledge(self, batch: Batch) -> None:
+        self.acknowledged.update(dict.fromkeys(batch.ids, batch.direction))
+
+    def arrive_due(self) -> None:
+        """Apply what has arrived by now, in the order of its arrival."""
+        for late in sorted(self.pending, key=lambda late: late.at):
+            if late.at <= self.clock.time:
+                self.apply(late.batch)
+                self.pending.remove(late)
+
+
+@dataclass
+class MortalTrack:
+    """The sending of a process that may die around each attempt, over a network that loses and delays."""
+
+    remote: CustomerIo
+    life: Life
+    chance: random.Random
+    trouble: float = 0.0
+    """How likely an attempt goes wrong."""
+    directions: dict[str, Direction] = field(default_factory=dict)
+
+    def preflight(self) -> int | None:
+        self.life.step("preflight")
+        return 12345
+
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+        unknown_at: float | None = None
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            if not gate.admit(attempt):
+                fate = Fate.NOT_STARTED if unknown_at is None else Fate.UNKNOWN
+                return Answer(fate, attempt - 1, unknown_at, "held")
+            reply = self._attempt(batch)
+            if reply == "ok":
+                return Answer(Fate.ACKNOWLEDGED, attempt, unknown_at)
+            if reply == "lost":
+                unknown_at = self.remote.clock.time
+        fate = Fate.REFUSED if unknown_at is None else Fate.UNKNOWN
+        return Answer(fate, MOST_ATTEMPTS, unknown_at, "no answer")
+
+    def _attempt(self, batch: Batch) -> str:
+        for member in batch.ids:
+            assert self.directions.setdefault(member, batch.direction) is batch.direction, "sent both ways in one run"
+        self.life.step("before an attempt leaves")
+        self.remote.leave(batch)
+        event = self._draw_event()
+        if event == "lost before":
+            return "lost"
+        if event == "lost, and applied late":
+            self.remote.apply_late(batch, self.chance.uniform(0, SETTLE * 0.9))
+            self.life.step("after an attempt left")
+            return "lost"
+        if event == "busy":
+            return "busy"
+        self.life.step("after an attempt left")
+        self.remote.apply(batch)
+        self.life.step("after it took effect")
+        if event == "lost after":
+            return "lost"
+        self.remote.acknowledge(batch)
+        self.life.step("after its answer")
+        return "ok"
+
+    def _draw_event(self) -> str:
+        if self.chance.random() >= self.trouble:
+            return "ok"
+        return self.chance.choice(["lost before", "lost after", "lost, and applied late", "busy"])
+
+
+class ModelComparison:
+    """The set engine's model (see tests/diff/model.py) at work: fast, and obviously right."""
+
+    engine = "model"
+
+    def __init__(self, snapshot: Snapshot, target: Target, desired: Iterable[str], size: int) -> None:
+        self.head = Head()
+        self._snapshot = snapshot
+        self._target = target
+        self._desired = tuple(desired)
+        self._size = size
+        self._outcome: model.Outcome | None = None
+
+    def compare(self) -> Counts:
+        world, self.head = read_world(self._snapshot, self._target)
+        self._outcome = model.compare(replace(world, values=tuple(model.Value(each) for each in self._desired)))
+        return self._outcome.counts
+
+    def batches(self, direction: Direction) -> Iterator[Batch]:
+        assert self._outcome is not None
+        ids = self._outcome.add if direction is ADD else self._outcome.remove
+        for start in range(0, len(ids), self._size):
+            yield Batch(direction, tuple(ids[start : start + self._size]))
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(name)
+
+
+def read_world(snapshot: Snapshot, target: Target) -> tuple[model.World, Head]:
+    """What a state says of a segment, as the model takes it."""
+    with snapshot.open(target.workspace, target.segment.segment_id) as stored:
+        members = frozenset(row[0] for row in fetch(stored.members()))
+        marks = tuple(model.MarkRow(*row) for row in fetch(stored.marks()))
+        journal = tuple(model.JournalRow(*row[:5], tuple(row[5].split("\n"))) for row in fetch(stored.journal()))
+    return model.World(members=members, marks=marks, journal=journal), stored.head
+
+
+@dataclass
+class ModelSets:
+    """Opens comparisons of one query result with the state."""
+
+    snapshot: Snapshot
+    desired: Sequence[str]
+    size: int
+
+    @contextmanager
+    def open(self, target: Target) -> Iterator[ModelComparison]:
+        yield ModelComparison(self.snapshot, target, self.desired, self.size)
+
+
+@dataclass
+class Planet:
+    """One state and one Customer.io that outlive the processes that work on them.
+
+    `size`: ids in a batch. `trouble`: how likely an attempt goes wrong. `shuffles`: several requests are on their way
+    at once, and answered in any order.
+    """
+
+    bench: Bench
+    chance: random.Random
+    size: int = 2
+    trouble: float = 0.0
+    shuffles: bool = False
+    pids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
+    runs: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.remote = CustomerIo(self.bench.clock)
+
+    @property
+    def target(self) -> Target:
+        target = self.bench.target()
+        segment = replace(target.segment, guards=FREE)
+        destination = replace(target.spec.destination, settle=SETTLE, concurrency=2)
+        return Target(replace(target.spec, destination=destination, segments=(segment,)), segment)
+
+    def live(
+        self, desired: Iterable[str], end: int | None = None, failing: frozenset[int] = frozenset()
+    ) -> tuple[Life, SegmentRun | None]:
+        """One process applies a query result; no result if it died at step `end`."""
+        life, result = Life(end), None
+        try:
+            result = self._run(life, sorted(desired), failing)
+        except Death:
+            assert life.is_over
+        except StateError:  # nothing was begun, or the lock could not be given back
+            assert failing
+        self.check_claims()
+        return life, result
+
+    def _run(self, life: Life, desired: Sequence[str], failing: frozenset[int]) -> SegmentRun:
+        run_id, target, stop = f"run-{next(self.runs)}", self.target, FakeStop(_Hand(self.bench.clock))  # type: ignore[arg-type]
+        with self._open_ledger(life, failing) as ledger:
+            track = MortalTrack(self.remote, life, self.chance, self.trouble)
+            sets = ModelSets(open_snapshot(self.bench.settings), desired, self.size)
+            parts = Parts(
+                ledger, sets, track, None, self._pool(), stop, FakeReporter(), self.bench.clock.wall, lambda words: None
+            )
+            ledger.begin(run_id, target.workspace, "apply", (), None)
+            session = Session(target, parts, ApplyOptions(run_id))
+            try:
+                session.lock()
+                session.prepare()
+                pass_preflight([session], ledger, track, lambda workspace, environment_id: None)
+                with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
+                    session.deliver()
+            except Death:
+                with suppress(Death):  # now, and not when the garbage is collected
+                    session._stack.close()
+                raise
+            assert session.result is not None
+            return session.result
+
+    def _pool(self) -> Executor:
+        return LazyPool(self.chance.randrange) if self.shuffles else InlinePool()
+
+    @contextmanager
+    def _open_ledger(self, life: Life, failing: frozenset[int]) -> Iterator[SqlLedger]:
+        pid = next(self.pids)
+        machine = FakeMachine(pid=pid, running={pid: f"t{pid}"})  # whoever was there before is dead
+        with open_database(self.bench.settings, self.bench.clock) as database:
+            raw: Any = database
+            with raw._engine.connect() as connection:  # a dead process is not a dead machine: the disk need not spin
+                connection.connection.dbapi_connection.execute("PRAGMA synchronous=OFF")
+            around = Surroundings(self.bench.clock, machine, pulse=self.bench.pulse)
+            yield SqlLedger(MortalDatabase(database, life, failing), around)  # type: ignore[arg-type]
+
+    # --- the judge ------------------------------------------------------------------------------------------------
+
+    def look(self) -> model.StateModel:
+        """What the state says of each id."""
+        return model.read_state(read_world(open_snapshot(self.bench.settings), self.target)[0])
+
+    def check_claims(self) -> None:
+        """The snapshot claims nobody whose last attempt was not an acknowledged add, and forgets nobody."""
+        state = self.look()
+        for member in state.stored:
+            assert self.remote.acknowledged.get(member) is ADD, "the snapshot claims more than was acknowledged"
+        maybe_there = self.remote.present | {member for late in self.remote.pending for member in late.batch.ids}
+        gone = {member for member, last in self.remote.acknowledged.items() if last is REMOVE}
+        assert maybe_there - gone <= state.held, "somebody is there whom the state has forgotten"
+
+    def check_end(self, desired: Iterable[str]) -> None:
+        """Whatever is still on its way arrives; then the segment and the snapshot are what the query says."""
+        self.bench.clock.time += SETTLE
+        self.remote.arrive_due()
+        assert not self.remote.pending
+        assert self.remote.present == set(desired)
+        assert self.look().stored == set(desired)
+        assert not self.look().unsettled
+
+
+class _Hand:
+    """The hand of a clock, for a stop that moves it by waiting."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    @property
+    def seconds(self) -> float:
+        return self._clock.time
+
+    @seconds.setter
+    def seconds(self, now: float) -> None:
+        self._clock.time = now
+
+
+def live_at_random(folder: Path, number: int, lives: int = 4, crowd: int = 40) -> Planet:
+    """Random queries, troubles and deaths over a state of its own, then one clean run; everything is judged."""
+    chance = random.Random(number)
+    everybody = [f"p{index:03}" for index in range(crowd)]
+    bench = Bench(f"sqlite:///{folder}/.reconcile/state.db")
+    planet = Planet(bench, chance, size=chance.choice([1, 2, 5, 20]), shuffles=chance.random() < 0.5)
+    for _ in range(lives):
+        planet.trouble = chance.choice([0.0, 0.2, 0.7])
+        end = chance.choice([None, chance.randrange(1, 30), chance.randrange(1, 150)])
+        failing = frozenset(chance.sample(range(2, 60), 2)) if chance.random() < 0.2 else frozenset()
+        planet.live(chance.sample(everybody, chance.choice([0, crowd // 3, crowd])), end, failing)
+        bench.clock.time += chance.choice([0.0, 1.0, 70.0])
+    finish(planet, chance.sample(everybody, chance.choice([0, crowd // 2, crowd])))
+    return planet
+
+
+def finish(planet: Planet, desired: Iterable[str]) -> None:
+    """A run that nothing happens to."""
+    planet.trouble = 0.0
+    _, result = planet.live(desired)
+    assert result is not None
+    assert result.status in (RunStatus.APPLIED, RunStatus.UNCHANGED), result.error
+    planet.check_end(desired)
