@@ -82,7 +82,7 @@ def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: 
             raise
         if not isinstance(stream.failure, Exception):  # a signal came while the reader was in our code
             raise stream.failure from None
-        raise scrubber.complain(Complaint.of(stream.failure), query.values, reading=True) from None
+        raise scrubber.complain(Complaint.of(stream.failure), query, reading=True) from None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DuckSource:
                 relation, all_typed = self._relation(connection, query)
                 stream = stream_of(relation)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query.values) from None
+                raise self.scrubber.complain(Complaint.of(error), query) from None
             stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
 
@@ -117,7 +117,7 @@ class DuckSource:
             try:
                 self._relation(connection, query)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query.values) from None
+                raise self.scrubber.complain(Complaint.of(error), query) from None
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from reconciler.core.spec import Scalar, Secret
 from reconciler.errors import SourceError
+from reconciler.source.query import Query
 
 
 class Kind(StrEnum):
@@ -108,12 +109,18 @@ class Scrubber:
         password = str(url.password) if url.password else ""
         return cls(source, (text.reveal(), password, quote(password, safe=""), quote_plus(password)))
 
-    def complain(self, complaint: Complaint, params: Iterable[Scalar] = (), *, reading: bool = False) -> SourceError:
+    def complain(self, complaint: Complaint, query: Query | None = None, *, reading: bool = False) -> SourceError:
         """Give the error for a complaint; `reading` says that rows were on their way, so words may hold values."""
         words = _ECHO.sub("", _PREFIX.sub("", complaint.words))
-        words = mask(words, [*self.secrets, *map(_param_text, params)])
+        words = mask(words, [*self.secrets, *map(_param_text, query.values if query else ())])
         said = " ".join(_without_values(words, complaint.kind, reading).split())
-        return SourceError(f"source {self.source}: {said}", complaint.kind.value)
+        return SourceError(f"source {self.source}: {said}", _hint(complaint.kind, query))
+
+
+def _hint(kind: Kind, query: Query | None) -> str:
+    """The next step; a name that `params` lacks is the likeliest cause of a colon that makes no sense."""
+    unbound = query.statement.unbound() if query and kind in (Kind.SYNTAX, Kind.PARAMS) else ()
+    return f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}" if unbound else kind.value
 
 
 def _without_values(words: str, kind: Kind, reading: bool) -> str:

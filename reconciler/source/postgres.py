@@ -34,9 +34,10 @@ SELECT t.oid::int8, quote_ident(n.nspname) || '.' || quote_ident(t.typname), t.t
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY (%s::int8[]::oid[])
 """
 
-_INTEGRAL = (
-    "CASE WHEN {0}::text IN ('NaN', 'Infinity', '-Infinity') OR {0} <> trunc({0}) THEN '' ELSE trunc({0})::text END "
-    "AS value, {0} IS NULL OR {0}::text NOT IN ('NaN', 'Infinity', '-Infinity') AND {0} = trunc({0}) AS typed"
+_INTEGRAL = (  # NaN and the infinities have no scale
+    "CASE WHEN scale({0}) = 0 THEN {0}::text WHEN scale({0}) > 0 AND {0} = trunc({0}) THEN trunc({0})::text "
+    "WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "{0} IS NULL OR coalesce(scale({0}) = 0 OR {0} = trunc({0}) AND scale({0}) > 0, false) AS typed"
 )
 _UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT DISTINCT FROM NULL AS typed"
 
@@ -82,7 +83,7 @@ class PostgresSource:
             try:
                 stream = WatchedStream(self._read(stack, query, plan.sql))
             except adbc_driver_manager.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query.values, reading=True) from None
+                raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
             stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=plan.all_typed))
 
@@ -97,7 +98,7 @@ class PostgresSource:
                 kind = description.columns[at][1]
                 types = _look_up(connection, [kind, *description.params])
         except psycopg.Error as error:
-            raise self.scrubber.complain(Complaint.of(error), query.values) from None
+            raise self.scrubber.complain(Complaint.of(error), query) from None
         return _write(query, description, at, types)
 
     def _read(self, stack: ExitStack, query: Query, sql: str) -> ArrowArrayStreamHandle:

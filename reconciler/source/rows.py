@@ -34,7 +34,7 @@ _READ_ONLY = {
 Databricks and Redshift have nothing of the kind: there, nothing is ever committed, and a derived table can't write."""
 
 _UNWRAPPED = frozenset({"mssql"})
-"""No WITH and no ORDER BY in a derived table; what such a query writes is rolled back."""
+"""No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
 
 _EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
 _PERCENTS = {
@@ -72,14 +72,14 @@ class RowSource:
         query = Query.of(segment, self._dialect)
         with ExitStack() as stack:
             result = self._run(stack, query, "")
-            at = choose(list(result.keys()), query.id_column)
+            at = self._choose(result, query)
             stream = RowStream(blocks(partial(_fetch, result), at))
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self._dialect)
         with ExitStack() as stack:
-            choose(list(self._run(stack, query, " WHERE 1 = 0").keys()), query.id_column)
+            self._choose(self._run(stack, query, " WHERE 1 = 0"), query)
 
     @property
     def _dialect(self) -> str:
@@ -95,14 +95,22 @@ class RowSource:
             _make_read_only(connection, self._dialect)
             options = {"stream_results": True, "no_parameters": not values}
             return connection.execution_options(**options).exec_driver_sql(sql, values or None)
-        except SQLAlchemyError as error:
-            raise self.scrubber.complain(Complaint.of(error), query.values) from None
+        except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
+            raise self.scrubber.complain(Complaint.of(error), query) from None
+
+    def _choose(self, result: CursorResult[Any], query: Query) -> int:
+        if not result.returns_rows:
+            raise self._no_select()
+        return choose(list(result.keys()), query.id_column)
+
+    def _no_select(self) -> SourceError:
+        return SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
 
     def _wrap(self, query: Query, sql: str, condition: str) -> str:
         if self._dialect not in _UNWRAPPED:
             return derived("*", sql) + condition
         if query.statement.first_word() not in ("select", "with"):
-            raise SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
+            raise self._no_select()
         return sql
 
     def _engine(self) -> Engine:

@@ -76,7 +76,7 @@ class SqliteSource:
                 make = self._columns if prepared.in_utf_8 else self._rows
                 stream = make(stack, query, prepared)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
-                raise self.scrubber.complain(Complaint.of(error), query.values, reading=True) from None
+                raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
 
     def check(self, segment: Segment) -> None:
@@ -92,7 +92,7 @@ class SqliteSource:
                 connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
-            raise self.scrubber.complain(Complaint.of(error), query.values) from None
+            raise self.scrubber.complain(Complaint.of(error), query) from None
         names = [column[0] for column in cursor.description]
         return Prepared(len(names), choose(names, query.id_column), encoding == "UTF-8")
 

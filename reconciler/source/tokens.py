@@ -90,6 +90,14 @@ class Statement:
         """The params that the query uses, each once, in order of their first use."""
         return tuple(dict.fromkeys(piece.text for piece in self.pieces if piece.kind is Kind.PARAM))
 
+    def unbound(self) -> tuple[str, ...]:
+        """What looks like a param and has no value; it may be something else."""
+        return tuple(
+            piece.text[1:]
+            for piece in self.pieces
+            if piece.kind is Kind.CODE and re.fullmatch(r":[^\W\d]\w*", piece.text)
+        )
+
     def write(self, placeholder: Callable[[str], str], doubled: Collection[Kind] = ()) -> str:
         """Write the query with `placeholder(name)` for each param, and `%%` for `%` in the kinds of `doubled`."""
         return "".join(

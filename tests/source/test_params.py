@@ -92,9 +92,9 @@ def test_a_postgres_char_param_is_not_cut(postgres_warehouse):
 
 def test_a_name_that_is_not_in_params_is_an_error_not_null(warehouse):
     with pytest.raises(SourceError) as caught:
-        warehouse.read("SELECT 'yes' WHERE 1 = :missing OR 1 = 1")
+        warehouse.read("SELECT 'yes' WHERE 1 = :misspelt OR 1 = 1", misspelled=1)
 
-    assert caught.value.hint in {Kind.PARAMS.value, Kind.SYNTAX.value}
+    assert caught.value.hint == f"`params` has no misspelt. {Kind.PARAMS.value}"
 
 
 @pytest.mark.parametrize("mark", ["?", "?1", "$1", "@a"])

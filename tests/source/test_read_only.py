@@ -7,6 +7,7 @@ from reconciler.core.spec import Secret
 from reconciler.errors import SourceError
 from reconciler.source import open_source
 from reconciler.source.failures import Kind, Scrubber
+from reconciler.source.query import Query
 from reconciler.source.rows import RowSource
 
 from .conftest import segment, settings
@@ -106,10 +107,12 @@ def test_a_file_may_have_any_name(request, tmp_path, kind, name):
     open_source(settings(url)).check(segment("SELECT id FROM nobody"))
 
 
-def test_sql_server_must_at_least_be_given_a_select():
+@pytest.mark.parametrize("query", ["DELETE FROM people", "EXEC clean", "/* SELECT */ DROP TABLE people", "(DELETE)"])
+def test_sql_server_must_at_least_be_given_a_select(query):
     """It allows no WITH in a derived table, so the query runs as it is, and is rolled back."""
     url = make_url("mssql+pyodbc://server/database")
     source = RowSource(url, Scrubber.of("warehouse", Secret(str(url)), url))
 
-    with pytest.raises(SourceError, match=r"there is no driver|not a SELECT"):
-        source.check(segment("DELETE FROM people"))
+    assert source._wrap(Query.of(segment("-- a\nSelect 1"), "mssql"), "as it is", " WHERE 1 = 0") == "as it is"
+    with pytest.raises(SourceError, match="not a SELECT"):
+        source._wrap(Query.of(segment(query), "mssql"), query, "")
