@@ -1,5 +1,8 @@
 """The embedded DuckDB of this room: a DuckDB source, read natively, and the workbench for other readers."""
 
+import fcntl
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,7 +36,7 @@ _INTEGRAL = (
 @contextmanager
 def workbench(memory_limit: str, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A private DuckDB in memory, with a spill folder of its own; it never fetches an extension."""
-    with tempfile.TemporaryDirectory(prefix="reconcile-source-") as folder:
+    with _spill_folder() as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
             "temp_directory": folder,
@@ -46,6 +49,33 @@ def workbench(memory_limit: str, threads: int | None = None) -> Iterator[duckdb.
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def _spill_folder() -> Iterator[str]:
+    """A private folder, named and locked like those of the set engine, which deletes what dead runs have left."""
+    locked = None
+    while locked is None:  # once is enough, unless a sweeper was quicker than the lock
+        folder = tempfile.mkdtemp(prefix=f"reconcile-spill-{os.getpid()}-")
+        locked = _lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(locked)
+
+
+def _lock(folder: str) -> int | None:
+    """Lock a folder for the life of this process; None if it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if Path(folder).is_dir():
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from reconciler.core.spec import Secret
+from reconciler.diff.spill import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.source import open_source
 from reconciler.source.failures import Complaint, Kind, Scrubber, mask, redact
@@ -344,13 +345,34 @@ def test_no_connection_is_left_behind(request, reader):
     assert warehouse.raw(others) == [0]
 
 
-def test_no_folder_is_left_behind(duckdb_warehouse, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
 
+
+def test_no_folder_is_left_behind(duckdb_warehouse, temporary):
     duckdb_warehouse.read("SELECT 1")
 
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_folder_of_a_dead_run_is_swept_by_the_set_engine_and_that_of_a_living_one_is_not(
+    duckdb_warehouse, temporary
+):
+    (temporary / "reconcile-spill-1-dead").mkdir()
+
+    with duckdb_warehouse.source.open(segment("SELECT 1")):
+        before = set(temporary.iterdir())
+        sweep(temporary)
+        (living,) = temporary.iterdir()
+
+    assert len(before) == 2
+    assert living.name.startswith(PREFIX)
+    assert living in before
+    assert not living.name.endswith("dead")
 
 
 def test_a_failure_leaves_nothing_on_stderr_when_the_process_ends(sqlite_warehouse):
