@@ -104,7 +104,7 @@ def list_details(plan: SegmentPlan) -> list[str]:
     clauses = [
         *list_bad_values(counts),
         f"{counts.unsettled:,} unsettled from an earlier run" if counts.unsettled else "",
-        f"{counts.unmatched:,} unmatched (acknowledged, and not there)" if counts.unmatched else "",
+        f"{counts.unmatched:,} unmatched (not there when last read)" if counts.unmatched else "",
         f"{counts.unkeyed:,} unkeyed (there, and never removed)" if counts.unkeyed else "",
         say_used_by(plan.remote.used_by),
     ]
@@ -143,7 +143,7 @@ def list_run_details(run: SegmentRun) -> list[str]:
         f"{tally.unsettled:,} unsettled: whether they arrived is unknown, and the next run settles it"
         if tally.unsettled
         else "",
-        f"{unmatched:,} unmatched (acknowledged, and not there): each apply sends them again" if unmatched else "",
+        f"{unmatched:,} unmatched (not there when last read): each apply sends them again" if unmatched else "",
         "the read-back agrees" if run.confirmed and not unmatched else "",
         "the read-back does not agree yet" if run.confirmed is False else "",
     ]

@@ -73,8 +73,8 @@ def missing(address: Address) -> StateError:
     """The error for a state that must exist and doesn't."""
     return StateError(
         f"there is no state ({address})",
-        "check `state.url`, restore it from a backup, or bootstrap it with `reconcile refresh`; "
-        "with `must_exist: true` in the spec nothing makes a new one",
+        "check `state.url`, or restore the state from a backup; to begin a new one, run `reconcile refresh` once "
+        "with `must_exist: false` in the spec",
     )
 
 

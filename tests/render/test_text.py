@@ -130,7 +130,7 @@ Status       Segment        Id  Desired  Removed  Added  Rejected  Unsettled  Un
 
 · vip_customers: the read-back agrees; 3 duplicates counted once.
 · lapsed: 2 ids rejected by Customer.io; the next run tries again; 13 unsettled: whether they arrived is unknown, and
-  the next run settles it; 4 unmatched (acknowledged, and not there): each apply sends them again; 3 duplicates counted
+  the next run settles it; 4 unmatched (not there when last read): each apply sends them again; 3 duplicates counted
   once.
 
 Applied: 20 removed, 25 added, in 2 segments; 2 rejected; 13 unsettled; 1 unchanged; 1 blocked; 1 locked; 1 partial; 1
