@@ -10,12 +10,6 @@ import duckdb
 
 from reconciler.errors import ReconcileError, SegmentError, SourceError, StateError
 
-_MORE_MEMORY = "give more with --memory-limit, for example 2GB"
-_MORE_DISK = (
-    "free some space in the folder for temporary files, or name another one with the variable TMPDIR; "
-    "with a higher --memory-limit less is written there"
-)
-
 
 @contextmanager
 def translating(otherwise: ReconcileError) -> Iterator[None]:
@@ -28,14 +22,32 @@ def translating(otherwise: ReconcileError) -> Iterator[None]:
 
 def _sort(error: duckdb.Error, otherwise: ReconcileError) -> ReconcileError:
     if isinstance(error, duckdb.InterruptException):
-        return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
-    if "max_temp_directory_size" in str(error):
-        return SegmentError("comparing the ids filled the folder for temporary files", _MORE_DISK, code="spill")
+        return stopped()
     if isinstance(error, duckdb.OutOfMemoryException):
-        return SegmentError("comparing the ids takes more memory than the limit allows", _MORE_MEMORY, code="memory")
-    if isinstance(error, duckdb.IOException):
-        return SegmentError("the folder for temporary files can't be used", _MORE_DISK, code="spill")
-    return otherwise
+        return _full_disk() if "max_temp_directory_size" in str(error) else _full_memory()
+    return _full_disk() if isinstance(error, duckdb.IOException) else otherwise
+
+
+def stopped() -> SegmentError:
+    """A signal came."""
+    return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
+
+
+def _full_memory() -> SegmentError:
+    return SegmentError(
+        "comparing the ids takes more memory than the limit allows",
+        "give more with --memory-limit, for example 2GB",
+        code="memory",
+    )
+
+
+def _full_disk() -> SegmentError:
+    return SegmentError(
+        "the ids that do not fit into memory can't be written to the folder for temporary files",
+        "free some space there, or name another folder with the variable TMPDIR; "
+        "with a higher --memory-limit less is written",
+        code="spill",
+    )
 
 
 def broken_query() -> SourceError:

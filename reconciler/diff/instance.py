@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,11 +13,15 @@ from weakref import WeakSet
 
 import duckdb
 
+from reconciler.diff.failures import stopped
 from reconciler.diff.spill import open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 
 MAX_THREADS = 4
-"""More threads want more memory each, and the streams that feed them are read by one."""
+MEMORY_PER_THREAD = 64 * 2**20
+"""Bytes without which another thread is more harm than help: each holds on to some while it spills."""
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(I?)B\s*", re.IGNORECASE)
 
 _CLOSED = {
     "enable_external_access": False,
@@ -26,7 +31,7 @@ _CLOSED = {
 
 
 class Instance:
-    """A DuckDB of our own. `memory_limit` is a size as DuckDB reads it (`512MB`).
+    """A DuckDB of our own. `memory_limit` is a size such as `512MB` or `1.5GiB`.
 
     A cursor serves one thread at a time; any number may be open.
     """
@@ -37,16 +42,19 @@ class Instance:
         self._numbers = itertools.count(1)
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._stack = ExitStack()
-        self.heavy = threading.Lock()
-        """Held by whoever may need all the memory: two at once would starve each other."""
+        self._heavy = threading.Lock()
+        self._interrupted = False
 
     def __enter__(self) -> Self:
+        memory = read_size(self._memory_limit)
+        if not memory:
+            raise _refuse_limit(self._memory_limit)
         try:
             folder = self._stack.enter_context(open_spill_folder(self._spill_parent))
         except OSError as error:
             raise _refuse_folder(self._spill_parent) from error
         try:
-            self._connection = self._connect(folder)
+            self._connection = self._connect(folder, memory)
         except duckdb.Error as error:
             self._stack.close()
             raise _refuse_limit(self._memory_limit) from error
@@ -58,13 +66,12 @@ class Instance:
     ) -> None:
         self._stack.close()
 
-    def _connect(self, folder: Path) -> duckdb.DuckDBPyConnection:
-        threads = min(os.cpu_count() or 1, MAX_THREADS)
+    def _connect(self, folder: Path, memory: int) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             **_CLOSED,
-            "memory_limit": self._memory_limit,
+            "memory_limit": f"{memory}B",
             "temp_directory": str(folder),
-            "threads": threads,
+            "threads": _choose_threads(memory),
         }
         connection = duckdb.connect(":memory:", config=config)
         # A stream hides its length: joins are run as they are written, the table to remember on the right.
@@ -78,8 +85,21 @@ class Instance:
         self._cursors.add(cursor)
         return cursor
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For a statement that may need all the memory: two at once would starve each other."""
+        with self._heavy:
+            if self._interrupted:
+                raise stopped()
+            yield
+
+    def spare(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Interrupt this one no more: its rows are ready, and who sends them sees the signal for himself."""
+        self._cursors.discard(cursor)
+
     def interrupt(self) -> None:
         """End every statement that runs: it fails. To be called from any thread, or from a signal's handler."""
+        self._interrupted = True
         for cursor in list(self._cursors):
             with suppress(duckdb.Error):  # it was closed meanwhile
                 cursor.interrupt()
@@ -97,6 +117,19 @@ class Instance:
                 cursor.execute(f"DETACH {name}")
 
 
+def read_size(text: str) -> int | None:
+    """Bytes of a size such as `512MB` or `1.5GiB`; None: it is none."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        return None
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(unit.upper())))
+
+
+def _choose_threads(memory: int) -> int:
+    return max(1, min(os.cpu_count() or 1, MAX_THREADS, memory // MEMORY_PER_THREAD))
+
+
 def _refuse_folder(parent: Path) -> SegmentError:
     return SegmentError(
         f"no folder for temporary files can be made in {parent}",
@@ -106,4 +139,4 @@ def _refuse_folder(parent: Path) -> SegmentError:
 
 
 def _refuse_limit(limit: str) -> UsageError:
-    return UsageError(f"--memory-limit {limit}: DuckDB can't start with that", "write a size, for example 512MB or 2GB")
+    return UsageError(f"--memory-limit {limit}: that is no size to work with", "write a size, for example 512MB or 2GB")

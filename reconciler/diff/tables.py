@@ -40,7 +40,7 @@ class Tables:
 
     def work(self, sql: str) -> None:
         """Run a statement that may take all the memory there is: one at a time in the whole run."""
-        with self._instance.heavy:
+        with self._instance.alone():
             self.run(sql)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -68,7 +68,8 @@ class Tables:
     def pages(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """Give the rows, `size` at a time, as the statement orders them; any number of times."""
         with self._instance.cursor() as cursor, translating(broken_sets()):
-            with self._instance.heavy:
+            with self._instance.alone():
                 cursor.execute(sql)
+            self._instance.spare(cursor)
             while rows := cursor.fetchmany(size):
                 yield rows
