@@ -168,16 +168,18 @@ class MortalTrack:
         for member in batch.ids:
             assert self.directions.setdefault(member, batch.direction) is batch.direction, "sent both ways in one run"
         self.life.step("before an attempt leaves")
-        self.remote.leave(batch)
         event = self._draw_event()
+        if event == "busy":  # a definite refusal: nothing of it can ever arrive
+            return event
+        self.remote.leave(batch)
+        if self.trouble:
+            self.remote.clock.time += self.chance.uniform(0, 4)
         if event == "lost before":
             return "lost"
         if event == "lost, and applied late":
             self.remote.apply_late(batch, self.chance.uniform(0, SETTLE * 0.9))
             self.life.step("after an attempt left")
             return "lost"
-        if event == "busy":
-            return "busy"
         self.life.step("after an attempt left")
         self.remote.apply(batch)
         self.life.step("after it took effect")
