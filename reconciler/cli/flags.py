@@ -1,5 +1,6 @@
 """The arguments and flags that commands share. Nothing here imports a part of the machine."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -28,7 +29,7 @@ class Adopt(StrEnum):
     KNOWN = "known"
 
 
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Specs, folders and globs.", show_default=False)]
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Specs, folders and globs.", show_default=False)]
 OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec.", show_default=False)]
 Select = Annotated[
     list[str] | None,
@@ -59,8 +60,23 @@ LockTimeout = Annotated[
     float,
     typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="Wait so long for a lock (0: fail at once)."),
 ]
+
+
+def check_size(text: str) -> str:
+    """A size of memory as DuckDB reads it. Raises typer.BadParameter before anything is run."""
+    if re.fullmatch(r"\d+(\.\d+)?\s*[KMGT](i?B)?", text.strip(), re.IGNORECASE) is None:
+        raise typer.BadParameter("write a size, for example 512MB or 2GB")
+    return text
+
+
 MemoryLimit = Annotated[
-    str, typer.Option("--memory-limit", metavar="SIZE", help="Memory for the diffs of the whole run; then they spill.")
+    str,
+    typer.Option(
+        "--memory-limit",
+        metavar="SIZE",
+        callback=check_size,
+        help="Memory for the diffs of the whole run; then they spill.",
+    ),
 ]
 Parallel = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many segments at once.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
