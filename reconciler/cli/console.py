@@ -41,7 +41,11 @@ class Console:
 
     def trace(self, error: Exception) -> None:
         """Show where an unforeseen error came from, with --verbose only: its words may hold ids."""
-        if self.verbose:
+        if not self.verbose:
+            return
+        if self.log_format is LogFormat.JSON:
+            self._log("debug", "".join(traceback.format_exception(error)))
+        else:
             traceback.print_exception(error, file=sys.stderr)
 
     def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
@@ -87,6 +91,19 @@ class Console:
     def set_up_logging(self) -> None:
         """Let the library's log lines through with --verbose; silence them otherwise."""
         root = logging.getLogger("reconciler")
-        root.handlers = [logging.StreamHandler()] if self.verbose else [logging.NullHandler()]
+        root.handlers = [self._handler()] if self.verbose else [logging.NullHandler()]
         root.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
         root.propagate = False
+
+    def _handler(self) -> logging.Handler:
+        handler = logging.StreamHandler()
+        if self.log_format is LogFormat.JSON:
+            handler.setFormatter(JsonLines())
+        return handler
+
+
+class JsonLines(logging.Formatter):
+    """A log line as a JSON document of one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({"level": record.levelname.lower(), "message": super().format(record)})

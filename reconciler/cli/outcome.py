@@ -1,7 +1,5 @@
 """From an exception that reached the top to words on stderr and an exit code."""
 
-import sys
-import traceback
 from collections.abc import Sequence
 
 import typer
@@ -13,12 +11,11 @@ from reconciler.errors import ReconcileError, UsageError
 
 def explain(error: Exception, argv: Sequence[str]) -> int:
     """Say what happened and what to do next; give the exit code."""
-    verbose = "--verbose" in argv
-    console = Console(verbose=verbose, log_format=_log_format_of(argv))
+    console = Console(verbose="--verbose" in argv, log_format=_log_format_of(argv))
     known = _sort(error)
     console.complain(known)
-    if verbose and not isinstance(known, UsageError):
-        traceback.print_exception(error, file=sys.stderr)
+    if not isinstance(known, UsageError):
+        console.trace(error)
     return known.exit_code
 
 
