@@ -152,8 +152,6 @@ class Delivery:
         for direction in (Direction.REMOVE, Direction.ADD):
             self._fresh = iter(self._comparison.batches(direction))
             self._drain()
-            if self._is_halted():
-                return
 
     def _is_halted(self) -> bool:
         return self.error is not None or self._stop.is_set()
@@ -178,8 +176,7 @@ class Delivery:
                 return  # what is on its way may clear it up
             probe = self._make_probe()
             if probe is not None:
-                self._suspicion.start_probe()
-                self._submit(probe)
+                self._submit(probe)  # and nothing else, until its answer is here
                 return
         self._fill_window()
 
@@ -311,8 +308,6 @@ class Delivery:
     def _exhaust(self, parcel: Parcel, answer: Answer) -> None:
         if self._is_halted():
             return  # its attempts were cut short
-        if parcel.is_probe:
-            self._suspicion.forget_probe()
         self._exhausted += 1
         self.failures += len(parcel.batch.ids)
         if self._exhausted >= MOST_EXHAUSTED:

@@ -16,7 +16,6 @@ class Suspicion:
         self._accepted_before = accepted_before
         self._acknowledged = False
         self._failed = 0
-        self._probed = False
         self.rejected: list[str] = []
         self.is_about_the_request = False
 
@@ -28,14 +27,7 @@ class Suspicion:
     @property
     def wants_probe(self) -> bool:
         """Three batches failed, and nothing was acknowledged."""
-        return self._failed >= 3 and not self._acknowledged and not self._probed
-
-    def start_probe(self) -> None:
-        self._probed = True
-
-    def forget_probe(self) -> None:
-        """It got no clear answer: another one is wanted."""
-        self._probed = False
+        return self._failed >= 3 and not self._acknowledged
 
     def acknowledge(self) -> None:
         self._acknowledged = True
