@@ -23,7 +23,7 @@ from tests.engine.fakes import (
     never,
 )
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLIES = st.sampled_from(
     [*[Reply.OK] * 8, Reply.LOST, Reply.VANISHED, Reply.BUSY, Reply.BAD, Reply.BAD, Reply.LARGE, Reply.DENIED]
 )
