@@ -19,7 +19,7 @@ def apply(
     specs: Annotated[
         list[str],
         typer.Argument(
-            metavar="SPEC...|PLANFILE", help="Specs, folders and globs; or one plan file.", show_default=False
+            metavar="SPEC|PLANFILE", help="Specs, folders and globs; or one plan file.", show_default=False
         ),
     ],
     select: flags.Select = None,

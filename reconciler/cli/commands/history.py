@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def history(
     spec: flags.OneSpec,
     run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN_ID]", help="Show this run whole.", show_default=False)
+        str | None, typer.Argument(metavar="RUN_ID", help="Show this run whole.", show_default=False)
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="So many runs.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,

@@ -9,7 +9,7 @@ from reconciler.cli import flags
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to put it.", show_default=False)] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it.", show_default=False)] = Path(),
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
