@@ -260,6 +260,8 @@ class Planet:
     shuffles: bool = False
     pids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
     runs: Iterator[int] = field(default_factory=itertools.count)
+    deaths: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         self.remote = CustomerIo(self.bench.clock)
@@ -282,6 +284,8 @@ class Planet:
             assert life.is_over
         except StateError:  # nothing was begun, or the lock could not be given back
             assert failing
+        self.deaths += life.is_over
+        self.steps += len(life.steps)
         self.check_claims()
         return life, result
 

@@ -1,0 +1,1 @@
+"""Long attacks on the promises: `python -m benchmarks.reliability kill --rounds 200`."""
