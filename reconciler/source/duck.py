@@ -1,12 +1,9 @@
-"""The embedded DuckDB of this room: a DuckDB source, read natively, and the workbench for other readers."""
+"""DuckDB files, and whatever DuckDB reads (such as Parquet files), read natively."""
 
-import fcntl
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -16,6 +13,7 @@ from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
 from reconciler.source.arrow import Stream, WatchedStream, take
+from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
@@ -31,51 +29,6 @@ _INTEGRAL = (
     "AS value, "
     "coalesce({0} = trunc({0}), true) AS typed"
 )
-
-
-@contextmanager
-def workbench(memory_limit: str, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private DuckDB in memory, with a spill folder of its own; it never fetches an extension."""
-    with _spill_folder() as folder:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": memory_limit,
-            "temp_directory": folder,
-            "autoinstall_known_extensions": False,
-        }
-        if threads:
-            config["threads"] = threads
-        connection = duckdb.connect(config=config)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-
-@contextmanager
-def _spill_folder() -> Iterator[str]:
-    """A private folder, named and locked like those of the set engine, which deletes what dead runs have left."""
-    locked = None
-    while locked is None:  # once is enough, unless a sweeper was quicker than the lock
-        folder = tempfile.mkdtemp(prefix=f"reconcile-spill-{os.getpid()}-")
-        locked = _lock(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(locked)
-
-
-def _lock(folder: str) -> int | None:
-    """Lock a folder for the life of this process; None if it is gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if Path(folder).is_dir():
-        return descriptor
-    os.close(descriptor)
-    return None
 
 
 def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:
@@ -121,12 +74,13 @@ class DuckSource:
 
     file: Path | None
     scrubber: Scrubber
-    memory_limit: str
+    bench: Workbench
 
     @classmethod
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
         named = url.database not in (None, "", ":memory:")
-        return cls(Path(str(url.database)) if named else None, scrubber, memory_limit)
+        file = Path(str(url.database)) if named else None
+        return cls(file, scrubber, Workbench(memory_limit, prepare=partial(_attach, file, scrubber)))
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
@@ -153,19 +107,10 @@ class DuckSource:
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self.file is not None:
             require(self.file, self.scrubber)
-        with workbench(self.memory_limit) as connection:
+        with self.bench.cursor() as connection:
             if self.file is not None:
-                self._attach(connection, self.file)
+                connection.execute(f"USE {_catalog_of(self.file)}")
             yield connection
-
-    def _attach(self, connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-        """Attach, rather than open: one file can't be open twice with settings that differ."""
-        path, name = str(file).replace("'", "''"), _catalog_of(file).replace('"', '""')
-        try:
-            connection.execute(f"ATTACH '{path}' AS \"{name}\" (READ_ONLY)")
-            connection.execute(f'USE "{name}"')
-        except duckdb.Error as error:
-            raise self.scrubber.complain(Complaint.of(error)) from None
 
     def _relation(self, connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool]:
         """The projection of the query, and whether its type says that all values are typed."""
@@ -177,9 +122,21 @@ class DuckSource:
         return connection.sql(derived(what, sql, f"({names})"), params=values), all_typed
 
 
+def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyConnection) -> None:
+    """Attach, rather than open: one file can't be open twice with settings that differ. Raises SourceError."""
+    if file is None:
+        return
+    path = str(file).replace("'", "''")
+    try:
+        connection.execute(f"ATTACH '{path}' AS {_catalog_of(file)} (READ_ONLY)")
+    except duckdb.Error as error:
+        raise scrubber.complain(Complaint.of(error)) from None
+
+
 def _catalog_of(file: Path) -> str:
-    """The name that DuckDB gives a file that it opens, unless this DuckDB has a catalog of that name already."""
-    return "warehouse" if file.stem.casefold() in _TAKEN else file.stem
+    """The name, quoted, that DuckDB gives a file that it opens, unless this DuckDB has such a catalog already."""
+    name = "warehouse" if file.stem.casefold() in _TAKEN else file.stem
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:

@@ -20,8 +20,9 @@ from sqlalchemy.engine import URL
 from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.source.arrow import WatchedStream
+from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
-from reconciler.source.duck import handing_out, one_row, workbench
+from reconciler.source.duck import handing_out, one_row
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
 
@@ -64,14 +65,14 @@ class PostgresSource:
 
     conninfo: str = field(repr=False)
     scrubber: Scrubber
-    memory_limit: str
+    bench: Workbench
 
     @classmethod
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
         _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
         try:
-            return cls(make_conninfo(**options), scrubber, memory_limit)
+            return cls(make_conninfo(**options), scrubber, Workbench(memory_limit, threads=1))
         except psycopg.Error as error:
             raise scrubber.complain(Complaint.of(error)) from None
 
@@ -105,7 +106,7 @@ class PostgresSource:
         connection = stack.enter_context(closing(adbc_driver_postgresql.dbapi.connect(self.conninfo)))
         with connection.cursor() as settings:
             settings.execute("SET TRANSACTION READ ONLY")
-            _bind(settings, query, self.memory_limit)
+            _bind(settings, query, self.bench)
         cursor = stack.enter_context(closing(connection.cursor()))
         cursor.execute(sql)
         handle: ArrowArrayStreamHandle = cursor.fetch_arrow()
@@ -171,13 +172,13 @@ def _setting(number: int, type_name: str, value: Scalar) -> str:
     return f"CAST({'NULL' if value is None else f'''current_setting('reconcile.p{number}')'''} AS {type_name})"
 
 
-def _bind(cursor: adbc_driver_postgresql.dbapi.Cursor, query: Query, memory_limit: str) -> None:
+def _bind(cursor: adbc_driver_postgresql.dbapi.Cursor, query: Query, bench: Workbench) -> None:
     """Bind the params to settings that end with the transaction."""
     texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
     if texts:
         calls = ", ".join(f"set_config('reconcile.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
-        with workbench(memory_limit, threads=1) as bench:
-            cursor.execute(f"SELECT {calls}", one_row(bench, tuple(texts.values())))
+        with bench.cursor() as params:
+            cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
             cursor.fetch_arrow().release()
 
 

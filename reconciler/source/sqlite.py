@@ -1,6 +1,7 @@
 """SQLite: read through ADBC, with the type that SQLite gave each single value."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from sqlalchemy.engine import URL
 from reconciler.core.spec import Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.source.arrow import RowStream, Stream
+from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
-from reconciler.source.duck import handing_out, one_row, require, stream_of, workbench
+from reconciler.source.duck import handing_out, one_row, require, stream_of
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
 from reconciler.source.rows import blocks
@@ -51,21 +53,44 @@ class Prepared:
     in_utf_8: bool
 
 
+class Kept:
+    """The connection that prepares queries: one at a time, and it stays open.
+
+    It is of Python's SQLite library, while rows are read through the driver's own. Closing a file in one drops the
+    locks that the other holds on it, so this one is not closed while the source lives.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connect(self._uri)
+            yield self._connection
+
+
 @dataclass(frozen=True)
 class SqliteSource:
     """A SQLite file; `uri` opens it read-only."""
 
     file: Path | None
     scrubber: Scrubber
-    memory_limit: str
+    bench: Workbench
+    kept: Kept
 
     @classmethod
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
-        return cls(_file_of(url.database or ""), scrubber, memory_limit)
+        file = _file_of(url.database or "")
+        return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(_uri_of(file)))
 
     @property
     def uri(self) -> str:
-        return f"file:{quote(str(self.file))}?mode=ro" if self.file else "file::memory:"
+        return _uri_of(self.file)
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
@@ -87,7 +112,7 @@ class SqliteSource:
         if self.file is not None:
             require(self.file, self.scrubber)
         try:
-            with closing(self._connect()) as connection:
+            with self.kept.use() as connection:
                 encoding = connection.execute("PRAGMA encoding").fetchone()[0]
                 connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
@@ -96,18 +121,15 @@ class SqliteSource:
         names = [column[0] for column in cursor.description]
         return Prepared(len(names), choose(names, query.id_column), encoding == "UTF-8")
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
-
     def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
         """Where texts are UTF-16, their bytes would be too: row by row."""
-        connection = stack.enter_context(closing(self._connect()))
+        connection = stack.enter_context(closing(_connect(self.uri)))
         connection.execute("PRAGMA query_only = ON")
         cursor = connection.execute(derived("*", query.numbered("?")), query.values)
         return RowStream(blocks(cursor.fetchmany, prepared.at))
 
     def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
-        bench = stack.enter_context(workbench(self.memory_limit, threads=1))
+        bench = stack.enter_context(self.bench.cursor())
         bench.register("raw", self._read(stack, bench, query, _over(query, prepared)))
         stream = stream_of(_type(bench))
         stack.callback(stream.close)
@@ -125,6 +147,14 @@ class SqliteSource:
         cursor = stack.enter_context(closing(connection.cursor()))
         cursor.execute(sql, one_row(params, query.values) if query.params else None)
         return cursor.fetch_arrow()
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+
+
+def _uri_of(file: Path | None) -> str:
+    return f"file:{quote(str(file))}?mode=ro" if file else "file::memory:"
 
 
 def _file_of(database: str) -> Path | None:
