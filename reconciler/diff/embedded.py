@@ -14,7 +14,7 @@ from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.diff.blocks import write_batch, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
-from reconciler.diff.failures import broken_query, broken_state, translating
+from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.instance import Instance
 from reconciler.diff.sets import Sets
 from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
@@ -95,7 +95,8 @@ class EmbeddedComparison:
     def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
         self._remote = None
         self._tables.run(self._sets.begin("remote"))
-        self._tables.repeat(self._sets.add_block("remote"), ([write_page(page)] for page in pages if page))
+        with translating(broken_sets()):
+            self._tables.repeat(self._sets.add_block("remote"), ([write_page(page)] for page in pages if page))
         self._tables.work(self._sets.take_people())
         self._tables.run(self._sets.drop("remote"))
         self._tables.work(self._sets.take_keys())
@@ -137,11 +138,11 @@ class EmbeddedComparison:
 
     def _fill(self, table: str, rows: Rows) -> None:
         self._tables.run(self._sets.begin(table))
-        if isinstance(rows, Iterator):
-            self._tables.repeat(self._sets.add_block(table), ([block] for block in rows))
-        else:
-            with translating(broken_state()):
-                self._tables.read(self._sets.add_stream(table, table), table, rows)
+        with translating(broken_state()):
+            if isinstance(rows, Iterator):
+                self._tables.repeat(self._sets.add_block(table), ([block] for block in rows))
+            else:
+                self._tables.read(self._sets.add_stream(table, "rows_of_state"), "rows_of_state", rows)
 
     def _tally(self, sql: str) -> Numbers:
         return {Flag(row[0]): row[1] for row in self._tables.fetch(sql)}
@@ -161,7 +162,8 @@ class EmbeddedComparison:
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
         self._tables.run(self._sets.begin("sealed"))
-        self._tables.repeat(self._sets.add_block("sealed"), ([write_batch(batch)] for batch in sealed))
+        with translating(broken_sets()):
+            self._tables.repeat(self._sets.add_block("sealed"), ([write_batch(batch)] for batch in sealed))
         self._load_known(with_remote)
         self._change(self._sets.match_sealed(self._exclusive, with_remote))
         self._tables.run(self._sets.drop("sealed"))

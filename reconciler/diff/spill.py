@@ -12,11 +12,6 @@ from pathlib import Path
 PREFIX = "reconcile-spill-"
 
 
-def spill_folder() -> Path:
-    """Where spill folders are made, if nobody says otherwise: the system's folder for temporary files (TMPDIR)."""
-    return Path(tempfile.gettempdir())
-
-
 @contextmanager
 def open_spill_folder(parent: Path) -> Iterator[Path]:
     """Make a folder (0700) of our own below `parent`, having deleted what dead runs left there. Raises OSError.

@@ -83,9 +83,10 @@ def read_state(world: World) -> StateModel:
             state.marked_unmatched.add(row.id)
         if row.mark == "unsettled":
             state.unsettled[row.id] = row.direction or "add"
-    for row in sorted(world.journal, key=lambda row: row.seq):
-        for member in row.ids:
-            _replay(state, row, member, member in {mark.id for mark in world.marks if mark.mark == "unmatched"})
+    unmatched = {mark.id for mark in world.marks if mark.mark == "unmatched"}
+    for entry in sorted(world.journal, key=lambda entry: entry.seq):
+        for member in entry.ids:
+            _replay(state, entry, member, member in unmatched)
     state.stored -= set(state.unsettled) | state.marked_unmatched
     state.tombstones -= state.held
     return state

@@ -16,9 +16,9 @@ from reconciler.core.spec import OnBad, Segment, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.diff.instance import read_size
 from reconciler.diff.spill import PREFIX, open_spill_folder
-from reconciler.engine.ports import ValueStream
+from reconciler.engine.ports import Rows, ValueStream
 from reconciler.errors import SegmentError, UsageError
-from tests.diff.fakes import FakeSnapshot, FakeStored, Rows, Warehouse, make_target
+from tests.diff.fakes import FakeSnapshot, FakeStored, Warehouse, make_target
 from tests.diff.model import World
 
 MANY = 200_000
