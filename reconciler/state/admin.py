@@ -1,6 +1,5 @@
 """Mending a state: forgetting a segment, breaking a lock, backups, upgrades, moving house."""
 
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, text
 from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import LockHeld, StateError
 from reconciler.state import schema
-from reconciler.state.address import SqliteAddress, parse
+from reconciler.state.address import Address, SqliteAddress, parse
 from reconciler.state.adopting import sweep
 from reconciler.state.copying import copy_tables, is_empty
 from reconciler.state.database import Database, run
@@ -22,8 +21,6 @@ from reconciler.state.lock import LockSmith, Place, find_row, read_holder
 from reconciler.state.machine import Machine, SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
 from reconciler.state.sqlite import is_missing, make_file, reading_uri
-
-PAGES_PER_STEP = 4096
 
 
 def here() -> Surroundings:
@@ -107,16 +104,18 @@ def backup(settings: StateSettings, path: Path) -> None:
 
 def _copy_file(address: SqliteAddress, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
     with explained(SqliteAddress(path)):
-        make_file(partial)
-        with (
-            closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source,
-            closing(sqlite3.connect(partial)) as copy,
-        ):
-            source.backup(copy, pages=PAGES_PER_STEP)
-        os.link(partial, path)
-        partial.unlink()
+        partial.unlink(missing_ok=True)
+        try:
+            make_file(partial)
+            with (
+                closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source,
+                closing(sqlite3.connect(partial)) as copy,
+            ):
+                source.backup(copy)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------
@@ -188,9 +187,15 @@ def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings |
     Refuses while a lock lives. Raises StateError, LockHeld.
     """
     around = surroundings or here()
-    if parse(settings.url) == parse(to):
+    if _is_same(parse(settings.url), parse(to)):
         raise StateError("the copy would go to where the state already is", "name another URL in `--to`")
     _copy_into(settings, StateSettings(to), around, refuses_locks=True)
+
+
+def _is_same(one: Address, other: Address) -> bool:
+    if isinstance(one, SqliteAddress) and isinstance(other, SqliteAddress):
+        return one.path.resolve() == other.path.resolve()
+    return one == other
 
 
 def _copy_into(

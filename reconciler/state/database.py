@@ -62,6 +62,10 @@ class Database(Protocol):
         """Make the database hand out numbers from this one on."""
         ...
 
+    def make_way(self) -> None:
+        """Let others write who wait for it, between two transactions of ours."""
+        ...
+
     def tidy(self) -> None:
         """Leave the files small."""
         ...

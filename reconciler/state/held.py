@@ -21,6 +21,9 @@ from reconciler.state.heads import Row, find_segment, read_head
 from reconciler.state.lock import HeldLock
 from reconciler.state.machine import Clock
 
+SECONDS_PER_TURN = 1.0
+"""After so many seconds of writing others get their turn: their heartbeats wait behind us."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -42,6 +45,7 @@ class HeldSegment:
         self._draw = draw
         self._mutex = threading.RLock()
         self._since = 0.0
+        self._busy = 0.0
         self.lease = lock
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -258,9 +262,15 @@ class HeldSegment:
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """A transaction that begins by making sure that the lock is still ours."""
-        with self._mutex, self._database.write() as connection:
-            self._lock.check(connection)
-            yield connection
+        with self._mutex:
+            if self._busy >= SECONDS_PER_TURN:
+                self._database.make_way()
+                self._busy = 0.0
+            began = self._clock.boot()
+            with self._database.write() as connection:
+                self._lock.check(connection)
+                yield connection
+            self._busy += self._clock.boot() - began
 
     def _find(self, connection: Connection) -> Row | None:
         return find_segment(connection, self._lock.place.workspace, self._lock.place.segment_id)

@@ -111,6 +111,9 @@ class PostgresDatabase:
             number=number,
         )
 
+    def make_way(self) -> None:
+        """Whoever waits for a row is served in turn."""
+
     def tidy(self) -> None:
         """The server looks after its files itself."""
 

@@ -23,6 +23,9 @@ from reconciler.state.machine import Clock
 BUSY_SECONDS = 60.0
 """How long to wait for another writer: longer than any transaction of ours."""
 
+PAUSE_SECONDS = 0.11
+"""Longer than SQLite's busy handler sleeps between two tries (100 ms): one that waits gets in."""
+
 PRIVATE_FOLDER = ".reconcile"
 """A folder of this name is ours: nobody else may look into it."""
 
@@ -131,6 +134,9 @@ class SqliteDatabase:
 
     def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
         """AUTOINCREMENT goes on from the highest number by itself."""
+
+    def make_way(self) -> None:
+        self._clock.sleep(PAUSE_SECONDS)
 
     def tidy(self) -> None:
         """Move the WAL into the file, unless somebody reads just now."""

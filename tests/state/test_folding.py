@@ -119,6 +119,19 @@ def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
         assert held.head().serial == serial, "folding changes nothing that a plan rests on"
 
 
+def test_who_writes_for_long_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
+    bench = sqlite_bench
+    monkeypatch.setattr(folding, "IDS_PER_CHUNK", 1)
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        seqs = held.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
+        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        bench.clock.sleep = bench.clock.slept.append
+        bench.clock.boot = count(step=0.25).__next__  # each transaction takes a quarter of a second
+        held.fold()
+        bench.clock.boot = bench.clock.wall
+    assert len(bench.clock.slept) == 2
+
+
 def test_what_is_on_its_way_is_folded_by_nobody_nor_what_came_after_it(bench: Bench):
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         flying, landed = held.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
