@@ -198,13 +198,14 @@ class EmbeddedComparison:
     def _refuse_bad(self, returned: Returned) -> None:
         if returned.nulls and self._segment.nulls is OnBad.ERROR:
             raise SourceError(
-                f"the query returned {returned.nulls:,} NULLs",
+                f"the query returned {returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
                 "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
                 code="nulls",
             )
         if returned.invalid and self._segment.invalid is OnBad.ERROR:
+            noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
             raise SourceError(
-                f"the query returned {returned.invalid:,} values that can't be ids: {returned.explain_invalid()}",
+                f"the query returned {returned.invalid:,} {noun}: {returned.explain_invalid()}",
                 "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                 "or set `invalid: skip` for this segment",
                 code="invalid",

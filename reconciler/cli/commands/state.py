@@ -204,7 +204,10 @@ def unknown(spec: "Spec", segment_id: int) -> Exception:
     from reconciler.errors import StateError
 
     workspace = spec.destination.workspace
-    return StateError(f"the state knows no segment {segment_id} in workspace {workspace}", "nothing was changed")
+    return StateError(
+        f"the state knows no segment {segment_id} in workspace {workspace}; nothing was changed",
+        "`reconcile status SPEC` shows which segments it knows",
+    )
 
 
 def declined() -> Exception:
