@@ -1,7 +1,7 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, assert_never
 
 from reconciler import __version__
 from reconciler.cli.console import Console
@@ -29,18 +29,13 @@ def write_plan(
     """Write a plan in the format asked for."""
     from reconciler.render import json, markdown, text
 
-    if output is Format.JSON:
-        return json.plan(plan, __version__, plan_id=plan_id)
     unattended = is_unattended([segment.target for segment in plan.segments], console)
-    if output is Format.MARKDOWN:
-        return markdown.plan(plan, shared_names=shared, sqlite_unattended=unattended)
-    return text.plan(
-        plan,
-        width=console.width,
-        color=console.colors,
-        verbose=console.verbose,
-        shared_names=shared,
-        sqlite_unattended=unattended,
+    more: dict[str, Any] = {"shared_names": shared, "sqlite_unattended": unattended}
+    return _write(
+        output,
+        lambda: json.plan(plan, __version__, plan_id=plan_id),
+        lambda: markdown.plan(plan, **more),
+        lambda: text.plan(plan, console.width, console.colors, verbose=console.verbose, **more),
     )
 
 
@@ -49,77 +44,73 @@ def show_run(console: Console, run: Run, output: Format, *, shared: Collection[s
     from reconciler.render import json, markdown, text
 
     unattended = is_unattended([segment.plan.target for segment in run.segments], console)
-
-    if output is Format.JSON:
-        console.show(json.run(run, __version__))
-    elif output is Format.MARKDOWN:
-        console.show(markdown.run(run, shared_names=shared, sqlite_unattended=unattended))
-    else:
-        console.show(
-            text.run(
-                run,
-                width=console.width,
-                color=console.colors,
-                verbose=console.verbose,
-                shared_names=shared,
-                sqlite_unattended=unattended,
-            )
-        )
+    more: dict[str, Any] = {"shared_names": shared, "sqlite_unattended": unattended}
+    document = _write(
+        output,
+        lambda: json.run(run, __version__),
+        lambda: markdown.run(run, **more),
+        lambda: text.run(run, console.width, console.colors, verbose=console.verbose, **more),
+    )
+    console.show(document)
 
 
 def show_drift(console: Console, drift: Drift, output: Format) -> None:
     """Show a drift report."""
     from reconciler.render import json, markdown, text
 
-    if output is Format.JSON:
-        console.show(json.drift(drift, __version__))
-    elif output is Format.MARKDOWN:
-        console.show(markdown.drift(drift))
-    else:
-        console.show(text.drift(drift, width=console.width, color=console.colors, verbose=console.verbose))
+    document = _write(
+        output,
+        lambda: json.drift(drift, __version__),
+        lambda: markdown.drift(drift),
+        lambda: text.drift(drift, console.width, console.colors, verbose=console.verbose),
+    )
+    console.show(document)
 
 
 def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
     """Show what a refresh did."""
     from reconciler.render import json, markdown, text
 
-    if output is Format.JSON:
-        console.show(json.refresh(refresh, __version__))
-    elif output is Format.MARKDOWN:
-        console.show(markdown.refresh(refresh))
-    else:
-        console.show(text.refresh(refresh, width=console.width, color=console.colors, verbose=console.verbose))
+    document = _write(
+        output,
+        lambda: json.refresh(refresh, __version__),
+        lambda: markdown.refresh(refresh),
+        lambda: text.refresh(refresh, console.width, console.colors, verbose=console.verbose),
+    )
+    console.show(document)
 
 
 def show_status(console: Console, status: Status, output: Format) -> None:
     """Show what the state holds."""
     from reconciler.render import json, markdown, text
 
-    if output is Format.JSON:
-        console.show(json.status(status, __version__))
-    elif output is Format.MARKDOWN:
-        console.show(markdown.status(status))
-    else:
-        console.show(text.status(status, width=console.width, color=console.colors))
+    document = _write(
+        output,
+        lambda: json.status(status, __version__),
+        lambda: markdown.status(status),
+        lambda: text.status(status, console.width, console.colors),
+    )
+    console.show(document)
 
 
 def show_history(console: Console, history: History, output: Format) -> None:
     """Show past runs."""
     from reconciler.render import json, markdown, text
 
-    if output is Format.JSON:
-        console.show(json.history(history, __version__))
-    elif output is Format.MARKDOWN:
-        console.show(markdown.history(history))
-    else:
-        console.show(text.history(history, width=console.width, color=console.colors))
+    document = _write(
+        output,
+        lambda: json.history(history, __version__),
+        lambda: markdown.history(history),
+        lambda: text.history(history, console.width, console.colors),
+    )
+    console.show(document)
 
 
 def show_past_run(console: Console, record: "RunRecord", output: Format) -> None:
     """Show one past run whole: the document that it left, with what the history knows beside it."""
     import json as plain_json
 
-    from reconciler.render import json, markdown, text
+    from reconciler.render import json
 
     row = record.row
     around = {
@@ -131,13 +122,7 @@ def show_past_run(console: Console, record: "RunRecord", output: Format) -> None
         "plan_id": record.plan_id,
     }
     left = plain_json.loads(record.document) if record.document else {"run_id": row.run_id, "workspace": row.workspace}
-    if output is Format.JSON:
-        console.show(json.past_run(left | around))
-        return
-    if output is Format.MARKDOWN:
-        console.show(markdown.past_run(left | around))
-        return
-    console.show(text.past_run(left | around, width=console.width, color=console.colors))
+    _show_fields(console, left | around, output)
 
 
 def show_record(console: Console, record: "SegmentRecord", output: Format) -> None:
@@ -145,18 +130,37 @@ def show_record(console: Console, record: "SegmentRecord", output: Format) -> No
     from dataclasses import asdict
     from datetime import datetime
 
-    from reconciler.render import json, text
+    from reconciler.render import json
 
     fields = {
-        key: json.write_time(value) if isinstance(value, datetime) else value
-        for key, value in asdict(record).items()
-        if key != "last_run"
+        key: json.write_time(value) if isinstance(value, datetime) else value for key, value in asdict(record).items()
     }
-    fields["last_run"] = record.last_run.run_id if record.last_run else None
-    if output is Format.JSON:
-        console.show(json.dump(fields))
-        return
-    console.show(text.past_run(fields, width=console.width, color=console.colors))
+    _show_fields(console, fields | {"last_run": record.last_run.run_id if record.last_run else None}, output)
+
+
+def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> None:
+    from reconciler.render import json, markdown, text
+
+    document = _write(
+        output,
+        lambda: json.past_run(fields),
+        lambda: markdown.past_run(fields),
+        lambda: text.past_run(fields, console.width, console.colors),
+    )
+    console.show(document)
+
+
+def _write(output: Format, json: Callable[[], str], markdown: Callable[[], str], text: Callable[[], str]) -> str:
+    """Write a document in the format asked for."""
+    match output:
+        case Format.JSON:
+            return json()
+        case Format.MARKDOWN:
+            return markdown()
+        case Format.TEXT:
+            return text()
+        case _:
+            assert_never(output)
 
 
 def is_unattended(targets: list[Target], console: Console) -> bool:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def apply(
     specs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SPEC|PLANFILE", help="Specs, folders and globs; or one plan file.", show_default=False
-        ),
+        typer.Argument(metavar="SPEC|PLANFILE", help="Specs, folders and globs; or one plan file.", show_default=False),
     ],
     select: flags.Select = None,
     exclude: flags.Exclude = None,
