@@ -66,9 +66,7 @@ class BatchGate:
 
     def admit(self, attempt: int) -> bool:
         """Record the attempt and let it start. A state that can't record it lets nothing start."""
-        if attempt == 1:
-            return self._may_start()
-        return self._may_start() and self._is_recorded() and self._may_start()  # recording may have taken long
+        return (attempt == 1 or self._is_recorded()) and self._may_start()  # in this order: recording may take long
 
     def _may_start(self) -> bool:
         if self._is_halted():
@@ -188,9 +186,7 @@ class Delivery:
             self._ready.popleft()
 
     def _next_batches(self, room: int) -> list[Batch]:
-        if self._suspicion.holds_back:
-            room = 0 if self._flying or self._ready else 1
-        elif room < self._window // 2:
+        if room < self._window // 2:
             return []  # refilled by halves, so that intents share a commit
         batches = (self._next_batch() for _ in range(room))
         return [batch for batch in batches if batch is not None]

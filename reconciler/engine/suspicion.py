@@ -20,11 +20,6 @@ class Suspicion:
         self.is_about_the_request = False
 
     @property
-    def holds_back(self) -> bool:
-        """No new batch should start until it is known what the 400s are about."""
-        return self._failed > 0 and not self._acknowledged
-
-    @property
     def wants_probe(self) -> bool:
         """Three batches failed, and nothing was acknowledged."""
         return self._failed >= 3 and not self._acknowledged

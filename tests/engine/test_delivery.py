@@ -192,11 +192,6 @@ def test_a_hundred_rejected_ids_are_not_blamed() -> None:
     assert (world.error_code, world.delivery.rejected) == ("refused", [])
 
 
-def test_no_new_batch_starts_while_it_is_open_what_the_400_is_about() -> None:
-    world = deliver(name_ids(40_000), script=always(Reply.BAD), concurrency=1)
-    assert {len(row.ids) for row in world.track.sent[2:]} <= {500, 1}
-
-
 def test_a_probe_that_is_lost_is_made_again() -> None:
     probes: list[tuple[str, ...]] = []
 
@@ -344,6 +339,26 @@ def test_after_a_signal_what_is_in_flight_is_recorded_and_the_rest_withdrawn(rep
         reply is Reply.LOST,
     )
     assert world.delivery.error is None, "a signal is no failure of Customer.io"
+
+
+def test_after_a_signal_attempts_that_were_cut_short_are_no_dead_api() -> None:
+    stop, together = FakeStop(), threading.Barrier(4)
+
+    def wait_and_stop(batch: Batch, attempt: int) -> None:
+        together.wait(30)
+        stop.set()
+
+    with ThreadPoolExecutor(4) as pool:
+        world = deliver(
+            name_ids(8),
+            size=1,
+            script=always(Reply.LOST),
+            pool=pool,
+            stop=stop,
+            prepare=lambda world: setattr(world.track, "watch", wait_and_stop),
+        )
+    check_laws(world)
+    assert (world.delivery.tally.unsettled, world.delivery.error) == (4, None)
 
 
 def test_after_a_signal_nobody_is_blamed_for_a_400() -> None:
