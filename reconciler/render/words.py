@@ -158,6 +158,8 @@ def say_failure(run: SegmentRun) -> str:
         RunStatus.PARTIAL: "is partly done",
         RunStatus.FAILED: "failed",
     }
+    if run.status is RunStatus.PARTIAL and run.error is None and run.tally.rejected:
+        return f"is partly done: {count(run.tally.rejected, 'id')} rejected"
     if run.status is RunStatus.FAILED and run.error is None:
         return "failed: its ids were rejected" if run.tally.rejected else "was stopped before anything was sent"
     return verbs.get(run.status, "")
