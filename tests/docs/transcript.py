@@ -8,7 +8,7 @@ FENCE = "```"
 Run = Callable[[str], str]
 
 _STEADY = (
-    (re.compile(r"/tmp/reconcile-\w{8}(?=/)"), "/home/ana/work/segments"),
+    (re.compile(r"/tmp/reconcile-\w{8}(?=/)"), "/home/ana/code/segments"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:8025"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\dZ"), "2026-11-21 02:00Z"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "5f0c1d7a9be24c638d20e4ab17f6930c"),
