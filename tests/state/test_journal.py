@@ -5,6 +5,7 @@ import pytest
 from reconciler.core.batches import Answer, Fate
 from reconciler.core.ids import IdType
 from reconciler.errors import StateError
+from reconciler.state import open_snapshot
 from tests.support.states import (
     ACKNOWLEDGED,
     NOT_STARTED,
@@ -62,8 +63,6 @@ def test_a_retry_moves_the_time_on_from_which_to_wait(sqlite_bench: Bench):
         (seq,) = held.intend([add("a")])
         sqlite_bench.clock.time += 5
         held.retry(seq)
-        from reconciler.state import open_snapshot
-
         with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
             ((_, _, outcome, at, unknown_at, _),) = fetch(stored.journal())
     assert (outcome, at, unknown_at) == (None, NOW + 5, None)
@@ -98,6 +97,16 @@ def test_parts_of_parts_remember_the_attempt_that_carried_them_all(bench: Bench)
         first, second = held.split(part, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b")])
         held.settle([(first, REFUSED), (second, ACKNOWLEDGED)])
     assert bench.look().marks == (("a", "unsettled", "add"), ("b", "echo", "add"))
+
+
+def test_an_acknowledged_part_tells_of_the_attempt_before_it_is_folded(sqlite_bench: Bench):
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        (seq,) = held.intend([add("a", "b")])
+        first, _ = held.split(seq, Answer(Fate.BAD_REQUEST, 2, NOW - 3), [add("a"), add("b")])
+        held.settle([(first, ACKNOWLEDGED)])
+        with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
+            told = [(outcome, unknown_at, ids) for _, _, outcome, _, unknown_at, ids in fetch(stored.journal())]
+    assert told == [("unknown", None, "a\nb"), ("acknowledged", NOW - 3, "a"), (None, None, "b")]
 
 
 # --- serial, lineage, plans ------------------------------------------------------------------------------------------
