@@ -351,6 +351,15 @@ def test_rejected_ids_make_it_partial_and_the_run_is_complete_all_the_same() -> 
     assert play.held.is_complete, "nothing is unsettled"
 
 
+@pytest.mark.parametrize(("stored", "rejected"), [(0, 0), (1, 1)])
+def test_a_single_id_is_blamed_only_where_the_segment_has_members(stored: int, rejected: int) -> None:
+    play = Play(add=["ada"], remove=[])
+    play.track.script = always(Reply.BAD)
+    play.comparison.counts = Counts(desired=1, add=1, stored=stored, held=stored)
+    result = play.run()
+    assert (result.status, result.tally.rejected) == (RunStatus.FAILED, rejected)
+
+
 def test_where_all_are_rejected_nothing_was_changed() -> None:
     play = Play(add=["ada"], remove=[])
     play.track.script = always(Reply.BAD)
