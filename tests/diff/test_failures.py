@@ -90,6 +90,17 @@ class DyingSource:
         raise NotImplementedError
 
 
+class RefusingSource:
+    def __init__(self, warehouse: Warehouse) -> None:
+        pass
+
+    def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+        raise SourceError("no such table", "make it")
+
+    def check(self, segment: Segment) -> None:
+        raise NotImplementedError
+
+
 class DyingStored(FakeStored):
     def members(self) -> Rows:
         dying = f"CASE WHEN range < 100000 THEN 'a' || range ELSE error('bad value {SECRET}') END"
@@ -142,11 +153,7 @@ def test_a_state_that_dies_midway_is_a_state_error_without_values(
 
 
 def test_an_error_of_the_source_itself_comes_through_as_it_is(tmp_path: Path) -> None:
-    class Refusing(DyingSource):
-        def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
-            raise SourceError("no such table", "make it")
-
-    with comparing(tmp_path, Refusing) as comparison, pytest.raises(SourceError, match="no such table"):
+    with comparing(tmp_path, RefusingSource) as comparison, pytest.raises(SourceError, match="no such table"):
         comparison.compare()
 
 
