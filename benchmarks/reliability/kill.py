@@ -209,7 +209,7 @@ def postgres_states() -> Iterator[StateOf]:
 
 
 def besiege(
-    rounds: int, state_of: StateOf, seed: int, crowd: int = 6000, tell: Callable[[str], None] = lambda words: None
+    rounds: int, state_of: StateOf, seed: int, crowd: int = 6000, tell: Callable[[str], None] = lambda _words: None
 ) -> Score:
     """Attack until so many rounds are over; every few of them with a fresh state."""
     chance, score, began = random.Random(seed), Score(), time.monotonic()

@@ -43,9 +43,9 @@ def find(seed: Path, tmp_path: Path) -> Find:
         if not is_new:
             shutil.copytree(seed, folder)
             members = Batch(ADD, tuple(BEFORE))
-            planet.remote.leave(members)
+            number = planet.remote.leave(members)
             planet.remote.apply(members)
-            planet.remote.acknowledge(members)
+            planet.remote.acknowledge(members, number)
         return planet
 
     return find

