@@ -76,5 +76,7 @@ def check_target(wiring: "Wiring", target: "Target") -> str:
     app = wiring.app(target)
     if app is None:
         wiring.warn("without app_api_key nobody can tell whether a segment exists and is manual")
+    else:
+        app.segments()  # a plan puts up with an App key that is refused; a check of both ends must not
     facts = look_up(target, head, app, wiring.warn)
     return f", {clean(facts.title)}" if facts.title else ""
