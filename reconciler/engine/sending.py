@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 MOST_EXHAUSTED = 3
 """After so many batches in a row that used up their attempts, a segment stops: a dead API must not take hours."""
 
+FOLD_EVERY = 64
+"""Batches between two folds: some 100 ms of work, while those in flight go on."""
+
 NOT_STARTED = Answer(Fate.NOT_STARTED)
 
 
@@ -127,6 +130,7 @@ class Delivery:
         self._roots = 0
         self._exhausted = 0
         self._last_refusal = NOT_STARTED
+        self._unfolded = 0
         self.tally = Tally()
         self.error: ReconcileError | None = None
         self.failures = 0
@@ -272,6 +276,14 @@ class Delivery:
             self._halve(*self._landed[0])
             self._landed.popleft()
         self._reporter.tell(Sending(self._target, self._done, self._total))
+        self._fold_some(len(whole))
+
+    def _fold_some(self, settled: int) -> None:
+        """Fold now and then, so that the journal of a large fill stays short."""
+        self._unfolded += settled
+        if self._unfolded >= FOLD_EVERY:
+            self._held.fold()
+            self._unfolded = 0
 
     def _count(self, parcel: Parcel, answer: Answer) -> None:
         self._done += len(parcel.batch.ids)
