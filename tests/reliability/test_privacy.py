@@ -4,14 +4,16 @@ import itertools
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.customerio import retry
+from reconciler.sandbox.calls import Api
 from reconciler.sandbox.faults import answers, drops, poison
-from reconciler.sandbox.settings import Credentials
+from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.server import Sandbox
 from tests.support.project import Project, Result
 
 SECRETS = ("canary-site-id", "canary-api-key", "canary-app-key", "canary-password")
@@ -46,20 +48,25 @@ segments:
 """
 
 QUERY = "SELECT id FROM people WHERE id <> :but"
-HOSTILE = "</td><script>alert(1)</script> | [x](javascript:1) \\u001b[31mred\\u001b[0m \\n# heading \\u202e `x`"
+HOSTILE = "</td><script>alert(1)</script> | [x](javascript:1) # heading `x` **b**"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox that knows the secret keys."""
+    site, key, app_key, _ = SECRETS
+    with Sandbox(credentials=Credentials(site, key, app_key)) as running:
+        running.create_segment("VIP", id=56)
+        running.create_segment("Churn risk", id=57)
+        yield running
 
 
 @pytest.fixture
 def planted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project full of canaries; its sandbox knows the secret keys."""
+    """A project full of canaries."""
     monkeypatch.setattr(retry, "BASE_SECONDS", 0.001)
-    sandbox = project.sandbox
-    site, key, app_key, _ = SECRETS
-    credentials = Credentials(site_id=site, api_key=key, app_api_key=app_key)
-    sandbox.credentials = credentials
-    sandbox._gateway.credentials = credentials
-    sandbox.add_people(zip(IDS, EMAILS, strict=True))
-    project.environment.update({"SITE": site, "KEY": key, "APP_KEY": app_key})
+    project.sandbox.add_people(zip(IDS, EMAILS, strict=True))
+    project.environment.update(zip(("SITE", "KEY", "APP_KEY"), SECRETS, strict=False))
     write(project)
     fill(project, range(20))
     return project
@@ -136,9 +143,14 @@ def empty_the_query(project: Project) -> None:
 
 
 def say_ids(project: Project) -> None:
-    """Customer.io quotes ids and keys in its refusals."""
-    words = json.dumps({"meta": {"error": f"bad customer {IDS[0]} {EMAILS[1]} with key canary-api-key"}})
-    project.sandbox.inject(answers(400, body=words, times=None, path="*/segments/*"))
+    """Customer.io quotes what it was sent: ids and keys (the App API is sent no ids)."""
+    quoting = {
+        Api.TRACK: f"bad customers {IDS[20]} and {EMAILS[21]} with key canary-api-key",
+        Api.APP: "bad key canary-app-key",
+    }
+    for api, words in quoting.items():
+        body = json.dumps({"meta": {"error": words}})
+        project.sandbox.inject(answers(400, body=body, times=None, api=api, path="*/segments/*"))
 
 
 def cut_the_network(project: Project) -> None:
