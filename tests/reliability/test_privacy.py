@@ -14,6 +14,7 @@ from reconciler.sandbox.calls import Api
 from reconciler.sandbox.faults import answers, drops, poison
 from reconciler.sandbox.gateway import Credentials
 from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result
 
 SECRETS = ("canary-site-id", "canary-api-key", "canary-app-key", "canary-password")
@@ -144,13 +145,15 @@ def empty_the_query(project: Project) -> None:
 
 def say_ids(project: Project) -> None:
     """Customer.io quotes what it was sent: ids and keys (the App API is sent no ids)."""
-    quoting = {
-        Api.TRACK: f"bad customers {IDS[20]} and {EMAILS[21]} with key canary-api-key",
-        Api.APP: "bad key canary-app-key",
-    }
-    for api, words in quoting.items():
+
+    def quote(words: str, **where: object) -> None:
         body = json.dumps({"meta": {"error": words}})
-        project.sandbox.inject(answers(400, body=body, times=None, api=api, path="*/segments/*"))
+        project.sandbox.inject(answers(400, body=body, times=None, path="*/segments/*", **where))
+
+    for number, (gone, new) in {56: (IDS[0], IDS[20]), 57: (EMAILS[0], EMAILS[20])}.items():
+        quote(f"bad customer {gone} of canary-api-key", segment_id=number, direction=Direction.REMOVE)
+        quote(f"bad customer {new} of canary-site-id", segment_id=number, direction=Direction.ADD)
+    quote("bad key canary-app-key", api=Api.APP)
 
 
 def cut_the_network(project: Project) -> None:
