@@ -49,6 +49,7 @@ class Instance:
         memory = read_size(self._memory_limit)
         if not memory:
             raise _refuse_limit(self._memory_limit)
+        self._threads = _choose_threads(memory)
         try:
             folder = self._stack.enter_context(open_spill_folder(self._spill_parent))
         except OSError as error:
@@ -71,12 +72,11 @@ class Instance:
             **_CLOSED,
             "memory_limit": f"{memory}B",
             "temp_directory": str(folder),
-            "threads": _choose_threads(memory),
+            "threads": self._threads,
         }
         connection = duckdb.connect(":memory:", config=config)
         # A stream hides its length: joins are run as they are written, the table to remember on the right.
         connection.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
-        connection.execute("SET GLOBAL lock_configuration = true")
         return connection
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -92,6 +92,15 @@ class Instance:
             if self._interrupted:
                 raise stopped()
             yield
+
+    @contextmanager
+    def frugally(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """With one thread instead of several: each takes memory of its own, so that it fits where it did not."""
+        cursor.execute("SET GLOBAL threads = 1")
+        try:
+            yield
+        finally:
+            cursor.execute(f"SET GLOBAL threads = {self._threads}")
 
     def spare(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Interrupt this one no more: its rows are ready, and who sends them sees the signal for himself."""

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+import duckdb
+
 from reconciler.diff.failures import broken_sets, translating
 from reconciler.diff.instance import Instance
 from reconciler.engine.ports import ArrowStream
@@ -39,8 +41,12 @@ class Tables:
 
     def work(self, sql: str) -> None:
         """Run a statement that may take all the memory there is: one at a time in the whole run."""
-        with self._instance.alone():
-            self.run(sql)
+        with self._instance.alone(), translating(broken_sets()):
+            try:
+                self._cursor.execute(sql)
+            except duckdb.OutOfMemoryException:
+                with self._instance.frugally(self._cursor):
+                    self._cursor.execute(sql)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that takes little memory and gives few rows."""
