@@ -10,10 +10,7 @@ from reconciler.core.batches import Direction
 from reconciler.engine.ports import Lease
 from reconciler.engine.sending import Delivery, Stop
 from tests.engine.fakes import (
-    ADD,
-    REMOVE,
     FakeComparison,
-    FakeHeld,
     FakeReporter,
     FakeStop,
     FakeTrack,
@@ -21,11 +18,10 @@ from tests.engine.fakes import (
     LazyPool,
     Reply,
     Script,
-    Status,
     always,
     make_target,
-    never,
 )
+from tests.engine.states import ADD, REMOVE, FakeHeld, Status, never
 
 
 @dataclass

@@ -10,9 +10,6 @@ from reconciler.core.events import Sending
 from reconciler.errors import StateError
 from tests.engine.deliveries import World, check_laws, deliver
 from tests.engine.fakes import (
-    ADD,
-    REMOVE,
-    FakeLease,
     FakeReporter,
     FakeStop,
     LazyPool,
@@ -22,9 +19,9 @@ from tests.engine.fakes import (
     in_turn,
     make_target,
     name_ids,
-    never,
     poisoned,
 )
+from tests.engine.states import ADD, REMOVE, FakeLease, never
 
 PEOPLE = name_ids(5000)
 LEAVERS = name_ids(2500, "gone")

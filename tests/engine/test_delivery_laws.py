@@ -10,18 +10,8 @@ from hypothesis import strategies as st
 from reconciler.core.batches import Batch
 from reconciler.errors import StateError
 from tests.engine.deliveries import World, check_laws, deliver
-from tests.engine.fakes import (
-    ADD,
-    FakeHeld,
-    FakeLease,
-    FakeStop,
-    InlinePool,
-    LazyPool,
-    Reply,
-    Script,
-    name_ids,
-    never,
-)
+from tests.engine.fakes import FakeStop, InlinePool, LazyPool, Reply, Script, name_ids
+from tests.engine.states import ADD, FakeHeld, FakeLease, never
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLIES = st.sampled_from(

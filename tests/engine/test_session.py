@@ -1,24 +1,18 @@
 """One segment of an apply, from its lock to its release: every way it can end."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from reconciler.core.batches import Batch
 from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
 from reconciler.core.events import Event, Finished, Planned, Reading, Sending, Waiting
 from reconciler.core.guards import Guard
-from reconciler.core.outcome import exit_code_of_run
-from reconciler.core.plan import Head, PlanStatus
-from reconciler.core.run import Run, RunStatus, SegmentRun
-from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.engine.planning import PlanOptions
+from reconciler.core.plan import PlanStatus
+from reconciler.core.run import RunStatus, SegmentRun
 from reconciler.engine.ports import Comparison
 from reconciler.errors import (
-    DestinationError,
     LeaseLost,
     LockHeld,
     PlanFileError,
@@ -26,108 +20,9 @@ from reconciler.errors import (
     SourceError,
     StateError,
 )
-from tests.engine.fakes import (
-    ADD,
-    Crash,
-    FakeApp,
-    FakeClock,
-    FakeComparison,
-    FakeHeld,
-    FakeLease,
-    FakeLedger,
-    FakeReporter,
-    FakeSets,
-    FakeStop,
-    FakeTrack,
-    InlinePool,
-    Reply,
-    always,
-    by_batch,
-    failing,
-    in_turn,
-    make_people,
-    make_target,
-    name_ids,
-    poisoned,
-)
-
-AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
-MISSING = replace(AGREES, missing=2)
-LINGERING = replace(AGREES, foreign=3, lingering=3)
-KNOWN = Head("lineage", 7, "id", completed=True)
-NEW = Head()
-
-
-@dataclass
-class Play:
-    """One segment, its parts, and a session over them. What is changed before `run` counts."""
-
-    add: list[str] = field(default_factory=lambda: name_ids(5))
-    remove: list[str] = field(default_factory=lambda: name_ids(3, "gone"))
-    head: Head = KNOWN
-    settle: float = 10.0
-    confirm: bool = False
-    confirm_timeout: float = 60.0
-    guards_allowed: frozenset[Guard] = frozenset()
-    hook: Callable[[Event], None] = lambda event: None
-
-    def __post_init__(self) -> None:
-        self.clock = FakeClock()
-        self.stop = FakeStop(self.clock)
-        self.held = FakeHeld(self.remove, head=self.head, clock=self.clock)
-        self.ledger = FakeLedger(self.held)
-        self.comparison = FakeComparison(self.add, self.remove, head=self.head, size=2, drifts=[AGREES])
-        count = self.comparison.count()
-        self.comparison.counts = replace(count, desired=90 + count.desired, unchanged=90, held=100, stored=100)
-        self.sets = FakeSets(self.comparison)
-        self.track = FakeTrack(self.held, present=set(self.remove))
-        self.app: FakeApp | None = FakeApp(make_people(5))
-        self.reporter = FakeReporter(self.hook)
-        self.warnings: list[str] = []
-
-    @property
-    def session(self) -> Session:
-        target = make_target(settle=self.settle, concurrency=1)
-        parts = Parts(
-            self.ledger,
-            self.sets,
-            self.track,
-            self.app,
-            InlinePool(),
-            self.stop,
-            self.reporter,
-            self.clock,
-            self.warnings.append,
-        )
-        plan = PlanOptions({target.label: self.guards_allowed})
-        return Session(target, parts, ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout))
-
-    def run(self, between: Callable[[Session], None] = lambda session: None) -> SegmentRun:
-        """The whole story; `between` happens while somebody is asked."""
-        session = self.session
-        session.lock()
-        session.prepare()
-        between(session)
-        pass_preflight([session], self.ledger, self.track, lambda workspace, environment: None)
-        session.deliver()
-        return self.check(session)
-
-    def check(self, session: Session) -> SegmentRun:
-        """However it ended: all is given back, and that it ended was told once."""
-        assert session.result is not None
-        assert not self.ledger.is_held
-        assert self.comparison.is_closed == (self.sets.opened > 0)
-        assert [event.run for event in self.reporter.of(Finished)] == [session.result]
-        return session.result
-
-    @property
-    def nothing_sent(self) -> bool:
-        return not self.track.sent and not self.held.rows
-
-
-def exit_code(result: SegmentRun) -> int:
-    return exit_code_of_run(Run("run", datetime.now(UTC), (result,)))
-
+from tests.engine.fakes import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
+from tests.engine.plays import KNOWN, Play, exit_code
+from tests.engine.states import ADD, FakeLease, failing
 
 # --- all goes well -----------------------------------------------------------------------------------------------
 
@@ -498,183 +393,3 @@ def test_a_reporter_that_fails_at_the_end_changes_no_result() -> None:
     play = Play(hook=fail)
     result = play.run()
     assert (result.status, result.error) == (RunStatus.APPLIED, None)
-
-
-# --- reading back ------------------------------------------------------------------------------------------------
-
-
-def test_a_read_back_that_agrees() -> None:
-    play = Play(confirm=True)
-    result = play.run()
-    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.APPLIED, True, 0)
-    assert (len(play.held.recorded), play.held.is_complete, play.stop.waits) == (1, True, [])
-
-
-def test_a_read_back_happens_also_when_there_was_nothing_to_send() -> None:
-    play = Play(add=[], remove=[], confirm=True)
-    result = play.run()
-    assert (result.status, result.confirmed, len(play.comparison.loads)) == (RunStatus.UNCHANGED, True, 1)
-    assert (len(play.held.recorded), play.held.is_complete) == (1, True)
-
-
-def test_a_read_back_that_agrees_after_a_while_is_recorded_once() -> None:
-    play = Play(confirm=True)
-    play.comparison.drifts = [MISSING, LINGERING, AGREES]
-    result = play.run()
-    assert (result.confirmed, len(play.comparison.loads), len(play.held.recorded)) == (True, 3, 1)
-    assert play.stop.waits == [0.5, 1.0]
-
-
-def test_who_is_missing_when_time_is_over_is_no_error() -> None:
-    play = Play(confirm=True, confirm_timeout=3.0)
-    play.comparison.drifts = [MISSING]
-    play.held.unmatched = 2
-    result = play.run()
-    assert (result.status, result.confirmed, result.unmatched, exit_code(result)) == (RunStatus.APPLIED, False, 2, 0)
-    assert play.stop.waits == [0.5, 1.0, 1.5]
-    assert play.held.is_complete
-
-
-@pytest.mark.parametrize("add", [5, 0])
-def test_who_lingers_when_time_is_over_is_unsettled(add: int) -> None:
-    play = Play(add=name_ids(add), remove=[], confirm=True, confirm_timeout=3.0)
-    play.comparison.drifts = [LINGERING]
-    result = play.run()
-    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.PARTIAL, False, 6)
-    assert (result.tally.unsettled, len(play.held.recorded), play.held.is_complete) == (3, 1, False)
-
-
-def test_a_read_back_that_never_comes_whole_records_nothing() -> None:
-    play = Play(confirm=True, confirm_timeout=3.0)
-    play.app = FakeApp(make_people(5), counts=[4])
-    result = play.run()
-    assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.PARTIAL, None, 6)
-    assert result.error is not None
-    assert result.error.code == "incomplete_read"
-    assert (play.held.recorded, play.held.is_complete) == ([], False)
-
-
-def test_a_read_back_that_never_comes_whole_after_nothing_was_sent_is_a_failure() -> None:
-    play = Play(add=[], remove=[], confirm=True, confirm_timeout=3.0)
-    play.app = FakeApp(make_people(5), counts=[4])
-    result = play.run()
-    assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
-
-
-@pytest.mark.parametrize("error", [DestinationError("the App API is down"), Crash("id000001")])
-def test_a_read_back_that_fails_leaves_what_was_sent(error: Exception) -> None:
-    play = Play(confirm=True)
-    play.app = FakeApp(make_people(5), error=error, broken=frozenset({"members"}))
-    result = play.run()
-    assert (result.status, result.tally.added, exit_code(result)) == (RunStatus.PARTIAL, 5, 6)
-    assert result.error is not None
-    assert "id000001" not in repr(result.error)
-    assert not play.held.is_complete
-
-
-def test_a_read_back_without_an_app_key() -> None:
-    play = Play(confirm=True)
-    play.app = None
-    result = play.run()
-    assert (result.status, result.confirmed) == (RunStatus.PARTIAL, None)
-    assert result.error is not None
-    assert result.error.code == "app_api_key"
-
-
-def test_findings_that_cannot_be_recorded() -> None:
-    play = Play(confirm=True)
-    play.held._fault = failing("record")
-    result = play.run()
-    assert (result.status, result.confirmed, play.held.is_complete) == (RunStatus.PARTIAL, None, False)
-
-
-def test_no_read_back_after_a_failure_or_a_signal() -> None:
-    failed, stopped = Play(confirm=True), Play(confirm=True)
-    failed.track.script = in_turn(Reply.OK, Reply.DENIED)
-    stopped.track.watch = lambda batch, attempt: stopped.stop.set()
-    assert [failed.run().confirmed, stopped.run().confirmed] == [None, None]
-    assert failed.comparison.loads == stopped.comparison.loads == []
-
-
-def test_a_signal_while_waiting_for_agreement_records_what_was_seen() -> None:
-    play = Play(confirm=True)
-    play.comparison.drifts = [MISSING]
-    play.stop = FakeStop(play.clock, sets_after=1)
-    result = play.run()
-    assert (result.status, result.confirmed, len(play.held.recorded)) == (RunStatus.APPLIED, False, 1)
-
-
-def test_rejected_ids_do_not_keep_from_reading_back() -> None:
-    play = Play(confirm=True)
-    play.track.script = poisoned("id000002")
-    result = play.run()
-    assert (result.status, result.confirmed, result.tally.rejected) == (RunStatus.PARTIAL, True, 1)
-
-
-# --- the preflight -----------------------------------------------------------------------------------------------
-
-
-def prepared(plays: Iterable[Play]) -> list[Session]:
-    sessions = [play.session for play in plays]
-    for session in sessions:
-        session.lock()
-        session.prepare()
-    return sessions
-
-
-def nobody(workspace: str, environment_id: int | None) -> None:
-    return None
-
-
-def test_the_first_write_binds_the_workspace() -> None:
-    play = Play()
-    play.run()
-    assert (play.ledger.bound, play.track.preflights) == (12345, 1)
-
-
-def test_one_preflight_serves_all_segments() -> None:
-    one, other, idle = Play(), Play(), Play(add=[], remove=[])
-    pass_preflight(prepared([one, other, idle]), one.ledger, one.track, nobody)
-    assert one.track.preflights == 1
-
-
-def test_an_endpoint_that_does_not_exist_binds_nothing() -> None:
-    play = Play()
-    play.track.environment_id = None
-    assert play.run().status is RunStatus.APPLIED
-    assert play.ledger.bound is None
-
-
-def test_another_environment_is_refused() -> None:
-    play = Play()
-    play.ledger.bound = 999
-    result = play.run()
-    assert (result.status, play.nothing_sent, exit_code(result)) == (RunStatus.FAILED, True, 1)
-    assert result.error is not None
-    assert result.error.code == "environment"
-    assert play.ledger.bound == 999
-
-
-@pytest.mark.parametrize("error", [DestinationError("wrong key"), StateError("no disk"), Crash("id000001")])
-def test_where_the_preflight_fails_no_session_sends(error: Exception) -> None:
-    one, other, idle = Play(), Play(), Play(add=[], remove=[])
-    one.track.preflight_error = error
-    sessions = prepared([one, other, idle])
-    pass_preflight(sessions, one.ledger, one.track, nobody)
-    for session in sessions:
-        session.deliver()
-    results = [play.check(session) for play, session in zip([one, other, idle], sessions, strict=True)]
-    assert [result.status for result in results] == [RunStatus.FAILED, RunStatus.FAILED, RunStatus.UNCHANGED]
-    assert "id000001" not in repr(results)
-
-
-def test_a_plan_file_of_another_environment_is_stale() -> None:
-    def refuse(workspace: str, environment_id: int | None) -> None:
-        assert (workspace, environment_id) == ("production", 12345)
-        raise PlanFileError("another environment")
-
-    play = Play()
-    (session,) = prepared([play])
-    pass_preflight([session], play.ledger, play.track, refuse)
-    session.deliver()
-    assert (play.check(session).status, play.ledger.bound) == (RunStatus.STALE, None)

@@ -9,7 +9,8 @@ from reconciler.core.report import RefreshStatus
 from reconciler.engine.ports import Adoption, RemoteSegment
 from reconciler.engine.surveying import Takeover, fail_refresh, survey
 from reconciler.errors import DestinationError, IncompleteRead, LockHeld, ReconcileError, SegmentError, StateError
-from tests.engine.fakes import Crash, FakeApp, FakeComparison, FakeHeld, make_people, make_target
+from tests.engine.fakes import Crash, FakeApp, FakeComparison, make_people, make_target
+from tests.engine.states import FakeHeld
 
 KNOWN = Head("lineage", 7, "id", completed=True)
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)

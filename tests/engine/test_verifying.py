@@ -9,7 +9,8 @@ from reconciler.core.ids import IdType
 from reconciler.engine.ports import Member
 from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
 from reconciler.errors import DestinationError, IncompleteRead
-from tests.engine.fakes import FakeApp, FakeClock, FakeComparison, FakeStop, make_people, make_target
+from tests.engine.fakes import FakeApp, FakeComparison, FakeStop, make_people, make_target
+from tests.engine.states import FakeClock
 
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
 MISSING = DriftCounts(stored=5, remote=4, missing=1, foreign=0, lingering=0, unkeyed=0)
