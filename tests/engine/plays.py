@@ -30,7 +30,6 @@ AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unke
 MISSING = replace(AGREES, missing=2)
 LINGERING = replace(AGREES, foreign=3, lingering=3)
 KNOWN = Head("lineage", 7, "id", completed=True)
-NEW = Head()
 
 
 @dataclass

@@ -3,9 +3,7 @@
 import pytest
 
 from reconciler.core.run import RunStatus
-from reconciler.errors import (
-    DestinationError,
-)
+from reconciler.errors import DestinationError
 from tests.engine.fakes import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
 from tests.engine.plays import AGREES, LINGERING, MISSING, Play, exit_code
 from tests.engine.states import failing
