@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import adbc_driver_sqlite.dbapi
 import duckdb
 import pytest
 
-from reconciler.core.ids import IdType
 from reconciler.core.spec import OnBad, Segment
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.engine.ports import ArrowStream, Comparison, Member, Rows, Source, ValueStream
@@ -117,7 +117,7 @@ def comparing(
     folder: Path,
     make_source: Callable[[Warehouse], Source] | None = None,
     make_stored: Callable[[Warehouse, World], FakeStored] = FakeStored,
-) -> Iterator[Comparison]:
+) -> Iterator[tuple[EmbeddedSetEngine, Comparison]]:
     world = World(values=(Value("a"),), members=frozenset("b"), marks=(MarkRow("c", "echo", "add", 1.0),))
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
@@ -125,7 +125,7 @@ def comparing(
         snapshot = FakeSnapshot(make_stored(warehouse, world))
         with EmbeddedSetEngine("64MB", folder, lambda _: source, lambda _: snapshot) as engine:
             with engine.open(make_target(world, OnBad.SKIP, OnBad.SKIP)) as comparison:
-                yield comparison
+                yield engine, comparison
         warehouse.close()
 
 
@@ -135,7 +135,7 @@ def assert_silent(error: ReconcileError) -> None:
 
 
 def test_a_source_that_dies_midway_is_a_source_error_without_values(tmp_path: Path) -> None:
-    with comparing(tmp_path, DyingSource) as comparison, pytest.raises(SourceError) as caught:
+    with comparing(tmp_path, DyingSource) as (_, comparison), pytest.raises(SourceError) as caught:
         comparison.compare()
 
     assert_silent(caught.value)
@@ -146,14 +146,14 @@ def test_a_source_that_dies_midway_is_a_source_error_without_values(tmp_path: Pa
 def test_a_state_that_dies_midway_is_a_state_error_without_values(
     tmp_path: Path, stored: Callable[[Warehouse, World], FakeStored]
 ) -> None:
-    with comparing(tmp_path, make_stored=stored) as comparison, pytest.raises(StateError) as caught:
+    with comparing(tmp_path, make_stored=stored) as (_, comparison), pytest.raises(StateError) as caught:
         comparison.compare()
 
     assert_silent(caught.value)
 
 
 def test_an_error_of_the_source_itself_comes_through_as_it_is(tmp_path: Path) -> None:
-    with comparing(tmp_path, RefusingSource) as comparison, pytest.raises(SourceError, match="no such table"):
+    with comparing(tmp_path, RefusingSource) as (_, comparison), pytest.raises(SourceError, match="no such table"):
         comparison.compare()
 
 
@@ -189,17 +189,27 @@ def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(stage: Stag
             comparison.drift()
 
 
+class EndlessSource(DyingSource):
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        yield ValueStream(self._warehouse.query("SELECT 'a' AS value FROM range(1000000000000)"), True)
+
+
+def test_a_signal_ends_a_query_that_would_go_on_for_ever(tmp_path: Path) -> None:
+    with comparing(tmp_path, EndlessSource) as (engine, comparison), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(comparison.compare)
+        while not wait([running], timeout=0.01).done:  # an interruption before the statement began is lost
+            engine.interrupt()
+
+    failure = running.exception()
+    assert isinstance(failure, SegmentError)
+    assert failure.code == "stopped"
+
+
 def test_after_a_signal_nothing_is_compared_any_more(tmp_path: Path) -> None:
-    world = World(values=(Value("a"),), id_type=IdType.ID)
-    with duckdb.connect(":memory:") as database:
-        warehouse = Warehouse(database)
-        snapshot = FakeSnapshot(FakeStored(warehouse, world))
-        source = FakeSource(values_of(warehouse, world))
-        with EmbeddedSetEngine("64MB", tmp_path, lambda _: source, lambda _: snapshot) as engine:
-            with engine.open(make_target(world, OnBad.SKIP, OnBad.SKIP)) as comparison:
-                engine.interrupt()
-                with pytest.raises(SegmentError) as caught:
-                    comparison.compare()
-        warehouse.close()
+    with comparing(tmp_path) as (engine, comparison):
+        engine.interrupt()
+        with pytest.raises(SegmentError) as caught:
+            comparison.compare()
 
     assert caught.value.code == "stopped"
