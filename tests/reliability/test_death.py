@@ -3,14 +3,14 @@
 import itertools
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from reconciler.core.batches import Batch
 from reconciler.core.run import RunStatus
-from tests.reliability.worlds import ADD, Planet, finish, live_at_random
+from tests.reliability.worlds import ADD, Life, Planet, finish, live_at_random
 from tests.support.states import Bench
 
 EVERYBODY = "abcdefghij"
@@ -83,3 +83,30 @@ def test_two_deaths_in_a_row_then_any_query_ends_equal_to_it(find: Find) -> None
 def test_random_lives_in_a_bad_network_end_equal_to_the_query(tmp_path: Path, number: int) -> None:
     """Lost answers, changes that arrive late, full disks, deaths; `python -m benchmarks.reliability death` has more."""
     live_at_random(tmp_path, number)
+
+
+class Slowest(random.Random):
+    """Every attempt takes its longest, is lost, and arrives as late as it can."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+    def choice(self, seq: Sequence[str]) -> str:  # type: ignore[override]
+        return "lost, and applied late"
+
+
+def test_a_change_on_its_way_when_its_process_died_is_waited_for_from_the_recovery_on(tmp_path: Path) -> None:
+    """The attempt that is cut off is much younger than its intent, which was made durable with that of "ab"."""
+
+    def live(name: str, end: int | None) -> tuple[Planet, Life]:
+        planet = Planet(Bench(f"sqlite:///{tmp_path}/{name}/.reconcile/state.db"), Slowest(), trouble=1.0)
+        return planet, planet.live("abcd", end)[0]
+
+    _, whole = live("whole", None)
+    departures = [number for number, name in enumerate(whole.steps, 1) if name == "after an attempt left"]
+    planet, _ = live("cut", departures[3])
+
+    finish(planet, "ab")
