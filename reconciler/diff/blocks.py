@@ -1,10 +1,12 @@
 """Blocks of text: how rows from Python come into tables (see `engine.ports.Rows`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from reconciler.core.batches import Batch, Direction
 from reconciler.engine.ports import FIELD_END, ROW_END, Member
 
+BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
 
 
@@ -25,7 +27,13 @@ def _strip(cio_id: str) -> str:
     return cio_id.replace(_ROW, " ").replace(_FIELD, " ")
 
 
-def write_batch(batch: Batch) -> str:
-    """A batch as rows of `id`, `adds`."""
+def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
+    """Batches as rows of `id`, `adds`, many batches in a block."""
+    rest = iter(batches)
+    while some := list(islice(rest, BATCHES_PER_BLOCK)):
+        yield _ROW.join(_write_batch(batch) for batch in some)
+
+
+def _write_batch(batch: Batch) -> str:
     end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
     return f"{end}{_ROW}".join(batch.ids) + end

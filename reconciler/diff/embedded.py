@@ -12,7 +12,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.diff.blocks import write_batch, write_page
+from reconciler.diff.blocks import write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.instance import Instance
@@ -163,7 +163,7 @@ class EmbeddedComparison:
         with_remote = self._exclusive and self._remote is not None
         self._tables.run(self._sets.begin("sealed"))
         with translating(broken_sets()):
-            self._tables.repeat(self._sets.add_block("sealed"), ([write_batch(batch)] for batch in sealed))
+            self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
         self._load_known(with_remote)
         self._change(self._sets.match_sealed(self._exclusive, with_remote))
         self._tables.run(self._sets.drop("sealed"))
