@@ -1,6 +1,6 @@
 """Regenerates the parts of docs/ that are made from the code; `--check` only tells whether they are stale.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 import io
