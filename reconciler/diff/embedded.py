@@ -113,6 +113,7 @@ class EmbeddedComparison:
 
     def _load_known(self, with_remote: bool) -> None:
         self._read_state()
+        self._tables.run(self._sets.drop("held"))
         if self._tables.fetch_one(self._sets.count("overlay")):
             self._tables.work(self._sets.hold())
             self._tables.run(self._sets.drop("members"))

@@ -41,17 +41,19 @@ class Tables:
 
     def work(self, sql: str) -> None:
         """Run a statement that may take all the memory there is: one at a time in the whole run."""
-        with self._instance.alone(), translating(broken_sets()):
-            try:
-                self._cursor.execute(sql)
-            except duckdb.OutOfMemoryException:
-                with self._instance.frugally(self._cursor):
-                    self._cursor.execute(sql)
+        self._work(sql, ())
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement that takes little memory and gives few rows."""
-        with translating(broken_sets()):
-            return self._cursor.execute(sql, list(parameters)).fetchall()
+        """Run such a statement, that gives few rows."""
+        return self._work(sql, parameters)
+
+    def _work(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._instance.alone(), translating(broken_sets()):
+            try:
+                return self._cursor.execute(sql, parameters).fetchall()
+            except duckdb.OutOfMemoryException:
+                with self._instance.frugally(self._cursor):
+                    return self._cursor.execute(sql, parameters).fetchall()
 
     def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """The one value that a statement gives."""
