@@ -111,11 +111,11 @@ class EmbeddedComparison:
 
     # --- what is known -------------------------------------------------------------------------------------------
 
-    def _load_known(self, with_remote: bool) -> None:
+    def _load_known(self, with_remote: bool, with_tombstones: bool) -> None:
         self._read_state()
         self._tables.run(self._sets.drop("held"))
-        if self._tables.fetch_one(self._sets.count("overlay")):
-            self._tables.work(self._sets.hold())
+        if self._tables.fetch_one(self._sets.count_overlay(with_tombstones)):
+            self._tables.work(self._sets.hold(with_tombstones))
             self._tables.run(self._sets.drop("members"))
         else:
             self._tables.run(self._sets.rename("members", "held"))
@@ -155,7 +155,7 @@ class EmbeddedComparison:
             self._require_remote()
         returned = self._load_desired()
         missing = self._count_missing()
-        self._load_known(with_remote=self._exclusive)
+        self._load_known(with_remote=self._exclusive, with_tombstones=False)
         self._change(self._sets.match_desired(self._exclusive))
         self._tables.run(self._sets.drop("desired"))
         return replace(self._count(returned), missing_sentinels=missing)
@@ -165,7 +165,7 @@ class EmbeddedComparison:
         self._tables.run(self._sets.begin("sealed"))
         with translating(broken_sets()):
             self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
-        self._load_known(with_remote)
+        self._load_known(with_remote, with_tombstones=self._exclusive)
         self._change(self._sets.match_sealed(self._exclusive, with_remote))
         self._tables.run(self._sets.drop("sealed"))
         return replace(self._count(Returned()), desired=0, unchanged=0, duplicates=0)
@@ -256,7 +256,7 @@ class EmbeddedComparison:
 
     def _load_known_and_remote(self) -> RemoteCount:
         remote = self._require_remote()
-        self._load_known(with_remote=True)
+        self._load_known(with_remote=True, with_tombstones=True)
         return remote
 
     def _finding(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:

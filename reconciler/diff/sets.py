@@ -78,7 +78,7 @@ _HELD = """
 SELECT coalesce(members.id, overlay.id) AS id,
     if(overlay.id IS NULL OR (members.id IS NOT NULL AND NOT overlay.decided), members.flags, overlay.flags) AS flags
 FROM {db}.members AS members
-FULL JOIN {db}.overlay AS overlay ON members.id = overlay.id"""
+FULL JOIN (FROM {db}.overlay WHERE {which}) AS overlay ON members.id = overlay.id"""
 
 _HELD_OR_REMOTE = f"""
 SELECT coalesce(held.id, keys.id) AS id,
@@ -118,9 +118,13 @@ class Sets:
         """From `marks` and `journal`."""
         return self._create("overlay", _OVERLAY.format(db=self._db))
 
-    def hold(self) -> str:
+    def count_overlay(self, with_tombstones: bool) -> str:
+        """One number: how many ids `hold` would lay over the members."""
+        return f"SELECT count(*) FROM {self._db}.overlay WHERE {_which(with_tombstones)}"
+
+    def hold(self, with_tombstones: bool) -> str:
         """From `members` and `overlay`; without an overlay, `members` are what is held."""
-        return self._create("held", _HELD.format(db=self._db))
+        return self._create("held", _HELD.format(db=self._db, which=_which(with_tombstones)))
 
     def know(self) -> str:
         """From `held` and `keys`; without a read-back, what is held is what is known."""
@@ -229,9 +233,6 @@ class Sets:
     def _insert(self, table: str) -> str:
         return f"INSERT INTO {self._db}.{table} ({_quote(COLUMNS[table])})"
 
-    def count(self, table: str) -> str:
-        return f"SELECT count(*) FROM {self._db}.{table}"
-
     def rename(self, table: str, name: str) -> str:
         return f"ALTER TABLE {self._db}.{table} RENAME TO {name}"
 
@@ -240,6 +241,11 @@ class Sets:
 
     def _create(self, table: str, query: str) -> str:
         return f"CREATE OR REPLACE TABLE {self._db}.{table} AS {query}"
+
+
+def _which(with_tombstones: bool) -> str:
+    """Most of an overlay are tombstones, which a plan does without: then it is the members as they are."""
+    return "true" if with_tombstones else "decided"
 
 
 def _quote(names: Iterable[str]) -> str:
