@@ -39,7 +39,7 @@ SELECTIONS = [
 
 @pytest.mark.parametrize(("words", "names"), SELECTIONS, ids=lambda value: " ".join(sorted(value)))
 def test_a_selection_names_segments_tags_and_globs(three: Project, words: list[str], names: set[str]) -> None:
-    assert set(three.json("plan", *words).segments) == names
+    assert set(three.json("status", *words).segments) == names
 
 
 def test_only_what_is_selected_is_applied_and_seen(three: Project) -> None:

@@ -141,12 +141,12 @@ def test_emails_are_compared_and_sent_in_lower_case_and_checked(project: Project
     assert project.json("plan").segments["vip"]["status"] == "unchanged"
 
 
-@pytest.mark.parametrize("value", ["plain", "@x", "x@", "a@b@c", "@", 7, "a@b ", "x" * 145 + "@ab.cd"])
-def test_a_value_that_is_no_email_is_invalid(project: Project, value: object) -> None:
-    project.want("vip", [value, "p0001@example.com"])
+def test_a_value_that_is_no_email_is_invalid(project: Project) -> None:
+    bad = ["plain", "@x", "x@", "a@b@c", "@", 7, "a@b ", "x" * 145 + "@ab.cd"]
+    project.want("vip", [*bad, "p0001@example.com", "x@y"])
     project.write({"vip": segment(56, "vip", "id_type: email", "invalid: skip")})
     row = project.json("plan").segments["vip"]
-    assert (row["invalid"], row["desired"]) == (1, 1)
+    assert (row["invalid"], row["desired"]) == (len(bad), 2)
 
 
 @pytest.mark.parametrize("id_type", ["id", "cio_id"])
@@ -200,8 +200,7 @@ def test_anything_but_one_query_is_refused_and_the_warehouse_stays_as_it_was(pro
     project.want("vip", people(1, 2))
     before = (project.folder / "warehouse.db").read_bytes()
     project.write({"vip": f"segment_id: 56\nquery: {query!r}"})
-    for command in ("plan", "apply"):
-        assert project.run(command, "spec.yaml").code in (1, 64)
+    assert project.run("apply", "spec.yaml").code in (1, 64)
     assert (project.folder / "warehouse.db").read_bytes() == before
     assert not (project.folder / "other.db").exists()
     assert project.sandbox.writes == []

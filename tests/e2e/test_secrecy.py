@@ -99,12 +99,10 @@ TROUBLE: dict[str, Callable[[Project], object]] = {
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_no_failure_says_a_secret_or_an_id(canaries: Project, trouble: str) -> None:
     TROUBLE[trouble](canaries)
-    for words in (["plan"], ["apply", "--verbose"], ["apply", "--format", "markdown", "--log-format", "json"]):
+    for words in (["plan", "--format", "markdown"], ["apply", "--verbose", "--log-format", "json"]):
         said = clean(canaries.run(words[0], "spec.yaml", *words[1:]))
         assert "unexpected" not in said.err + said.out
-    done = clean(canaries.json("apply"))
-    assert done.code in (1, 3, 6, 64)
-    clean(canaries.run("history", "spec.yaml", "--format", "json"))
+    assert said.code in (1, 3, 6, 64)
     for run in canaries.json("history").document["runs"] if canaries.state_file.exists() else ():
         clean(canaries.run("history", "spec.yaml", run["run_id"], "--format", "json"))
         clean(canaries.run("history", "spec.yaml", run["run_id"]))

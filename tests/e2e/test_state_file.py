@@ -111,27 +111,27 @@ READING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_a_reading_command_creates_no_state(project: Project, words: list[str]) -> None:
+def test_a_reading_command_creates_no_state(project: Project) -> None:
     project.want("vip", people(1))
     project.write({"vip": segment(56, "vip")})
     before = fingerprint(project.folder)
-    project.run(words[0], "spec.yaml", *words[1:])
-    assert fingerprint(project.folder) == before
-    assert not (project.folder / ".reconcile").exists()
+    for words in READING:
+        project.run(words[0], "spec.yaml", *words[1:])
+        assert fingerprint(project.folder) == before, words
+        assert not (project.folder / ".reconcile").exists()
     assert project.sandbox.writes == []
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_a_reading_command_leaves_the_state_as_it_is(filled: Project, words: list[str]) -> None:
+def test_a_reading_command_leaves_the_state_as_it_is(filled: Project) -> None:
     filled.want("vip", people(*range(25)))
     before = fingerprint(filled.folder)
-    filled.run(words[0], "spec.yaml", *words[1:])
-    assert fingerprint(filled.folder) == before
+    for words in READING:
+        filled.run(words[0], "spec.yaml", *words[1:])
+        assert fingerprint(filled.folder) == before, words
     assert filled.sandbox.writes == []
 
 
-def test_state_show_changes_nothing_and_a_plan_in_a_read_only_folder_works(filled: Project) -> None:
+def test_state_show_changes_nothing(filled: Project) -> None:
     before = fingerprint(filled.folder)
     assert filled.run("state", "show", "spec.yaml", "vip").code == 0
     assert filled.run("state", "show", "spec.yaml", "vip", "--members").code == 0
