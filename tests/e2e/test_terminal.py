@@ -1,0 +1,68 @@
+"""On a terminal a run asks before it changes anything; elsewhere it goes ahead."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.project import Project, Result, people, segment
+
+
+def at_a_terminal(project: Project, *words: str, says: str) -> Result:
+    """Run `reconcile` with a terminal as its stdin, on which somebody has typed something."""
+    keyboard, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
+            cwd=project.folder,
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.write(keyboard, f"{says}\n".encode())
+        out, err = process.communicate(timeout=60)
+    finally:
+        os.close(terminal)
+        os.close(keyboard)
+    return Result(process.returncode, out, err)
+
+
+@pytest.fixture
+def filled(project: Project) -> Project:
+    project.want("vip", people(*range(5)))
+    project.write({"vip": segment(56, "vip")})
+    return project
+
+
+@pytest.mark.parametrize("answer", ["no", ""])
+def test_no_at_the_prompt_is_1_and_nothing_is_sent(filled: Project, answer: str) -> None:
+    done = at_a_terminal(filled, "apply", "spec.yaml", says=answer)
+    assert done.code == 1
+    assert filled.sandbox.writes == []
+    assert "Traceback" not in done.err
+    assert filled.json("plan").segments["vip"]["add"] == 5
+
+
+def test_yes_at_the_prompt_or_as_a_flag_applies(filled: Project) -> None:
+    assert at_a_terminal(filled, "apply", "spec.yaml", says="yes").code == 0
+    assert filled.sandbox.members(56) == set(people(*range(5)))
+    filled.want("vip", people(*range(6)))
+    assert at_a_terminal(filled, "apply", "spec.yaml", "--yes", says="no").code == 0
+    assert filled.sandbox.members(56) == set(people(*range(6)))
+
+
+def test_refresh_asks_too(filled: Project) -> None:
+    filled.sandbox.put_members(56, people(*range(9)))
+    assert at_a_terminal(filled, "refresh", "spec.yaml", says="no").code == 1
+    assert not filled.state_file.exists() or filled.stored("vip") == set()
+    assert at_a_terminal(filled, "refresh", "spec.yaml", says="yes").code == 0
+    assert filled.stored("vip") == set(people(*range(9)))
+
+
+def test_the_document_on_stdout_is_whole_where_a_question_was_asked(filled: Project) -> None:
+    done = at_a_terminal(filled, "apply", "spec.yaml", "--format", "json", says="yes")
+    assert done.document["kind"] == "run"
+    assert "yes/no" in done.err
