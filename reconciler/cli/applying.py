@@ -20,7 +20,7 @@ from reconciler.core.run import Run, RunStatus, SegmentRun
 from reconciler.core.spec import Target
 from reconciler.engine.applying import ApplyOptions, Session, pass_preflight
 from reconciler.engine.planning import as_problem, fail
-from reconciler.engine.ports import Comparison
+from reconciler.engine.ports import Comparison, Ledger
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
 
@@ -90,8 +90,7 @@ class Applying:
         try:
             self._check_as_a_whole(self.sealed, sessions)
         except ReconcileError as error:
-            status = RunStatus.LOCKED if isinstance(error, LockHeld) else RunStatus.STALE
-            self._drop_all(sessions, status, error)
+            self._drop_all(sessions, _status_of(error), error)
             return
         numbers = {id(session): index for index, session in enumerate(sessions)}
         sealed = self.sealed
@@ -142,10 +141,12 @@ class Applying:
     # --- check ----------------------------------------------------------------------------------------------------
 
     def _preflight(self, sessions: Sequence[Session]) -> None:
+        if self.wiring.stop.is_set():
+            return
         groups: dict[object, list[Session]] = {}
         for session in sessions:
-            track = self.wiring.track(session.target)
-            groups.setdefault((id(track), session.target.workspace), []).append(session)
+            track, ledger = self.wiring.track(session.target), self.wiring.ledger(session.target)
+            groups.setdefault((id(track), id(ledger), session.target.workspace), []).append(session)
         for group in groups.values():
             target = group[0].target
             pass_preflight(group, self.wiring.ledger(target), self.wiring.track(target), self._inspect)
@@ -171,7 +172,13 @@ class Applying:
         allowed = flags_of(self.loaded.allowed)
         for target, workspace in self._places(sessions):
             ledger = self.wiring.ledger(target)
-            ledger.begin(self.options.run_id, workspace, "apply", allowed, self.options.plan_id)
+            try:
+                ledger.begin(self.options.run_id, workspace, "apply", allowed, self.options.plan_id)
+            except ReconcileError as error:  # the segments of another state go on
+                self._drop_all(self._sharing(ledger, sessions), RunStatus.FAILED, error)
+
+    def _sharing(self, ledger: Ledger, sessions: Sequence[Session]) -> list[Session]:
+        return [session for session in sessions if self.wiring.ledger(session.target) is ledger]
 
     def _end(self, sessions: Sequence[Session], run: Run) -> None:
         """Write the history; a state that can't take it was reported by its segments already."""
@@ -195,6 +202,13 @@ def without_ids(run: Run) -> Run:
 def is_spent_by(run: Run) -> bool:
     """A plan file is spent once all of it was applied; cut short, it can be applied again."""
     return all(each.status in (RunStatus.APPLIED, RunStatus.UNCHANGED) for each in run.segments)
+
+
+def _status_of(error: ReconcileError) -> RunStatus:
+    """What became of a plan file's segments, by the error that stopped them all."""
+    if isinstance(error, LockHeld):
+        return RunStatus.LOCKED
+    return RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
 
 
 def _key(target: Target) -> str:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import traceback
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.cli.flags import LogFormat
 from reconciler.errors import ReconcileError
@@ -40,13 +41,13 @@ class Console:
         self._log("error", error.message, hint=error.hint, code=error.code)
 
     def trace(self, error: Exception) -> None:
-        """Show where an unforeseen error came from, with --verbose only: its words may hold ids."""
+        """Show where an unforeseen error came from, with --verbose only."""
         if not self.verbose:
             return
         if self.log_format is LogFormat.JSON:
-            self._log("debug", "".join(traceback.format_exception(error)))
+            self._log("debug", tell_where(error))
         else:
-            traceback.print_exception(error, file=sys.stderr)
+            print(tell_where(error), file=sys.stderr)
 
     def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
         if self.log_format is LogFormat.JSON:
@@ -97,13 +98,30 @@ class Console:
 
     def _handler(self) -> logging.Handler:
         handler = logging.StreamHandler()
-        if self.log_format is LogFormat.JSON:
-            handler.setFormatter(JsonLines())
+        handler.setFormatter(JsonLines() if self.log_format is LogFormat.JSON else Discreet())
         return handler
 
 
-class JsonLines(logging.Formatter):
+class Discreet(logging.Formatter):
+    """Log lines whose tracebacks hold no foreign words."""
+
+    def formatException(self, ei: Any) -> str:
+        return tell_where(ei[1])
+
+
+class JsonLines(Discreet):
     """A log line as a JSON document of one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps({"level": record.levelname.lower(), "message": super().format(record)})
+
+
+def tell_where(error: BaseException) -> str:
+    """A traceback without the words of foreign errors: a database's or a library's may hold ids."""
+    lines = []
+    chain: BaseException | None = error
+    while chain is not None:
+        words = f": {chain.message}" if isinstance(chain, ReconcileError) else ""
+        lines += [*traceback.format_tb(chain.__traceback__), f"{type(chain).__qualname__}{words}\n"]
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+    return "".join(lines).rstrip()

@@ -52,5 +52,5 @@ class Counts:
 
     @property
     def only_repeats(self) -> bool:
-        """Each removal there is was judged before."""
-        return self.remove > 0 and self.judged_removals == 0
+        """Each removal there is repeats an unsettled one, and was judged before."""
+        return self.remove > 0 and self.judged_removals == 0 and self.unmatched == 0

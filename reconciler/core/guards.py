@@ -3,6 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from reconciler.core.counts import Counts
 from reconciler.core.spec import GuardSettings, Limit
@@ -80,7 +81,12 @@ def _limited(guard: Guard, limit: Limit, number: int, base: int, breached: bool,
 
 
 def _say_actual(limit: Limit, number: int, base: int) -> str:
-    return f"{number * 100 / base:.1f}%" if limit.percent is not None and base else str(number)
+    """A percentage to one decimal, or to as many as it takes to tell it from the limit."""
+    if limit.percent is None or not base:
+        return str(number)
+    exact = Fraction(number * 100, base)
+    rounded = f"{float(exact):.1f}"
+    return f"{rounded}%" if (Fraction(rounded) > limit.percent) == (exact > limit.percent) else f"{float(exact):.4f}%"
 
 
 def _judge_members(settings: GuardSettings, counts: Counts) -> Verdict:
@@ -91,7 +97,7 @@ def _judge_members(settings: GuardSettings, counts: Counts) -> Verdict:
 
 def _judge_sentinels(settings: GuardSettings, counts: Counts) -> Verdict:
     wanted, missing = len(settings.must_include), counts.missing_sentinels
-    detail = f"{missing:,} of {wanted:,} sentinel ids are not in the query's result"
+    detail = f"of {wanted:,} sentinel ids, {missing:,} not in the query's result"
     return Verdict(Guard.MUST_INCLUDE, str(wanted), str(wanted - missing), missing > 0, detail=detail)
 
 

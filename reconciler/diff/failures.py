@@ -54,7 +54,7 @@ def broken_query() -> SourceError:
     """The source failed while its rows were read."""
     return SourceError(
         "the source failed while the result of the query was being read",
-        "run the query by hand to its last row; --verbose shows what the database said",
+        "run the query by hand to its last row",
     )
 
 
@@ -62,10 +62,10 @@ def broken_state() -> StateError:
     """The state failed while its rows were read."""
     return StateError(
         "the state database failed while the snapshot was being read",
-        "check that it can be reached, then run again; --verbose shows what it said",
+        "check that it can be reached, then run again",
     )
 
 
 def broken_sets() -> SegmentError:
     """Something of ours failed."""
-    return SegmentError("comparing the ids failed", "--verbose shows why; please report it", code="internal")
+    return SegmentError("comparing the ids failed", "this is a defect of reconcile; please report it", code="internal")

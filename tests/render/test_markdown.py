@@ -45,7 +45,7 @@ def test_a_whole_plan() -> None:
 - **churn_risk** is blocked; nothing is sent for it
   - max_removals: 1,500 removals of 2,000 members; the limit is 25%; if that is right: `--allow-removals churn_risk`
   - min_members: the query returned 500 members; at least 1,000 are required; no flag lets this past
-  - must_include: 1 of 1 sentinel ids are not in the query's result; no flag lets this past
+  - must_include: of 1 sentinel ids, 1 not in the query's result; no flag lets this past
 - **broken** failed: specs/vip.yaml:40: no such table: customers
   - check the query
 

@@ -71,7 +71,7 @@ Status       Segment        Id    Desired  Stored  Remove         Add  Change  N
         --allow-removals churn_risk
     min_members: the query returned 500 members; at least 1,000 are required
       no flag lets this past: mend the query or the spec
-    must_include: 1 of 1 sentinel ids are not in the query's result
+    must_include: of 1 sentinel ids, 1 not in the query's result
       no flag lets this past: mend the query or the spec
 
 ✗ broken failed: specs/vip.yaml:40: no such table: customers
@@ -116,7 +116,7 @@ Status       Segment        Id  Desired  Removed  Added  Rejected  Unsettled  Un
         --allow-removals churn_risk
     min_members: the query returned 500 members; at least 1,000 are required
       no flag lets this past: mend the query or the spec
-    must_include: 1 of 1 sentinel ids are not in the query's result
+    must_include: of 1 sentinel ids, 1 not in the query's result
       no flag lets this past: mend the query or the spec
 
 ✗ broken failed: specs/vip.yaml:40: no such table: customers

@@ -76,6 +76,7 @@ def refresh_one(
 ) -> "RefreshRow":
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.core.report import RefreshStatus
+    from reconciler.engine.planning import unexpected
     from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError
 
@@ -98,6 +99,9 @@ def refresh_one(
         return fail_refresh(target, error, RefreshStatus.LOCKED)
     except ReconcileError as error:
         return fail_refresh(target, error)
+    except Exception as error:  # one segment's failure never stops the others
+        console.trace(error)
+        return fail_refresh(target, unexpected(error))
 
 
 def record(wiring: "Wiring", done: "Refresh") -> None:
