@@ -300,6 +300,10 @@ def test_under_exclusive_the_real_members_belong_to_the_base(project: Project) -
     project.want("vip", people(*range(10)))
     filled.write("ownership: exclusive")
     assert check(filled, {"max_removals"}, command=apply)["remove"] == 90
+    project.want("vip", people(*range(10), *range(100, 165)))
+    assert check(filled, set(), command=plan)["remove"] == 25
+    project.want("vip", people(*range(10), *range(100, 164)))
+    assert check(filled, {"max_removals"}, command=plan)["remove"] == 26
     project.sandbox.pull_members(56, people(*range(110, 190)))
     project.want("vip", people(*range(5, 10), *range(100, 110)))
     assert check(filled, set(), command=plan)["remove"] == 5
