@@ -5,7 +5,6 @@ import pytest
 from reconciler.diff.embedded import EmbeddedComparison
 from tests.support.project import Project, segment
 
-
 WORDS = "p0007@example.com was not foreseen"
 
 
