@@ -180,7 +180,10 @@ class EmbeddedComparison:
 
     def _change(self, match: str) -> None:
         self._tables.work(match)
-        self._tables.work(self._sets.change())
+        self._tables.run(self._sets.begin_changes())
+        parts = self._tables.fetch_one(self._sets.count_moved()) // self._tables.rows_at_once + 1
+        for part in range(parts):
+            self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))
 
     def _count(self, returned: Returned) -> Counts:

@@ -49,7 +49,7 @@ class Instance:
         memory = read_size(self._memory_limit)
         if not memory:
             raise _refuse_limit(self._memory_limit)
-        self._threads = _choose_threads(memory)
+        self.memory, self._threads = memory, _choose_threads(memory)
         try:
             folder = self._stack.enter_context(open_spill_folder(self._spill_parent))
         except OSError as error:

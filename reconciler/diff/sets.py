@@ -174,9 +174,17 @@ class Sets:
     def _moving(self, matched: str, exclusive: bool) -> str:
         return f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({_list(select(Change.NONE, exclusive))})"
 
-    def change(self) -> str:
-        """Take each id that changes once."""
-        return self._create("changes", f"SELECT id, flags FROM {self._db}.moved GROUP BY id, flags")
+    def count_moved(self) -> str:
+        """One number: rows to take apart."""
+        return f"SELECT count(*) FROM {self._db}.moved"
+
+    def begin_changes(self) -> str:
+        return f"CREATE OR REPLACE TABLE {self._db}.changes (id VARCHAR, flags UTINYINT)"
+
+    def change(self, part: int, parts: int) -> str:
+        """Take each id that changes once: those of one part of `parts`."""
+        where = f"WHERE hash(id) % {parts} = {part}" if parts > 1 else ""
+        return f"INSERT INTO {self._db}.changes SELECT id, flags FROM {self._db}.moved {where} GROUP BY id, flags"
 
     def tally_changes(self) -> str:
         """flags, number of ids."""

@@ -11,6 +11,9 @@ from reconciler.diff.failures import broken_sets, translating
 from reconciler.diff.instance import Instance
 from reconciler.engine.ports import ArrowStream
 
+BYTES_PER_ROW = 20
+"""Memory for each row that is grouped, the rest spilled. Measured: at 512 MB 30 million go well, 100 million fail."""
+
 
 class Tables:
     """Runs statements for one comparison, whose tables are in the database `name`; `stream` in any thread."""
@@ -28,6 +31,11 @@ class Tables:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def rows_at_once(self) -> int:
+        """So many can be grouped in one statement, with the memory there is."""
+        return max(1, self._instance.memory // BYTES_PER_ROW)
 
     def run(self, sql: str) -> None:
         """Run a statement that takes little memory."""

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,16 @@ def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: Stage)
         assert [len(batch.ids) for batch in batches] == [1000, 1000, 500]
         assert [member for batch in batches for member in batch.ids] == sorted(many)
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("gone",)]
+
+
+def test_what_is_too_much_to_group_at_once_is_taken_in_parts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 10_000_000)
+    many = make_many(40)
+    with stage.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
+        counts = comparison.compare()
+
+        assert counts == Counts(desired=40, stored=1, add=40, remove=1, duplicates=40, held=1)
+        assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [tuple(sorted(many))]
 
 
 def test_the_order_is_that_of_bytes_not_of_a_language(stage: Stage) -> None:
