@@ -63,7 +63,7 @@ def test_a_kept_project_can_be_gone_on_with_by_hand(
         code = run(["plan", project.SPEC, "--detailed-exitcode"])
 
     assert code == ExitCode.DONE
-    assert "Nothing to do" in capfd.readouterr().out
+    assert "3 unchanged" in capfd.readouterr().out
     assert list(temporary.iterdir()) == []
 
 
