@@ -10,7 +10,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.events import Confirming, Finished, Planned, Reading, Waiting
 from reconciler.core.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.core.run import RunStatus, SegmentRun, Tally
-from reconciler.core.spec import Target
+from reconciler.core.spec import Ownership, Target
 from reconciler.engine.planning import (
     PlanOptions,
     as_known,
@@ -25,7 +25,7 @@ from reconciler.engine.planning import (
 )
 from reconciler.engine.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
 from reconciler.engine.sending import Delivery, Stop
-from reconciler.engine.verifying import Confirmation, wait_for_agreement
+from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 
 log = logging.getLogger(__name__)
@@ -127,6 +127,8 @@ class Session:
 
         def take_sealed() -> tuple[Counts, RemoteFacts]:
             check_head(self.target, head)
+            if self.target.segment.ownership is Ownership.EXCLUSIVE:
+                read_back(self.target, comparison, require_app(self.target, parts.app))
             counts = resume(comparison)
             return counts, look_up_if_needed(self.target, head, counts, parts.app, parts.warn)
 
