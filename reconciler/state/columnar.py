@@ -20,7 +20,7 @@ from reconciler.state.failures import explained
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
 from reconciler.state.reader import SqliteReader
 from reconciler.state.snapshot import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
-from reconciler.state.sqlite import reading_uri
+from reconciler.state.sqlite import BUSY_SECONDS, reading_uri
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
@@ -57,7 +57,11 @@ class ColumnarSnapshot:
 
     def _connect(self, stack: ExitStack) -> Any:
         with explained(self._address):
-            return stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
+            connection = stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
+            with closing(connection.cursor()) as cursor:
+                # Whoever opens the file first builds its index of the -wal; the others must wait for that.
+                cursor.executescript(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        return connection
 
     def _read_head(
         self, connection: Any, stack: ExitStack, workspace: str, segment_id: int

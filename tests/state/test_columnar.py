@@ -1,5 +1,8 @@
 """Reading by column gives what reading row by row gives."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from reconciler.core.plan import Head
@@ -67,3 +70,20 @@ def test_blocks_of_many_rows_lose_none(sqlite_bench: Bench):
     _, contents = both_ways(sqlite_bench)
     assert contents.members == ids[20_000:]
     assert len(contents.marks) == 20_000
+
+
+def test_many_readers_who_open_a_state_at_once_all_get_in(sqlite_bench: Bench):
+    sqlite_bench.send((add("a", "b"), ACKNOWLEDGED))
+    threads = 6
+    for _ in range(25):
+        snapshot = open_snapshot(sqlite_bench.settings, alone=True)
+        together = threading.Barrier(threads)
+
+        def read(snapshot=snapshot, together=together) -> tuple[str, ...]:
+            together.wait()
+            with snapshot.open("production", 56) as stored:
+                return contents_of(stored).members
+
+        with ThreadPoolExecutor(threads) as pool:
+            found = [pool.submit(read) for _ in range(threads)]
+        assert [each.result() for each in found] == [("a", "b")] * threads
