@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -28,15 +28,17 @@ from reconciler.source.rows import blocks
 # id is told by bytes that no text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
 _NULL = "FE4E554C4C"
 _UNTYPED = "FF"
+# Nearly all are texts: asked for first, they take two thirds of the time.
 _RAW = (
-    f"SELECT CAST(CASE typeof({{0}}) WHEN 'null' THEN x'{_NULL}' WHEN 'real' THEN x'{_UNTYPED}' "
-    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END AS BLOB) AS bytes FROM q"
+    "SELECT CAST(CASE WHEN typeof({0}) = 'text' THEN {0} ELSE "
+    f"CASE typeof({{0}}) WHEN 'null' THEN x'{_NULL}' WHEN 'real' THEN x'{_UNTYPED}' WHEN 'blob' THEN x'{_UNTYPED}' "
+    "ELSE {0} END END AS BLOB) AS bytes FROM q"
 )
 
 _TYPED = f"""
 SELECT
-    CASE WHEN text IS NULL AND bytes <> from_hex('{_NULL}') THEN '' ELSE text END AS value,
-    text IS NOT NULL OR bytes = from_hex('{_NULL}') AS typed
+    CASE WHEN text IS NOT NULL THEN text WHEN bytes = from_hex('{_NULL}') THEN NULL ELSE '' END AS value,
+    CASE WHEN text IS NOT NULL THEN true ELSE bytes = from_hex('{_NULL}') END AS typed
 FROM (SELECT bytes, try(decode(bytes)) AS text FROM raw)
 """
 
@@ -91,6 +93,9 @@ class SqliteSource:
     @property
     def uri(self) -> str:
         return _uri_of(self.file)
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
