@@ -52,7 +52,9 @@ class Wiring:
         def make() -> Source:
             from reconciler.source import open_source
 
-            return open_source(settings)
+            source = open_source(settings)
+            self._stack.enter_context(source.held())
+            return source
 
         return self._share(("source", settings.url), make)
 

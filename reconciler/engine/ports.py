@@ -38,6 +38,10 @@ class ValueStream:
 class Source(Protocol):
     """One database that answers queries, read-only."""
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep what its queries share while the block runs, rather than make it anew for each."""
+        ...
+
     def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
         """Run the query and stream its ids. Raises SourceError, also while the stream is read."""
         ...

@@ -13,9 +13,9 @@ import duckdb
 
 
 class Workbench:
-    """One DuckDB in memory with a spill folder of its own, shared by the queries of a source that run at one time.
+    """One DuckDB in memory with a spill folder of its own, shared by the queries of a source.
 
-    It is made for the first of them and goes with the last, so that no file stays open. It never fetches an extension.
+    It is made for the first of them, and goes when nobody holds it any more. It never fetches an extension.
     `prepare` is run on it when it is made.
     """
 
@@ -40,18 +40,27 @@ class Workbench:
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a cursor; it serves one thread."""
-        cursor = self._enter()
+        with self.held():
+            cursor = self._open_cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let it last for the block at least, once it is made."""
+        with self._lock:
+            self._users += 1
         try:
-            yield cursor
+            yield
         finally:
-            cursor.close()
             self._leave()
 
-    def _enter(self) -> duckdb.DuckDBPyConnection:
+    def _open_cursor(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
             if self._connection is None:
                 self._connection = self._open()
-            self._users += 1
             return self._connection.cursor()
 
     def _leave(self) -> None:

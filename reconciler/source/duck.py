@@ -1,7 +1,7 @@
 """DuckDB files, and whatever DuckDB reads (such as Parquet files), read natively."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,9 @@ class DuckSource:
         named = url.database not in (None, "", ":memory:")
         file = Path(str(url.database)) if named else None
         return cls(file, scrubber, Workbench(memory_limit, prepare=partial(_attach, file, scrubber)))
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:

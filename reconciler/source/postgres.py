@@ -5,7 +5,7 @@ copies a query out), so params are bound to settings of the transaction, and the
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import adbc_driver_manager
@@ -75,6 +75,9 @@ class PostgresSource:
             return cls(make_conninfo(**options), scrubber, Workbench(memory_limit, threads=1))
         except psycopg.Error as error:
             raise scrubber.complain(Complaint.of(error)) from None
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:

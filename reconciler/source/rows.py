@@ -1,7 +1,7 @@
 """Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -66,6 +66,9 @@ class RowSource:
 
     url: URL = field(repr=False)
     scrubber: Scrubber
+
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
