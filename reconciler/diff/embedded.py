@@ -1,6 +1,7 @@
 """The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ class EmbeddedSetEngine:
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
         with self._instance.catalog() as name, Tables(self._instance, name) as tables:
-            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, tables)
+            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._instance, tables)
 
 
 class EmbeddedComparison:
@@ -78,6 +79,7 @@ class EmbeddedComparison:
         target: Target,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
+        instance: Instance,
         tables: Tables,
     ) -> None:
         self.head = Head()
@@ -85,7 +87,9 @@ class EmbeddedComparison:
         self._segment = target.segment
         self._source_of = source_of
         self._snapshot_of = snapshot_of
+        self._instance = instance
         self._tables = tables
+        self._has_overlay = False
         self._sets = Sets(tables.name, target.segment.id_type)
         self._remote: RemoteCount | None = None
         self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
@@ -112,38 +116,55 @@ class EmbeddedComparison:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _load_known(self, with_remote: bool, with_tombstones: bool) -> None:
-        self._read_state()
-        self._tables.run(self._sets.drop("held"))
-        if self._tables.fetch_one(self._sets.count_overlay(with_tombstones)):
-            self._tables.work(self._sets.hold(with_tombstones))
-            self._tables.run(self._sets.drop("members"))
-        else:
-            self._tables.run(self._sets.rename("members", "held"))
-        self._tables.run(self._sets.drop("known"))
-        if with_remote:
-            self._tables.work(self._sets.know())
-            self._tables.run(self._sets.drop("held"))
-        else:
-            self._tables.run(self._sets.rename("held", "known"))
+        self._read_state(self._tables)
+        self._know(with_remote, with_tombstones)
 
-    def _read_state(self) -> None:
+    @contextmanager
+    def _reading_state(self) -> Iterator[None]:
+        """Read the state while the block runs, in a thread of its own: neither database waits for the other."""
+        with Tables(self._instance, self._tables.name) as beside, ThreadPoolExecutor(1, "state") as pool:
+            reading = pool.submit(self._read_state, beside)
+            try:
+                yield
+            except BaseException:
+                beside.stop()
+                raise
+            reading.result()
+
+    def _read_state(self, tables: Tables) -> None:
+        tables.run(*self._sets.begin_state())
         snapshot = self._snapshot_of(self._target)
         with snapshot.open(self._target.workspace, self._segment.segment_id) as stored:
             self.head = stored.head
-            self._fill("members", stored.members())
-            self._fill("marks", stored.marks())
-            self._fill("journal", stored.journal())
-        self._tables.work(self._sets.lay_over())
-        self._tables.run(self._sets.drop("marks"))
-        self._tables.run(self._sets.drop("journal"))
+            self._fill(tables, "members", stored.members())
+            marks = self._fill(tables, "marks", stored.marks())
+            self._has_overlay = self._fill(tables, "journal", stored.journal()) + marks > 0
 
-    def _fill(self, table: str, rows: Rows) -> None:
-        self._tables.run(self._sets.begin(table))
+    def _fill(self, tables: Tables, table: str, rows: Rows) -> int:
+        """Give the number of rows."""
         with translating(broken_state()):
             if isinstance(rows, Iterator):
-                self._tables.repeat(self._sets.add_block(table), ([block] for block in rows))
-            else:
-                self._tables.read(self._sets.add_stream(table, "rows_of_state"), "rows_of_state", rows)
+                return tables.repeat(self._sets.add_block(table), ([block] for block in rows))
+            return tables.read(self._sets.add_stream(table, "rows_of_state"), "rows_of_state", rows)
+
+    def _know(self, with_remote: bool, with_tombstones: bool) -> None:
+        """From what was read of the state, and of what is there, to what is known."""
+        overlaid = self._lay_over(with_tombstones)
+        held = "held" if with_remote else "known"
+        if overlaid:
+            self._tables.work(self._sets.hold(held, with_tombstones))
+        else:
+            self._tables.run(self._sets.drop(held), self._sets.rename("members", held))
+        if with_remote:
+            self._tables.work(self._sets.know())
+        self._tables.run(*map(self._sets.drop, ("members", "marks", "journal", "held")))
+
+    def _lay_over(self, with_tombstones: bool) -> bool:
+        """Tell whether anything is laid over the members."""
+        if not self._has_overlay:
+            return False
+        self._tables.work(self._sets.lay_over())
+        return bool(self._tables.fetch_one(self._sets.count_overlay(with_tombstones)))
 
     def _tally(self, sql: str) -> Numbers:
         return {Flag(row[0]): row[1] for row in self._tables.fetch(sql)}
@@ -153,9 +174,10 @@ class EmbeddedComparison:
     def compare(self) -> Counts:
         if self._exclusive:
             self._require_remote()
-        returned = self._load_desired()
-        missing = self._count_missing()
-        self._load_known(with_remote=self._exclusive, with_tombstones=False)
+        with self._reading_state():
+            returned = self._load_desired()
+            missing = self._count_missing()
+        self._know(with_remote=self._exclusive, with_tombstones=False)
         self._change(self._sets.match_desired(self._exclusive))
         self._tables.run(self._sets.drop("desired"))
         return replace(self._count(returned), missing_sentinels=missing)
@@ -179,9 +201,8 @@ class EmbeddedComparison:
         return returned
 
     def _change(self, match: str) -> None:
-        self._tables.work(match)
+        parts = self._tables.work(match) // self._tables.rows_at_once + 1
         self._tables.run(self._sets.begin_changes())
-        parts = self._tables.fetch_one(self._sets.count_moved()) // self._tables.rows_at_once + 1
         for part in range(parts):
             self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))
@@ -189,7 +210,7 @@ class EmbeddedComparison:
     def _count(self, returned: Returned) -> Counts:
         known, changed = self._tally(self._sets.tally_known()), self._tally(self._sets.tally_changes())
         counts = Census(self._exclusive, known, changed).count(returned)
-        reversed_at = self._tables.fetch_one(self._sets.latest_reversed())
+        reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if self._has_overlay else None
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
         return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
 

@@ -43,6 +43,7 @@ class Instance:
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._stack = ExitStack()
         self._heavy = threading.Lock()
+        self._opening = threading.Lock()
         self._interrupted = False
 
     def __enter__(self) -> Self:
@@ -81,8 +82,9 @@ class Instance:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a cursor; the caller closes it."""
-        cursor = self._connection.cursor()
-        self._cursors.add(cursor)
+        with self._opening:
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
         return cursor
 
     @contextmanager

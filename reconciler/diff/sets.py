@@ -114,6 +114,10 @@ class Sets:
 
     # --- what is known ---
 
+    def begin_state(self) -> list[str]:
+        """Make the tables empty that the state fills."""
+        return [self.begin(table) for table in ("members", "marks", "journal")]
+
     def lay_over(self) -> str:
         """From `marks` and `journal`."""
         return self._create("overlay", _OVERLAY.format(db=self._db))
@@ -122,9 +126,9 @@ class Sets:
         """One number: how many ids `hold` would lay over the members."""
         return f"SELECT count(*) FROM {self._db}.overlay WHERE {_which(with_tombstones)}"
 
-    def hold(self, with_tombstones: bool) -> str:
-        """From `members` and `overlay`; without an overlay, `members` are what is held."""
-        return self._create("held", _HELD.format(db=self._db, which=_which(with_tombstones)))
+    def hold(self, table: str, with_tombstones: bool) -> str:
+        """Into `table`, from `members` and `overlay`; without an overlay, `members` are what is held."""
+        return self._create(table, _HELD.format(db=self._db, which=_which(with_tombstones)))
 
     def know(self) -> str:
         """From `held` and `keys`; without a read-back, what is held is what is known."""
@@ -173,10 +177,6 @@ class Sets:
 
     def _moving(self, matched: str, exclusive: bool) -> str:
         return f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({_list(select(Change.NONE, exclusive))})"
-
-    def count_moved(self) -> str:
-        """One number: rows to take apart."""
-        return f"SELECT count(*) FROM {self._db}.moved"
 
     def begin_changes(self) -> str:
         return f"CREATE OR REPLACE TABLE {self._db}.changes (id VARCHAR, flags UTINYINT)"

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import duckdb
 
-from reconciler.diff.failures import broken_sets, translating
+from reconciler.diff.failures import broken_sets, stopped, translating
 from reconciler.diff.instance import Instance
 from reconciler.engine.ports import ArrowStream
 
@@ -22,6 +22,7 @@ class Tables:
         self.name = name
         self._instance = instance
         self._stack = ExitStack()
+        self._stopped = False
 
     def __enter__(self) -> Self:
         self._cursor = self._stack.enter_context(self._instance.cursor())
@@ -37,19 +38,34 @@ class Tables:
         """So many can be grouped in one statement, with the memory there is."""
         return max(1, self._instance.memory // BYTES_PER_ROW)
 
-    def run(self, sql: str) -> None:
-        """Run a statement that takes little memory."""
+    def stop(self) -> None:
+        """End what runs, from another thread: it fails, and so does what would come next."""
+        self._stopped = True
+        self._cursor.interrupt()
+
+    def run(self, *statements: str) -> None:
+        """Run statements that take little memory."""
         with translating(broken_sets()):
-            self._cursor.execute(sql)
+            self._cursor.execute("; ".join(statements))
 
-    def repeat(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """Run a statement that takes little memory for each of `parameters`. Raises DuckDB's errors, as `read`."""
-        for values in parameters:
-            self._cursor.execute(sql, values)
+    def repeat(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
+        """Run an INSERT that takes little memory for each of `parameters`, and give the number of rows.
 
-    def work(self, sql: str) -> None:
-        """Run a statement that may take all the memory there is: one at a time in the whole run."""
-        self._work(sql, ())
+        Raises DuckDB's errors, as `read`.
+        """
+        return sum(self._insert(sql, values) for values in parameters)
+
+    def _insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        if self._stopped:
+            raise stopped()
+        return int(self._cursor.execute(sql, parameters).fetchall()[0][0])
+
+    def work(self, sql: str) -> int:
+        """Run a CREATE TABLE AS or an INSERT that may take all the memory there is: one at a time in the whole run.
+
+        Gives the number of rows.
+        """
+        return int(self._work(sql, ())[0][0])
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run such a statement, that gives few rows."""
@@ -67,12 +83,15 @@ class Tables:
         """The one value that a statement gives."""
         return self.fetch(sql, parameters)[0][0]
 
-    def read(self, sql: str, name: str, stream: ArrowStream) -> None:
-        """Run a statement that reads a stream by this name. Raises DuckDB's errors: who calls knows whose they are."""
+    def read(self, sql: str, name: str, stream: ArrowStream) -> int:
+        """Run a statement that takes in a stream by this name, and give the number of rows.
+
+        Raises DuckDB's errors: who calls knows whose they are.
+        """
         try:
             # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
             self._cursor.register(name, stream.__arrow_c_stream__())
-            self._cursor.execute(sql)
+            return self._insert(sql)
         finally:
             self._cursor.unregister(name)
 

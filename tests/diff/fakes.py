@@ -1,5 +1,6 @@
 """A state and a source of Arrow streams, made from a world by a DuckDB of their own."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class Warehouse:
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
+        self._lock = threading.Lock()  # query and state are read side by side
         self._cursors: list[duckdb.DuckDBPyConnection] = []
 
     def close(self) -> None:
@@ -45,8 +47,9 @@ class Warehouse:
         return self.query(f"SELECT {', '.join(chosen)}", values)
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> ArrowStream:
-        cursor = self._database.cursor()
-        self._cursors.append(cursor)
+        with self._lock:
+            cursor = self._database.cursor()
+            self._cursors.append(cursor)
         return Once(cursor.sql(sql, params=parameters) if parameters else cursor.sql(sql))
 
 
