@@ -114,7 +114,9 @@ class PostgresSource:
         query = Query.of(segment, "postgresql")
         with self._asking(query) as asking:
             plan = _plan(asking, query)
-            obstacle = find_obstacle(asking, site) if plan.exact else "ids of this type can't be compared exactly in SQL"
+            obstacle = (
+                find_obstacle(asking, site) if plan.exact else "ids of this type can't be compared exactly in SQL"
+            )
         if obstacle:
             yield Unfit(obstacle)
             return
@@ -144,9 +146,7 @@ class PostgresSource:
             yield connection
 
     @contextmanager
-    def _stream(
-        self, connection: Connection, query: Query, sql: str, all_typed: bool = False
-    ) -> Iterator[ValueStream]:
+    def _stream(self, connection: Connection, query: Query, sql: str, all_typed: bool = False) -> Iterator[ValueStream]:
         with ExitStack() as stack:
             with self._explaining(query):
                 cursor = stack.enter_context(closing(connection.cursor()))
