@@ -121,7 +121,7 @@ class PostgresSource:
             yield Unfit(obstacle)
             return
         with self._connect(query) as connection:
-            if not look_back(connection, site, self.bench):
+            if not look_back(connection, site):
                 yield Unfit("the server does not know the moment of the state")
                 return
             with self._explaining(query):
