@@ -1,6 +1,7 @@
 """The cases: each makes its data, runs the command, its floor and its peers in turn, and gives rows of a table."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -114,6 +115,36 @@ def plan_postgres(folder: Path, size: int, times: int) -> Iterator[Row]:
     )
 
 
+def plan_in_database(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """State and source in one PostgreSQL: compared there, and compared here by a user who may not read the state."""
+    from tests.support.postgres import run_postgres
+
+    desired, stored = data.make_parquet(folder, size)
+    with run_postgres() as server:
+        url = server.url(server.make_database())
+        data.make_postgres_table(url, desired)
+        there = data.write_spec(folder, "there.yaml", url, "SELECT id FROM customers", state=url)
+        data.seed_state(there, stored)
+        reader = data.make_reader(url)
+        data.write_spec(folder, "here.yaml", reader, "SELECT id FROM customers", state=url)
+        rows = count_travelled(folder, "there.yaml")
+        words = {"there": plan_words("there.yaml"), "compared here": plan_words("here.yaml")}
+        series = run_in_turn(words, folder, times)
+    here = series["compared here"]
+    yield compare(f"plan, 1% churn, in the database; {rows:,} rows travel", size, series["there"], here, "memory flat")
+    yield Row(f"(the same, compared here; {2 * size:,} rows travel)", short(size), here.wall, here.cpu, here.memory)
+
+
+def count_travelled(folder: Path, spec: str) -> int:
+    """Plan once, and read from what it says how many rows came out of the database."""
+    words = (*RECONCILE, "plan", spec, "--verbose", "--format", "json")
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    found = re.search(r"rows that travelled: (\d+)", done.stderr)
+    if found is None:
+        raise SystemExit(f"{spec} was not compared in the database: {done.stderr}")
+    return int(found[1])
+
+
 # --- sending -----------------------------------------------------------------------------------------------------
 
 
@@ -223,9 +254,10 @@ CASES = {
     "start": start,
     "plan": plan_files,
     "postgres": plan_postgres,
+    "database": plan_in_database,
     "limit": send_at_limit,
     "send": send_fast,
     "drift": read_back,
 }
-SIZED = frozenset({"plan", "postgres"})
+SIZED = frozenset({"plan", "postgres", "database"})
 """These run once for each size; the sending ones with one million."""

@@ -102,3 +102,13 @@ def make_postgres_table(url: str, ids: Path) -> None:
             for block in read(ids):
                 copy.write("".join(f"{id_}\tDE\n" for id_ in block))
         cursor.execute("ANALYZE customers")
+
+
+def make_reader(url: str) -> str:
+    """Make a role that may read the warehouse, and nothing of the state; gives its URL."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE ROLE reader LOGIN")
+        connection.execute("GRANT SELECT ON customers TO reader")
+    return url.replace("//postgres@", "//reader@")

@@ -11,7 +11,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from reconciler.cli import run
+from reconciler.core.ids import IdType
+from reconciler.diff.postgres import write
+from reconciler.engine.ports import Proof, Site
 from reconciler.specfile import refresh_reference
+from reconciler.state.columns import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent
 
@@ -56,12 +60,25 @@ def read_help(words: tuple[str, ...]) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
 
 
+def refresh_statement(page: str) -> str:
+    """The page on comparing in the database, with the statement as it is sent for a small query."""
+    members, marks, journal = (each.format(schema="reconcile.", key=7) for each in (MEMBERS, MARKS, JOURNAL))
+    site = Site(Proof("", ""), "", (), members, marks, journal)
+    ids = "SELECT c0::text AS value FROM (\nSELECT customer_id FROM customers\n) q(c0)"
+    query = f"SELECT value, true AS typed FROM ({ids}) p"
+    before, _, rest = page.partition("<!-- the statement -->\n")
+    _, _, after = rest.partition("```\n\n")
+    sql = write(query, site, IdType.ID, ()).strip()
+    return f"{before}<!-- the statement -->\n```sql\n{sql}\n```\n\n{after}"
+
+
 def make_pages() -> dict[Path, Callable[[], str]]:
     """Each generated page and how to make it."""
-    spec = DOCS / "spec.md"
+    spec, in_database = DOCS / "spec.md", DOCS / "in-the-database.md"
     return {
         DOCS / "cli.md": write_cli,
         spec: lambda: refresh_reference(spec.read_text(encoding="utf-8")),
+        in_database: lambda: refresh_statement(in_database.read_text(encoding="utf-8")),
     }
 
 

@@ -33,7 +33,8 @@ WITH desired AS (
     SELECT id, adds, entry, NULL AS mark, doubtful_at FROM journal
     UNION ALL
     SELECT id COLLATE "C", direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN at END
-    FROM ({marks}) m WHERE mark IN ('unsettled', 'echo', 'unmatched')
+    FROM ({marks}) m
+    WHERE mark IN ('unsettled', 'echo', 'unmatched')
 ), fated AS (
     SELECT id,
         coalesce(max(entry) % 4,
@@ -54,11 +55,13 @@ WITH desired AS (
 ), held AS NOT MATERIALIZED (
     SELECT coalesce(members.id, overlay.id) AS id, add_at, remove_at,
         coalesce(overlay.flags, CASE WHEN members.id IS NOT NULL THEN {STORED} END) AS flags
-    FROM (SELECT id COLLATE "C" AS id FROM ({members}) s) members FULL JOIN overlay ON members.id = overlay.id
+    FROM (SELECT id COLLATE "C" AS id FROM ({members}) s) members
+    FULL JOIN overlay ON members.id = overlay.id
 ), matched AS (
     SELECT coalesce(desired.id, held.id) AS id, typed, flags, add_at, remove_at,
         CASE WHEN typed IS NULL THEN coalesce(flags, 0) IN ({left})
-             WHEN typed AND flags IN ({kept}) THEN {sure}
+             WHEN typed AND flags IN ({kept}) THEN
+                 {sure}
              ELSE false END AS stays
     FROM desired FULL JOIN held ON desired.id = held.id
 )
@@ -86,7 +89,7 @@ def write(values: str, site: Site, id_type: IdType, sentinels: Iterable[str]) ->
         fold='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
         left=_list(_staying(Flag(0))),
         kept=_list(_staying(Flag.DESIRED)),
-        sure=" AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),
+        sure="\n                 AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),
         added=_ADDED,
         removed=_REMOVED,
         adding=_ADDING,

@@ -9,7 +9,7 @@ from reconciler.engine.ports import ArrowStream
 MEMBERS = "SELECT id FROM {schema}reconcile_members WHERE segment_key = {key}"
 MARKS = "SELECT id, mark, direction, at FROM {schema}reconcile_marks WHERE segment_key = {key}"
 JOURNAL = (
-    "SELECT seq, direction, outcome, at, CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS unknown_at, ids "
+    "SELECT seq, direction, outcome, at, CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS unknown_at, ids\n"
     "FROM {schema}reconcile_batches WHERE segment_key = {key}"
 )
 """`schema` is empty, or ends in a dot."""

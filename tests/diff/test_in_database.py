@@ -294,7 +294,7 @@ def test_a_first_fill_of_a_segment_that_is_known_travels_whole(place: Place) -> 
 
 @dataclass(frozen=True)
 class Between:
-    """A host at which something happens between reading the state's head and running the statement."""
+    """A host at which something happens between reading the state's head and beginning to look."""
 
     real: Host
     happen: Callable[[], None]
@@ -304,8 +304,8 @@ class Between:
 
     @contextmanager
     def visit(self, segment: object, site: Site) -> Iterator[Visit | Unfit]:
+        self.happen()
         with self.real.visit(segment, site) as visit:  # type: ignore[arg-type]
-            self.happen()
             yield visit
 
 
@@ -395,6 +395,17 @@ class Misled:
 
 def test_a_moment_that_the_server_does_not_know_is_not_made_up(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     host = Misled(place.source(), lambda site: replace(site, moment="00000003-0000001B-9"))
+
+    said = why_here(place, place.make_target("VALUES ('a')", "a"), host, caplog)  # type: ignore[arg-type]
+
+    assert "does not know the moment" in said
+
+
+def test_a_server_that_is_all_of_a_sudden_another_one_is_not_believed(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.source.postgres.find_obstacle", lambda *_: "")  # it was the right one then
+    host = Misled(place.source(), lambda site: replace(site, proof=replace(site.proof, answer="another")))
 
     said = why_here(place, place.make_target("VALUES ('a')", "a"), host, caplog)  # type: ignore[arg-type]
 
