@@ -7,9 +7,8 @@
     the rest rows of `travelled`: each id that does not stay; how many rows stayed; how many ids the state knows
 
 The query of the user comes first, since it must not see the names that follow. Nothing is materialised, though some of
-it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel, in half the time. An id stays only if
-its text is an id for sure, for what `refresh` took over from Customer.io need not be one. Everything else is left to the
-rules of `rules`.
+it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel. An id stays only if its text is an id
+for sure, for what `refresh` took over from Customer.io need not be one. All else is left to the rules of `rules`.
 """
 
 from collections.abc import Iterable
