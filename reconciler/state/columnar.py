@@ -4,6 +4,7 @@ The Arrow driver has a SQLite library of its own, and two libraries in one proce
 (see `snapshot`). So once this is made, nothing else in the process may open the file: no ledger, no records.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -14,13 +15,13 @@ import duckdb
 
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ROW_END, ArrowStream, Stored
+from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
 from reconciler.state.columns import NothingStored, Once
 from reconciler.state.failures import explained
+from reconciler.state.file import BUSY_SECONDS, is_missing, reading_uri
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
-from reconciler.state.reader import SqliteReader
-from reconciler.state.snapshot import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
-from reconciler.state.sqlite import BUSY_SECONDS, reading_uri
+from reconciler.state.lines import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
@@ -28,10 +29,12 @@ _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_k
 class ColumnarSnapshot:
     """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
-    def __init__(self, reader: SqliteReader, address: SqliteAddress) -> None:
+    def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
         self._address = address
-        with reader.read() as connection:  # the only use of the other library, closed before ours begins
-            self._is_there = connection is not None
+        with explained(address):
+            self._is_there = _look(address)
+        if must_exist and not self._is_there:
+            raise schema.missing(address)
         self._rows = Scribe()
 
     def head(self, workspace: str, segment_id: int) -> Head:
@@ -81,6 +84,19 @@ class ColumnarSnapshot:
             else:
                 environment_id = int(str(texts[0]))
         return row, environment_id
+
+
+def _look(address: SqliteAddress) -> bool:
+    """Tell whether there is a state: the only use of the other library, closed before the driver's begins."""
+    if is_missing(address.path):
+        return False
+    with closing(sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)) as connection:
+        statement = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+        tables = [row[0] for row in connection.execute(statement)]
+        known = schema.VERSION_TABLE in tables
+        versions = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}") if known else ()
+        version = next((row[0] for row in versions), "")
+    return schema.is_usable(schema.judge(tables, version, address), address)
 
 
 class ColumnarStored:

@@ -12,35 +12,20 @@ from sqlalchemy import Connection
 from reconciler.core.plan import Head
 from reconciler.engine.ports import FIELD_END, ROW_END, Stored
 from reconciler.state.failures import explained
-from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
+from reconciler.state.heads import make_head
+from reconciler.state.lines import JOURNAL_LINES, MARK_LINE, ROWS_PER_BLOCK
+from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
 from reconciler.state.reader import SqliteReader
-
-ROWS_PER_BLOCK = 16_384
-"""Measured: larger blocks are slower."""
 
 _MEMBERS = f"""
 SELECT group_concat(id, char({ROW_END})), max(id) FROM
 (SELECT id FROM reconcile_members WHERE segment_key = ? AND id > ? ORDER BY id LIMIT {ROWS_PER_BLOCK})"""
 
-_MARK_LINE = f"""id || char({FIELD_END}) || mark || char({FIELD_END}) || coalesce(direction, '')
-    || char({FIELD_END}) || printf('%.6f', at) AS line"""
-
-MARK_LINES = f"SELECT {_MARK_LINE} FROM reconcile_marks WHERE segment_key = {{key}}"
-"""Each mark as one line of a block; with `{key}` to be filled in."""
-
 # The place of a mark is its id and its mark as one text: it sorts as the two do, since ids hold no control characters.
 _MARKS = f"""
 SELECT group_concat(line, char({ROW_END})), max(place) FROM
-(SELECT id || char({FIELD_END}) || mark AS place, {_MARK_LINE}
+(SELECT id || char({FIELD_END}) || mark AS place, {MARK_LINE}
  FROM reconcile_marks WHERE segment_key = ? AND (id, mark) > (?, ?) ORDER BY id, mark LIMIT {ROWS_PER_BLOCK})"""
-
-JOURNAL_LINES = f"""
-SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(outcome, '') || char({FIELD_END})
-    || printf('%.6f', at) || char({FIELD_END})
-    || CASE WHEN outcome = 'acknowledged' AND unknown_at IS NOT NULL THEN printf('%.6f', unknown_at) ELSE '' END
-    || char({FIELD_END}) || ids AS line
-FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
-"""Each row of the journal as one line of a block."""
 
 
 class SqliteStored:
