@@ -178,8 +178,7 @@ class EmbeddedComparison:
             returned = self._load_desired()
             missing = self._count_missing()
         self._know(with_remote=self._exclusive, with_tombstones=False)
-        self._change(self._sets.match_desired(self._exclusive))
-        self._tables.run(self._sets.drop("desired"))
+        self._change(self._sets.match_desired(self._exclusive), "desired")
         return replace(self._count(returned), missing_sentinels=missing)
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
@@ -188,8 +187,7 @@ class EmbeddedComparison:
         with translating(broken_sets()):
             self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
         self._load_known(with_remote, with_tombstones=self._exclusive)
-        self._change(self._sets.match_sealed(self._exclusive, with_remote))
-        self._tables.run(self._sets.drop("sealed"))
+        self._change(self._sets.match_sealed(self._exclusive, with_remote), "sealed")
         return replace(self._count(Returned()), desired=0, unchanged=0, duplicates=0)
 
     def _load_desired(self) -> Returned:
@@ -200,9 +198,10 @@ class EmbeddedComparison:
         self._refuse_bad(returned)
         return returned
 
-    def _change(self, match: str) -> None:
+    def _change(self, match: str, matched: str) -> None:
+        """Find the changes; the table that is matched with what is known goes when they are found."""
         parts = self._tables.work(match) // self._tables.rows_at_once + 1
-        self._tables.run(self._sets.begin_changes())
+        self._tables.run(self._sets.drop(matched), self._sets.begin_changes())
         for part in range(parts):
             self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))
