@@ -90,6 +90,19 @@ def plan_files(folder: Path, size: int, times: int) -> Iterator[Row]:
     yield Row("(the naive script)", short(size), naive.wall, naive.cpu, naive.memory)
 
 
+def plan_large(folder: Path, size: int, times: int) -> Iterator[Row]:
+    """Parquet as source, against reading both sides alone: for sizes that the peers can't take."""
+    desired, stored = data.make_parquet(folder, size)
+    spec = data.write_spec(folder, "parquet.yaml", "'duckdb:///:memory:'", f"SELECT id FROM '{desired}'")
+    data.seed_state(spec, stored)
+    state = str(folder / ".reconcile" / "state.db")
+    floor = "reading both (Parquet)"
+    series = run_in_turn(
+        {"plan": plan_words(spec.name), floor: script("floor", "parquet", str(desired), state)}, folder, times
+    )
+    yield compare("plan, 1% churn, Parquet source", size, series["plan"], series[floor], "≤ 1 GB")
+
+
 def plan_postgres(folder: Path, size: int, times: int) -> Iterator[Row]:
     """PostgreSQL as source, from a wheel."""
     from tests.support.postgres import run_postgres
@@ -225,10 +238,11 @@ def start(folder: Path, _size: int, times: int) -> Iterator[Row]:
 CASES = {
     "start": start,
     "plan": plan_files,
+    "large": plan_large,
     "postgres": plan_postgres,
     "limit": send_at_limit,
     "send": send_fast,
     "drift": read_back,
 }
-SIZED = frozenset({"plan", "postgres"})
+SIZED = frozenset({"plan", "large", "postgres"})
 """These run once for each size; the sending ones with one million."""
