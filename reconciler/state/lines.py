@@ -6,9 +6,9 @@ ROWS_PER_BLOCK = 16_384
 """Measured: larger blocks are slower."""
 
 MARK_LINE = f"""id || char({FIELD_END}) || mark || char({FIELD_END}) || coalesce(direction, '')
-    || char({FIELD_END}) || printf('%.6f', at) AS line"""
+    || char({FIELD_END}) || printf('%.6f', at)"""
 
-MARK_LINES = f"SELECT {MARK_LINE} FROM reconcile_marks WHERE segment_key = {{key}}"
+MARK_LINES = f"SELECT {MARK_LINE} AS line FROM reconcile_marks WHERE segment_key = {{key}}"
 """Each mark as one line of a block; with `{key}` to be filled in."""
 
 JOURNAL_LINES = f"""

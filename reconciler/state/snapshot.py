@@ -6,26 +6,63 @@ must not open one file, since closing it in one drops the locks of the other.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from reconciler.core.plan import Head
-from reconciler.engine.ports import FIELD_END, ROW_END, Stored
+from reconciler.engine.ports import ROW_END, Stored
 from reconciler.state.failures import explained
 from reconciler.state.heads import make_head
 from reconciler.state.lines import JOURNAL_LINES, MARK_LINE, ROWS_PER_BLOCK
 from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
 from reconciler.state.reader import SqliteReader
 
-_MEMBERS = f"""
-SELECT group_concat(id, char({ROW_END})), max(id) FROM
-(SELECT id FROM reconcile_members WHERE segment_key = ? AND id > ? ORDER BY id LIMIT {ROWS_PER_BLOCK})"""
 
-# The place of a mark is its id and its mark as one text: it sorts as the two do, since ids hold no control characters.
-_MARKS = f"""
-SELECT group_concat(line, char({ROW_END})), max(place) FROM
-(SELECT id || char({FIELD_END}) || mark AS place, {MARK_LINE}
- FROM reconcile_marks WHERE segment_key = ? AND (id, mark) > (?, ?) ORDER BY id, mark LIMIT {ROWS_PER_BLOCK})"""
+@dataclass(frozen=True)
+class Walk:
+    """A table read block by block, by its primary key: what a row's line is, and the columns after `segment_key`.
+
+    Two statements a block: where it ends, then all that is in it, in any order. Measured: finding the end in the
+    block itself (`max`) takes half as much again.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    line: str
+
+    @property
+    def end(self) -> str:
+        names = ", ".join(self.columns)
+        return f"SELECT {names} FROM {self._after} ORDER BY {names} LIMIT 1 OFFSET {ROWS_PER_BLOCK - 1}"
+
+    @property
+    def block(self) -> str:
+        return f"{self._lines} AND {self._place} <= {self._marks}"
+
+    @property
+    def rest(self) -> str:
+        return self._lines
+
+    @property
+    def _lines(self) -> str:
+        return f"SELECT group_concat({self.line}, char({ROW_END})) FROM {self._after}"
+
+    @property
+    def _after(self) -> str:
+        return f"{self.table} WHERE segment_key = ? AND {self._place} > {self._marks}"
+
+    @property
+    def _place(self) -> str:
+        return f"({', '.join(self.columns)})"
+
+    @property
+    def _marks(self) -> str:
+        return f"({', '.join('?' for _ in self.columns)})"
+
+
+_MEMBERS = Walk("reconcile_members", ("id",), "id")
+_MARKS = Walk("reconcile_marks", ("id", "mark"), MARK_LINE)
 
 
 class SqliteStored:
@@ -37,26 +74,27 @@ class SqliteStored:
         self._connection = connection
 
     def members(self) -> Iterator[str]:
-        return self._walk(_MEMBERS, "")
+        return self._walk(_MEMBERS)
 
     def marks(self) -> Iterator[str]:
-        return self._walk(_MARKS, chr(FIELD_END))
+        return self._walk(_MARKS)
 
     def journal(self) -> Iterator[str]:
         if self._connection is not None and self._key is not None:
             for (line,) in self._connection.exec_driver_sql(JOURNAL_LINES.format(key=self._key)):
                 yield line
 
-    def _walk(self, statement: str, place: str) -> Iterator[str]:
+    def _walk(self, walk: Walk) -> Iterator[str]:
         """Read block after block, each from where the one before ended."""
         if self._connection is None or self._key is None:
             return
-        while True:
-            after = tuple(place.split(chr(FIELD_END)))
-            block, place = self._connection.exec_driver_sql(statement, (self._key, *after)).one()
-            if block is None:
-                return
-            yield block
+        place: tuple[str, ...] = ("",) * len(walk.columns)
+        while end := self._connection.exec_driver_sql(walk.end, (self._key, *place)).one_or_none():
+            yield self._connection.exec_driver_sql(walk.block, (self._key, *place, *end)).scalar_one()
+            place = tuple(end)
+        rest = self._connection.exec_driver_sql(walk.rest, (self._key, *place)).scalar_one()
+        if rest is not None:
+            yield rest
 
 
 class SqliteSnapshot:
