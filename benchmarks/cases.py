@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import data
-from benchmarks.measure import PYTHON, RECONCILE, Series, run_in_turn, script
+from benchmarks.measure import PYTHON, RECONCILE, Figure, Series, run_in_turn, script
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,39 @@ def _send(
     yield Row(work, short(size), series.wall, series.cpu, series.memory, against, other, goal)
 
 
+# --- several runners ---------------------------------------------------------------------------------------------
+
+SEGMENTS = 10
+REQUESTS_PER_SECOND = 25
+"""So few that a process waits for its own budget, not for a processor."""
+
+
+def runners(folder: Path, _size: int, times: int) -> Iterator[Row]:
+    """Ten first loads of 50,000 by one process, and by two that start at once on the same spec and state."""
+    size = 50_000
+    one, two = Series("one runner"), Series("two runners")
+    for number in range(times):
+        for count, series in ((1, one), (2, two)):
+            series.figures.append(_load_ten(folder, size, f"ten{count}-{number}", count))
+    work = f"{SEGMENTS} first loads, {REQUESTS_PER_SECOND} requests/s each, 50 ms, two runners"
+    yield compare(work, SEGMENTS * size, two, one, "≤ 0.6; no id twice")
+
+
+def _load_ten(folder: Path, size: int, name: str, count: int) -> Figure:
+    """Run so many processes at once. Raises SystemExit where one fails, or ids were sent twice or not at all."""
+    sent = folder / f"{name}.tally"
+    with serving(folder, "server", "0.05", str(sent)) as url:
+        spec = data.write_many(folder, name, SEGMENTS, size, f"  rate_limit: {REQUESTS_PER_SECOND}\n  track_url: {url}")
+        words = [*RECONCILE, "apply", spec.name, "--yes", "--quiet", "--lock-timeout", "600", "--format", "json"]
+        # Each answers for its exit code: all must be 0.
+        together = f"{'$@ & ' * count} for _ in {'1 ' * count}; do wait -n || exit 1; done"
+        figure = run_in_turn({name: ("bash", "-c", together, "bash", *words)}, folder, 1)[name].figures[0]
+    every, different = map(int, sent.read_text().split())
+    if not every == different == SEGMENTS * size:
+        raise SystemExit(f"{name}: {every:,} ids were sent, {different:,} of them different")
+    return figure
+
+
 # --- reading back ------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +265,7 @@ CASES = {
     "postgres": plan_postgres,
     "limit": send_at_limit,
     "send": send_fast,
+    "runners": runners,
     "drift": read_back,
 }
 SIZED = frozenset({"plan", "postgres", "drift"})
