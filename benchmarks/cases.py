@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import data
-from benchmarks.measure import PYTHON, RECONCILE, Series, run_in_turn, script
+from benchmarks.measure import PYTHON, RECONCILE, Figure, Series, run_in_turn, script
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ def serving(folder: Path, name: str, *words: str) -> Iterator[str]:
     process = subprocess.Popen(script(name, str(port_file), *words))
     try:
         while not port_file.exists() or not port_file.read_text():
+            if process.poll() is not None:
+                raise SystemExit(f"{name}.py ended before it served")
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port_file.read_text()}"
     finally:
@@ -183,20 +185,58 @@ def _send(
     yield Row(work, short(size), series.wall, series.cpu, series.memory, against, other, goal)
 
 
+# --- several runners ---------------------------------------------------------------------------------------------
+
+SEGMENTS = 10
+REQUESTS_PER_SECOND = 25
+"""So few that a process waits for its own budget, not for a processor."""
+
+
+def runners(folder: Path, _size: int, times: int) -> Iterator[Row]:
+    """Ten first loads of 50,000 by one process, and by two that start at once on the same spec and state."""
+    size = 50_000
+    one, two = Series("one runner"), Series("two runners")
+    for number in range(times):
+        for count, series in ((1, one), (2, two)):
+            series.figures.append(_load_ten(folder, size, f"ten{count}-{number}", count))
+    work = f"{SEGMENTS} first loads, {REQUESTS_PER_SECOND} requests/s each, 50 ms, two runners"
+    yield compare(work, SEGMENTS * size, two, one, "≤ 0.6; no id twice")
+
+
+def _load_ten(folder: Path, size: int, name: str, count: int) -> Figure:
+    """Run so many processes at once. Raises SystemExit where one fails, or ids were sent twice or not at all."""
+    sent = folder / f"{name}.tally"
+    with serving(folder, "server", "0.05", str(sent)) as url:
+        spec = data.write_many(folder, name, SEGMENTS, size, f"  rate_limit: {REQUESTS_PER_SECOND}\n  track_url: {url}")
+        words = [*RECONCILE, "apply", spec.name, "--yes", "--quiet", "--lock-timeout", "600", "--format", "json"]
+        # Each answers for its exit code: all must be 0.
+        together = f"{'$@ & ' * count} for _ in {'1 ' * count}; do wait -n || exit 1; done"
+        figure = run_in_turn({name: ("bash", "-c", together, "bash", *words)}, folder, 1)[name].figures[0]
+    every, different = map(int, sent.read_text().split())
+    if not every == different == SEGMENTS * size:
+        raise SystemExit(f"{name}: {every:,} ids were sent, {different:,} of them different")
+    return figure
+
+
 # --- reading back ------------------------------------------------------------------------------------------------
 
 
 def read_back(folder: Path, size: int, times: int) -> Iterator[Row]:
-    """`drift` of a whole segment, against what the App API's limit allows: 30,000 a page, 10 pages a second."""
+    """`drift` of a whole segment, against what nobody can save: `drift` of a segment with one member, and the App
+    API's limit, which is 30,000 a page and 10 pages a second."""
     desired, stored = data.make_parquet(folder, size)
     with serving(folder, "members", str(desired), str(data.SEGMENT)) as url:
         more = f"  app_api_key: bench\n  app_url: {url}"
         spec = data.write_spec(folder, "drift.yaml", "sqlite:///none.db", "SELECT 1", more)
         data.seed_state(spec, stored)
-        words = (*RECONCILE, "drift", spec.name, "--quiet", "--format", "json")
-        series = run_in_turn({"drift": words}, folder, times, expected=2)["drift"]
+        one = folder / "one.yaml"
+        one.write_text(spec.read_text().replace(f"segment_id: {data.SEGMENT}", f"segment_id: {data.SEGMENT + 1}"))
+        words = (*RECONCILE, "drift", "--quiet", "--format", "json")
+        series = run_in_turn({"all": (*words, spec.name), "one": (*words, one.name)}, folder, times, expected=2)
+    every, start = series["all"], series["one"].wall
     least = -(-size // 30_000) / 10
-    yield Row("drift, 1% apart", short(size), series.wall, series.cpu, series.memory, "the limit (10/s)", least)
+    against = f"drift of one member ({start:.2f}) and the limit, 10/s ({least:.1f})"
+    yield Row("drift, 1% apart", short(size), every.wall, every.cpu, every.memory, against, start + least, "≤ 1.33")
 
 
 # --- starting ----------------------------------------------------------------------------------------------------
@@ -242,7 +282,8 @@ CASES = {
     "postgres": plan_postgres,
     "limit": send_at_limit,
     "send": send_fast,
+    "runners": runners,
     "drift": read_back,
 }
-SIZED = frozenset({"plan", "large", "postgres"})
+SIZED = frozenset({"plan", "large", "postgres", "drift"})
 """These run once for each size; the sending ones with one million."""

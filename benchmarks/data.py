@@ -44,6 +44,18 @@ def write_spec(folder: Path, name: str, url: str, query: str, destination: str =
     return path
 
 
+def write_many(folder: Path, name: str, number: int, size: int, destination: str) -> Path:
+    """Write a spec with so many segments of `size` ids each, whose state has the spec's name."""
+    path = folder / f"{name}.yaml"
+    text = SPEC.format(url="'duckdb:///:memory:'", query="", segment="", destination=destination).split("segments:")[0]
+    text += f"state: {{url: 'sqlite:///{name}.db'}}\nsegments:\n"
+    for each in range(number):
+        query = f"SELECT 's{each}-' || i FROM range({size}) t(i)"
+        text += f'  s{each}: {{segment_id: {each + 1}, query: "{query}"}}\n'
+    path.write_text(text)
+    return path
+
+
 def make_parquet(folder: Path, size: int) -> tuple[Path, Path]:
     """Write `desired.parquet` (one percent apart) and `stored.parquet`, both in no order."""
     desired, stored = folder / "desired.parquet", folder / "stored.parquet"

@@ -1,6 +1,6 @@
 """The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +24,7 @@ from reconciler.engine.ports import (
     Adoption,
     Comparison,
     Findings,
-    Member,
+    Page,
     RemoteCount,
     Rows,
     Snapshot,
@@ -96,17 +96,24 @@ class EmbeddedComparison:
 
     # --- what is there -------------------------------------------------------------------------------------------
 
-    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
         self._tables.run(self._sets.begin("remote"))
         with translating(broken_sets()):
-            self._tables.repeat(self._sets.add_block("remote"), ([write_page(page)] for page in pages if page))
-        self._tables.work(self._sets.take_people())
-        self._tables.run(self._sets.drop("remote"))
+            self._tables.repeat(self._sets.add_page(), (write_page(page) for page in pages if page.cio_ids))
+        rows, people = self._tables.fetch(self._sets.count_remote())[0]
+        self._take_people(listed_once=rows == people)
         self._tables.work(self._sets.take_keys())
-        people, unkeyed, rows = self._tables.fetch(self._sets.count_people())[0]
-        self._remote = RemoteCount(people, unkeyed, rows - people)
+        self._remote = RemoteCount(people, self._tables.fetch_one(self._sets.count_unkeyed()), rows - people)
         return self._remote
+
+    def _take_people(self, listed_once: bool) -> None:
+        if listed_once:
+            self._tables.run(self._sets.drop("people"))
+            self._tables.run(self._sets.rename("remote", "people"))
+        else:
+            self._tables.work(self._sets.take_people())
+            self._tables.run(self._sets.drop("remote"))
 
     def _require_remote(self) -> RemoteCount:
         if self._remote is None:
