@@ -16,8 +16,8 @@ from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.engine.applying import Parts
-from reconciler.engine.ports import App, Ledger, Reporter, SetEngine, Snapshot, Source, Track
-from reconciler.errors import SegmentError
+from reconciler.engine.ports import App, Host, Ledger, Reporter, Resident, SetEngine, Snapshot, Source, Track
+from reconciler.errors import SegmentError, SourceError
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 
 Part = TypeVar("Part")
@@ -68,6 +68,21 @@ class Wiring:
 
         return self._share(("snapshot", settings), make)
 
+    def host(self, target: Target) -> Host | None:
+        """The source, where its database is the one that the state stands in."""
+        settings: SourceSettings = target.spec.sources[target.segment.source]
+
+        def make() -> Host | None:
+            source, snapshot = self.source(target), self.snapshot(target)
+            if not (isinstance(source, Host) and isinstance(snapshot, Resident)):
+                return None
+            try:
+                return source if source.answers(snapshot.prove()) else None
+            except SourceError:
+                return None  # each segment meets it again, and says so
+
+        return self._share(("host", settings.url, target.spec.state), make)
+
     def ledger(self, target: Target) -> Ledger:
         settings: StateSettings = target.spec.state
 
@@ -83,7 +98,7 @@ class Wiring:
             from reconciler.diff.embedded import EmbeddedSetEngine
 
             spill = Path(tempfile.gettempdir())
-            engine = EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot)
+            engine = EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot, self.host)
             self._sets = self._stack.enter_context(engine)
             return self._sets
 

@@ -1,5 +1,6 @@
 """The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.diff.blocks import write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
+from reconciler.diff.in_database import Found, compare_there
 from reconciler.diff.instance import Instance
 from reconciler.diff.sets import Sets
 from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
@@ -24,13 +26,17 @@ from reconciler.engine.ports import (
     Adoption,
     Comparison,
     Findings,
+    Host,
     Page,
     RemoteCount,
     Rows,
     Snapshot,
     Source,
+    Unfit,
 )
 from reconciler.errors import IncompleteRead, SourceError
+
+log = logging.getLogger(__name__)
 
 FINDINGS_CHUNK = 50_000
 """Ids in one list of findings."""
@@ -45,10 +51,13 @@ class EmbeddedSetEngine:
         spill_parent: Path,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
+        host_of: Callable[[Target], Host | None] = lambda _: None,
     ) -> None:
+        """`host_of` gives the source where it may be the database of the state; then it compares there."""
         self._instance = Instance(memory_limit, spill_parent)
         self._source_of = source_of
         self._snapshot_of = snapshot_of
+        self._host_of = host_of
 
     def __enter__(self) -> Self:
         self._instance.__enter__()
@@ -66,27 +75,28 @@ class EmbeddedSetEngine:
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
         with self._instance.catalog() as name, Tables(self._instance, name) as tables:
-            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._instance, tables)
+            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._host_of, self._instance, tables)
 
 
 class EmbeddedComparison:
     """One segment's sets, as tables of DuckDB."""
-
-    engine = "local"
 
     def __init__(
         self,
         target: Target,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
+        host_of: Callable[[Target], Host | None],
         instance: Instance,
         tables: Tables,
     ) -> None:
+        self.engine = "local"
         self.head = Head()
         self._target = target
         self._segment = target.segment
         self._source_of = source_of
         self._snapshot_of = snapshot_of
+        self._host_of = host_of
         self._instance = instance
         self._tables = tables
         self._has_overlay = False
@@ -181,12 +191,29 @@ class EmbeddedComparison:
     def compare(self) -> Counts:
         if self._exclusive:
             self._require_remote()
-        with self._reading_state():
-            returned = self._load_desired()
-            missing = self._count_missing()
-        self._know(with_remote=self._exclusive, with_tombstones=False)
+        there = self._compare_there()
+        if there is not None:
+            self._refuse_bad(there.returned)
+            returned, missing = there.returned, self._count_missing()
+        else:
+            with self._reading_state():
+                returned = self._load_desired()
+                missing = self._count_missing()
+            self._know(with_remote=self._exclusive, with_tombstones=False)
         self._change(self._sets.match_desired(self._exclusive), "desired")
-        return replace(self._count(returned), missing_sentinels=missing)
+        return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
+
+    def _compare_there(self) -> Found | None:
+        """Have the database compare, if it can."""
+        host = None if self._exclusive else self._host_of(self._target)  # what is really there isn't in the database
+        if host is None:
+            return None
+        found = compare_there(self._target, host, self._snapshot_of(self._target), self._tables)
+        if isinstance(found, Unfit):
+            log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
+            return None
+        self.engine, self.head, self._has_overlay = "in_database", found.head, True
+        return found
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
@@ -213,8 +240,10 @@ class EmbeddedComparison:
             self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))
 
-    def _count(self, returned: Returned) -> Counts:
-        known, changed = self._tally(self._sets.tally_known()), self._tally(self._sets.tally_changes())
+    def _count(self, returned: Returned, known: Numbers | None = None) -> Counts:
+        """`known`: what was counted elsewhere."""
+        known = known if known is not None else self._tally(self._sets.tally_known())
+        changed = self._tally(self._sets.tally_changes())
         counts = Census(self._exclusive, known, changed).count(returned)
         reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if self._has_overlay else None
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None

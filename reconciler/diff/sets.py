@@ -1,4 +1,4 @@
-"""The SQL of sets. Every table of a comparison and every statement on them stands here.
+"""The SQL of sets. Every table of a comparison and every statement on them stands here, but for `travelled`.
 
     members, marks, journal  what the state holds, as it gives it
     overlay  what marks and journal say of an id; decided: it outweighs the members

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from reconciler.core.batches import Answer, Batch, Direction
 from reconciler.core.counts import Counts
@@ -220,6 +220,79 @@ class Ledger(Protocol):
         ...
 
     def spend(self, plan_id: str) -> None: ...
+
+
+# --- one database for both ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Tells one database from all others: a query that any user may run, and what it answers there alone."""
+
+    question: str
+    answer: str
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """A Snapshot in a database server, beside which other queries can run."""
+
+    def prove(self) -> Proof:
+        """Say which database it is in."""
+        ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a segment's state stands in its database, for a statement that reads it there."""
+
+    proof: Proof
+    moment: str
+    """The name of a snapshot that other transactions of the database can take, as long as the view is open."""
+    tables: tuple[int, ...]
+    """What has to be readable, as object ids."""
+    members: str
+    """A query with the columns of `Stored.members`; the next two likewise. Their tables are named in full."""
+    marks: str
+    journal: str
+
+
+@runtime_checkable
+class Sited(Protocol):
+    """A Stored that other queries of the same database can see."""
+
+    def site(self) -> Site: ...
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A segment can't be compared in its database; `reason` says why, without ids."""
+
+    reason: str
+
+
+class Visit(Protocol):
+    """A read-only transaction of a source that sees a state as one moment of it was."""
+
+    values: str
+    """The segment's query, as one with the columns `value` (text) and `typed` (boolean, never null)."""
+
+    def open(self, statement: str) -> AbstractContextManager[ArrowStream]:
+        """Run one statement and stream its rows. Raises SourceError, also while the stream is read."""
+        ...
+
+
+@runtime_checkable
+class Host(Protocol):
+    """A Source in whose database a statement can read the state, too."""
+
+    def answers(self, proof: Proof) -> bool:
+        """Tell whether it is the database of this proof. Raises SourceError."""
+        ...
+
+    def visit(self, segment: Segment, site: Site) -> AbstractContextManager[Visit | Unfit]:
+        """Begin a transaction that sees the site's moment, or say why not. Raises SourceError."""
+        ...
 
 
 # --- sets --------------------------------------------------------------------------------------------------------

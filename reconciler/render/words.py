@@ -111,6 +111,11 @@ def list_details(plan: SegmentPlan) -> list[str]:
     return [clause for clause in clauses if clause]
 
 
+def say_engine(plan: SegmentPlan) -> str:
+    """Where it was compared, if that is not here."""
+    return "compared in the database" if plan.counts and plan.engine == "in_database" else ""
+
+
 def list_bad_values(counts: Counts) -> list[str]:
     """What of the query's result is no id of its own, each a clause."""
     clauses = [

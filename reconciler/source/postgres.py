@@ -1,29 +1,31 @@
 """PostgreSQL: read through ADBC, with types asked from the server.
 
 Two connections: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what has no params (it
-copies a query out), so params are bound to settings of the transaction, and the query reads them there.
+copies a query out), so params are bound to settings of the transaction, and the query reads them there. A statement of
+somebody else may be run around the query in the same way (`visit`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
 import psycopg
-from adbc_driver_manager import ArrowArrayStreamHandle
+from adbc_driver_manager.dbapi import Connection
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
 from reconciler.core.spec import Scalar, Segment
-from reconciler.engine.ports import ValueStream
+from reconciler.engine.ports import ArrowStream, Proof, Site, Unfit, ValueStream
 from reconciler.source.arrow import WatchedStream
 from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
 from reconciler.source.duck import handing_out, one_row
 from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.hosting import answers, find_obstacle, look_back
 from reconciler.source.query import Query, derived
 
 _BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
@@ -57,6 +59,13 @@ class Plan:
 
     sql: str
     all_typed: bool
+    exact: bool
+    """Two values are equal in SQL where the ids are, and nowhere else."""
+
+    @property
+    def values(self) -> str:
+        """The same with both columns."""
+        return f"SELECT value, {'true AS typed' if self.all_typed else 'typed'} FROM (\n{self.sql}\n) p"
 
 
 @dataclass(frozen=True)
@@ -82,38 +91,90 @@ class PostgresSource:
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "postgresql")
-        plan = self._plan(query)
-        with ExitStack() as stack:
-            try:
-                stream = WatchedStream(self._read(stack, query, plan.sql))
-            except adbc_driver_manager.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
-            stack.callback(stream.close)
-            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=plan.all_typed))
+        with self._asking(query) as asking:
+            plan = _plan(asking, query)
+        with self._connect(query) as connection:
+            with self._explaining(query):
+                _execute(connection, "SET TRANSACTION READ ONLY")
+                _bind(connection, query, self.bench)
+            with self._stream(connection, query, plan.sql, plan.all_typed) as values:
+                yield values
 
     def check(self, segment: Segment) -> None:
-        self._plan(Query.of(segment, "postgresql"))
+        query = Query.of(segment, "postgresql")
+        with self._asking(query) as asking:
+            _plan(asking, query)
 
-    def _plan(self, query: Query) -> Plan:
+    def answers(self, proof: Proof) -> bool:
+        with self._asking() as asking:
+            return answers(asking, proof)
+
+    @contextmanager
+    def visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
+        query = Query.of(segment, "postgresql")
+        with self._asking(query) as asking:
+            plan = _plan(asking, query)
+            obstacle = (
+                find_obstacle(asking, site) if plan.exact else "ids of this type can't be compared exactly in SQL"
+            )
+        if obstacle:
+            yield Unfit(obstacle)
+            return
+        with self._connect(query) as connection:
+            if not look_back(connection, site):
+                yield Unfit("the server does not know the moment of the state")
+                return
+            with self._explaining(query):
+                _bind(connection, query, self.bench)
+            yield PostgresVisit(plan.values, lambda sql: self._stream(connection, query, sql))
+
+    @contextmanager
+    def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
+        """A connection for questions; no row of a query comes through it."""
         try:
             with psycopg.connect(self.conninfo, autocommit=True) as connection:
-                description = _describe(connection, query)
-                at = choose([name for name, _ in description.columns], query.id_column)
-                kind = description.columns[at][1]
-                types = _look_up(connection, [kind, *description.params])
+                yield connection
         except psycopg.Error as error:
             raise self.scrubber.complain(Complaint.of(error), query) from None
-        return _write(query, description, at, types)
 
-    def _read(self, stack: ExitStack, query: Query, sql: str) -> ArrowArrayStreamHandle:
-        connection = stack.enter_context(closing(adbc_driver_postgresql.dbapi.connect(self.conninfo)))
-        with connection.cursor() as settings:
-            settings.execute("SET TRANSACTION READ ONLY")
-            _bind(settings, query, self.bench)
-        cursor = stack.enter_context(closing(connection.cursor()))
-        cursor.execute(sql)
-        handle: ArrowArrayStreamHandle = cursor.fetch_arrow()
-        return handle
+    @contextmanager
+    def _connect(self, query: Query) -> Iterator[Connection]:
+        """A transaction for rows."""
+        with ExitStack() as stack:
+            with self._explaining(query):
+                connection = stack.enter_context(closing(adbc_driver_postgresql.dbapi.connect(self.conninfo)))
+            yield connection
+
+    @contextmanager
+    def _stream(self, connection: Connection, query: Query, sql: str, all_typed: bool = False) -> Iterator[ValueStream]:
+        with ExitStack() as stack:
+            with self._explaining(query):
+                cursor = stack.enter_context(closing(connection.cursor()))
+                cursor.execute(sql)
+                stream = WatchedStream(cursor.fetch_arrow())
+            stack.callback(stream.close)
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
+
+    @contextmanager
+    def _explaining(self, query: Query) -> Iterator[None]:
+        """Turn what ADBC raises into SourceError."""
+        try:
+            yield
+        except adbc_driver_manager.Error as error:
+            raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
+
+
+@dataclass(frozen=True)
+class PostgresVisit:
+    """See `engine.ports.Visit`."""
+
+    values: str
+    _stream: Callable[[str], AbstractContextManager[ValueStream]] = field(repr=False)
+
+    @contextmanager
+    def open(self, statement: str) -> Iterator[ArrowStream]:
+        with self._stream(statement) as stream:
+            yield stream.arrow
 
 
 @dataclass(frozen=True)
@@ -122,6 +183,13 @@ class Type:
 
     name: str
     text: bool
+
+
+def _plan(connection: psycopg.Connection, query: Query) -> Plan:
+    description = _describe(connection, query)
+    at = choose([name for name, _ in description.columns], query.id_column)
+    types = _look_up(connection, [description.columns[at][1], *description.params])
+    return _write(query, description, at, types)
 
 
 def _describe(connection: psycopg.Connection, query: Query) -> Description:
@@ -160,7 +228,8 @@ def _write(query: Query, description: Description, at: int, types: Mapping[int, 
     names = ", ".join(f"c{number}" for number in range(len(description.columns)))
     kind = description.columns[at][1]
     what, all_typed = _projection(kind, types[kind], f"c{at}")
-    return Plan(derived(what, query.statement.write(marks.__getitem__), f"({names})"), all_typed)
+    sql = derived(what, query.statement.write(marks.__getitem__), f"({names})")
+    return Plan(sql, all_typed, exact=kind != _BPCHAR and (all_typed or kind == _NUMERIC))
 
 
 def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
@@ -175,12 +244,17 @@ def _setting(number: int, type_name: str, value: Scalar) -> str:
     return f"CAST({'NULL' if value is None else f'''current_setting('reconcile.p{number}')'''} AS {type_name})"
 
 
-def _bind(cursor: adbc_driver_postgresql.dbapi.Cursor, query: Query, bench: Workbench) -> None:
+def _execute(connection: Connection, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
     """Bind the params to settings that end with the transaction."""
     texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
     if texts:
         calls = ", ".join(f"set_config('reconcile.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
-        with bench.cursor() as params:
+        with connection.cursor() as cursor, bench.cursor() as params:
             cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
             cursor.fetch_arrow().release()
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream
 
-MEMBERS = "SELECT id FROM reconcile_members WHERE segment_key = {key} ORDER BY id"
-MARKS = "SELECT id, mark, direction, at FROM reconcile_marks WHERE segment_key = {key} ORDER BY id, mark"
+MEMBERS = "SELECT id FROM {schema}reconcile_members WHERE segment_key = {key}"
+MARKS = "SELECT id, mark, direction, at FROM {schema}reconcile_marks WHERE segment_key = {key}"
 JOURNAL = (
     "SELECT seq, direction, outcome, at, CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS unknown_at, ids "
-    "FROM reconcile_batches WHERE segment_key = {key} ORDER BY seq"
+    "FROM {schema}reconcile_batches WHERE segment_key = {key}"
 )
+"""`schema` is empty, or ends in a dot."""
 
 
 class Once:

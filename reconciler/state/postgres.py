@@ -1,16 +1,17 @@
 """A state in a PostgreSQL."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, text
 
 from reconciler.core.plan import Head
-from reconciler.engine.ports import ArrowStream, Stored
+from reconciler.engine.ports import ArrowStream, Proof, Site, Stored
 from reconciler.errors import StateError
-from reconciler.state import schema
+from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once
 from reconciler.state.database import run, transaction
@@ -25,6 +26,15 @@ _MOST_CONNECTIONS = 32
 
 _CREATION_LOCK = 0x7265636F6E63696C
 """Of PostgreSQL's advisory locks the one under which tables are made: 'reconcil' in ASCII."""
+
+_WHICH_DATABASE = """SELECT concat_ws(' ', current_database(), oid, pg_is_in_recovery(), current_setting('port'),
+    CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint))
+FROM pg_database WHERE datname = current_database()"""
+"""No two servers were started in one microsecond; and a database has its number in its server alone."""
+
+_WHICH_TABLES = """SELECT c.relname, quote_ident(n.nspname), CAST(c.oid AS bigint)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IN (to_regclass('reconcile_members'), to_regclass('reconcile_marks'), to_regclass('reconcile_batches'))"""
 
 _KEEP_ALIVE = {"keepalives_idle": "15", "keepalives_interval": "5", "keepalives_count": "4"}
 """A server that vanished must not hold a heartbeat for hours."""
@@ -185,12 +195,17 @@ class PostgresReader:
         with transaction(self._engine, self.address, reading=True) as connection:
             return schema.look(connection, self.address), schema.read_version(connection)
 
+    def prove(self) -> Proof:
+        """Say which database it is, whether there are tables of ours or not."""
+        with transaction(self._engine, self.address, reading=True) as connection:
+            return _prove(connection)
+
     def now(self, connection: Connection, /) -> float:
         return _read_clock(connection)
 
 
 class PostgresSnapshot:
-    """See `engine.ports.Snapshot`."""
+    """See `engine.ports.Snapshot` and `Resident`."""
 
     def __init__(self, reader: PostgresReader, address: PostgresAddress) -> None:
         self._reader = reader
@@ -207,6 +222,9 @@ class PostgresSnapshot:
         with self._reader.read() as connection:
             return connection is not None and is_spent(connection, plan_id)
 
+    def prove(self) -> Proof:
+        return self._reader.prove()
+
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with ExitStack() as stack:
@@ -218,7 +236,23 @@ class PostgresSnapshot:
                 return
             head = make_head(row, find_environment(connection, workspace))
             shared = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-            yield PostgresStored(head, row.segment_key, _Streams(self._adbc, self._address, shared, stack))
+            streams = _Streams(self._adbc, self._address, shared, stack)
+            yield PostgresStored(head, row.segment_key, streams, partial(_find_site, connection, shared))
+
+
+def _prove(connection: Connection) -> Proof:
+    return Proof(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
+
+
+def _find_site(connection: Connection, moment: str, key: int) -> Site:
+    """Where the rows of a segment stand, with their schemas: whoever reads them may have another search path."""
+    found = connection.execute(text(_WHICH_TABLES)).all()
+    schemas = {name: schema for name, schema, _ in found}
+    members, marks, journal = (
+        query.format(schema=f"{schemas[table.name]}.", key=key)
+        for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
+    )
+    return Site(_prove(connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
 
 
 class _Streams:
@@ -241,18 +275,22 @@ class _Streams:
 
 
 class PostgresStored:
-    """See `engine.ports.Stored`."""
+    """See `engine.ports.Stored` and `Sited`."""
 
-    def __init__(self, head: Head, key: int, streams: _Streams) -> None:
+    def __init__(self, head: Head, key: int, streams: _Streams, find_site: Callable[[int], Site]) -> None:
         self.head = head
         self._key = key
         self._streams = streams
+        self._find_site = find_site
+
+    def site(self) -> Site:
+        return self._find_site(self._key)
 
     def members(self) -> ArrowStream:
-        return self._streams.read(MEMBERS.format(key=self._key))
+        return self._streams.read(MEMBERS.format(schema="", key=self._key) + " ORDER BY id")
 
     def marks(self) -> ArrowStream:
-        return self._streams.read(MARKS.format(key=self._key))
+        return self._streams.read(MARKS.format(schema="", key=self._key) + " ORDER BY id, mark")
 
     def journal(self) -> ArrowStream:
-        return self._streams.read(JOURNAL.format(key=self._key))
+        return self._streams.read(JOURNAL.format(schema="", key=self._key) + " ORDER BY seq")

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
@@ -159,8 +159,23 @@ def pages_of(world: World, size: int = 2) -> Iterator[Page]:
     return (make_page(*people[start : start + size]) for start in range(0, len(people), size))
 
 
-class Stage:
+class AnyStage(Protocol):
     """A set engine whose comparisons each look at a world of their own."""
+
+    head: Head
+    expected: str
+    """The engine of a comparison that needs no read-back."""
+
+    def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> AbstractContextManager[Comparison]:
+        """Open a comparison; what is there is loaded, if the world tells it."""
+        ...
+
+
+class Stage:
+    """The worlds are fakes; everything is compared here."""
+
+    head = HEAD
+    expected = "local"
 
     def __init__(self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
@@ -177,7 +192,6 @@ class Stage:
 
     @contextmanager
     def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> Iterator[Comparison]:
-        """Open a comparison; what is there is loaded, if the world tells it."""
         target, warehouse = make_target(world, on_bad, on_bad), Warehouse(self._database)
         self._worlds[id(target)] = world, warehouse
         try:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reconciler.core.batches import Batch, Direction
 from reconciler.engine.ports import Comparison
 from tests.diff import model
-from tests.diff.fakes import HEAD, Stage
+from tests.diff.fakes import AnyStage, Stage
 from tests.diff.model import Outcome, World
 from tests.diff.worlds import IDS, worlds
 
@@ -27,11 +27,12 @@ def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
 
 @many
 @given(world=worlds(with_people=True))
-def test_any_query_compares_as_the_model_says(stage: Stage, world: World) -> None:
+def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> None:
     with stage.compare(world) as comparison:
         counts = comparison.compare()
 
-        assert comparison.head == HEAD
+        assert comparison.engine == ("local" if world.exclusive else stage.expected)
+        assert comparison.head == stage.head
         found = Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
         assert found == model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend
@@ -39,7 +40,7 @@ def test_any_query_compares_as_the_model_says(stage: Stage, world: World) -> Non
 
 @many
 @given(world=worlds(with_people=True))
-def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: Stage, world: World) -> None:
+def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: AnyStage, world: World) -> None:
     with stage.compare(world) as comparison:
         counts = comparison.compare()
 
@@ -50,12 +51,12 @@ def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: Stage, world:
 
 @many
 @given(world=worlds(), data=st.data())
-def test_of_any_plan_file_what_is_not_so_yet_is_left(stage: Stage, world: World, data: st.DataObject) -> None:
+def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: World, data: st.DataObject) -> None:
     sealed = data.draw(st.dictionaries(st.sampled_from(IDS[world.id_type]), st.sampled_from(Direction)))
     adds = {member for member, direction in sealed.items() if direction is Direction.ADD}
     removes = set(sealed) - adds
 
-    with stage.compare(world) as comparison:
+    with local_stage.compare(world) as comparison:
         batches = [Batch(Direction.REMOVE, tuple(removes)), Batch(Direction.ADD, tuple(adds))]
         counts = comparison.resume(batch for batch in batches if batch.ids)
 
@@ -65,8 +66,8 @@ def test_of_any_plan_file_what_is_not_so_yet_is_left(stage: Stage, world: World,
 
 @many
 @given(world=worlds(with_people=True))
-def test_any_read_back_shows_what_the_model_says(stage: Stage, world: World) -> None:
-    with stage.compare(world) as comparison:
+def test_any_read_back_shows_what_the_model_says(local_stage: Stage, world: World) -> None:
+    with local_stage.compare(world) as comparison:
         drift = comparison.drift()
         findings = comparison.examine()
 
@@ -82,8 +83,8 @@ def test_any_read_back_shows_what_the_model_says(stage: Stage, world: World) -> 
 
 @many
 @given(world=worlds(with_people=True), known_only=st.booleans())
-def test_any_refresh_takes_over_what_the_model_says(stage: Stage, world: World, known_only: bool) -> None:
-    with stage.compare(world) as comparison:
+def test_any_refresh_takes_over_what_the_model_says(local_stage: Stage, world: World, known_only: bool) -> None:
+    with local_stage.compare(world) as comparison:
         adoption = comparison.adoption(known_only)
 
         assert adoption.id_type is world.id_type

@@ -14,13 +14,23 @@ from reconciler.core.spec import OnBad, Segment
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.engine.ports import ArrowStream, Comparison, Page, Rows, Source, ValueStream
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
-from tests.diff.fakes import FakeSnapshot, FakeSource, FakeStored, Stage, Warehouse, make_page, make_target, values_of
+from tests.diff.fakes import (
+    AnyStage,
+    FakeSnapshot,
+    FakeSource,
+    FakeStored,
+    Stage,
+    Warehouse,
+    make_page,
+    make_target,
+    values_of,
+)
 from tests.diff.model import MarkRow, Value, World
 
 SECRET = "person-4711"
 
 
-def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: Stage) -> None:
+def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: AnyStage) -> None:
     world = World(values=(Value("a"), Value(None), Value(None)))
 
     with stage.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
@@ -34,7 +44,7 @@ def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: Stage) -> N
     assert (counts.nulls, counts.desired) == (2, 1)
 
 
-def test_invalid_values_stop_the_segment_and_are_counted_by_reason(stage: Stage) -> None:
+def test_invalid_values_stop_the_segment_and_are_counted_by_reason(stage: AnyStage) -> None:
     texts = [f" {SECRET}", f"{SECRET} ", f"{SECRET}\n{SECRET}", "", "\u2003", SECRET * 20, "ok"]
     world = World(values=(*map(Value, texts), Value("7.0", typed=False)))
 
@@ -166,23 +176,23 @@ READ_BACKS: dict[str, Callable[[Comparison], object]] = {
 
 @pytest.mark.parametrize("ask", READ_BACKS.values(), ids=READ_BACKS)
 def test_nothing_is_computed_from_a_membership_that_was_not_read(
-    stage: Stage, ask: Callable[[Comparison], object]
+    stage: AnyStage, ask: Callable[[Comparison], object]
 ) -> None:
     with stage.compare(World()) as comparison, pytest.raises(IncompleteRead):
         ask(comparison)
 
 
-def test_an_exclusive_segment_is_not_compared_without_its_membership(stage: Stage) -> None:
-    with stage.compare(World(exclusive=True)) as comparison, pytest.raises(IncompleteRead):
+def test_an_exclusive_segment_is_not_compared_without_its_membership(local_stage: Stage) -> None:
+    with local_stage.compare(World(exclusive=True)) as comparison, pytest.raises(IncompleteRead):
         comparison.compare()
 
 
-def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(stage: Stage) -> None:
+def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_stage: Stage) -> None:
     def pages() -> Iterator[Page]:
         yield make_page(("1", "a"))
         raise IncompleteRead("the pages make no sense")
 
-    with stage.compare(World(people=(), exclusive=True)) as comparison:
+    with local_stage.compare(World(people=(), exclusive=True)) as comparison:
         with pytest.raises(IncompleteRead, match="no sense"):
             comparison.load_remote(pages())
         with pytest.raises(IncompleteRead, match="has not been read"):

@@ -15,7 +15,7 @@ from reconciler.core.batches import Direction
 from reconciler.core.counts import Counts
 from reconciler.core.ids import IdType
 from reconciler.engine.ports import RemoteCount
-from tests.diff.fakes import Stage, make_page
+from tests.diff.fakes import AnyStage, Stage, make_page
 from tests.diff.model import Person, Value, World
 
 IN_ORDER = ["!", "A", "Z", "a", "ab", "b", "e\u0301", "z", "é", "\u1e9e", "豆", "\ufb01", "\U0001f600"]
@@ -27,7 +27,7 @@ def make_many(number: int) -> list[str]:
     return found
 
 
-def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: Stage) -> None:
+def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: AnyStage) -> None:
     many = make_many(2_500)
     with stage.compare(World(values=tuple(map(Value, [*many, *many[:9]])), members=frozenset({"gone"}))) as comparison:
         counts = comparison.compare()
@@ -39,7 +39,7 @@ def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: Stage)
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("gone",)]
 
 
-def test_what_is_too_much_to_group_at_once_is_taken_in_parts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_to_group_at_once_is_taken_in_parts(stage: AnyStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 10_000_000)
     many = make_many(40)
     with stage.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
@@ -49,7 +49,7 @@ def test_what_is_too_much_to_group_at_once_is_taken_in_parts(stage: Stage, monke
         assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [tuple(sorted(many))]
 
 
-def test_the_order_is_that_of_bytes_not_of_a_language(stage: Stage) -> None:
+def test_the_order_is_that_of_bytes_not_of_a_language(stage: AnyStage) -> None:
     shuffled = random.Random(1).sample(IN_ORDER, len(IN_ORDER))
     with stage.compare(World(values=tuple(map(Value, shuffled)))) as comparison:
         comparison.compare()
@@ -59,7 +59,7 @@ def test_the_order_is_that_of_bytes_not_of_a_language(stage: Stage) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(ids=st.sets(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=9)))
-def test_any_ids_come_in_the_order_of_their_bytes(stage: Stage, ids: set[str]) -> None:
+def test_any_ids_come_in_the_order_of_their_bytes(stage: AnyStage, ids: set[str]) -> None:
     with stage.compare(World(values=tuple(map(Value, ids)))) as comparison:
         comparison.compare()
 
@@ -67,7 +67,7 @@ def test_any_ids_come_in_the_order_of_their_bytes(stage: Stage, ids: set[str]) -
         assert found == sorted(ids, key=str.encode)
 
 
-def test_examples_are_the_first_ids_and_no_more_than_asked_for(stage: Stage) -> None:
+def test_examples_are_the_first_ids_and_no_more_than_asked_for(stage: AnyStage) -> None:
     with stage.compare(World(values=(Value("b"), Value("a"), Value("c")), members=frozenset("xy"))) as comparison:
         comparison.compare()
 
@@ -76,7 +76,7 @@ def test_examples_are_the_first_ids_and_no_more_than_asked_for(stage: Stage) -> 
         assert comparison.examples(Direction.ADD, 0) == ()
 
 
-def test_batches_can_be_left_midway_and_begun_again_in_another_thread(stage: Stage) -> None:
+def test_batches_can_be_left_midway_and_begun_again_in_another_thread(stage: AnyStage) -> None:
     many = make_many(3_000)
     with stage.compare(World(values=tuple(map(Value, many)))) as comparison:
         comparison.compare()
@@ -91,7 +91,7 @@ def test_batches_can_be_left_midway_and_begun_again_in_another_thread(stage: Sta
         assert rest == again[1:]
 
 
-def test_leaving_the_comparison_with_batches_half_read_does_no_harm(stage: Stage) -> None:
+def test_leaving_the_comparison_with_batches_half_read_does_no_harm(stage: AnyStage) -> None:
     world = World(values=tuple(map(Value, make_many(3_000))))
     with stage.compare(world) as comparison:
         comparison.compare()
@@ -102,7 +102,7 @@ def test_leaving_the_comparison_with_batches_half_read_does_no_harm(stage: Stage
         assert comparison.compare().add == 3_000
 
 
-def test_segments_compared_at_once_do_not_see_each_other(stage: Stage) -> None:
+def test_segments_compared_at_once_do_not_see_each_other(stage: AnyStage) -> None:
     together = threading.Barrier(4)
 
     def compare(number: int) -> tuple[Counts, list[str]]:
@@ -120,7 +120,7 @@ def test_segments_compared_at_once_do_not_see_each_other(stage: Stage) -> None:
             assert {member[0] for member in ids} == {str(number)}
 
 
-def test_people_are_counted_once_however_often_they_are_listed(stage: Stage) -> None:
+def test_people_are_counted_once_however_often_they_are_listed(local_stage: Stage) -> None:
     pages = [
         make_page(("1", "a"), ("2", None)),
         make_page(),
@@ -129,7 +129,7 @@ def test_people_are_counted_once_however_often_they_are_listed(stage: Stage) -> 
         make_page(("9", "with\x1ea row's end"), ("10\x1e11", None)),
     ]
     world = World(values=(Value("a"),), people=(), exclusive=True)
-    with stage.compare(world) as comparison:
+    with local_stage.compare(world) as comparison:
         found = comparison.load_remote(pages)
         counts = comparison.compare()
 
@@ -138,8 +138,8 @@ def test_people_are_counted_once_however_often_they_are_listed(stage: Stage) -> 
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("b",)]
 
 
-def test_a_second_read_replaces_the_first(stage: Stage) -> None:
-    with stage.compare(World(members=frozenset("ab"), people=(Person("1", "a"), Person("2", "x")))) as comparison:
+def test_a_second_read_replaces_the_first(local_stage: Stage) -> None:
+    with local_stage.compare(World(members=frozenset("ab"), people=(Person("1", "a"), Person("2", "x")))) as comparison:
         first = comparison.drift()
         again = comparison.load_remote([make_page(("1", "a"), ("3", "b"))])
         second = comparison.drift()
@@ -149,7 +149,7 @@ def test_a_second_read_replaces_the_first(stage: Stage) -> None:
     assert (second.missing, second.foreign) == (0, 0)
 
 
-def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: Stage) -> None:
+def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: AnyStage) -> None:
     with stage.compare(World(values=(Value("a"), Value("b")), members=frozenset("b"))) as comparison:
         comparison.compare()
         comparison.load_remote([make_page(("1", "b"))])
@@ -159,7 +159,7 @@ def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: Stage
         assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [("a",)]
 
 
-def test_emails_are_one_whatever_the_case_of_their_latin_letters(stage: Stage) -> None:
+def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_stage: Stage) -> None:
     values = tuple(map(Value, ["Ann@X.org", "ann@x.org", "É@x.org", "é@x.org"]))
     world = World(
         values=values,
@@ -169,7 +169,7 @@ def test_emails_are_one_whatever_the_case_of_their_latin_letters(stage: Stage) -
         id_type=IdType.EMAIL,
         sentinels=("ANN@X.ORG",),
     )
-    with stage.compare(world) as comparison:
+    with local_stage.compare(world) as comparison:
         counts = comparison.compare()
 
         assert (counts.desired, counts.unchanged, counts.duplicates, counts.missing_sentinels) == (3, 2, 1, 0)

@@ -26,7 +26,8 @@ def plan(
     rows = [(each.status is PlanStatus.UNCHANGED, plan_row(each)) for each in plans]
     show_tables(page, plans, rows, PLAN_COLUMNS, is_short)
     below.show_plan_troubles(page, plans, shared)
-    _show_details(page, [each for each in plans if not (is_short and each.status is PlanStatus.UNCHANGED)], shared)
+    named = [each for each in plans if not (is_short and each.status is PlanStatus.UNCHANGED)]
+    _show_details(page, named, shared, verbose)
     below.show_first_fills(page, plans, shared, sqlite_unattended)
     below.show_warnings(page, value.warnings)
     page.paragraph(words.say_plan(value), style="bold")
@@ -71,10 +72,12 @@ def show_tables(
         page.gap()
 
 
-def _show_details(page: Page, plans: Sequence[SegmentPlan], shared: below.Shared) -> None:
+def _show_details(page: Page, plans: Sequence[SegmentPlan], shared: below.Shared, verbose: bool) -> None:
     before = page.length
     for each in plans:
-        below.show_clauses(page, words.label(each.target, shared), words.list_details(each))
+        engine = words.say_engine(each) if verbose else ""
+        clauses = [*words.list_details(each), *filter(None, [engine])]
+        below.show_clauses(page, words.label(each.target, shared), clauses)
         below.show_examples(page, each, shared)
     page.gap_after(before)
 

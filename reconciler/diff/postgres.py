@@ -1,0 +1,130 @@
+"""The comparison as one statement of PostgreSQL: what it leaves behind are the ids that surely stay as they are.
+
+    desired  what the query returned, an email with A-Z in lower case
+    overlay  what marks and journal say of an id, as in `sets`; tombstones of old runs are left out: no plan needs them
+    held     every id the state has something to say of
+    matched  both side by side; `stays` where a desired id is stored, and nothing but that
+    the rest rows of `travelled`: each id that does not stay; how many rows stayed; how many ids the state knows
+
+The query of the user comes first, since it must not see the names that follow. An id stays only if its text is surely
+an id, for what `refresh` took over from Customer.io need not be one. Everything else is left to the rules of `rules`.
+"""
+
+from collections.abc import Iterable
+
+from reconciler.core.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
+from reconciler.diff.standing import POSSIBLE, Change, Flag, decide
+from reconciler.engine.ports import Site
+
+_ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
+
+_STATEMENT = """
+WITH desired AS (
+    SELECT {fold} COLLATE "C" AS id, typed FROM (
+{values}
+) v
+), journal AS (
+    SELECT unnest(string_to_array(ids, chr(10))) COLLATE "C" AS id, direction = 'add' AS adds,
+        seq * 4 + CASE WHEN outcome = 'acknowledged' THEN CASE WHEN direction = 'add' THEN {added} ELSE {removed} END
+                       WHEN direction = 'add' THEN {adding} ELSE {removing} END AS entry,
+        CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS doubtful_at
+    FROM ({journal}) j
+), entries AS (
+    SELECT id, adds, entry, NULL AS mark, doubtful_at FROM journal
+    UNION ALL
+    SELECT id COLLATE "C", direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN at END
+    FROM ({marks}) m WHERE mark IN ('unsettled', 'echo', 'unmatched')
+), fated AS (
+    SELECT id,
+        coalesce(max(entry) % 4,
+                 max(CASE WHEN adds IS FALSE THEN {removing} ELSE {adding} END) FILTER (WHERE mark = 'unsettled')
+        ) AS fate,
+        coalesce(bool_or(mark = 'unmatched'), false) AS unmatched,
+        max(doubtful_at) FILTER (WHERE adds IS NOT FALSE) AS add_at,
+        max(doubtful_at) FILTER (WHERE adds IS NOT TRUE) AS remove_at
+    FROM entries GROUP BY id
+), overlay AS MATERIALIZED (
+    SELECT id, add_at, remove_at,
+        CASE WHEN fate = {removed} THEN {REMOVED}
+             WHEN fate = {adding} THEN {UNSETTLED_ADD} + CASE WHEN unmatched THEN {UNMATCHED} ELSE 0 END
+             WHEN fate = {removing} THEN {UNSETTLED_REMOVE} + CASE WHEN unmatched THEN {UNMATCHED} ELSE 0 END
+             WHEN unmatched THEN {UNMATCHED}
+             WHEN fate = {added} THEN {STORED} END AS flags
+    FROM fated
+), held AS NOT MATERIALIZED (
+    SELECT coalesce(members.id, overlay.id) AS id, add_at, remove_at,
+        coalesce(overlay.flags, CASE WHEN members.id IS NOT NULL THEN {STORED} END) AS flags
+    FROM (SELECT id COLLATE "C" AS id FROM ({members}) s) members FULL JOIN overlay ON members.id = overlay.id
+), matched AS (
+    SELECT coalesce(desired.id, held.id) AS id, typed, flags, add_at, remove_at,
+        CASE WHEN typed IS NULL THEN coalesce(flags, 0) IN ({left})
+             WHEN typed AND flags IN ({kept}) THEN {sure}
+             ELSE false END AS stays
+    FROM desired FULL JOIN held ON desired.id = held.id
+)
+SELECT CASE WHEN stays THEN '{stayed}' ELSE '{moved}' END AS kind, id, typed, number, flags, add_at, remove_at FROM (
+    SELECT stays, CASE WHEN NOT stays THEN id END AS id, CASE WHEN NOT stays THEN typed END AS typed,
+        count(typed) AS number, max(flags) AS flags, max(add_at) AS add_at, max(remove_at) AS remove_at
+    FROM matched GROUP BY 1, 2, 3
+) found
+UNION ALL
+SELECT '{known}', NULL, NULL, count(*), flags, NULL, NULL FROM held WHERE flags IS NOT NULL GROUP BY flags"""
+
+MOVED, STAYED, KNOWN = "moved", "stayed", "known"
+"""Kinds of rows: one id; a number of rows of the query; a number of ids by what is known of them."""
+
+
+def write(values: str, site: Site, id_type: IdType, sentinels: Iterable[str]) -> str:
+    """Write the statement. `values` is the query as a `Visit` has it; sentinels travel, whether they stay or not."""
+    names = {flag.name: flag.value for flag in Flag if flag.name is not None}
+    return _STATEMENT.format(
+        **names,
+        values=values,
+        members=site.members,
+        marks=site.marks,
+        journal=site.journal,
+        fold='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
+        left=_list(_staying(Flag(0))),
+        kept=_list(_staying(Flag.DESIRED)),
+        sure=" AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),
+        added=_ADDED,
+        removed=_REMOVED,
+        adding=_ADDING,
+        removing=_REMOVING,
+        moved=MOVED,
+        stayed=STAYED,
+        known=KNOWN,
+    )
+
+
+def _staying(said: Flag) -> list[Flag]:
+    """What may be known of an id that needs no change, if the query says this of it."""
+    known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
+    return sorted(flags for flags in known if decide(flags | said, exclusive=False) is Change.NONE)
+
+
+def _be_sure(text: str, id_type: IdType) -> list[str]:
+    """Conditions under which a text without control characters, as every text of the state is, is an id for sure."""
+    conditions = [
+        f"octet_length({text}) <= {MAX_ID_BYTES}",
+        f"{text} >= '!'",
+        f"CASE WHEN octet_length({text}) = length({text}) THEN {text} NOT LIKE '% ' "
+        f"ELSE btrim({text}, {_quote(WHITE_SPACE)}) = {text} END",
+    ]
+    if id_type is IdType.EMAIL:
+        conditions += [f"{text} LIKE '_%@_%'", f"{text} NOT LIKE '%@%@%'"]
+    return conditions
+
+
+def _differ(text: str, id_type: IdType, sentinels: Iterable[str]) -> list[str]:
+    ids = sorted({str(check_text(sentinel, id_type)) for sentinel in sentinels})
+    return [f"{text} <> ALL (ARRAY[{', '.join(map(_quote, ids))}])"] if ids else []
+
+
+def _quote(text: str) -> str:
+    """A text as SQL, whatever is in it and however the server reads strings."""
+    return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"
+
+
+def _list(flags: Iterable[Flag]) -> str:
+    return ", ".join(str(int(each)) for each in flags)
