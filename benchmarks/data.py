@@ -1,14 +1,15 @@
 """Makes the data: ids that look real, in no order, with one percent of churn between desired and stored."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from reconciler.core.ids import IdType
-from reconciler.core.spec import Target
+from reconciler.core.spec import Segment, Target
 from reconciler.engine.ports import Adoption
 from reconciler.specfile import load
 from reconciler.state import open_ledger
@@ -40,6 +41,18 @@ def write_spec(folder: Path, name: str, url: str, query: str, destination: str =
     path = folder / name
     text = SPEC.format(url=url, query=query, segment=SEGMENT, destination=destination)
     path.write_text(text + (f"state: {{url: '{state}'}}\n" if state else ""))
+    return path
+
+
+def write_many(folder: Path, name: str, number: int, size: int, destination: str) -> Path:
+    """Write a spec with so many segments of `size` ids each, whose state has the spec's name."""
+    path = folder / f"{name}.yaml"
+    text = SPEC.format(url="'duckdb:///:memory:'", query="", segment="", destination=destination).split("segments:")[0]
+    text += f"state: {{url: 'sqlite:///{name}.db'}}\nsegments:\n"
+    for each in range(number):
+        query = f"SELECT 's{each}-' || i FROM range({size}) t(i)"
+        text += f'  s{each}: {{segment_id: {each + 1}, query: "{query}"}}\n'
+    path.write_text(text)
     return path
 
 
@@ -83,13 +96,19 @@ def make_text(folder: Path, ids: Path, name: str) -> Path:
 
 
 def seed_state(spec: Path, stored: Path) -> None:
-    """Make the snapshot hold the stored ids, as `refresh` would."""
+    """Make the snapshot of a spec's one segment hold the stored ids, as `refresh` would."""
+    seed_segments(spec, lambda _: read(stored, "ORDER BY id"))
+
+
+def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]) -> None:
+    """Make the snapshot of each segment hold the ids that `read_ids` gives, in their order."""
     (loaded,) = load([str(spec)], {})
-    target = Target(loaded, loaded.segments[0])
-    adoption = Adoption(IdType.ID, lambda: read(stored, "ORDER BY id"), lambda: iter(()), lambda: iter(()))
-    with open_ledger(loaded.state) as ledger, ledger.hold(target, "seed", None) as held:
-        held.adopt(adoption)
-        held.complete()
+    with open_ledger(loaded.state) as ledger:
+        for segment in loaded.segments:
+            adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
+            with ledger.hold(Target(loaded, segment), "seed", None) as held:
+                held.adopt(adoption)
+                held.complete()
 
 
 def make_postgres_table(url: str, ids: Path) -> None:

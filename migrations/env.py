@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from reconciler.state.tables import METADATA, VERSION_TABLE
+from reconciler.state.schema import VERSION_TABLE
+from reconciler.state.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],

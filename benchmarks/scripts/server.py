@@ -1,9 +1,13 @@
 """A bare server that answers `{}` to everything and parses nothing but the length of a body.
 
-python server.py PORT_FILE LATENCY_SECONDS
+python server.py PORT_FILE LATENCY_SECONDS [TALLY_FILE]
+
+With TALLY_FILE it keeps the bodies, and writes at its end: ids that were sent, and how many different ones.
 """
 
 import asyncio
+import json
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +18,8 @@ class Bare(asyncio.Protocol):
     """One connection."""
 
     latency = 0.0
+    kept: list[tuple[bytes, bytes]] | None = None
+    """Lines and bodies of requests."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -27,6 +33,9 @@ class Bare(asyncio.Protocol):
             length = int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            if self.kept is not None and length:
+                line = head.split(b"\r\n", 1)[0]
+                self.kept.append((line, bytes(self.buffer[end + 4 : end + 4 + length])))
             del self.buffer[: end + 4 + length]
             body = REGION if head.startswith(b"get") else b"{}\n"
             asyncio.get_running_loop().call_later(self.latency, self.answer, body)
@@ -37,12 +46,23 @@ class Bare(asyncio.Protocol):
             self.transport.write(front + str(len(body)).encode() + b"\r\n\r\n" + body)
 
 
-async def main(port_file: Path, latency: float) -> None:
+def tally(kept: list[tuple[bytes, bytes]]) -> str:
+    """Count what was sent: an id counts once for each segment and direction."""
+    sent = [(line, id_) for line, body in kept for id_ in json.loads(body)["ids"]]
+    return f"{len(sent)} {len(set(sent))}"
+
+
+async def main(port_file: Path, latency: float, tally_file: Path | None) -> None:
     Bare.latency = latency
-    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0, backlog=256)
+    Bare.kept = [] if tally_file else None
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    server = await loop.create_server(Bare, "127.0.0.1", 0, backlog=256)
     port_file.write_text(str(server.sockets[0].getsockname()[1]))
-    await server.serve_forever()
+    await ended.wait()
+    if tally_file and Bare.kept is not None:
+        tally_file.write_text(tally(Bare.kept))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]) if sys.argv[3:] else None))

@@ -1,7 +1,9 @@
 """The App API: reads segments and who is in them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -9,12 +11,13 @@ from reconciler.core.ids import IdType
 from reconciler.core.plan import UsedBy
 from reconciler.core.spec import Secret
 from reconciler.customerio import decode
+from reconciler.customerio.ahead import read_ahead
 from reconciler.customerio.explain import Surface, explain
 from reconciler.customerio.outcomes import Kind
 from reconciler.customerio.retry import Retrier
 from reconciler.customerio.transport import Call
 from reconciler.customerio.words import repeat
-from reconciler.engine.ports import Member, RemoteSegment
+from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
 
 PAGE_SIZE = 30_000
@@ -48,17 +51,29 @@ class AppClient:
         """Give how many members Customer.io counts. Raises DestinationError."""
         return decode.count(self._get(f"/v1/segments/{segment_id:d}/customer_count"))
 
-    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
-        """Page through the membership; empty pages are not given.
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
+        """Page through the membership; empty pages are not given. Close it if you leave early: a page is read ahead.
 
         An email key has A-Z in lower case; an id and a cio_id are as they are. Raises DestinationError, and
         IncompleteRead where the pages make no sense or do not end.
         """
+        with closing(read_ahead(self._pages(segment_id))) as pages:
+            for said in pages:
+                page = decode.page(said, id_type)
+                if page.cio_ids:
+                    yield page
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _pages(self, segment_id: int) -> Iterator[dict[str, Any]]:
+        """Give what the pages say, as they are."""
         token, met, pages, most = "", {""}, 0, FREE_PAGES
         while True:
-            members, token = decode.page(self._page(segment_id, token), id_type)
-            if members:
-                yield members
+            said = decode.parse(self._page(segment_id, token))
+            token = decode.token(said)
+            yield said
             if not token:
                 return
             pages += 1
@@ -69,10 +84,6 @@ class AppClient:
                 most = FREE_PAGES + self.count(segment_id) // LEAST_PER_PAGE
             if pages >= most:
                 raise IncompleteRead("the pages of the membership do not end", decode.READ_AGAIN)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
 
     def _page(self, segment_id: int, token: str) -> bytes:
         start = (("start", token),) if token else ()

@@ -1,6 +1,6 @@
 """From the bodies of the two APIs to values. Nothing is believed: a body may be anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -8,7 +8,7 @@ import orjson
 from reconciler.core.ids import IdType
 from reconciler.core.plan import UsedBy
 from reconciler.customerio.words import tidy
-from reconciler.engine.ports import Member, RemoteSegment
+from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
 
 PROXY_HINT = "check destination.track_url, destination.app_url and any proxy in between; else run again later"
@@ -67,13 +67,12 @@ def count(body: bytes) -> int:
     return number
 
 
-def page(body: bytes, id_type: IdType) -> tuple[list[Member], str]:
-    """Decode a page of `GET /v1/segments/{id}/membership`: its members, and the token of the next page or "".
+def page(said: Mapping[str, Any], id_type: IdType) -> Page:
+    """Give the members of a page of `GET /v1/segments/{id}/membership`, by column.
 
-    `identifiers` is read, never `ids`, where members without an id are empty strings. Raises DestinationError where it
-    is no page at all, IncompleteRead where it lacks what it must have.
+    `identifiers` is read, never `ids`, where members without an id are empty strings. Raises IncompleteRead where it
+    lacks what it must have.
     """
-    said = parse(body)
     if "identifiers" not in said:
         raise IncompleteRead("a page of the membership has no `identifiers`", READ_AGAIN)
     items = said["identifiers"] or []
@@ -81,7 +80,13 @@ def page(body: bytes, id_type: IdType) -> tuple[list[Member], str]:
         raise IncompleteRead("a page of the membership is not a list of people", READ_AGAIN)
     if items and not any(id_type in item for item in items):
         raise _without_key(id_type)
-    return [_member(item, id_type) for item in items], _token(said.get("next"))
+    cio_ids = [cio_id for cio_id in _column(items, IdType.CIO_ID) if cio_id]
+    if len(cio_ids) < len(items):
+        raise IncompleteRead("a member is listed without cio_id", READ_AGAIN)
+    if id_type is IdType.CIO_ID:
+        return Page(cio_ids, cio_ids)
+    keys = _column(items, id_type)
+    return Page(cio_ids, _fold(keys) if id_type is IdType.EMAIL else keys)
 
 
 def _without_key(id_type: IdType) -> IncompleteRead:
@@ -93,14 +98,11 @@ def _without_key(id_type: IdType) -> IncompleteRead:
     return IncompleteRead(f"a page of the membership lists nobody's {id_type}", READ_AGAIN)
 
 
-def _member(item: dict[str, Any], id_type: IdType) -> Member:
-    cio_id = _text(item.get("cio_id"))
-    if not cio_id:
-        raise IncompleteRead("a member is listed without cio_id", READ_AGAIN)
-    if id_type is IdType.CIO_ID:
-        return Member(cio_id, cio_id)
-    key = _text(item.get(id_type))
-    return Member(cio_id, _fold(key) if key and id_type is IdType.EMAIL else key)
+def _column(items: Sequence[Mapping[str, Any]], id_type: IdType) -> list[str | None]:
+    """Give everybody's identifier of one type. Nearly always all are text: then no value is looked at by itself."""
+    name = id_type.value
+    values = [item.get(name) for item in items]
+    return values if set(map(type, values)) == {str} and all(values) else [_text(value) for value in values]
 
 
 def _text(value: object) -> str | None:
@@ -114,13 +116,14 @@ def _text(value: object) -> str | None:
     raise IncompleteRead("a member's identifier is neither text nor a whole number", READ_AGAIN)
 
 
-def _fold(email: str) -> str:
+def _fold(emails: Sequence[str | None]) -> list[str | None]:
     """Put A-Z, and nothing else, in lower case: what `bytes.lower` does."""
-    return email.encode().lower().decode()
+    return [email and email.encode().lower().decode() for email in emails]
 
 
-def _token(value: object) -> str:
-    """Absent, null and "" all end the pages."""
+def token(said: Mapping[str, Any]) -> str:
+    """Give the token of the next page; absent, null and "" all end the pages. Raises IncompleteRead."""
+    value = said.get("next")
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -1,30 +1,24 @@
 """Blocks of text: how rows from Python come into tables (see `engine.ports.Rows`)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from reconciler.core.batches import Batch, Direction
-from reconciler.engine.ports import FIELD_END, ROW_END, Member
+from reconciler.engine.ports import FIELD_END, ROW_END, Page
 
 BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
 
 
-def write_page(page: Sequence[Member]) -> str:
-    """Members as rows of `cio_id`, `key`. A key that would break its row apart is no key."""
-    rows = (f"{_strip(member.cio_id)}{_FIELD}{member.key or ''}" for member in page)
-    block = _ROW.join(rows)
-    is_whole = block.count(_ROW) == len(page) - 1 and block.count(_FIELD) == len(page)
-    return block if is_whole else write_page([_mend(member) for member in page])
-
-
-def _mend(member: Member) -> Member:
-    key = member.key or ""
-    return Member(member.cio_id, None if _ROW in key or _FIELD in key else key)
-
-
-def _strip(cio_id: str) -> str:
-    return cio_id.replace(_ROW, " ").replace(_FIELD, " ")
+def write_page(page: Page) -> tuple[str, str]:
+    """Members as a block for each column: `cio_id`, `key`. A key that would break its row apart is no key."""
+    cio_ids, keys = _ROW.join(page.cio_ids), _ROW.join([key or "" for key in page.keys])
+    ends = len(page.cio_ids) - 1
+    if cio_ids.count(_ROW) != ends:
+        cio_ids = _ROW.join(cio_id.replace(_ROW, " ") for cio_id in page.cio_ids)
+    if keys.count(_ROW) != ends:
+        keys = _ROW.join("" if key is None or _ROW in key else key for key in page.keys)
+    return cio_ids, keys
 
 
 def write_batches(batches: Iterable[Batch]) -> Iterator[str]:

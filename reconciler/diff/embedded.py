@@ -1,7 +1,7 @@
 """The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +27,7 @@ from reconciler.engine.ports import (
     Comparison,
     Findings,
     Host,
-    Member,
+    Page,
     RemoteCount,
     Rows,
     Snapshot,
@@ -106,17 +106,24 @@ class EmbeddedComparison:
 
     # --- what is there -------------------------------------------------------------------------------------------
 
-    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
         self._tables.run(self._sets.begin("remote"))
         with translating(broken_sets()):
-            self._tables.repeat(self._sets.add_block("remote"), ([write_page(page)] for page in pages if page))
-        self._tables.work(self._sets.take_people())
-        self._tables.run(self._sets.drop("remote"))
+            self._tables.repeat(self._sets.add_page(), (write_page(page) for page in pages if page.cio_ids))
+        rows, people = self._tables.fetch(self._sets.count_remote())[0]
+        self._take_people(listed_once=rows == people)
         self._tables.work(self._sets.take_keys())
-        people, unkeyed, rows = self._tables.fetch(self._sets.count_people())[0]
-        self._remote = RemoteCount(people, unkeyed, rows - people)
+        self._remote = RemoteCount(people, self._tables.fetch_one(self._sets.count_unkeyed()), rows - people)
         return self._remote
+
+    def _take_people(self, listed_once: bool) -> None:
+        if listed_once:
+            self._tables.run(self._sets.drop("people"))
+            self._tables.run(self._sets.rename("remote", "people"))
+        else:
+            self._tables.work(self._sets.take_people())
+            self._tables.run(self._sets.drop("remote"))
 
     def _require_remote(self) -> RemoteCount:
         if self._remote is None:
@@ -193,8 +200,7 @@ class EmbeddedComparison:
                 returned = self._load_desired()
                 missing = self._count_missing()
             self._know(with_remote=self._exclusive, with_tombstones=False)
-        self._change(self._sets.match_desired(self._exclusive))
-        self._tables.run(self._sets.drop("desired"))
+        self._change(self._sets.match_desired(self._exclusive), "desired")
         return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
 
     def _compare_there(self) -> Found | None:
@@ -215,8 +221,7 @@ class EmbeddedComparison:
         with translating(broken_sets()):
             self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
         self._load_known(with_remote, with_tombstones=self._exclusive)
-        self._change(self._sets.match_sealed(self._exclusive, with_remote))
-        self._tables.run(self._sets.drop("sealed"))
+        self._change(self._sets.match_sealed(self._exclusive, with_remote), "sealed")
         return replace(self._count(Returned()), desired=0, unchanged=0, duplicates=0)
 
     def _load_desired(self) -> Returned:
@@ -227,9 +232,10 @@ class EmbeddedComparison:
         self._refuse_bad(returned)
         return returned
 
-    def _change(self, match: str) -> None:
+    def _change(self, match: str, matched: str) -> None:
+        """Find the changes; the table that is matched with what is known goes when they are found."""
         parts = self._tables.work(match) // self._tables.rows_at_once + 1
-        self._tables.run(self._sets.begin_changes())
+        self._tables.run(self._sets.drop(matched), self._sets.begin_changes())
         for part in range(parts):
             self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))

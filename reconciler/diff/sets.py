@@ -202,19 +202,22 @@ class Sets:
 
     # --- what is there ---
 
+    def count_remote(self) -> str:
+        """Rows, people: of `remote`."""
+        return f"SELECT count(*), count(DISTINCT cio_id) FROM {self._db}.remote"
+
     def take_people(self) -> str:
-        """From `remote`, each person once. A key that holds a control character can't be an id of ours: it is none."""
-        key = f"CASE WHEN NOT {has_control('key')} THEN {fold('key', self._id_type)} END"
-        people = f"SELECT cio_id, max({key}) AS key, count(*) AS number FROM {self._db}.remote GROUP BY cio_id"
+        """From `remote`, each person once. Where nobody is listed twice, `remote` is that already."""
+        people = f"SELECT cio_id, max(key) AS key FROM {self._db}.remote GROUP BY cio_id"
         return self._create("people", people)
 
     def take_keys(self) -> str:
         """From `people`, each key once."""
         return self._create("keys", f"SELECT DISTINCT key AS id FROM {self._db}.people WHERE key IS NOT NULL")
 
-    def count_people(self) -> str:
-        """People, those without a key, rows."""
-        return f"SELECT count(*), count(*) - count(key), coalesce(sum(number), 0)::BIGINT FROM {self._db}.people"
+    def count_unkeyed(self) -> str:
+        """One number: people without a key."""
+        return f"SELECT count(*) - count(key) FROM {self._db}.people"
 
     # --- tables ---
 
@@ -233,6 +236,17 @@ class Sets:
         fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in enumerate(kinds, 1))
         lines = f"SELECT string_split(line, chr({FIELD_END})) AS fields FROM ({rows})"
         return f"{self._insert(table)} SELECT {fields} FROM ({lines})"
+
+    def add_page(self) -> str:
+        """Add the rows of a page to `remote`: $1 is the block of its column `cio_id`, $2 that of `key`.
+
+        A key that holds a control character can't be an id of ours: it is none. That is found out here, as there is
+        time for it while the next page is on its way.
+        """
+        cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
+        rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
+        key = f"CASE WHEN NOT {has_control('key')} THEN {fold('key', self._id_type)} END"
+        return f"{self._insert('remote')} SELECT cio_id, {key} FROM ({rows})"
 
     def add_stream(self, table: str, stream: str) -> str:
         """Add the rows of a stream."""

@@ -1,6 +1,6 @@
 """The seams: what the engine needs of a warehouse, a state, a set engine and Customer.io."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -299,11 +299,14 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True)
-class Member:
-    """One member as the App API lists it; `key` is its id of the segment's id type, ready to compare."""
+class Page:
+    """Members as the App API lists them, by column: both are equally long.
 
-    cio_id: str
-    key: str | None
+    `keys` are their ids of the segment's id type, ready to compare; None: a member has none.
+    """
+
+    cio_ids: Sequence[str]
+    keys: Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -325,7 +328,7 @@ class Comparison(Protocol):
     head: Head
     """As of the comparison; valid after `compare`, `resume`, `drift` or `examine`."""
 
-    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         """Load the real membership; called again, it starts afresh."""
         ...
 
@@ -412,8 +415,8 @@ class App(Protocol):
         """How many members Customer.io counts."""
         ...
 
-    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
-        """Page through the membership. Raises IncompleteRead where the pages make no sense."""
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
+        """Page through the membership; to be closed. Raises IncompleteRead where the pages make no sense."""
         ...
 
 

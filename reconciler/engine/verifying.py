@@ -1,6 +1,7 @@
 """Reading a segment back: whole, or not at all."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from reconciler.core.drift import DriftCounts
@@ -22,7 +23,8 @@ def read_back(target: Target, comparison: Comparison, app: App) -> RemoteCount:
     said: list[str] = []
     for _ in range(2):
         before = app.count(segment.segment_id)
-        found = comparison.load_remote(app.members(segment.segment_id, segment.id_type))
+        with closing(app.members(segment.segment_id, segment.id_type)) as pages:
+            found = comparison.load_remote(pages)
         after = app.count(segment.segment_id)
         if before == found.people == after:
             return found

@@ -1,8 +1,10 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from reconciler.core.spec import SourceSettings
+from reconciler.core.spec import Secret, SourceSettings
 from reconciler.engine.ports import Source
 from reconciler.errors import SourceError
 
@@ -11,43 +13,64 @@ if TYPE_CHECKING:
 
     from reconciler.source.failures import Scrubber
 
+_FILE = re.compile(r"(?P<driver>sqlite|sqlite\+pysqlite|duckdb)://(?:/(?P<database>[^?]*)(?:\?.*)?)?", re.DOTALL)
+"""SQLAlchemy reads the URLs of servers. Those of files are read here: its import takes longer than a small query."""
+
 
 def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Source:
     """Choose the reader for a source by its URL. Nothing is connected yet. Raises SourceError."""
+    file = split_file_url(settings.url.reveal())
+    return _open_server(settings, memory_limit) if file is None else _open_file(*file, settings, memory_limit)
+
+
+def split_file_url(url: str) -> tuple[str, str] | None:
+    """The driver and the database of a SQLite or DuckDB file's URL, as SQLAlchemy reads them; None: it is no file's."""
+    file = _FILE.fullmatch(url)
+    return None if file is None else (file["driver"], unquote(file["database"] or ""))
+
+
+def _open_file(driver: str, database: str, settings: SourceSettings, memory_limit: str) -> Source:
+    from reconciler.source.failures import Scrubber
+
+    scrubber = Scrubber.of(settings.name, settings.url)
+    if driver == "duckdb":
+        from reconciler.source.duck import DuckSource
+
+        return DuckSource.of(database, scrubber, memory_limit)
+    from reconciler.source.sqlite import SqliteSource
+
+    return SqliteSource.of(database, scrubber, memory_limit)
+
+
+def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
+    from reconciler.source.failures import Scrubber, missing_driver
+
+    url = _read(settings.name, settings.url)
+    scrubber = Scrubber.of(settings.name, settings.url, str(url.password or ""))
+    try:
+        return _choose(url, scrubber, memory_limit)
+    except ImportError:
+        raise missing_driver(settings.name, url.drivername) from None
+
+
+def _read(name: str, text: Secret) -> "URL":
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from reconciler.source.failures import Scrubber, missing_driver
-
     try:
-        url = make_url(settings.url.reveal())
+        return make_url(text.reveal())
     except (ArgumentError, ValueError):
         raise SourceError(
-            f"source {settings.name}: its url is not a SQLAlchemy URL",
+            f"source {name}: its url is not a SQLAlchemy URL",
             "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
         ) from None
-    scrubber = Scrubber.of(settings.name, settings.url, url)
-    try:
-        return _reader(url, scrubber, memory_limit)
-    except ImportError:
-        raise missing_driver(settings.name, url) from None
 
 
-def _reader(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
-    match url.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            from reconciler.source.sqlite import SqliteSource
+def _choose(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
+    if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+        from reconciler.source.postgres import PostgresSource
 
-            return SqliteSource.of(url, scrubber, memory_limit)
-        case "duckdb":
-            from reconciler.source.duck import DuckSource
+        return PostgresSource.of(url, scrubber, memory_limit)
+    from reconciler.source.rows import RowSource
 
-            return DuckSource.of(url, scrubber, memory_limit)
-        case "postgresql" | "postgresql+psycopg" | "postgresql+psycopg2":
-            from reconciler.source.postgres import PostgresSource
-
-            return PostgresSource.of(url, scrubber, memory_limit)
-        case _:
-            from reconciler.source.rows import RowSource
-
-            return RowSource(url, scrubber)
+    return RowSource(url, scrubber)

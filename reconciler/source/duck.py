@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
-from sqlalchemy.engine import URL
 
 from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
@@ -77,9 +76,8 @@ class DuckSource:
     bench: Workbench
 
     @classmethod
-    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
-        named = url.database not in (None, "", ":memory:")
-        file = Path(str(url.database)) if named else None
+    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
+        file = None if database in ("", ":memory:") else Path(database)
         return cls(file, scrubber, Workbench(memory_limit, prepare=partial(_attach, file, scrubber)))
 
     def held(self) -> AbstractContextManager[None]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, quote_plus
 
-from sqlalchemy.engine import URL
-
 from reconciler.core.spec import Scalar, Secret
 from reconciler.errors import SourceError
 from reconciler.source.query import Query
@@ -105,9 +103,8 @@ class Scrubber:
     secrets: tuple[str, ...] = field(repr=False)
 
     @classmethod
-    def of(cls, source: str, text: Secret, url: URL) -> "Scrubber":
-        password = str(url.password) if url.password else ""
-        return cls(source, (text.reveal(), password, quote(password, safe=""), quote_plus(password)))
+    def of(cls, source: str, url: Secret, password: str = "") -> "Scrubber":
+        return cls(source, (url.reveal(), password, quote(password, safe=""), quote_plus(password)))
 
     def complain(self, complaint: Complaint, query: Query | None = None, *, reading: bool = False) -> SourceError:
         """Give the error for a complaint; `reading` says that rows were on their way, so words may hold values."""
@@ -165,8 +162,9 @@ _EXTRAS = {
 }
 
 
-def missing_driver(source: str, url: URL) -> SourceError:
-    """The error for a database whose driver is not installed."""
-    extra = _EXTRAS.get(url.get_backend_name())
-    package = f"'reconcile-segments[{extra}]'" if extra else f"the SQLAlchemy dialect for {url.get_backend_name()}"
-    return SourceError(f"source {source}: there is no driver for {url.drivername}", f"pip install {package}")
+def missing_driver(source: str, driver: str) -> SourceError:
+    """The error for a database whose driver is not installed; `driver` as a URL of SQLAlchemy begins."""
+    kind = driver.partition("+")[0]
+    extra = _EXTRAS.get(kind)
+    package = f"'reconcile-segments[{extra}]'" if extra else f"the SQLAlchemy dialect for {kind}"
+    return SourceError(f"source {source}: there is no driver for {driver}", f"pip install {package}")

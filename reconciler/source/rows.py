@@ -1,6 +1,6 @@
 """Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,18 +11,16 @@ from sqlalchemy.engine import URL, Connection, CursorResult, Engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from reconciler.core.ids import Invalid, write_exactly
 from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
-from reconciler.source.arrow import Block, RowStream
+from reconciler.source.arrow import RowStream
+from reconciler.source.blocks import Rows, blocks
 from reconciler.source.columns import choose
 from reconciler.source.duck import handing_out
 from reconciler.source.failures import Complaint, Scrubber, missing_driver
 from reconciler.source.query import Query, derived
 from reconciler.source.tokens import Kind
-
-BLOCK_ROWS = 50_000
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -55,9 +53,6 @@ _MARKS = {
     "numeric": ":{number}",
     "numeric_dollar": "${number}",
 }
-
-
-Rows = Sequence[Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ class RowSource:
         try:
             return create_engine(self.url, poolclass=NullPool, hide_parameters=True)
         except (NoSuchModuleError, ImportError):
-            raise missing_driver(self.scrubber.source, self.url) from None
+            raise missing_driver(self.scrubber.source, self.url.drivername) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
             raise self.scrubber.complain(Complaint.of(error)) from None
 
@@ -129,24 +124,6 @@ def _fetch(result: CursorResult[Any], size: int) -> Rows:
     """Rows as the driver gives them; the cursor alone won't do, as the first ones may be in SQLAlchemy's buffer."""
     rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
     return rows
-
-
-def blocks(fetch: Callable[[int], Rows], at: int) -> Iterator[Block]:
-    """Fetch to the end; column number `at` holds the ids."""
-    while rows := fetch(BLOCK_ROWS):
-        yield write_block([row[at] for row in rows])
-
-
-def write_block(values: Sequence[Any]) -> Block:
-    """Write values exactly; a column of one plain type is not looked at value by value."""
-    kinds = set(map(type, values)) - {type(None)}
-    if kinds <= {str}:
-        return values, None
-    if kinds <= {int}:
-        return [None if value is None else str(value) for value in values], None
-    written = [None if value is None else write_exactly(value) for value in values]
-    typed = [not isinstance(text, Invalid) for text in written]
-    return [text if good else "" for text, good in zip(written, typed, strict=True)], typed
 
 
 def _make_read_only(connection: Connection, dialect: str) -> None:

@@ -12,17 +12,16 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import duckdb
 from adbc_driver_manager import ArrowArrayStreamHandle
-from sqlalchemy.engine import URL
 
 from reconciler.core.spec import Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.source.arrow import RowStream, Stream
 from reconciler.source.bench import Workbench
+from reconciler.source.blocks import blocks
 from reconciler.source.columns import choose
 from reconciler.source.duck import handing_out, one_row, require, stream_of
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
-from reconciler.source.rows import blocks
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. What is no
 # id is told by bytes that no text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
@@ -86,8 +85,8 @@ class SqliteSource:
     kept: Kept
 
     @classmethod
-    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
-        file = _file_of(url.database or "")
+    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
+        file = _file_of(database)
         return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(_uri_of(file)))
 
     @property

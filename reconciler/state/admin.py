@@ -16,11 +16,11 @@ from reconciler.state.adopting import sweep
 from reconciler.state.copying import copy_tables, is_empty
 from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
+from reconciler.state.file import is_missing, make_file, reading_uri
 from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import LockSmith, Place, find_row, read_holder
 from reconciler.state.machine import Machine, SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
-from reconciler.state.sqlite import is_missing, make_file, reading_uri
 
 
 def here() -> Surroundings:

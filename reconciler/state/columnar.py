@@ -4,9 +4,11 @@ The Arrow driver has a SQLite library of its own, and two libraries in one proce
 (see `snapshot`). So once this is made, nothing else in the process may open the file: no ledger, no records.
 """
 
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -14,13 +16,13 @@ import duckdb
 
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ROW_END, ArrowStream, Stored
+from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
 from reconciler.state.columns import NothingStored, Once
 from reconciler.state.failures import explained
+from reconciler.state.file import BUSY_SECONDS, is_missing, reading_uri
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
-from reconciler.state.reader import SqliteReader
-from reconciler.state.snapshot import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
-from reconciler.state.sqlite import BUSY_SECONDS, reading_uri
+from reconciler.state.lines import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
@@ -28,32 +30,34 @@ _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_k
 class ColumnarSnapshot:
     """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
-    def __init__(self, reader: SqliteReader, address: SqliteAddress) -> None:
+    def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
         self._address = address
-        with reader.read() as connection:  # the only use of the other library, closed before ours begins
-            self._is_there = connection is not None
+        with explained(address):
+            self._heads = _look(address)
+        if must_exist and self._heads is None:
+            raise schema.missing(address)
         self._rows = Scribe()
 
     def head(self, workspace: str, segment_id: int) -> Head:
-        with self.open(workspace, segment_id) as stored:
-            return stored.head
+        """As it was when this was made."""
+        return Head() if self._heads is None else self._heads.find(workspace, segment_id)
 
     def is_spent(self, plan_id: str) -> bool:
         statement = f"SELECT '1' AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with ExitStack() as stack:
-            return self._is_there and bool(self._rows.fetch(_execute(self._connect(stack), stack, statement)))
+            return self._heads is not None and bool(self._rows.fetch(_execute(self._connect(stack), stack, statement)))
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        if not self._is_there:
+        if self._heads is None:
             yield NothingStored(Head())
             return
         with ExitStack() as stack:
             connection = self._connect(stack)
             with explained(self._address):
-                row, environment_id = self._read_head(connection, stack, workspace, segment_id)
-            head = make_head(row, environment_id)
-            yield ColumnarStored(head, row.segment_key, connection, stack, self._rows) if row else NothingStored(head)
+                found = self._read_head(connection, stack, workspace, segment_id)
+            head = make_head(found.row, found.environment_id)
+            yield ColumnarStored(head, found, connection, stack, self._rows) if found.row else NothingStored(head)
 
     def _connect(self, stack: ExitStack) -> Any:
         with explained(self._address):
@@ -63,32 +67,77 @@ class ColumnarSnapshot:
                 cursor.executescript(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         return connection
 
-    def _read_head(
-        self, connection: Any, stack: ExitStack, workspace: str, segment_id: int
-    ) -> tuple[Row | None, int | None]:
+    def _read_head(self, connection: Any, stack: ExitStack, workspace: str, segment_id: int) -> "Found":
         """Read a segment's head in the transaction in which its columns will be read, too."""
         columns = ", ".join(f"coalesce(cast({name} AS text), '')" for name in HEAD_COLUMNS)
         statement = (
-            f"SELECT 'segment', {columns} FROM reconcile_segments "
+            f"SELECT 'segment', {columns}, {_has('marks')}, {_has('batches')} FROM reconcile_segments "
             f"WHERE workspace = {_quote(workspace)} AND segment_id = {int(segment_id)} UNION ALL "
-            f"SELECT 'workspace', cast(environment_id AS text){', NULL' * (len(HEAD_COLUMNS) - 1)} "
+            f"SELECT 'workspace', cast(environment_id AS text){', NULL' * (len(HEAD_COLUMNS) + 1)} "
             f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
         )
-        row, environment_id = None, None
+        found = Found()
         for kind, *texts in self._rows.fetch(_execute(connection, stack, statement)):
             if kind == "segment":
-                row = _parse_row([str(value) for value in texts])
+                *row, marks, journal = map(str, texts)
+                found = replace(found, row=_parse_row(row), has_marks=marks == "yes", has_journal=journal == "yes")
             else:
-                environment_id = int(str(texts[0]))
-        return row, environment_id
+                found = replace(found, environment_id=int(str(texts[0])))
+        return found
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the state says of a segment, and whether there is more to read than its members."""
+
+    row: Row | None = None
+    environment_id: int | None = None
+    has_marks: bool = False
+    has_journal: bool = False
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of all segments at one moment."""
+
+    segments: Mapping[tuple[str, int], Row]
+    environments: Mapping[str, int]
+
+    def find(self, workspace: str, segment_id: int) -> Head:
+        return make_head(self.segments.get((workspace, segment_id)), self.environments.get(workspace))
+
+
+def _look(address: SqliteAddress) -> Heads | None:
+    """Read all heads; None: there is no state. The only use of Python's library, closed before the driver's begins."""
+    if is_missing(address.path):
+        return None
+    with closing(sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)) as connection:
+        connection.execute("BEGIN")
+        return _read_heads(connection) if schema.is_usable(_judge(connection, address), address) else None
+
+
+def _judge(connection: sqlite3.Connection, address: SqliteAddress) -> schema.Schema:
+    statement = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    tables = [row[0] for row in connection.execute(statement)]
+    known = schema.VERSION_TABLE in tables
+    versions = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}") if known else ()
+    return schema.judge(tables, next((row[0] for row in versions), ""), address)
+
+
+def _read_heads(connection: sqlite3.Connection) -> Heads:
+    rows = connection.execute(f"SELECT workspace, segment_id, {', '.join(HEAD_COLUMNS)} FROM reconcile_segments")
+    segments = {(workspace, segment_id): Row(*rest) for workspace, segment_id, *rest in rows}
+    return Heads(segments, dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces")))
 
 
 class ColumnarStored:
     """See `engine.ports.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
 
-    def __init__(self, head: Head, key: int, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
+    def __init__(self, head: Head, found: Found, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
+        assert found.row is not None
         self.head = head
-        self._key = key
+        self._found = found
+        self._key = found.row.segment_key
         self._connection = connection
         self._stack = stack
         self._rows = rows
@@ -97,10 +146,10 @@ class ColumnarStored:
         return Once(_execute(self._connection, self._stack, _MEMBERS.format(key=self._key)))
 
     def marks(self) -> Iterator[str]:
-        return self._lines(MARK_LINES)
+        return self._lines(MARK_LINES) if self._found.has_marks else iter(())
 
     def journal(self) -> Iterator[str]:
-        return self._lines(JOURNAL_LINES)
+        return self._lines(JOURNAL_LINES) if self._found.has_journal else iter(())
 
     def _lines(self, statement: str) -> Iterator[str]:
         stream = _execute(self._connection, self._stack, statement.format(key=self._key))
@@ -141,6 +190,11 @@ def _execute(connection: Any, stack: ExitStack, statement: str) -> ArrowStream:
     cursor.execute(statement)
     stream: ArrowStream = cursor.fetch_arrow()
     return stream
+
+
+def _has(table: str) -> str:
+    exists = f"SELECT 1 FROM reconcile_{table} AS t WHERE t.segment_key = reconcile_segments.segment_key"
+    return f"CASE WHEN EXISTS ({exists}) THEN 'yes' ELSE 'no' END"
 
 
 def _quote(text: str) -> str:

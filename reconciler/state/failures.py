@@ -1,11 +1,12 @@
-"""What can go wrong with a state database: foreign errors, sorted in one table into words and a next step."""
+"""What can go wrong with a state database: foreign errors, sorted in one table into words and a next step.
+
+They are known by the names of their modules, so that nothing foreign is imported for an error that may never come.
+"""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import sqlalchemy.exc
 
 from reconciler.errors import ReconcileError, StateError
 from reconciler.state.address import Address
@@ -74,8 +75,9 @@ _POSTGRES = {
 
 def explain(error: BaseException) -> Explanation:
     """Say what a foreign error means."""
-    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
-        return explain(error.orig)
+    original = _unwrap(error)
+    if original is not error:
+        return explain(original)
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return _SQLITE.get(code & 0xFF, _UNKNOWN)
@@ -94,20 +96,22 @@ def _explain_by_name(error: BaseException) -> Explanation:
     module, name = type(error).__module__.partition(".")[0], type(error).__name__
     if module == "psycopg" and (name == "OperationalError" or "Timeout" in name):
         return _LOGIN if "password authentication failed" in str(error) else _CONNECT
-    if isinstance(error, sqlalchemy.exc.TimeoutError):
+    if module == "sqlalchemy" and name == "TimeoutError":
         return _MEMORY
     return _UNKNOWN
 
 
-_FOREIGN = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
+def _unwrap(error: BaseException) -> BaseException:
+    """What a driver raised, where SQLAlchemy has wrapped it."""
+    original: BaseException | None = getattr(error, "orig", None) if _is_of(error, "sqlalchemy") else None
+    return error if original is None else original
 
 
 def to_state_error(error: Exception, address: Address) -> StateError:
     """Give the error that a user sees; the original is chained where it can hold no id."""
     explanation = explain(error)
     result = StateError(f"{explanation.words} ({address})", explanation.hint)
-    original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-    result.__cause__ = original if explanation.quotable else None
+    result.__cause__ = _unwrap(error) if explanation.quotable else None
     result.__suppress_context__ = True
     return result
 
@@ -120,11 +124,11 @@ def explained(address: Address) -> Iterator[None]:
     except ReconcileError:
         raise
     except Exception as error:
-        if isinstance(error, _FOREIGN) or _is_driver_error(error):
+        if isinstance(error, (sqlite3.Error, OSError)) or _is_of(error, "sqlalchemy", "psycopg", "adbc_driver_manager"):
             raise to_state_error(error, address)  # noqa: B904 (its cause is chosen there)
         raise
 
 
-def _is_driver_error(error: Exception) -> bool:
-    """ADBC's and psycopg's errors, without importing a driver that may not be installed."""
-    return any(kind.__module__.startswith(("psycopg", "adbc_driver_manager")) for kind in type(error).__mro__)
+def _is_of(error: BaseException, *libraries: str) -> bool:
+    """Tell whether it is an error of one of these libraries."""
+    return any(kind.__module__.startswith(libraries) for kind in type(error).__mro__)

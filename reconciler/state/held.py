@@ -17,8 +17,9 @@ from reconciler.state import folding
 from reconciler.state.adopting import copy_generation, new_key, sweep
 from reconciler.state.census import take_census
 from reconciler.state.database import Database, run, skew
-from reconciler.state.heads import Row, find_segment, read_head
+from reconciler.state.heads import Row
 from reconciler.state.lock import HeldLock
+from reconciler.state.lookups import find_segment, read_head
 from reconciler.state.machine import Clock
 
 SECONDS_PER_TURN = 1.0

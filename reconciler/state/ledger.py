@@ -11,9 +11,9 @@ from reconciler.core.run import Run, SegmentRun
 from reconciler.core.spec import Target
 from reconciler.errors import StateError
 from reconciler.state.database import Database, run
-from reconciler.state.heads import find_environment
 from reconciler.state.held import HeldSegment, Work
 from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread
+from reconciler.state.lookups import find_environment
 from reconciler.state.machine import Clock, Machine
 
 

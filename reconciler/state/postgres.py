@@ -16,7 +16,8 @@ from reconciler.state.address import Address, PostgresAddress
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
-from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
+from reconciler.state.heads import make_head
+from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
 
 CONNECT_SECONDS = 10
 

@@ -10,8 +10,9 @@ from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress
 from reconciler.state.database import transaction
 from reconciler.state.failures import explained
+from reconciler.state.file import is_missing
 from reconciler.state.machine import Clock
-from reconciler.state.sqlite import PIECES, is_missing, open_reader
+from reconciler.state.sqlite import PIECES, open_reader
 
 
 class Reader(Protocol):

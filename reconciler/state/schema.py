@@ -1,13 +1,20 @@
 """Which schema a state has, and making one. Alembic is imported by an upgrade alone."""
 
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
-
-from sqlalchemy import Connection, inspect, text
+from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError
 from reconciler.state.address import Address, SqliteAddress
-from reconciler.state.tables import METADATA, REVISION, VERSION_TABLE
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+REVISION = "0001"
+"""The schema that this version of the tool reads and writes; migrations carry the same names."""
+
+VERSION_TABLE = "reconcile_version"
 
 
 class Schema(Enum):
@@ -18,17 +25,20 @@ class Schema(Enum):
     OLDER = "older"
 
 
-def look(connection: Connection, address: Address) -> Schema:
+def look(connection: "Connection", address: Address) -> Schema:
     """Tell which schema there is. Raises StateError for one of a newer tool, and for a file of something else."""
-    tables = inspect(connection)
-    if not tables.has_table(VERSION_TABLE):
-        if isinstance(address, SqliteAddress) and tables.get_table_names():
-            raise StateError(
-                f"this file is not a state: it holds other tables ({address})",
-                "check `state.url`; give it its own file",
-            )
-        return Schema.NONE
-    version = read_version(connection)
+    from sqlalchemy import inspect
+
+    return judge(inspect(connection).get_table_names(), read_version(connection), address)
+
+
+def judge(tables: Collection[str], version: str, address: Address) -> Schema:
+    """As `look`; `version` is what the table of versions says, empty where there is none."""
+    if VERSION_TABLE not in tables and tables and isinstance(address, SqliteAddress):
+        raise StateError(
+            f"this file is not a state: it holds other tables ({address})",
+            "check `state.url`; give it its own file",
+        )
     if not version:
         return Schema.NONE
     if version > REVISION:
@@ -39,16 +49,22 @@ def look(connection: Connection, address: Address) -> Schema:
     return Schema.CURRENT if version == REVISION else Schema.OLDER
 
 
-def read_version(connection: Connection) -> str:
+def read_version(connection: "Connection") -> str:
     """The schema's name; empty where there is none."""
+    from sqlalchemy import inspect
+
     if not inspect(connection).has_table(VERSION_TABLE):
         return ""
-    return str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() or "")
+    return str(connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() or "")
 
 
-def is_there(connection: Connection, address: Address) -> bool:
+def is_there(connection: "Connection", address: Address) -> bool:
     """Tell whether there is a state that can be used. Raises StateError for an older or newer one."""
-    schema = look(connection, address)
+    return is_usable(look(connection, address), address)
+
+
+def is_usable(schema: Schema, address: Address) -> bool:
+    """As `is_there`."""
     if schema is Schema.OLDER:
         raise StateError(
             f"the state has an older schema than {REVISION} ({address})",
@@ -57,8 +73,12 @@ def is_there(connection: Connection, address: Address) -> bool:
     return schema is Schema.CURRENT
 
 
-def create(connection: Connection) -> None:
+def create(connection: "Connection") -> None:
     """Make all tables, in one transaction. The migrations lead to the same, and a test says so."""
+    from sqlalchemy import text
+
+    from reconciler.state.tables import METADATA
+
     METADATA.create_all(connection)
     connection.execute(
         text(

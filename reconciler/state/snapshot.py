@@ -6,41 +6,63 @@ must not open one file, since closing it in one drops the locks of the other.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from reconciler.core.plan import Head
-from reconciler.engine.ports import FIELD_END, ROW_END, Stored
+from reconciler.engine.ports import ROW_END, Stored
 from reconciler.state.failures import explained
-from reconciler.state.heads import find_environment, find_segment, is_spent, make_head, read_head
+from reconciler.state.heads import make_head
+from reconciler.state.lines import JOURNAL_LINES, MARK_LINE, ROWS_PER_BLOCK
+from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
 from reconciler.state.reader import SqliteReader
 
-ROWS_PER_BLOCK = 16_384
-"""Measured: larger blocks are slower."""
 
-_MEMBERS = f"""
-SELECT group_concat(id, char({ROW_END})), max(id) FROM
-(SELECT id FROM reconcile_members WHERE segment_key = ? AND id > ? ORDER BY id LIMIT {ROWS_PER_BLOCK})"""
+@dataclass(frozen=True)
+class Walk:
+    """A table read block by block, by its primary key: what a row's line is, and the columns after `segment_key`.
 
-_MARK_LINE = f"""id || char({FIELD_END}) || mark || char({FIELD_END}) || coalesce(direction, '')
-    || char({FIELD_END}) || printf('%.6f', at) AS line"""
+    Two statements a block: where it ends, then all that is in it, in any order. Measured: finding the end in the
+    block itself (`max`) takes half as much again.
+    """
 
-MARK_LINES = f"SELECT {_MARK_LINE} FROM reconcile_marks WHERE segment_key = {{key}}"
-"""Each mark as one line of a block; with `{key}` to be filled in."""
+    table: str
+    columns: tuple[str, ...]
+    line: str
 
-# The place of a mark is its id and its mark as one text: it sorts as the two do, since ids hold no control characters.
-_MARKS = f"""
-SELECT group_concat(line, char({ROW_END})), max(place) FROM
-(SELECT id || char({FIELD_END}) || mark AS place, {_MARK_LINE}
- FROM reconcile_marks WHERE segment_key = ? AND (id, mark) > (?, ?) ORDER BY id, mark LIMIT {ROWS_PER_BLOCK})"""
+    @property
+    def end(self) -> str:
+        names = ", ".join(self.columns)
+        return f"SELECT {names} FROM {self._after} ORDER BY {names} LIMIT 1 OFFSET {ROWS_PER_BLOCK - 1}"
 
-JOURNAL_LINES = f"""
-SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(outcome, '') || char({FIELD_END})
-    || printf('%.6f', at) || char({FIELD_END})
-    || CASE WHEN outcome = 'acknowledged' AND unknown_at IS NOT NULL THEN printf('%.6f', unknown_at) ELSE '' END
-    || char({FIELD_END}) || ids AS line
-FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
-"""Each row of the journal as one line of a block."""
+    @property
+    def block(self) -> str:
+        return f"{self._lines} AND {self._place} <= {self._marks}"
+
+    @property
+    def rest(self) -> str:
+        return self._lines
+
+    @property
+    def _lines(self) -> str:
+        return f"SELECT group_concat({self.line}, char({ROW_END})) FROM {self._after}"
+
+    @property
+    def _after(self) -> str:
+        return f"{self.table} WHERE segment_key = ? AND {self._place} > {self._marks}"
+
+    @property
+    def _place(self) -> str:
+        return f"({', '.join(self.columns)})"
+
+    @property
+    def _marks(self) -> str:
+        return f"({', '.join('?' for _ in self.columns)})"
+
+
+_MEMBERS = Walk("reconcile_members", ("id",), "id")
+_MARKS = Walk("reconcile_marks", ("id", "mark"), MARK_LINE)
 
 
 class SqliteStored:
@@ -52,26 +74,27 @@ class SqliteStored:
         self._connection = connection
 
     def members(self) -> Iterator[str]:
-        return self._walk(_MEMBERS, "")
+        return self._walk(_MEMBERS)
 
     def marks(self) -> Iterator[str]:
-        return self._walk(_MARKS, chr(FIELD_END))
+        return self._walk(_MARKS)
 
     def journal(self) -> Iterator[str]:
         if self._connection is not None and self._key is not None:
             for (line,) in self._connection.exec_driver_sql(JOURNAL_LINES.format(key=self._key)):
                 yield line
 
-    def _walk(self, statement: str, place: str) -> Iterator[str]:
+    def _walk(self, walk: Walk) -> Iterator[str]:
         """Read block after block, each from where the one before ended."""
         if self._connection is None or self._key is None:
             return
-        while True:
-            after = tuple(place.split(chr(FIELD_END)))
-            block, place = self._connection.exec_driver_sql(statement, (self._key, *after)).one()
-            if block is None:
-                return
-            yield block
+        place: tuple[str, ...] = ("",) * len(walk.columns)
+        while end := self._connection.exec_driver_sql(walk.end, (self._key, *place)).one_or_none():
+            yield self._connection.exec_driver_sql(walk.block, (self._key, *place, *end)).scalar_one()
+            place = tuple(end)
+        rest = self._connection.exec_driver_sql(walk.rest, (self._key, *place)).scalar_one()
+        if rest is not None:
+            yield rest
 
 
 class SqliteSnapshot:

@@ -14,11 +14,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0001"
-"""The schema that this version of the tool reads and writes; migrations carry the same names."""
-
-VERSION_TABLE = "reconcile_version"
-
 METADATA = MetaData()
 
 

@@ -1,7 +1,9 @@
 """The App API: what is read, and that no answer whatsoever is believed or crashes."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -16,7 +18,7 @@ from reconciler.core.plan import UsedBy
 from reconciler.core.spec import Region
 from reconciler.customerio import transport
 from reconciler.customerio.app import FREE_PAGES, AppClient
-from reconciler.engine.ports import Member, RemoteSegment
+from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import APP_KEY, FakeTime, destination
@@ -37,8 +39,9 @@ def page(*items: object, **more: object) -> httpx.Response:
     return httpx.Response(200, content=orjson.dumps({"segment_id": 56, "identifiers": list(items), **more}))
 
 
-def read(app: AppClient, id_type: IdType = IdType.ID) -> list[Member]:
-    return [member for members in app.members(56, id_type) for member in members]
+def read(app: AppClient, id_type: IdType = IdType.ID) -> list[str | None]:
+    """The keys of everybody."""
+    return [key for members in app.members(56, id_type) for key in members.keys]
 
 
 # --- segments ------------------------------------------------------------------------------------------------------
@@ -162,7 +165,7 @@ def test_pages_are_followed_by_their_token_thirty_thousand_at_a_time(app: AppCli
 
     pages = list(app.members(56, IdType.ID))
 
-    assert pages == [[Member("a3000001", "5")], [Member("a3000002", None)]]
+    assert pages == [Page(["a3000001"], ["5"]), Page(["a3000002"], [None])]
     first, second = (call.request.url.params for call in route.calls)
     assert dict(first) == {"limit": "30000"}
     assert dict(second) == {"limit": "30000", "start": "MDo/x+ =&"}
@@ -205,14 +208,23 @@ def test_an_empty_segment_has_no_pages(app: AppClient, empty: object) -> None:
 def test_the_key_of_a_member(app: AppClient, id_type: IdType, item: dict[str, Any], key: str | None) -> None:
     respx.get(MEMBERSHIP).mock(side_effect=[page(item)])
 
-    assert [member.key for member in read(app, id_type)] == [key]
+    assert read(app, id_type) == [key]
 
 
 @respx.mock
 def test_a_member_without_email_among_others_with_one_has_no_key(app: AppClient) -> None:
     respx.get(MEMBERSHIP).mock(side_effect=[page(MARY, {"id": "6", "cio_id": "a3000003"})])
 
-    assert [member.key for member in read(app, IdType.EMAIL)] == ["mary@example.com", None]
+    assert read(app, IdType.EMAIL) == ["mary@example.com", None]
+
+
+@respx.mock
+def test_numbers_and_nobody_among_texts_have_their_own_keys(app: AppClient) -> None:
+    pairs = [("5", "1"), (6, "2"), (None, 3), ("", "4"), ("7", "5")]
+    people = [{"id": key, "cio_id": cio_id} for key, cio_id in pairs]
+    respx.get(MEMBERSHIP).mock(side_effect=[page(*people)])
+
+    assert list(app.members(56, IdType.ID)) == [Page(["1", "2", "3", "4", "5"], ["5", "6", None, None, "7"])]
 
 
 @respx.mock
@@ -290,6 +302,40 @@ def test_a_page_that_fails_for_good_ends_the_read(app: AppClient) -> None:
 
     with pytest.raises(DestinationError, match="5 attempts"):
         read(app)
+
+
+@respx.mock
+def test_who_leaves_early_leaves_no_thread_behind(app: AppClient) -> None:
+    asked = respx.get(MEMBERSHIP).mock(side_effect=(page(MARY, next=str(number)) for number in range(1, 99)))
+    before = set(threading.enumerate())
+
+    with closing(app.members(56, IdType.ID)) as pages:
+        next(pages)
+
+    assert set(threading.enumerate()) == before
+    assert asked.call_count == 2
+
+
+@respx.mock
+def test_a_page_of_nonsense_ends_the_read_although_the_next_one_was_asked_for(app: AppClient) -> None:
+    respx.get(MEMBERSHIP).mock(side_effect=[page({"id": "5"}, next="a"), page(MARY, next="b"), page(MARY)])
+    before = set(threading.enumerate())
+
+    with pytest.raises(IncompleteRead, match="without cio_id"):
+        read(app)
+
+    assert set(threading.enumerate()) == before
+
+
+@respx.mock
+def test_a_run_that_stops_in_the_middle_reads_no_further_page(app: AppClient, time: FakeTime) -> None:
+    respx.get(MEMBERSHIP).mock(side_effect=(page(MARY, next=str(number)) for number in range(1, 99)))
+
+    with closing(app.members(56, IdType.ID)) as pages:
+        next(pages)
+        time.stopping = True
+        with pytest.raises(DestinationError, match="stopped"):
+            list(pages)
 
 
 # --- whatever comes ------------------------------------------------------------------------------------------------

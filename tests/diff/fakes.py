@@ -21,7 +21,7 @@ from reconciler.core.spec import (
     Target,
 )
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Member, Rows, ValueStream
+from reconciler.engine.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Page, Rows, ValueStream
 from tests.diff.model import World
 
 HEAD = Head(lineage="a lineage", serial=7)
@@ -149,9 +149,14 @@ def values_of(warehouse: Warehouse, world: World) -> ValueStream:
     return ValueStream(warehouse.stream({"value": "VARCHAR", "typed": "BOOLEAN"}, rows))
 
 
-def pages_of(world: World, size: int = 2) -> Iterator[list[Member]]:
-    members = [Member(person.cio_id, person.key) for person in world.people or ()]
-    return (members[start : start + size] for start in range(0, len(members), size))
+def make_page(*people: tuple[str, str | None]) -> Page:
+    """A page with these people: their cio_id and key."""
+    return Page([cio_id for cio_id, _ in people], [key for _, key in people])
+
+
+def pages_of(world: World, size: int = 2) -> Iterator[Page]:
+    people = [(person.cio_id, person.key) for person in world.people or ()]
+    return (make_page(*people[start : start + size]) for start in range(0, len(people), size))
 
 
 class AnyStage(Protocol):

@@ -12,9 +12,19 @@ import pytest
 
 from reconciler.core.spec import OnBad, Segment
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import ArrowStream, Comparison, Member, Rows, Source, ValueStream
+from reconciler.engine.ports import ArrowStream, Comparison, Page, Rows, Source, ValueStream
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
-from tests.diff.fakes import AnyStage, FakeSnapshot, FakeSource, FakeStored, Stage, Warehouse, make_target, values_of
+from tests.diff.fakes import (
+    AnyStage,
+    FakeSnapshot,
+    FakeSource,
+    FakeStored,
+    Stage,
+    Warehouse,
+    make_page,
+    make_target,
+    values_of,
+)
 from tests.diff.model import MarkRow, Value, World
 
 SECRET = "person-4711"
@@ -178,8 +188,8 @@ def test_an_exclusive_segment_is_not_compared_without_its_membership(local_stage
 
 
 def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_stage: Stage) -> None:
-    def pages() -> Iterator[list[Member]]:
-        yield [Member("1", "a")]
+    def pages() -> Iterator[Page]:
+        yield make_page(("1", "a"))
         raise IncompleteRead("the pages make no sense")
 
     with local_stage.compare(World(people=(), exclusive=True)) as comparison:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from reconciler.core.batches import Direction
 from reconciler.core.counts import Counts
 from reconciler.core.ids import IdType
-from reconciler.engine.ports import Member, RemoteCount
-from tests.diff.fakes import AnyStage, Stage
+from reconciler.engine.ports import RemoteCount
+from tests.diff.fakes import AnyStage, Stage, make_page
 from tests.diff.model import Person, Value, World
 
 IN_ORDER = ["!", "A", "Z", "a", "ab", "b", "e\u0301", "z", "é", "\u1e9e", "豆", "\ufb01", "\U0001f600"]
@@ -122,25 +122,26 @@ def test_segments_compared_at_once_do_not_see_each_other(stage: AnyStage) -> Non
 
 def test_people_are_counted_once_however_often_they_are_listed(local_stage: Stage) -> None:
     pages = [
-        [Member("1", "a"), Member("2", None)],
-        [],
-        [Member("1", "a"), Member("3", "a"), Member("4", "b")],
-        [Member("5", "with\nfeed"), Member("6", "with\x1fseparator"), Member("7", ""), Member("8", "with\ttab")],
+        make_page(("1", "a"), ("2", None)),
+        make_page(),
+        make_page(("1", "a"), ("3", "a"), ("4", "b")),
+        make_page(("5", "with\nfeed"), ("6", "with\x1fa field's end"), ("7", ""), ("8", "with\ttab")),
+        make_page(("9", "with\x1ea row's end"), ("10\x1e11", None)),
     ]
     world = World(values=(Value("a"),), people=(), exclusive=True)
     with local_stage.compare(world) as comparison:
         found = comparison.load_remote(pages)
         counts = comparison.compare()
 
-        assert found == RemoteCount(people=8, unkeyed=5, repeated=1)
-        assert (counts.unchanged, counts.remove, counts.strays, counts.unkeyed) == (1, 1, 1, 5)
+        assert found == RemoteCount(people=10, unkeyed=7, repeated=1)
+        assert (counts.unchanged, counts.remove, counts.strays, counts.unkeyed) == (1, 1, 1, 7)
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("b",)]
 
 
 def test_a_second_read_replaces_the_first(local_stage: Stage) -> None:
     with local_stage.compare(World(members=frozenset("ab"), people=(Person("1", "a"), Person("2", "x")))) as comparison:
         first = comparison.drift()
-        again = comparison.load_remote([[Member("1", "a"), Member("3", "b")]])
+        again = comparison.load_remote([make_page(("1", "a"), ("3", "b"))])
         second = comparison.drift()
 
     assert (first.missing, first.foreign) == (1, 1)
@@ -151,7 +152,7 @@ def test_a_second_read_replaces_the_first(local_stage: Stage) -> None:
 def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: AnyStage) -> None:
     with stage.compare(World(values=(Value("a"), Value("b")), members=frozenset("b"))) as comparison:
         comparison.compare()
-        comparison.load_remote([[Member("1", "b")]])
+        comparison.load_remote([make_page(("1", "b"))])
         drift = comparison.drift()
 
         assert (drift.missing, drift.remote) == (0, 1)

@@ -12,7 +12,7 @@ import reconciler
 from reconciler.cli.app import COMMANDS
 from reconciler.cli.commands.state import state
 from reconciler.errors import ExitCode
-from reconciler.state.tables import REVISION
+from reconciler.state.schema import REVISION
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -1,7 +1,7 @@
 """A Customer.io, a set engine and all else that the engine speaks to, in memory."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_threads
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from reconciler.engine.ports import (
     Adoption,
     Findings,
     Gate,
-    Member,
+    Page,
     RemoteCount,
     RemoteSegment,
 )
@@ -316,10 +316,10 @@ class FakeComparison:
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple((self.add if direction is ADD else self.remove)[:number])
 
-    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
-        members = [member for page in pages for member in page]
-        people = {member.cio_id for member in members}
-        unkeyed = sum(member.key is None for member in members)
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
+        members = [member for page in pages for member in zip(page.cio_ids, page.keys, strict=True)]
+        people = {cio_id for cio_id, _ in members}
+        unkeyed = sum(key is None for _, key in members)
         self.loads.append((len(people), len(members)))
         return RemoteCount(len(people), unkeyed, len(members) - len(people))
 
@@ -359,7 +359,7 @@ class FakeSets:
 class FakeApp:
     """Reads. `counts` are given one after another, the last one stays; `error` is raised by `broken` methods."""
 
-    people: Sequence[Member] = ()
+    people: Sequence[tuple[str, str | None]] = ()
     counts: list[int] = field(default_factory=list)
     known: dict[int, RemoteSegment] = field(default_factory=lambda: {56: RemoteSegment(56, "VIP", manual=True)})
     error: Exception | None = None
@@ -377,12 +377,12 @@ class FakeApp:
     def count(self, segment_id: int) -> int:
         self._call("count")
         if not self.counts:
-            return len({person.cio_id for person in self.people})
+            return len({cio_id for cio_id, _ in self.people})
         return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
 
-    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
         self._call("members")
-        return (list(self.people[start : start + 2]) for start in range(0, len(self.people), 2))
+        return (make_page(*self.people[start : start + 2]) for start in range(0, len(self.people), 2))
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -390,8 +390,13 @@ class FakeApp:
             raise self.error
 
 
-def make_people(number: int) -> list[Member]:
-    return [Member(f"cio{index}", f"id{index:06}") for index in range(number)]
+def make_people(number: int) -> list[tuple[str, str | None]]:
+    return [(f"cio{index}", f"id{index:06}") for index in range(number)]
+
+
+def make_page(*people: tuple[str, str | None]) -> Page:
+    """A page with these people: their cio_id and key."""
+    return Page([cio_id for cio_id, _ in people], [key for _, key in people])
 
 
 def own(exclusive: bool) -> Ownership:

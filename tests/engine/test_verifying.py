@@ -1,12 +1,12 @@
 """Reading a segment back: whole, or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
 from reconciler.core.drift import DriftCounts
 from reconciler.core.ids import IdType
-from reconciler.engine.ports import Member
+from reconciler.engine.ports import Page
 from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
 from reconciler.errors import DestinationError, IncompleteRead
 from tests.engine.fakes import FakeApp, FakeComparison, FakeStop, make_people, make_target
@@ -28,7 +28,7 @@ class SlowApp(FakeApp):
         self._seconds = seconds
         self._breaks = breaks
 
-    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
         self._clock.seconds += self._seconds
         if self._breaks:
             self._breaks -= 1
@@ -70,7 +70,7 @@ def test_rows_that_are_repeated_are_one_person() -> None:
 
 
 def test_people_without_a_key_are_counted() -> None:
-    found = read_back(TARGET, FakeComparison(), FakeApp([*make_people(3), Member("cio9", None)]))
+    found = read_back(TARGET, FakeComparison(), FakeApp([*make_people(3), ("cio9", None)]))
     assert (found.people, found.unkeyed) == (4, 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.run import RunStatus
-from reconciler.state.tables import VERSION_TABLE
+from reconciler.state.schema import VERSION_TABLE
 from tests.reliability.worlds import Planet, finish
 from tests.support.project import Project, people, segment
 from tests.support.states import Bench

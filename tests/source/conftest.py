@@ -140,7 +140,7 @@ def sqlite_rows_warehouse(sqlite_warehouse: Warehouse) -> Warehouse:
 
 def through_rows(warehouse: Warehouse) -> Warehouse:
     url = make_url(warehouse.url)
-    source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), url))
+    source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), str(url.password or "")))
     return Warehouse(f"{warehouse.name}-rows", warehouse.url, source, warehouse.raw, warehouse.execute)
 
 

@@ -96,7 +96,7 @@ def test_what_a_function_raises_may_be_a_row_and_is_not_shown(request, reader):
 def test_a_server_that_is_not_there(tmp_path, driver):
     url = make_url(f"{driver}://ada@/app").set(password=PASSWORD).update_query_dict({"host": str(tmp_path)})
     text = url.render_as_string(hide_password=False)
-    native, rows = open_source(settings(text)), RowSource(url, Scrubber.of("warehouse", Secret(text), url))
+    native, rows = open_source(settings(text)), RowSource(url, Scrubber.of("warehouse", Secret(text), PASSWORD))
 
     for source in (native, rows):
         with pytest.raises(SourceError, match="connection") as caught:

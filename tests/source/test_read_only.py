@@ -111,7 +111,7 @@ def test_a_file_may_have_any_name(request, tmp_path, kind, name):
 def test_sql_server_must_at_least_be_given_a_select(query):
     """It allows no WITH in a derived table, so the query runs as it is, and is rolled back."""
     url = make_url("mssql+pyodbc://server/database")
-    source = RowSource(url, Scrubber.of("warehouse", Secret(str(url)), url))
+    source = RowSource(url, Scrubber.of("warehouse", Secret(str(url))))
 
     assert source._wrap(Query.of(segment("-- a\nSelect 1"), "mssql"), "as it is", " WHERE 1 = 0") == "as it is"
     with pytest.raises(SourceError, match="not a SELECT"):

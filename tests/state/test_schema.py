@@ -14,7 +14,7 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.state import open_ledger, open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.ledger import Surroundings
-from reconciler.state.tables import REVISION, VERSION_TABLE
+from reconciler.state.schema import REVISION, VERSION_TABLE
 from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add
 
 

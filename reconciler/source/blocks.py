@@ -1,0 +1,29 @@
+"""Rows from Python as blocks of one column, written exactly."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from reconciler.core.ids import Invalid, write_exactly
+from reconciler.source.arrow import Block
+
+BLOCK_ROWS = 50_000
+
+Rows = Sequence[Sequence[object]]
+
+
+def blocks(fetch: Callable[[int], Rows], at: int) -> Iterator[Block]:
+    """Fetch to the end; column number `at` holds the ids."""
+    while rows := fetch(BLOCK_ROWS):
+        yield write_block([row[at] for row in rows])
+
+
+def write_block(values: Sequence[Any]) -> Block:
+    """Write values exactly; a column of one plain type is not looked at value by value."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        return values, None
+    if kinds <= {int}:
+        return [None if value is None else str(value) for value in values], None
+    written = [None if value is None else write_exactly(value) for value in values]
+    typed = [not isinstance(text, Invalid) for text in written]
+    return [text if good else "" for text, good in zip(written, typed, strict=True)], typed
