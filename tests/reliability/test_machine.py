@@ -204,6 +204,13 @@ class Reconciling(RuleBasedStateMachine):
         assert self._is_spent(plan)
         self.apply_a_sealed_plan(plan, None, trouble=0.0, seed=0)
 
+    @rule(desired=QUERIES, other=QUERIES, end=st.none() | STEPS)
+    def seal_and_apply_after_another_run(self, desired: frozenset[str], other: frozenset[str], end: int | None) -> None:
+        plan = self.seal(desired, is_old=False)
+        self.planet.trouble = 0.0
+        self._obey(Order(sorted(other)), end)
+        self.apply_a_sealed_plan(plan, None, trouble=0.0, seed=0)
+
     def _is_spent(self, plan: Sealed) -> bool:
         """A process may die right after it was written down, too."""
         return open_snapshot(self.planet.bench.settings).is_spent(plan.file.plan.plan_id)
@@ -235,5 +242,5 @@ class Reconciling(RuleBasedStateMachine):
 
 TestReconciling = Reconciling.TestCase
 TestReconciling.settings = settings(
-    max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=14, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
