@@ -141,8 +141,11 @@ class Reconciling(RuleBasedStateMachine):
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
-    @rule(desired=QUERIES)
-    def apply_under_guards_and_allow_what_they_stop(self, desired: frozenset[str]) -> None:
+    @rule(desired=QUERIES, crowd=st.sampled_from(["as it is", "stored", "unsettled"]))
+    def apply_under_guards_and_allow_what_they_stop(self, desired: frozenset[str], crowd: str) -> None:
+        if crowd != "as it is":
+            self.planet.trouble = 1.0 if crowd == "unsettled" else 0.0
+            self._obey(Order("abcdefgh"))
         self.planet.trouble = 0.0
         before, breached = self.planet.look(), self._foresee_breaches(desired)
         order = functools.partial(Order, sorted(desired), guards=STRICT)
@@ -203,6 +206,10 @@ class Reconciling(RuleBasedStateMachine):
             self.apply_a_sealed_plan(plan, end, trouble=0.0, seed=0)
         assert self._is_spent(plan)
         self.apply_a_sealed_plan(plan, None, trouble=0.0, seed=0)
+
+    @rule(desired=QUERIES)
+    def seal_and_apply_a_day_later(self, desired: frozenset[str]) -> None:
+        self.apply_a_sealed_plan(self.seal(desired, is_old=True), None, trouble=0.0, seed=0)
 
     @rule(desired=QUERIES, other=QUERIES, end=st.none() | STEPS)
     def seal_and_apply_after_another_run(self, desired: frozenset[str], other: frozenset[str], end: int | None) -> None:
