@@ -141,7 +141,7 @@ class Reconciling(RuleBasedStateMachine):
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
-    @rule(desired=QUERIES, crowd=st.sampled_from(["as it is", "stored", "unsettled"]))
+    @rule(desired=st.just(frozenset()) | QUERIES, crowd=st.sampled_from(["as it is", "stored", "unsettled"]))
     def apply_under_guards_and_allow_what_they_stop(self, desired: frozenset[str], crowd: str) -> None:
         if crowd != "as it is":
             self.planet.trouble = 1.0 if crowd == "unsettled" else 0.0
