@@ -141,11 +141,9 @@ class Reconciling(RuleBasedStateMachine):
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
-    @rule(desired=st.just(frozenset()) | QUERIES, crowd=st.sampled_from(["as it is", "stored", "unsettled"]))
+    @rule(desired=st.just(frozenset()) | QUERIES, crowd=st.sampled_from(["as it is", "stored", "coming", "leaving"]))
     def apply_under_guards_and_allow_what_they_stop(self, desired: frozenset[str], crowd: str) -> None:
-        if crowd != "as it is":
-            self.planet.trouble = 1.0 if crowd == "unsettled" else 0.0
-            self._obey(Order("abcdefgh"))
+        self._set_scene(crowd)
         self.planet.trouble = 0.0
         before, breached = self.planet.look(), self._foresee_breaches(desired)
         order = functools.partial(Order, sorted(desired), guards=STRICT)
@@ -158,6 +156,15 @@ class Reconciling(RuleBasedStateMachine):
             assert replace(self.planet.look(), tombstones=before.tombstones) == before  # old ones go in any run
         result, _ = self._obey(order(allowed=breached))
         self._check_done(result, desired)
+
+    def _set_scene(self, crowd: str) -> None:
+        """Everybody is stored, or on the way in or out with an unknown outcome."""
+        if crowd in ("stored", "leaving"):
+            self.planet.trouble = 0.0
+            self._obey(Order("abcdefgh"))
+        if crowd in ("coming", "leaving"):
+            self.planet.trouble = 1.0
+            self._obey(Order("abcdefgh" if crowd == "coming" else ""))
 
     def _foresee_breaches(self, desired: frozenset[str]) -> frozenset[Guard]:
         """By the words of the contract: more than two removals, more than three additions, nobody left."""
