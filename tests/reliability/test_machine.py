@@ -256,5 +256,5 @@ class Reconciling(RuleBasedStateMachine):
 
 TestReconciling = Reconciling.TestCase
 TestReconciling.settings = settings(
-    max_examples=14, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
