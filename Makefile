@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint types imports docs bench wheel clean
+.PHONY: demo test setup lint types imports docs bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -33,6 +33,13 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+mutants: .venv/mutants-ready
+	nice -n 19 $(BIN)/python -m benchmarks.mutants $(ARGS)
+
+.venv/mutants-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --group mutants
+	@touch $@
 
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

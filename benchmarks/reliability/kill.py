@@ -1,6 +1,6 @@
 """kill -9: real processes killed at random moments, random queries, a bad network; then the segments are compared.
 
-An older schema does not exist yet, so no `state upgrade` is killed; its steps are transactions (tests/state).
+A killed `state upgrade` is in tests/reliability/test_upgrade.py.
 """
 
 import random

@@ -210,6 +210,48 @@ def test_a_verdict_says_its_numbers() -> None:
     assert verdict.detail == "10 removals of 1,000 members; the limit is 25%"
 
 
+def test_every_verdict_says_its_numbers_also_one_that_is_allowed() -> None:
+    settings = GuardSettings(
+        max_removals=Limit(count=5),
+        max_additions=Limit(count=1200),
+        min_members=2000,
+        must_include=("a", "b", "c"),
+    )
+    counts = Counts(stored=1000, held=1100, remove=1100, add=1500, missing_sentinels=2)
+
+    told = [(each.name, each.limit, each.actual, each.detail) for each in judge(settings, counts, True, set(Guard))]
+
+    assert told == [
+        ("max_removals", "5", "1100", "1,100 removals of 1,100 members; the limit is 5"),
+        ("max_additions", "1200", "1500", "1,500 additions of 1,000 members; the limit is 1200"),
+        ("min_members", "2000", "0", "the query returned 0 members; at least 2,000 are required"),
+        ("must_include", "3", "1", "of 3 sentinel ids, 2 not in the query's result"),
+        ("allow_empty", "false", "0", "the query returned nobody, and the state holds 1,100 members"),
+    ]
+
+
+def test_a_verdict_is_neither_allowed_nor_explained_unless_it_says_so() -> None:
+    verdict = Verdict(Guard.MIN_MEMBERS, "1", "0", breached=True)
+    assert (verdict.allowed, verdict.detail, verdict.blocks) == (False, "", True)
+
+
+def test_where_a_spec_allows_emptiness_the_limit_is_said_as_true() -> None:
+    assert verdict_of(Guard.ALLOW_EMPTY, Counts(), GuardSettings(allow_empty=True)).limit == "true"
+
+
+@pytest.mark.parametrize(("removals", "said"), [(2499, "25.0%"), (2500, "25.0%"), (2501, "25.0100%"), (2510, "25.1%")])
+def test_a_percentage_is_said_exactly_enough_to_tell_it_from_its_limit(removals: int, said: str) -> None:
+    assert verdict_of(Guard.MAX_REMOVALS, removing(removals, held=10_000)).actual == said
+
+
+def test_the_flags_that_let_one_segment_past_are_those_of_the_command_line() -> None:
+    assert ALLOW_FLAGS == {
+        "max_removals": "--allow-removals",
+        "max_additions": "--allow-additions",
+        "allow_empty": "--allow-empty",
+    }
+
+
 def test_a_percentage_of_nothing_is_said_as_a_number() -> None:
     assert verdict_of(Guard.MAX_ADDITIONS, adding(42, stored=0)).actual == "42"
 

@@ -1,15 +1,16 @@
 """Small values: batches, counts, plans, tallies, drift."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
 from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts, DriftStatus, judge_drift
-from reconciler.core.plan import PlanStatus, SegmentPlan
+from reconciler.core.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
 from reconciler.core.run import Tally
 from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 
@@ -37,7 +38,17 @@ def test_both_halves_of_a_batch_are_smaller(ids: tuple[str, ...]) -> None:
 
 
 def test_a_batch_does_not_show_its_ids() -> None:
-    assert "ada" not in repr(Batch(Direction.ADD, ("ada",), frozenset({"ada"})))
+    assert repr(Batch(Direction.ADD, ("ada", "bob"), frozenset({"ada"}))) == "Batch(add, 2 ids)"
+
+
+def test_the_words_that_states_and_plan_files_hold_stay_what_they_are() -> None:
+    assert list(Direction) == ["add", "remove"]
+    assert list(Mark) == ["unsettled", "unmatched", "rejected", "removed", "echo"]
+    assert list(PlanStatus) == ["changes", "unchanged", "blocked", "failed"]
+
+
+def test_an_answer_that_says_only_its_fate_tells_of_no_attempt() -> None:
+    assert Answer(Fate.NOT_STARTED) == Answer(Fate.NOT_STARTED, 0, None, "", "")
 
 
 @pytest.mark.parametrize("fate", Fate)
@@ -55,6 +66,50 @@ def test_an_unknown_attempt_may_be_applied_whatever_came_last(fate: Fate) -> Non
 )
 def test_resends_alone_do_not_make_a_change(counts: Counts, changed: bool) -> None:
     assert counts.is_changed is changed
+
+
+def test_what_was_not_compared_is_counted_as_nothing_and_as_unknown_where_it_may_be_anything() -> None:
+    counts = vars(Counts())
+    unknown = {name for name, number in counts.items() if number is None}
+    assert unknown == {"unkeyed", "reversed_at"}
+    assert {number for name, number in counts.items() if name not in unknown} == {0}
+
+
+@pytest.mark.parametrize(
+    ("counts", "only_repeats"),
+    [
+        (Counts(), False),
+        (Counts(remove=1, exempt_removes=1), True),
+        (Counts(remove=2, exempt_removes=1), False),
+        (Counts(remove=1, exempt_removes=1, unmatched=1), False),
+    ],
+)
+def test_removals_only_repeat_if_there_are_any_and_each_was_judged_before(counts: Counts, only_repeats: bool) -> None:
+    assert counts.only_repeats is only_repeats
+
+
+def test_a_segment_that_the_state_has_never_met_knows_nothing() -> None:
+    assert Head() == Head(None, 0, None, False, None, None, None)
+    assert Head().is_new
+    assert not Head(lineage="a lineage").is_new
+
+
+def test_a_plan_that_failed_at_once_shows_nothing() -> None:
+    plan = SegmentPlan(TARGET, PlanStatus.FAILED)
+
+    assert (plan.head, plan.counts, plan.verdicts, plan.error, plan.allowed) == (Head(), None, (), None, frozenset())
+    assert (plan.remote, plan.examples) == (RemoteFacts(None, None, None), Examples((), ()))
+    assert (UsedBy(), Problem("a", "b")) == (UsedBy((), (), ()), Problem("a", "b", ""))
+    assert plan.engine == "local"
+    assert plan.first_fill
+
+
+def test_the_segments_of_one_status_are_found_in_their_order() -> None:
+    first, failed, last = (SegmentPlan(TARGET, PlanStatus(status)) for status in ("changes", "failed", "changes"))
+    plan = Plan(datetime(2026, 11, 21, tzinfo=UTC), (first, failed, last))
+
+    assert plan.of_status(PlanStatus.CHANGES) == (first, last)
+    assert plan.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.diff.fakes import AnyStage, Stage
 from tests.diff.model import Outcome, World
 from tests.diff.worlds import IDS, worlds
 
-many = settings(max_examples=60, deadline=None)
+many = settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)  # fewer under a profile with fewer
 
 
 def ids_of(comparison: Comparison, direction: Direction) -> list[str]:

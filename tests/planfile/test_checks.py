@@ -12,7 +12,7 @@ from reconciler.core.ids import IdType
 from reconciler.core.plan import Head, Plan
 from reconciler.core.spec import Target
 from reconciler.errors import PlanFileError
-from reconciler.planfile import SealedPlan, check, check_environment, is_stale, seal
+from reconciler.planfile import SealedPlan, check, check_age, check_environment, check_heads, is_stale, seal
 from tests.render import samples
 
 PLANS = (samples.make_plan(), samples.make_unchanged("loyal", 60))
@@ -31,7 +31,7 @@ def targets() -> list[Target]:
 def refuse(sealed=None, now=NOW, found=None, heads=HEADS, **more) -> str:
     with pytest.raises(PlanFileError) as caught:
         check(sealed or make_sealed(), targets() if found is None else found, heads, now, **more)
-    assert caught.value.hint
+    assert caught.value.hint == "Make a new plan file: reconcile plan SPEC... --out FILE"
     assert caught.value.exit_code == 4
     return caught.value.message
 
@@ -43,6 +43,36 @@ def change(target: Target, destination=None, **segment) -> Target:
 
 def test_a_plan_that_nothing_has_overtaken_is_accepted() -> None:
     check(make_sealed(), targets(), HEADS, NOW)
+    check_age(make_sealed(), NOW)
+
+
+def test_every_refusal_says_what_happened_and_what_to_do() -> None:
+    vip = "egment vip_customers in specs/vip.yaml"
+    moved, changed = change(targets()[0], {"workspace": "staging"}), change(targets()[0], query="SELECT 2")
+
+    assert refuse(spent=True) == "The plan file is spent: it has been applied already."
+    assert refuse(now=samples.TWO_AM + timedelta(days=2)) == (
+        "The plan file has expired: it was made at 2026-11-21 02:00 and lasts 24 hours."
+    )
+    assert refuse(found=[moved, targets()[1]]) == (
+        f"S{vip} is now in workspace staging; the plan was made for production"
+    )
+    assert refuse(found=[changed, targets()[1]]) == (
+        f"S{vip} has changed since the plan was made (query, params, source, ownership, guards or region)"
+    )
+    assert refuse(heads=[replace(samples.KNOWN, environment_id=777), samples.KNOWN]) == (
+        f"S{vip}: the plan was made for environment 12345 of Customer.io; workspace production is now environment 777"
+    )
+    assert refuse(heads=[replace(samples.KNOWN, serial=8)] * 2) == (
+        "The plan file can't be applied:\n"
+        f"  - s{vip} is stale: its state has changed since the plan was made\n"
+        "  - segment loyal in specs/vip.yaml is stale: its state has changed since the plan was made"
+    )
+
+
+def test_a_segment_without_a_head_is_never_passed_over() -> None:
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        check_heads(make_sealed(), HEADS[:1])
 
 
 @pytest.mark.parametrize("late", [timedelta(hours=24), timedelta(days=900)])

@@ -107,6 +107,35 @@ def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"add a7", "a line is not JSON"),
+        (b"[]", "a line is not what it should be"),
+        (b'{"segment": 0}', "a batch is not what it should be"),
+        (b'{"segment": 0, "direction": "add", "ids": []}', "a batch does not hold ids"),
+        (b'{"segment": 0, "direction": "add", "ids": [""]}', "a batch does not hold ids"),
+        (b'{"segment": 1, "direction": "add", "ids": ["a"]}', "its batches are not what its header says"),
+        (b'{"segment": 0, "direction": "add"', "it is cut short"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, valid: bytes, line: bytes, words: str) -> None:
+    header = valid.splitlines(keepends=True)[0]
+    ended = header + line + (b"\n" if line.endswith((b"}", b"]", b"7")) else b"")
+
+    assert refuse(tmp_path, ended).message == (
+        f"The plan file {tmp_path / 'x.plan'} is damaged or was edited: {words}."
+    )
+
+
+@pytest.mark.parametrize(("extra", "words"), [(-2, "not JSON"), (-1, "not JSON"), (0, "too long"), (1, "too long")])
+def test_a_batch_takes_up_to_a_mebibyte_with_its_line_end(tmp_path: Path, valid: bytes, extra: int, words: str) -> None:
+    header = valid.splitlines(keepends=True)[0]
+    line = b"[" * (1024 * 1024 + extra) + b"\n"
+
+    assert words in refuse(tmp_path, header + line).message
+
+
+@pytest.mark.parametrize(
     "value",
     [
         {"plan_id": 7},

@@ -75,7 +75,7 @@ def test_an_absolute_spec_is_named_from_the_working_folder(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("make", [samples.make_blocked, samples.make_failed])
 def test_a_blocked_or_failed_plan_cannot_be_sealed(make) -> None:
-    with pytest.raises(ReconcileError, match="can't be sealed"):
+    with pytest.raises(ReconcileError, match=r"^A plan with a blocked or failed segment can't be sealed\.$"):
         seal(Plan(samples.TWO_AM, (samples.make_plan(), make())), "plan-1", "0.1.0", Path.cwd())
 
 

@@ -2,10 +2,11 @@
 
 import itertools
 import random
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from sqlalchemy import Connection
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.run import RunStatus, SegmentRun
-from reconciler.core.spec import GuardSettings, Limit, Segment, Target
+from reconciler.core.spec import GuardSettings, Segment, Target
 from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.engine.ports import Gate, Snapshot
+from reconciler.engine.planning import PlanOptions, plan_segment
+from reconciler.engine.ports import Findings, Gate, Member, RemoteCount, Snapshot
 from reconciler.errors import StateError
 from reconciler.state import open_snapshot
 from reconciler.state.database import Database
@@ -26,13 +29,13 @@ from reconciler.state.opening import open_database
 from tests.diff import model
 from tests.engine.deliveries import patient
 from tests.engine.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
-from tests.support.states import Bench, FakeClock, FakeMachine, fetch
+from tests.reliability.orders import FREE, Order, Sealed, Window, prepare, seal_plan, spend
+from tests.support.states import Bench, FakeClock, FakeMachine, fetch, findings
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 SETTLE = 10.0
 """Seconds, as in the spec; the slowest request of these worlds arrives a little earlier."""
 MOST_ATTEMPTS = 3
-FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
 
 
 class Death(BaseException):
@@ -156,6 +159,10 @@ class MortalTrack:
     trouble: float = 0.0
     """How likely an attempt goes wrong."""
     directions: dict[str, Direction] = field(default_factory=dict)
+    sealed: Mapping[str, Direction] | None = None
+    """What the plan file says, if one is applied: nothing else may be sent."""
+    latest: float = SETTLE * 0.9
+    """Seconds after which a late change has surely arrived."""
 
     def preflight(self) -> int | None:
         self.life.step("preflight")
@@ -178,6 +185,8 @@ class MortalTrack:
     def _attempt(self, batch: Batch) -> str:
         for member in batch.ids:
             assert self.directions.setdefault(member, batch.direction) is batch.direction, "sent both ways in one run"
+            if self.sealed is not None:
+                assert self.sealed.get(member) is batch.direction, "sent what the plan file does not say"
         self.life.step("before an attempt leaves")
         event = self._draw_event()
         if event == "busy":  # a definite refusal: nothing of it can ever arrive
@@ -188,7 +197,7 @@ class MortalTrack:
         if event == "lost before":
             return "lost"
         if event == "lost, and applied late":
-            self.remote.apply_late(batch, self.chance.uniform(0, SETTLE * 0.9))
+            self.remote.apply_late(batch, self.chance.uniform(0, self.latest))
             self.life.step("after an attempt left")
             return "lost"
         self.life.step("after an attempt left")
@@ -218,11 +227,37 @@ class ModelComparison:
         self._desired = tuple(desired)
         self._size = size
         self._outcome: model.Outcome | None = None
+        self._people: tuple[model.Person, ...] = ()
 
     def compare(self) -> Counts:
-        world, self.head = read_world(self._snapshot, self._target)
+        world = self._read()
         self._outcome = model.compare(replace(world, values=tuple(model.Value(each) for each in self._desired)))
         return self._outcome.counts
+
+    def resume(self, sealed: Iterable[Batch]) -> Counts:
+        ids: dict[Direction, set[str]] = {ADD: set(), REMOVE: set()}
+        for batch in sealed:
+            ids[batch.direction].update(batch.ids)
+        self._outcome = model.resume(self._read(), ids[ADD], ids[REMOVE])
+        return self._outcome.counts
+
+    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
+        self._people = tuple(model.Person(member.cio_id, member.key) for page in pages for member in page)
+        return RemoteCount(len(self._people), 0, 0)
+
+    def drift(self) -> DriftCounts:
+        return self._read_back().drift
+
+    def examine(self) -> Findings:
+        found = self._read_back()
+        return findings(found.appeared, found.vanished, found.lingering, found.gone)
+
+    def _read(self) -> model.World:
+        world, self.head = read_world(self._snapshot, self._target)
+        return world
+
+    def _read_back(self) -> model.Reading:
+        return model.read_back(replace(self._read(), people=self._people))
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
         assert self._outcome is not None
@@ -271,6 +306,10 @@ class Planet:
     shuffles: bool = False
     pids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
     runs: Iterator[int] = field(default_factory=itertools.count)
+    alive: set[int] = field(default_factory=set)
+    """The processes at work now; all others are dead."""
+    latest: float = SETTLE * 0.9
+    """Seconds after which a late change has surely arrived; the contract holds as long as that is within `settle`."""
     deaths: int = 0
     steps: int = 0
 
@@ -279,8 +318,11 @@ class Planet:
 
     @property
     def target(self) -> Target:
+        return self.aim(FREE)
+
+    def aim(self, guards: GuardSettings) -> Target:
         target = self.bench.target()
-        segment = replace(target.segment, guards=FREE)
+        segment = replace(target.segment, guards=guards)
         destination = replace(target.spec.destination, settle=SETTLE, concurrency=2)
         return Target(replace(target.spec, destination=destination, segments=(segment,)), segment)
 
@@ -288,9 +330,15 @@ class Planet:
         self, desired: Iterable[str], life: Life | int | None = None, failing: Container[int] = frozenset()
     ) -> tuple[Life, SegmentRun | None]:
         """One process applies a query result; no result if it died, at the step that `life` gives."""
+        return self.obey(Order(sorted(desired)), life, failing)
+
+    def obey(
+        self, order: Order, life: Life | int | None = None, failing: Container[int] = frozenset()
+    ) -> tuple[Life, SegmentRun | None]:
+        """One process does what it is told."""
         life, result = life if isinstance(life, Life) else Life(life), None
         try:
-            result = self._run(life, sorted(desired), failing)
+            result = self._run(life, order, failing)
         except Death:
             assert life.is_over
         except StateError:  # nothing was begun, or the lock could not be given back
@@ -300,22 +348,21 @@ class Planet:
         self.check_claims()
         return life, result
 
-    def _run(self, life: Life, desired: Sequence[str], failing: Container[int]) -> SegmentRun:
-        run_id, target, stop = f"run-{next(self.runs)}", self.target, FakeStop(_Hand(self.bench.clock))  # type: ignore[arg-type]
-        with self._open_ledger(life, failing) as ledger:
-            track = MortalTrack(self.remote, life, self.chance, self.trouble)
-            sets = ModelSets(open_snapshot(self.bench.settings), desired, self.size)
-            parts = Parts(
-                ledger, sets, track, None, self._pool(), stop, FakeReporter(), self.bench.clock.wall, lambda words: None
-            )
-            ledger.begin(run_id, target.workspace, "apply", (), None)
-            session = Session(target, parts, ApplyOptions(run_id))
+    def _run(self, life: Life, order: Order, failing: Container[int]) -> SegmentRun:
+        target, snapshot, run_id = self.aim(order.guards), open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
+        plan_id = order.sealed.file.plan.plan_id if order.sealed else None
+        options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
+        with self._open_ledger(life, failing, order.lock_timeout) as ledger:
+            parts = self._gather(ledger, ModelSets(snapshot, order.desired, self.size), life, order)
+            ledger.begin(run_id, target.workspace, "apply", (), plan_id)
+            session = Session(target, parts, options)
             try:
                 session.lock()
-                session.prepare()
-                pass_preflight([session], ledger, track, lambda workspace, environment_id: None)
+                prepare(session, order, snapshot)
+                pass_preflight([session], ledger, parts.track, lambda workspace, environment_id: None)
                 with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
                     session.deliver()
+                spend(session, order, ledger)
             except Death:
                 with suppress(Death):  # now, and not when the garbage is collected
                     session._stack.close()
@@ -323,19 +370,39 @@ class Planet:
             assert session.result is not None
             return session.result
 
+    def _gather(self, ledger: SqlLedger, sets: ModelSets, life: Life, order: Order) -> Parts:
+        changes = order.sealed.changes if order.sealed else None
+        track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
+        app = Window(self.remote.present) if order.confirms else None
+        stop, clock = FakeStop(_Hand(self.bench.clock)), self.bench.clock.wall  # type: ignore[arg-type]
+        return Parts(ledger, sets, track, app, self._pool(), stop, FakeReporter(), clock, lambda words: None)  # type: ignore[arg-type]
+
+    def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
+        """`plan --out`: takes no lock, and sends nothing."""
+        snapshot, options = open_snapshot(self.bench.settings), PlanOptions()
+        comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size)
+        head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
+        plan = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
+        batches = [*comparison.batches(REMOVE), *comparison.batches(ADD)]
+        return seal_plan(path, plan, batches, sorted(desired), age)
+
     def _pool(self) -> Executor:
         return LazyPool(self.chance.randrange) if self.shuffles else InlinePool()
 
     @contextmanager
-    def _open_ledger(self, life: Life, failing: Container[int]) -> Iterator[SqlLedger]:
+    def _open_ledger(self, life: Life, failing: Container[int], lock_timeout: float) -> Iterator[SqlLedger]:
         pid = next(self.pids)
-        machine = FakeMachine(pid=pid, running={pid: f"t{pid}"})  # whoever was there before is dead
+        self.alive.add(pid)
+        machine = FakeMachine(pid=pid, running={each: f"t{each}" for each in self.alive})
         with open_database(self.bench.settings, self.bench.clock) as database:
             raw: Any = database
             with raw._engine.connect() as connection:  # a dead process is not a dead machine: the disk need not spin
                 connection.connection.dbapi_connection.execute("PRAGMA synchronous=OFF")
             around = Surroundings(self.bench.clock, machine, pulse=self.bench.pulse)
-            yield SqlLedger(MortalDatabase(database, life, failing), around)  # type: ignore[arg-type]
+            try:
+                yield SqlLedger(MortalDatabase(database, life, failing), around, lock_timeout)  # type: ignore[arg-type]
+            finally:
+                self.alive.discard(pid)
 
     # --- the judge ------------------------------------------------------------------------------------------------
 

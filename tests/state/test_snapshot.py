@@ -13,7 +13,18 @@ from reconciler.core.plan import Head
 from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import StateError
 from reconciler.state import open_snapshot
-from tests.support.states import ACKNOWLEDGED, Bench, Contents, add, contents_of, findings, remove, unknown
+from tests.support.states import (
+    ACKNOWLEDGED,
+    Bench,
+    Contents,
+    acknowledged_after_unknown,
+    add,
+    contents_of,
+    fetch,
+    findings,
+    remove,
+    unknown,
+)
 
 NOTHING = Contents((), (), ())
 
@@ -48,7 +59,8 @@ def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
     snapshot = open_snapshot(bench.settings)
     with snapshot.open("production", 56) as stored:
         assert stored.head == snapshot.head("production", 56) == head
-    assert (head.id_type, head.completed, head.environment_id, head.plan_id) == ("id", True, 77, "plan-1")
+    assert (head.id_type, head.completed, head.environment_id) == ("id", True, 77)
+    assert (head.plan_id, head.plan_base, head.serial) == ("plan-1", 0, 1)
     assert snapshot.is_spent("plan-1")
     assert not snapshot.is_spent("plan-2")
 
@@ -90,6 +102,20 @@ def test_more_rows_than_a_block_holds_come_whole_and_in_order(bench: Bench):
     contents = bench.look()
     assert [id for id, _, _ in contents.marks] == ids[:20_000]
     assert list(contents.members) == ids[20_000:]
+
+
+def test_the_journal_tells_of_the_unknown_attempt_before_an_acknowledged_one_and_of_no_other(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        doubtful, plain, lost, _ = held.intend([add("a"), add("b"), remove("c"), add("d")])
+        held.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
+        with open_snapshot(bench.settings).open("production", 56) as stored:
+            rows = fetch(stored.journal())
+    assert [(direction, outcome, unknown_at is None) for _, direction, outcome, _, unknown_at, _ in rows] == [
+        ("add", "acknowledged", False),
+        ("add", "acknowledged", True),
+        ("remove", "unknown", True),
+        ("add", None, True),
+    ]
 
 
 def test_several_streams_of_one_moment_can_be_read_from_several_threads(bench: Bench):

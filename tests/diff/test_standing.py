@@ -1,0 +1,171 @@
+"""What becomes of an id, for each way it can stand to a segment; and what is counted of many."""
+
+import pytest
+
+from reconciler.core.batches import Direction
+from reconciler.core.counts import Counts
+from reconciler.core.drift import DriftCounts
+from reconciler.core.ids import Invalid
+from reconciler.diff.census import Census, Returned, count_drift, count_having
+from reconciler.diff.standing import (
+    HELD,
+    NOTHING,
+    POSSIBLE,
+    UNSETTLED,
+    Change,
+    Flag,
+    decide,
+    is_exempt,
+    is_stray,
+    repeats_add,
+    select,
+)
+
+STORED, UNMATCHED, REMOVED, REMOTE = Flag.STORED, Flag.UNMATCHED, Flag.REMOVED, Flag.REMOTE
+ADDING, REMOVING, DESIRED, SPARED = Flag.UNSETTLED_ADD, Flag.UNSETTLED_REMOVE, Flag.DESIRED, Flag.SPARED
+NONE, ADD, RESEND, REMOVE = Change
+
+SITUATIONS = {
+    "new": (DESIRED, ADD, ADD),
+    "a member who stays": (STORED | REMOTE | DESIRED, NONE, NONE),
+    "a member who is not there": (STORED | DESIRED, NONE, ADD),
+    "someone else's, and wanted": (REMOTE | DESIRED, ADD, NONE),
+    "on the way in, and wanted": (ADDING | DESIRED, ADD, ADD),
+    "on the way in, there, and wanted": (ADDING | REMOTE | DESIRED, ADD, ADD),
+    "on the way out, there, and wanted": (REMOVING | REMOTE | DESIRED, ADD, ADD),
+    "unmatched, and wanted": (UNMATCHED | DESIRED, RESEND, RESEND),
+    "unmatched, and shows late": (UNMATCHED | REMOTE | DESIRED, RESEND, NONE),
+    "unmatched, sent again without an answer": (ADDING | UNMATCHED | DESIRED, ADD, ADD),
+    "removed, and wanted again": (REMOVED | DESIRED, ADD, ADD),
+    "unknown": (NOTHING, NONE, NONE),
+    "a member who goes": (STORED, REMOVE, REMOVE),
+    "a member who goes, and is there": (STORED | REMOTE, REMOVE, REMOVE),
+    "on the way in, and unwanted": (ADDING, REMOVE, REMOVE),
+    "on the way out": (REMOVING, REMOVE, REMOVE),
+    "unmatched, and dropped": (UNMATCHED, REMOVE, REMOVE),
+    "removed": (REMOVED, NONE, NONE),
+    "removed, and still there": (REMOVED | REMOTE, NONE, REMOVE),
+    "someone else's": (REMOTE, NONE, REMOVE),
+    "a member of whom a plan file says nothing": (STORED | SPARED, NONE, NONE),
+    "a stray of whom a plan file says nothing": (REMOTE | SPARED, NONE, NONE),
+}
+
+
+@pytest.mark.parametrize(("flags", "tracked", "exclusive"), SITUATIONS.values(), ids=SITUATIONS)
+def test_what_becomes_of_an_id(flags: Flag, tracked: Change, exclusive: Change) -> None:
+    assert (decide(flags, False), decide(flags, True)) == (tracked, exclusive)
+    assert flags in select(tracked, False)
+    assert flags in select(exclusive, True)
+
+
+def test_every_way_to_stand_leads_to_one_change() -> None:
+    for exclusive in (False, True):
+        found = [flags for change in Change for flags in select(change, exclusive)]
+        assert sorted(found) == sorted(POSSIBLE) == sorted(set(POSSIBLE))
+    assert len(POSSIBLE) == 48
+    assert {flags for flags, _, _ in SITUATIONS.values()} <= set(POSSIBLE)
+
+
+def test_flags_fit_in_one_byte_and_do_not_overlap() -> None:
+    assert [int(flag) for flag in Flag] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert (int(NOTHING), int(UNSETTLED), int(HELD)) == (0, 6, 15)
+
+
+def test_a_change_has_the_direction_in_which_it_is_sent() -> None:
+    assert [change.direction for change in Change] == [None, Direction.ADD, Direction.ADD, Direction.REMOVE]
+
+
+@pytest.mark.parametrize(
+    ("flags", "tracked", "exclusive"),
+    [
+        (STORED, False, False),
+        (ADDING, False, False),
+        (REMOVING, True, True),
+        (UNMATCHED, True, True),
+        (ADDING | UNMATCHED, True, True),
+        (REMOVING | REMOTE, True, False),
+        (UNMATCHED | REMOTE, True, False),
+        (REMOTE, False, False),
+    ],
+)
+def test_a_removal_is_exempt_if_it_was_judged_before_or_takes_nobody_away(
+    flags: Flag, tracked: bool, exclusive: bool
+) -> None:
+    assert (is_exempt(flags, False), is_exempt(flags, True)) == (tracked, exclusive)
+
+
+def test_only_an_unsettled_add_is_repeated_by_an_add() -> None:
+    assert repeats_add(ADDING | DESIRED)
+    assert not repeats_add(REMOVING | DESIRED)
+    assert not repeats_add(DESIRED)
+
+
+@pytest.mark.parametrize("flags", [STORED, ADDING, REMOVING, UNMATCHED, NOTHING])
+def test_a_stray_is_there_and_not_held(flags: Flag) -> None:
+    assert not is_stray(flags)
+    assert is_stray(flags | REMOTE) is (flags is NOTHING)
+    assert is_stray(REMOVED | REMOTE)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+KNOWN = {
+    STORED: 1000,
+    STORED | REMOTE: 100,
+    ADDING: 20,
+    REMOVING: 30,
+    ADDING | UNMATCHED: 4,
+    UNMATCHED: 5,
+    UNMATCHED | REMOTE: 6,
+    REMOVED | REMOTE: 70,
+    REMOTE: 8,
+}
+CHANGED = {DESIRED: 9, STORED: 3, ADDING | DESIRED: 2, REMOVING: 7, UNMATCHED: 1, UNMATCHED | DESIRED: 4}
+RETURNED = Returned({None: 2000, "NULL": 11, "BLANK": 12, "EMAIL": 1300})
+
+
+def test_a_plan_counts_every_id_once_by_what_becomes_of_it() -> None:
+    assert Census(False, KNOWN, CHANGED).count(RETURNED) == Counts(
+        desired=1112,
+        stored=1100,
+        add=11,
+        remove=11,
+        resend=4,
+        unchanged=1097,
+        unsettled=54,
+        unmatched=11,
+        nulls=11,
+        invalid=1312,
+        duplicates=888,
+        held=1165,
+        repeated_adds=2,
+        exempt_removes=8,
+        strays=0,
+    )
+
+
+def test_under_exclusive_the_real_members_are_held_too_and_decide_who_is_unchanged() -> None:
+    counts = Census(True, KNOWN, {**CHANGED, REMOTE: 8, REMOVED | REMOTE: 10, STORED | REMOTE: 40}).count(RETURNED)
+
+    assert (counts.held, counts.strays, counts.remove, counts.exempt_removes) == (1243, 18, 69, 8)
+    assert counts.unchanged == 60 + 6 + 60 + 0
+
+
+def test_a_query_that_returned_nothing_has_nothing_to_explain() -> None:
+    nothing = Returned()
+    assert (nothing.valid, nothing.nulls, nothing.invalid, nothing.explain_invalid()) == (0, 0, 0, "")
+
+
+def test_the_reasons_are_told_in_their_order_with_their_numbers() -> None:
+    assert RETURNED.explain_invalid() == (f"12 {Invalid.BLANK.value}; 1,300 not one @ between two non-empty parts")
+
+
+def test_ids_are_counted_by_any_of_some_flags_and_none_of_others() -> None:
+    assert count_having(KNOWN, UNSETTLED | UNMATCHED) == 65
+    assert count_having(KNOWN, UNSETTLED | UNMATCHED, REMOTE | REMOVING) == 29
+
+
+def test_a_drift_counts_who_is_missing_and_who_is_foreign_and_of_these_whom_we_removed() -> None:
+    assert count_drift(KNOWN, 190, 6) == DriftCounts(
+        stored=1100, remote=190, missing=1000, foreign=78, lingering=70, unkeyed=6
+    )

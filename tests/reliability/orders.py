@@ -1,0 +1,106 @@
+"""What a process of these worlds is told to do: make a query true, apply a sealed plan, read back."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from reconciler.cli.applying import Applying, _resume, is_spent_by
+from reconciler.core.batches import Batch, Direction
+from reconciler.core.guards import Guard
+from reconciler.core.ids import IdType
+from reconciler.core.plan import Plan, SegmentPlan, UsedBy
+from reconciler.core.run import Run, RunStatus
+from reconciler.core.spec import GuardSettings, Limit
+from reconciler.engine.applying import Session
+from reconciler.engine.ports import Member, RemoteSegment, Snapshot
+from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.planfile import PlanFile, open_planfile, seal, write
+from reconciler.state.ledger import SqlLedger
+
+FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
+STRICT = GuardSettings(max_removals=Limit(count=2), max_additions=Limit(count=3), allow_empty=False)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A query result to make true (`sealed` instead: a plan file to apply), under these guards."""
+
+    desired: Sequence[str] = ()
+    sealed: "Sealed | None" = None
+    guards: GuardSettings = FREE
+    allowed: frozenset[Guard] = frozenset()
+    lock_timeout: float = 0.0
+    confirms: bool = False
+
+
+@dataclass
+class Sealed:
+    """A plan file, and what is to be known of it to judge its application."""
+
+    file: PlanFile
+    desired: frozenset[str]
+    changes: Mapping[str, Direction]
+    is_expired: bool
+    is_spent: bool = False
+    """It was applied to its end."""
+    attempts_of_others: int = 0
+    """Attempts, since it was made, of runs that are no application of it."""
+    runs_of_others: int = 0
+    """Such runs; one that sent nothing may have changed the state, too: it had a dead run's intents to settle."""
+
+
+def seal_plan(
+    path: Path, plan: SegmentPlan, batches: Sequence[Batch], desired: Sequence[str], age: timedelta
+) -> Sealed:
+    """Write a real plan file, made `age` ago; `batches` are removals first."""
+    made_at = datetime.now(UTC) - age
+    sealed = seal(Plan(made_at, (plan,)), f"plan-{path.name}", "0.1.0", Path.cwd())
+    write(path, sealed, lambda index: batches)
+    changes = {member: batch.direction for batch in batches for member in batch.ids}
+    return Sealed(open_planfile(path), frozenset(desired), changes, age >= timedelta(hours=24))
+
+
+def prepare(session: Session, order: Order, snapshot: Snapshot) -> None:
+    """As `reconcile apply` does: plan from the query, or check the plan file as a whole and take it up."""
+    if order.sealed is None:
+        session.prepare()
+        return
+    file, wiring = order.sealed.file, SimpleNamespace(snapshot=lambda target: snapshot)
+    applying: Any = SimpleNamespace(wiring=wiring)
+    try:
+        Applying._check_as_a_whole(applying, file, [session])
+    except ReconcileError as error:
+        status = {LockHeld: RunStatus.LOCKED, PlanFileError: RunStatus.STALE}[type(error)]
+        session.drop(status, error)
+        return
+    session.prepare(_resume(file, 0))
+
+
+def spend(session: Session, order: Order, ledger: SqlLedger) -> None:
+    """As `reconcile apply` does in the end."""
+    assert session.result is not None
+    run = Run("run", datetime.now(UTC), (session.result,), (), None)
+    if order.sealed is not None and is_spent_by(run):
+        ledger.spend(order.sealed.file.plan.plan_id)
+
+
+@dataclass
+class Window:
+    """The App API of these worlds: shows who is there."""
+
+    present: set[str] = field(default_factory=set)
+
+    def segments(self) -> dict[int, RemoteSegment]:
+        return {56: RemoteSegment(56, "Very important", manual=True)}
+
+    def used_by(self, segment_id: int) -> UsedBy:
+        return UsedBy()
+
+    def count(self, segment_id: int) -> int:
+        return len(self.present)
+
+    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
+        yield [Member(member, member) for member in sorted(self.present)]

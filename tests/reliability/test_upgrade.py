@@ -1,0 +1,172 @@
+"""kill -9 in the middle of `state upgrade`: the old state stays as it was, or the new one is whole; then it goes on.
+
+There is one schema so far. The step to a second one is made up: it adds a column, and copies every member.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.state import open_snapshot, schema
+from reconciler.state.admin import upgrade
+from tests.support.states import ACKNOWLEDGED, Bench, Contents, add, contents_of, remove, unknown
+
+CROWD = [f"p{number:05}" for number in range(4000)]
+
+STEP = """
+import os, signal
+from alembic import op
+import sqlalchemy as sa
+
+revision, down_revision = "0002", "0001"
+
+def upgrade():
+    op.add_column("reconcile_plans", sa.Column("note", sa.Text()))
+    op.create_table("reconcile_copies", sa.Column("id", sa.Text(), primary_key=True))
+    op.execute("INSERT INTO reconcile_copies SELECT id FROM reconcile_members WHERE id < 'p02000'")
+    if os.environ.get("MOMENT") == "within the step":
+        os.kill(os.getpid(), signal.SIGKILL)
+    op.execute("INSERT INTO reconcile_copies SELECT id FROM reconcile_members WHERE id >= 'p02000'")
+"""
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.state import admin, schema
+
+def die_at(moment):
+    if moment == os.environ["MOMENT"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def surround(owner, name):
+    real = getattr(owner, name)
+    def surrounded(*args, **more):
+        die_at(f"before {name}")
+        found = real(*args, **more)
+        die_at(f"after {name}")
+        return found
+    setattr(owner, name, surrounded)
+
+schema.locate_migrations = lambda: Path(sys.argv[2])
+schema.REVISION = "0002"
+for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (admin, "_migrate")]:
+    surround(owner, name)
+admin.upgrade(StateSettings(Secret(sys.argv[1])))
+die_at("after the commit")
+"""
+
+IN_THE_BACKUP = ["before _copy_beside", "before rename", "after rename"]
+IN_THE_MIGRATION = ["before refuse_live_locks", "before _migrate", "within the step", "after _migrate"]
+WHOLE = "after the commit"
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    """The migrations that there are, and the step that is made up."""
+    folder, real = tmp_path / "migrations", schema.locate_migrations()
+    (folder / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/0001_the_first_schema.py"):
+        (folder / name).write_text((real / name).read_text())
+    (folder / "versions/0002_copies.py").write_text(STEP)
+    return folder
+
+
+@pytest.mark.parametrize("moment", [*IN_THE_BACKUP, *IN_THE_MIGRATION, WHOLE])
+def test_a_killed_upgrade_of_a_sqlite_state_can_be_run_again(
+    tmp_path: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    bench = Bench(f"sqlite:///{tmp_path}/.reconcile/state.db")
+    before = fill(bench)
+
+    kill_upgrade(bench.url, migrations, moment)
+
+    check_half_way(bench, before, monkeypatch, is_whole=moment == WHOLE)
+    upgrade_whole(bench, before, migrations, monkeypatch)
+    names = {path.name for path in (tmp_path / ".reconcile").iterdir()} - {"state.db-wal", "state.db-shm"}
+    backups = names - {"state.db"}
+    assert len(backups) == (1 if moment in [*IN_THE_BACKUP[:2], WHOLE] else 2)
+    for name in names:
+        assert (tmp_path / ".reconcile" / name).stat().st_mode & 0o777 == 0o600
+    for name in backups:
+        assert look(Bench(f"sqlite:///{tmp_path}/.reconcile/{name}"), "0001", monkeypatch) == before
+
+
+@pytest.mark.parametrize("moment", [*IN_THE_MIGRATION, WHOLE])
+def test_a_killed_upgrade_of_a_postgresql_state_can_be_run_again(
+    postgres_url: str, migrations: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    bench = Bench(postgres_url)
+    before = fill(bench)
+
+    kill_upgrade(bench.url, migrations, moment)
+
+    check_half_way(bench, before, monkeypatch, is_whole=moment == WHOLE)
+    upgrade_whole(bench, before, migrations, monkeypatch)
+
+
+def fill(bench: Bench) -> Contents:
+    """A state with members, marks, a tombstone, and an intent that a dead run left."""
+    crowd = [(add(*CROWD[start : start + 1000]), ACKNOWLEDGED) for start in range(0, len(CROWD), 1000)]
+    bench.send(*crowd, (add("u"), unknown(1.0)), (remove("p00007"), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", "plan-1") as held:
+        held.intend([add("late")])
+    contents = bench.look()
+    assert len(contents.members) == len(CROWD) - 1
+    assert contents.journal == (("add", None, ("late",)),)
+    return contents
+
+
+def kill_upgrade(url: str, migrations: Path, moment: str) -> None:
+    """Upgrade in a process of its own, which is dead at a moment."""
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, url, str(migrations)],
+        env={**os.environ, "MOMENT": moment},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+
+
+def check_half_way(bench: Bench, before: Contents, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool) -> None:
+    """The state is the old one, without a trace of the new, or the new one."""
+    assert look(bench, "0002" if is_whole else "0001", monkeypatch) == before
+    assert has_copies(bench) is is_whole
+
+
+def look(bench: Bench, revision: str, monkeypatch: pytest.MonkeyPatch) -> Contents:
+    """Read a state as the version of the tool that knows this schema: any other refuses it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "REVISION", revision)
+        with open_snapshot(StateSettings(Secret(bench.url), must_exist=True)).open("production", 56) as stored:
+            return contents_of(stored)
+
+
+def has_copies(bench: Bench) -> bool:
+    with connect(bench) as connection:
+        return sqlalchemy.inspect(connection).has_table("reconcile_copies")
+
+
+def connect(bench: Bench) -> sqlalchemy.Connection:
+    return sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool).connect()
+
+
+def upgrade_whole(bench: Bench, before: Contents, migrations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run it once more, undisturbed; everything is there, and once."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "locate_migrations", lambda: migrations)
+        patched.setattr(schema, "REVISION", "0002")
+        upgrade(bench.settings)
+        assert upgrade(bench.settings) is None
+    assert look(bench, "0002", monkeypatch) == before
+    with connect(bench) as connection:
+        copied = connection.exec_driver_sql("SELECT id FROM reconcile_copies ORDER BY id").scalars().all()
+        assert tuple(copied) == before.members
+        assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []
