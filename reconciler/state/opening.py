@@ -1,6 +1,6 @@
 """Opening a state for reading or for writing; a missing one is made by whoever writes first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from reconciler.core.spec import StateSettings
@@ -46,12 +46,19 @@ def open_reader(settings: StateSettings, clock: Clock) -> Reader:
 
 @contextmanager
 def open_ledger(
-    settings: StateSettings, *, lock_timeout: float = 0.0, surroundings: Surroundings | None = None
+    settings: StateSettings,
+    *,
+    lock_timeout: float = 0.0,
+    pause: Callable[[float], bool] | None = None,
+    surroundings: Surroundings | None = None,
 ) -> Iterator[SqlLedger]:
-    """Open a state for writing, and create it where it is missing. `lock_timeout`: seconds. Raises StateError."""
+    """Open a state for writing, and create it where it is missing. Raises StateError.
+
+    `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
+    """
     around = surroundings or Surroundings(SystemClock(), this_machine())
     with open_database(settings, around.clock) as database:
-        yield SqlLedger(database, around, lock_timeout)
+        yield SqlLedger(database, around, lock_timeout, pause)
 
 
 @contextmanager

@@ -313,7 +313,7 @@ class Planet:
             try:
                 session.lock()
                 session.prepare()
-                pass_preflight([session], ledger, track, lambda workspace, environment_id: None)
+                pass_preflight([session], ledger, track.preflight, lambda workspace, environment_id: None)
                 with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
                     session.deliver()
             except Death:
