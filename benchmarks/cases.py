@@ -219,19 +219,19 @@ def _send(
 # --- several runners ---------------------------------------------------------------------------------------------
 
 SEGMENTS = 10
-REQUESTS_PER_SECOND = 25
+REQUESTS_PER_SECOND = 8
 """So few that a process waits for its own budget, not for a processor."""
 
 
 def runners(folder: Path, _size: int, times: int) -> Iterator[Row]:
-    """Ten first loads of 50,000 by one process, and by two that start at once on the same spec and state."""
-    size = 50_000
+    """Ten first loads of 20,000 by one process, and by two that start at once on the same spec and state."""
+    size = 20_000
     one, two = Series("one runner"), Series("two runners")
     for number in range(times):
         for count, series in ((1, one), (2, two)):
             series.figures.append(_load_ten(folder, size, f"ten{count}-{number}", count))
     work = f"{SEGMENTS} first loads, {REQUESTS_PER_SECOND} requests/s each, 50 ms, two runners"
-    yield compare(work, SEGMENTS * size, two, one, "≤ 0.6; no id twice")
+    yield compare(work, SEGMENTS * size, two, one, "≤ 0.7; no id twice")
 
 
 def _load_ten(folder: Path, size: int, name: str, count: int) -> Figure:

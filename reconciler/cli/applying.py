@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler import __version__
@@ -11,6 +11,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.documents import write_plan
 from reconciler.cli.flags import Format
 from reconciler.cli.loading import Loaded, flags_of
+from reconciler.cli.once import Once
 from reconciler.cli.stopping import Stopping
 from reconciler.cli.wiring import Wiring
 from reconciler.core.counts import Counts
@@ -20,7 +21,7 @@ from reconciler.core.run import Run, RunStatus, SegmentRun
 from reconciler.core.spec import Target
 from reconciler.engine.applying import ApplyOptions, Session, pass_preflight
 from reconciler.engine.planning import as_problem, fail
-from reconciler.engine.ports import Comparison, Ledger
+from reconciler.engine.ports import Comparison, Ledger, Track
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
 
@@ -36,19 +37,22 @@ class Applying:
     parallel: int
     sealed: PlanFile | None
     asks: bool
+    _checks: Once = field(default_factory=Once)
 
     def run(self, stopping: Stopping) -> Run:
-        """Lock, plan, ask, check, send, record. Raises ReconcileError only where nothing was begun."""
+        """Lock, plan, ask, check, send, record. Raises ReconcileError only where nothing was begun.
+
+        A plan that is looked at before it is applied is worked on as a whole, and all its segments are locked for so
+        long; else each segment goes its own way.
+        """
         created_at = datetime.now(UTC)
         sessions, failed = self._open_sessions()
         self._begin(sessions)
         try:
-            self._each(sessions, Session.lock)
-            self._plan(sessions)
-            if not self._is_agreed(sessions, created_at):
-                self._decline(sessions)
-            self._preflight(sessions)
-            self._each(sessions, Session.deliver)
+            if self.asks or self.sealed is not None:
+                self._go_together(sessions, created_at)
+            else:
+                self._go_alone(sessions)
         finally:
             for session in sessions:
                 session.drop(RunStatus.FAILED)
@@ -56,6 +60,36 @@ class Applying:
         run = Run(self.options.run_id, created_at, results, tuple(self.wiring.warnings), stopping.signal)
         self._end(sessions, run)
         return run
+
+    def _go_together(self, sessions: Sequence[Session], created_at: datetime) -> None:
+        self._lock(sessions)
+        self._plan(sessions)
+        if not self._is_agreed(sessions, created_at):
+            self._decline(sessions)
+        self._preflight(sessions)
+        self._each(sessions, Session.deliver)
+
+    def _lock(self, sessions: Sequence[Session]) -> None:
+        """Who holds locks and waits for others takes them one by one in an order that all share, or two would wait for
+        each other."""
+        if not self.wiring.lock_timeout:
+            self._each(sessions, lambda session: session.lock())
+            return
+        for session in sorted(sessions, key=_place):
+            session.lock()
+
+    def _go_alone(self, sessions: Sequence[Session]) -> None:
+        """What another run is at work on comes last, and only then is it waited for: several runs divide the work."""
+        self._each(sessions, lambda session: self._work(session, waits=not self.wiring.lock_timeout))
+        self._each([session for session in sessions if session.result is None], self._work)
+
+    def _work(self, session: Session, waits: bool = True) -> None:
+        if self.wiring.stop.is_set():
+            session.drop(RunStatus.FAILED, _stopped())
+        if session.result is None and session.lock(waits):
+            self._prepare(session)
+            self._preflight([session])
+            session.deliver()
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
@@ -77,7 +111,7 @@ class Applying:
             results[_key(session.target)] = session.result
         return tuple(results[_key(target)] for target in self.loaded.targets)
 
-    def _each(self, sessions: Sequence[Session], step: Callable[[Session], None]) -> None:
+    def _each(self, sessions: Sequence[Session], step: Callable[[Session], object]) -> None:
         with ThreadPoolExecutor(self.parallel, "segment") as pool:
             list(pool.map(step, sessions))
 
@@ -149,9 +183,12 @@ class Applying:
             groups.setdefault((id(track), id(ledger), session.target.workspace), []).append(session)
         for group in groups.values():
             target = group[0].target
-            pass_preflight(group, self.wiring.ledger(target), self.wiring.track(target), self._inspect)
+            pass_preflight(group, self.wiring.ledger(target), self._ask_once(self.wiring.track(target)), self._inspect)
         if self.sealed and any(_was_refused(session) for session in sessions):
             self._drop_all(sessions, RunStatus.STALE, _spoiled())
+
+    def _ask_once(self, track: Track) -> Callable[[], int | None]:
+        return lambda: self._checks.ask(id(track), track.preflight)
 
     def _inspect(self, workspace: str, environment_id: int | None) -> None:
         if self.sealed is not None:
@@ -213,6 +250,11 @@ def _status_of(error: ReconcileError) -> RunStatus:
 
 def _key(target: Target) -> str:
     return f"{target.spec.path}\n{target.label}"
+
+
+def _place(session: Session) -> tuple[str, int]:
+    """What a lock is for."""
+    return session.target.workspace, session.target.segment.segment_id
 
 
 def _was_refused(session: Session) -> bool:

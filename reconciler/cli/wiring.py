@@ -89,7 +89,9 @@ class Wiring:
         def make() -> Ledger:
             from reconciler.state import open_ledger
 
-            return self._stack.enter_context(open_ledger(settings, lock_timeout=self.lock_timeout))
+            return self._stack.enter_context(
+                open_ledger(settings, lock_timeout=self.lock_timeout, pause=lambda seconds: self.stop.wait(seconds))
+            )
 
         return self._share(("ledger", settings), make)
 

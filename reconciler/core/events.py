@@ -15,6 +15,13 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Postponed:
+    """Another run is at work on a segment: it comes last."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
 class Planned:
     """A segment is planned."""
 
@@ -54,4 +61,4 @@ class Finished:
     run: SegmentRun
 
 
-Event = Reading | Planned | Sending | Waiting | Confirming | Finished
+Event = Reading | Postponed | Planned | Sending | Waiting | Confirming | Finished

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.counts import Counts
-from reconciler.core.events import Confirming, Finished, Planned, Reading, Waiting
+from reconciler.core.events import Confirming, Finished, Planned, Postponed, Reading, Waiting
 from reconciler.core.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.core.run import RunStatus, SegmentRun, Tally
 from reconciler.core.spec import Ownership, Target
@@ -63,7 +63,8 @@ Resume = Callable[[Comparison], Counts]
 
 
 class Session:
-    """One segment of an apply, from its lock to its release. The methods are called in this order, each once."""
+    """One segment of an apply, from its lock to its release. The methods are called in this order, each once; `lock`
+    again where it left another run's lock alone."""
 
     def __init__(self, target: Target, parts: Parts, options: ApplyOptions) -> None:
         self.target = target
@@ -79,10 +80,19 @@ class Session:
 
     # --- lock and plan --------------------------------------------------------------------------------------------
 
-    def lock(self) -> None:
-        """Take the lock. If that fails, `result` says how, and nothing is held any more."""
+    def lock(self, waits: bool = True) -> bool:
+        """Take the lock. If that fails, `result` says how, and nothing is held any more.
+
+        Without `waits`, a lock that another run holds is no failure: there is no `result`, and it may be tried again.
+        """
         with self._ending_on_error():
-            self._open()
+            try:
+                self._open(waits)
+            except LockHeld:
+                if waits:
+                    raise
+                self._parts.reporter.tell(Postponed(self.target))
+        return self._held is not None
 
     def head(self) -> Head:
         """What the state says, under the lock."""
@@ -111,10 +121,11 @@ class Session:
             log.debug("preparing %s failed", self.target.label, exc_info=True)
             self._end_without(RunStatus.FAILED, as_known(error))
 
-    def _open(self) -> None:
+    def _open(self, waits: bool) -> None:
         self._held = self._stack.enter_context(
-            self._parts.ledger.hold(self.target, self._options.run_id, self._options.plan_id)
+            self._parts.ledger.hold(self.target, self._options.run_id, self._options.plan_id, waits=waits)
         )
+        self._started = self._parts.clock()
         self._comparison = self._stack.enter_context(self._parts.sets.open(self.target))
 
     def _make_plan(self, resume: Resume | None) -> SegmentPlan:
@@ -305,18 +316,21 @@ class Session:
 
 
 def pass_preflight(
-    sessions: Sequence[Session], ledger: Ledger, track: Track, inspect: Callable[[str, int | None], None]
+    sessions: Sequence[Session],
+    ledger: Ledger,
+    preflight: Callable[[], int | None],
+    inspect: Callable[[str, int | None], None],
 ) -> None:
-    """Check credentials, region and workspace once before the first write, and bind the workspace's name.
+    """Check credentials, region and workspace before the first write, and bind the workspace's name.
 
     All sessions are of one workspace. A run with nothing to send makes no request. Where it fails, no session sends.
-    `inspect` is told the workspace and its environment, and may raise PlanFileError.
+    `preflight` is that of `Track`; `inspect` is told the workspace and its environment, and may raise PlanFileError.
     """
     working = [session for session in sessions if session.has_work]
     if not working:
         return
     try:
-        environment_id = track.preflight()
+        environment_id = preflight()
         inspect(working[0].target.workspace, environment_id)
         if environment_id is not None:
             bind(working[0].target, ledger, environment_id)

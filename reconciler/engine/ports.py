@@ -209,8 +209,10 @@ class Ledger(Protocol):
         """Close it, with its JSON document."""
         ...
 
-    def hold(self, target: Target, run_id: str, plan_id: str | None) -> AbstractContextManager[HeldSegment]:
-        """Take a segment's lock, or raise LockHeld; leaving gives it back."""
+    def hold(
+        self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True
+    ) -> AbstractContextManager[HeldSegment]:
+        """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: so long as the user asked for."""
         ...
 
     def environment(self, workspace: str) -> int | None: ...

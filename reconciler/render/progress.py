@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, assert_never
 
-from reconciler.core.events import Confirming, Event, Finished, Planned, Reading, Sending, Waiting
+from reconciler.core.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.core.plan import PlanStatus, SegmentPlan
 from reconciler.core.run import SegmentRun
 from reconciler.core.spec import Target
@@ -18,6 +18,9 @@ from reconciler.render.json import write_time
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+POSTPONED = "another run is at work on it: it comes last"
 
 
 class Quiet:
@@ -65,6 +68,8 @@ class Plain(Quiet):
 def say_event(event: Event) -> tuple[str, str] | None:
     """Put an event into words, behind the segment's label; None for what is not worth a line."""
     match event:
+        case Postponed(target):
+            return target.label, POSTPONED
         case Planned(plan):
             return plan.target.label, say_planned(plan)
         case Waiting(target, seconds, reason):
@@ -120,6 +125,8 @@ def list_fields(event: Event) -> dict[str, Any]:
     match event:
         case Reading(target):
             return _name_fields("reading", target)
+        case Postponed(target):
+            return _name_fields("postponed", target)
         case Planned(plan):
             return _name_fields("planned", plan.target) | _plan_fields(plan)
         case Sending(target, done, total):
@@ -194,6 +201,8 @@ class Bars(Quiet):
         match event:
             case Reading(target):
                 self._show(target, "query runs", total=None)
+            case Postponed(target):
+                self._show(target, POSTPONED, total=None)
             case Planned(plan):
                 self._remove(plan.target)
             case Sending(target, done, total):

@@ -30,10 +30,16 @@ class Surroundings:
 class SqlLedger:
     """See `engine.ports.Ledger`."""
 
-    def __init__(self, database: Database, surroundings: Surroundings, lock_timeout: float = 0.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        surroundings: Surroundings,
+        lock_timeout: float = 0.0,
+        pause: Callable[[float], bool] | None = None,
+    ) -> None:
         self._database = database
         self._around = surroundings
-        self._smith = LockSmith(database, surroundings.clock, surroundings.machine, lock_timeout)
+        self._smith = LockSmith(database, surroundings.clock, surroundings.machine, lock_timeout, pause)
         self._commands: dict[str, str] = {}
 
     # --- history --------------------------------------------------------------------------------------------------
@@ -73,10 +79,10 @@ class SqlLedger:
     # --- locks ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def hold(self, target: Target, run_id: str, plan_id: str | None) -> Iterator[HeldSegment]:
+    def hold(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[HeldSegment]:
         place = Place(target.workspace, target.segment.segment_id, target.segment.name)
         timeout = target.spec.destination.timeout
-        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), timeout)
+        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), timeout, waits=waits)
         work = Work(target.segment.id_type, run_id, plan_id)
         held = HeldSegment(self._database, self._around.clock, lock, work, self._around.draw)
         with ExitStack() as stack:

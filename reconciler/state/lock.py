@@ -178,25 +178,25 @@ class HeldLock:
 
 @dataclass(frozen=True)
 class LockSmith:
-    """Takes locks for one process. `timeout`: seconds to wait for one."""
+    """Takes locks for one process. `timeout`: seconds to wait for one; `pause`: see `open_ledger`."""
 
     database: Database
     clock: Clock
     machine: Machine
     timeout: float = 0.0
+    pause: Callable[[float], bool] | None = None
 
-    def take(self, place: Place, run_id: str, command: str, request_timeout: float) -> HeldLock:
-        """Take the lock, or raise LockHeld once the time to wait is over."""
+    def take(self, place: Place, run_id: str, command: str, request_timeout: float, *, waits: bool = True) -> HeldLock:
+        """Take the lock, or raise LockHeld: at once, or with `waits` when the time to wait is over."""
         lease = max(LEAST_LEASE, LEASE_IN_TIMEOUTS * request_timeout)
-        deadline = self.clock.boot() + self.timeout
+        deadline = self.clock.boot() + (self.timeout if waits else 0)
         while True:
             taken = self._try(place, run_id, command, lease)
             if isinstance(taken, HeldLock):
                 return taken
             left = deadline - self.clock.boot()
-            if left <= 0:
-                raise self._refuse(place, taken)
-            self.clock.sleep(min(_POLL_SECONDS, left))
+            if left <= 0 or self._wait(min(_POLL_SECONDS, left)):
+                raise self._refuse(place, taken, self.timeout if waits and left <= 0 else 0)
 
     def _try(self, place: Place, run_id: str, command: str, lease: float) -> HeldLock | str:
         """One attempt; a text says who holds it."""
@@ -236,8 +236,14 @@ class LockSmith:
             **place.values(),
         )
 
-    def _refuse(self, place: Place, holder: str) -> LockHeld:
-        waited = f" (waited {self.timeout:g} s)" if self.timeout else ""
+    def _wait(self, seconds: float) -> bool:
+        if self.pause is not None:
+            return self.pause(seconds)
+        self.clock.sleep(seconds)
+        return False
+
+    def _refuse(self, place: Place, holder: str, seconds: float) -> LockHeld:
+        waited = f" (waited {seconds:g} s)" if seconds else ""
         return LockHeld(
             f"{place.label} is locked by {holder}{waited}",
             "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",

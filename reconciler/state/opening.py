@@ -3,7 +3,7 @@
 What a way of opening needs is imported by it alone: a plan over a file does without SQLAlchemy, a third of its start.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,14 +55,21 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
 
 @contextmanager
 def open_ledger(
-    settings: StateSettings, *, lock_timeout: float = 0.0, surroundings: "Surroundings | None" = None
+    settings: StateSettings,
+    *,
+    lock_timeout: float = 0.0,
+    pause: Callable[[float], bool] | None = None,
+    surroundings: "Surroundings | None" = None,
 ) -> "Iterator[SqlLedger]":
-    """Open a state for writing, and create it where it is missing. `lock_timeout`: seconds. Raises StateError."""
+    """Open a state for writing, and create it where it is missing. Raises StateError.
+
+    `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
+    """
     from reconciler.state.ledger import SqlLedger, Surroundings
 
     around = surroundings or Surroundings(SystemClock(), this_machine())
     with open_database(settings, around.clock) as database:
-        yield SqlLedger(database, around, lock_timeout)
+        yield SqlLedger(database, around, lock_timeout, pause)
 
 
 @contextmanager

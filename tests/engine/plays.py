@@ -82,7 +82,7 @@ class Play:
         session.lock()
         session.prepare()
         between(session)
-        pass_preflight([session], self.ledger, self.track, lambda workspace, environment: None)
+        pass_preflight([session], self.ledger, self.track.preflight, lambda workspace, environment: None)
         session.deliver()
         return self.check(session)
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
@@ -238,9 +238,11 @@ class FakeLedger:
     bound: int | None = None
     is_held: bool = False
     holds: int = 0
+    waits: list[bool] = field(default_factory=list)
 
     @contextmanager
-    def hold(self, target: Target, run_id: str, plan_id: str | None) -> Iterator[HeldSegment]:
+    def hold(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[HeldSegment]:
+        self.waits.append(waits)
         if self.refusal is not None:
             raise self.refusal
         self.holds += 1

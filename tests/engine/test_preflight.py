@@ -35,7 +35,7 @@ def test_the_first_write_binds_the_workspace() -> None:
 
 def test_one_preflight_serves_all_segments() -> None:
     one, other, idle = Play(), Play(), Play(add=[], remove=[])
-    pass_preflight(prepared([one, other, idle]), one.ledger, one.track, nobody)
+    pass_preflight(prepared([one, other, idle]), one.ledger, one.track.preflight, nobody)
     assert one.track.preflights == 1
 
 
@@ -61,7 +61,7 @@ def test_where_the_preflight_fails_no_session_sends(error: Exception) -> None:
     one, other, idle = Play(), Play(), Play(add=[], remove=[])
     one.track.preflight_error = error
     sessions = prepared([one, other, idle])
-    pass_preflight(sessions, one.ledger, one.track, nobody)
+    pass_preflight(sessions, one.ledger, one.track.preflight, nobody)
     for session in sessions:
         session.deliver()
     results = [play.check(session) for play, session in zip([one, other, idle], sessions, strict=True)]
@@ -76,6 +76,6 @@ def test_a_plan_file_of_another_environment_is_stale() -> None:
 
     play = Play()
     (session,) = prepared([play])
-    pass_preflight([session], play.ledger, play.track, refuse)
+    pass_preflight([session], play.ledger, play.track.preflight, refuse)
     session.deliver()
     assert (play.check(session).status, play.ledger.bound) == (RunStatus.STALE, None)

@@ -359,7 +359,7 @@ class Planet:
             try:
                 session.lock()
                 prepare(session, order, snapshot)
-                pass_preflight([session], ledger, parts.track, lambda workspace, environment_id: None)
+                pass_preflight([session], ledger, parts.track.preflight, lambda workspace, environment_id: None)
                 with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
                     session.deliver()
                 spend(session, order, ledger)
