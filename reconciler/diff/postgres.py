@@ -1,6 +1,6 @@
 """The comparison as one statement of PostgreSQL: what it leaves behind are the ids that surely stay as they are.
 
-    desired  what the query returned, an email with A-Z in lower case
+    desired  what the query returned, an email with A-Z in lower case; `key`: null where its type makes it no id
     overlay  what marks and journal say of an id, as in `sets`; tombstones of old runs are left out: no plan needs them
     held     every id the state has something to say of
     matched  both side by side; `stays` where a desired id is stored, and nothing but that
@@ -21,9 +21,9 @@ _ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
 
 _STATEMENT = """
 WITH desired AS (
-    SELECT {fold} COLLATE "C" AS id, typed FROM (
+    SELECT id, CASE WHEN typed THEN id END AS key, typed FROM (SELECT {fold} COLLATE "C" AS id, typed FROM (
 {values}
-) v
+) v) folded
 ), journal AS (
     SELECT unnest(string_to_array(ids, chr(10))) COLLATE "C" AS id, direction = 'add' AS adds,
         seq * 4 + CASE WHEN outcome = 'acknowledged' THEN CASE WHEN direction = 'add' THEN {added} ELSE {removed} END
@@ -65,7 +65,7 @@ WITH desired AS (
              WHEN typed AND flags IN ({kept}) THEN
                  {sure}
              ELSE false END AS stays
-    FROM desired FULL JOIN held ON desired.id = held.id
+    FROM desired FULL JOIN held ON desired.key = held.id
 )
 SELECT CASE WHEN stays THEN '{stayed}' ELSE '{moved}' END AS kind, id, typed, number, flags, add_at, remove_at FROM (
     SELECT stays, CASE WHEN NOT stays THEN id END AS id, CASE WHEN NOT stays THEN typed END AS typed,

@@ -209,6 +209,18 @@ def test_a_text_is_surely_an_id_exactly_where_the_oracle_says_so(place: Place, v
             assert [row[0] for row in found] == [type(check_text(text, id_type)) is str for text in folded]
 
 
+def test_a_value_that_is_no_id_by_its_type_is_never_taken_for_a_stored_id_of_the_same_text(
+    local_stage: Stage, server_stage: ServerStage
+) -> None:
+    for values, unchanged in ((("a", True), ("a", False)), 1), ((("a", False),), 0):
+        world = World(tuple(Value(*each) for each in values), members=frozenset("a"))
+        with local_stage.compare(world) as here, server_stage.compare(world) as there:
+            counts = there.compare()
+
+            assert counts == here.compare()
+            assert (counts.unchanged, counts.remove, counts.invalid) == (unchanged, 1 - unchanged, 1)
+
+
 def test_params_quotes_comments_and_names_of_ours_in_a_query_change_nothing(place: Place) -> None:
     for name in NAMES:
         place.execute(f"DROP TABLE IF EXISTS {name}", f"CREATE TABLE {name} AS SELECT 'from {name}' AS id")
