@@ -31,6 +31,10 @@ class Console:
         if not self.quiet:
             self._log("info", text)
 
+    def announce(self, text: str) -> None:
+        """Answer a signal on stderr; never silenced."""
+        self._log("info", text)
+
     def warn(self, text: str) -> None:
         """Say a warning on stderr."""
         if not self.quiet:
@@ -52,7 +56,8 @@ class Console:
     def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
         if self.log_format is LogFormat.JSON:
             said = {"level": level, "message": message, "hint": hint, "code": code}
-            print(json.dumps({key: value for key, value in said.items() if value}), file=sys.stderr)
+            line = json.dumps({key: value for key, value in said.items() if value})
+            sys.stderr.write(f"{line}\n")  # at once: a line of another thread can't come between
             return
         front = "" if level == "info" else f"{level}: "
         print(f"{front}{message}", file=sys.stderr)

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from reconciler.cli.console import Console
 from reconciler.cli.wiring import Wiring
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,7 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Stopping:
     """Which signal asked for the end, if one did."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, announce: Callable[[str], None], words: str) -> None:
+        self._announce = announce
         self._words = words
         self.event = threading.Event()
         self.signal: int | None = None
@@ -28,14 +29,14 @@ class Stopping:
             os._exit(128 + number)
         self.signal = number
         self.event.set()
-        sys.stderr.write(f"{self._words}; once more to stop at once\n")
+        self._announce(f"{self._words}; once more to stop at once")
         self.on_stop()
 
 
 @contextmanager
-def stopping(words: str = "stopping after the batches in flight") -> Iterator[Stopping]:
+def stopping(console: Console, words: str = "stopping after the batches in flight") -> Iterator[Stopping]:
     """Handle the signals for a block; `words` are said at the first one."""
-    state = Stopping(words)
+    state = Stopping(console.announce, words)
     before = {number: signal.signal(number, state.receive) for number in SIGNALS}
     try:
         yield state
@@ -47,7 +48,7 @@ def stopping(words: str = "stopping after the batches in flight") -> Iterator[St
 @contextmanager
 def cut_short(wiring: Wiring) -> Iterator[None]:
     """For commands that only read: on a signal end the queries that run, and leave with 128 and its number."""
-    with stopping("stopping") as state:
+    with stopping(wiring.console, "stopping") as state:
         state.on_stop = wiring.interrupt
         wiring.stop = state.event
         yield

@@ -1,10 +1,11 @@
 """Picks the parts of a run and closes them at its end; the only place that knows which part fills which seam."""
 
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Wiring:
         def make() -> SetEngine:
             from reconciler.diff.embedded import EmbeddedSetEngine
 
-            spill = Path(tempfile.gettempdir())
+            spill = find_spill_parent(os.environ)
             engine = EmbeddedSetEngine(self.memory_limit, spill, self.source, self.snapshot, self.host)
             self._sets = self._stack.enter_context(engine)
             return self._sets
@@ -187,6 +188,21 @@ class Wiring:
         every = (target.spec.destination for target in self.targets)
         same = [each for each in every if _account(each) == _account(destination)]
         return min([destination, *same], key=lambda each: each.rate_limit)
+
+
+def find_spill_parent(environment: Mapping[str, str]) -> Path:
+    """Give the folder for temporary files. One that TMPDIR names is taken at its word: Python would quietly take
+    another where it can't be used. Raises SegmentError where there is none."""
+    if named := environment.get("TMPDIR"):
+        return Path(named)
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        raise SegmentError(
+            "there is no folder for temporary files that can be written to",
+            "name one with the variable TMPDIR",
+            code="spill",
+        ) from None
 
 
 def _account(destination: DestinationSettings) -> tuple[object, ...]:

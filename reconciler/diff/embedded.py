@@ -102,6 +102,7 @@ class EmbeddedComparison:
         self._has_overlay = False
         self._sets = Sets(tables.name, target.segment.id_type)
         self._remote: RemoteCount | None = None
+        self._is_sorted = False
         self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
 
     # --- what is there -------------------------------------------------------------------------------------------
@@ -272,14 +273,15 @@ class EmbeddedComparison:
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
+        if not self._is_sorted:  # all at once: what takes memory fails before the first request or never
+            self._tables.work(self._sets.sort_changes())
+            self._is_sorted = True
         resends = select(Change.RESEND, self._exclusive)
-        sql = self._sets.changes(self._select(direction), resends)
-        for rows in self._tables.pages(sql, MAX_BATCH):
+        for rows in self._tables.pages(self._sets.send(self._select(direction), resends), MAX_BATCH):
             yield Batch(direction, tuple(row[0] for row in rows), frozenset(row[0] for row in rows if row[1]))
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
-        sql = f"{self._sets.changes(self._select(direction))} LIMIT {int(number)}"
-        return tuple(row[0] for row in self._tables.fetch(sql))
+        return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))
 
     def _select(self, direction: Direction) -> list[Flag]:
         changes = (change for change in Change if change.direction is direction)

@@ -74,6 +74,7 @@ class Instance:
             "memory_limit": f"{memory}B",
             "temp_directory": str(folder),
             "threads": self._threads,
+            "preserve_insertion_order": True,  # a sorted table is read as it is
         }
         connection = duckdb.connect(":memory:", config=config)
         # A stream hides its length: joins are run as they are written, the table to remember on the right.

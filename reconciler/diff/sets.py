@@ -7,7 +7,7 @@
     known    the same, and (if it was read) every id that is there
     desired  what the query returned, row by row: an id, or why there is none
     sealed   instead of it, what a plan file changes
-    changes  the ids to send, each once (found as `moved`), with its flags
+    changes  the ids to send, each once (found as `moved`), with its flags; sorted: the same, in the order of sending
 
 A statement joins, groups or sorts once: two such steps in one would fight for the memory, and lose it.
 Joins have the larger set on the left; the right one is remembered.
@@ -190,10 +190,18 @@ class Sets:
         """flags, number of ids."""
         return f"SELECT flags, count(*) FROM {self._db}.changes GROUP BY flags"
 
-    def changes(self, flags: Iterable[Flag], resends: Iterable[Flag] = ()) -> str:
-        """The ids to send, in the order of their bytes, and whether each is only sent again (`resends`)."""
+    def sort_changes(self) -> str:
+        """Put `changes` in the order of their bytes, as `sorted`."""
+        return self._create("sorted", f"SELECT id, flags FROM {self._db}.changes ORDER BY id")
+
+    def send(self, flags: Iterable[Flag], resends: Iterable[Flag]) -> str:
+        """The ids to send, in the order of `sorted`, and whether each is only sent again (`resends`)."""
         again = f"coalesce(flags IN ({_list(resends)}), false)"
-        return f"SELECT id, {again} FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
+        return f"SELECT id, {again} FROM {self._db}.sorted WHERE flags IN ({_list(flags)})"
+
+    def examples(self, flags: Iterable[Flag], number: int) -> str:
+        """The first ids, in the order of their bytes."""
+        return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id LIMIT {int(number)}"
 
     def latest_reversed(self) -> str:
         """One number: the latest attempt of unknown fate that a change reverses, or null."""

@@ -117,7 +117,8 @@ class JsonLines(Quiet):
     def tell(self, event: Event) -> None:
         line = json.dumps({"time": write_time(self._now()), **list_fields(event)})
         with self._lock:
-            print(line, file=self._stream, flush=True)
+            self._stream.write(f"{line}\n")  # at once: a line of somebody else can't come between
+            self._stream.flush()
 
 
 def list_fields(event: Event) -> dict[str, Any]:

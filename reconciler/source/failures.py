@@ -66,7 +66,9 @@ _WORDS = (
 _NEVER_VALUES = frozenset({Kind.CONNECT, Kind.AUTH, Kind.DENIED, Kind.READ_ONLY, Kind.BUSY, Kind.LOST})
 _NAMES = frozenset({Kind.MISSING, Kind.SYNTAX, Kind.PARAMS})
 _ECHO = re.compile(r"\n+(LINE \d+:|DETAIL:|CONTEXT:|\[SQL:|\(Background on).*", re.DOTALL)
-_PREFIX = re.compile(r"^.*(reading the stream registered as '\w+' failed: |\[libpq\] |ERROR: +)", re.DOTALL)
+_PREFIX = re.compile(
+    r"^.*(reading the stream registered as '\w+' failed: |\[libpq\] |(ERROR|FATAL|PANIC): +)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Little memory, no disk: sets spill and stay right, or the error says what to change."""
 
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from reconciler.engine.ports import Rows, ValueStream
 from reconciler.errors import SegmentError, UsageError
 from tests.diff.fakes import FakeSnapshot, FakeStored, Warehouse, make_target
 from tests.diff.model import World
+from tests.support.limits import limited_files
 
 MANY = 200_000
 
@@ -101,15 +101,18 @@ def test_the_next_segment_goes_on_after_one_that_did_not_fit(tmp_path: Path, tar
     assert caught.value.code == "spill"
 
 
-@contextmanager
-def limited_files(size: int) -> Iterator[None]:
-    """Writing beyond `size` bytes of a file fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, target: Target) -> None:
+    with open_many("64MB", tmp_path) as engine, engine.open(target) as comparison:
+        comparison.compare()
+        removals = comparison.batches(Direction.REMOVE)
+        next(removals)
+        with engine._instance.cursor() as cursor:
+            cursor.execute("SET GLOBAL memory_limit = '8MB'")
+        additions = [id_ for batch in comparison.batches(Direction.ADD) for id_ in batch.ids]
+
+        assert len(additions) == MANY // 2
+        assert additions == sorted(additions)
+        assert sum(len(batch.ids) for batch in removals) == MANY // 2 - 1000
 
 
 def test_a_folder_that_can_not_be_made_is_told_before_anything_is_read(tmp_path: Path) -> None:

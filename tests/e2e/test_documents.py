@@ -375,6 +375,18 @@ def test_log_format_json_makes_every_line_of_stderr_a_document(project: Project)
         assert isinstance(json.loads(line), dict)
 
 
+@pytest.mark.parametrize("flags", [(), ("--quiet",)])
+def test_the_answer_to_a_signal_is_a_document_too(project: Project, flags: tuple[str, ...]) -> None:
+    project.want("vip", people(1, 2))
+    project.write({"vip": segment(56, "vip")})
+    words = ("apply", "spec.yaml", "--log-format", "json", *flags)
+    ended = project.hit(*words, at=lambda call: call.direction is not None, by=signal.SIGTERM)
+    assert ended.code == 143
+    said = [json.loads(line) for line in ended.err.splitlines()]
+    (answer,) = [line for line in said if "stopping" in line.get("message", "")]
+    assert answer == {"level": "info", "message": "stopping after the batches in flight; once more to stop at once"}
+
+
 def test_an_error_of_a_segment_has_a_code_a_message_and_a_next_step(project: Project) -> None:
     project.write({"bad": "segment_id: 57\nquery: SELECT id FROM nowhere"})
     planned = project.json("plan")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reconciler.core.events import Confirming, Finished, Planned, Reading, Sending, Waiting
+from reconciler.core.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.core.run import RunStatus, Tally
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 from tests.render import samples
@@ -16,6 +16,7 @@ TARGET = samples.make_target()
 
 def tell_a_story(reporter) -> None:
     with reporter:
+        reporter.tell(Postponed(TARGET))
         reporter.tell(Reading(TARGET))
         reporter.tell(Planned(samples.make_plan()))
         reporter.tell(Waiting(TARGET, 9.6, "an earlier request may still arrive"))
@@ -29,6 +30,7 @@ def test_plain_lines_tell_plans_waits_and_ends() -> None:
     stream = io.StringIO()
     tell_a_story(Plain(stream))
     assert stream.getvalue().splitlines() == [
+        "production/vip_customers: another run is at work on it: it comes last",
         "production/vip_customers: 10 to remove, 20 to add",
         "production/vip_customers: waiting 10 s: an earlier request may still arrive",
         "production/vip_customers: applied: 10 removed, 20 added in 1.2 s",
@@ -76,7 +78,7 @@ def test_json_lines_tell_every_event() -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
 
     assert [line["event"] for line in lines] == [
-        *("reading", "planned", "waiting", "sending", "sending", "confirming", "finished"),
+        *("postponed", "reading", "planned", "waiting", "sending", "sending", "confirming", "finished"),
     ]
     assert {line["time"] for line in lines} == {"2026-11-21T02:00:00Z"}
     assert lines[-1]["status"] == "applied"

@@ -71,7 +71,7 @@ def apply(
             confirm,
             confirm_timeout,
         )
-        stop = stack.enter_context(stopping())
+        stop = stack.enter_context(stopping(console))
         wiring = stack.enter_context(
             wired(console, loaded.targets, memory_limit=memory_limit, lock_timeout=lock_timeout, stop=stop.event)
         )

@@ -73,7 +73,7 @@ def sandbox(
             credentials=Credentials(site_id, api_key, app_api_key),
             state=state,
         )
-        with stopping("stopping the sandbox") as stop:
+        with stopping(console, "stopping the sandbox") as stop:
             serve(options, lambda url: console.show(describe(url, options)), stop.event)
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
