@@ -90,6 +90,7 @@ def test_a_value_that_is_an_id_is_written_exactly(value: object, written: str) -
         ("a\nb", Invalid.CONTROL),
         ("a\x85b", Invalid.CONTROL),
         ("\x1c7", Invalid.CONTROL),
+        ("\x1c", Invalid.CONTROL),
         ("7\x7f", Invalid.CONTROL),
         ("x" * 151, Invalid.LONG),
         ("é" * 76, Invalid.LONG),
@@ -164,6 +165,23 @@ def test_an_email_has_one_at_sign_and_its_a_to_z_in_lower_case(text: str, found:
 @pytest.mark.parametrize("id_type", [IdType.ID, IdType.CIO_ID])
 def test_other_ids_keep_their_case(id_type: IdType) -> None:
     assert check_text("Ada@Example.COM", id_type) == "Ada@Example.COM"
+
+
+@pytest.mark.parametrize(("value", "found"), [("Ada@X", "ada@x"), (7.0, Invalid.TYPE), (7, Invalid.EMAIL)])
+def test_a_value_for_an_email_is_first_of_the_right_type_and_then_an_email(value: object, found: object) -> None:
+    assert identify(value, IdType.EMAIL) == found
+
+
+def test_the_kinds_of_ids_have_the_words_of_a_spec_and_reasons_those_for_people() -> None:
+    assert list(IdType) == ["id", "email", "cio_id"]
+    assert list(Invalid) == [
+        "an empty or blank string",
+        "white space at an end",
+        "a control character",
+        "more than 150 bytes",
+        "a float, boolean, date or bytes",
+        "not one @ between two non-empty parts",
+    ]
 
 
 def test_white_space_is_unicodes_property() -> None:
