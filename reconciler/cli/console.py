@@ -76,6 +76,11 @@ class Console:
         return shutil.get_terminal_size((100, 24)).columns if is_known else 100
 
     @property
+    def is_read(self) -> bool:
+        """Somebody reads stdout as it comes."""
+        return sys.stdout.isatty()
+
+    @property
     def animates(self) -> bool:
         """Progress bars appear only on a terminal."""
         return sys.stderr.isatty() and not self.quiet and self.log_format is LogFormat.TEXT

@@ -1,16 +1,17 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, assert_never
 
 from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.flags import Format
 from reconciler.core.drift import Drift
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Plan, Problem
 from reconciler.core.report import History, Refresh, Status
 from reconciler.core.run import Run
 from reconciler.core.spec import Target
+from reconciler.errors import ReconcileError
 
 if TYPE_CHECKING:
     from reconciler.state.records import RunRecord, SegmentRecord
@@ -21,6 +22,7 @@ def show_plan(
 ) -> None:
     """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several named specs have."""
     console.show(write_plan(console, plan, output, plan_id=plan_id, shared=shared))
+    _tell(console, output, plan.warnings, [(segment.target, segment.error) for segment in plan.segments])
 
 
 def write_plan(
@@ -52,6 +54,7 @@ def show_run(console: Console, run: Run, output: Format, *, shared: Collection[s
         lambda: text.run(run, console.width, console.colors, verbose=console.verbose, **more),
     )
     console.show(document)
+    _tell(console, output, run.warnings, [(segment.plan.target, segment.error) for segment in run.segments])
 
 
 def show_drift(console: Console, drift: Drift, output: Format) -> None:
@@ -65,6 +68,7 @@ def show_drift(console: Console, drift: Drift, output: Format) -> None:
         lambda: text.drift(drift, console.width, console.colors, verbose=console.verbose),
     )
     console.show(document)
+    _tell(console, output, drift.warnings, [(segment.target, segment.error) for segment in drift.segments])
 
 
 def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
@@ -78,6 +82,7 @@ def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
         lambda: text.refresh(refresh, console.width, console.colors, verbose=console.verbose),
     )
     console.show(document)
+    _tell(console, output, refresh.warnings, [(row.target, row.error) for row in refresh.segments])
 
 
 def show_status(console: Console, status: Status, output: Format) -> None:
@@ -148,6 +153,19 @@ def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> No
         lambda: text.past_run(fields, console.width, console.colors),
     )
     console.show(document)
+
+
+def _tell(
+    console: Console, output: Format, warnings: Iterable[str], problems: Iterable[tuple[Target, Problem | None]]
+) -> None:
+    """Say warnings and errors on stderr; not again to somebody who has just read them in the text."""
+    if output is Format.TEXT and console.is_read:
+        return
+    for warning in warnings:
+        console.warn(warning)
+    for target, problem in problems:
+        if problem is not None:
+            console.complain(ReconcileError(f"{target.label}: {problem.message}", problem.hint, code=problem.code))
 
 
 def _write(output: Format, json: Callable[[], str], markdown: Callable[[], str], text: Callable[[], str]) -> str:

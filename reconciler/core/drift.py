@@ -28,6 +28,8 @@ class DriftCounts:
     """Of `foreign`: removed by us in the last 30 days, and still there."""
     unkeyed: int
     """There, without an id of the segment's id type."""
+    strangers: int = 0
+    """Of `foreign`: the state knows nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,6 @@ class Drift:
 
 
 def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:
-    """Missing members are drift, and so are lingering ones; foreign ones unless others may add to the segment."""
-    foreign = counts.lingering if ignore_foreign else counts.foreign
+    """Missing members are drift, and so are foreign ones of our own; strangers unless others may add to the segment."""
+    foreign = counts.foreign - counts.strangers if ignore_foreign else counts.foreign
     return DriftStatus.DRIFTED if counts.missing or foreign else DriftStatus.IN_SYNC

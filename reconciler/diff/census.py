@@ -84,13 +84,14 @@ class Census:
 
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
-    """The numbers of a drift. What is there and unsettled or unmatched is not foreign."""
-    foreign = {flags: number for flags, number in known.items() if is_stray(flags)}
+    """The numbers of a drift."""
+    foreign = {flags: number for flags, number in known.items() if Flag.REMOTE in flags and Flag.STORED not in flags}
     return DriftCounts(
         stored=count_having(known, Flag.STORED),
         remote=people,
         missing=count_having(known, Flag.STORED, Flag.REMOTE),
         foreign=sum(foreign.values()),
-        lingering=count_having(foreign, Flag.REMOVED),
+        lingering=count_having(foreign, Flag.REMOVED | Flag.UNSETTLED_REMOVE),
         unkeyed=unkeyed,
+        strangers=sum(number for flags, number in foreign.items() if flags == Flag.REMOTE),
     )

@@ -26,7 +26,7 @@ from reconciler.engine.planning import (
 from reconciler.engine.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
 from reconciler.engine.sending import Delivery, Stop
 from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
-from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError
 
 log = logging.getLogger(__name__)
 
@@ -189,12 +189,15 @@ class Session:
             error = self._send(self._held, self._comparison, self.plan.counts)
         if self.reads_back and error is None and not self._parts.stop.is_set():
             confirmation, error = self._confirm(self._held, self._comparison)
-        lingering = confirmation.drift.lingering if confirmation and confirmation.drift else 0
-        self._tally = replace(self._tally, unsettled=self._tally.unsettled + lingering)
+        if confirmation and confirmation.drift and confirmation.drift.lingering:
+            self._tally = replace(self._tally, unsettled=self._held.census().unsettled)
         is_whole = error is None and not self._tally.unsettled and self._is_all_sent()
         if is_whole and (self.plan.has_work or not self.plan.head.completed or confirmation):
             self._held.complete()
-        self._end(self._judge(error), error=as_problem(error) if error else None, confirmation=confirmation)
+        status = self._judge(error)
+        if error is None and status is RunStatus.FAILED and self._tally.rejected:
+            error = _refused(self.target, self._tally.rejected)
+        self._end(status, error=as_problem(error) if error else None, confirmation=confirmation)
 
     def _check_serial(self) -> None:
         """A prompt may have taken long: nothing may have changed since the plan."""
@@ -313,6 +316,15 @@ class Session:
         finally:
             self._held = None
         return None
+
+
+def _refused(target: Target, number: int) -> DestinationError:
+    """Nothing but rejected ids."""
+    return DestinationError(
+        f"{target.where}: Customer.io refused each of the {number:,} ids by itself (400)",
+        "check that they are ids of the spec's id_type, as Customer.io knows them; the next run tries them again",
+        code="rejected",
+    )
 
 
 def pass_preflight(

@@ -11,7 +11,14 @@ from reconciler.core.plan import Examples, Head, PlanStatus, Problem, RemoteFact
 from reconciler.core.spec import Ownership, Target
 from reconciler.engine.ports import App, Comparison
 from reconciler.engine.verifying import read_back
-from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, ReconcileError, SegmentError
+from reconciler.errors import (
+    DestinationError,
+    IncompleteRead,
+    PlanFileError,
+    ReconcileError,
+    SegmentError,
+    SourceError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +46,11 @@ def plan_segment(
 
     def compare() -> tuple[Counts, RemoteFacts]:
         check_head(target, head)
-        if target.segment.ownership is Ownership.EXCLUSIVE:
-            read_back(target, comparison, require_app(target, app))
+        exclusive = target.segment.ownership is Ownership.EXCLUSIVE
+        there = read_back(target, comparison, require_app(target, app)) if exclusive else None
         counts = comparison.compare()
-        return counts, look_up_if_needed(target, head, counts, app, warn)
+        facts = look_up_if_needed(target, head, counts, app, warn)
+        return counts, replace(facts, members=there.people) if there and head.is_new else facts
 
     return describe(target, compare, comparison, app, options, warn)
 
@@ -106,7 +114,12 @@ def check_head(target: Target, head: Head) -> None:
         )
     pinned = destination.workspace_id
     if pinned is not None and head.environment_id is not None and pinned != head.environment_id:
-        raise environment_mismatch(target, head.environment_id, pinned)
+        raise DestinationError(
+            f"{target.spec.path}: workspace {target.workspace!r} is bound to environment {head.environment_id} at "
+            f"Customer.io, and the spec's workspace_id is {pinned}",
+            "correct workspace_id; a second workspace needs a `workspace:` name of its own",
+            code="environment",
+        )
 
 
 def environment_mismatch(target: Target, bound: int, found: int) -> DestinationError:
@@ -199,8 +212,11 @@ def look_up_usage(plan: SegmentPlan, app: App | None, warn: Callable[[str], None
 
 
 def fail(target: Target, error: ReconcileError) -> SegmentPlan:
-    """Turn an error into the plan of a segment that failed."""
-    return SegmentPlan(target, PlanStatus.FAILED, error=as_problem(error))
+    """Turn an error into the plan of a segment that failed; what a source says does not tell where its query stands."""
+    problem = as_problem(error)
+    if isinstance(error, SourceError):
+        problem = replace(problem, message=f"{target.where}: {problem.message}")
+    return SegmentPlan(target, PlanStatus.FAILED, error=problem)
 
 
 def as_problem(error: ReconcileError) -> Problem:

@@ -64,7 +64,7 @@ class Takeover:
         assert self.counts is not None
         self._held.adopt(self._comparison.adoption(known_only))
         census = self._held.census()
-        strangers = self.counts.foreign - self.counts.lingering
+        strangers = self.counts.strangers
         return RefreshRow(
             self.target,
             RefreshStatus.REFRESHED,

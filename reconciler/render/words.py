@@ -193,6 +193,8 @@ def say_empty_fills(filled: Sequence[SegmentPlan]) -> str:
 def say_first_fill(plan: SegmentPlan, done: bool = False) -> str:
     """What is known of the members that a segment may have before its first fill (`done`: had before it)."""
     members = plan.remote.members
+    if plan.target.segment.ownership is Ownership.EXCLUSIVE:
+        return f"it had {count(members or 0, 'member')} when it was read; whoever the query does not return is removed"
     if members is None:
         return f"members that it may already have{' had' if done else ''} are unknown, and stay"
     number = count(members, "member")

@@ -212,13 +212,15 @@ class Reading:
 def read_back(world: World) -> Reading:
     state, remote = read_state(world), remote_keys(world)
     lingering = state.tombstones & remote
+    removing = {member for member, direction in state.unsettled.items() if direction == "remove"} & remote
     drift = DriftCounts(
         stored=len(state.stored),
         remote=len({person.cio_id for person in world.people or ()}),
         missing=len(state.stored - remote),
-        foreign=len(remote - state.held),
-        lingering=len(lingering),
+        foreign=len(remote - state.stored),
+        lingering=len(lingering | removing),
         unkeyed=count_unkeyed(world),
+        strangers=len(remote - state.held - state.tombstones),
     )
     return Reading(
         drift,

@@ -14,7 +14,7 @@ from tests.engine.states import FakeHeld
 
 KNOWN = Head("lineage", 7, "id", completed=True)
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
-DRIFTED = DriftCounts(stored=5, remote=9, missing=1, foreign=5, lingering=2, unkeyed=1)
+DRIFTED = DriftCounts(stored=5, remote=9, missing=1, foreign=5, lingering=2, unkeyed=1, strangers=3)
 
 
 def surveyed(
@@ -36,7 +36,7 @@ def test_drift_is_judged_by_its_counts(counts: DriftCounts, status: DriftStatus)
 
 
 def test_foreign_members_can_be_ignored() -> None:
-    foreign = DriftCounts(stored=5, remote=9, missing=0, foreign=4, lingering=0, unkeyed=0)
+    foreign = DriftCounts(stored=5, remote=9, missing=0, foreign=4, lingering=0, unkeyed=0, strangers=4)
     assert surveyed(FakeApp(make_people(5)), foreign, ignore_foreign=True).status is DriftStatus.IN_SYNC
 
 

@@ -125,7 +125,7 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
     """Say what will change before it does."""
     counts = takeover.counts
     assert counts is not None
-    strangers = counts.foreign - counts.lingering
+    strangers = counts.strangers
     fate = "left alone" if adopt is flags.Adopt.KNOWN else "taken over: the next plan removes those the query drops"
     said = [
         f"{counts.remote:,} members are there, the state has {counts.stored:,}",
