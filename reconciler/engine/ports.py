@@ -390,6 +390,10 @@ class Track(Protocol):
         Raises DestinationError."""
         ...
 
+    def ask_environment(self) -> int | None:
+        """The environment id, for a plan file; None where it can't be had at once."""
+        ...
+
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
         """Send one batch, with its retries."""
         ...

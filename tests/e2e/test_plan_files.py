@@ -255,6 +255,31 @@ def test_a_failed_plan_leaves_no_file_not_even_an_older_one(filled: Project) -> 
     assert not (filled.folder / "sealed.plan").exists()
 
 
+def test_a_first_plan_is_bound_to_the_environment_that_customer_io_tells(project: Project) -> None:
+    project.want("vip", people(*range(10)))
+    project.write({"vip": segment(56, "vip")})
+    seal(project)
+
+    project.sandbox.configure(environment_id=9)
+    project.sandbox.reset_calls()
+    refused = project.run("apply", "sealed.plan")
+
+    assert refused.code == 4
+    assert "environment 9" in refused.out + refused.err
+    assert project.sandbox.writes == []
+
+
+def test_a_first_plan_where_customer_io_is_silent_is_bound_to_none_and_says_so(project: Project) -> None:
+    project.want("vip", people(*range(10)))
+    project.write({"vip": segment(56, "vip")})
+    project.sandbox.inject(answers(503, path="*region", times=None))
+
+    planned = project.run("plan", "spec.yaml", "--out", "sealed.plan")
+
+    assert planned.code == 0
+    assert "bound to no environment" in planned.err
+
+
 def test_a_plan_for_another_environment_is_refused(project: Project) -> None:
     project.want("vip", people(1))
     project.write({"vip": segment(56, "vip")})

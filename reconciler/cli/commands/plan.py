@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,7 @@ def plan(
         options = PlanOptions(loaded.allowed, show_ids)
         with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
             made = make_plan(wiring, loaded, options, parallel, draft)
+            made = made if draft is None else bind_plan(wiring, made)
         plan_id = seal_plan(made, draft) if draft is not None else None
     show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
     if plan_id is not None:
@@ -129,6 +131,29 @@ def plan_one(
         made = fail(target, unexpected(error))
     reporter.tell(Planned(made))
     return made
+
+
+def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
+    """Ask Customer.io for the environments that the state does not know yet: a plan file is bound to them."""
+    from reconciler.errors import DestinationError
+
+    found: dict[int, int | None] = {}
+
+    def bind(segment: "SegmentPlan") -> "SegmentPlan":
+        if segment.head.environment_id is not None or not segment.has_work:
+            return segment
+        track = wiring.track(segment.target)
+        if id(track) not in found:
+            found[id(track)] = None
+            with suppress(DestinationError):  # an answer that makes no sense; `apply` judges it before it sends
+                found[id(track)] = track.ask_environment()
+        return replace(segment, head=replace(segment.head, environment_id=found[id(track)]))
+
+    segments = tuple(map(bind, made.segments))
+    unbound = {segment.target.workspace for segment in segments if segment.has_work and not segment.head.environment_id}
+    for workspace in sorted(unbound):
+        wiring.warn(f"the plan file is bound to no environment of workspace {workspace}: Customer.io did not tell it")
+    return replace(made, segments=segments, warnings=tuple(wiring.warnings))
 
 
 def seal_plan(made: "Plan", draft: "Draft") -> str | None:
