@@ -23,7 +23,7 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
     return f"""CASE
         WHEN {value} IS NULL THEN '{NULL}'
         WHEN NOT {typed} THEN '{Invalid.TYPE.name}'
-        WHEN {_is_plain(value, id_type)} THEN NULL
+        WHEN {is_plain(value, id_type)} THEN NULL
         WHEN try(decode(encode({value}))) IS NULL THEN '{Invalid.TYPE.name}'
         WHEN regexp_full_match({value}, '{_BLANK}') THEN '{Invalid.BLANK.name}'
         WHEN regexp_matches({value}, '{_PADDED}') THEN '{Invalid.PADDED.name}'
@@ -33,7 +33,8 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
     END"""
 
 
-def _is_plain(value: str, id_type: IdType) -> str:
+def is_plain(value: str, id_type: IdType) -> str:
+    """An SQL expression: whether this is printable ASCII, and surely an id; the other rules need not be asked."""
     if id_type is IdType.EMAIL:
         return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{_PLAIN_EMAIL}')"
     # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.

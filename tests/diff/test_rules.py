@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, check_text
-from reconciler.diff.rules import NULL, fold, refusal
+from reconciler.diff.rules import NULL, fold, is_plain, refusal
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
 ODD = "@\u200b\ufeff\u00ad\u180e\x1c\x1d\x1e\x1f\u00e9\u0301ßıİK\U0001f600\U0010ffff%+~_.-"
@@ -83,3 +83,19 @@ def test_a_null_is_a_null_and_what_the_source_gave_as_another_type_is_invalid(
 ) -> None:
     assert check_column(database, ["7", None], IdType.ID) == ["7", None]
     assert check_column(database, ["7.0", None, ""], IdType.ID, typed=False) == [Invalid.TYPE, None, Invalid.TYPE]
+
+
+def test_what_is_not_two_parts_around_one_at_sign_is_no_email(database: duckdb.DuckDBPyConnection) -> None:
+    values = ["a@b", "@b", "a@", "@", "a", "a@@b", "a@b@c", "@a@b", "é@", "@é", "é@@b"]
+
+    assert check_column(database, [*values], IdType.EMAIL) == ["a@b", *([Invalid.EMAIL] * 10)]
+
+
+def test_whatever_is_printable_ascii_needs_the_quick_look_alone(database: duckdb.DuckDBPyConnection) -> None:
+    signs = [chr(point) for point in range(0x21, 0x7F)]
+    ids = [shape.format(sign) for sign in [*signs, "a b"] for shape in ("{0}", "{0}{0}", "a{0}b")] + ["x" * 150]
+    emails = [f"{sign}@{sign}" for sign in signs if sign != "@"] + ["a@" + "b" * 148]
+
+    for values, id_type in ((ids, IdType.ID), (emails, IdType.EMAIL)):
+        quick = f"SELECT value FROM (SELECT unnest($1::VARCHAR[]) AS value) WHERE NOT {is_plain('value', id_type)}"
+        assert database.execute(quick, [values]).fetchall() == []
