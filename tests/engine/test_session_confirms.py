@@ -45,6 +45,7 @@ def test_who_is_missing_when_time_is_over_is_no_error() -> None:
 def test_who_lingers_when_time_is_over_is_unsettled(add: int) -> None:
     play = Play(add=name_ids(add), remove=[], confirm=True, confirm_timeout=3.0)
     play.comparison.drifts = [LINGERING]
+    play.held.lingering = 3
     result = play.run()
     assert (result.status, result.confirmed, exit_code(result)) == (RunStatus.PARTIAL, False, 6)
     assert (result.tally.unsettled, len(play.held.recorded), play.held.is_complete) == (3, 1, False)
