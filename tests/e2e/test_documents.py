@@ -414,3 +414,29 @@ def test_version_and_help_are_0(project: Project) -> None:
     assert project.run("--version").out == "reconcile 0.1.0\n"
     for words in (["--help"], ["plan", "--help"], ["state", "--help"]):
         assert project.run(*words).code == 0
+
+
+@pytest.mark.parametrize("output", ["text", "json", "markdown"])
+def test_what_failed_is_told_on_stderr_with_its_place_and_the_next_step(project: Project, output: str) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "nowhere")})
+
+    done = project.run("plan", "spec.yaml", "--format", output)
+
+    assert done.code == 1
+    assert re.search(r"error: .*vip: spec\.yaml:\d+: source .*no such table: nowhere\n  next: ", done.err)
+
+
+def test_a_segment_whose_ids_were_all_rejected_says_so(project: Project) -> None:
+    project.want("vip", people(1, 2, 3))
+    project.write({"vip": segment(56, "vip")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(1, 2, 3, 4, 5))
+    project.sandbox.inject(poison("p0004", "p0005"))
+
+    failed = project.json("apply")
+
+    assert (failed.code, failed.segments["vip"]["status"], failed.segments["vip"]["rejected"]) == (1, "failed", 2)
+    assert failed.segments["vip"]["error"]["code"] == "rejected"
+    assert "2 ids" in failed.err
+    assert "p0004" not in failed.out + failed.err

@@ -255,6 +255,19 @@ def test_a_failed_plan_leaves_no_file_not_even_an_older_one(filled: Project) -> 
     assert not (filled.folder / "sealed.plan").exists()
 
 
+@pytest.mark.parametrize("wrong", [["--parallel", "0"], ["--memory-limit", "much"], ["--colour"]])
+def test_a_plan_whose_flags_are_wrong_leaves_no_older_file(filled: Project, wrong: list[str]) -> None:
+    seal(filled)
+    assert filled.run("plan", "spec.yaml", *wrong, "--out", "sealed.plan").code == 64
+    assert not (filled.folder / "sealed.plan").exists()
+
+
+def test_wrong_flags_leave_a_file_that_is_no_plan_alone(filled: Project) -> None:
+    before = filled.spec.read_bytes()
+    assert filled.run("plan", "spec.yaml", "--colour", "--out=spec.yaml").code == 64
+    assert filled.spec.read_bytes() == before
+
+
 def test_a_first_plan_is_bound_to_the_environment_that_customer_io_tells(project: Project) -> None:
     project.want("vip", people(*range(10)))
     project.write({"vip": segment(56, "vip")})

@@ -57,6 +57,16 @@ def test_what_we_removed_and_is_still_there_is_lingering(twenty: Project) -> Non
     assert (code, row["foreign"], row["lingering"], row["missing"]) == (2, 3, 2, 0)
 
 
+def test_reading_a_segment_back_does_not_make_its_lingering_members_disappear(twenty: Project) -> None:
+    twenty.want("vip", people(*range(5, 20)))
+    assert twenty.run("apply", "spec.yaml").code == 0
+    twenty.sandbox.put_members(56, people(0, 1))
+    assert twenty.run("refresh", "spec.yaml", "--yes").code == 0
+
+    code, row = drift(twenty)
+    assert (code, row["stored"], row["foreign"], row["lingering"]) == (2, 15, 2, 2)
+
+
 def test_without_an_app_key_drift_and_refresh_say_what_is_missing(twenty: Project) -> None:
     twenty.spec.write_text(twenty.spec.read_text().replace("app_api_key: sandbox-app-key", 'app_api_key: ""'))
     for words in (["drift", "spec.yaml"], ["refresh", "spec.yaml", "--yes"], ["apply", "spec.yaml", "--confirm"]):

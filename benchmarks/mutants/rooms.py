@@ -1,0 +1,30 @@
+"""Which modules are mutated, and which fast unit tests are meant to see it."""
+
+PLANFILE = ("tests/planfile/test_checks.py", "tests/planfile/test_keeping.py", "tests/planfile/test_damage.py")
+DIFF = (
+    "tests/diff/test_failures.py",
+    "tests/diff/test_streams.py",
+    "tests/diff/test_comparison.py",
+    "--deselect=tests/diff/test_streams.py::test_the_process_ends_without_a_word_of_duckdb",
+)
+ROOMS: dict[str, tuple[str, ...]] = {
+    "core/ids.py": ("tests/core/test_ids.py",),
+    "core/guards.py": ("tests/core/test_guards.py", "tests/core/test_limits.py"),
+    "core/counts.py": ("tests/core/test_plans.py", "tests/core/test_guards.py"),
+    "core/batches.py": ("tests/core/test_plans.py",),
+    "core/plan.py": ("tests/core/test_plans.py",),
+    "planfile/sealed.py": PLANFILE,
+    "planfile/checks.py": ("tests/planfile/test_checks.py",),
+    "planfile/layout.py": PLANFILE,
+    "planfile/reading.py": PLANFILE,
+    "planfile/writing.py": PLANFILE,
+    "diff/standing.py": ("tests/diff/test_standing.py", "tests/diff/test_comparison.py"),
+    "diff/census.py": ("tests/diff/test_standing.py", "tests/diff/test_failures.py"),
+    "diff/rules.py": ("tests/diff/test_rules.py",),
+    "diff/sets.py": DIFF,
+    "diff/embedded.py": DIFF,
+    "state/snapshot.py": ("tests/state/test_snapshot.py", "-knot postgresql"),
+    "state/heads.py": ("tests/state/test_snapshot.py", "-knot postgresql"),
+    "state/columns.py": ("tests/state/test_snapshot.py",),
+    "state/folding.py": ("tests/state/test_folding.py", "tests/state/test_life_of_an_id.py", "-knot postgresql"),
+}
