@@ -73,7 +73,11 @@ def _list(score: Score, reasons: Reasons) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for mutant in score.survivors:
         by_reason.setdefault(reasons.get((score.module, mutant.said), "NOT LOOKED AT"), []).append(mutant.said)
-    return [line for reason, said in by_reason.items() for line in (f"- {reason}:", *(f"  - {_quote(each)}" for each in said))]
+    return [
+        line
+        for reason, said in by_reason.items()
+        for line in (f"- {reason}:", *(f"  - {_quote(each)}" for each in said))
+    ]
 
 
 def _quote(said: str) -> str:
