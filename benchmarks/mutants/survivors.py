@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.mutants.faults import Mutant
 
-MARK = "<!-- from here on: make mutants ARGS=\"--report --page docs/mutants.md\" -->"
+MARK = '<!-- from here on: make mutants ARGS="--report --page docs/mutants.md" -->'
 LIST = Path(__file__).with_name("survivors.toml")
 Reasons = Mapping[tuple[str, str], str]
 """By module and by what a mutant says."""
