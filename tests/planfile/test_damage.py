@@ -66,6 +66,13 @@ def test_a_resealed_copy_is_accepted(tmp_path: Path, valid: bytes) -> None:
     read(path)
 
 
+def test_a_segment_that_says_nothing_of_guards_let_past_has_none(tmp_path: Path, valid: bytes) -> None:
+    path = tmp_path / "x.plan"
+    path.write_bytes(edit(valid, lambda lines: lines[0]["segments"][0].pop("allowed")))
+    with open_planfile(path) as file:
+        assert file.plan.segments[0].allowed == frozenset()
+
+
 def test_every_place_where_it_can_be_cut_is_refused(tmp_path: Path, valid: bytes) -> None:
     path = tmp_path / "x.plan"
     for length in range(len(valid)):
