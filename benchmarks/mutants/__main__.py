@@ -20,7 +20,7 @@ def try_all(module: str, mutants: Sequence[Mutant], workers: int) -> None:
     began = time.monotonic()
     if mutants and run(ROOMS[module], None, 600) != SURVIVED:
         raise SystemExit(f"the tests of {module} fail without any fault: {' '.join(ROOMS[module])}")
-    seconds, results = 60 + 10 * (time.monotonic() - began), Results(module)
+    seconds, results = 20 + 5 * (time.monotonic() - began), Results(module)
     with ThreadPoolExecutor(workers) as pool:
         killers = pool.map(lambda mutant: run(ROOMS[module], mutant, seconds), mutants)
         for mutant, killer in zip(mutants, killers, strict=True):

@@ -39,8 +39,11 @@ def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: AnySta
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("gone",)]
 
 
-def test_what_is_too_much_to_group_at_once_is_taken_in_parts(stage: AnyStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 10_000_000)
+@pytest.mark.parametrize("rows_at_once", [6, 60], ids=["many parts", "two parts"])
+def test_what_is_too_much_to_group_at_once_is_taken_in_parts(
+    stage: AnyStage, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 64_000_000 // rows_at_once)
     many = make_many(40)
     with stage.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
         counts = comparison.compare()

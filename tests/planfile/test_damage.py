@@ -66,6 +66,13 @@ def test_a_resealed_copy_is_accepted(tmp_path: Path, valid: bytes) -> None:
     read(path)
 
 
+def test_a_segment_that_says_nothing_of_guards_let_past_has_none(tmp_path: Path, valid: bytes) -> None:
+    path = tmp_path / "x.plan"
+    path.write_bytes(edit(valid, lambda lines: lines[0]["segments"][0].pop("allowed")))
+    with open_planfile(path) as file:
+        assert file.plan.segments[0].allowed == frozenset()
+
+
 def test_every_place_where_it_can_be_cut_is_refused(tmp_path: Path, valid: bytes) -> None:
     path = tmp_path / "x.plan"
     for length in range(len(valid)):
@@ -114,6 +121,8 @@ def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Pa
         (b'{"segment": 0}', "a batch is not what it should be"),
         (b'{"segment": 0, "direction": "add", "ids": []}', "a batch does not hold ids"),
         (b'{"segment": 0, "direction": "add", "ids": [""]}', "a batch does not hold ids"),
+        (b'{"segment": 0, "direction": "add", "ids": ["a", 1]}', "a batch does not hold ids"),
+        (b'{"segment": 0, "direction": "add", "ids": [' + b'"a",' * 1000 + b'"a"]}', "a batch does not hold ids"),
         (b'{"segment": 1, "direction": "add", "ids": ["a"]}', "its batches are not what its header says"),
         (b'{"segment": 0, "direction": "add"', "it is cut short"),
     ],
@@ -133,6 +142,12 @@ def test_a_batch_takes_up_to_a_mebibyte_with_its_line_end(tmp_path: Path, valid:
     line = b"[" * (1024 * 1024 + extra) + b"\n"
 
     assert words in refuse(tmp_path, header + line).message
+
+
+@pytest.mark.parametrize(("extra", "words"), [(-1, "not JSON"), (0, "too long"), (1, "too long")])
+def test_a_header_takes_up_to_16_mebibytes_with_its_line_end(tmp_path: Path, extra: int, words: str) -> None:
+    start = b'{"reconcile_plan":'
+    assert words in refuse(tmp_path, start + b"[" * (16 * 1024 * 1024 + extra - len(start)) + b"\n").message
 
 
 @pytest.mark.parametrize(
@@ -155,7 +170,8 @@ def test_a_batch_takes_up_to_a_mebibyte_with_its_line_end(tmp_path: Path, valid:
     ],
 )
 def test_a_forged_header_of_wrong_types_is_refused(tmp_path: Path, valid: bytes, value: dict[str, Any]) -> None:
-    assert "header" in refuse(tmp_path, edit(valid, lambda lines: lines[0].update(value))).message
+    error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(value)))
+    assert error.message.endswith(" is damaged or was edited: its header is wrong.")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +193,7 @@ def test_a_forged_header_of_wrong_types_is_refused(tmp_path: Path, valid: bytes,
 )
 def test_a_forged_segment_of_wrong_types_is_refused(tmp_path: Path, valid: bytes, value: dict[str, Any]) -> None:
     changed = edit(valid, lambda lines: lines[0]["segments"][0].update(value))
-    assert "header" in refuse(tmp_path, changed).message
+    assert refuse(tmp_path, changed).message.endswith(" is damaged or was edited: its header is wrong.")
 
 
 @pytest.mark.parametrize(

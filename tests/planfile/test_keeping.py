@@ -63,6 +63,7 @@ def test_a_plan_says_when_it_expires_and_what_was_allowed() -> None:
     assert sealed.segments[0].allowed == {Guard.MAX_ADDITIONS, Guard.MAX_REMOVALS}
     assert sealed.segments[2].lineage is None
     assert sealed.specs() == ("specs/vip.yaml",)
+    assert [segment.label for segment in sealed.segments][::2] == ["production/vip_customers", "staging/newcomers"]
 
 
 def test_an_absolute_spec_is_named_from_the_working_folder(tmp_path: Path) -> None:
@@ -75,8 +76,9 @@ def test_an_absolute_spec_is_named_from_the_working_folder(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("make", [samples.make_blocked, samples.make_failed])
 def test_a_blocked_or_failed_plan_cannot_be_sealed(make) -> None:
-    with pytest.raises(ReconcileError, match=r"^A plan with a blocked or failed segment can't be sealed\.$"):
+    with pytest.raises(ReconcileError, match=r"^A plan with a blocked or failed segment can't be sealed\.$") as caught:
         seal(Plan(samples.TWO_AM, (samples.make_plan(), make())), "plan-1", "0.1.0", Path.cwd())
+    assert caught.value.hint == "Make a new plan file: reconcile plan SPEC... --out FILE"
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])

@@ -59,6 +59,7 @@ def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
     snapshot = open_snapshot(bench.settings)
     with snapshot.open("production", 56) as stored:
         assert stored.head == snapshot.head("production", 56) == head
+    assert not head.is_new
     assert (head.id_type, head.completed, head.environment_id) == ("id", True, 77)
     assert (head.plan_id, head.plan_base, head.serial) == ("plan-1", 0, 1)
     assert snapshot.is_spent("plan-1")
