@@ -15,7 +15,7 @@ from reconciler.core.plan import Plan, SegmentPlan, UsedBy
 from reconciler.core.run import Run, RunStatus
 from reconciler.core.spec import GuardSettings, Limit
 from reconciler.engine.applying import Session
-from reconciler.engine.ports import Member, RemoteSegment, Snapshot
+from reconciler.engine.ports import Page, RemoteSegment, Snapshot
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.planfile import PlanFile, open_planfile, seal, write
 from reconciler.state.ledger import SqlLedger
@@ -102,5 +102,6 @@ class Window:
     def count(self, segment_id: int) -> int:
         return len(self.present)
 
-    def members(self, segment_id: int, id_type: IdType) -> Iterator[list[Member]]:
-        yield [Member(member, member) for member in sorted(self.present)]
+    def members(self, segment_id: int, id_type: IdType) -> Iterator[Page]:
+        present = sorted(self.present)
+        yield Page(present, present)

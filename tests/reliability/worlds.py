@@ -20,7 +20,7 @@ from reconciler.core.run import RunStatus, SegmentRun
 from reconciler.core.spec import GuardSettings, Segment, Target
 from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
 from reconciler.engine.planning import PlanOptions, plan_segment
-from reconciler.engine.ports import Findings, Gate, Member, RemoteCount, Snapshot
+from reconciler.engine.ports import Findings, Gate, Page, RemoteCount, Snapshot
 from reconciler.errors import StateError
 from reconciler.state import open_snapshot
 from reconciler.state.database import Database
@@ -241,8 +241,9 @@ class ModelComparison:
         self._outcome = model.resume(self._read(), ids[ADD], ids[REMOVE])
         return self._outcome.counts
 
-    def load_remote(self, pages: Iterable[Sequence[Member]]) -> RemoteCount:
-        self._people = tuple(model.Person(member.cio_id, member.key) for page in pages for member in page)
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
+        rows = (row for page in pages for row in zip(page.cio_ids, page.keys, strict=True))
+        self._people = tuple(model.Person(*row) for row in rows)
         return RemoteCount(len(self._people), 0, 0)
 
     def drift(self) -> DriftCounts:
