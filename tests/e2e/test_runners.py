@@ -21,7 +21,7 @@ POSTPONED = "another run is at work on it"
 
 
 class Gate:
-    """Holds the first write to a segment until it is opened; `met` has the segments that a write came for."""
+    """Holds the first write to a segment until it is opened."""
 
     def __init__(self, project: Project, segment_id: int) -> None:
         self.arrived = threading.Event()
