@@ -2,14 +2,17 @@
 
 python server.py PORT_FILE LATENCY_SECONDS [TALLY_FILE]
 
-With TALLY_FILE it keeps the bodies, and writes at its end: ids that were sent, and how many different ones.
+At its end it writes into PORT_FILE the seconds (of its own clock) at which the bodies had come, a line each. With
+TALLY_FILE it keeps the bodies, and writes there: ids that were sent, and how many different ones.
 """
 
 import asyncio
 import json
 import signal
 import sys
+import time
 from pathlib import Path
+from typing import ClassVar
 
 REGION = b'{"url":"http://127.0.0.1","region":"us","environment_id":3}'
 
@@ -18,6 +21,7 @@ class Bare(asyncio.Protocol):
     """One connection."""
 
     latency = 0.0
+    arrived: ClassVar[list[float]] = []
     kept: list[tuple[bytes, bytes]] | None = None
     """Lines and bodies of requests."""
 
@@ -33,6 +37,8 @@ class Bare(asyncio.Protocol):
             length = int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            if length:
+                self.arrived.append(time.monotonic())
             if self.kept is not None and length:
                 line = head.split(b"\r\n", 1)[0]
                 self.kept.append((line, bytes(self.buffer[end + 4 : end + 4 + length])))
@@ -60,6 +66,7 @@ async def main(port_file: Path, latency: float, tally_file: Path | None) -> None
     server = await loop.create_server(Bare, "127.0.0.1", 0, backlog=256)
     port_file.write_text(str(server.sockets[0].getsockname()[1]))
     await ended.wait()
+    port_file.write_text("\n".join(map(str, Bare.arrived)))
     if tally_file and Bare.kept is not None:
         tally_file.write_text(tally(Bare.kept))
 

@@ -5,13 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from reconciler.core.ids import IdType
 from reconciler.core.plan import UsedBy
 from reconciler.core.spec import Secret
 from reconciler.customerio import decode
 from reconciler.customerio.ahead import read_ahead
+from reconciler.customerio.clients import Clients
 from reconciler.customerio.explain import Surface, explain
 from reconciler.customerio.outcomes import Kind
 from reconciler.customerio.retry import Retrier
@@ -37,7 +36,7 @@ class AppClient:
     key: Secret
     surface: Surface
     retrier: Retrier = field(repr=False)
-    client: httpx.Client = field(repr=False)
+    clients: Clients = field(repr=False)
 
     def segments(self) -> dict[int, RemoteSegment]:
         """Give every segment of the workspace. Raises DestinationError."""
@@ -65,7 +64,7 @@ class AppClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        self.clients.close()
 
     def _pages(self, segment_id: int) -> Iterator[dict[str, Any]]:
         """Give what the pages say, as they are."""

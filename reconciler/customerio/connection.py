@@ -14,7 +14,8 @@ import httpx
 from reconciler import __version__
 from reconciler.core.spec import DestinationSettings, Secret
 from reconciler.customerio.app import AppClient
-from reconciler.customerio.deadline import Deadline
+from reconciler.customerio.clients import Clients
+from reconciler.customerio.deadline import Deadline, heed
 from reconciler.customerio.explain import Surface
 from reconciler.customerio.hosts import app_base, track_base
 from reconciler.customerio.limiter import Limiter
@@ -79,9 +80,9 @@ class Opener:
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",  # its answers are a few bytes
         }
-        client = open_client(headers, given.concurrency, self.tls)
         surface = Surface("the Track API", _host(base), "destination.site_id and destination.api_key", given.region)
-        return TrackClient(given, surface, self._wrap(client, base, given.rate_limit), client)
+        clients, retrier = self._wrap(headers, base, given.rate_limit)
+        return TrackClient(given, surface, retrier, clients)
 
     def open_app(self) -> AppClient | None:
         """Open the App API: Bearer, a key of its own. None where there is no key."""
@@ -90,16 +91,17 @@ class Opener:
             return None
         base, key = app_base(given), _checked(given.app_api_key, "app_api_key")
         headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}
-        client = open_client(headers, given.concurrency, self.tls)
         surface = Surface("the App API", _host(base), "destination.app_api_key", given.region)
-        return AppClient(given.app_api_key, surface, self._wrap(client, base, APP_RATE), client)
+        clients, retrier = self._wrap(headers, base, APP_RATE)
+        return AppClient(given.app_api_key, surface, retrier, clients)
 
-    def _wrap(self, client: httpx.Client, base: str, rate: float) -> Retrier:
-        """Put the wrappers around each other: retry, limit, log, wire."""
-        around = self.around
-        wire = Logged(Wire(client, base, Deadline(around.clock), around.wall), around.clock)
+    def _wrap(self, headers: Mapping[str, str], base: str, rate: float) -> tuple[Clients, Retrier]:
+        """Open the clients, and put the wrappers around each other: retry, limit, log, wire."""
+        around, deadline = self.around, Deadline(self.around.clock)
+        clients = Clients(lambda: open_client(headers, self.tls, deadline))
+        wire = Logged(Wire(clients, base, deadline, around.wall), around.clock)
         limited = Limited(wire, Limiter(rate, around.clock, self.wait), self.destination.concurrency)
-        return Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
+        return clients, Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
 
 
 def trust() -> ssl.SSLContext:
@@ -110,14 +112,14 @@ def trust() -> ssl.SSLContext:
         raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
 
 
-def open_client(headers: Mapping[str, str], at_once: int, tls: ssl.SSLContext) -> httpx.Client:
-    """Open a client for so many requests at once: kept connections, no redirects, the environment's proxies.
+def open_client(headers: Mapping[str, str], tls: ssl.SSLContext, deadline: Deadline) -> httpx.Client:
+    """Open a client for one request at a time: a kept connection, no redirects, the environment's proxies.
 
     Raises DestinationError where the environment names a proxy that can't be used.
     """
-    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=IDLE_SECONDS)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS)
     try:
-        return httpx.Client(
+        client = httpx.Client(
             headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
             verify=tls,
             limits=limits,
@@ -126,6 +128,8 @@ def open_client(headers: Mapping[str, str], at_once: int, tls: ssl.SSLContext) -
         )
     except (ValueError, ImportError, httpx.InvalidURL):  # their texts repeat the proxy's URL
         raise DestinationError("the proxy can't be used", "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") from None
+    heed(client, deadline)
+    return client
 
 
 def _checked(secret: Secret, name: str) -> str:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import httpx
 import orjson
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.spec import DestinationSettings, Segment
 from reconciler.customerio import decode
+from reconciler.customerio.clients import Clients
 from reconciler.customerio.explain import Surface, explain
 from reconciler.customerio.outcomes import Kind
 from reconciler.customerio.retry import Ending, Retrier
@@ -35,7 +35,7 @@ class TrackClient:
     destination: DestinationSettings
     surface: Surface
     retrier: Retrier = field(repr=False)
-    client: httpx.Client = field(repr=False)
+    clients: Clients = field(repr=False)
 
     def preflight(self) -> int | None:
         """Check credentials, region and workspace; gives the environment id, None where the endpoint does not exist.
@@ -84,7 +84,7 @@ class TrackClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        self.clients.close()
 
     def _secrets(self) -> tuple[str, ...]:
         return self.destination.site_id.reveal(), self.destination.api_key.reveal()

@@ -2,6 +2,7 @@
 
 import contextlib
 import email.utils
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from reconciler.customerio.deadline import Deadline, heed
+from reconciler.customerio.clients import Clients
+from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.limiter import Limiter
 from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Kind, Outcome, sort_failure, sort_status
 
@@ -70,20 +72,24 @@ class Carrier(Protocol):
 
 
 class Wire:
-    """Carries over HTTP. One client is shared by all threads."""
+    """Carries over HTTP. `deadline` is the one that the clients heed."""
 
-    def __init__(self, client: httpx.Client, base: str, deadline: Deadline, wall: Callable[[], float]) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, base: str, deadline: Deadline, wall: Callable[[], float]) -> None:
+        self._clients = clients
         self._base = base
         self._deadline = deadline
         self._wall = wall
-        heed(client, deadline)
+        self._address = functools.lru_cache(maxsize=128)(self._make_address)  # parsing takes as long as writing
 
     def carry(self, attempt: Attempt) -> Outcome:
+        with self._clients.lend() as client:
+            return self._carry(client, attempt)
+
+    def _carry(self, client: httpx.Client, attempt: Attempt) -> Outcome:
         seconds = attempt.seconds()
         self._deadline.set(seconds)
         try:
-            response = self._client.send(self._request(attempt, seconds), stream=True)
+            response = client.send(self._request(client, attempt, seconds), stream=True)
         except HTTPX_FAILURES as error:
             return sort_failure(error)
         if attempt.departure:
@@ -91,12 +97,14 @@ class Wire:
         with contextlib.closing(response):
             return self._receive(response, attempt.call)
 
-    def _request(self, attempt: Attempt, seconds: float) -> httpx.Request:
+    def _make_address(self, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
+        return httpx.URL(self._base + path, params=dict(params) or None)
+
+    def _request(self, client: httpx.Client, attempt: Attempt, seconds: float) -> httpx.Request:
         call = attempt.call
-        return self._client.build_request(
+        return client.build_request(
             call.method,
-            self._base + call.path,
-            params=dict(call.params) or None,
+            self._address(call.path, call.params),
             content=call.content,
             timeout=seconds,
             extensions={"trace": _watch(attempt.departure)},

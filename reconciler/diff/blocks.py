@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from reconciler.core.batches import Batch, Direction
+from reconciler.core.spec import MAX_BATCH
 from reconciler.engine.ports import FIELD_END, ROW_END, Page
 
 BATCHES_PER_BLOCK = 50
@@ -26,6 +27,15 @@ def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
     rest = iter(batches)
     while some := list(islice(rest, BATCHES_PER_BLOCK)):
         yield _ROW.join(_write_batch(batch) for batch in some)
+
+
+def read_batches(direction: Direction, joined: str, resends: str | None) -> Iterator[Batch]:
+    """Ids that are joined by line feeds, as in the journal, as batches; all are full but the last."""
+    ids = sorted(joined.split("\n"))
+    again = frozenset(resends.split("\n") if resends else ())
+    for start in range(0, len(ids), MAX_BATCH):
+        batch = ids[start : start + MAX_BATCH]
+        yield Batch(direction, tuple(batch), again.intersection(batch))
 
 
 def _write_batch(batch: Batch) -> str:

@@ -14,7 +14,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.diff.blocks import write_batches, write_page
+from reconciler.diff.blocks import read_batches, write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.in_database import Found, compare_there
@@ -37,6 +37,9 @@ from reconciler.engine.ports import (
 from reconciler.errors import IncompleteRead, SourceError
 
 log = logging.getLogger(__name__)
+
+IDS_AT_ONCE = 20 * MAX_BATCH
+"""Ids that are read together to be sent: few enough for the little memory that may be left."""
 
 FINDINGS_CHUNK = 50_000
 """Ids in one list of findings."""
@@ -102,7 +105,8 @@ class EmbeddedComparison:
         self._has_overlay = False
         self._sets = Sets(tables.name, target.segment.id_type)
         self._remote: RemoteCount | None = None
-        self._is_sorted = False
+        self._sorted: dict[Direction, int] = {}
+        """How many ids are to go in each direction, once they are sorted."""
         self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
 
     # --- what is there -------------------------------------------------------------------------------------------
@@ -273,12 +277,15 @@ class EmbeddedComparison:
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
-        if not self._is_sorted:  # all at once: what takes memory fails before the first request or never
-            self._tables.work(self._sets.sort_changes())
-            self._is_sorted = True
-        resends = select(Change.RESEND, self._exclusive)
-        for rows in self._tables.pages(self._sets.send(self._select(direction), resends), MAX_BATCH):
-            yield Batch(direction, tuple(row[0] for row in rows), frozenset(row[0] for row in rows if row[1]))
+        if not self._sorted:  # both at once: what takes memory fails before the first request or never
+            for each in Direction:
+                self._sorted[each] = self._tables.work(self._sets.sort_changes(each, self._select(each)))
+        resends, number = select(Change.RESEND, self._exclusive), self._sorted[direction]
+        slices = (
+            self._sets.send(direction, resends, start, start + IDS_AT_ONCE) for start in range(0, number, IDS_AT_ONCE)
+        )
+        for ids, again in self._tables.slices(slices):
+            yield from read_batches(direction, ids, again)
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))

@@ -7,7 +7,8 @@
     known    the same, and (if it was read) every id that is there
     desired  what the query returned, row by row: an id, or why there is none
     sealed   instead of it, what a plan file changes
-    changes  the ids to send, each once (found as `moved`), with its flags; sorted: the same, in the order of sending
+    changes  the ids to send, each once (found as `moved`), with its flags
+    add, remove  the same by direction, in the order of sending
 
 A statement joins, groups or sorts once: two such steps in one would fight for the memory, and lose it.
 Joins have the larger set on the left; the right one is remembered.
@@ -190,14 +191,16 @@ class Sets:
         """flags, number of ids."""
         return f"SELECT flags, count(*) FROM {self._db}.changes GROUP BY flags"
 
-    def sort_changes(self) -> str:
-        """Put `changes` in the order of their bytes, as `sorted`."""
-        return self._create("sorted", f"SELECT id, flags FROM {self._db}.changes ORDER BY id")
+    def sort_changes(self, table: str, flags: Iterable[Flag]) -> str:
+        """Put those of `changes` with such flags into a table, in the order of their bytes."""
+        query = f"SELECT id, flags FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
+        return self._create(table, query)
 
-    def send(self, flags: Iterable[Flag], resends: Iterable[Flag]) -> str:
-        """The ids to send, in the order of `sorted`, and whether each is only sent again (`resends`)."""
-        again = f"coalesce(flags IN ({_list(resends)}), false)"
-        return f"SELECT id, {again} FROM {self._db}.sorted WHERE flags IN ({_list(flags)})"
+    def send(self, table: str, resends: Iterable[Flag], start: int, end: int) -> str:
+        """Some rows of a sorted table as one row: the ids, and those that are only sent again, joined by line feeds."""
+        joined = "string_agg(id, chr(10))"
+        return f"""SELECT {joined}, {joined} FILTER (WHERE flags IN ({_list(resends)}))
+            FROM {self._db}.{table} WHERE rowid >= {start} AND rowid < {end}"""
 
     def examples(self, flags: Iterable[Flag], number: int) -> str:
         """The first ids, in the order of their bytes."""

@@ -107,3 +107,20 @@ class Tables:
             self._instance.spare(cursor)
             while rows := cursor.fetchmany(size):
                 yield rows
+
+    def slices(self, statements: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of one statement after the other; each takes little memory.
+
+        They are not interrupted: who sends the rows sees the signal for himself.
+        """
+        with self._instance.cursor() as cursor, translating(broken_sets()):
+            self._instance.spare(cursor)
+            for sql in statements:
+                yield from self._slice(cursor, sql)
+
+    def _slice(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            return cursor.execute(sql).fetchall()
+        except duckdb.OutOfMemoryException:  # another segment has it all: wait for that
+            with self._instance.alone():
+                return cursor.execute(sql).fetchall()

@@ -166,6 +166,7 @@ class Delivery:
                 self._launch()
             if not self._flying:
                 break
+            self._fold_some()  # while the requests are on their way
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             self._collect(done)
         self._withdraw()
@@ -276,11 +277,10 @@ class Delivery:
             self._halve(*self._landed[0])
             self._landed.popleft()
         self._reporter.tell(Sending(self._target, self._done, self._total))
-        self._fold_some(len(whole))
+        self._unfolded += len(whole)
 
-    def _fold_some(self, settled: int) -> None:
+    def _fold_some(self) -> None:
         """Fold now and then, so that the journal of a large fill stays short."""
-        self._unfolded += settled
         if self._unfolded >= FOLD_EVERY:
             self._held.fold()
             self._unfolded = 0

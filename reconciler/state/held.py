@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
 from reconciler.core.ids import IdType
@@ -21,6 +21,7 @@ from reconciler.state.heads import Row
 from reconciler.state.lock import HeldLock
 from reconciler.state.lookups import find_segment, read_head
 from reconciler.state.machine import Clock
+from reconciler.state.tables import BATCHES
 
 SECONDS_PER_TURN = 1.0
 """After so many seconds of writing others get their turn: their heartbeats wait behind us."""
@@ -70,7 +71,7 @@ class HeldSegment:
         with self._write() as connection:
             key = self._ensure(connection)
             now = self._database.now(connection)
-            seqs = [self._insert(connection, key, batch, now, None) for batch in batches]
+            seqs = self._insert(connection, key, batches, now, None)
             self._touch(connection)
         return seqs
 
@@ -87,8 +88,11 @@ class HeldSegment:
         with self._write() as connection:
             ahead = skew(self._database, connection, self._clock)
             now = self._database.now(connection)
+            plain = [seq for seq, answer in answers if answer.fate is Fate.ACKNOWLEDGED and answer.unknown_at is None]
+            self._acknowledge(connection, plain, now)
             for seq, answer in answers:
-                self._settle_one(connection, seq, answer, now, ahead)
+                if seq not in plain:
+                    self._settle_one(connection, seq, answer, now, ahead)
             self._touch(connection)
 
     def withdraw(self, seqs: Sequence[int]) -> None:
@@ -103,29 +107,40 @@ class HeldSegment:
             ).one()
             earlier = row.unknown_at if answer.unknown_at is None else answer.unknown_at + ahead
             self._settle_one(connection, seq, answer, now, ahead)
-            seqs = [self._insert(connection, row.segment_key, part, now, earlier) for part in parts]
+            seqs = self._insert(connection, row.segment_key, parts, now, earlier)
             self._touch(connection)
         return seqs
 
-    def _insert(self, connection: Connection, key: int, batch: Batch, now: float, earlier: float | None) -> int:
+    def _insert(
+        self, connection: Connection, key: int, batches: Sequence[Batch], now: float, earlier: float | None
+    ) -> list[int]:
         """`earlier`: when an attempt of unknown fate that carried the same ids was given up."""
-        seq: int = connection.execute(
-            text(
-                "INSERT INTO reconcile_batches "
-                "(segment_key, run_id, direction, attempts, created_at, at, unknown_at, number, ids) VALUES "
-                "(:key, :run_id, :direction, 1, :now, :now, :earlier, :number, :ids) RETURNING seq"
-            ),
+        rows = [
             {
-                "key": key,
+                "segment_key": key,
                 "run_id": self._work.run_id,
                 "direction": batch.direction.value,
-                "now": now,
-                "earlier": earlier,
+                "attempts": 1,
+                "created_at": now,
+                "at": now,
+                "unknown_at": earlier,
                 "number": len(batch.ids),
                 "ids": "\n".join(batch.ids),
-            },
-        ).scalar_one()
-        return seq
+            }
+            for batch in batches
+        ]
+        statement = insert(BATCHES).returning(BATCHES.c.seq, sort_by_parameter_order=True)
+        return list(connection.execute(statement, rows).scalars())
+
+    def _acknowledge(self, connection: Connection, seqs: Sequence[int], now: float) -> None:
+        """All in one statement: after each, this thread waits for its turn among those that send."""
+        if seqs:
+            numbers = ", ".join(map(str, seqs))
+            run(
+                connection,
+                f"UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now WHERE seq IN ({numbers})",
+                now=now,
+            )
 
     def _settle_one(self, connection: Connection, seq: int, answer: Answer, now: float, ahead: float) -> None:
         """`ahead`: seconds that the state's clock is ahead of the one by which the answer tells its time."""
@@ -178,9 +193,10 @@ class HeldSegment:
                 return False
             entries = folding.next_chunk(connection, row.segment_key)
             folding.fold(self._database, connection, row.segment_key, entries)
-            if not entries:
-                folding.prune(connection, row.segment_key, self._database.now(connection))
-        return bool(entries)
+            if folding.next_chunk(connection, row.segment_key):
+                return True
+            folding.prune(connection, row.segment_key, self._database.now(connection))
+        return False
 
     # --- what was found out ---------------------------------------------------------------------------------------
 

@@ -247,7 +247,8 @@ def test_connections_through_a_proxy_heed_the_deadline_too(open_clients: Open, m
 
     track, _ = open_clients(destination(None))
 
-    transports = [track.client._transport, *filter(None, track.client._mounts.values())]
+    with track.clients.lend() as client:
+        transports = [client._transport, *filter(None, client._mounts.values())]
     assert len(transports) == 2
     for transport in transports:
         assert isinstance(transport._pool._network_backend, TimedBackend)  # type: ignore[attr-defined]
