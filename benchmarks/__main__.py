@@ -41,9 +41,9 @@ def write(rows: list[Row]) -> str:
     for row in rows:
         other = f"{row.other:.2f}" if row.other is not None else ""
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
+        process = f"{row.cpu:.2f} | {row.memory:.0f}" if row.cpu else " | "
         lines.append(
-            f"| {row.work} | {row.size} | {row.wall:.2f} | {row.cpu:.2f} | {row.memory:.0f} | {row.against} "
-            f"| {other} | {ratio} | {row.goal} |"
+            f"| {row.work} | {row.size} | {row.wall:.2f} | {process} | {row.against} | {other} | {ratio} | {row.goal} |"
         )
     return "\n".join(lines)
 

@@ -3,11 +3,13 @@
 import os
 import re
 import signal
+import statistics
 import subprocess
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import data
@@ -161,14 +163,9 @@ def count_travelled(folder: Path, spec: str) -> int:
 # --- sending -----------------------------------------------------------------------------------------------------
 
 
-def bare_server(folder: Path, latency: float) -> AbstractContextManager[str]:
-    """A bare server in a process of its own."""
-    return serving(folder, "server", str(latency))
-
-
 @contextmanager
 def serving(folder: Path, name: str, *words: str) -> Iterator[str]:
-    """Run one of our servers in a process of its own; gives its URL."""
+    """Run one of our servers in a process of its own; gives its URL. At its end it writes into the file `port`."""
     port_file = folder / "port"
     port_file.unlink(missing_ok=True)
     process = subprocess.Popen(script(name, str(port_file), *words))
@@ -185,35 +182,77 @@ def serving(folder: Path, name: str, *words: str) -> Iterator[str]:
 
 def send_at_limit(folder: Path, size: int, times: int) -> Iterator[Row]:
     """A first load at 100 requests a second and 50 ms of latency, against the limit itself."""
-    yield from _send(folder, size, times, 0.05, "rate_limit: 100", "the limit (100/s)", size / 1000 / 100, "≤ 1.05")
+    work, sent = "first load, rate_limit: 100, 50 ms", _send(folder, size, times, 0.05, "rate_limit: 100")
+    yield sent.row(work, size, "the limit (100/s)", size / 1000 / 100, "≤ 1.05; never above 100")
+    yield sent.whole(size)
 
 
 def send_fast(folder: Path, size: int, times: int) -> Iterator[Row]:
     """A first load without latency, against a bare loop that posts the same bodies."""
-    with bare_server(folder, 0) as url:
-        loop = run_in_turn({"bare httpx loop": script("loop", url, str(size // 1000))}, folder, times)[
-            "bare httpx loop"
-        ]
-    knobs = "rate_limit: 1000, concurrency: 32"
-    yield from _send(folder, size, times, 0, knobs, loop.name, loop.wall, "≤ 1.67; ≥ 300 requests/s")
+    loop = Sent(Series("bare httpx loop"))
+    with serving(folder, "server", "0") as url:
+        loop.take(run_in_turn({"loop": script("loop", url, str(size // 1000))}, folder, times)["loop"])
+    loop.arrived(folder, times)
+    work = "first load, rate_limit: 1000, concurrency: 32, 0 ms"
+    sent = _send(folder, size, times, 0, "rate_limit: 1000, concurrency: 32")
+    yield sent.row(work, size, loop.series.name, loop.seconds, "≤ 1.67; ≥ 300 requests/s")
+    yield sent.whole(size)
 
 
-def _send(
-    folder: Path, size: int, times: int, latency: float, knobs: str, against: str, other: float, goal: str
-) -> Iterator[Row]:
+@dataclass
+class Sent:
+    """Processes that sent, and when their requests came to the server."""
+
+    series: Series
+    arrivals: list[list[float]] = field(default_factory=list)
+
+    def take(self, series: Series) -> None:
+        self.series.figures += series.figures
+
+    def arrived(self, folder: Path, times: int) -> None:
+        """Read what a server has written at its end: the requests of so many processes."""
+        moments = [float(line) for line in (folder / "port").read_text().split()]
+        each = len(moments) // times
+        self.arrivals += [moments[start : start + each] for start in range(0, len(moments), each)]
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last."""
+        return statistics.median(moments[-1] - moments[0] for moments in self.arrivals)
+
+    @property
+    def busiest(self) -> int:
+        """Most requests in any sliding second."""
+        return max(
+            place + 1 - bisect_right(moments, moment - 1)
+            for moments in self.arrivals
+            for place, moment in enumerate(moments)
+        )
+
+    def row(self, work: str, size: int, against: str, other: float, goal: str) -> Row:
+        """What the server saw."""
+        pace = (len(self.arrivals[0]) - 1) / self.seconds
+        seen = f"{work}: first to last request; {pace:.0f}/s, at most {self.busiest} in a second"
+        return Row(seen, short(size), self.seconds, 0, 0, against, other, goal)
+
+    def whole(self, size: int) -> Row:
+        return Row("(the whole process)", short(size), self.series.wall, self.series.cpu, self.series.memory)
+
+
+def _send(folder: Path, size: int, times: int, latency: float, knobs: str) -> Sent:
     desired, _ = data.make_parquet(folder, size)
     warehouse = data.make_sqlite(folder, desired)
-    series = Series("apply")
-    with bare_server(folder, latency) as url:
-        more = "\n".join(f"  {knob.strip()}" for knob in [*knobs.split(","), f"track_url: {url}"])
-        for number in range(times):
+    sent = Sent(Series("apply"))
+    for number in range(times):
+        with serving(folder, "server", str(latency)) as url:
+            more = "\n".join(f"  {knob.strip()}" for knob in [*knobs.split(","), f"track_url: {url}"])
             name = f"send{number}.yaml"
             state = f"sqlite:///send{number}-{os.getpid()}.db"
             data.write_spec(folder, name, f"sqlite:///{warehouse.name}", "SELECT id FROM customers", more, state)
             words = (*RECONCILE, "apply", name, "--yes", "--quiet", "--format", "json")
-            series.figures += run_in_turn({"apply": words}, folder, 1)["apply"].figures
-    work = f"first load, {knobs}, {latency * 1000:.0f} ms"
-    yield Row(work, short(size), series.wall, series.cpu, series.memory, against, other, goal)
+            sent.take(run_in_turn({"apply": words}, folder, 1)["apply"])
+        sent.arrived(folder, 1)
+    return sent
 
 
 # --- several runners ---------------------------------------------------------------------------------------------
