@@ -1,14 +1,22 @@
 """Blocks of text: how rows from Python come into tables (see `engine.ports.Rows`)."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from reconciler.core.batches import Batch, Direction
 from reconciler.core.spec import MAX_BATCH
-from reconciler.engine.ports import FIELD_END, ROW_END, Page
+from reconciler.engine.ports import FIELD_END, ROW_END, Page, Rows
 
 BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
+
+
+def unless_empty(rows: Rows) -> "Rows | None":
+    """The same rows, or None where it is known that there are none."""
+    if not isinstance(rows, Iterator):
+        return rows
+    first = next(rows, None)
+    return None if first is None else chain([first], rows)
 
 
 def write_page(page: Page) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
 from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.diff.blocks import read_batches, write_batches, write_page
+from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
 from reconciler.diff.in_database import Found, compare_there
@@ -32,6 +32,7 @@ from reconciler.engine.ports import (
     Rows,
     Snapshot,
     Source,
+    Stored,
     Unfit,
 )
 from reconciler.errors import IncompleteRead, SourceError
@@ -102,7 +103,12 @@ class EmbeddedComparison:
         self._host_of = host_of
         self._instance = instance
         self._tables = tables
+        self._members = 0
         self._has_overlay = False
+        self._is_plain = False
+        """Nothing is known but members."""
+        self._moved = 0
+        """Rows that the changes are found in; without any there is no table `changes`."""
         self._sets = Sets(tables.name, target.segment.id_type)
         self._remote: RemoteCount | None = None
         self._sorted: dict[Direction, int] = {}
@@ -154,20 +160,31 @@ class EmbeddedComparison:
             reading.result()
 
     def _read_state(self, tables: Tables) -> None:
-        tables.run(*self._sets.begin_state())
         snapshot = self._snapshot_of(self._target)
         with snapshot.open(self._target.workspace, self._segment.segment_id) as stored:
             self.head = stored.head
-            self._fill(tables, "members", stored.members())
-            marks = self._fill(tables, "marks", stored.marks())
-            self._has_overlay = self._fill(tables, "journal", stored.journal()) + marks > 0
+            tables.run(self._sets.begin("members"))
+            self._members = self._fill(tables, "members", stored.members())
+            self._read_beside(tables, stored)
+
+    def _read_beside(self, tables: Tables, stored: Stored) -> None:
+        """Read what there is beside members; most segments have nothing, and then there are no tables for it."""
+        numbers = {}
+        for table, read in (("marks", stored.marks), ("journal", stored.journal)):
+            rows = unless_empty(read())
+            if rows is not None:
+                tables.run(self._sets.begin(table))
+                numbers[table] = self._fill(tables, table, rows)
+        self._has_overlay = sum(numbers.values()) > 0
+        if self._has_overlay:
+            tables.run(*(self._sets.begin(table) for table in ("marks", "journal") if table not in numbers))
 
     def _fill(self, tables: Tables, table: str, rows: Rows) -> int:
         """Give the number of rows."""
         with translating(broken_state()):
             if isinstance(rows, Iterator):
                 return tables.repeat(self._sets.add_block(table), ([block] for block in rows))
-            return tables.read(self._sets.add_stream(table, "rows_of_state"), "rows_of_state", rows)
+            return tables.read(self._sets.add_stream(table), rows)
 
     def _know(self, with_remote: bool, with_tombstones: bool) -> None:
         """From what was read of the state, and of what is there, to what is known."""
@@ -179,7 +196,9 @@ class EmbeddedComparison:
             self._tables.run(self._sets.drop(held), self._sets.rename("members", held))
         if with_remote:
             self._tables.work(self._sets.know())
-        self._tables.run(*map(self._sets.drop, ("members", "marks", "journal", "held")))
+        self._is_plain = not overlaid and not with_remote
+        if not self._is_plain:
+            self._tables.run(*map(self._sets.drop, ("members", "marks", "journal", "held")))
 
     def _lay_over(self, with_tombstones: bool) -> bool:
         """Tell whether anything is laid over the members."""
@@ -232,27 +251,35 @@ class EmbeddedComparison:
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
         with translating(broken_query()), source.open(self._segment) as values:
-            self._tables.read(self._sets.desire(values.all_typed), "returned", values.arrow)
+            self._tables.read(self._sets.desire(values.all_typed), values.arrow)
         returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
         self._refuse_bad(returned)
         return returned
 
     def _change(self, match: str, matched: str) -> None:
         """Find the changes; the table that is matched with what is known goes when they are found."""
-        parts = self._tables.work(match) // self._tables.rows_at_once + 1
-        self._tables.run(self._sets.drop(matched), self._sets.begin_changes())
+        self._moved = self._tables.work(match)
+        self._tables.run(self._sets.drop(matched))
+        if not self._moved:
+            return
+        parts = self._moved // self._tables.rows_at_once + 1
+        self._tables.run(self._sets.begin_changes())
         for part in range(parts):
             self._tables.work(self._sets.change(part, parts))
         self._tables.run(self._sets.drop("moved"))
 
     def _count(self, returned: Returned, known: Numbers | None = None) -> Counts:
         """`known`: what was counted elsewhere."""
-        known = known if known is not None else self._tally(self._sets.tally_known())
-        changed = self._tally(self._sets.tally_changes())
+        known = known if known is not None else self._tally_known()
+        changed = self._tally(self._sets.tally_changes()) if self._moved else {}
         counts = Census(self._exclusive, known, changed).count(returned)
-        reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if self._has_overlay else None
+        reverses = self._has_overlay and self._moved
+        reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if reverses else None
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
         return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
+
+    def _tally_known(self) -> Numbers:
+        return {Flag.STORED: self._members} if self._is_plain else self._tally(self._sets.tally_known())
 
     def _count_missing(self) -> int:
         sentinels = self._segment.guards.must_include
@@ -277,6 +304,8 @@ class EmbeddedComparison:
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
+        if not self._moved:
+            return
         if not self._sorted:  # both at once: what takes memory fails before the first request or never
             for each in Direction:
                 self._sorted[each] = self._tables.work(self._sets.sort_changes(each, self._select(each)))
@@ -288,6 +317,8 @@ class EmbeddedComparison:
             yield from read_batches(direction, ids, again)
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
+        if not self._moved:
+            return ()
         return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))
 
     def _select(self, direction: Direction) -> list[Flag]:

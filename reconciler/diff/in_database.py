@@ -53,7 +53,7 @@ def _fetch(visit: Visit, statement: str, tables: Tables, travelled: Travelled) -
     """Give the number of rows."""
     tables.run(travelled.begin())
     with translating(broken_query()), visit.open(statement) as stream:
-        return tables.read(travelled.take("found"), "found", stream)
+        return tables.read(travelled.take(), stream)
 
 
 def _unpack(tables: Tables, travelled: Travelled) -> tuple[Returned, Numbers]:

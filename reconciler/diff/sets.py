@@ -115,10 +115,6 @@ class Sets:
 
     # --- what is known ---
 
-    def begin_state(self) -> list[str]:
-        """Make the tables empty that the state fills."""
-        return [self.begin(table) for table in ("members", "marks", "journal")]
-
     def lay_over(self) -> str:
         """From `marks` and `journal`."""
         return self._create("overlay", _OVERLAY.format(db=self._db))
@@ -146,12 +142,12 @@ class Sets:
     # --- what is desired ---
 
     def desire(self, all_typed: bool) -> str:
-        """Read the stream `returned`."""
+        """Read the stream `incoming`."""
         refused = refusal("value", "true" if all_typed else "typed", self._id_type)
         return self._create(
             "desired",
             f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
-            FROM (SELECT value, {refused} AS refused FROM returned)""",
+            FROM (SELECT value, {refused} AS refused FROM incoming)""",
         )
 
     def tally_desired(self) -> str:
@@ -259,9 +255,9 @@ class Sets:
         key = f"CASE WHEN NOT {has_control('key')} THEN {fold('key', self._id_type)} END"
         return f"{self._insert('remote')} SELECT cio_id, {key} FROM ({rows})"
 
-    def add_stream(self, table: str, stream: str) -> str:
-        """Add the rows of a stream."""
-        return f"{self._insert(table)} SELECT {_quote(COLUMNS[table])} FROM {stream}"
+    def add_stream(self, table: str) -> str:
+        """Add the rows of the stream `incoming`."""
+        return f"{self._insert(table)} SELECT {_quote(COLUMNS[table])} FROM incoming"
 
     def _insert(self, table: str) -> str:
         return f"INSERT INTO {self._db}.{table} ({_quote(COLUMNS[table])})"

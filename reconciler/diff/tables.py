@@ -45,6 +45,8 @@ class Tables:
 
     def run(self, *statements: str) -> None:
         """Run statements that take little memory."""
+        if not statements:
+            return
         with translating(broken_sets()):
             self._cursor.execute("; ".join(statements))
 
@@ -83,17 +85,17 @@ class Tables:
         """The one value that a statement gives."""
         return self.fetch(sql, parameters)[0][0]
 
-    def read(self, sql: str, name: str, stream: ArrowStream) -> int:
-        """Run a statement that takes in a stream by this name, and give the number of rows.
+    def read(self, sql: str, stream: ArrowStream) -> int:
+        """Run a statement that takes in a stream as the table `incoming`, and give the number of rows.
 
         Raises DuckDB's errors: who calls knows whose they are.
         """
         try:
             # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
-            self._cursor.register(name, stream.__arrow_c_stream__())
+            self._cursor.register("incoming", stream.__arrow_c_stream__())
             return self._insert(sql)
         finally:
-            self._cursor.unregister(name)
+            self._cursor.unregister("incoming")
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""

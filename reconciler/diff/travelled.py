@@ -30,9 +30,9 @@ class Travelled:
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         return f"CREATE OR REPLACE TABLE {self._db}.travelled ({columns})"
 
-    def take(self, stream: str) -> str:
-        """Add the rows of a stream."""
-        return f"INSERT INTO {self._db}.travelled SELECT {', '.join(COLUMNS)} FROM {stream}"
+    def take(self) -> str:
+        """Add the rows of the stream `incoming`."""
+        return f"INSERT INTO {self._db}.travelled SELECT {', '.join(COLUMNS)} FROM incoming"
 
     def desire(self) -> str:
         """Into `desired`: each id once or why there is none, and how many rows have it."""

@@ -1,7 +1,6 @@
-"""Columns for readers: the Arrow C stream interface, as far as `value` and `typed` need it.
+"""Columns for readers: Arrow streams as far as `value` and `typed` need them.
 
 `RowStream` makes a stream out of blocks of Python values, one block at a time; `WatchedStream` passes on another.
-Source of the structures: the Arrow C data and C stream interface, https://arrow.apache.org/docs/format/CDataInterface.html
 """
 
 import ctypes
@@ -13,64 +12,12 @@ from typing import Any
 
 from adbc_driver_manager import ArrowArrayStreamHandle
 
+from reconciler.arrow import FILL, FREE, SAY, Array, Pointer, Schema, StreamStructure
+
 Block = tuple[Sequence[str | None], Sequence[bool] | None]
 """Values (None: NULL), and for each whether the source typed it as an id; None instead: all are."""
 
 _NULLABLE = 2
-_Pointer = ctypes.c_void_p
-
-
-class _Schema(ctypes.Structure):
-    _fields_ = (
-        ("format", ctypes.c_char_p),
-        ("name", ctypes.c_char_p),
-        ("metadata", ctypes.c_char_p),
-        ("flags", ctypes.c_int64),
-        ("n_children", ctypes.c_int64),
-        ("children", _Pointer),
-        ("dictionary", _Pointer),
-        ("release", _Pointer),
-        ("private_data", _Pointer),
-    )
-
-
-class _Array(ctypes.Structure):
-    _fields_ = (
-        ("length", ctypes.c_int64),
-        ("null_count", ctypes.c_int64),
-        ("offset", ctypes.c_int64),
-        ("n_buffers", ctypes.c_int64),
-        ("n_children", ctypes.c_int64),
-        ("buffers", _Pointer),
-        ("children", _Pointer),
-        ("dictionary", _Pointer),
-        ("release", _Pointer),
-        ("private_data", _Pointer),
-    )
-
-
-class _Stream(ctypes.Structure):
-    _fields_ = (
-        ("get_schema", _Pointer),
-        ("get_next", _Pointer),
-        ("get_last_error", _Pointer),
-        ("release", _Pointer),
-        ("private_data", _Pointer),
-    )
-
-
-_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_get_pointer.restype = _Pointer
-_get_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
-
-
-def take(capsule: object) -> ArrowArrayStreamHandle:
-    """Move a stream out of its capsule into a handle that also tells its schema, without which DuckDB reads twice."""
-    handle = ArrowArrayStreamHandle()
-    address = _get_pointer(capsule, b"arrow_array_stream")
-    ctypes.memmove(handle.address, address, ctypes.sizeof(_Stream))
-    _Stream.from_address(address).release = None
-    return handle
 
 
 class Stream:
@@ -83,7 +30,7 @@ class Stream:
     def open(self) -> ArrowArrayStreamHandle:
         """Give the stream; it keeps this object alive until it is released."""
         handle = ArrowArrayStreamHandle()
-        stream = _Stream.from_address(handle.address)
+        stream = StreamStructure.from_address(handle.address)
         stream.get_schema, stream.get_next = _address(_GET_SCHEMA), _address(_GET_NEXT)
         stream.get_last_error, stream.release = _address(_GET_LAST_ERROR), _address(_RELEASE_STREAM)
         stream.private_data = _keep(self)
@@ -114,15 +61,15 @@ class RowStream(Stream):
         self._blocks = blocks
 
     def write_schema(self, address: int) -> None:
-        value, typed = _Schema(), _Schema()
+        value, typed = Schema(), Schema()
         _write_schema(value, b"u", b"value", _NULLABLE, ())
         _write_schema(typed, b"b", b"typed", 0, ())
-        _write_schema(_Schema.from_address(address), b"+s", b"", 0, (value, typed))
+        _write_schema(Schema.from_address(address), b"+s", b"", 0, (value, typed))
 
     def write_next(self, address: int) -> None:
         block = next(self._blocks, None)
         if block is None:
-            _Array.from_address(address).release = None
+            Array.from_address(address).release = None
         else:
             _write_batch(address, *block)
 
@@ -148,9 +95,9 @@ class WatchedStream(Stream):
         if not self._inner.is_valid:
             raise BrokenStream("the stream was closed")
         address = self._inner.address
-        stream = _Stream.from_address(address)
-        if _FILL(getattr(stream, name))(address, out):
-            words = _SAY(stream.get_last_error)(address)
+        stream = StreamStructure.from_address(address)
+        if FILL(getattr(stream, name))(address, out):
+            words = SAY(stream.get_last_error)(address)
             raise BrokenStream((words or b"").decode(errors="replace"))
 
 
@@ -176,11 +123,11 @@ def _drop(address: int) -> None:
 
 
 def _address(function: Any) -> int | None:
-    return ctypes.cast(function, _Pointer).value
+    return ctypes.cast(function, Pointer).value
 
 
 def _pointers(addresses: Sequence[int | None]) -> Any:
-    return (_Pointer * len(addresses))(*addresses)
+    return (Pointer * len(addresses))(*addresses)
 
 
 # --- what a reader calls; one C function each, for the life of the process ----------------------------------------
@@ -197,38 +144,35 @@ def _get_next(stream: int, batch: int) -> int:
 
 
 def _get_last_error(stream: int) -> int | None:
-    return ctypes.cast(ctypes.c_char_p(_owner_of(stream).words), _Pointer).value
+    return ctypes.cast(ctypes.c_char_p(_owner_of(stream).words), Pointer).value
 
 
 def _release_stream(address: int) -> None:
-    _release(_Stream.from_address(address))
+    _release(StreamStructure.from_address(address))
 
 
 def _release_schema(address: int) -> None:
-    schema = _Schema.from_address(address)
-    _release_children(schema, _Schema)
+    schema = Schema.from_address(address)
+    _release_children(schema, Schema)
     _release(schema)
 
 
 def _release_array(address: int) -> None:
-    batch = _Array.from_address(address)
-    _release_children(batch, _Array)
+    batch = Array.from_address(address)
+    _release_children(batch, Array)
     _release(batch)
 
 
-_FILL = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer)
-_SAY = ctypes.CFUNCTYPE(ctypes.c_char_p, _Pointer)
-_FREE = ctypes.CFUNCTYPE(None, _Pointer)
-_GET_SCHEMA = _FILL(_get_schema)
-_GET_NEXT = _FILL(_get_next)
-_GET_LAST_ERROR = ctypes.CFUNCTYPE(_Pointer, _Pointer)(_get_last_error)
-_RELEASE_STREAM = _FREE(_release_stream)
-_RELEASE_SCHEMA = _FREE(_release_schema)
-_RELEASE_ARRAY = _FREE(_release_array)
+_GET_SCHEMA = FILL(_get_schema)
+_GET_NEXT = FILL(_get_next)
+_GET_LAST_ERROR = ctypes.CFUNCTYPE(Pointer, Pointer)(_get_last_error)
+_RELEASE_STREAM = FREE(_release_stream)
+_RELEASE_SCHEMA = FREE(_release_schema)
+_RELEASE_ARRAY = FREE(_release_array)
 
 
 def _owner_of(stream: int) -> Stream:
-    owner: Stream = ctypes.cast(_Stream.from_address(stream).private_data, ctypes.py_object).value
+    owner: Stream = ctypes.cast(StreamStructure.from_address(stream).private_data, ctypes.py_object).value
     return owner
 
 
@@ -239,7 +183,7 @@ def _release(structure: Any) -> None:
 
 def _release_children(parent: Any, kind: Any) -> None:
     """Release the children that no reader has moved away."""
-    for address in (_Pointer * parent.n_children).from_address(parent.children) if parent.n_children else ():
+    for address in (Pointer * parent.n_children).from_address(parent.children) if parent.n_children else ():
         child = kind.from_address(address)
         if child.release:
             _release(child)
@@ -248,7 +192,7 @@ def _release_children(parent: Any, kind: Any) -> None:
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-def _write_schema(schema: Any, form: bytes, name: bytes, flags: int, children: Sequence[_Schema]) -> None:
+def _write_schema(schema: Any, form: bytes, name: bytes, flags: int, children: Sequence[Schema]) -> None:
     addresses = _pointers([ctypes.addressof(child) for child in children])
     schema.format, schema.name, schema.metadata, schema.flags = form, name, None, flags
     schema.n_children, schema.children = len(children), ctypes.addressof(addresses)
@@ -256,7 +200,7 @@ def _write_schema(schema: Any, form: bytes, name: bytes, flags: int, children: S
     schema.private_data = _keep(_Owner(addresses, children, form, name))
 
 
-def _write_array(target: Any, length: int, nulls: int, buffers: Sequence[Any], children: Sequence[_Array]) -> None:
+def _write_array(target: Any, length: int, nulls: int, buffers: Sequence[Any], children: Sequence[Array]) -> None:
     """`buffers` are bytes, arrays or None."""
     addresses = _pointers([_start(buffer) for buffer in buffers])
     below = _pointers([ctypes.addressof(child) for child in children])
@@ -271,7 +215,7 @@ def _start(buffer: "bytes | array[int] | None") -> int | None:
     if buffer is None:
         return None
     if isinstance(buffer, bytes):
-        return ctypes.cast(ctypes.c_char_p(buffer), _Pointer).value
+        return ctypes.cast(ctypes.c_char_p(buffer), Pointer).value
     return buffer.buffer_info()[0]
 
 
@@ -285,10 +229,10 @@ def _write_batch(address: int, values: Sequence[str | None], typed: Sequence[boo
     nulls = sum(value is None for value in values)
     present = _bits([value is not None for value in values]) if nulls else None
     length = len(values)
-    column, flags = _Array(), _Array()
+    column, flags = Array(), Array()
     _write_array(column, length, nulls, (present, offsets, b"".join(texts)), ())
     _write_array(flags, length, 0, (None, _bits(typed) if typed is not None else _ones(length)), ())
-    _write_array(_Array.from_address(address), length, 0, (None,), (column, flags))
+    _write_array(Array.from_address(address), length, 0, (None,), (column, flags))
 
 
 def _without_broken(values: Sequence[str | None], typed: Sequence[bool] | None) -> Block:

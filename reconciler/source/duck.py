@@ -8,10 +8,11 @@ from pathlib import Path
 
 import duckdb
 
+from reconciler.arrow import take
 from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
-from reconciler.source.arrow import Stream, WatchedStream, take
+from reconciler.source.arrow import Stream, WatchedStream
 from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
 from reconciler.source.failures import Complaint, Scrubber

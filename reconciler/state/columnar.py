@@ -14,11 +14,12 @@ from typing import Any
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
+from reconciler.arrow import Once, read_texts
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ROW_END, ArrowStream, Stored
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
-from reconciler.state.columns import NothingStored, Once
+from reconciler.state.columns import NothingStored
 from reconciler.state.failures import explained
 from reconciler.state.file import BUSY_SECONDS, is_missing, reading_uri
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
@@ -45,7 +46,9 @@ class ColumnarSnapshot:
     def is_spent(self, plan_id: str) -> bool:
         statement = f"SELECT '1' AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with ExitStack() as stack:
-            return self._heads is not None and bool(self._rows.fetch(_execute(self._connect(stack), stack, statement)))
+            if self._heads is None:
+                return False
+            return bool(read_texts(_execute(self._connect(stack), stack, statement)))
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
@@ -70,19 +73,20 @@ class ColumnarSnapshot:
     def _read_head(self, connection: Any, stack: ExitStack, workspace: str, segment_id: int) -> "Found":
         """Read a segment's head in the transaction in which its columns will be read, too."""
         columns = ", ".join(f"coalesce(cast({name} AS text), '')" for name in HEAD_COLUMNS)
+        empty = ", ''" * (len(HEAD_COLUMNS) + 1)
         statement = (
             f"SELECT 'segment', {columns}, {_has('marks')}, {_has('batches')} FROM reconcile_segments "
             f"WHERE workspace = {_quote(workspace)} AND segment_id = {int(segment_id)} UNION ALL "
-            f"SELECT 'workspace', cast(environment_id AS text){', NULL' * (len(HEAD_COLUMNS) + 1)} "
+            f"SELECT 'workspace', cast(environment_id AS text){empty} "
             f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
         )
         found = Found()
-        for kind, *texts in self._rows.fetch(_execute(connection, stack, statement)):
+        for kind, *texts in read_texts(_execute(connection, stack, statement)):
             if kind == "segment":
-                *row, marks, journal = map(str, texts)
+                *row, marks, journal = texts
                 found = replace(found, row=_parse_row(row), has_marks=marks == "yes", has_journal=journal == "yes")
             else:
-                found = replace(found, environment_id=int(str(texts[0])))
+                found = replace(found, environment_id=int(texts[0]))
         return found
 
 
@@ -162,13 +166,6 @@ class Scribe:
     def __init__(self) -> None:
         self._database = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
-
-    def fetch(self, stream: ArrowStream) -> list[tuple[object, ...]]:
-        """Read a small stream whole."""
-        with closing(self._cursor()) as cursor:
-            cursor.register("raw", Once(stream))
-            rows: list[tuple[object, ...]] = cursor.execute("SELECT * FROM raw").fetchall()
-            return rows
 
     def walk(self, stream: ArrowStream, size: int) -> Iterator[str]:
         """Give the lines of a stream's one column, `size` of them at a time, as blocks."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reconciler.core.plan import Head
-from reconciler.engine.ports import ArrowStream
 
 MEMBERS = "SELECT id FROM {schema}reconcile_members WHERE segment_key = {key}"
 MARKS = "SELECT id, mark, direction, at FROM {schema}reconcile_marks WHERE segment_key = {key}"
@@ -13,19 +12,6 @@ JOURNAL = (
     "FROM {schema}reconcile_batches WHERE segment_key = {key}"
 )
 """`schema` is empty, or ends in a dot."""
-
-
-class Once:
-    """A stream that gives its one capsule to whoever asks: DuckDB asks twice, for the schema and for the rows."""
-
-    def __init__(self, stream: ArrowStream) -> None:
-        self._stream = stream
-        self._capsule: object | None = None
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        if self._capsule is None:
-            self._capsule = self._stream.__arrow_c_stream__(requested_schema)
-        return self._capsule
 
 
 @dataclass

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, text
 
+from reconciler.arrow import Once
 from reconciler.core.plan import Head
 from reconciler.engine.ports import ArrowStream, Proof, Site, Stored
 from reconciler.errors import StateError
 from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
-from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored, Once
+from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.heads import make_head
