@@ -97,5 +97,5 @@ def test_whatever_is_printable_ascii_needs_the_quick_look_alone(database: duckdb
     emails = [f"{sign}@{sign}" for sign in signs if sign != "@"] + ["a@" + "b" * 148]
 
     for values, id_type in ((ids, IdType.ID), (emails, IdType.EMAIL)):
-        quick = f"SELECT value FROM (SELECT unnest($1::VARCHAR[]) AS value) WHERE NOT {is_plain('value', id_type)}"
+        quick = f"SELECT value FROM (SELECT unnest($1::VARCHAR[]) AS value) WHERE NOT ({is_plain('value', id_type)})"
         assert database.execute(quick, [values]).fetchall() == []
