@@ -75,7 +75,9 @@ def _sum_up(scores: Sequence[Score]) -> list[str]:
         f"{whole.killed:,} of the {whole.tried:,} mutants that were tried are killed: {share}.",
         f"{datetime.now(UTC):%Y-%m-%d}, {_tell_commit()}, Python {platform.python_version()}.",
     ]
-    if missing := [f"- `{score.module}`: {score.tried:,} of {score.number:,}" for score in scores if not score.is_whole]:
+    if missing := [
+        f"- `{score.module}`: {score.tried:,} of {score.number:,}" for score in scores if not score.is_whole
+    ]:
         lines += ["", "It is no whole run. These modules were tried in part, or not at all:", *missing]
     return lines
 

@@ -103,8 +103,8 @@ def test_an_edited_id_is_refused_by_the_checksum(tmp_path: Path, valid: bytes) -
 
 def test_a_newer_format_is_named(tmp_path: Path, valid: bytes) -> None:
     error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(reconcile_plan=2)))
-    assert "has format 2" in error.message
-    assert "version" in error.hint
+    assert error.message == f"The plan file {tmp_path / 'x.plan'} has format 2; this version of reconcile reads 1."
+    assert error.hint == "Apply it with the version that made it, or make a new plan file."
 
 
 def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Path, valid: bytes) -> None:
