@@ -202,6 +202,7 @@ def test_a_forged_segment_of_wrong_types_is_refused(tmp_path: Path, valid: bytes
     "value",
     [
         {"segment": 7},
+        {"segment": 2},
         {"segment": -1},
         {"segment": True},
         {"segment": None},
