@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import stat
+import tempfile
 import threading
 import zlib
 from datetime import timedelta
@@ -22,6 +23,7 @@ from tests.render import samples
 REMOVED = tuple(f"gone{place}" for place in range(10))
 AGAIN = "Make a new plan file: reconcile plan SPEC... --out FILE"
 NAME_ANOTHER = "Name another file after --out."
+NAME_WRITABLE = "Name a file in a writable folder after --out."
 ADDED = tuple(f'nöw "{place}"\\' for place in range(1200))
 
 
@@ -60,6 +62,13 @@ class FailingFile(io.BufferedReader):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         return fail_to_read()
+
+
+class FullFile(io.BytesIO):
+    """Nothing can be written to it."""
+
+    def write(self, _: object, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def list_files(folder: Path) -> list[str]:
@@ -151,9 +160,55 @@ def test_a_file_system_that_fails_while_sealing_leaves_nothing(tmp_path: Path, m
 
     assert tell(caught) == (
         f"The plan file {path} can't be written: No space left on device.",
-        "Name a file in a writable folder after --out.",
+        NAME_WRITABLE,
     )
     assert list_files(tmp_path) == []
+
+
+def test_a_draft_that_somebody_took_away_does_not_hide_what_failed(tmp_path: Path, monkeypatch) -> None:
+    def fail(handle: int) -> None:
+        [draft] = tmp_path.iterdir()
+        draft.unlink()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(ReconcileError, match="No space left on device"):
+        write(tmp_path / "x.plan", make_sealed(), make_batches)
+
+
+def test_a_file_system_that_fills_up_while_drafting_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: FullFile())
+
+    with pytest.raises(ReconcileError) as caught:
+        write(path, make_sealed(), make_batches)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: No space left on device.", NAME_WRITABLE)
+
+
+def test_an_older_file_that_can_not_be_removed_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "x.plan"
+    path.write_text("older")
+    monkeypatch.setattr(Path, "unlink", fail)
+
+    with pytest.raises(ReconcileError) as caught:
+        discard(path)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: Operation not permitted.", NAME_WRITABLE)
+
+
+def test_a_file_where_a_folder_should_be_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "x.plan"
+
+    with pytest.raises(ReconcileError) as caught:
+        discard(path)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: Not a directory.", NAME_WRITABLE)
 
 
 def test_until_it_is_whole_a_hidden_file_beside_it_holds_what_is_written(tmp_path: Path, monkeypatch) -> None:
@@ -224,7 +279,7 @@ def test_a_folder_that_is_not_there_is_an_error_with_a_next_step(tmp_path: Path)
 
     assert tell(caught) == (
         f"The plan file {path} can't be written: No such file or directory.",
-        "Name a file in a writable folder after --out.",
+        NAME_WRITABLE,
     )
     assert caught.value.code == "plan_file"
 
