@@ -19,8 +19,8 @@ def try_all(module: str, mutants: Sequence[Mutant], workers: int) -> None:
     """Run the tests of a module against each of its mutants, and keep what came of it."""
     began = time.monotonic()
     if mutants and run(ROOMS[module], None, 600) != SURVIVED:
-        raise SystemExit(f"the tests of {module} fail without any fault: {' '.join(ROOMS[module])}")
-    seconds, results = 20 + 5 * (time.monotonic() - began), Results(module)
+        raise SystemExit(f"the tests of {module} fail without any fault: {ROOMS[module]}")
+    seconds, results = 20 + 3 * (time.monotonic() - began), Results(module)
     with ThreadPoolExecutor(workers) as pool:
         killers = pool.map(lambda mutant: run(ROOMS[module], mutant, seconds), mutants)
         for mutant, killer in zip(mutants, killers, strict=True):

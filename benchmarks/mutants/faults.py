@@ -117,9 +117,9 @@ def _mutate(node: cst.CSTNode, parents: Parents) -> Iterator[cst.CSTNode]:
 
 def _is_turned_already(test: cst.BaseExpression) -> bool:
     """To swap `is` and `is not`, `==` and `!=`, `in` and `not in` is one of mutmut's operators."""
-    single = isinstance(test, cst.Comparison) and len(test.comparisons) == 1
-    swapped = cst.Is | cst.IsNot | cst.In | cst.NotIn | cst.Equal | cst.NotEqual
-    return single and isinstance(test.comparisons[0].operator, swapped)
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) > 1:
+        return False
+    return isinstance(test.comparisons[0].operator, cst.Is | cst.IsNot | cst.In | cst.NotIn | cst.Equal | cst.NotEqual)
 
 
 def _negate(test: cst.BaseExpression) -> cst.BaseExpression:

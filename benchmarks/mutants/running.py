@@ -22,6 +22,7 @@ from _pytest.config import default_plugins
 from hypothesis import Phase, settings
 
 from benchmarks.mutants.faults import Mutant
+from benchmarks.mutants.rooms import Rounds
 
 OPTIONS = "-x -q -rfE -p no:cacheprovider -p pytest_timeout -p _hypothesis_pytestplugin --hypothesis-profile=mutants"
 SURVIVED = ""
@@ -75,8 +76,15 @@ def warm_up() -> None:
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
 
 
-def run(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:
-    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands."""
+def run(rounds: Rounds, mutant: Mutant | None, seconds: float) -> str:
+    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands.
+
+    `seconds`: how long a round may take.
+    """
+    return next((killer for tests in rounds if (killer := _run_round(tests, mutant, seconds)) != SURVIVED), SURVIVED)
+
+
+def _run_round(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:
     for _ in range(3):
         folder = Path(mkdtemp(prefix="mutant-"))
         try:
