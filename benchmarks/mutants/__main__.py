@@ -35,6 +35,7 @@ def score(module: str, options: argparse.Namespace) -> Score:
     known = {} if options.afresh else results.read()
     if not options.report:
         try_all(module, [each for each in drawn if not known.get(fingerprint(each))], options.workers)
+        results.tidy(mutants)
     known = results.read()
     tried = [each for each in mutants if fingerprint(each) in known]
     return Score(module, len(mutants), len(tried), [each for each in tried if known[fingerprint(each)] == SURVIVED])
