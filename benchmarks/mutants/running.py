@@ -76,12 +76,16 @@ def warm_up() -> None:
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
 
 
-def run(rounds: Rounds, mutant: Mutant | None, seconds: float) -> str:
+def run(rounds: Rounds, mutant: Mutant | None, seconds: Sequence[float]) -> str:
     """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands.
 
-    `seconds`: how long a round may take.
+    `seconds`: how long each round may take.
     """
-    return next((killer for tests in rounds if (killer := _run_round(tests, mutant, seconds)) != SURVIVED), SURVIVED)
+    for tests, limit in zip(rounds, seconds, strict=True):
+        killer = _run_round(tests, mutant, limit)
+        if killer != SURVIVED:
+            return killer
+    return SURVIVED
 
 
 def _run_round(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:

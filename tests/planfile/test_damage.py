@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_every_changed_byte_is_refused(tmp_path: Path, valid: bytes) -> None:
 def test_something_after_the_end_is_refused(tmp_path: Path, valid: bytes) -> None:
     error = refuse(tmp_path, valid + b"\n")
     assert error.message.endswith(" is damaged or was edited: something follows its end.")
+
+
+def test_what_follows_the_end_is_refused_without_reading_it_whole(tmp_path: Path, valid: bytes) -> None:
+    path = tmp_path / "x.plan"
+    path.write_bytes(valid)
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(PlanFileError, match="something follows its end"):
+        open_planfile(path)
+    path.unlink()
 
 
 def test_an_edited_id_is_refused_by_the_checksum(tmp_path: Path, valid: bytes) -> None:
