@@ -1,5 +1,6 @@
 """Runs tests against a mutant: in a forked process that finds the faulty source where it imports the module."""
 
+import gc
 import importlib
 import os
 import re
@@ -24,7 +25,10 @@ from hypothesis import Phase, settings
 from benchmarks.mutants.faults import Mutant
 from benchmarks.mutants.rooms import Rounds
 
-OPTIONS = "-x -q -rfE -p no:cacheprovider -p pytest_timeout -p _hypothesis_pytestplugin --hypothesis-profile=mutants"
+OPTIONS = (
+    "-x -q -rfE --assert=plain -p no:cacheprovider -p pytest_timeout "
+    "-p _hypothesis_pytestplugin --hypothesis-profile=mutants"
+)
 SURVIVED = ""
 """Instead of a killer's name."""
 
@@ -74,6 +78,7 @@ def warm_up() -> None:
         phases=(Phase.explicit, Phase.generate),
     )
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
+    gc.freeze()  # or each fork would go through all of it at each collection, and copy it
 
 
 def run(rounds: Rounds, mutant: Mutant | None, seconds: Sequence[float]) -> str:
