@@ -78,7 +78,6 @@ def warm_up() -> None:
         phases=(Phase.explicit, Phase.generate),
     )
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
-    gc.freeze()  # or each fork would go through all of it at each collection, and copy it
 
 
 def run(rounds: Rounds, mutant: Mutant | None, seconds: Sequence[float]) -> str:
@@ -135,6 +134,7 @@ def _run_and_exit(tests: Sequence[str], mutant: Mutant | None, folder: Path) -> 
     code = 1
     try:
         os.setpgid(0, 0)
+        gc.freeze()  # or each collection would go through all that was inherited, and copy it
         if mutant is not None:
             name = "reconciler." + mutant.module.removesuffix(".py").replace("/", ".")
             sys.meta_path.insert(0, _Finder(name, mutant.code))
