@@ -17,14 +17,22 @@ from benchmarks.mutants.survivors import Score, read_reasons, write_page
 
 def try_all(module: str, mutants: Sequence[Mutant], workers: int) -> None:
     """Run the tests of a module against each of its mutants, and keep what came of it."""
-    began = time.monotonic()
-    if mutants and run(ROOMS[module], None, 600) != SURVIVED:
-        raise SystemExit(f"the tests of {module} fail without any fault: {' '.join(ROOMS[module])}")
-    seconds, results = 20 + 5 * (time.monotonic() - began), Results(module)
+    if not mutants:
+        return
+    rounds, results = ROOMS[module], Results(module)
+    seconds = [20 + 3 * measure(module, tests) for tests in rounds]
     with ThreadPoolExecutor(workers) as pool:
-        killers = pool.map(lambda mutant: run(ROOMS[module], mutant, seconds), mutants)
+        killers = pool.map(lambda mutant: run(rounds, mutant, seconds), mutants)
         for mutant, killer in zip(mutants, killers, strict=True):
             results.keep(mutant, killer)
+
+
+def measure(module: str, tests: tuple[str, ...]) -> float:
+    """The seconds that a round of tests takes without any fault, in which none may fail."""
+    began = time.monotonic()
+    if killer := run((tests,), None, [600]):
+        raise SystemExit(f"{killer} fails without any fault in {module}")
+    return time.monotonic() - began
 
 
 def score(module: str, options: argparse.Namespace) -> Score:
@@ -35,6 +43,7 @@ def score(module: str, options: argparse.Namespace) -> Score:
     known = {} if options.afresh else results.read()
     if not options.report:
         try_all(module, [each for each in drawn if not known.get(fingerprint(each))], options.workers)
+        results.tidy(mutants)
     known = results.read()
     tried = [each for each in mutants if fingerprint(each) in known]
     return Score(module, len(mutants), len(tried), [each for each in tried if known[fingerprint(each)] == SURVIVED])

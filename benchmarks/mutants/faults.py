@@ -5,8 +5,8 @@ and the flags *are* module constants. So its operators are taken, and applied to
 """
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
@@ -14,7 +14,7 @@ from mutmut.mutation.mutators import mutation_operators, operator_string
 
 from benchmarks.mutants.words import misspell
 
-Parents = dict[cst.CSTNode, cst.CSTNode]
+Parents = Mapping[cst.CSTNode, cst.CSTNode]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,44 @@ def breed(module: str, source: str) -> list[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(source))
     positions, parents = wrapper.resolve(PositionProvider), wrapper.resolve(ParentNodeProvider)
     found: dict[str, Mutant] = {}
-    for node, new in _walk(wrapper.module, dict(parents)):
-        code = wrapper.module.deep_replace(node, new).code  # type: ignore[arg-type, union-attr]
-        if code != source and _compiles(code):
-            found.setdefault(code, Mutant(module, positions[node].start.line, tell(source, code), code))
+    for before, statement, after in _statements(wrapper.module):
+        text = wrapper.module.code_for_node(statement)
+        for node, new in _walk(statement, parents):
+            faulty = wrapper.module.code_for_node(_replace(node, new, statement, parents))
+            code = before + faulty + after
+            if faulty != text and code not in found and _compiles(code):
+                found[code] = Mutant(module, positions[node].start.line, tell(text, faulty), code)
     return sorted(found.values(), key=lambda mutant: mutant.line)
+
+
+def _statements(module: cst.Module) -> Iterator[tuple[str, cst.CSTNode, str]]:
+    """Each statement of a module itself, between what stands before and after it: only it is rewritten for a mutant."""
+    texts = [module.code_for_node(statement) for statement in module.body]
+    whole = module.code
+    place = whole.index("".join(texts))
+    for statement, text in zip(module.body, texts, strict=True):
+        yield whole[:place], statement, whole[place + len(text) :]
+        place += len(text)
+
+
+def _replace(node: cst.CSTNode, new: cst.CSTNode, top: cst.CSTNode, parents: Parents) -> cst.CSTNode:
+    """`top` with another node in place of one within: only what is above it is copied."""
+    while node is not top:
+        parent = parents[node]
+        new = parent.with_changes(**_swap(parent, node, new))
+        node = parent
+    return new
+
+
+def _swap(parent: cst.CSTNode, node: cst.CSTNode, new: cst.CSTNode) -> dict[str, object]:
+    """The field of `parent` that holds `node`, with `new` in it."""
+    for field in fields(parent):
+        value = getattr(parent, field.name)
+        if value is node:
+            return {field.name: new}
+        if isinstance(value, list | tuple) and any(each is node for each in value):
+            return {field.name: [new if each is node else each for each in value]}
+    raise LookupError(f"{type(parent).__name__} does not hold its child")
 
 
 def _compiles(code: str) -> bool:
@@ -84,9 +117,9 @@ def _mutate(node: cst.CSTNode, parents: Parents) -> Iterator[cst.CSTNode]:
 
 def _is_turned_already(test: cst.BaseExpression) -> bool:
     """To swap `is` and `is not`, `==` and `!=`, `in` and `not in` is one of mutmut's operators."""
-    single = isinstance(test, cst.Comparison) and len(test.comparisons) == 1
-    swapped = cst.Is | cst.IsNot | cst.In | cst.NotIn | cst.Equal | cst.NotEqual
-    return single and isinstance(test.comparisons[0].operator, swapped)
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) > 1:
+        return False
+    return isinstance(test.comparisons[0].operator, cst.Is | cst.IsNot | cst.In | cst.NotIn | cst.Equal | cst.NotEqual)
 
 
 def _negate(test: cst.BaseExpression) -> cst.BaseExpression:

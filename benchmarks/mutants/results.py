@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,16 @@ class Results:
 
     def keep(self, mutant: Mutant, killer: str) -> None:
         FOLDER.mkdir(exist_ok=True)
-        line = {"mutant": fingerprint(mutant), "killer": killer, "line": mutant.line, "said": mutant.said}
         with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_write_line(mutant, killer))
+
+    def tidy(self, mutants: Sequence[Mutant]) -> None:
+        """Leave one line for each of these mutants that was tried, in their order; the module has no others now."""
+        known = self.read()
+        tried = [(mutant, known.get(fingerprint(mutant))) for mutant in mutants]
+        self._path.write_text("".join(_write_line(mutant, killer) for mutant, killer in tried if killer is not None))
+
+
+def _write_line(mutant: Mutant, killer: str) -> str:
+    line = {"mutant": fingerprint(mutant), "killer": killer, "line": mutant.line, "said": mutant.said}
+    return json.dumps(line) + "\n"

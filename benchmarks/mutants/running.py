@@ -1,5 +1,6 @@
 """Runs tests against a mutant: in a forked process that finds the faulty source where it imports the module."""
 
+import gc
 import importlib
 import os
 import re
@@ -22,8 +23,12 @@ from _pytest.config import default_plugins
 from hypothesis import Phase, settings
 
 from benchmarks.mutants.faults import Mutant
+from benchmarks.mutants.rooms import Rounds
 
-OPTIONS = "-x -q -rfE -p no:cacheprovider -p pytest_timeout -p _hypothesis_pytestplugin --hypothesis-profile=mutants"
+OPTIONS = (
+    "-x -q -rfE --assert=plain -p no:cacheprovider -p pytest_timeout "
+    "-p _hypothesis_pytestplugin --hypothesis-profile=mutants"
+)
 SURVIVED = ""
 """Instead of a killer's name."""
 
@@ -75,8 +80,19 @@ def warm_up() -> None:
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
 
 
-def run(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:
-    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands."""
+def run(rounds: Rounds, mutant: Mutant | None, seconds: Sequence[float]) -> str:
+    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands.
+
+    `seconds`: how long each round may take.
+    """
+    for tests, limit in zip(rounds, seconds, strict=True):
+        killer = _run_round(tests, mutant, limit)
+        if killer != SURVIVED:
+            return killer
+    return SURVIVED
+
+
+def _run_round(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:
     for _ in range(3):
         folder = Path(mkdtemp(prefix="mutant-"))
         try:
@@ -118,6 +134,7 @@ def _run_and_exit(tests: Sequence[str], mutant: Mutant | None, folder: Path) -> 
     code = 1
     try:
         os.setpgid(0, 0)
+        gc.freeze()  # or each collection would go through all that was inherited, and copy it
         if mutant is not None:
             name = "reconciler." + mutant.module.removesuffix(".py").replace("/", ".")
             sys.meta_path.insert(0, _Finder(name, mutant.code))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import wrap
 
 from benchmarks.mutants.faults import Mutant
 
@@ -34,33 +35,68 @@ class Score:
     def killed(self) -> int:
         return self.tried - len(self.survivors)
 
+    @property
+    def is_whole(self) -> bool:
+        return self.tried == self.number
+
     def unexplained(self, reasons: Reasons) -> list[Mutant]:
         return [mutant for mutant in self.survivors if (self.module, mutant.said) not in reasons]
 
     def tell(self, reasons: Reasons) -> str:
-        lines = [f"{self.module}: {self.killed} of {self.tried} killed{_percent(self.killed, self.tried)}"]
+        part = "" if self.is_whole else f"; {self.number - self.tried} not tried"
+        lines = [f"{self.module}: {self.killed} of {self.tried} killed{_percent(self.killed, self.tried)}{part}"]
         lines += [f"  line {mutant.line}: {mutant.said}" for mutant in self.unexplained(reasons)]
         return "\n".join(lines)
 
 
 def _percent(part: int, whole: int) -> str:
-    return f" ({100 * part / whole:.1f}%)" if whole else ""
+    return f" ({_share(part, whole)})" if whole else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"
 
 
 def write_page(page: Path, scores: Sequence[Score], reasons: Reasons) -> None:
-    """Write the score by module and every survivor below the MARK of a Markdown page."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    """Write the score by module and every survivor below the MARK of a Markdown page. Raises ValueError without one."""
     head, mark, _ = page.read_text().partition(MARK)
-    lines = [head + mark, "", f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}, Python {platform.python_version()}.", ""]
-    lines += ["| module | mutants | tried | killed | score |", "| --- | ---: | ---: | ---: | ---: |"]
-    for score in [*scores, _sum(scores)]:
-        share = f"{100 * score.killed / max(1, score.tried):.1f}%"
-        lines.append(f"| {score.module} | {score.number:,} | {score.tried:,} | {score.killed:,} | {share} |")
-    lines += ["", "## The survivors"]
-    for score in scores:
-        lines += ["", f"### {score.module}", ""] if score.survivors else []
-        lines += _list(score, reasons)
-    page.write_text("\n".join(lines) + "\n")
+    if not mark:
+        raise ValueError(f"{page} lacks the line after which it is written: {MARK}")
+    survivors = [line for score in scores if score.survivors for line in _list(score, reasons)]
+    lines = ["## Score", "", *_sum_up(scores), "", *_table(scores), "", "## Survivors", *survivors]
+    page.write_text(head + mark + "\n\n" + "\n".join(lines) + "\n")
+
+
+def _sum_up(scores: Sequence[Score]) -> list[str]:
+    """The score, when and of what it is, and what was left out."""
+    whole = _sum(scores)
+    share = _share(whole.killed, whole.tried)
+    lines = [
+        f"{whole.killed:,} of the {whole.tried:,} mutants that were tried are killed: {share}.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {_tell_commit()}, Python {platform.python_version()}.",
+    ]
+    if missing := [
+        f"- `{score.module}`: {score.tried:,} of {score.number:,}" for score in scores if not score.is_whole
+    ]:
+        lines += ["", "It is no whole run. These modules were tried in part, or not at all:", *missing]
+    return lines
+
+
+def _tell_commit() -> str:
+    commit = _git("rev-parse", "--short", "HEAD")
+    return f"commit {commit}" + (" with changes" if _git("status", "--porcelain", "reconciler", "tests") else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _table(scores: Sequence[Score]) -> list[str]:
+    rows = [
+        f"| {each.module} | {each.number:,} | {each.tried:,} | {each.killed:,} | {_share(each.killed, each.tried)} |"
+        for each in [*scores, _sum(scores)]
+    ]
+    return ["| module | mutants | tried | killed | score |", "| --- | ---: | ---: | ---: | ---: |", *rows]
 
 
 def _sum(scores: Sequence[Score]) -> Score:
@@ -69,17 +105,10 @@ def _sum(scores: Sequence[Score]) -> Score:
 
 
 def _list(score: Score, reasons: Reasons) -> list[str]:
-    """The survivors of a module, those with one reason together."""
+    """The survivors of a module, those with one reason together; as text, since code may look like a link."""
     by_reason: dict[str, list[str]] = {}
     for mutant in score.survivors:
-        by_reason.setdefault(reasons.get((score.module, mutant.said), "NOT LOOKED AT"), []).append(mutant.said)
-    return [
-        line
-        for reason, said in by_reason.items()
-        for line in (f"- {reason}:", *(f"  - {_quote(each)}" for each in said))
-    ]
-
-
-def _quote(said: str) -> str:
-    """As code, on one line."""
-    return f"`` {' '.join(said.split())} ``" if "`" in said else f"`{' '.join(said.split())}`"
+        reason = reasons.get((score.module, mutant.said), "Not looked at yet.")
+        by_reason.setdefault(" ".join(reason.split()), []).append(" ".join(mutant.said.split()))
+    parts = [["", *wrap(reason, 120), "", "```text", *said, "```"] for reason, said in by_reason.items()]
+    return ["", f"### {score.module}", *(line for part in parts for line in part)]

@@ -104,7 +104,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _replace(path: Path, lines: Iterable[bytes]) -> None:
     """Write beside `path`, then rename over it: nobody ever sees half a file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    # 61 characters of four bytes, two dots, and the eight letters that mkstemp adds: a file name may have 255 bytes.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), MODE)

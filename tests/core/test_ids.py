@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, Null, check_text, identify, is_email
+from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, Null, check_text, identify, is_email, write_exactly
 
 # Unicode 15.1, PropList.txt, White_Space.
 WHITE_SPACE_POINTS = (
@@ -124,6 +124,11 @@ def test_a_value_that_is_no_id_says_why(value: object, why: Invalid) -> None:
 )
 def test_a_huge_number_is_too_long_and_not_a_crash(value: object) -> None:
     assert identify(value, IdType.ID) is Invalid.LONG
+
+
+@pytest.mark.parametrize("value", [10**150, -(10**150), Decimal(10**150)], ids=["int", "negative", "decimal"])
+def test_a_number_of_151_digits_is_not_written_out_to_be_found_too_long(value: object) -> None:
+    assert write_exactly(value) is Invalid.LONG
 
 
 def test_null_is_neither_an_id_nor_invalid() -> None:

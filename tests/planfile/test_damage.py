@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -92,25 +93,36 @@ def test_every_changed_byte_is_refused(tmp_path: Path, valid: bytes) -> None:
 
 
 def test_something_after_the_end_is_refused(tmp_path: Path, valid: bytes) -> None:
-    assert "follows its end" in refuse(tmp_path, valid + b"\n").message
+    error = refuse(tmp_path, valid + b"\n")
+    assert error.message.endswith(" is damaged or was edited: something follows its end.")
+
+
+def test_what_follows_the_end_is_refused_without_reading_it_whole(tmp_path: Path, valid: bytes) -> None:
+    path = tmp_path / "x.plan"
+    path.write_bytes(valid)
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(PlanFileError, match="something follows its end"):
+        open_planfile(path)
+    path.unlink()
 
 
 def test_an_edited_id_is_refused_by_the_checksum(tmp_path: Path, valid: bytes) -> None:
     error = refuse(tmp_path, valid.replace(b'"a7"', b'"b7"'))
-    assert "checksum" in error.message
+    assert error.message.endswith(" is damaged or was edited: its checksum does not match its content.")
     assert error.exit_code == 4
 
 
 def test_a_newer_format_is_named(tmp_path: Path, valid: bytes) -> None:
     error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(reconcile_plan=2)))
-    assert "has format 2" in error.message
-    assert "version" in error.hint
+    assert error.message == f"The plan file {tmp_path / 'x.plan'} has format 2; this version of reconcile reads 1."
+    assert error.hint == "Apply it with the version that made it, or make a new plan file."
 
 
 def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Path, valid: bytes) -> None:
     header = valid.splitlines(keepends=True)[0]
     error = refuse(tmp_path, header + b"[" * (MAX_BATCH_BYTES + 10))
-    assert "too long" in error.message
+    assert error.message.endswith(" is damaged or was edited: a line is too long.")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +137,7 @@ def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Pa
         (b'{"segment": 0, "direction": "add", "ids": [' + b'"a",' * 1000 + b'"a"]}', "a batch does not hold ids"),
         (b'{"segment": 1, "direction": "add", "ids": ["a"]}', "its batches are not what its header says"),
         (b'{"segment": 0, "direction": "add"', "it is cut short"),
+        (b'{"sha256": }', "a line is not JSON"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, valid: bytes, line: bytes, words: str) -> None:
@@ -200,6 +213,7 @@ def test_a_forged_segment_of_wrong_types_is_refused(tmp_path: Path, valid: bytes
     "value",
     [
         {"segment": 7},
+        {"segment": 2},
         {"segment": -1},
         {"segment": True},
         {"segment": None},
@@ -220,18 +234,18 @@ def test_a_forged_batch_is_refused(tmp_path: Path, valid: bytes, value: dict[str
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "words"),
     [
-        lambda lines: lines.pop(),
-        lambda lines: lines.append(lines[1]),
-        lambda lines: lines.insert(1, lines.pop()),
-        lambda lines: lines.append(7),
-        lambda lines: lines.append([]),
+        (lambda lines: lines.pop(), "its batches are not what its header says"),
+        (lambda lines: lines.append(lines[1]), "its batches are not what its header says"),
+        (lambda lines: lines.insert(1, lines.pop()), "its batches are not what its header says"),
+        (lambda lines: lines.append(7), "a line is not what it should be"),
+        (lambda lines: lines.append([]), "a line is not what it should be"),
     ],
     ids=["one missing", "one twice", "additions first", "a number", "a list"],
 )
-def test_batches_that_are_not_what_the_header_says_are_refused(tmp_path: Path, valid: bytes, change) -> None:
-    refuse(tmp_path, edit(valid, change))
+def test_batches_that_are_not_what_the_header_says_are_refused(tmp_path: Path, valid: bytes, change, words) -> None:
+    assert refuse(tmp_path, edit(valid, change)).message.endswith(f" is damaged or was edited: {words}.")
 
 
 QUICK = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,8 +1,12 @@
 """A plan file is written whole, 0600, or not at all; and what was written is what is read."""
 
+import errno
+import io
 import os
 import stat
+import tempfile
 import threading
+import zlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +21,9 @@ from reconciler.planfile import SealedPlan, discard, drafting, is_planfile, open
 from tests.render import samples
 
 REMOVED = tuple(f"gone{place}" for place in range(10))
+AGAIN = "Make a new plan file: reconcile plan SPEC... --out FILE"
+NAME_ANOTHER = "Name another file after --out."
+NAME_WRITABLE = "Name a file in a writable folder after --out."
 ADDED = tuple(f'nöw "{place}"\\' for place in range(1200))
 
 
@@ -39,6 +46,29 @@ def make_sealed() -> SealedPlan:
         samples.make_plan("newcomers", 59, counts=counts, head=samples.Head(), workspace="staging"),
     )
     return seal(Plan(samples.TWO_AM, segments), "plan-1", "0.1.0", Path.cwd())
+
+
+def tell(caught: pytest.ExceptionInfo[ReconcileError]) -> tuple[str, str]:
+    """What happened, and the next step."""
+    return caught.value.message, caught.value.hint
+
+
+def fail_to_read(*_: object) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+class FailingFile(io.BufferedReader):
+    """Its first bytes can be read, and no line."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return fail_to_read()
+
+
+class FullFile(io.BytesIO):
+    """Nothing can be written to it."""
+
+    def write(self, _: object, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def list_files(folder: Path) -> list[str]:
@@ -118,16 +148,86 @@ def test_a_batch_that_fails_while_drafting_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_a_file_system_that_fails_while_sealing_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+
     def fail(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
 
-    with pytest.raises(ReconcileError, match="No space left") as caught:
+    with pytest.raises(ReconcileError) as caught:
+        write(path, make_sealed(), make_batches)
+
+    assert tell(caught) == (
+        f"The plan file {path} can't be written: No space left on device.",
+        NAME_WRITABLE,
+    )
+    assert list_files(tmp_path) == []
+
+
+def test_a_draft_that_somebody_took_away_does_not_hide_what_failed(tmp_path: Path, monkeypatch) -> None:
+    def fail(handle: int) -> None:
+        [draft] = tmp_path.iterdir()
+        draft.unlink()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(ReconcileError, match="No space left on device"):
         write(tmp_path / "x.plan", make_sealed(), make_batches)
 
-    assert caught.value.hint
-    assert list_files(tmp_path) == []
+
+def test_a_file_system_that_fills_up_while_drafting_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: FullFile())
+
+    with pytest.raises(ReconcileError) as caught:
+        write(path, make_sealed(), make_batches)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: No space left on device.", NAME_WRITABLE)
+
+
+def test_an_older_file_that_can_not_be_removed_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "x.plan"
+    path.write_text("older")
+    monkeypatch.setattr(Path, "unlink", fail)
+
+    with pytest.raises(ReconcileError) as caught:
+        discard(path)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: Operation not permitted.", NAME_WRITABLE)
+
+
+def test_a_file_where_a_folder_should_be_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "x.plan"
+
+    with pytest.raises(ReconcileError) as caught:
+        discard(path)
+
+    assert tell(caught) == (f"The plan file {path} can't be written: Not a directory.", NAME_WRITABLE)
+
+
+def test_until_it_is_whole_a_hidden_file_beside_it_holds_what_is_written(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append((list_files(tmp_path), os.fstat(handle).st_size)))
+
+    write(tmp_path / "x.plan", make_sealed(), make_batches)
+
+    (during, size), (afterwards, _) = seen
+    assert [name[:8] for name in during] == [".x.plan."]
+    assert afterwards == ["x.plan"]
+    assert size == (tmp_path / "x.plan").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\U0001f600" * 63], ids=["of one byte each", "of four bytes each"])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, make_sealed(), make_batches)
+
+    assert list_files(tmp_path) == [name]
 
 
 def test_a_symbolic_link_is_replaced_and_its_target_left_alone(tmp_path: Path) -> None:
@@ -142,10 +242,10 @@ def test_a_symbolic_link_is_replaced_and_its_target_left_alone(tmp_path: Path) -
 
 
 def test_a_folder_or_a_device_in_the_way_is_refused_and_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a file"):
-        discard(tmp_path)
-    with pytest.raises(UsageError, match="is not a file"):
-        discard(Path("/dev/null"))
+    for path in (tmp_path, Path("/dev/null")):
+        with pytest.raises(UsageError) as caught:
+            discard(path)
+        assert tell(caught) == (f"{path} is not a file, so no plan can be written there.", NAME_ANOTHER)
     assert tmp_path.is_dir()
     assert Path("/dev/null").exists()
 
@@ -155,9 +255,10 @@ def test_a_spec_or_a_query_is_never_deleted(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("version: 1\n")
 
-    with pytest.raises(UsageError, match="is no plan file"), drafting(path):
+    with pytest.raises(UsageError) as caught, drafting(path):
         pass
 
+    assert tell(caught) == (f"{path} is there already, and is no plan file.", NAME_ANOTHER)
     assert path.read_text() == "version: 1\n"
 
 
@@ -171,9 +272,16 @@ def test_an_older_plan_file_goes_whatever_its_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_an_error_with_a_next_step(tmp_path: Path) -> None:
-    with pytest.raises(ReconcileError, match="can't be written") as caught, drafting(tmp_path / "no" / "x.plan"):
+    path = tmp_path / "no" / "x.plan"
+
+    with pytest.raises(ReconcileError) as caught, drafting(path):
         pass
-    assert "--out" in caught.value.hint
+
+    assert tell(caught) == (
+        f"The plan file {path} can't be written: No such file or directory.",
+        NAME_WRITABLE,
+    )
+    assert caught.value.code == "plan_file"
 
 
 def test_discarding_what_is_not_there_is_fine(tmp_path: Path) -> None:
@@ -222,8 +330,48 @@ def test_a_file_edited_in_place_after_it_was_verified_is_refused_when_read_on(tm
         content = path.read_bytes()
         with path.open("r+b") as other:
             other.write(content.replace(b"gone7", b"kept7"))
-        with pytest.raises(PlanFileError, match="changed after it was verified"):
+        with pytest.raises(PlanFileError) as caught:
             list(file.batches(0))
+
+    assert tell(caught) == (f"The plan file {path} is damaged or was edited: it changed after it was verified.", AGAIN)
+
+
+def test_an_edit_that_a_checksum_of_32_bits_can_not_see_meets_the_rules_of_batches(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+    monkeypatch.setattr(zlib, "crc32", lambda line: 7)
+
+    with open_planfile(path) as file:
+        content = path.read_bytes()
+        with path.open("r+b") as other:
+            other.write(content.replace(b'"gone7"', b"7".ljust(7)))
+        with pytest.raises(PlanFileError) as caught:
+            list(file.batches(0))
+
+    assert tell(caught) == (f"The plan file {path} is damaged or was edited: a batch does not hold ids.", AGAIN)
+
+
+def test_a_disk_that_fails_after_it_was_verified_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+    with open_planfile(path) as file:
+        monkeypatch.setattr(os, "pread", fail_to_read)
+
+        with pytest.raises(PlanFileError) as caught:
+            list(file.batches(0))
+
+    assert tell(caught) == (f"The plan file {path} can't be read: Input/output error.", AGAIN)
+
+
+def test_a_disk_that_fails_while_verifying_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.plan"
+    write(path, make_sealed(), make_batches)
+    monkeypatch.setattr(os, "fdopen", lambda handle, mode: FailingFile(io.FileIO(handle)))
+
+    with pytest.raises(PlanFileError) as caught:
+        open_planfile(path)
+
+    assert tell(caught) == (f"The plan file {path} can't be read: Input/output error.", AGAIN)
 
 
 def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
@@ -242,17 +390,27 @@ def test_another_file_is_no_plan_file(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     assert not is_planfile(path)
-    with pytest.raises(PlanFileError, match="is not a plan file"):
+    with pytest.raises(PlanFileError) as caught:
         open_planfile(path)
+    assert tell(caught) == (f"{path} is not a plan file.", AGAIN)
 
 
-def test_folders_pipes_and_missing_files_are_no_plan_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "it is not a file"),
+        ("pipe", "it is not a file"),
+        ("missing", "No such file or directory"),
+    ],
+)
+def test_folders_pipes_and_missing_files_are_no_plan_files(tmp_path: Path, name: str, why: str) -> None:
     os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / name
 
-    for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing"):
-        assert not is_planfile(path)
-        with pytest.raises(PlanFileError, match="can't be read"):
-            open_planfile(path)
+    assert not is_planfile(path)
+    with pytest.raises(PlanFileError) as caught:
+        open_planfile(path)
+    assert tell(caught) == (f"The plan file {path} can't be read: {why}.", AGAIN)
 
 
 def test_a_plan_file_is_told_by_how_it_begins(tmp_path: Path) -> None:
@@ -263,8 +421,8 @@ def test_a_plan_file_is_told_by_how_it_begins(tmp_path: Path) -> None:
 
 
 def test_an_id_that_is_no_unicode_is_refused_without_being_shown(tmp_path: Path) -> None:
-    with pytest.raises(ReconcileError, match="not valid Unicode") as caught, drafting(tmp_path / "x.plan") as draft:
+    with pytest.raises(ReconcileError) as caught, drafting(tmp_path / "x.plan") as draft:
         draft.spool(0, [Batch(Direction.ADD, ("secret-member\ud800",))])
 
-    assert "secret-member" not in str(caught.value)
+    assert tell(caught) == ("A name or an id is not valid Unicode, so no plan file can be written.", "")
     assert caught.value.__cause__ is None
