@@ -150,6 +150,7 @@ class PostgresSource:
         with ExitStack() as stack:
             with self._explaining(query):
                 cursor = stack.enter_context(closing(connection.cursor()))
+                cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(BATCH_BYTES)})
                 cursor.execute(sql)
                 stream = WatchedStream(cursor.fetch_arrow())
             stack.callback(stream.close)
@@ -162,6 +163,12 @@ class PostgresSource:
             yield
         except adbc_driver_manager.Error as error:
             raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
+
+
+BATCH_BYTES = 1024 * 1024
+"""In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
+
+_BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
 @dataclass(frozen=True)
