@@ -200,7 +200,7 @@ class EmbeddedComparison:
             with self._reading_state():
                 returned = self._load_desired()
                 missing = self._count_missing()
-            self._know(with_remote=self._exclusive, with_tombstones=False)
+            self._know(with_remote=self._exclusive, with_tombstones=self._exclusive)
         self._change(self._sets.match_desired(self._exclusive), "desired")
         return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
 
@@ -246,7 +246,8 @@ class EmbeddedComparison:
         known = known if known is not None else self._tally(self._sets.tally_known())
         changed = self._tally(self._sets.tally_changes())
         counts = Census(self._exclusive, known, changed).count(returned)
-        reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if self._has_overlay else None
+        sent = [*self._select(Direction.ADD), *self._select(Direction.REMOVE)]
+        reversed_at = self._tables.fetch_one(self._sets.latest_reversed(sent)) if self._has_overlay else None
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
         return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
 
@@ -279,6 +280,9 @@ class EmbeddedComparison:
         resends = select(Change.RESEND, self._exclusive)
         for rows in self._tables.pages(self._sets.send(self._select(direction), resends), MAX_BATCH):
             yield Batch(direction, tuple(row[0] for row in rows), frozenset(row[0] for row in rows if row[1]))
+
+    def already_there(self) -> Iterator[list[str]]:
+        return self._tables.stream(self._sets.changed(select(Change.ADOPT, self._exclusive)), FINDINGS_CHUNK)
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))

@@ -159,6 +159,11 @@ class Session:
         return self.result is None and self.plan.has_work
 
     @property
+    def has_news(self) -> bool:
+        """Something is to be sent, or members are to be adopted: Customer.io must be who it was."""
+        return self.has_work or (self.result is None and bool(self.plan.counts and self.plan.counts.adopt))
+
+    @property
     def reads_back(self) -> bool:
         return self._options.confirm or self.target.segment.confirm
 
@@ -184,8 +189,11 @@ class Session:
         assert self._comparison is not None
         assert self.plan.counts is not None
         error, confirmation = None, None
-        if self.plan.has_work:
+        if self.has_news:
             self._check_serial()
+        if self.plan.counts.adopt:
+            self._held.admit(self._comparison.already_there)
+        if self.plan.has_work:
             error = self._send(self._held, self._comparison, self.plan.counts)
         if self.reads_back and error is None and not self._parts.stop.is_set():
             confirmation, error = self._confirm(self._held, self._comparison)
@@ -335,10 +343,11 @@ def pass_preflight(
 ) -> None:
     """Check credentials, region and workspace before the first write, and bind the workspace's name.
 
-    All sessions are of one workspace. A run with nothing to send makes no request. Where it fails, no session sends.
+    All sessions are of one workspace. A run with nothing to send and nobody to adopt makes no request. Where it fails,
+    no session sends.
     `preflight` is that of `Track`; `inspect` is told the workspace and its environment, and may raise PlanFileError.
     """
-    working = [session for session in sessions if session.has_work]
+    working = [session for session in sessions if session.has_news]
     if not working:
         return
     try:

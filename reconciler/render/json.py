@@ -210,6 +210,7 @@ def _extras(value: SegmentPlan) -> Fields:
     counts, remote = value.counts, value.remote
     fields: Fields = {
         "engine": None if counts is None else value.engine,
+        "adopt": None if counts is None else counts.adopt,
         "strays": None if counts is None else counts.strays,
         "unkeyed": None if counts is None else counts.unkeyed,
         "title": remote.title,

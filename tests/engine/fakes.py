@@ -276,6 +276,7 @@ class FakeComparison:
     add: Sequence[str] = ()
     remove: Sequence[str] = ()
     resends: frozenset[str] = frozenset()
+    there: Sequence[str] = ()
     counts: Counts | None = None
     head: Head = field(default_factory=lambda: Head("lineage", 7, "id", completed=True))
     engine: str = "local"
@@ -312,6 +313,9 @@ class FakeComparison:
             yield Batch(direction, part, self.resends.intersection(part))
         if self.batches_error is not None and direction is ADD:
             raise self.batches_error
+
+    def already_there(self) -> Iterator[list[str]]:
+        return iter([list(self.there)] if self.there else [])
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple((self.add if direction is ADD else self.remove)[:number])
