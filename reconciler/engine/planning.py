@@ -184,8 +184,9 @@ def count_strangers(target: Target, app: App, warn: Callable[[str], None]) -> in
 
 
 def put_up_with(target: Target, error: ReconcileError, warn: Callable[[str], None], words: str) -> None:
-    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there."""
-    if target.segment.ownership is Ownership.EXCLUSIVE:
+    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there, and where
+    another environment was asked."""
+    if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
         raise error
     warn(f"{words}: {error.message}")
 

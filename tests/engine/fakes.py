@@ -144,6 +144,7 @@ class FakeTrack:
     environment_id: int | None = 12345
     preflight_error: Exception | None = None
     preflights: int = 0
+    asked: int = 0
     watch: Callable[[Batch, int], None] = lambda batch, attempt: None
     """Called when an attempt has left, before its answer."""
     present: set[str] = field(default_factory=set)
@@ -161,6 +162,10 @@ class FakeTrack:
         self.preflights += 1
         if self.preflight_error is not None:
             raise self.preflight_error
+        return self.environment_id
+
+    def ask_environment(self) -> int | None:
+        self.asked += 1
         return self.environment_id
 
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:

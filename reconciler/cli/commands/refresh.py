@@ -76,6 +76,7 @@ def refresh_one(
 ) -> "RefreshRow":
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.core.report import RefreshStatus
+    from reconciler.engine.applying import bind
     from reconciler.engine.planning import unexpected
     from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError
@@ -89,11 +90,13 @@ def refresh_one(
             held = stack.enter_context(ledger.hold(target, run_id, None))
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
+            environment_id = check_environment(wiring, target)
             takeover.look(wiring.warn)
             announce(console, takeover, adopt)
             if asks and not console.ask(f"Take over what is there into the state of {target.label}?"):
                 raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
-            bind_environment(wiring, target)
+            if environment_id is not None:
+                bind(target, ledger, environment_id)
             return takeover.take(adopt is flags.Adopt.KNOWN)
     except LockHeld as error:
         return fail_refresh(target, error, RefreshStatus.LOCKED)
@@ -135,10 +138,12 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
     console.note(f"{takeover.target.label}: {'; '.join(filter(None, said))}")
 
 
-def bind_environment(wiring: "Wiring", target: "Target") -> None:
-    """Bind the workspace's name to the environment that the Track API reports for these keys."""
-    from reconciler.engine.applying import bind
+def check_environment(wiring: "Wiring", target: "Target") -> int | None:
+    """Give the environment that the Track API reports for these keys. Raises DestinationError for another than the one
+    that the workspace's name is bound to."""
+    from reconciler.engine.planning import environment_mismatch
 
-    environment_id = wiring.track(target).preflight()
-    if environment_id is not None:
-        bind(target, wiring.ledger(target), environment_id)
+    found, bound = wiring.track(target).preflight(), wiring.ledger(target).environment(target.workspace)
+    if found is not None and bound is not None and found != bound:
+        raise environment_mismatch(target, bound, found)
+    return found
