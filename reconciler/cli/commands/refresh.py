@@ -35,7 +35,7 @@ def refresh(
     """Make the snapshot equal to the real membership: for an existing segment, or after a lost state.
 
     Nobody is added or removed at Customer.io. It says how many people the state did not know: the next plan removes
-    those of them whom the query does not return.
+    those of them whom the query does not return. It asks on a terminal; elsewhere it needs --yes.
     """
     from datetime import UTC, datetime
 
@@ -52,7 +52,9 @@ def refresh(
     loaded = load(specs, select, exclude)
     require_app_keys(loaded.targets, "refresh")
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
-    asks = console.asks and not yes
+    if not (yes or console.asks):
+        raise refuse_unasked()
+    asks = not yes
     with (
         wired(console, loaded.targets, memory_limit=memory_limit, lock_timeout=lock_timeout) as wiring,
         cut_short(wiring),
@@ -105,6 +107,13 @@ def refresh_one(
     except Exception as error:  # one segment's failure never stops the others
         console.trace(error)
         return fail_refresh(target, unexpected(error))
+
+
+def refuse_unasked() -> Exception:
+    """No guard holds a refresh back, so somebody must have said yes to it."""
+    from reconciler.errors import UsageError
+
+    return UsageError("refresh asks before it changes the state, and there is no terminal to ask on", "give --yes")
 
 
 def record(wiring: "Wiring", done: "Refresh") -> None:
