@@ -63,10 +63,15 @@ def exit_code_of_drift(drift: Drift) -> ExitCode:
 
 
 def exit_code_of_refresh(refresh: Refresh) -> ExitCode:
-    """Give the exit code of `refresh`, which changes nothing at Customer.io: a failure is never more than 1."""
+    """Give the exit code of `refresh`, which changes nothing at Customer.io: a failure is never more than 1.
+
+    Who was removed and is still there is unsettled from now on, as after a confirmation: there is something left to do.
+    """
     codes = {
         RefreshStatus.REFRESHED: ExitCode.DONE,
         RefreshStatus.LOCKED: ExitCode.LOCKED,
         RefreshStatus.FAILED: ExitCode.FAILED,
     }
-    return choose_first(codes[segment.status] for segment in refresh.segments)
+    return choose_first(
+        ExitCode.PARTIAL if segment.unsettled else codes[segment.status] for segment in refresh.segments
+    )

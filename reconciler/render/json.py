@@ -243,7 +243,7 @@ def _drift_segment(value: SegmentDrift) -> Fields:
 
 
 def _refresh_segment(value: RefreshRow) -> Fields:
-    names = ("stored", "strangers", "adopted", "unmatched", "lingering", "unkeyed", "title")
+    names = ("stored", "strangers", "adopted", "unmatched", "unsettled", "lingering", "unkeyed", "title")
     said = {name: getattr(value, name) for name in names}
     return _identify(value.target) | {"status": value.status.value} | said | {"error": _problem(value.error)}
 

@@ -85,9 +85,9 @@ def apply(
 def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":
     """Open the plan file if that is what was named. Raises UsageError, PlanFileError."""
     from reconciler.errors import UsageError
-    from reconciler.planfile import is_planfile, open_planfile
+    from reconciler.planfile import is_planfile, is_remnant, open_planfile
 
-    files = [name for name in named if is_planfile(Path(name))]
+    files = [name for name in named if is_planfile(Path(name)) or is_remnant(Path(name))]
     if not files:
         return None
     if len(named) > 1:

@@ -54,6 +54,11 @@ def refresh(value: Refresh, width: int = 80, color: bool = False, *, verbose: bo
         if each.status is not RefreshStatus.REFRESHED:
             verb = "is locked; nothing was changed for it" if each.status is RefreshStatus.LOCKED else "failed"
             below.show_problem(page, each.target.segment.name, verb, each.error)
+    if any(each.unsettled for each in found):
+        page.paragraph(
+            "Lingering: removed by reconcile, and still there. The next apply removes them again, or adds them."
+        )
+        page.gap()
     if any(each.adopted for each in found):
         page.paragraph("The next plan removes those taken over whom the query does not return.", style="yellow")
         page.gap()
