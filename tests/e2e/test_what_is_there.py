@@ -61,7 +61,7 @@ def test_reading_a_segment_back_does_not_make_its_lingering_members_disappear(tw
     twenty.want("vip", people(*range(5, 20)))
     assert twenty.run("apply", "spec.yaml").code == 0
     twenty.sandbox.put_members(56, people(0, 1))
-    assert twenty.run("refresh", "spec.yaml", "--yes").code == 0
+    assert twenty.run("refresh", "spec.yaml", "--yes").code == 6
 
     code, row = drift(twenty)
     assert (code, row["stored"], row["foreign"], row["lingering"]) == (2, 15, 2, 2)
@@ -369,3 +369,17 @@ def test_under_exclusive_a_removal_that_shows_late_does_not_keep_a_wanted_person
     assert project.run("apply", "spec.yaml").code == 0
     assert sent(project, ADD) == people(2), "what is read may be older than the removal"
     assert project.stored("vip") == set(people(1, 2))
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_first_fill_says_how_many_are_there_also_where_it_has_nothing_to_send(project: Project, command: str) -> None:
+    project.want("vip", [])
+    project.sandbox.put_members(56, people(*range(7)))
+    project.write({"vip": segment(56, "vip", "guards: {allow_empty: true}")})
+    done = project.run(command, "spec.yaml")
+    assert done.code == 0
+    assert "7 members" in done.out
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.reset_calls()
+    assert project.run(command, "spec.yaml").code == 0
+    assert project.sandbox.calls == [], "only the first time"
