@@ -146,8 +146,10 @@ def require_app(target: Target, app: App | None) -> App:
 def look_up_if_needed(
     target: Target, head: Head, counts: Counts, app: App | None, warn: Callable[[str], None]
 ) -> RemoteFacts:
-    """As `look_up`, but a segment with nothing to send is not worth a request, unless the state has never met it: who is
-    there already is part of what a first fill says."""
+    """As `look_up`, but a segment with nothing to send is not worth a request, unless the state has never met it.
+
+    How many are there already is part of what a first fill says.
+    """
     idle = not (counts.is_changed or counts.resend or head.is_new)
     return RemoteFacts() if idle else look_up(target, head, app, warn)
 

@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from reconciler.specfile.urls import anchor, check_api_url, check_source_url, check_state_url
 
@@ -82,6 +85,25 @@ def test_a_source_may_be_anything_that_looks_like_a_url(url):
 def test_a_source_may_not_be_anything_else(url):
     with pytest.raises(ValueError, match=r"must|needs|holds"):
         check_source_url(url)
+
+
+@given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
+def test_a_server_is_read_as_sqlalchemy_reads_it(rest):
+    try:
+        port = make_url(f"mysql://{rest}").port
+    except (ArgumentError, ValueError):
+        port = 0
+    if port is None or 0 < port < 65_536:
+        assert check_source_url(f"mysql://{rest}")
+    else:
+        with pytest.raises(ValueError, match="is not dialect"):
+            check_source_url(f"mysql://{rest}")
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "x", "\u0665", "9" * 5000, "5432x"])
+def test_a_port_is_a_number_that_a_port_can_have(port):
+    with pytest.raises(ValueError, match="is not dialect"):
+        check_state_url(f"postgresql://u:secret@h:{port}/d")
 
 
 @pytest.mark.parametrize(
