@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,12 @@ class Console:
 
     def show(self, document: str) -> None:
         """Write the document to stdout, whole, with one line end at its end."""
-        sys.stdout.write(document if document.endswith("\n") else document + "\n")
+        self.stream([document if document.endswith("\n") else document + "\n"])
+
+    def stream(self, pieces: Iterable[str]) -> None:
+        """Write a document to stdout, piece by piece."""
+        for piece in pieces:
+            sys.stdout.write(piece)
         sys.stdout.flush()
 
     def note(self, text: str) -> None:

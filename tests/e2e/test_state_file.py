@@ -257,6 +257,30 @@ def test_history_lists_runs_newest_first_and_shows_one_whole(filled: Project) ->
 # -- state show, forget, unlock, upgrade, backup, copy
 
 
+def test_a_segment_may_be_named_with_its_workspace_as_everywhere_else(filled: Project) -> None:
+    shown = filled.run("state", "show", "spec.yaml", "vip")
+    assert filled.run("state", "show", "spec.yaml", "default/vip") == shown
+    refused = filled.run("state", "show", "spec.yaml", "other/vip")
+    assert (refused.code, refused.out) == (64, "")
+    assert filled.run("state", "forget", "spec.yaml", "default/vip", "--yes").code == 0
+
+
+def test_the_members_may_be_had_as_a_json_document(filled: Project) -> None:
+    shown = filled.run("state", "show", "spec.yaml", "vip", "--members", "--format", "json")
+    assert shown.code == 0
+    document = shown.document
+    assert (document["format_version"], document["kind"]) == ("1.0", "members")
+    assert (document["workspace"], document["segment_id"]) == ("default", 56)
+    assert document["members"] == people(*range(20))
+    filled.write({"new": segment(57, "vip")})
+    assert filled.run("state", "show", "spec.yaml", "new", "--members", "--format", "json").document["members"] == []
+
+
+def test_members_are_no_markdown(filled: Project) -> None:
+    refused = filled.run("state", "show", "spec.yaml", "vip", "--members", "--format", "markdown")
+    assert (refused.code, refused.out) == (64, "")
+
+
 def test_forget_drops_all_that_the_state_knows_and_nobody_at_customer_io(filled: Project) -> None:
     filled.write({"other": segment(57, "vip")})
     assert filled.run("state", "show", "spec.yaml", "id:56").code == 0
