@@ -36,8 +36,17 @@ def exit_code_of_run(run: Run) -> int:
     """
     if run.stopped_by is not None:
         return SIGNALLED + run.stopped_by
-    touched = any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
+    touched = _is_touched(run)
     return choose_first(_judge_segment(segment, touched) for segment in run.segments)
+
+
+def exit_code_unseen(run: Run) -> ExitCode:
+    """Give the exit code of an `apply` that went well, and whose document could not be written."""
+    return ExitCode.PARTIAL if _is_touched(run) else ExitCode.FAILED
+
+
+def _is_touched(run: Run) -> bool:
+    return any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
 
 
 def _judge_segment(segment: SegmentRun, touched: bool) -> ExitCode:

@@ -110,7 +110,7 @@ class EmbeddedComparison:
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
         self._tables.run(self._sets.begin("remote"))
-        with translating(broken_sets()):
+        with translating(broken_sets(), self._tables.limits):
             self._tables.repeat(self._sets.add_page(), (write_page(page) for page in pages if page.cio_ids))
         rows, people = self._tables.fetch(self._sets.count_remote())[0]
         self._take_people(listed_once=rows == people)
@@ -160,7 +160,7 @@ class EmbeddedComparison:
 
     def _fill(self, tables: Tables, table: str, rows: Rows) -> int:
         """Give the number of rows."""
-        with translating(broken_state()):
+        with translating(broken_state(), self._tables.limits):
             if isinstance(rows, Iterator):
                 return tables.repeat(self._sets.add_block(table), ([block] for block in rows))
             return tables.read(self._sets.add_stream(table, "rows_of_state"), "rows_of_state", rows)
@@ -219,7 +219,7 @@ class EmbeddedComparison:
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
         self._tables.run(self._sets.begin("sealed"))
-        with translating(broken_sets()):
+        with translating(broken_sets(), self._tables.limits):
             self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
         self._load_known(with_remote, with_tombstones=self._exclusive)
         self._change(self._sets.match_sealed(self._exclusive, with_remote), "sealed")
@@ -227,7 +227,7 @@ class EmbeddedComparison:
 
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
-        with translating(broken_query()), source.open(self._segment) as values:
+        with translating(broken_query(), self._tables.limits), source.open(self._segment) as values:
             self._tables.read(self._sets.desire(values.all_typed), "returned", values.arrow)
         returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
         self._refuse_bad(returned)
