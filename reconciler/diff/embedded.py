@@ -258,19 +258,26 @@ class EmbeddedComparison:
         return int(self._tables.fetch_one(self._sets.count_missing(), [list(sentinels)]))
 
     def _refuse_bad(self, returned: Returned) -> None:
+        faults = list(self._find_faults(returned))
+        if faults:
+            codes, found, steps = zip(*faults, strict=True)
+            raise SourceError(f"the query returned {' and '.join(found)}", "; ".join(steps), code=codes[0])
+
+    def _find_faults(self, returned: Returned) -> Iterator[tuple[str, str, str]]:
+        """Of each kind of bad value that stops the segment: its code, what was returned, and the next step."""
         if returned.nulls and self._segment.nulls is OnBad.ERROR:
-            raise SourceError(
-                f"the query returned {returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
+            yield (
+                "nulls",
+                f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
                 "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
-                code="nulls",
             )
         if returned.invalid and self._segment.invalid is OnBad.ERROR:
             noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
-            raise SourceError(
-                f"the query returned {returned.invalid:,} {noun}: {returned.explain_invalid()}",
+            yield (
+                "invalid",
+                f"{returned.invalid:,} {noun}: {returned.explain_invalid()}",
                 "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                 "or set `invalid: skip` for this segment",
-                code="invalid",
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
