@@ -1,4 +1,3 @@
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -90,9 +89,12 @@ def test_a_source_may_not_be_anything_else(url):
 
 @given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
 def test_what_is_let_through_sqlalchemy_reads(rest):
-    with suppress(ValueError):
+    try:
         check_source_url(f"mysql://{rest}")
-        assert make_url(f"mysql://{rest}").port in (None, *range(1, 65_536))
+    except ValueError:
+        return
+    port = make_url(f"mysql://{rest}").port
+    assert port is None or 0 < port < 65_536
 
 
 words = st.text(alphabet="ab:/@?[]%. ", min_size=1, max_size=8)
