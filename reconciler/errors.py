@@ -10,6 +10,7 @@
     ├── StateError           1  the state database can't be used
     │   └── LeaseLost           the lock can no longer be renewed; no further request may start
     ├── PlanFileError        4  a plan file is stale, spent, expired or for something else
+    ├── OutputError          1  the document can't be written
     └── LockHeld             5  another run works on this segment
 
 A message never holds a secret or a member id. `hint` names the next step.
@@ -111,6 +112,12 @@ class LeaseLost(StateError):
     """The lock can't be renewed: no further request may start."""
 
     code = "lease_lost"
+
+
+class OutputError(ReconcileError):
+    """The document can't be written to stdout."""
+
+    code = "output"
 
 
 class PlanFileError(ReconcileError):

@@ -6,11 +6,13 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli.flags import LogFormat
-from reconciler.errors import ReconcileError
+from reconciler.errors import OutputError, ReconcileError
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,15 @@ class Console:
 
     def show(self, document: str) -> None:
         """Write the document to stdout, whole, with one line end at its end."""
-        sys.stdout.write(document if document.endswith("\n") else document + "\n")
-        sys.stdout.flush()
+        self.stream([document if document.endswith("\n") else document + "\n"])
+
+    def stream(self, pieces: Iterable[str]) -> None:
+        """Write a document to stdout, piece by piece. Raises OutputError, and BrokenPipeError where nobody reads on."""
+        for piece in pieces:
+            with writing():
+                sys.stdout.write(piece)
+        with writing():
+            sys.stdout.flush()
 
     def note(self, text: str) -> None:
         """Say something on stderr that is neither a warning nor an error."""
@@ -110,6 +119,25 @@ class Console:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines() if self.log_format is LogFormat.JSON else Discreet())
         return handler
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn what stops a write to stdout into OutputError; a reader who has gone away is no error of ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(error) from None
+
+
+def cannot_write(error: OSError) -> OutputError:
+    """Stdout takes no more."""
+    return OutputError(
+        f"the output can't be written: {error.strerror}",
+        "free some space where it goes; what was done stands in the history (`reconcile history SPEC`)",
+    )
 
 
 class Discreet(logging.Formatter):

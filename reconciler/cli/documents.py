@@ -143,6 +143,25 @@ def show_record(console: Console, record: "SegmentRecord", output: Format) -> No
     _show_fields(console, fields | {"last_run": record.last_run.run_id if record.last_run else None}, output)
 
 
+def show_members(
+    console: Console, workspace: str, segment_id: int, members: Iterable[list[str]], output: Format
+) -> None:
+    """Stream the stored ids of a segment: one a line, or as one JSON document. Raises UsageError for Markdown."""
+    from reconciler.errors import UsageError
+    from reconciler.render import json
+
+    match output:
+        case Format.TEXT:
+            pieces: Iterable[str] = ("".join(f"{member}\n" for member in ids) for ids in members)
+        case Format.JSON:
+            pieces = json.members(workspace, segment_id, members, __version__)
+        case Format.MARKDOWN:
+            raise UsageError("ids are not written as Markdown", "give --format text or json")
+        case _:
+            assert_never(output)
+    console.stream(pieces)
+
+
 def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> None:
     from reconciler.render import json, markdown, text
 

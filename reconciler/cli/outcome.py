@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import EDQUOT, ENOSPC
 from itertools import pairwise
 from pathlib import Path
 
 import typer
 
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, cannot_write
 from reconciler.cli.flags import LogFormat
 from reconciler.errors import ReconcileError, UsageError
 
@@ -43,6 +44,8 @@ def _sort(error: Exception) -> ReconcileError:
         return error
     if isinstance(error, typer.Abort):
         return ReconcileError("stopped", "nothing was sent", code="declined")
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):  # help or a version
+        return cannot_write(error)
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         return UsageError(error.format_message(), "see `reconcile --help`")
     return ReconcileError(

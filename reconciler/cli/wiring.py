@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import TypeVar
 
 from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
+from reconciler.cli.once import Once
+from reconciler.core.plan import Head
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.engine.applying import Parts
 from reconciler.engine.ports import App, Host, Ledger, Reporter, Resident, SetEngine, Snapshot, Source, Track
-from reconciler.errors import SegmentError, SourceError
+from reconciler.errors import DestinationError, SegmentError, SourceError
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 
 Part = TypeVar("Part")
@@ -39,6 +41,7 @@ class Wiring:
     _sets: SetEngine | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _made: dict[object, object] = field(default_factory=dict)
+    _environments: Once = field(default_factory=Once)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def warn(self, text: str) -> None:
@@ -112,6 +115,23 @@ class Wiring:
 
     def app(self, target: Target) -> App | None:
         return None if target.spec.destination.app_api_key is None else self._customerio(target)[1]
+
+    def checked_app(self, target: Target, head: Head) -> App | None:
+        """The App API for a command that only reads: it asks nothing of another environment than the state's."""
+        from reconciler.engine.belonging import check_before_reading
+
+        return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
+
+    def ask_environment(self, target: Target) -> int | None:
+        """The environment of the Track API's keys, asked for once in the command; None where it can't be had."""
+        track = self.track(target)
+
+        def ask() -> int | None:
+            with suppress(DestinationError):  # an answer that makes no sense
+                return track.ask_environment()
+            return None
+
+        return self._environments.ask(id(track), ask)
 
     def _customerio(self, target: Target) -> tuple[Track, App | None]:
         destination = target.spec.destination

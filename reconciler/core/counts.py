@@ -30,6 +30,8 @@ class Counts:
     """Of `remove`: those that repeat an unsettled remove, or drop an unmatched id."""
     missing_sentinels: int = 0
     """Of `must_include`: those that the query did not return."""
+    adopt: int = 0
+    """Of `unchanged`, under `exclusive`: members whom the state does not hold as such yet; `apply` takes them over."""
     strays: int = 0
     """Of `remove`, under `exclusive`: members that the state does not know."""
     unkeyed: int | None = None

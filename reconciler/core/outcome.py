@@ -36,8 +36,17 @@ def exit_code_of_run(run: Run) -> int:
     """
     if run.stopped_by is not None:
         return SIGNALLED + run.stopped_by
-    touched = any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
+    touched = _is_touched(run)
     return choose_first(_judge_segment(segment, touched) for segment in run.segments)
+
+
+def exit_code_unseen(run: Run) -> ExitCode:
+    """Give the exit code of an `apply` that went well, and whose document could not be written."""
+    return ExitCode.PARTIAL if _is_touched(run) else ExitCode.FAILED
+
+
+def _is_touched(run: Run) -> bool:
+    return any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
 
 
 def _judge_segment(segment: SegmentRun, touched: bool) -> ExitCode:
@@ -63,10 +72,15 @@ def exit_code_of_drift(drift: Drift) -> ExitCode:
 
 
 def exit_code_of_refresh(refresh: Refresh) -> ExitCode:
-    """Give the exit code of `refresh`, which changes nothing at Customer.io: a failure is never more than 1."""
+    """Give the exit code of `refresh`, which changes nothing at Customer.io: a failure is never more than 1.
+
+    Who was removed and is still there is unsettled from now on, as after a confirmation: there is something left to do.
+    """
     codes = {
         RefreshStatus.REFRESHED: ExitCode.DONE,
         RefreshStatus.LOCKED: ExitCode.LOCKED,
         RefreshStatus.FAILED: ExitCode.FAILED,
     }
-    return choose_first(codes[segment.status] for segment in refresh.segments)
+    return choose_first(
+        ExitCode.PARTIAL if segment.unsettled else codes[segment.status] for segment in refresh.segments
+    )

@@ -114,6 +114,8 @@ class RefreshRow:
     adopted: int | None = None
     """Of `strangers`: taken over. The next plan removes those whom the query does not return."""
     unmatched: int | None = None
+    unsettled: int | None = None
+    """Sent a remove, and still there: the next apply sends them again."""
     lingering: int | None = None
     """Removed by us in the last 30 days and still there: they become unsettled."""
     unkeyed: int | None = None

@@ -50,11 +50,12 @@ class Census:
     known: Numbers
     """Ids that the state, or the read-back, has something to say of."""
     changed: Numbers
-    """Ids to send."""
+    """Ids to send or to adopt."""
 
     def count(self, returned: Returned) -> Counts:
         """The numbers of a plan; sentinels, times and the unkeyed are not among them."""
-        add, resend, unchanged = self._sum(Change.ADD), self._sum(Change.RESEND), self._count_unchanged()
+        add, resend, adopt = self._sum(Change.ADD), self._sum(Change.RESEND), self._sum(Change.ADOPT)
+        unchanged = self._count_unchanged() + adopt
         desired = unchanged + add + resend
         return Counts(
             desired=desired,
@@ -63,6 +64,7 @@ class Census:
             remove=self._sum(Change.REMOVE),
             resend=resend,
             unchanged=unchanged,
+            adopt=adopt,
             unsettled=count_having(self.known, UNSETTLED),
             unmatched=count_having(self.known, Flag.UNMATCHED, UNSETTLED),
             nulls=returned.nulls,

@@ -120,7 +120,7 @@ class EmbeddedComparison:
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
         self._tables.run(self._sets.begin("remote"))
-        with translating(broken_sets()):
+        with translating(broken_sets(), self._tables.limits):
             self._tables.repeat(self._sets.add_page(), (write_page(page) for page in pages if page.cio_ids))
         rows, people = self._tables.fetch(self._sets.count_remote())[0]
         self._take_people(listed_once=rows == people)
@@ -181,7 +181,7 @@ class EmbeddedComparison:
 
     def _fill(self, tables: Tables, table: str, rows: Rows) -> int:
         """Give the number of rows."""
-        with translating(broken_state()):
+        with translating(broken_state(), self._tables.limits):
             if isinstance(rows, Iterator):
                 return tables.repeat(self._sets.add_block(table), ([block] for block in rows))
             return tables.read(self._sets.add_stream(table), rows)
@@ -223,7 +223,7 @@ class EmbeddedComparison:
             with self._reading_state():
                 returned = self._load_desired()
                 missing = self._count_missing()
-            self._know(with_remote=self._exclusive, with_tombstones=False)
+            self._know(with_remote=self._exclusive, with_tombstones=self._exclusive)
         self._change(self._sets.match_desired(self._exclusive), "desired")
         return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
 
@@ -242,7 +242,7 @@ class EmbeddedComparison:
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
         self._tables.run(self._sets.begin("sealed"))
-        with translating(broken_sets()):
+        with translating(broken_sets(), self._tables.limits):
             self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
         self._load_known(with_remote, with_tombstones=self._exclusive)
         self._change(self._sets.match_sealed(self._exclusive, with_remote), "sealed")
@@ -250,7 +250,7 @@ class EmbeddedComparison:
 
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
-        with translating(broken_query()), source.open(self._segment) as values:
+        with translating(broken_query(), self._tables.limits), source.open(self._segment) as values:
             self._tables.read(self._sets.desire(values.all_typed), values.arrow)
         returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
         self._refuse_bad(returned)
@@ -274,7 +274,7 @@ class EmbeddedComparison:
         changed = self._tally(self._sets.tally_changes()) if self._moved else {}
         counts = Census(self._exclusive, known, changed).count(returned)
         reverses = self._has_overlay and self._moved
-        reversed_at = self._tables.fetch_one(self._sets.latest_reversed()) if reverses else None
+        reversed_at = self._tables.fetch_one(self._sets.latest_reversed(self._sent())) if reverses else None
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
         return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
 
@@ -288,19 +288,26 @@ class EmbeddedComparison:
         return int(self._tables.fetch_one(self._sets.count_missing(), [list(sentinels)]))
 
     def _refuse_bad(self, returned: Returned) -> None:
+        faults = list(self._find_faults(returned))
+        if faults:
+            codes, found, steps = zip(*faults, strict=True)
+            raise SourceError(f"the query returned {' and '.join(found)}", "; ".join(steps), code=codes[0])
+
+    def _find_faults(self, returned: Returned) -> Iterator[tuple[str, str, str]]:
+        """Of each kind of bad value that stops the segment: its code, what was returned, and the next step."""
         if returned.nulls and self._segment.nulls is OnBad.ERROR:
-            raise SourceError(
-                f"the query returned {returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
+            yield (
+                "nulls",
+                f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
                 "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
-                code="nulls",
             )
         if returned.invalid and self._segment.invalid is OnBad.ERROR:
             noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
-            raise SourceError(
-                f"the query returned {returned.invalid:,} {noun}: {returned.explain_invalid()}",
+            yield (
+                "invalid",
+                f"{returned.invalid:,} {noun}: {returned.explain_invalid()}",
                 "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                 "or set `invalid: skip` for this segment",
-                code="invalid",
             )
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
@@ -316,10 +323,18 @@ class EmbeddedComparison:
         for ids, again in self._tables.slices(slices):
             yield from read_batches(direction, ids, again)
 
+    def already_there(self) -> Iterator[list[str]]:
+        if not self._moved:
+            return iter(())
+        return self._tables.stream(self._sets.changed(select(Change.ADOPT, self._exclusive)), FINDINGS_CHUNK)
+
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         if not self._moved:
             return ()
         return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))
+
+    def _sent(self) -> list[Flag]:
+        return [flags for direction in Direction for flags in self._select(direction)]
 
     def _select(self, direction: Direction) -> list[Flag]:
         changes = (change for change in Change if change.direction is direction)

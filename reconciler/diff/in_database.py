@@ -52,7 +52,7 @@ def compare_there(target: Target, host: Host, snapshot: Snapshot, tables: Tables
 def _fetch(visit: Visit, statement: str, tables: Tables, travelled: Travelled) -> int:
     """Give the number of rows."""
     tables.run(travelled.begin())
-    with translating(broken_query()), visit.open(statement) as stream:
+    with translating(broken_query(), tables.limits), visit.open(statement) as stream:
         return tables.read(travelled.take(), stream)
 
 

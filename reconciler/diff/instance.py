@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.diff.failures import stopped
+from reconciler.diff.failures import Limits, stopped
 from reconciler.diff.spill import open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 
@@ -45,6 +45,10 @@ class Instance:
         self._heavy = threading.Lock()
         self._opening = threading.Lock()
         self._interrupted = False
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self._memory_limit, self._spill_parent)
 
     def __enter__(self) -> Self:
         memory = read_size(self._memory_limit)

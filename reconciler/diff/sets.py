@@ -202,10 +202,15 @@ class Sets:
         """The first ids, in the order of their bytes."""
         return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id LIMIT {int(number)}"
 
-    def latest_reversed(self) -> str:
-        """One number: the latest attempt of unknown fate that a change reverses, or null."""
+    def changed(self, flags: Iterable[Flag]) -> str:
+        """Every such id, in the order of their bytes."""
+        return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
+
+    def latest_reversed(self, sent: Iterable[Flag]) -> str:
+        """One number: the latest attempt of unknown fate that a change (one of `sent`) reverses, or null."""
         return f"""SELECT max(if(changes.flags & {Flag.DESIRED:d} <> 0, overlay.remove_at, overlay.add_at))
-            FROM {self._db}.changes AS changes JOIN {self._db}.overlay AS overlay ON changes.id = overlay.id"""
+            FROM {self._db}.changes AS changes JOIN {self._db}.overlay AS overlay ON changes.id = overlay.id
+            WHERE changes.flags IN ({_list(sent)})"""
 
     # --- what is there ---
 

@@ -52,10 +52,12 @@ class Change(Enum):
     ADD = auto()
     RESEND = auto()
     REMOVE = auto()
+    ADOPT = auto()
+    """Nothing is sent: it is wanted and there, and the state does not say so yet."""
 
     @property
     def direction(self) -> Direction | None:
-        if self is Change.NONE:
+        if self in (Change.NONE, Change.ADOPT):
             return None
         return Direction.REMOVE if self is Change.REMOVE else Direction.ADD
 
@@ -73,9 +75,17 @@ def decide(flags: Flag, exclusive: bool) -> Change:
 def _decide_desired(flags: Flag, exclusive: bool) -> Change:
     if flags & UNSETTLED:
         return Change.ADD
-    if flags & (Flag.REMOTE if exclusive else Flag.STORED):
+    if exclusive and Flag.REMOTE in flags:
+        return _decide_there(flags)
+    if Flag.STORED in flags and not exclusive:
         return Change.NONE
     return Change.RESEND if Flag.UNMATCHED in flags else Change.ADD
+
+
+def _decide_there(flags: Flag) -> Change:
+    if Flag.REMOVED in flags:
+        return Change.ADD  # what was read may be older than the removal
+    return Change.NONE if Flag.STORED in flags else Change.ADOPT
 
 
 def repeats_add(flags: Flag) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import duckdb
 
-from reconciler.diff.failures import broken_sets, stopped, translating
+from reconciler.diff.failures import Limits, broken_sets, stopped, translating
 from reconciler.diff.instance import Instance
 from reconciler.engine.ports import ArrowStream
 
@@ -34,6 +34,10 @@ class Tables:
         self._stack.close()
 
     @property
+    def limits(self) -> Limits:
+        return self._instance.limits
+
+    @property
     def rows_at_once(self) -> int:
         """So many can be grouped in one statement, with the memory there is."""
         return max(1, self._instance.memory // BYTES_PER_ROW)
@@ -47,7 +51,7 @@ class Tables:
         """Run statements that take little memory."""
         if not statements:
             return
-        with translating(broken_sets()):
+        with translating(broken_sets(), self.limits):
             self._cursor.execute("; ".join(statements))
 
     def repeat(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
@@ -74,7 +78,7 @@ class Tables:
         return self._work(sql, parameters)
 
     def _work(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._instance.alone(), translating(broken_sets()):
+        with self._instance.alone(), translating(broken_sets(), self.limits):
             try:
                 return self._cursor.execute(sql, parameters).fetchall()
             except duckdb.OutOfMemoryException:
@@ -103,7 +107,7 @@ class Tables:
 
     def pages(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """Give the rows, `size` at a time, as the statement orders them; any number of times."""
-        with self._instance.cursor() as cursor, translating(broken_sets()):
+        with self._instance.cursor() as cursor, translating(broken_sets(), self.limits):
             with self._instance.alone():
                 cursor.execute(sql)
             self._instance.spare(cursor)
@@ -115,7 +119,7 @@ class Tables:
 
         They are not interrupted: who sends the rows sees the signal for himself.
         """
-        with self._instance.cursor() as cursor, translating(broken_sets()):
+        with self._instance.cursor() as cursor, translating(broken_sets(), self.limits):
             self._instance.spare(cursor)
             for sql in statements:
                 yield from self._slice(cursor, sql)

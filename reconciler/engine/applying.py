@@ -11,6 +11,7 @@ from reconciler.core.events import Confirming, Finished, Planned, Postponed, Rea
 from reconciler.core.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.core.run import RunStatus, SegmentRun, Tally
 from reconciler.core.spec import Ownership, Target
+from reconciler.engine.belonging import check_before_reading
 from reconciler.engine.planning import (
     PlanOptions,
     as_known,
@@ -133,17 +134,25 @@ class Session:
         assert self._comparison is not None
         parts, comparison, head = self._parts, self._comparison, self._held.head()
         parts.reporter.tell(Reading(self.target))
+        app = self._check_app(head)
         if resume is None:
-            return plan_segment(self.target, head, comparison, parts.app, self._options.plan, parts.warn)
+            return plan_segment(self.target, head, comparison, app, self._options.plan, parts.warn)
 
         def take_sealed() -> tuple[Counts, RemoteFacts]:
             check_head(self.target, head)
             if self.target.segment.ownership is Ownership.EXCLUSIVE:
-                read_back(self.target, comparison, require_app(self.target, parts.app))
+                read_back(self.target, comparison, require_app(self.target, app))
             counts = resume(comparison)
-            return counts, look_up_if_needed(self.target, head, counts, parts.app, parts.warn)
+            return counts, look_up_if_needed(self.target, head, counts, app, parts.warn)
 
-        return describe(self.target, take_sealed, comparison, parts.app, self._options.plan, parts.warn)
+        return describe(self.target, take_sealed, comparison, app, self._options.plan, parts.warn)
+
+    def _check_app(self, head: Head) -> App | None:
+        """Under `exclusive` a plan is made from what is there; else the preflight is in time."""
+        parts = self._parts
+        if self.target.segment.ownership is not Ownership.EXCLUSIVE:
+            return parts.app
+        return check_before_reading(self.target, head, parts.app, parts.track.ask_environment, parts.warn)
 
     def _end_if_stopped_by_plan(self) -> None:
         if self.plan.status is PlanStatus.BLOCKED:
@@ -157,6 +166,12 @@ class Session:
     def has_work(self) -> bool:
         """Something is to be sent."""
         return self.result is None and self.plan.has_work
+
+    @property
+    def has_news(self) -> bool:
+        """Something is to be sent, or taken into the state from what is there: Customer.io must be who it was."""
+        adopts = self.plan.counts is not None and self.plan.counts.adopt > 0
+        return self.has_work or (self.result is None and (adopts or self.reads_back))
 
     @property
     def reads_back(self) -> bool:
@@ -184,8 +199,11 @@ class Session:
         assert self._comparison is not None
         assert self.plan.counts is not None
         error, confirmation = None, None
-        if self.plan.has_work:
+        if self.has_news:
             self._check_serial()
+        if self.plan.counts.adopt:
+            self._held.admit(self._comparison.already_there)
+        if self.plan.has_work:
             error = self._send(self._held, self._comparison, self.plan.counts)
         if self.reads_back and error is None and not self._parts.stop.is_set():
             confirmation, error = self._confirm(self._held, self._comparison)
@@ -335,10 +353,11 @@ def pass_preflight(
 ) -> None:
     """Check credentials, region and workspace before the first write, and bind the workspace's name.
 
-    All sessions are of one workspace. A run with nothing to send makes no request. Where it fails, no session sends.
+    All sessions are of one workspace. A run that neither sends nor reads back makes no request. Where it fails, no
+    session does.
     `preflight` is that of `Track`; `inspect` is told the workspace and its environment, and may raise PlanFileError.
     """
-    working = [session for session in sessions if session.has_work]
+    working = [session for session in sessions if session.has_news]
     if not working:
         return
     try:

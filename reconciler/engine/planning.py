@@ -146,8 +146,11 @@ def require_app(target: Target, app: App | None) -> App:
 def look_up_if_needed(
     target: Target, head: Head, counts: Counts, app: App | None, warn: Callable[[str], None]
 ) -> RemoteFacts:
-    """As `look_up`, but a segment with nothing to send is not worth a request."""
-    idle = not (counts.is_changed or counts.resend)
+    """As `look_up`, but a segment with nothing to send is not worth a request, unless the state has never met it.
+
+    How many are there already is part of what a first fill says.
+    """
+    idle = not (counts.is_changed or counts.resend or head.is_new)
     return RemoteFacts() if idle else look_up(target, head, app, warn)
 
 
@@ -184,8 +187,9 @@ def count_strangers(target: Target, app: App, warn: Callable[[str], None]) -> in
 
 
 def put_up_with(target: Target, error: ReconcileError, warn: Callable[[str], None], words: str) -> None:
-    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there."""
-    if target.segment.ownership is Ownership.EXCLUSIVE:
+    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there, and where
+    another environment was asked."""
+    if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
         raise error
     warn(f"{words}: {error.message}")
 

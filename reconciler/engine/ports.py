@@ -177,6 +177,10 @@ class HeldSegment(Protocol):
         """Fold settled batches into the members, in chunks."""
         ...
 
+    def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        """Make members of wanted ids that a read-back showed (`exclusive`), a list of `find` in each transaction."""
+        ...
+
     def record(self, findings: Findings) -> None:
         """Take over what a read-back showed."""
         ...
@@ -321,7 +325,7 @@ class RemoteCount:
 
 
 class Comparison(Protocol):
-    """One segment's sets side by side. Either `compare` or `resume` is called, once; `batches` and `examples` after it.
+    """One segment's sets side by side. Either `compare` or `resume` is called, once; what gives the changes after it.
 
     `load_remote`, `drift`, `examine` and `adoption` may be called again and again: each reads the snapshot afresh.
     """
@@ -344,6 +348,10 @@ class Comparison(Protocol):
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
         """The changes, in id order, 1,000 at a time; additions include the resends."""
+        ...
+
+    def already_there(self) -> Iterator[list[str]]:
+        """Under `exclusive`: ids that are wanted and there, and not stored yet; sorted, in lists of up to 50,000."""
         ...
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]: ...

@@ -71,6 +71,7 @@ class Takeover:
             stored=census.stored,
             strangers=strangers,
             adopted=0 if known_only else strangers,
+            unsettled=census.unsettled,
             unmatched=census.unmatched,
             lingering=self.counts.lingering,
             unkeyed=self.counts.unkeyed,

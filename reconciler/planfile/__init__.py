@@ -10,7 +10,7 @@ The checksum tells damage; it is no signature. The file holds ids, and no secret
 """
 
 from reconciler.planfile.checks import check, check_age, check_environment, check_heads, check_specs, is_stale
-from reconciler.planfile.reading import PlanFile, is_planfile, open_planfile
+from reconciler.planfile.reading import PlanFile, is_planfile, is_remnant, open_planfile
 from reconciler.planfile.sealed import LIFETIME, SealedPlan, SealedSegment, seal
 from reconciler.planfile.writing import Draft, discard, drafting, write
 
@@ -28,6 +28,7 @@ __all__ = [
     "discard",
     "drafting",
     "is_planfile",
+    "is_remnant",
     "is_stale",
     "open_planfile",
     "seal",

@@ -33,6 +33,15 @@ def is_planfile(path: Path) -> bool:
         return False
 
 
+def is_remnant(path: Path) -> bool:
+    """Tell whether a file may be a plan file that was cut off in its first bytes; with a spec's name it is none."""
+    try:
+        with _open_regular(path) as file:
+            return MAGIC.startswith(file.read(len(MAGIC))) and path.suffix not in (".yaml", ".yml")
+    except OSError:
+        return False
+
+
 def open_planfile(path: Path) -> "PlanFile":
     """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
     try:

@@ -5,7 +5,7 @@ A number that is not known is null, never 0. Sums in a plan's summary are of the
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,10 +93,26 @@ def past_run(document: Fields) -> str:
     return dump(document)
 
 
+def members(workspace: str, segment_id: int, ids: Iterable[list[str]], tool_version: str) -> Iterator[str]:
+    """Write the stored ids of a segment in pieces, however many there are."""
+    head = {"format_version": FORMAT_VERSION, "kind": "members", "tool_version": tool_version}
+    opening = dump(head | {"workspace": workspace, "segment_id": segment_id, "members": []})
+    yield opening.removesuffix("]\n}\n")
+    before = "\n    "
+    for some in ids:
+        yield before + ",\n    ".join(map(_escape, some))
+        before = ",\n    "
+    yield "\n  ]\n}\n"
+
+
 def dump(document: Fields) -> str:
     """Write a document so that no terminal obeys what stands in it."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return _escape(document, indent=2) + "\n"
+
+
+def _escape(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def write_time(moment: datetime | None) -> str | None:
@@ -210,6 +226,7 @@ def _extras(value: SegmentPlan) -> Fields:
     counts, remote = value.counts, value.remote
     fields: Fields = {
         "engine": None if counts is None else value.engine,
+        "adopt": None if counts is None else counts.adopt,
         "strays": None if counts is None else counts.strays,
         "unkeyed": None if counts is None else counts.unkeyed,
         "title": remote.title,
@@ -242,7 +259,7 @@ def _drift_segment(value: SegmentDrift) -> Fields:
 
 
 def _refresh_segment(value: RefreshRow) -> Fields:
-    names = ("stored", "strangers", "adopted", "unmatched", "lingering", "unkeyed", "title")
+    names = ("stored", "strangers", "adopted", "unmatched", "unsettled", "lingering", "unkeyed", "title")
     said = {name: getattr(value, name) for name in names}
     return _identify(value.target) | {"status": value.status.value} | said | {"error": _problem(value.error)}
 

@@ -29,6 +29,7 @@ from reconciler.render.tables import (
     PLAN_COLUMNS,
     REFRESH_COLUMNS,
     RUN_COLUMNS,
+    Cell,
     Column,
     Row,
     collapse,
@@ -57,14 +58,14 @@ def plan(value: Plan, *, shared_names: Shared = (), sqlite_unattended: bool = Fa
     plans = value.segments
     targets = [each.target for each in plans]
     shared = words.find_shared(targets, shared_names)
-    rows = [(each.status is PlanStatus.UNCHANGED, plan_row(each)) for each in _rank(plans, _plan_rank)]
+    rows = [(each.target, each.status is PlanStatus.UNCHANGED, plan_row(each)) for each in _rank(plans, _plan_rank)]
     blocked = [_plan_blocked(each, shared) for each in plans if each.status is PlanStatus.BLOCKED]
     failed = [_problem(each.target, "failed", each.error, shared) for each in plans if each.status is PlanStatus.FAILED]
     notes = [_note(each, words.list_details(each), shared) for each in plans]
     return _write(
         [
             *_head("plan", targets, words.say_plan(value)),
-            *_table(PLAN_COLUMNS, collapse(rows, "unchanged", len(plans) > MANY), TABLE_BYTES),
+            *_segments(PLAN_COLUMNS, rows, "unchanged"),
             *_section("Blocked and failed", blocked + failed, TROUBLE_BYTES),
             *_section("First fill", _first_fills(plans, shared, sqlite_unattended), WARNING_BYTES),
             *_section("Notes", [note for note in notes if note], NOTE_BYTES),
@@ -78,13 +79,13 @@ def run(value: Run, *, shared_names: Shared = (), sqlite_unattended: bool = Fals
     runs, plans = value.segments, [each.plan for each in value.segments]
     targets = [each.target for each in plans]
     shared = words.find_shared(targets, shared_names)
-    rows = [(each.status is RunStatus.UNCHANGED, run_row(each)) for each in _rank(runs, _run_rank)]
+    rows = [(each.plan.target, each.status is RunStatus.UNCHANGED, run_row(each)) for each in _rank(runs, _run_rank)]
     troubles = [_run_trouble(each, shared) for each in _rank(runs, _run_rank)]
     notes = [_note(each.plan, words.list_run_details(each), shared) for each in runs]
     return _write(
         [
             *_head("run", targets, words.say_run(value)),
-            *_table(RUN_COLUMNS, collapse(rows, "unchanged", len(runs) > MANY), TABLE_BYTES),
+            *_segments(RUN_COLUMNS, rows, "unchanged"),
             *_section("Not done", [trouble for trouble in troubles if trouble], TROUBLE_BYTES),
             *_section("First fill", _first_fills(plans, shared, sqlite_unattended, done=True), WARNING_BYTES),
             *_section("Notes", [note for note in notes if note], NOTE_BYTES),
@@ -99,12 +100,15 @@ def drift(value: Drift) -> str:
     targets = [each.target for each in found]
     order = (DriftStatus.FAILED, DriftStatus.DRIFTED, DriftStatus.IN_SYNC)
     ranked = _rank(found, lambda each: order.index(each.status))
-    rows = [(each.status is DriftStatus.IN_SYNC, drift_row(each)) for each in ranked]
-    failed = [_problem(each.target, "failed", each.error) for each in found if each.status is DriftStatus.FAILED]
+    rows = [(each.target, each.status is DriftStatus.IN_SYNC, drift_row(each)) for each in ranked]
+    shared = words.find_shared(targets)
+    failed = [
+        _problem(each.target, "failed", each.error, shared) for each in found if each.status is DriftStatus.FAILED
+    ]
     return _write(
         [
             *_head("drift", targets, words.say_drift(value)),
-            *_table(DRIFT_COLUMNS, collapse(rows, "in sync", len(found) > MANY), TABLE_BYTES),
+            *_segments(DRIFT_COLUMNS, rows, "in sync"),
             *_section("Failed", failed, TROUBLE_BYTES),
             *_warnings(value.warnings),
         ]
@@ -113,15 +117,16 @@ def drift(value: Drift) -> str:
 
 def refresh(value: Refresh) -> str:
     """Write what a refresh did."""
-    found = value.segments
+    found, targets = value.segments, [each.target for each in value.segments]
     order = (RefreshStatus.FAILED, RefreshStatus.LOCKED, RefreshStatus.REFRESHED)
     ranked = _rank(found, lambda each: order.index(each.status))
-    rows = [refresh_row(each) for each in ranked]
-    failed = [_problem(each.target, each.status, each.error) for each in ranked if each.error]
+    rows = [(each.target, False, refresh_row(each)) for each in ranked]
+    shared = words.find_shared(targets)
+    failed = [_problem(each.target, each.status, each.error, shared) for each in ranked if each.error]
     return _write(
         [
-            *_head("refresh", [each.target for each in found], words.say_refresh(value)),
-            *_table(REFRESH_COLUMNS, rows, TABLE_BYTES),
+            *_head("refresh", targets, words.say_refresh(value)),
+            *_segments(REFRESH_COLUMNS, rows),
             *_section("Not done", failed, TROUBLE_BYTES),
             *_warnings(value.warnings),
         ]
@@ -130,13 +135,15 @@ def refresh(value: Refresh) -> str:
 
 def status(value: Status) -> str:
     """Write what the state holds."""
-    rows = [status_row(each) for each in value.segments]
-    failed = [_problem(each.target, "can't be read", each.error) for each in value.segments if each.error]
+    targets = [each.target for each in value.segments]
+    rows = [(each.target, False, status_row(each)) for each in value.segments]
+    shared = words.find_shared(targets)
+    failed = [_problem(each.target, "can't be read", each.error, shared) for each in value.segments if each.error]
     orphans = _table(ORPHAN_COLUMNS, [orphan_row(each) for each in value.orphans], NOTE_BYTES)
     return _write(
         [
-            *_head("status", [each.target for each in value.segments], words.say_status(value)),
-            *_table(STATUS_COLUMNS, rows, TABLE_BYTES),
+            *_head("status", targets, words.say_status(value)),
+            *_segments(STATUS_COLUMNS, rows),
             *_section("Failed", failed, TROUBLE_BYTES),
             *(["#### Orphans", "", *orphans] if orphans else []),
             *_warnings(value.warnings),
@@ -188,6 +195,15 @@ def _head(kind: str, targets: Sequence[Target], summary: str) -> list[str]:
     names = list(dict.fromkeys(target.workspace for target in targets))
     where = escape_markdown(names[0]) if len(names) == 1 else words.count(len(names), "workspace")
     return [f"### reconcile {kind}: {where}", "", f"**{summary}**", ""]
+
+
+def _segments(columns: Sequence[Column], rows: Sequence[tuple[Target, bool, Row]], quiet: str = "") -> list[str]:
+    """A table of segments; of several workspaces, each says whose it is. Many that are marked share a row."""
+    shown = [(is_quiet, row) for _, is_quiet, row in rows]
+    if len({target.workspace for target, _, _ in rows}) > 1:
+        columns = [Column("Workspace"), *columns]
+        shown = [(is_quiet, [Cell(target.workspace), *row]) for target, is_quiet, row in rows]
+    return _table(columns, collapse(shown, quiet, len(rows) > MANY and bool(quiet)), TABLE_BYTES)
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], budget: int, noun: str = "segments") -> list[str]:

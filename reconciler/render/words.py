@@ -105,6 +105,7 @@ def list_details(plan: SegmentPlan) -> list[str]:
         *list_bad_values(counts),
         f"{counts.unsettled:,} unsettled from an earlier run" if counts.unsettled else "",
         f"{counts.unmatched:,} unmatched (not there when last read)" if counts.unmatched else "",
+        f"{counts.adopt:,} there already, for apply to take into the state" if counts.adopt else "",
         f"{counts.unkeyed:,} unkeyed (there, and never removed)" if counts.unkeyed else "",
         say_used_by(plan.remote.used_by),
     ]

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from reconciler.core.spec import Secret, SourceSettings
+from reconciler.core.spec import Secret, Segment, SourceSettings
 from reconciler.engine.ports import Source
 from reconciler.errors import SourceError
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from reconciler.source.failures import Scrubber
+
+_NO_QUERIES = (
+    *("insert", "update", "delete", "merge", "replace", "upsert", "create", "drop", "alter", "truncate", "rename"),
+    *("grant", "revoke", "pragma", "attach", "detach", "use", "begin", "start", "commit", "rollback", "savepoint"),
+    *("set", "copy", "load", "vacuum", "analyze", "call", "exec", "execute", "do", "lock"),
+)
+"""How a statement begins that is no query in any database."""
 
 _FILE = re.compile(r"(?P<driver>sqlite|sqlite\+pysqlite|duckdb)://(?:/(?P<database>[^?]*)(?:\?.*)?)?", re.DOTALL)
 """SQLAlchemy reads the URLs of servers. Those of files are read here: its import takes longer than a small query."""
@@ -21,6 +28,16 @@ def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Sou
     """Choose the reader for a source by its URL. Nothing is connected yet. Raises SourceError."""
     file = split_file_url(settings.url.reveal())
     return _open_server(settings, memory_limit) if file is None else _open_file(*file, settings, memory_limit)
+
+
+def check_query(settings: SourceSettings, segment: Segment) -> None:
+    """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
+    from reconciler.source.query import Query
+
+    dialect = re.split(r"[+:]", settings.url.reveal(), maxsplit=1)[0]
+    word = Query.of(segment, dialect).statement.first_word()
+    if word in _NO_QUERIES:
+        raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
 
 
 def split_file_url(url: str) -> tuple[str, str] | None:

@@ -12,6 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _SCHEME = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?P<driver>\+\w+)?://(?P<rest>.*)", re.DOTALL)
+_SERVER = re.compile(
+    r"(?:[^:/]*(?::[^@]*)?@)?(?:(?:\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?)?(?:/[^?]*)?(?:\?.*)?", re.DOTALL
+)
+"""What SQLAlchemy takes behind `dialect://`: user, password, host, port, database, query."""
+
 _POSTGRESQL_DRIVER = "+psycopg"
 _FILE_DIALECTS = ("sqlite", "duckdb")
 _NOT_FILES = (":memory:", "md:", "motherduck:")
@@ -85,11 +90,25 @@ def _split(text: str) -> _Url:
     if match is None:
         raise ValueError("must be a SQLAlchemy URL, such as postgresql://user:password@host/database or sqlite:///file")
     url = _Url(match["dialect"], match["driver"] or "", match["rest"])
-    if url.dialect in ("postgres", "postgresql"):
-        return _Url("postgresql", url.driver or _POSTGRESQL_DRIVER, url.rest)
     if url.dialect in _FILE_DIALECTS and url.rest and not url.rest.startswith(("/", "?")):
         raise ValueError(f"needs three slashes before the file: {url.dialect}:///file")
+    if url.dialect not in _FILE_DIALECTS:
+        _check_server(url.rest)
+    if url.dialect in ("postgres", "postgresql"):
+        return _Url("postgresql", url.driver or _POSTGRESQL_DRIVER, url.rest)
     return url
+
+
+def _check_server(rest: str) -> None:
+    match = _SERVER.fullmatch(rest)
+    if match is None or not (match["port"] is None or _is_port(match["port"])):
+        raise ValueError(
+            "is not dialect://user:password@host:port/database; in a password, write special characters as %XX"
+        )
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65_536
 
 
 def check_api_url(text: str) -> str:

@@ -207,6 +207,10 @@ class HeldSegment:
             folding.mark_picked(connection, key, Mark.REJECTED, self._database.now(connection))
             self._touch(connection)
 
+    def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        self.fold()
+        self._take_over(find, self._appear)
+
     def record(self, findings: Findings) -> None:
         self.fold()
         self._take_over(findings.appeared, self._appear)

@@ -153,3 +153,9 @@ def test_drift(statuses: list[DriftStatus], code: int) -> None:
 )
 def test_a_refresh(statuses: list[RefreshStatus], code: int) -> None:
     assert exit_code_of_refresh(Refresh("run-1", NOW, tuple(RefreshRow(TARGET, each) for each in statuses))) == code
+
+
+@pytest.mark.parametrize(("unsettled", "code"), [(None, 0), (0, 0), (1, 6)])
+def test_a_refresh_that_leaves_ids_unsettled_is_partly_done(unsettled: int | None, code: int) -> None:
+    row = RefreshRow(TARGET, RefreshStatus.REFRESHED, unsettled=unsettled)
+    assert exit_code_of_refresh(Refresh("run-1", NOW, (row,))) == code

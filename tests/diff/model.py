@@ -127,6 +127,7 @@ class Outcome:
     counts: Counts
     add: list[str]
     remove: list[str]
+    adopt: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,30 +150,40 @@ def compare(world: World) -> Outcome:
     state, query = read_state(world), read_query(world)
     remote = remote_keys(world) if world.exclusive else set()
     desired = set(query.valid)
-    unchanged = (desired & (remote if world.exclusive else state.stored)) - set(state.unsettled)
+    unchanged = desired & (sure(state, remote) if world.exclusive else state.stored)
     remove = (state.held | remote) - desired
     counts = Counts(
         desired=len(desired),
         unchanged=len(unchanged),
+        adopt=len(unchanged - state.stored),
         nulls=query.nulls,
         invalid=query.invalid,
         duplicates=len(query.valid) - len(desired),
         missing_sentinels=sum(check_text(member, world.id_type) not in desired for member in world.sentinels),
     )
-    return _describe(world, counts, desired - unchanged, remove, remote)
+    found = _describe(world, counts, desired - unchanged, remove, remote)
+    return replace(found, adopt=sort(unchanged - state.stored))
+
+
+def sure(state: StateModel, remote: set[str]) -> set[str]:
+    """Who is there, whatever still arrives."""
+    return remote - set(state.unsettled) - state.tombstones
 
 
 def resume(world: World, adds: set[str], removes: set[str]) -> Outcome:
     """What is left of a plan file. Under `exclusive`, without a read-back, the state's word must do."""
     state = read_state(world)
     remote = remote_keys(world) if world.exclusive else set()
+    adopt: set[str] = set()
     if not world.exclusive:
         adds, removes = adds - state.stored, removes & state.held
     elif world.people is not None:
-        adds, removes = adds - (remote - set(state.unsettled)), removes & (state.held | remote)
+        there = sure(state, remote)
+        adopt = adds & there - state.stored
+        adds, removes = adds - there, removes & (state.held | remote)
     else:
         adds, removes = adds - state.stored, removes - (state.tombstones - state.held)
-    return _describe(world, Counts(), adds, removes, remote)
+    return replace(_describe(world, Counts(adopt=len(adopt)), adds, removes, remote), adopt=sort(adopt))
 
 
 def _describe(world: World, counts: Counts, sent: set[str], remove: set[str], remote: set[str]) -> Outcome:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.batches import Batch, Direction
+from reconciler.core.counts import Counts
 from reconciler.engine.ports import Comparison
 from tests.diff import model
 from tests.diff.fakes import AnyStage, Stage
@@ -21,6 +22,11 @@ def ids_of(comparison: Comparison, direction: Direction) -> list[str]:
     return [member for batch in batches for member in batch.ids]
 
 
+def outcome(comparison: Comparison, counts: Counts) -> Outcome:
+    added, removed = ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE)
+    return Outcome(counts, added, removed, collect(comparison.already_there))
+
+
 def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
     return [member for chunk in chunks() for member in chunk]
 
@@ -33,7 +39,7 @@ def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> 
 
         assert comparison.engine == ("local" if world.exclusive else stage.expected)
         assert comparison.head == stage.head
-        found = Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
+        found = outcome(comparison, counts)
         assert found == model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend
 
@@ -60,7 +66,7 @@ def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: 
         batches = [Batch(Direction.REMOVE, tuple(removes)), Batch(Direction.ADD, tuple(adds))]
         counts = comparison.resume(batch for batch in batches if batch.ids)
 
-        found = Outcome(counts, ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE))
+        found = outcome(comparison, counts)
         assert found == model.resume(world, adds, removes)
 
 

@@ -44,6 +44,20 @@ def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: AnyStage) -
     assert (counts.nulls, counts.desired) == (2, 1)
 
 
+def test_nulls_and_invalid_values_are_told_together(stage: AnyStage) -> None:
+    world = World(values=(Value("a"), Value(None), Value("")))
+
+    with stage.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
+        comparison.compare()
+
+    assert caught.value.code == "nulls"
+    assert caught.value.message == (
+        "the query returned 1 NULL and 1 value that can't be an id: 1 an empty or blank string"
+    )
+    assert "nulls: skip" in caught.value.hint
+    assert "invalid: skip" in caught.value.hint
+
+
 def test_invalid_values_stop_the_segment_and_are_counted_by_reason(stage: AnyStage) -> None:
     texts = [f" {SECRET}", f"{SECRET} ", f"{SECRET}\n{SECRET}", "", "\u2003", SECRET * 20, "ok"]
     world = World(values=(*map(Value, texts), Value("7.0", typed=False)))

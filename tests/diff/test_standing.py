@@ -23,20 +23,21 @@ from reconciler.diff.standing import (
 
 STORED, UNMATCHED, REMOVED, REMOTE = Flag.STORED, Flag.UNMATCHED, Flag.REMOVED, Flag.REMOTE
 ADDING, REMOVING, DESIRED, SPARED = Flag.UNSETTLED_ADD, Flag.UNSETTLED_REMOVE, Flag.DESIRED, Flag.SPARED
-NONE, ADD, RESEND, REMOVE = Change
+NONE, ADD, RESEND, REMOVE, ADOPT = Change
 
 SITUATIONS = {
     "new": (DESIRED, ADD, ADD),
     "a member who stays": (STORED | REMOTE | DESIRED, NONE, NONE),
     "a member who is not there": (STORED | DESIRED, NONE, ADD),
-    "someone else's, and wanted": (REMOTE | DESIRED, ADD, NONE),
+    "someone else's, and wanted": (REMOTE | DESIRED, ADD, ADOPT),
     "on the way in, and wanted": (ADDING | DESIRED, ADD, ADD),
     "on the way in, there, and wanted": (ADDING | REMOTE | DESIRED, ADD, ADD),
     "on the way out, there, and wanted": (REMOVING | REMOTE | DESIRED, ADD, ADD),
     "unmatched, and wanted": (UNMATCHED | DESIRED, RESEND, RESEND),
-    "unmatched, and shows late": (UNMATCHED | REMOTE | DESIRED, RESEND, NONE),
+    "unmatched, and shows late": (UNMATCHED | REMOTE | DESIRED, RESEND, ADOPT),
     "unmatched, sent again without an answer": (ADDING | UNMATCHED | DESIRED, ADD, ADD),
     "removed, and wanted again": (REMOVED | DESIRED, ADD, ADD),
+    "removed, still there, and wanted again": (REMOVED | REMOTE | DESIRED, ADD, ADD),
     "unknown": (NOTHING, NONE, NONE),
     "a member who goes": (STORED, REMOVE, REMOVE),
     "a member who goes, and is there": (STORED | REMOTE, REMOVE, REMOVE),
@@ -72,7 +73,8 @@ def test_flags_fit_in_one_byte_and_do_not_overlap() -> None:
 
 
 def test_a_change_has_the_direction_in_which_it_is_sent() -> None:
-    assert [change.direction for change in Change] == [None, Direction.ADD, Direction.ADD, Direction.REMOVE]
+    add, remove = Direction.ADD, Direction.REMOVE
+    assert [change.direction for change in Change] == [None, add, add, remove, None]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +154,12 @@ def test_a_plan_counts_every_id_once_by_what_becomes_of_it() -> None:
 
 
 def test_under_exclusive_the_real_members_are_held_too_and_decide_who_is_unchanged() -> None:
-    there = {REMOTE: 8, REMOVED | REMOTE: 10, STORED | REMOTE: 40, REMOVING | REMOTE: 5}
+    there = {REMOTE: 7, REMOTE | DESIRED: 1, REMOVED | REMOTE: 10, STORED | REMOTE: 40, REMOVING | REMOTE: 5}
+    there |= {UNMATCHED | REMOTE | DESIRED: 2, REMOVED | REMOTE | DESIRED: 6}
     counts = Census(True, KNOWN, {**CHANGED, **there}).count(RETURNED)
 
-    assert (counts.held, counts.strays, counts.remove, counts.exempt_removes) == (1243, 18, 74, 8)
-    assert counts.unchanged == 60 + 6 + 60 + 0
+    assert (counts.held, counts.strays, counts.remove, counts.exempt_removes) == (1243, 17, 73, 8)
+    assert (counts.unchanged, counts.adopt, counts.add) == (60 + 3, 3, 11 + 6)
 
 
 def test_a_query_that_returned_nothing_has_nothing_to_explain() -> None:

@@ -60,7 +60,7 @@ def test_too_little_memory_sends_all_or_nothing(ten: Project) -> None:
 def test_a_plan_with_too_little_memory_leaves_no_file(ten: Project) -> None:
     ask(ten, DUCKDB, PEOPLE.format(many=MANY))
     done = ten.json("plan", "--memory-limit", "1MB", "--out", "sealed.plan")
-    assert_nothing_happened(ten, done, "memory", "--memory-limit")
+    assert_nothing_happened(ten, done, "memory", "limit of 1MB", "--memory-limit")
     assert not (ten.folder / "sealed.plan").exists()
 
 
@@ -76,7 +76,7 @@ def test_a_full_disk_under_the_folder_for_temporary_files(ten: Project, tmp_path
     with ExitStack() as stack:
         stack.enter_context(limited_files(1_000_000))
         done = ten.json(command, "--memory-limit", "16MB")
-    assert_nothing_happened(ten, done, "spill", "TMPDIR", "--memory-limit")
+    assert_nothing_happened(ten, done, "spill", "TMPDIR", "--memory-limit", str(spill), "16MB")
     assert list(spill.iterdir()) == []
 
 

@@ -228,6 +228,7 @@ def test_a_damaged_file_is_refused(filled: Project) -> None:
         "appended": whole + b"x",
         "an id": whole.replace(b"p0100", b"p0777"),
         "empty": b"",
+        "its first bytes": whole[:9],
         "text": b"not a plan",
     }
     for name, damage in damages.items():
@@ -235,7 +236,7 @@ def test_a_damaged_file_is_refused(filled: Project) -> None:
             continue  # the ids are packed: there was nothing to replace
         file.write_bytes(damage)
         done = filled.run("apply", "sealed.plan")
-        assert done.code in ((4,) if name not in ("empty", "text") else (4, 64)), (name, done.err)
+        assert done.code in ((4,) if name != "text" else (4, 64)), (name, done.err)
         assert filled.sandbox.writes == []
     file.write_bytes(whole)
     assert filled.run("apply", "sealed.plan").code == 0

@@ -13,7 +13,7 @@ def test_all_segments_of_a_spec_are_taken_over_in_one_run(project: Project) -> N
         project.sandbox.put_members(segment_id, people(*range(2, 13)))
     project.write({"vip": segment(56, "vip"), "churn": segment(57, "churn")})
 
-    taken = project.json("refresh")
+    taken = project.json("refresh", "--yes")
 
     assert taken.code == 0, taken.out + taken.err
     assert [row["stored"] for row in taken.segments.values()] == [11, 11]
@@ -29,8 +29,19 @@ def test_what_was_taken_out_by_hand_is_put_back_by_refresh_and_apply(project: Pr
     project.sandbox.pull_members(56, people(3))
     project.sandbox.put_members(56, people(500))
 
-    assert project.run("refresh", "spec.yaml", "--adopt", "known").code == 0
+    assert project.run("refresh", "spec.yaml", "--adopt", "known", "--yes").code == 0
     applied = project.json("apply")
 
     assert (applied.segments["vip"]["added"], applied.segments["vip"]["resent"]) == (0, 1)
     assert project.sandbox.members(56) == {*people(*range(10)), "p0500"}
+
+
+def test_where_nobody_can_be_asked_a_refresh_needs_a_yes(project: Project) -> None:
+    project.want("vip", people(1))
+    project.sandbox.put_members(56, people(1, 2))
+    project.write({"vip": segment(56, "vip")})
+    refused = project.run("refresh", "spec.yaml")
+    assert (refused.code, refused.out) == (64, "")
+    assert "--yes" in refused.err
+    assert not project.state_file.exists()
+    assert project.sandbox.calls == []

@@ -201,6 +201,9 @@ def test_anything_but_one_query_is_refused_and_the_warehouse_stays_as_it_was(pro
     before = (project.folder / "warehouse.db").read_bytes()
     project.write({"vip": f"segment_id: 56\nquery: {query!r}"})
     assert project.run("apply", "spec.yaml").code in (1, 64)
+    refused = project.run("validate", "spec.yaml")
+    assert (refused.code, refused.out) == (64, ""), "no connection is needed to see it"
+    assert "spec.yaml:" in refused.err
     assert (project.folder / "warehouse.db").read_bytes() == before
     assert not (project.folder / "other.db").exists()
     assert project.sandbox.writes == []
@@ -220,3 +223,24 @@ def test_variables_fill_every_value_but_the_query(project: Project) -> None:
     assert project.json("plan", "--select", "tag:fallback").code == 0
     project.environment["MIN"] = "5"
     assert project.json("plan").code == 3
+
+
+@pytest.mark.parametrize("key", ["source", "state"])
+@pytest.mark.parametrize("url", ["postgresql://db:abc/shop", "postgresql://[::1/shop", "postgresql://db:99999/shop"])
+def test_a_url_that_can_not_be_one_is_refused_without_a_connection(project: Project, key: str, url: str) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")}, more=f"state: {{url: '{url}'}}\n" if key == "state" else "")
+    if key == "source":
+        project.spec.write_text(project.spec.read_text().replace("url: sqlite:///warehouse.db", f"url: '{url}'"))
+    refused = project.run("validate", "spec.yaml")
+    assert (refused.code, refused.out) == (64, "")
+    assert "spec.yaml" in refused.err
+    assert "abc" not in refused.err
+
+
+def test_everything_that_can_be_seen_without_a_connection_is_told_at_once(project: Project) -> None:
+    project.write({"vip": "segment_id: 56\nquery: SELECT 1; SELECT 2", "churn": "segment_id: 57\nquery: SELECT (1"})
+    refused = project.run("validate", "spec.yaml")
+    assert refused.code == 64
+    assert "more than one statement" in refused.err
+    assert "never closed" in refused.err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.sandbox.faults import answers
 from tests.support.project import Project, people, segment
 
 
@@ -64,6 +65,62 @@ def test_a_pinned_workspace_id_refuses_any_other(project: Project) -> None:
     project.write({"vip": segment(56, "vip")}, destination="workspace_id: 3")
     assert project.run("validate", "spec.yaml", "--connect").code == 0
     assert project.run("apply", "spec.yaml").code == 0
+
+
+@pytest.mark.parametrize("ownership", ["tracked", "exclusive"])
+@pytest.mark.parametrize("command", ["plan", "drift", "refresh"])
+def test_nothing_is_computed_from_another_environment(filled: Project, command: str, ownership: str) -> None:
+    filled.want("vip", people(*range(21)))
+    filled.write({"vip": segment(56, "vip", f"ownership: {ownership}")})
+    filled.sandbox.configure(environment_id=99)
+    filled.sandbox.reset_calls()
+    done = filled.json(command, *(["--yes"] if command == "refresh" else []))
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "environment")
+    assert [call.path for call in filled.sandbox.calls] == ["/api/v1/accounts/region"]
+    filled.sandbox.configure(environment_id=3)
+    assert len(filled.stored("vip")) == 20
+
+
+@pytest.mark.parametrize("command", ["plan", "drift", "refresh"])
+def test_nothing_is_computed_from_another_environment_than_the_pinned_one(project: Project, command: str) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")}, destination="workspace_id: 4")
+    done = project.run(command, "spec.yaml", *(["--yes"] if command == "refresh" else []))
+    assert done.code == 1
+    assert "workspace_id" in done.out + done.err
+
+
+def test_no_plan_file_is_sealed_for_another_environment_than_the_pinned_one(project: Project) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")}, destination="workspace_id: 4")
+    project.spec.write_text(project.spec.read_text().replace("app_api_key: sandbox-app-key", 'app_api_key: ""'))
+    assert project.run("plan", "spec.yaml", "--out", "vip.plan").code == 1
+    assert not (project.folder / "vip.plan").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--confirm"]])
+def test_a_read_back_of_another_environment_marks_nobody(filled: Project, flags: list[str]) -> None:
+    filled.sandbox.configure(environment_id=99)
+    filled.sandbox.pull_members(56, people(*range(20)))
+    done = filled.run("apply", "spec.yaml", *flags)
+    assert done.code == (1 if flags else 0), "a run with nothing to send makes no request"
+    assert len(filled.stored("vip")) == 20
+
+
+def test_an_environment_that_is_not_told_is_a_warning_where_nothing_is_written(filled: Project) -> None:
+    filled.sandbox.inject(answers(503, path="*region", times=None))
+    done = filled.run("drift", "spec.yaml")
+    assert done.code == 0
+    assert "environment" in done.err
+
+
+def test_a_plan_that_asks_nothing_of_the_app_api_asks_nothing_at_all(filled: Project) -> None:
+    filled.sandbox.reset_calls()
+    assert filled.run("plan", "spec.yaml").code == 0
+    filled.want("vip", people(*range(21)))
+    filled.spec.write_text(filled.spec.read_text().replace("app_api_key: sandbox-app-key", 'app_api_key: ""'))
+    assert filled.run("plan", "spec.yaml").code == 0
+    assert filled.sandbox.calls == []
 
 
 def test_another_id_type_is_refused_naming_the_two_ways_out(filled: Project) -> None:
@@ -198,6 +255,30 @@ def test_history_lists_runs_newest_first_and_shows_one_whole(filled: Project) ->
 
 
 # -- state show, forget, unlock, upgrade, backup, copy
+
+
+def test_a_segment_may_be_named_with_its_workspace_as_everywhere_else(filled: Project) -> None:
+    shown = filled.run("state", "show", "spec.yaml", "vip")
+    assert filled.run("state", "show", "spec.yaml", "default/vip") == shown
+    refused = filled.run("state", "show", "spec.yaml", "other/vip")
+    assert (refused.code, refused.out) == (64, "")
+    assert filled.run("state", "forget", "spec.yaml", "default/vip", "--yes").code == 0
+
+
+def test_the_members_may_be_had_as_a_json_document(filled: Project) -> None:
+    shown = filled.run("state", "show", "spec.yaml", "vip", "--members", "--format", "json")
+    assert shown.code == 0
+    document = shown.document
+    assert (document["format_version"], document["kind"]) == ("1.0", "members")
+    assert (document["workspace"], document["segment_id"]) == ("default", 56)
+    assert document["members"] == people(*range(20))
+    filled.write({"new": segment(57, "vip")})
+    assert filled.run("state", "show", "spec.yaml", "new", "--members", "--format", "json").document["members"] == []
+
+
+def test_members_are_no_markdown(filled: Project) -> None:
+    refused = filled.run("state", "show", "spec.yaml", "vip", "--members", "--format", "markdown")
+    assert (refused.code, refused.out) == (64, "")
 
 
 def test_forget_drops_all_that_the_state_knows_and_nobody_at_customer_io(filled: Project) -> None:

@@ -61,7 +61,7 @@ def test_reading_a_segment_back_does_not_make_its_lingering_members_disappear(tw
     twenty.want("vip", people(*range(5, 20)))
     assert twenty.run("apply", "spec.yaml").code == 0
     twenty.sandbox.put_members(56, people(0, 1))
-    assert twenty.run("refresh", "spec.yaml", "--yes").code == 0
+    assert twenty.run("refresh", "spec.yaml", "--yes").code == 6
 
     code, row = drift(twenty)
     assert (code, row["stored"], row["foreign"], row["lingering"]) == (2, 15, 2, 2)
@@ -201,9 +201,11 @@ def test_refresh_marks_unmatched_and_unsettled_in_the_same_way(twenty: Project) 
     twenty.sandbox.inject(late(direction=REMOVE))
     assert twenty.run("apply", "spec.yaml").code == 0
     twenty.sandbox.faults.clear()
-    assert twenty.run("refresh", "spec.yaml", "--adopt", "known", "--yes").code == 0
+    assert twenty.run("refresh", "spec.yaml", "--adopt", "known", "--yes").code == 6, "who was removed is still there"
     row = twenty.json("status").segments["vip"]
     assert (row["unmatched"], row["unsettled"], row["members"]) == (1, 2, 17)
+    assert twenty.run("apply", "spec.yaml").code == 0
+    assert twenty.run("refresh", "spec.yaml", "--adopt", "known", "--yes").code == 0
 
 
 def exclusive(project: Project, *lines: str) -> None:
@@ -295,3 +297,89 @@ def test_exclusive_by_email_ignores_the_case_of_letters(project: Project) -> Non
     assert (planned["add"], planned["remove"], planned["unchanged"]) == (0, 1, 1)
     assert project.run("apply", "spec.yaml").code == 0
     assert project.sandbox.members(56) == {"x1"}
+
+
+def test_under_exclusive_apply_takes_those_into_the_snapshot_who_were_there_already(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.sandbox.put_members(56, people(*range(10, 20)))
+    exclusive(project)
+    before = project.json("plan").segments["vip"]
+    assert (before["add"], before["unchanged"], before["adopt"]) == (10, 10, 10)
+    assert project.run("status", "spec.yaml").code == 0
+    assert not project.state_file.exists(), "a plan writes nothing"
+    assert project.run("apply", "spec.yaml").code == 0
+    assert sorted(sent(project, ADD)) == people(*range(10))
+    assert project.stored("vip") == set(people(*range(20)))
+    assert project.json("drift").segments["vip"]["status"] == "in_sync"
+    assert project.json("plan").segments["vip"]["adopt"] == 0
+
+
+def test_under_exclusive_nothing_is_sent_only_to_adopt(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.sandbox.put_members(56, people(*range(20)))
+    exclusive(project)
+    assert project.run("plan", "spec.yaml", "--detailed-exitcode").code == 0
+    done = project.json("apply")
+    assert (done.code, done.segments["vip"]["status"]) == (0, "unchanged")
+    assert project.sandbox.writes == []
+    assert project.stored("vip") == set(people(*range(20)))
+    assert project.json("drift").code == 0
+
+
+def test_under_exclusive_nobody_is_adopted_from_another_environment(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.sandbox.put_members(56, people(*range(20)))
+    exclusive(project)
+    project.spec.write_text(project.spec.read_text().replace("  site_id:", "  workspace_id: 999\n  site_id:"))
+    assert project.json("apply").code == 1
+    assert project.json("status").segments["vip"]["members"] in (0, None)
+
+
+def test_under_exclusive_a_plan_file_adopts_whom_it_adds_and_finds_there(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    exclusive(project)
+    assert project.run("plan", "spec.yaml", "--out", "vip.plan").code == 0
+    project.sandbox.put_members(56, people(*range(10)))
+    assert project.run("apply", "vip.plan").code == 0
+    assert sorted(sent(project, ADD)) == people(*range(10, 20))
+    assert project.stored("vip") == set(people(*range(20)))
+
+
+def test_under_exclusive_an_unmatched_id_that_shows_is_a_member(project: Project) -> None:
+    project.want("vip", [*people(1), "late"])
+    exclusive(project)
+    assert project.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0").code == 0
+    assert project.json("status").segments["vip"]["unmatched"] == 1
+    project.sandbox.add_people([("late", None)])
+    project.sandbox.put_members(56, ["late"])
+    done = project.json("apply").segments["vip"]
+    assert (done["status"], done["unmatched"]) == ("unchanged", 0)
+    assert project.stored("vip") == {"late", *people(1)}
+
+
+def test_under_exclusive_a_removal_that_shows_late_does_not_keep_a_wanted_person_out(project: Project) -> None:
+    project.want("vip", people(1, 2))
+    exclusive(project)
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(1))
+    project.sandbox.inject(late(direction=REMOVE))
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(1, 2))
+    project.sandbox.reset_calls()
+    assert project.run("apply", "spec.yaml").code == 0
+    assert sent(project, ADD) == people(2), "what is read may be older than the removal"
+    assert project.stored("vip") == set(people(1, 2))
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_first_fill_says_how_many_are_there_also_where_it_has_nothing_to_send(project: Project, command: str) -> None:
+    project.want("vip", [])
+    project.sandbox.put_members(56, people(*range(7)))
+    project.write({"vip": segment(56, "vip", "guards: {allow_empty: true}")})
+    done = project.run(command, "spec.yaml")
+    assert done.code == 0
+    assert "7 members" in done.out
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.reset_calls()
+    assert project.run(command, "spec.yaml").code == 0
+    assert project.sandbox.calls == [], "only the first time"

@@ -144,6 +144,7 @@ class FakeTrack:
     environment_id: int | None = 12345
     preflight_error: Exception | None = None
     preflights: int = 0
+    asked: int = 0
     watch: Callable[[Batch, int], None] = lambda batch, attempt: None
     """Called when an attempt has left, before its answer."""
     present: set[str] = field(default_factory=set)
@@ -161,6 +162,10 @@ class FakeTrack:
         self.preflights += 1
         if self.preflight_error is not None:
             raise self.preflight_error
+        return self.environment_id
+
+    def ask_environment(self) -> int | None:
+        self.asked += 1
         return self.environment_id
 
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
@@ -276,6 +281,7 @@ class FakeComparison:
     add: Sequence[str] = ()
     remove: Sequence[str] = ()
     resends: frozenset[str] = frozenset()
+    there: Sequence[str] = ()
     counts: Counts | None = None
     head: Head = field(default_factory=lambda: Head("lineage", 7, "id", completed=True))
     engine: str = "local"
@@ -312,6 +318,9 @@ class FakeComparison:
             yield Batch(direction, part, self.resends.intersection(part))
         if self.batches_error is not None and direction is ADD:
             raise self.batches_error
+
+    def already_there(self) -> Iterator[list[str]]:
+        return iter([list(self.there)] if self.there else [])
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple((self.add if direction is ADD else self.remove)[:number])

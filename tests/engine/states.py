@@ -94,6 +94,7 @@ class FakeHeld:
         self.rejected: list[str] = []
         self.is_complete = False
         self.recorded: list[object] = []
+        self.admitted: list[str] = []
         self.adopted: list[Adoption] = []
         self.unmatched = 0
         self.lingering = 0
@@ -152,6 +153,11 @@ class FakeHeld:
     def fold(self) -> None:
         self._write("fold")
         self.steps.append(Step("fold"))
+
+    def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        self._write("admit")
+        self.admitted += [member for ids in find() for member in ids]
+        self.steps.append(Step("admit"))
 
     def record(self, findings: Any) -> None:
         self._write("record")

@@ -393,3 +393,50 @@ def test_a_reporter_that_fails_at_the_end_changes_no_result() -> None:
     play = Play(hook=fail)
     result = play.run()
     assert (result.status, result.error) == (RunStatus.APPLIED, None)
+
+
+# --- who is there already -----------------------------------------------------------------------------------------
+
+
+def knowing_two(**more: list[str]) -> Play:
+    """Two ids are wanted and there, and the state does not know them."""
+    play = Play(**more)  # type: ignore[arg-type]
+    play.comparison.there = name_ids(2, "there")
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, adopt=2)
+    return play
+
+
+def test_who_is_wanted_and_there_is_adopted_before_anything_is_sent() -> None:
+    play = knowing_two()
+    assert play.run().status is RunStatus.APPLIED
+    verbs = [step.verb for step in play.held.steps]
+    assert play.held.admitted == name_ids(2, "there")
+    assert verbs.index("admit") < verbs.index("intend")
+
+
+def test_to_adopt_nothing_is_sent_but_the_environment_is_checked_and_bound() -> None:
+    play = knowing_two(add=[], remove=[])
+    result = play.run()
+    assert (result.status, exit_code(result), play.nothing_sent) == (RunStatus.UNCHANGED, 0, True)
+    assert (play.held.admitted, play.ledger.bound) == (name_ids(2, "there"), 12345)
+
+
+def test_nobody_is_adopted_from_another_environment() -> None:
+    play = knowing_two(add=[], remove=[])
+    play.ledger.bound = 999
+    result = play.run()
+    assert (result.status, play.held.admitted) == (RunStatus.FAILED, [])
+
+
+def test_nobody_is_adopted_into_a_state_that_changed_meanwhile() -> None:
+    play = knowing_two(add=[], remove=[])
+    result = play.run(between=lambda session: play.held.change_from_outside())
+    assert (result.status, play.held.admitted) == (RunStatus.STALE, [])
+
+
+def test_a_state_that_takes_nobody_in_sends_nothing() -> None:
+    play = knowing_two()
+    play.held._fault = failing("admit")
+    result = play.run()
+    assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)

@@ -193,3 +193,46 @@ def test_of_too_many_segments_the_blocked_and_failed_are_shown_first() -> None:
 def test_a_shared_name_is_flagged_with_its_workspace() -> None:
     both = [samples.make_blocked(workspace=name, path=f"{name}.yaml") for name in ("production", "staging")]
     assert "`--allow-removals staging/churn_risk`" in write(*both)
+
+
+# --- several workspaces --------------------------------------------------------------------------------------------
+
+
+def test_two_segments_of_one_name_are_told_apart_by_their_workspace() -> None:
+    one, two = samples.make_plan(workspace="eu"), samples.make_plan(workspace="us")
+    failed = samples.make_failed(name="vip_customers", workspace="us", path="other.yaml")
+    found = write(one, two, failed)
+
+    assert "| Workspace | Status | Segment |" in found
+    assert "| eu | \\~ changes | vip_customers |" in found
+    assert "| us | \\~ changes | vip_customers |" in found
+    assert "**us/vip\\_customers** failed" in found or "**us/vip_customers** failed" in found
+
+
+@pytest.mark.parametrize("kind", ["run", "drift", "refresh", "status"])
+def test_every_table_of_segments_says_the_workspace_where_there_are_several(kind: str) -> None:
+    plans = [samples.make_plan(workspace=name) for name in ("eu", "us")]
+    targets = [plan.target for plan in plans]
+    error = Problem("state", "no disk")
+    documents = {
+        "run": lambda: markdown.run(samples.make_run(*map(samples.run_of, plans))),
+        "drift": lambda: markdown.drift(
+            Drift(samples.TWO_AM, tuple(SegmentDrift(each, DriftStatus.FAILED, error=error) for each in targets))
+        ),
+        "refresh": lambda: markdown.refresh(
+            Refresh("r", samples.TWO_AM, tuple(RefreshRow(each, RefreshStatus.FAILED, error=error) for each in targets))
+        ),
+        "status": lambda: markdown.status(
+            Status(samples.TWO_AM, tuple(StatusRow(each, known=False, error=error) for each in targets), ())
+        ),
+    }
+    found = documents[kind]()
+    assert "| Workspace |" in found
+    assert "| eu |" in found
+    assert "| us |" in found
+    if kind != "run":
+        assert "us/vip" in found
+
+
+def test_one_workspace_stands_above_the_table_and_not_in_it() -> None:
+    assert "| Workspace |" not in write(samples.make_plan(), samples.make_unchanged())

@@ -1,7 +1,10 @@
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from sqlalchemy import make_url
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import URL, make_url
 
 from reconciler.specfile.urls import anchor, check_api_url, check_source_url, check_state_url
 
@@ -82,6 +85,31 @@ def test_a_source_may_be_anything_that_looks_like_a_url(url):
 def test_a_source_may_not_be_anything_else(url):
     with pytest.raises(ValueError, match=r"must|needs|holds"):
         check_source_url(url)
+
+
+@given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
+def test_what_is_let_through_sqlalchemy_reads(rest):
+    try:
+        check_source_url(f"mysql://{rest}")
+    except ValueError:
+        return
+    port = make_url(f"mysql://{rest}").port
+    assert port is None or 0 < port < 65_536
+
+
+words = st.text(alphabet="ab:/@?[]%. ", min_size=1, max_size=8)
+
+
+@given(user=words, password=words, port=st.none() | st.integers(1, 65_535), database=words)
+def test_what_sqlalchemy_writes_is_let_through(user, password, port, database):
+    url = URL.create("mysql", user, password, "db.example.com", port, quote(database)).render_as_string(False)
+    assert check_source_url(url) == url
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "x", "\u0665", "9" * 5000, "5432x"])
+def test_a_port_is_a_number_that_a_port_can_have(port):
+    with pytest.raises(ValueError, match="is not dialect"):
+        check_state_url(f"postgresql://u:secret@h:{port}/d")
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,9 @@ class TestSecretsInAFile:
         assert caught.value.__context__ is None
 
     def test_a_spec_shows_no_secret(self, write, head):
-        text = head.replace("api_key: key", f"api_key: {self.SECRET}").replace("sqlite", f"mysql://u:{self.SECRET}@h")
+        text = head.replace("api_key: key", f"api_key: {self.SECRET}").replace(
+            "sqlite://", f"mysql://u:{self.SECRET}@h"
+        )
 
         assert self.SECRET not in repr(load([write(text + SEGMENT)], {}))
 

@@ -170,3 +170,12 @@ def test_ids_are_told_apart_and_sorted_by_their_bytes(bench: Bench):
     ids = ["A", "B", "a", "b", "e\u0301", "é"]
     bench.send((add(*ids), ACKNOWLEDGED))
     assert bench.look().members == tuple(sorted(ids, key=lambda id: id.encode()))
+
+
+def test_who_was_found_there_becomes_a_member_but_nobody_unsettled(bench: Bench):
+    bench.send((add("a", "b"), ACKNOWLEDGED), (add("c"), unknown(NOW - 7)))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.record(findings(vanished=["a"]))
+        held.admit(lambda: iter([["a", "c"], ["d"]]))
+    assert bench.look().members == ("a", "b", "d")
+    assert bench.look().marks == (("c", "unsettled", "add"),)

@@ -48,9 +48,10 @@ def apply(
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import stopping
     from reconciler.cli.wiring import wired
-    from reconciler.core.outcome import exit_code_of_run
+    from reconciler.core.outcome import exit_code_of_run, exit_code_unseen
     from reconciler.engine.applying import ApplyOptions
     from reconciler.engine.planning import PlanOptions
+    from reconciler.errors import OutputError
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -78,16 +79,20 @@ def apply(
         stop.on_stop = wiring.interrupt
         applying = Applying(console, wiring, loaded, options, parallel, sealed, asks=console.asks and not yes)
         run = applying.run(stop)
-        show_run(console, run, output, shared=loaded.shared)
+        try:
+            show_run(console, run, output, shared=loaded.shared)
+        except OutputError as error:  # it is applied all the same
+            console.complain(error)
+            return exit_code_of_run(run) or exit_code_unseen(run)
         return exit_code_of_run(run)
 
 
 def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":
     """Open the plan file if that is what was named. Raises UsageError, PlanFileError."""
     from reconciler.errors import UsageError
-    from reconciler.planfile import is_planfile, open_planfile
+    from reconciler.planfile import is_planfile, is_remnant, open_planfile
 
-    files = [name for name in named if is_planfile(Path(name))]
+    files = [name for name in named if is_planfile(Path(name)) or is_remnant(Path(name))]
     if not files:
         return None
     if len(named) > 1:

@@ -62,6 +62,6 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
         wiring.check_stop()
         head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
         with wiring.sets().open(target) as comparison:
-            return survey(target, head, comparison, wiring.app(target), ignore_foreign, wiring.warn)
+            return survey(target, head, comparison, wiring.checked_app(target, head), ignore_foreign, wiring.warn)
     except ReconcileError as error:
         return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +120,8 @@ def plan_one(
         wiring.check_stop()
         head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
         with wiring.sets().open(target) as comparison:
-            made = plan_segment(target, head, comparison, wiring.app(target), options, wiring.warn)
+            app = wiring.checked_app(target, head)
+            made = plan_segment(target, head, comparison, app, options, wiring.warn)
             if draft is not None and made.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
                 for direction in (Direction.REMOVE, Direction.ADD):
                     draft.spool(index, comparison.batches(direction))
@@ -135,19 +136,20 @@ def plan_one(
 
 def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
     """Ask Customer.io for the environments that the state does not know yet: a plan file is bound to them."""
+    from reconciler.engine.belonging import refuse_other_environment
+    from reconciler.engine.planning import fail
     from reconciler.errors import DestinationError
-
-    found: dict[int, int | None] = {}
 
     def bind(segment: "SegmentPlan") -> "SegmentPlan":
         if segment.head.environment_id is not None or not segment.has_work:
             return segment
-        track = wiring.track(segment.target)
-        if id(track) not in found:
-            found[id(track)] = None
-            with suppress(DestinationError):  # an answer that makes no sense; `apply` judges it before it sends
-                found[id(track)] = track.ask_environment()
-        return replace(segment, head=replace(segment.head, environment_id=found[id(track)]))
+        found = wiring.ask_environment(segment.target)
+        try:
+            if found is not None:
+                refuse_other_environment(segment.target, segment.head, found)
+        except DestinationError as error:
+            return fail(segment.target, error)
+        return replace(segment, head=replace(segment.head, environment_id=found))
 
     segments = tuple(map(bind, made.segments))
     unbound = {segment.target.workspace for segment in segments if segment.has_work and not segment.head.environment_id}

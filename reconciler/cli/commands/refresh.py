@@ -35,7 +35,7 @@ def refresh(
     """Make the snapshot equal to the real membership: for an existing segment, or after a lost state.
 
     Nobody is added or removed at Customer.io. It says how many people the state did not know: the next plan removes
-    those of them whom the query does not return.
+    those of them whom the query does not return. It asks on a terminal; elsewhere it needs --yes.
     """
     from datetime import UTC, datetime
 
@@ -52,7 +52,9 @@ def refresh(
     loaded = load(specs, select, exclude)
     require_app_keys(loaded.targets, "refresh")
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
-    asks = console.asks and not yes
+    if not (yes or console.asks):
+        raise refuse_unasked()
+    asks = not yes
     with (
         wired(console, loaded.targets, memory_limit=memory_limit, lock_timeout=lock_timeout) as wiring,
         cut_short(wiring),
@@ -76,6 +78,7 @@ def refresh_one(
 ) -> "RefreshRow":
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.core.report import RefreshStatus
+    from reconciler.engine.applying import bind
     from reconciler.engine.planning import unexpected
     from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError
@@ -89,11 +92,13 @@ def refresh_one(
             held = stack.enter_context(ledger.hold(target, run_id, None))
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
+            environment_id = check_environment(wiring, target)
             takeover.look(wiring.warn)
             announce(console, takeover, adopt)
             if asks and not console.ask(f"Take over what is there into the state of {target.label}?"):
                 raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
-            bind_environment(wiring, target)
+            if environment_id is not None:
+                bind(target, ledger, environment_id)
             return takeover.take(adopt is flags.Adopt.KNOWN)
     except LockHeld as error:
         return fail_refresh(target, error, RefreshStatus.LOCKED)
@@ -102,6 +107,13 @@ def refresh_one(
     except Exception as error:  # one segment's failure never stops the others
         console.trace(error)
         return fail_refresh(target, unexpected(error))
+
+
+def refuse_unasked() -> Exception:
+    """No guard holds a refresh back, so somebody must have said yes to it."""
+    from reconciler.errors import UsageError
+
+    return UsageError("refresh asks before it changes the state, and there is no terminal to ask on", "give --yes")
 
 
 def record(wiring: "Wiring", done: "Refresh") -> None:
@@ -135,10 +147,12 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
     console.note(f"{takeover.target.label}: {'; '.join(filter(None, said))}")
 
 
-def bind_environment(wiring: "Wiring", target: "Target") -> None:
-    """Bind the workspace's name to the environment that the Track API reports for these keys."""
-    from reconciler.engine.applying import bind
+def check_environment(wiring: "Wiring", target: "Target") -> int | None:
+    """Give the environment that the Track API reports for these keys. Raises DestinationError for another than the one
+    that the workspace's name is bound to."""
+    from reconciler.engine.planning import environment_mismatch
 
-    environment_id = wiring.track(target).preflight()
-    if environment_id is not None:
-        bind(target, wiring.ledger(target), environment_id)
+    found, bound = wiring.track(target).preflight(), wiring.ledger(target).environment(target.workspace)
+    if found is not None and bound is not None and found != bound:
+        raise environment_mismatch(target, bound, found)
+    return found

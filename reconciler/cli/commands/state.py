@@ -29,10 +29,8 @@ def show(
     quiet: flags.Quiet = False,
     log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
 ) -> int:
-    """Show what the state holds of one segment; with --members, every stored id, one a line."""
-    import sys
-
-    from reconciler.cli.documents import show_record
+    """Show what the state holds of one segment; with --members, every stored id: one a line, or as JSON."""
+    from reconciler.cli.documents import show_members, show_record
     from reconciler.errors import ExitCode
     from reconciler.state.records import open_records
 
@@ -40,8 +38,8 @@ def show(
     found, segment_id = find(spec, name)
     records = open_records(found.state)
     if members:
-        for ids in records.members(found.destination.workspace, segment_id):
-            sys.stdout.write("\n".join(ids) + "\n")
+        workspace = found.destination.workspace
+        show_members(console, workspace, segment_id, records.members(workspace, segment_id), output)
         return ExitCode.DONE
     record = records.segment(found.destination.workspace, segment_id)
     if record is None:
@@ -192,7 +190,7 @@ def find(spec_name: str, name: str) -> "tuple[Spec, int]":
     if front == "id" and number.isascii() and number.isdigit():
         return spec, int(number)
     for segment in spec.segments:
-        if segment.name == name:
+        if name in (segment.name, f"{spec.destination.workspace}/{segment.name}"):
             return spec, segment.segment_id
     raise UsageError(
         f"{spec.path} has no segment {name!r}", "`reconcile status SPEC` lists them; `id:56` names one by its id"

@@ -32,6 +32,7 @@ def validate(
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
     loaded = load(specs, select, exclude)
+    check_queries(loaded.targets)
     segments = "segment" if len(loaded.targets) == 1 else "segments"
     files = "spec" if len(loaded.specs) == 1 else "specs"
     summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}"
@@ -43,6 +44,21 @@ def validate(
     said = f"{failures} of them failed." if failures else "Both ends are reachable and right."
     console.show("\n".join([*lines, *(f"warning: {text}" for text in wiring.warnings), f"{summary}. {said}"]))
     return ExitCode.FAILED if failures else ExitCode.DONE
+
+
+def check_queries(targets: "tuple[Target, ...]") -> None:
+    """Refuse what can be seen not to be one query. Raises SpecError, which tells all of them."""
+    from reconciler.errors import SourceError, SpecError
+    from reconciler.source import check_query
+
+    problems = []
+    for target in targets:
+        try:
+            check_query(target.spec.sources[target.segment.source], target.segment)
+        except SourceError as error:
+            problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
+    if problems:
+        raise SpecError(problems, "each segment takes one query, such as a SELECT")
 
 
 def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[list[str], int]:

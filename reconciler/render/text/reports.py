@@ -26,9 +26,10 @@ def drift(value: Drift, width: int = 80, color: bool = False, *, verbose: bool =
     is_short = len(found) > MANY and not verbose
     rows = [(each.status is DriftStatus.IN_SYNC, drift_row(each)) for each in found]
     _show_tables(page, [each.target for each in found], rows, DRIFT_COLUMNS, "in sync", is_short)
+    shared = words.find_shared([each.target for each in found])
     for each in found:
         if each.status is DriftStatus.FAILED:
-            below.show_problem(page, each.target.segment.name, "failed", each.error)
+            below.show_problem(page, words.label(each.target, shared), "failed", each.error)
     if any(each.status is DriftStatus.DRIFTED for each in found):
         page.paragraph(DRIFT_LEGEND)
         page.gap()
@@ -50,10 +51,16 @@ def refresh(value: Refresh, width: int = 80, color: bool = False, *, verbose: bo
     rows = [(each.status is RefreshStatus.REFRESHED and not each.strangers, refresh_row(each)) for each in found]
     is_short = len(found) > MANY and not verbose
     _show_tables(page, [each.target for each in found], rows, REFRESH_COLUMNS, "refreshed, nobody new", is_short)
+    shared = words.find_shared([each.target for each in found])
     for each in found:
         if each.status is not RefreshStatus.REFRESHED:
             verb = "is locked; nothing was changed for it" if each.status is RefreshStatus.LOCKED else "failed"
-            below.show_problem(page, each.target.segment.name, verb, each.error)
+            below.show_problem(page, words.label(each.target, shared), verb, each.error)
+    if any(each.unsettled for each in found):
+        page.paragraph(
+            "Lingering: removed by reconcile, and still there. The next apply removes them again, or adds them."
+        )
+        page.gap()
     if any(each.adopted for each in found):
         page.paragraph("The next plan removes those taken over whom the query does not return.", style="yellow")
         page.gap()
@@ -95,9 +102,10 @@ def status(value: Status, width: int = 80, color: bool = False) -> str:
 
 
 def _show_status_notes(page: Page, rows: Sequence[StatusRow]) -> None:
+    shared = words.find_shared([row.target for row in rows])
     for row in rows:
         if row.error:
-            below.show_problem(page, row.name, "can't be read", row.error)
+            below.show_problem(page, words.label(row.target, shared), "can't be read", row.error)
     before = page.length
     for row in rows:
         if row.holder:
