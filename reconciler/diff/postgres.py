@@ -41,7 +41,7 @@ WITH desired AS (
         coalesce(max(entry) % 4,
                  max(CASE WHEN adds IS FALSE THEN {removing} ELSE {adding} END) FILTER (WHERE mark = 'unsettled')
         ) AS fate,
-        coalesce(bool_or(mark = 'unmatched'), false) AS unmatched,
+        coalesce(bool_or(mark = 'unmatched'), false) AND bool_or(entry % 4 = {removed}) IS NOT TRUE AS unmatched,
         max(doubtful_at) FILTER (WHERE adds IS NOT FALSE) AS add_at,
         max(doubtful_at) FILTER (WHERE adds IS NOT TRUE) AS remove_at
     FROM entries GROUP BY id

@@ -57,7 +57,7 @@ WITH journal_ids AS (
     SELECT id,
         max(entry) % 4 AS last,
         max(if(adds IS FALSE, {_REMOVING}, {_ADDING})) FILTER (mark = 'unsettled') AS unsettled,
-        coalesce(bool_or(mark = 'unmatched'), false) AS unmatched,
+        coalesce(bool_or(mark = 'unmatched'), false) AND bool_or(entry % 4 = {_REMOVED}) IS NOT TRUE AS unmatched,
         coalesce(bool_or(mark = 'removed'), false) AS removed,
         max(doubtful_at) FILTER (adds IS NOT FALSE) AS add_at,
         max(doubtful_at) FILTER (adds IS NOT TRUE) AS remove_at

@@ -66,7 +66,8 @@ and an empty field is a null. Ids hold no control characters."""
 class Stored(Protocol):
     """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
 
-    An id's status is decided by the last journal row that has it, else by its marks, else by `members`.
+    An id's status is decided by the last journal row that has it, else by its marks, else by `members`. An
+    acknowledged removal in the journal ends that it is unmatched.
     """
 
     head: Head

@@ -27,14 +27,18 @@ WITH journal AS (
     EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = l.id AND m.mark = 'unsettled')
       AS was_unsettled,
     EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = l.id AND m.mark = 'unmatched')
-      AS was_unmatched
+      AS was_unmatched,
+    EXISTS (SELECT 1 FROM journal r WHERE r.id = l.id AND r.direction = 'remove' AND r.outcome = 'acknowledged')
+      AS was_removed
   FROM latest l
 )
 SELECT
-  coalesce(sum(CASE WHEN outcome = 'acknowledged' AND direction = 'add' AND NOT was_unmatched THEN 1 ELSE 0 END
+  coalesce(sum(
+    CASE WHEN outcome = 'acknowledged' AND direction = 'add' AND (was_removed OR NOT was_unmatched) THEN 1 ELSE 0 END
     - CASE WHEN was_member THEN 1 ELSE 0 END), 0),
   coalesce(sum(CASE WHEN outcome = 'unknown' THEN 1 ELSE 0 END - CASE WHEN was_unsettled THEN 1 ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN outcome = 'acknowledged' AND direction = 'add' AND was_unmatched THEN 1 ELSE 0 END
+  coalesce(sum(
+    CASE WHEN outcome = 'acknowledged' AND direction = 'add' AND was_unmatched AND NOT was_removed THEN 1 ELSE 0 END
     - CASE WHEN was_unmatched AND NOT was_unsettled THEN 1 ELSE 0 END), 0)
 FROM known
 """

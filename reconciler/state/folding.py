@@ -1,7 +1,8 @@
 """Folding: what the journal's settled batches mean for members and marks.
 
-An id's status is decided by the last journal row that has it, else by its marks, else by the members. Folding moves
-the oldest rows from the first place to the others and changes no id's status.
+An id's status is decided by the last journal row that has it, else by its marks, else by the members; an
+acknowledged removal in the journal ends that it is unmatched. Folding moves the oldest rows from the first place to the
+others and changes no id's status.
 """
 
 from collections.abc import Iterator, Sequence

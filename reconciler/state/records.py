@@ -172,6 +172,9 @@ UNION ALL
 SELECT id FROM latest WHERE direction = 'add' AND outcome = 'acknowledged' AND NOT EXISTS (
   SELECT 1 FROM reconcile_marks m
   WHERE m.segment_key = (SELECT segment_key FROM segment) AND m.id = latest.id AND m.mark = 'unmatched'
+  AND NOT EXISTS (
+    SELECT 1 FROM journal r WHERE r.id = m.id AND r.direction = 'remove' AND r.outcome = 'acknowledged'
+  )
 )
 ORDER BY 1
 """

@@ -84,9 +84,12 @@ def read_state(world: World) -> StateModel:
         if row.mark == "unsettled":
             state.unsettled[row.id] = row.direction or "add"
     unmatched = {mark.id for mark in world.marks if mark.mark == "unmatched"}
+    removed: set[str] = set()
     for entry in sorted(world.journal, key=lambda entry: entry.seq):
         for member in entry.ids:
-            _replay(state, entry, member, member in unmatched)
+            if entry.outcome == "acknowledged" and entry.direction == "remove":
+                removed.add(member)
+            _replay(state, entry, member, member in unmatched - removed)
     state.stored -= set(state.unsettled) | state.marked_unmatched
     state.tombstones -= state.held
     return state

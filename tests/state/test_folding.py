@@ -22,6 +22,9 @@ steps = st.one_of(
 Statuses = dict[str, str]
 
 
+_GONE = ("remove", "acknowledged")
+
+
 def status_of(contents: Contents, id: str) -> str:
     """The rule that everybody who reads a state goes by."""
     marks = {mark: direction for owner, mark, direction in contents.marks if owner == id}
@@ -29,7 +32,10 @@ def status_of(contents: Contents, id: str) -> str:
         if id in ids and outcome != "acknowledged":
             return f"unsettled {direction}"
         if id in ids:
-            return "absent" if direction == "remove" else "unmatched" if "unmatched" in marks else "member"
+            if direction == "remove":
+                return "absent"
+            removed = any(id in ids for direction, outcome, ids in contents.journal if (direction, outcome) == _GONE)
+            return "unmatched" if "unmatched" in marks and not removed else "member"
     if "unsettled" in marks:
         return f"unsettled {marks['unsettled']}"
     if "unmatched" in marks:
@@ -106,6 +112,12 @@ def test_whatever_happens_folding_changes_no_status(sqlite_bench: Bench, life):
 @settings(max_examples=6, deadline=None, suppress_health_check=SAME_STATE)
 def test_whatever_happens_folding_changes_no_status_on_postgresql(postgres_url: str, life):
     check_life(Bench(postgres_url), next(SEGMENT_IDS), life)
+
+
+def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(bench: Bench):
+    (a, *_) = IDS
+    life = [(Direction.ADD, {a}, ACKNOWLEDGED), "read back", (Direction.REMOVE, {a}, ACKNOWLEDGED)]
+    check_life(bench, next(SEGMENT_IDS), [*life, (Direction.ADD, {a}, ACKNOWLEDGED)])
 
 
 def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
