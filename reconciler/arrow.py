@@ -123,7 +123,8 @@ def _texts(column: Array) -> list[str]:
     if _has_nulls(column, present):
         raise ValueError("a column is no text everywhere")
     offsets = (ctypes.c_int32 * (column.offset + column.length + 1)).from_address(places)[column.offset :]
-    return [ctypes.string_at(data + start, end - start).decode() for start, end in pairwise(offsets)]
+    first = data or 0  # where all are empty there need be no bytes
+    return [ctypes.string_at(first + start, end - start).decode() for start, end in pairwise(offsets)]
 
 
 def _has_nulls(column: Array, present: int | None) -> bool:
