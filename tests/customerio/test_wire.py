@@ -4,10 +4,12 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.customerio.clients import Clients as HttpClients
 from reconciler.customerio.connection import IDLE_SECONDS, open_client, trust
 from reconciler.customerio.deadline import Deadline, TimedBackend
 from reconciler.customerio.outcomes import Kind, Outcome
@@ -131,9 +133,9 @@ class Recorder:
 
 def carry(base: str, time: FakeTime) -> tuple[Outcome, list[str]]:
     """Make one attempt on a bare wire."""
-    recorder = Recorder()
-    with open_client({}, 1, trust()) as client:
-        wire = Wire(client, base, Deadline(time.clock), time.wall)
+    recorder, deadline, tls = Recorder(), Deadline(time.clock), trust()
+    with closing(HttpClients(lambda: open_client({}, tls, deadline))) as clients:
+        wire = Wire(clients, base, deadline, time.wall)
         outcome = wire.carry(Attempt(Call("POST", "/x", content=b"{}"), 1, lambda: 10.0, lambda: True, recorder))
     return outcome, recorder.events
 
