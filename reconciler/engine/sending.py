@@ -166,7 +166,8 @@ class Delivery:
                 self._launch()
             if not self._flying:
                 break
-            self._fold_some()  # while the requests are on their way
+            if not self._is_halted():
+                self._fold_some()  # while the requests are on their way
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             self._collect(done)
         self._withdraw()

@@ -436,6 +436,14 @@ def test_where_the_state_fails_once_what_is_in_flight_is_recorded_all_the_same()
     assert world.delivery.tally.added == len(world.track.sent) > 0
 
 
+def test_where_folding_fails_what_is_in_flight_is_recorded_all_the_same() -> None:
+    fault = lambda name, count: StateError("the disk is full") if name == "fold" else None  # noqa: E731
+    world = deliver(name_ids(200), size=1, fault=fault, pool=LazyPool())
+    check_laws(world)
+    assert world.error_code == "state"
+    assert world.delivery.tally.added == len(world.track.sent) > 0
+
+
 def test_a_comparison_that_fails_leaves_no_intent() -> None:
     world = deliver(name_ids(40), size=1, pool=LazyPool(), batches_error=StateError("the spill folder is full"))
     check_laws(world)
