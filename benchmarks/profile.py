@@ -1,0 +1,132 @@
+"""`python -m benchmarks.profile many|send`: where the time of a plan of many segments, and of a first load, goes.
+
+The command runs in this process, with a clock around some of its methods: seconds, of the thread's CPU and of the wall,
+calls within calls included. Threads run side by side, so the walls add up to more than the whole.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data
+from benchmarks.cases import SMALL, serving
+from reconciler.cli import run
+from reconciler.customerio.transport import Wire
+from reconciler.diff.embedded import EmbeddedComparison
+from reconciler.diff.tables import Tables
+from reconciler.engine.sending import Delivery
+from reconciler.source.duck import DuckSource
+from reconciler.state.columnar import ColumnarSnapshot
+from reconciler.state.held import HeldSegment
+
+MANY: dict[str, tuple[type, str]] = {
+    "a segment's comparison": (EmbeddedComparison, "compare"),
+    "- its query: parsing, types": (DuckSource, "_relation"),
+    "- what the query returned, with the rules of ids": (EmbeddedComparison, "_load_desired"),
+    "- the state (in a thread of its own)": (EmbeddedComparison, "_read_state"),
+    "-- its head": (ColumnarSnapshot, "_read_head"),
+    "- matching": (EmbeddedComparison, "_change"),
+    "(all statements on tables: making and dropping)": (Tables, "run"),
+    "(all statements on tables: streams)": (Tables, "read"),
+    "(all statements on tables: the rest)": (Tables, "_work"),
+}
+SEND: dict[str, tuple[type, str]] = {
+    "the segment's sending": (Delivery, "run"),
+    "- reading batches": (Delivery, "_next_batches"),
+    "- intents": (HeldSegment, "intend"),
+    "- outcomes": (HeldSegment, "settle"),
+    "- folding": (HeldSegment, "fold"),
+    "requests (in 32 threads)": (Wire, "carry"),
+}
+
+
+@dataclass
+class Clock:
+    """What was spent in one method."""
+
+    calls: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@dataclass
+class Clocks:
+    """Clocks around methods, by what they do."""
+
+    spent: dict[str, Clock] = field(default_factory=lambda: defaultdict(Clock))
+
+    def put_around(self, what: str, owner: type, name: str) -> None:
+        method: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*words: Any, **more: Any) -> Any:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return method(*words, **more)
+            finally:
+                clock = self.spent[what]
+                clock.calls += 1
+                clock.wall += time.perf_counter() - wall
+                clock.cpu += time.thread_time() - cpu
+
+        setattr(owner, name, timed)
+
+    def tell(self, order: dict[str, tuple[type, str]]) -> str:
+        lines = ["| what | calls | CPU s | wall s | CPU ms a call |", "| --- | ---: | ---: | ---: | ---: |"]
+        for what in order:
+            clock = self.spent[what]
+            each = 1000 * clock.cpu / max(1, clock.calls)
+            lines.append(f"| {what} | {clock.calls} | {clock.cpu:.2f} | {clock.wall:.2f} | {each:.2f} |")
+        return "\n".join(lines)
+
+
+@contextmanager
+def many(folder: Path) -> Iterator[list[str]]:
+    """A spec of 300 small segments that are as their queries say."""
+    lines = (f"  s{n}: {{segment_id: {n}, query: \"SELECT 'c{n}' AS id\"}}\n" for n in range(1, 301))
+    spec = folder / "spec.yaml"
+    spec.write_text(SMALL.format(segments="".join(lines)))
+    data.seed_segments(spec, lambda segment: iter([[f"c{segment.segment_id}"]]))
+    yield ["plan", str(spec)]
+
+
+@contextmanager
+def send(folder: Path) -> Iterator[list[str]]:
+    """A first load of a million to a bare server without latency."""
+    warehouse = data.make_sqlite(folder, data.make_parquet(folder, 1_000_000)[0])
+    with serving(folder, "server", "0") as url:
+        knobs = f"  rate_limit: 1000\n  concurrency: 32\n  track_url: {url}"
+        spec = data.write_spec(folder, "send.yaml", f"sqlite:///{warehouse}", "SELECT id FROM customers", knobs)
+        yield ["apply", str(spec), "--yes"]
+
+
+def main() -> None:
+    """Make the data, run the command under clocks, print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile")
+    parser.add_argument("case", choices=["many", "send"])
+    case = parser.parse_args().case
+    order, prepare = (MANY, many) if case == "many" else (SEND, send)
+    folder, clocks = Path(tempfile.mkdtemp(prefix="profile-")), Clocks()
+    try:
+        with prepare(folder) as words:
+            for what, (owner, name) in order.items():
+                clocks.put_around(what, owner, name)
+            os.chdir(folder)
+            began, cpu = time.perf_counter(), time.process_time()
+            code = run([*words, "--quiet"])
+            wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    finally:
+        shutil.rmtree(folder)
+    print(f"\n{' '.join(words[:1])}: exit code {code}; {wall:.2f} s, {cpu:.2f} s of CPU, without the start\n")
+    print(clocks.tell(order))
+
+
+if __name__ == "__main__":
+    main()
