@@ -26,6 +26,8 @@ _COMPARISON = (
 )
 DIFF: Rounds = ((*_COMPARISON, "-knot server_stage"), (*_COMPARISON, "-kserver_stage"))
 
+FOLDING = tuple(f"tests/state/test_{name}.py" for name in ("life_of_an_id", "neighbours", "adopting", "folding"))
+
 ROOMS: dict[str, Rounds] = {
     "core/ids.py": (("tests/core/test_ids.py",),),
     "core/guards.py": (("tests/core/test_guards.py", "tests/core/test_limits.py"),),
@@ -42,8 +44,8 @@ ROOMS: dict[str, Rounds] = {
     "diff/rules.py": (("tests/diff/test_rules.py",),),
     "diff/sets.py": DIFF,
     "diff/embedded.py": DIFF,
-    "state/snapshot.py": (("tests/state/test_snapshot.py", "-knot postgresql"),),
+    "state/snapshot.py": (("tests/state/test_snapshot.py", "tests/state/test_failures.py", "-knot postgresql"),),
     "state/heads.py": (("tests/state/test_snapshot.py", "-knot postgresql"),),
-    "state/columns.py": (("tests/state/test_snapshot.py",),),
-    "state/folding.py": (("tests/state/test_folding.py", "tests/state/test_life_of_an_id.py", "-knot postgresql"),),
+    "state/columns.py": (("tests/state/test_columnar.py",), ("tests/state/test_snapshot.py", "-kpostgresql")),
+    "state/folding.py": ((*FOLDING, "-knot postgresql"),),
 }

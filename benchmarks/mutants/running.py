@@ -76,6 +76,7 @@ def warm_up() -> None:
         derandomize=True,
         database=None,
         phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
     )
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
 
