@@ -19,12 +19,13 @@ _QUICK = ("tests/planfile/test_keeping.py", _DAMAGE, *(f"--deselect={test}" for 
 PLANFILE: Rounds = ((*_QUICK, "tests/planfile/test_checks.py"), _LONG)
 
 _COMPARISON = (
+    "tests/diff/test_workings.py",
     "tests/diff/test_failures.py",
     "tests/diff/test_streams.py",
     "tests/diff/test_comparison.py",
     "--deselect=tests/diff/test_streams.py::test_the_process_ends_without_a_word_of_duckdb",
 )
-DIFF: Rounds = ((*_COMPARISON, "-knot server_stage"), (*_COMPARISON, "-kserver_stage"))
+DIFF: Rounds = ((*_COMPARISON, "-knot server_stage"),)
 
 FOLDING = tuple(f"tests/state/test_{name}.py" for name in ("life_of_an_id", "neighbours", "adopting", "folding"))
 
