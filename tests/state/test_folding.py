@@ -154,6 +154,24 @@ def test_what_is_on_its_way_is_folded_by_nobody_nor_what_came_after_it(bench: Be
     assert bench.look().members == ()
 
 
+def test_nothing_is_folded_that_lies_between_two_on_their_way(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        seqs = held.intend([Batch(Direction.ADD, (id,)) for id in IDS])
+        held.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
+        held.fold()
+        journal = [("add", None, ("b",)), ("add", "acknowledged", ("c",)), ("add", None, ("d",))]
+        assert bench.look() == Contents(("a",), (), tuple(journal))
+
+
+def test_a_first_fill_goes_from_the_journal_to_the_members_without_a_stop(sqlite_bench: Bench, monkeypatch):
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        monkeypatch.delattr(type(ledger._database), "pick_batches")
+        seqs = held.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
+        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        held.fold()
+    assert sqlite_bench.look() == Contents(("a", "b", "c"), (), ())
+
+
 def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
     """How the batches of a journal, with so many ids each, are taken together."""
     chunks = []
@@ -170,7 +188,7 @@ def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
 
 def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_bench: Bench, monkeypatch):
     monkeypatch.setattr(folding, "IDS_PER_CHUNK", 4)
-    assert sizes_of_chunks(sqlite_bench, [1, 2, 1, 9, 2, 3, 1]) == [[1, 2, 1], [9], [2], [3, 1]]
+    assert sizes_of_chunks(sqlite_bench, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
 
 
 def test_a_journal_of_any_length_is_folded_to_its_end(sqlite_bench: Bench):

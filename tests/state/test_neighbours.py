@@ -48,6 +48,7 @@ def live(held: HeldSegment, bench: Bench) -> Iterator[Contents]:
     held.admit(lambda: iter([["e", "g"]]))
     yield bench.look()
     mark_in_every_way(held)
+    held.record(findings(vanished=["g"]))
     settle(held, (remove(*IDS), ACKNOWLEDGED))
     held.fold()
     yield bench.look()
