@@ -43,6 +43,7 @@ ROOMS: dict[str, Rounds] = {
     "diff/standing.py": (("tests/diff/test_standing.py",), ("tests/diff/test_comparison.py", "-knot server_stage")),
     "diff/census.py": (("tests/diff/test_standing.py",), ("tests/diff/test_failures.py", "-knot server_stage")),
     "diff/rules.py": (("tests/diff/test_rules.py",),),
+    "diff/blocks.py": (("tests/diff/test_blocks.py",),),
     "diff/sets.py": DIFF,
     "diff/embedded.py": DIFF,
     "state/snapshot.py": (("tests/state/test_snapshot.py", "tests/state/test_failures.py", "-knot postgresql"),),
