@@ -357,3 +357,11 @@ def test_a_database_is_not_asked_for_what_is_really_there(tmp_path: Path, monkey
         comparison.load_remote(pages_of(world))
         assert comparison.compare().adopt == 1
     assert elsewhere.asked == []
+
+
+def test_where_no_database_is_named_none_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = Elsewhere(FOUND)
+    monkeypatch.setattr(embedded, "compare_there", elsewhere)
+    with opening(tmp_path) as comparison:
+        comparison.compare()
+    assert elsewhere.asked == []
