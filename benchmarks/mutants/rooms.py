@@ -18,14 +18,13 @@ _LONG = tuple(
 _QUICK = ("tests/planfile/test_keeping.py", _DAMAGE, *(f"--deselect={test}" for test in _LONG))
 PLANFILE: Rounds = ((*_QUICK, "tests/planfile/test_checks.py"), _LONG)
 
-_COMPARISON = (
-    "tests/diff/test_workings.py",
-    "tests/diff/test_failures.py",
-    "tests/diff/test_streams.py",
-    "tests/diff/test_comparison.py",
+_SETS = (
+    *(f"tests/diff/test_{name}.py" for name in ("workings", "failures", "comparison", "streams")),
     "--deselect=tests/diff/test_streams.py::test_the_process_ends_without_a_word_of_duckdb",
 )
-DIFF: Rounds = ((*_COMPARISON, "-knot server_stage"),)
+_DRAWN = "(test_any_ or test_of_any_ or tells_which)"
+"""Whatever Hypothesis draws."""
+DIFF: Rounds = tuple((*_SETS, f"-k{names} and not server_stage") for names in (f"not {_DRAWN}", _DRAWN))
 
 FOLDING = tuple(f"tests/state/test_{name}.py" for name in ("life_of_an_id", "neighbours", "adopting", "folding"))
 
