@@ -86,6 +86,19 @@ def test_tombstones_are_laid_over_nothing_in_a_plan(local_stage: Stage) -> None:
         assert tables_of(comparison) == {"known", "changes", "overlay", "marks", "journal"}
 
 
+def test_under_exclusive_tombstones_alone_are_enough_to_be_laid_over(local_stage: Stage) -> None:
+    world = World((Value("x"),), marks=TOMBSTONE.marks, people=(Person("1", "x"),), exclusive=True)
+    with local_stage.compare(world) as comparison:
+        counts = comparison.compare()
+        assert (counts.add, counts.adopt) == (1, 0)
+        assert comparison.drift().lingering == 1
+
+
+def test_a_comparison_can_be_made_again(local_stage: Stage) -> None:
+    with local_stage.compare(replace(MOVING, as_blocks=True)) as comparison:
+        assert comparison.compare() == comparison.compare()
+
+
 @pytest.mark.parametrize("world", [MOVING, MARKED])
 def test_a_plan_file_leaves_what_it_needs_to_send(local_stage: Stage, world: World) -> None:
     with local_stage.compare(replace(world, as_blocks=True)) as comparison:
