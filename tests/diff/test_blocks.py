@@ -60,4 +60,7 @@ def test_ids_become_full_batches_in_order_with_those_that_are_sent_again(monkeyp
         Batch(Direction.ADD, ("c", "d")),
         Batch(Direction.ADD, ("e",), frozenset("e")),
     ]
+    assert list(read_batches(Direction.ADD, "a b\nc", "a b")) == [
+        Batch(Direction.ADD, ("a b", "c"), frozenset(["a b"]))
+    ]
     assert list(read_batches(Direction.REMOVE, "a", None)) == [Batch(Direction.REMOVE, ("a",))]
