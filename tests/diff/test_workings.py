@@ -142,6 +142,50 @@ def test_before_anything_was_compared_there_is_nothing_to_send(local_stage: Stag
         assert see_all(comparison) == ([], [(), ()], [])
 
 
+# --- what may still arrive ----------------------------------------------------------------------------------------
+
+WANTED, UNWANTED = (Value("a"),), (Value("b"),)
+
+
+@pytest.mark.parametrize(
+    ("values", "marks", "journal", "reversed_at"),
+    [
+        (UNWANTED, [("unsettled", "add", 5.0)], [], 5.0),
+        (WANTED, [("unsettled", "remove", 5.0)], [], 5.0),
+        (WANTED, [("unsettled", "add", 5.0)], [], None),
+        (WANTED, [("echo", "remove", 5.0)], [], 5.0),
+        (WANTED, [("echo", "add", 5.0)], [], None),
+        (WANTED, [("unmatched", None, 5.0), ("removed", None, 6.0), ("rejected", None, 7.0)], [], None),
+        (UNWANTED, [], [("add", "acknowledged", 9.0, None)], None),
+        (UNWANTED, [], [("add", "acknowledged", 9.0, 7.0)], 7.0),
+        (WANTED, [], [("remove", "acknowledged", 9.0, 7.0)], 7.0),
+        (UNWANTED, [], [("add", "unknown", 9.0, None)], 9.0),
+        (WANTED, [], [("remove", None, 9.0, None)], 9.0),
+        (UNWANTED, [], [("add", "unknown", 3.0, None), ("add", "unknown", 8.0, None)], 8.0),
+        (WANTED, [], [("remove", "unknown", 8.0, None), ("remove", "unknown", 3.0, None)], 8.0),
+        (WANTED, [("echo", "remove", 4.0)], [("remove", "unknown", 2.0, None), ("add", "unknown", 6.0, None)], 4.0),
+    ],
+)
+def test_the_latest_attempt_that_a_change_reverses_is_told(
+    local_stage: Stage,
+    values: tuple[Value, ...],
+    marks: list[tuple[str, str | None, float]],
+    journal: list[tuple[str, str | None, float, float | None]],
+    reversed_at: float | None,
+) -> None:
+    rows = tuple(JournalRow(seq, *row, ("a",)) for seq, row in enumerate(journal))
+    world = World((*values, Value("c")), marks=tuple(MarkRow("a", *mark) for mark in marks), journal=rows)
+    with local_stage.compare(world) as comparison:
+        assert comparison.compare().reversed_at == reversed_at
+
+
+def test_of_several_changes_the_latest_attempt_counts(local_stage: Stage) -> None:
+    marks = [MarkRow("a", "unsettled", "remove", 3.0), MarkRow("b", "unsettled", "add", 8.0)]
+    world = World(WANTED, marks=(*marks, MarkRow("c", "unsettled", "add", 5.0)))
+    with local_stage.compare(world) as comparison:
+        assert comparison.compare().reversed_at == 8.0
+
+
 # --- in pieces ----------------------------------------------------------------------------------------------------
 
 
