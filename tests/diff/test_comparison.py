@@ -68,6 +68,7 @@ def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, kn
 
         lists = (findings.appeared, findings.vanished, findings.lingering, findings.gone)
         assert model.Reading(drift, *map(collect, lists)) == model.read_back(world)
+        assert adoption.id_type is world.id_type
         lists = (adoption.members, adoption.unmatched, adoption.lingering)
         assert model.Takeover(*map(collect, lists)) == model.adopt(world, known_only)
 
