@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from benchmarks.mutants.faults import Mutant, breed
 from benchmarks.mutants.results import Results, fingerprint
 from benchmarks.mutants.rooms import ROOMS
-from benchmarks.mutants.running import SURVIVED, run, warm_up
+from benchmarks.mutants.running import SURVIVED, Limit, run, warm_up
 from benchmarks.mutants.survivors import Score, read_reasons, write_page
 
 
@@ -20,19 +21,25 @@ def try_all(module: str, mutants: Sequence[Mutant], workers: int) -> None:
     if not mutants:
         return
     rounds, results = ROOMS[module], Results(module)
-    seconds = [20 + 3 * measure(module, tests) for tests in rounds]
+    limits = [measure(module, tests) for tests in rounds]
     with ThreadPoolExecutor(workers) as pool:
-        killers = pool.map(lambda mutant: run(rounds, mutant, seconds), mutants)
+        killers = pool.map(lambda mutant: run(rounds, mutant, limits), mutants)
         for mutant, killer in zip(mutants, killers, strict=True):
             results.keep(mutant, killer)
 
 
-def measure(module: str, tests: tuple[str, ...]) -> float:
-    """The seconds that a round of tests takes without any fault, in which none may fail."""
-    began = time.monotonic()
-    if killer := run((tests,), None, [600]):
+def measure(module: str, tests: tuple[str, ...]) -> Limit:
+    """Run a round of tests without any fault, in which none may fail; several times what that took may be taken."""
+    began, busy = time.monotonic(), _sum_up_busy()
+    if killer := run((tests,), None, [Limit(600, 600)]):
         raise SystemExit(f"{killer} fails without any fault in {module}")
-    return time.monotonic() - began
+    return Limit(20 + 3 * (time.monotonic() - began), int(5 + 3 * (_sum_up_busy() - busy)))
+
+
+def _sum_up_busy() -> float:
+    """Processor seconds of all children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def score(module: str, options: argparse.Namespace) -> Score:

@@ -18,13 +18,15 @@ _LONG = tuple(
 _QUICK = ("tests/planfile/test_keeping.py", _DAMAGE, *(f"--deselect={test}" for test in _LONG))
 PLANFILE: Rounds = ((*_QUICK, "tests/planfile/test_checks.py"), _LONG)
 
-_COMPARISON = (
-    "tests/diff/test_failures.py",
-    "tests/diff/test_streams.py",
-    "tests/diff/test_comparison.py",
+_SETS = (
+    *(f"tests/diff/test_{name}.py" for name in ("workings", "failures", "comparison", "streams")),
     "--deselect=tests/diff/test_streams.py::test_the_process_ends_without_a_word_of_duckdb",
 )
-DIFF: Rounds = ((*_COMPARISON, "-knot server_stage"), (*_COMPARISON, "-kserver_stage"))
+_DRAWN = "(test_any_ or test_of_any_ or tells_which)"
+"""Whatever Hypothesis draws."""
+DIFF: Rounds = tuple((*_SETS, f"-k{names} and not server_stage") for names in (f"not {_DRAWN}", _DRAWN))
+
+FOLDING = tuple(f"tests/state/test_{name}.py" for name in ("life_of_an_id", "neighbours", "adopting", "folding"))
 
 ROOMS: dict[str, Rounds] = {
     "core/ids.py": (("tests/core/test_ids.py",),),
@@ -40,10 +42,11 @@ ROOMS: dict[str, Rounds] = {
     "diff/standing.py": (("tests/diff/test_standing.py",), ("tests/diff/test_comparison.py", "-knot server_stage")),
     "diff/census.py": (("tests/diff/test_standing.py",), ("tests/diff/test_failures.py", "-knot server_stage")),
     "diff/rules.py": (("tests/diff/test_rules.py",),),
+    "diff/blocks.py": (("tests/diff/test_blocks.py",),),
     "diff/sets.py": DIFF,
     "diff/embedded.py": DIFF,
-    "state/snapshot.py": (("tests/state/test_snapshot.py", "-knot postgresql"),),
+    "state/snapshot.py": (("tests/state/test_snapshot.py", "tests/state/test_failures.py", "-knot postgresql"),),
     "state/heads.py": (("tests/state/test_snapshot.py", "-knot postgresql"),),
-    "state/columns.py": (("tests/state/test_snapshot.py",),),
-    "state/folding.py": (("tests/state/test_folding.py", "tests/state/test_life_of_an_id.py", "-knot postgresql"),),
+    "state/columns.py": (("tests/state/test_columnar.py",), ("tests/state/test_snapshot.py", "-kpostgresql")),
+    "state/folding.py": ((*FOLDING, "-knot postgresql"),),
 }

@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -35,6 +36,17 @@ SURVIVED = ""
 _HAS_NOTHING_TO_SAY = re.compile(r"FailedHealthCheck|FlakyFailure|FlakyReplay")
 """A machine under load fails tests in these ways, whatever they test: then they run again."""
 _KILLER = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long a round may take: in all, as it may wait for ever, and of a processor, as it may go round for ever.
+
+    The latter is the same on a machine that has much else to do.
+    """
+
+    seconds: float
+    busy: int
 
 
 @dataclass
@@ -76,27 +88,25 @@ def warm_up() -> None:
         derandomize=True,
         database=None,
         phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
     )
     assert not [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]
 
 
-def run(rounds: Rounds, mutant: Mutant | None, seconds: Sequence[float]) -> str:
-    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands.
-
-    `seconds`: how long each round may take.
-    """
-    for tests, limit in zip(rounds, seconds, strict=True):
+def run(rounds: Rounds, mutant: Mutant | None, limits: Sequence[Limit]) -> str:
+    """Run tests, and name the first that fails; SURVIVED if none does. Without a mutant, the source is as it stands."""
+    for tests, limit in zip(rounds, limits, strict=True):
         killer = _run_round(tests, mutant, limit)
         if killer != SURVIVED:
             return killer
     return SURVIVED
 
 
-def _run_round(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> str:
+def _run_round(tests: Sequence[str], mutant: Mutant | None, limit: Limit) -> str:
     for _ in range(3):
         folder = Path(mkdtemp(prefix="mutant-"))
         try:
-            code = _wait_for(_fork(tests, mutant, folder), seconds)
+            code = _wait_for(_fork(tests, mutant, folder, limit.busy), limit.seconds)
             said = (folder / "output").read_text(errors="replace") if (folder / "output").exists() else ""
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +117,7 @@ def _run_round(tests: Sequence[str], mutant: Mutant | None, seconds: float) -> s
         if not _HAS_NOTHING_TO_SAY.search(said):
             break
     killer = _KILLER.search(said)
-    return killer[1] if killer else "time" if code is None else f"exit {code}"
+    return killer[1] if killer else "time" if code in (None, -signal.SIGXCPU) else f"exit {code}"
 
 
 def _wait_for(child: int, seconds: float) -> int | None:
@@ -123,9 +133,10 @@ def _wait_for(child: int, seconds: float) -> int | None:
     return os.waitstatus_to_exitcode(status) if is_ended else None
 
 
-def _fork(tests: Sequence[str], mutant: Mutant | None, folder: Path) -> int:
+def _fork(tests: Sequence[str], mutant: Mutant | None, folder: Path, busy: int) -> int:
     child = os.fork()
     if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (busy, busy))
         _run_and_exit(tests, mutant, folder)
     return child
 

@@ -94,7 +94,8 @@ class FakeStored:
         return blocks_of(rows) if self._world.as_blocks else self._warehouse.stream(columns, rows)
 
 
-def blocks_of(rows: Sequence[tuple[Any, ...]], size: int = 2) -> Iterator[str]:
+def blocks_of(rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    size = 2 + len(rows) // 8
     lines = [chr(FIELD_END).join("" if field is None else str(field) for field in row) for row in rows]
     return (chr(ROW_END).join(lines[start : start + size]) for start in range(0, len(lines), size))
 
@@ -154,8 +155,9 @@ def make_page(*people: tuple[str, str | None]) -> Page:
     return Page([cio_id for cio_id, _ in people], [key for _, key in people])
 
 
-def pages_of(world: World, size: int = 2) -> Iterator[Page]:
+def pages_of(world: World) -> Iterator[Page]:
     people = [(person.cio_id, person.key) for person in world.people or ()]
+    size = 2 + len(people) // 8
     return (make_page(*people[start : start + size]) for start in range(0, len(people), size))
 
 

@@ -1,7 +1,9 @@
 """Comparing desired, stored and remote: every number and every id, against a slow model."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ from reconciler.engine.ports import Comparison
 from tests.diff import model
 from tests.diff.fakes import AnyStage, Stage
 from tests.diff.model import Outcome, World
-from tests.diff.worlds import IDS, worlds
+from tests.diff.worlds import IDS, make_crowd, worlds
 
 many = settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)  # fewer under a profile with fewer
 
@@ -29,6 +31,46 @@ def outcome(comparison: Comparison, counts: Counts) -> Outcome:
 
 def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
     return [member for chunk in chunks() for member in chunk]
+
+
+@pytest.mark.parametrize("as_blocks", [False, True])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_crowd_in_every_situation_is_compared_as_the_model_says(
+    local_stage: Stage, exclusive: bool, as_blocks: bool
+) -> None:
+    world = make_crowd(exclusive, as_blocks)
+    with local_stage.compare(world) as comparison:
+        assert outcome(comparison, comparison.compare()) == model.compare(world)
+        again = {member for batch in comparison.batches(Direction.ADD) for member in batch.resends}
+        state = model.read_state(world)
+        assert again == set(ids_of(comparison, Direction.ADD)) & state.marked_unmatched - set(state.unsettled)
+
+
+@pytest.mark.parametrize("with_people", [False, True])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_of_a_plan_file_for_a_crowd_what_is_not_so_yet_is_left(
+    local_stage: Stage, exclusive: bool, with_people: bool
+) -> None:
+    world = make_crowd(exclusive, as_blocks=True)
+    world = world if with_people else replace(world, people=None)
+    ids = sorted({value.text or "" for value in world.values} | world.members)
+    adds, removes = set(ids[::3]), set(ids[1::3])
+    with local_stage.compare(world) as comparison:
+        sealed = [Batch(Direction.ADD, tuple(adds)), Batch(Direction.REMOVE, tuple(removes))]
+        assert outcome(comparison, comparison.resume(sealed)) == model.resume(world, adds, removes)
+
+
+@pytest.mark.parametrize("known_only", [False, True])
+def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, known_only: bool) -> None:
+    world = make_crowd(exclusive=False, as_blocks=False)
+    with local_stage.compare(world) as comparison:
+        drift, findings, adoption = comparison.drift(), comparison.examine(), comparison.adoption(known_only)
+
+        lists = (findings.appeared, findings.vanished, findings.lingering, findings.gone)
+        assert model.Reading(drift, *map(collect, lists)) == model.read_back(world)
+        assert adoption.id_type is world.id_type
+        lists = (adoption.members, adoption.unmatched, adoption.lingering)
+        assert model.Takeover(*map(collect, lists)) == model.adopt(world, known_only)
 
 
 @many

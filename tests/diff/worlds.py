@@ -1,5 +1,8 @@
 """Any world: a few ids that meet everywhere, in every combination."""
 
+import itertools
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from reconciler.core.ids import IdType
@@ -78,3 +81,43 @@ def _draw_row(draw: st.DrawFn, seq: int, content: tuple[str, ...]) -> JournalRow
     outcome = draw(st.sampled_from(["acknowledged", "acknowledged", "unknown", None]))
     unknown_at = draw(st.one_of(st.none(), times)) if outcome == "acknowledged" else None
     return JournalRow(seq, draw(directions), outcome, draw(times), unknown_at, content)
+
+
+_MARKS: tuple[tuple[tuple[str, str | None], ...], ...] = (
+    (),
+    (("unsettled", "add"),),
+    (("unsettled", "remove"),),
+    (("unmatched", None),),
+    (("unmatched", None), ("unsettled", "add")),
+    (("unmatched", None), ("unsettled", "remove")),
+    (("removed", None),),
+    (("removed", None), ("unmatched", None)),
+    (("rejected", None),),
+    (("echo", "remove"),),
+)
+_JOURNAL = (
+    JournalRow(3, "remove", "acknowledged", 10.0, None, ()),
+    JournalRow(7, "add", "acknowledged", 20.0, 15.0, ()),
+    JournalRow(8, "add", "unknown", 30.0, None, ()),
+    JournalRow(130, "remove", None, 40.0, None, ()),
+)
+
+
+def make_crowd(exclusive: bool, as_blocks: bool) -> World:
+    """An id for every combination of what members, marks, journal, query and real membership can say of it."""
+    ways = itertools.product(
+        (False, True), _MARKS, itertools.product((False, True), repeat=len(_JOURNAL)), (0, 2), (False, True)
+    )
+    people = {f"{number * 7919 % 10_007:05}": way for number, way in enumerate(ways)}
+    return World(
+        values=tuple(Value(each) for each, (_, _, _, times, _) in people.items() for _ in range(times)),
+        members=frozenset(each for each, way in people.items() if way[0]),
+        marks=tuple(MarkRow(each, *mark, 5.0) for each, way in people.items() for mark in way[1]),
+        journal=tuple(
+            replace(row, ids=tuple(each for each, way in people.items() if way[2][place]))
+            for place, row in enumerate(_JOURNAL)
+        ),
+        people=tuple(Person(each, each) for each, way in people.items() if way[4]),
+        exclusive=exclusive,
+        as_blocks=as_blocks,
+    )

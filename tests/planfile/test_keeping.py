@@ -17,7 +17,7 @@ from reconciler.core.counts import Counts
 from reconciler.core.guards import Guard
 from reconciler.core.plan import Plan
 from reconciler.errors import PlanFileError, ReconcileError, UsageError
-from reconciler.planfile import SealedPlan, discard, drafting, is_planfile, open_planfile, seal, write
+from reconciler.planfile import SealedPlan, discard, drafting, is_planfile, is_remnant, open_planfile, seal, write
 from tests.render import samples
 
 REMOVED = tuple(f"gone{place}" for place in range(10))
@@ -418,6 +418,23 @@ def test_a_plan_file_is_told_by_how_it_begins(tmp_path: Path) -> None:
     write(path, make_sealed(), make_batches)
 
     assert is_planfile(path)
+
+
+def test_a_plan_file_that_was_cut_off_in_its_first_bytes_is_told_from_a_spec(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    write(whole, make_sealed(), make_batches)
+    content = whole.read_bytes()
+
+    def is_left(name: str, content: bytes) -> bool:
+        (tmp_path / name).write_bytes(content)
+        return is_remnant(tmp_path / name)
+
+    assert all(is_left("vip.plan", content[:length]) for length in (0, 1, 9))
+    assert not is_left("vip.plan", b"segments:")
+    assert not is_left("vip.plan", content[1:])
+    assert is_remnant(whole)
+    assert not any(is_left(name, content[:1]) for name in ("spec.yaml", "spec.yml"))
+    assert not any(map(is_remnant, (tmp_path, tmp_path / "missing")))
 
 
 def test_an_id_that_is_no_unicode_is_refused_without_being_shown(tmp_path: Path) -> None:

@@ -194,3 +194,13 @@ def test_an_error_that_may_quote_an_id_is_not_chained():
 def test_errors_of_ours_pass_as_they_are():
     with pytest.raises(ZeroDivisionError), explained(SqliteAddress(Path("state.db"))):
         raise ZeroDivisionError
+
+
+def test_a_state_that_lacks_a_table_is_named_when_it_is_read(sqlite_bench: Bench):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED))
+    with sqlite3.connect(Path(sqlite_bench.url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DROP TABLE reconcile_workspaces")
+    connection.close()
+    with pytest.raises(StateError, match="lacks a table") as caught:
+        sqlite_bench.look()
+    assert str(parse(sqlite_bench.settings.url)) in caught.value.message

@@ -152,3 +152,102 @@ def test_what_is_on_its_way_is_folded_by_nobody_nor_what_came_after_it(bench: Be
         assert bench.look().journal == (("add", None, ("a",)), ("remove", "acknowledged", ("a",)))
         held.settle([(flying, ACKNOWLEDGED)])
     assert bench.look().members == ()
+
+
+def test_nothing_is_folded_that_lies_between_two_on_their_way(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        seqs = held.intend([Batch(Direction.ADD, (id,)) for id in IDS])
+        held.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
+        held.fold()
+        journal = [("add", None, ("b",)), ("add", "acknowledged", ("c",)), ("add", None, ("d",))]
+        assert bench.look() == Contents(("a",), (), tuple(journal))
+
+
+def test_a_first_fill_goes_from_the_journal_to_the_members_without_a_stop(sqlite_bench: Bench, monkeypatch):
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        monkeypatch.delattr(type(ledger._database), "pick_batches")
+        seqs = held.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
+        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        held.fold()
+    assert sqlite_bench.look() == Contents(("a", "b", "c"), (), ())
+
+
+def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
+    """How the batches of a journal, with so many ids each, are taken together."""
+    chunks = []
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        ids = map(str, count())
+        seqs = held.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
+        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        with ledger._database.write() as connection:
+            while entries := folding.next_chunk(connection, 1):
+                chunks.append([entry.number for entry in entries])
+                folding.fold(ledger._database, connection, 1, entries)
+    return chunks
+
+
+def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_bench: Bench, monkeypatch):
+    monkeypatch.setattr(folding, "IDS_PER_CHUNK", 4)
+    assert sizes_of_chunks(sqlite_bench, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
+
+
+def test_a_journal_of_any_length_is_folded_to_its_end(sqlite_bench: Bench):
+    assert sum(map(len, sizes_of_chunks(sqlite_bench, [1] * 1_100))) == 1_100
+    assert sqlite_bench.look().journal == ()
+    assert len(sqlite_bench.look().members) == 1_100
+
+
+def test_of_two_attempts_of_unknown_fate_the_later_echoes_and_at_one_moment_the_last(sqlite_bench: Bench):
+    bench, (a, b, c, _) = sqlite_bench, IDS
+    early, late = acknowledged_after_unknown(NOW - 9), acknowledged_after_unknown(NOW - 8)
+    bench.send((Batch(Direction.ADD, (a, b)), late), (Batch(Direction.ADD, (c,)), early))
+    bench.send((Batch(Direction.REMOVE, (a,)), late), (Batch(Direction.REMOVE, (b,)), early))
+    bench.send((Batch(Direction.REMOVE, (c,)), late))
+    echoes = {id: mark for (id, kind), mark in bench.marks().items() if kind == "echo"}
+    assert echoes == {a: ("remove", NOW - 8), b: ("add", NOW - 8), c: ("remove", NOW - 8)}
+
+
+def test_tombstones_and_echoes_last_to_the_second(sqlite_bench: Bench):
+    bench = sqlite_bench
+
+    def kinds_after(seconds: float) -> set[str]:
+        bench.clock.time = NOW + seconds
+        with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+            held.fold()
+        return {mark for _, mark, _ in bench.look().marks}
+
+    bench.send((Batch(Direction.ADD, ("a", "b")), acknowledged_after_unknown(NOW)))
+    bench.send((Batch(Direction.REMOVE, ("a",)), ACKNOWLEDGED))
+    assert kinds_after(24 * 3600) == {"removed", "echo"}
+    assert kinds_after(24 * 3600 + 1) == {"removed"}
+    assert kinds_after(30 * 24 * 3600) == {"removed"}
+    assert kinds_after(30 * 24 * 3600 + 1) == set()
+
+
+def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_bench: Bench):
+    """Whoever is unsettled already stays so, as of the attempt that made it so."""
+    bench = sqlite_bench
+    bench.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.record(findings(lingering=["a", "c"]))
+        held.record(findings(vanished=["b"]))
+        bench.clock.time += 60
+        held.record(findings(vanished=["b"]))
+    assert bench.marks() == {
+        ("a", "unsettled"): ("add", NOW - 7),
+        ("b", "unsettled"): ("add", NOW - 7),
+        ("b", "unmatched"): (None, NOW + 60),
+        ("c", "unsettled"): ("remove", NOW),
+    }
+
+
+def test_a_removal_buries_with_its_time_whom_the_state_held_or_did_not_know(sqlite_bench: Bench):
+    bench, (a, b, c, d) = sqlite_bench, IDS
+    bench.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.record(findings(vanished=[a, b]))
+    bench.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
+    assert bench.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}
+    bench.clock.time += 60
+    bench.send((Batch(Direction.REMOVE, (c,)), ACKNOWLEDGED))
+    assert bench.marks()[c, "removed"] == (None, NOW + 60)

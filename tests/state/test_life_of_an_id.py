@@ -128,6 +128,13 @@ def test_a_rejected_id_is_remembered_until_it_is_acknowledged(bench: Bench):
     assert bench.look().marks == ()
 
 
+def test_a_rejected_id_whose_remove_is_acknowledged_is_rejected_no_more(bench: Bench):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.reject(["bad"])
+    bench.send((remove("bad"), ACKNOWLEDGED))
+    assert bench.look().marks == (("bad", "removed", None),)
+
+
 def test_a_rejection_is_forgotten_when_a_later_run_completes_without_it(sqlite_bench: Bench):
     for rejected in (["bad", "worse"], ["worse"]):
         sqlite_bench.clock.time += 3600
