@@ -397,7 +397,7 @@ def test_bad_values_that_the_database_found_stop_the_segment(tmp_path: Path, mon
 def test_a_segment_that_is_unfit_for_the_database_is_compared_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "reconciler.diff.embedded")
     elsewhere = Elsewhere(Unfit("it is too far away"))
     with comparing_there(tmp_path, monkeypatch, elsewhere, MOVING) as (comparison, asked):
         counts = comparison.compare()
