@@ -56,6 +56,13 @@ def tables_of(comparison: Comparison) -> set[str]:
 # --- what is left -------------------------------------------------------------------------------------------------
 
 
+def test_a_tombstone_is_one_also_beside_an_attempt_that_may_still_arrive(local_stage: Stage) -> None:
+    marks = (MarkRow("x", "removed", None, 1.0), MarkRow("x", "echo", "add", 1.0))
+    with local_stage.compare(replace(QUIET, marks=marks, people=(*THERE, Person("3", "x")))) as comparison:
+        comparison.load_remote(pages_of(replace(QUIET, people=(*THERE, Person("3", "x")))))
+        assert comparison.drift().lingering == 1
+
+
 @pytest.mark.parametrize("as_blocks", [False, True])
 @pytest.mark.parametrize(
     ("world", "left"),
