@@ -307,7 +307,7 @@ def test_a_signal_finishes_the_batches_in_flight_and_the_next_run_goes_on(
 ) -> None:
     crowd = [f"q{number:05}" for number in range(8000)]
     project.sandbox.add_people((person, None) for person in crowd)
-    project.sandbox.configure(latency=300)
+    project.sandbox.configure(latency=2000)
     project.want("vip", crowd)
     project.write({"vip": segment(56, "vip")}, destination="concurrency: 2")
 
@@ -322,5 +322,6 @@ def test_a_signal_finishes_the_batches_in_flight_and_the_next_run_goes_on(
     assert project.json("status").segments["vip"]["lock_holder"] is None
 
     project.sandbox.reset_calls()
+    project.sandbox.configure(latency=0)
     assert project.run("apply", "spec.yaml").code == 0
     assert sorted(sent(project, ADD)) == sorted(set(crowd) - there)
