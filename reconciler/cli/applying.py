@@ -1,7 +1,6 @@
 """One `apply` from its first lock to its entry in the history."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from reconciler.cli.flags import Format
 from reconciler.cli.loading import Loaded, flags_of
 from reconciler.cli.once import Once
 from reconciler.cli.stopping import Stopping
+from reconciler.cli.threads import work_on_each
 from reconciler.cli.wiring import Wiring
 from reconciler.core.counts import Counts
 from reconciler.core.outcome import exit_code_of_run
@@ -112,8 +112,7 @@ class Applying:
         return tuple(results[_key(target)] for target in self.loaded.targets)
 
     def _each(self, sessions: Sequence[Session], step: Callable[[Session], object]) -> None:
-        with ThreadPoolExecutor(self.parallel, "segment") as pool:
-            list(pool.map(step, sessions))
+        work_on_each(sessions, step, self.parallel, "segment")
 
     # --- plan -----------------------------------------------------------------------------------------------------
 

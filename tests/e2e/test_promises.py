@@ -307,7 +307,7 @@ def test_a_signal_finishes_the_batches_in_flight_and_the_next_run_goes_on(
 ) -> None:
     crowd = [f"q{number:05}" for number in range(8000)]
     project.sandbox.add_people((person, None) for person in crowd)
-    project.sandbox.configure(latency=2000)
+    project.sandbox.configure(latency=500)
     project.want("vip", crowd)
     project.write({"vip": segment(56, "vip")}, destination="concurrency: 2")
 

@@ -27,13 +27,14 @@ def drift(
     log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
 ) -> int:
     """Read the real membership through the App API and compare it with the snapshot. Changes nothing."""
-    from concurrent.futures import ThreadPoolExecutor
     from datetime import UTC, datetime
+    from functools import partial
 
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_drift
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import cut_short
+    from reconciler.cli.threads import work_on_each
     from reconciler.cli.wiring import wired
     from reconciler.core.drift import Drift
     from reconciler.core.outcome import exit_code_of_drift
@@ -44,8 +45,8 @@ def drift(
     require_app_keys(loaded.targets, "drift")
     created_at = datetime.now(UTC)
     with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
-        with ThreadPoolExecutor(parallel, "drift") as pool:
-            segments = tuple(pool.map(lambda target: survey_one(wiring, target, ignore_foreign), loaded.targets))
+        look = partial(survey_one, wiring, ignore_foreign=ignore_foreign)
+        segments = tuple(work_on_each(loaded.targets, look, parallel, "drift"))
         found = Drift(created_at, segments, tuple(wiring.warnings))
     show_drift(console, found, output)
     return exit_code_of_drift(found)

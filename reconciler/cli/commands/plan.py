@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -92,6 +91,7 @@ def make_plan(
     wiring: "Wiring", loaded: "Loaded", options: "PlanOptions", parallel: int, draft: "Draft | None"
 ) -> "Plan":
     """Plan every selected segment, several at once, in the order of the specs."""
+    from reconciler.cli.threads import work_on_each
     from reconciler.core.plan import Plan
 
     created_at = datetime.now(UTC)
@@ -99,8 +99,7 @@ def make_plan(
     def work(numbered: "tuple[int, Target]") -> "SegmentPlan":
         return plan_one(wiring, *numbered, options, draft)
 
-    with ThreadPoolExecutor(parallel, "plan") as pool:
-        segments = tuple(pool.map(work, enumerate(loaded.targets)))
+    segments = tuple(work_on_each(enumerate(loaded.targets), work, parallel, "plan"))
     return Plan(created_at, segments, tuple(wiring.warnings))
 
 

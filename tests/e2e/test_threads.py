@@ -1,0 +1,67 @@
+"""Work on several segments, and a signal that reaches one of its threads."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.cli.threads import work_on_each
+
+
+@pytest.fixture
+def heard() -> Iterator[threading.Event]:
+    """Set once the handler of SIGUSR1 has run, in the main thread."""
+    event = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: event.set())
+    yield event
+    signal.signal(signal.SIGUSR1, before)
+
+
+def wait_for_main_to_wait() -> None:
+    """Go on once the main thread stands still in `Condition.wait`: only there can it miss a signal."""
+    main, seen = threading.main_thread().ident, 0
+    assert main is not None
+    for _ in range(1000):
+        stands = sys._current_frames()[main].f_code is threading.Condition.wait.__code__
+        seen = seen + 1 if stands else 0
+        if seen == 3:
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("the main thread does something else")
+
+
+def test_a_signal_that_a_working_thread_takes_is_heard_while_it_works(heard: threading.Event) -> None:
+    def work(_: int) -> bool:
+        wait_for_main_to_wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return heard.wait(10)
+
+    assert work_on_each([1], work, 1, "work") == [True]
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    last = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 3:
+            last.set()
+        assert last.wait(10)
+        return number * 10
+
+    assert work_on_each([1, 2, 3], work, 3, "work") == [10, 20, 30]
+
+
+def test_an_error_is_raised_when_all_have_ended() -> None:
+    ended = []
+
+    def work(number: int) -> None:
+        if number == 1:
+            raise LookupError("the first")
+        ended.append(number)
+
+    with pytest.raises(LookupError, match="the first"):
+        work_on_each([1, 2, 3], work, 1, "work")
+
+    assert ended == [2, 3]
