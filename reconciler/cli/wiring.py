@@ -182,6 +182,7 @@ class Wiring:
             self.reporter(),
             time.monotonic,
             self.warn,
+            lambda: self.ask_environment(target),
         )
 
     def check_stop(self) -> None:

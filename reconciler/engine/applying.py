@@ -46,6 +46,8 @@ class Parts:
     clock: Callable[[], float]
     """Seconds that never go back."""
     warn: Callable[[str], None]
+    ask_environment: Callable[[], int | None]
+    """The environment id of the Track API's keys, None where it can't be had."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Session:
         parts = self._parts
         if self.target.segment.ownership is not Ownership.EXCLUSIVE:
             return parts.app
-        return check_before_reading(self.target, head, parts.app, parts.track.ask_environment, parts.warn)
+        return check_before_reading(self.target, head, parts.app, parts.ask_environment, parts.warn)
 
     def _end_if_stopped_by_plan(self) -> None:
         if self.plan.status is PlanStatus.BLOCKED:

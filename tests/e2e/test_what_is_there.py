@@ -218,6 +218,19 @@ def exclusive(project: Project, *lines: str) -> None:
     )
 
 
+def test_whose_keys_they_are_is_asked_once_for_the_plan_and_once_before_the_first_write(project: Project) -> None:
+    lines = segment(56, "vip", "ownership: exclusive"), segment(57, "vip", "ownership: exclusive")
+    project.want("vip", people(*range(20)))
+    project.write(dict(zip(("vip", "risk"), lines, strict=True)))
+    assert project.run("apply", "spec.yaml").code == 0  # binds the workspace to its environment
+    project.want("vip", people(*range(21)))
+    project.sandbox.reset_calls()
+
+    assert project.run("apply", "spec.yaml").code == 0
+
+    assert [call.path for call in project.sandbox.calls].count("/api/v1/accounts/region") == 2
+
+
 def test_under_exclusive_strays_are_removed_and_the_lost_are_put_back(project: Project) -> None:
     project.want("vip", people(*range(20)))
     project.sandbox.put_members(56, people(*range(10, 25)))

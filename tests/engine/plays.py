@@ -72,6 +72,7 @@ class Play:
             self.reporter,
             self.clock,
             self.warnings.append,
+            self.track.ask_environment,
         )
         plan = PlanOptions({target.label: self.guards_allowed})
         return Session(target, parts, ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout))

@@ -376,7 +376,8 @@ class Planet:
         track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
         app = Window(self.remote.present) if order.confirms else None
         stop, clock = FakeStop(_Hand(self.bench.clock)), self.bench.clock.wall  # type: ignore[arg-type]
-        return Parts(ledger, sets, track, app, self._pool(), stop, FakeReporter(), clock, lambda words: None)  # type: ignore[arg-type]
+        nobody = lambda: None  # noqa: E731
+        return Parts(ledger, sets, track, app, self._pool(), stop, FakeReporter(), clock, lambda words: None, nobody)  # type: ignore[arg-type]
 
     def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
         """`plan --out`: takes no lock, and sends nothing."""
