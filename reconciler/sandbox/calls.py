@@ -104,9 +104,10 @@ class Journal:
                 self._calls[call.number] = self._kept(call)
 
     def calls(self, select: Callable[[Call], bool] | None = None) -> list[Call]:
-        """The kept calls, oldest first."""
+        """The kept calls by their numbers: two that arrive at once may be written down the other way round."""
         with self._lock:
-            return [call for call in self._calls.values() if select is None or select(call)]
+            kept = sorted(self._calls.values(), key=lambda call: call.number)
+        return [call for call in kept if select is None or select(call)]
 
     def totals(self) -> dict[str, int]:
         """How many calls ended how, by `api METHOD status`; counts those that were not kept, too."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from reconciler.sandbox import faults
-from reconciler.sandbox.calls import Journal
+from reconciler.sandbox.calls import Api, Call, Journal
 from reconciler.sandbox.gateway import Credentials
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.settings import SandboxError
@@ -97,6 +97,14 @@ def test_many_connections_write_at_once_and_nothing_is_lost(sandbox, connect):
     assert sum(call.id_count for call in sandbox.writes) == 8080
     assert [call.number for call in sandbox.calls] == sorted(call.number for call in sandbox.calls)
     assert sandbox.journal.totals() == {"track POST 200": 160, "app GET 200": 80}
+
+
+def test_calls_come_by_number_also_where_one_overtook_another():
+    journal = Journal()
+    for number in (1, 3, 2):
+        journal.open(Call(number, 0.0, Api.APP, "GET", "/v1/segments"))
+
+    assert [call.number for call in journal.calls()] == [1, 2, 3]
 
 
 def test_the_most_requests_at_once_are_known(sandbox, connect):
