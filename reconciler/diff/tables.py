@@ -103,16 +103,12 @@ class Tables:
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""
-        return ([row[0] for row in rows] for rows in self.pages(sql, size))
-
-    def pages(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Give the rows, `size` at a time, as the statement orders them; any number of times."""
         with self._instance.cursor() as cursor, translating(broken_sets(), self.limits):
             with self._instance.alone():
                 cursor.execute(sql)
             self._instance.spare(cursor)
             while rows := cursor.fetchmany(size):
-                yield rows
+                yield [row[0] for row in rows]
 
     def slices(self, statements: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Give the rows of one statement after the other; each takes little memory.
