@@ -322,16 +322,22 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
             list(file.batches(2))
 
 
+def edit_and_read_on(path: Path, old: bytes, new: bytes) -> pytest.ExceptionInfo[PlanFileError]:
+    """Change a plan file in place while it is open, after it was verified, and read its batches."""
+    with open_planfile(path) as file:
+        content = path.read_bytes()
+        with path.open("r+b") as other:
+            other.write(content.replace(old, new))
+        with pytest.raises(PlanFileError) as caught:
+            list(file.batches(0))
+    return caught
+
+
 def test_a_file_edited_in_place_after_it_was_verified_is_refused_when_read_on(tmp_path: Path) -> None:
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
 
-    with open_planfile(path) as file:
-        content = path.read_bytes()
-        with path.open("r+b") as other:
-            other.write(content.replace(b"gone7", b"kept7"))
-        with pytest.raises(PlanFileError) as caught:
-            list(file.batches(0))
+    caught = edit_and_read_on(path, b"gone7", b"kept7")
 
     assert tell(caught) == (f"The plan file {path} is damaged or was edited: it changed after it was verified.", AGAIN)
 
@@ -341,12 +347,7 @@ def test_an_edit_that_a_checksum_of_32_bits_can_not_see_meets_the_rules_of_batch
     write(path, make_sealed(), make_batches)
     monkeypatch.setattr(zlib, "crc32", lambda line: 7)
 
-    with open_planfile(path) as file:
-        content = path.read_bytes()
-        with path.open("r+b") as other:
-            other.write(content.replace(b'"gone7"', b"7".ljust(7)))
-        with pytest.raises(PlanFileError) as caught:
-            list(file.batches(0))
+    caught = edit_and_read_on(path, b'"gone7"', b"7".ljust(7))
 
     assert tell(caught) == (f"The plan file {path} is damaged or was edited: a batch does not hold ids.", AGAIN)
 
