@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconciler.core.spec import Scalar, Segment
-from reconciler.source.tokens import Statement, lexicon_of, parse
+from reconciler.core.tokens import Statement, lexicon_of, parse
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from reconciler.core.spec import Scalar, Segment
+from reconciler.core.tokens import Kind
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
 from reconciler.source.arrow import RowStream
@@ -20,7 +21,6 @@ from reconciler.source.columns import choose
 from reconciler.source.duck import handing_out
 from reconciler.source.failures import Complaint, Scrubber, missing_driver
 from reconciler.source.query import Query, derived
-from reconciler.source.tokens import Kind
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.tokens import Kind, lexicon_of, parse, scan
 from reconciler.errors import SourceError
-from reconciler.source.tokens import Kind, lexicon_of, parse, scan
 
 DIALECTS = ["sqlite", "postgresql", "duckdb", "mysql", "mssql", "bigquery", "snowflake", "databricks", "oracle"]
 
