@@ -60,10 +60,11 @@ def _open_file(driver: str, database: str, settings: SourceSettings, memory_limi
 
 
 def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
+    from reconciler.source.credentials import list_secrets
     from reconciler.source.failures import Scrubber, missing_driver
 
     url = _read(settings.name, settings.url)
-    scrubber = Scrubber.of(settings.name, settings.url, str(url.password or ""))
+    scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url))
     try:
         return _choose(url, scrubber, memory_limit)
     except ImportError:
@@ -84,7 +85,7 @@ def _read(name: str, text: Secret) -> "URL":
 
 
 def _choose(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
-    if url.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
         from reconciler.source.postgres import PostgresSource
 
         return PostgresSource.of(url, scrubber, memory_limit)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import quote, quote_plus
 
 from reconciler.core.spec import Scalar, Secret
 from reconciler.errors import SourceError
@@ -105,8 +104,9 @@ class Scrubber:
     secrets: tuple[str, ...] = field(repr=False)
 
     @classmethod
-    def of(cls, source: str, url: Secret, password: str = "") -> "Scrubber":
-        return cls(source, (url.reveal(), password, quote(password, safe=""), quote_plus(password)))
+    def of(cls, source: str, url: Secret, secrets: Iterable[str] = ()) -> "Scrubber":
+        """`secrets`: what the URL holds that must not be shown, in every spelling."""
+        return cls(source, (url.reveal(), *secrets))
 
     def complain(self, complaint: Complaint, query: Query | None = None, *, reading: bool = False) -> SourceError:
         """Give the error for a complaint; `reading` says that rows were on their way, so words may hold values."""

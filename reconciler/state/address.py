@@ -37,7 +37,7 @@ class PostgresAddress:
 
     def __str__(self) -> str:
         url = _read(self.url)
-        host = url.host or url.query.get("host") or "localhost"
+        host = url.host or ", ".join(url.normalized_query.get("host", ())) or "localhost"
         return f"PostgreSQL {url.database or ''} on {host}".replace("  ", " ")
 
     @property

@@ -124,6 +124,45 @@ def test_a_wrong_spec_does_not_repeat_a_secret(canaries: Project, where: str) ->
         assert clean(canaries.run(command, "spec.yaml", "--verbose")).code == 64
 
 
+TWO_PARTS = ("headCANARY5", "tailCANARY6")
+EVERY_COMMAND: tuple[tuple[str, ...], ...] = (
+    ("validate", "spec.yaml"),
+    *(("plan", "spec.yaml", "--format", form) for form in ("text", "json", "markdown")),
+    ("apply", "spec.yaml"),
+    ("drift", "spec.yaml"),
+    ("status", "spec.yaml"),
+    ("history", "spec.yaml"),
+    ("state", "show", "spec.yaml", "vip"),
+)
+
+
+@pytest.mark.parametrize("sign", ["@", "/", "?", "#", ":", "%", " "])
+@pytest.mark.parametrize("place", ["source", "state", "track_url", "to"])
+def test_a_password_that_can_be_read_in_two_ways_is_refused_and_no_part_of_it_shown(
+    canaries: Project, place: str, sign: str
+) -> None:
+    canaries.environment["PASSWORD"] = sign.join(TWO_PARTS)
+    url = "postgresql://app:${PASSWORD}@127.0.0.1:1/x"
+    commands = EVERY_COMMAND
+    text = canaries.spec.read_text()
+    if place == "source":
+        canaries.spec.write_text(text.replace("sqlite:///warehouse.db", url))
+    elif place == "state":
+        canaries.spec.write_text(f"{text}state: {{url: '{url}'}}\n")
+    elif place == "track_url":
+        canaries.spec.write_text(
+            text.replace(f"track_url: {canaries.sandbox.url}", "track_url: 'https://app:${PASSWORD}@127.0.0.1'")
+        )
+    else:
+        commands = (("state", "copy", "spec.yaml", "--to", url.replace("${PASSWORD}", sign.join(TWO_PARTS))),)
+    for words in commands:
+        done = clean(canaries.run(*words, "--verbose"), *TWO_PARTS)
+        assert done.code == 64, done
+        assert done.out == ""
+        assert ("spec.yaml:" in done.err) == (place != "to")
+    assert not canaries.state_file.exists()
+
+
 def test_a_signal_and_a_killed_process_say_no_id(canaries: Project) -> None:
     done = canaries.hit(
         "apply", "spec.yaml", "--verbose", at=lambda call: call.direction is not None, by=signal.SIGTERM

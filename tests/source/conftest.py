@@ -17,6 +17,7 @@ from reconciler.core.ids import IdType
 from reconciler.core.spec import Scalar, Secret, Segment, SourceSettings
 from reconciler.engine.ports import Source
 from reconciler.source import open_source
+from reconciler.source.credentials import list_secrets
 from reconciler.source.failures import Scrubber
 from reconciler.source.rows import RowSource
 
@@ -140,7 +141,7 @@ def sqlite_rows_warehouse(sqlite_warehouse: Warehouse) -> Warehouse:
 
 def through_rows(warehouse: Warehouse) -> Warehouse:
     url = make_url(warehouse.url)
-    source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), str(url.password or "")))
+    source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), list_secrets(url)))
     return Warehouse(f"{warehouse.name}-rows", warehouse.url, source, warehouse.raw, warehouse.execute)
 
 

@@ -15,6 +15,7 @@ from reconciler.core.spec import Secret
 from reconciler.diff.spill import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.source import open_source
+from reconciler.source.credentials import list_secrets
 from reconciler.source.failures import Complaint, Kind, Scrubber, mask, redact
 from reconciler.source.rows import RowSource
 
@@ -96,7 +97,10 @@ def test_what_a_function_raises_may_be_a_row_and_is_not_shown(request, reader):
 def test_a_server_that_is_not_there(tmp_path, driver):
     url = make_url(f"{driver}://ada@/app").set(password=PASSWORD).update_query_dict({"host": str(tmp_path)})
     text = url.render_as_string(hide_password=False)
-    native, rows = open_source(settings(text)), RowSource(url, Scrubber.of("warehouse", Secret(text), PASSWORD))
+    native, rows = (
+        open_source(settings(text)),
+        RowSource(url, Scrubber.of("warehouse", Secret(text), list_secrets(url))),
+    )
 
     for source in (native, rows):
         with pytest.raises(SourceError, match="connection") as caught:
@@ -106,6 +110,24 @@ def test_a_server_that_is_not_there(tmp_path, driver):
         for spelling in (PASSWORD, "s3cret", text):
             assert spelling not in everything(caught.value)
             assert spelling not in repr(source)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss%2Fword@h/d",
+        "postgresql://u@h/d?sslpassword=p%40ss%2Fword",
+        "snowflake://u@h/d?token=p%40ss%2Fword",
+        "mssql+pyodbc:///?odbc_connect=UID%3Du%3BPWD%3D%7Bp%40ss%2Fword%7D%3BServer%3Dh",
+    ],
+)
+@pytest.mark.parametrize("spelling", ["p@ss/word", "p%40ss%2Fword"])
+def test_a_secret_of_the_url_is_masked_in_every_spelling(url, spelling):
+    scrubber = Scrubber.of("warehouse", Secret(url), list_secrets(make_url(url)))
+
+    error = scrubber.complain(Complaint(f"connection refused with {spelling} for u"))
+
+    assert error.message == "source warehouse: connection refused with *** for u"
 
 
 def test_a_user_that_is_not_known(postgres_warehouse):

@@ -1,8 +1,8 @@
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
@@ -19,8 +19,8 @@ FOLDER = Path("/specs/team")
         ("sqlite:///../a.db", "sqlite:////specs/a.db"),
         ("sqlite:////abs/a.db", "sqlite:////abs/a.db"),
         ("sqlite+pysqlite:///a.db", "sqlite+pysqlite:////specs/team/a.db"),
-        ("sqlite:///file:a.db?mode=ro&uri=true", "sqlite:///file:/specs/team/a.db?mode=ro&uri=true"),
-        ("sqlite:///file:/a.db?uri=true", "sqlite:///file:/a.db?uri=true"),
+        ("sqlite:///file:a.db?mode=ro&uri=true", "sqlite:////specs/team/a.db?mode=ro&uri=true"),
+        ("sqlite:///file:/a.db?uri=true", "sqlite:////a.db?uri=true"),
         ("sqlite://", "sqlite://"),
         ("sqlite:///:memory:", "sqlite:///:memory:"),
         ("duckdb:///a.duckdb", "duckdb:////specs/team/a.duckdb"),
@@ -32,7 +32,9 @@ FOLDER = Path("/specs/team")
         ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
         ("postgresql://u:p@h:5432/d?sslmode=require", "postgresql+psycopg://u:p@h:5432/d?sslmode=require"),
         ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
-        ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+        ("postgresql+psycopg2://h/d", "postgresql+psycopg://h/d"),
+        ("postgres+psycopg2://h/d", "postgresql+psycopg://h/d"),
+        ("postgresql+pg8000://h/d", "postgresql+pg8000://h/d"),
         ("mysql+pymysql://u:p@h/d", "mysql+pymysql://u:p@h/d"),
         ("snowflake://u:p@account/db/schema?warehouse=w", "snowflake://u:p@account/db/schema?warehouse=w"),
         ("bigquery://project/dataset", "bigquery://project/dataset"),
@@ -56,8 +58,11 @@ def test_a_relative_folder_is_that_of_the_working_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite:///a.db", "sqlite+pysqlite:////a.db", "postgres://h/d", "postgresql://h/d", "postgresql+psycopg://h/d"],
-)
+    [
+        "sqlite:///a.db", "sqlite+pysqlite:////a.db", "postgres://h/d", "postgresql://h/d", "postgresql+psycopg://h/d",
+        "postgresql+psycopg2://h/d", "postgres+psycopg2://h/d",
+    ],
+)  # fmt: skip
 def test_a_state_is_kept_in_sqlite_or_postgresql(url):
     assert check_state_url(url) == url
 
@@ -66,11 +71,11 @@ def test_a_state_is_kept_in_sqlite_or_postgresql(url):
     "url",
     [
         "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://?cache=shared", "sqlite:///file::memory:?uri=true",
-        "sqlite+aiosqlite:///a.db", "duckdb:///a.duckdb", "mysql://h/d", "postgresql+psycopg2://h/d", "SQLITE:///a",
+        "sqlite+aiosqlite:///a.db", "duckdb:///a.duckdb", "mysql://h/d", "postgresql+asyncpg://h/d", "SQLITE:///a",
     ],
 )  # fmt: skip
 def test_a_state_is_kept_nowhere_else(url):
-    with pytest.raises(ValueError, match=r"must be sqlite|memory"):
+    with pytest.raises(ValueError, match=r"must be sqlite|memory|drop \+asyncpg"):
         check_state_url(url)
 
 
@@ -88,22 +93,87 @@ def test_a_source_may_not_be_anything_else(url):
 
 
 @given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
-def test_what_is_let_through_sqlalchemy_reads(rest):
+@example("u:a@b@h")
+@example("u:a/b@h")
+@example("u:1/b@h")
+@example("u:1?b=@h")
+@example("u@h:1/d?a=b@c")
+def test_what_is_let_through_every_reader_reads_alike(rest):
+    url = f"mysql://{rest}"
     try:
-        check_source_url(f"mysql://{rest}")
+        check_source_url(url)
     except ValueError:
         return
-    port = make_url(f"mysql://{rest}").port
-    assert port is None or 0 < port < 65_536
+    ours, theirs = make_url(url), urlsplit(url)
+    assert ours.port is None or 0 < ours.port < 65_536
+    assert (ours.port, (ours.host or "").lower()) == (theirs.port, theirs.hostname or "")
+    assert ours.username == (theirs.username and unquote(theirs.username))
+    assert (ours.password or "") == unquote(theirs.password or "")
 
 
-words = st.text(alphabet="ab:/@?[]%. ", min_size=1, max_size=8)
+words = st.text(alphabet="ab:/@?[]%.", min_size=1, max_size=8)
 
 
 @given(user=words, password=words, port=st.none() | st.integers(1, 65_535), database=words)
 def test_what_sqlalchemy_writes_is_let_through(user, password, port, database):
     url = URL.create("mysql", user, password, "db.example.com", port, quote(database)).render_as_string(False)
     assert check_source_url(url) == url
+
+
+@pytest.mark.parametrize("sign", ["@", "/", "?", "#", ":", "[", "]", " ", "%", "%2", "%zz", "@@", "1/2@"])
+@pytest.mark.parametrize(
+    "url", ["{}://u:S3cret{}Tail77x@h:5432/d", "{}://u:123{}Tail77x@h/d", "{}://S3cret{}Tail77x:p@h/d"]
+)
+@pytest.mark.parametrize("dialect", ["postgresql", "postgres+psycopg2", "mysql+pymysql", "snowflake", "mssql+pyodbc"])
+def test_a_password_that_can_be_read_in_two_ways_is_refused_and_not_repeated(dialect, url, sign):
+    for check in (check_source_url, check_state_url):
+        with pytest.raises(ValueError, match="as %XX") as refusal:
+            check(url.format(dialect, sign))
+
+        assert not any(part in str(refusal.value) for part in ("S3cret", "Tail77x", "123"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/d?password=S3cret@Tail77x", "postgresql://h/d?password=S3cret#Tail77x",
+        "postgresql://h/d?password=S3cret%Tail77x", "postgresql://h/d?sslpassword=S3cret&Tail77x",
+        "snowflake://a/d?user=u&token=S3cret&Tail77x&role=r", "postgresql://u%3AS3cret%40Tail77x/d",
+        "mssql+pyodbc:///?odbc_connect=DRIVER={x};UID=u;PWD=S3cret@Tail77x",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7Bx%7D%3BPWD%3DS3cret%3BTail77x",
+        "databricks://token:S3cret@Tail77x@h?http_path=/sql",
+    ],
+)  # fmt: skip
+def test_a_secret_elsewhere_that_can_be_read_in_two_ways_is_refused_and_not_repeated(url):
+    with pytest.raises(ValueError, match=r"as %XX|in braces") as refusal:
+        check_source_url(url)
+
+    assert "S3cret" not in str(refusal.value)
+    assert "Tail77x" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss%2Fw%3Frd%23@h/d", "postgresql://u@/d?host=/var/run/postgresql", "postgresql://[::1]:5432/d",
+        "postgresql://h/d?options=-c%20statement_timeout%3D5s&password=p%40ss", "mysql://u:p+w;d'!$&*()=,~@h",
+        "mssql+pyodbc://u:p@h\\SQLEXPRESS/d?driver=ODBC Driver 18 for SQL Server", "sqlite:////home/me@work/a#1.db",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC+Driver%7D%3BPWD%3D%7BS3%3Bcret%7D%3B",
+        "databricks://token:dapi1@h?http_path=/sql/1.0/warehouses/a&catalog=c", "bigquery://project/dataset?a=b?c",
+        "snowflake://u:p@account-1.eu/db/schema?warehouse=w",
+    ],
+)  # fmt: skip
+def test_a_url_that_can_be_read_in_one_way_is_let_through(url):
+    assert check_source_url(url) == url
+
+
+@pytest.mark.parametrize("url", ["sqlite:///u:S3cret@h/a.db", "sqlite://u:S3cret@h/a.db", "duckdb:///:S3cret@a.db"])
+def test_a_file_has_no_password(url):
+    for check in (check_source_url, check_state_url):
+        with pytest.raises(ValueError, match=r"names a user|needs three slashes|must be sqlite") as refusal:
+            check(url)
+
+        assert "S3cret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "x", "\u0665", "9" * 5000, "5432x"])
@@ -129,7 +199,8 @@ def test_an_api_is_reached_over_https_or_on_this_machine(url):
     [
         "http://track.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://0.0.0.0:8025",
         "http://user@localhost", "https://:p@h", "https://h?x", "https://h#", "https://h:99999", "https://", "ftp://h",
-        "127.0.0.1:8025", "https://h/a b", "https://h/\n", "",
+        "127.0.0.1:8025", "https://h/a b", "https://h/\n", "", "https://u:p@ss@h", "https://u:443/p@h", "https://u:p#s@h",
+        "https://u:p?s@h", "https://u%3Ap%40h", "https://u:p/s@h",
     ],
 )  # fmt: skip
 def test_an_api_is_reached_in_no_other_way(url):

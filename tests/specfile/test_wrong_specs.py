@@ -162,7 +162,7 @@ TAILS = {
     "a state in memory, by option": ("state: {url: 'sqlite:///x?mode=memory&uri=true'}\n" + SEGMENT, ["4: `state.url` names a database in memory, and nothing would be kept; write sqlite:///file."]),
     "a state behind a file: URI": ("state: {url: 'sqlite:///file:x?uri=true'}\n" + SEGMENT, ["4: `state.url` must name a plain file: sqlite:///file."]),
     "a state in MySQL": ("state: {url: 'mysql://u:hidden@h/d'}\n" + SEGMENT, ["4: `state.url` must be sqlite:///file or postgresql://…; no other database keeps a state."]),
-    "a state through another driver": ("state: {url: 'postgresql+asyncpg://h/d'}\n" + SEGMENT, ["4: `state.url` must be sqlite:///file or postgresql://…; no other database keeps a state."]),
+    "a state through another driver": ("state: {url: 'postgresql+asyncpg://h/d'}\n" + SEGMENT, ["4: `state.url` names a driver that no state is kept through; drop +asyncpg and write postgresql://user:password@host/database."]),
     "a state that is no URL": ("state: {url: .reconcile/state.db}\n" + SEGMENT, ["4: `state.url` must be a SQLAlchemy URL, such as postgresql://user:password@host/database or sqlite:///file."]),
     "two slashes before a file": ("state: {url: 'sqlite://state.db'}\n" + SEGMENT, ["4: `state.url` needs three slashes before the file: sqlite:///file."]),
     "an empty state": ("state:\n" + SEGMENT, ["4: `state` has no value; give it one, or leave the key out."]),
