@@ -5,62 +5,124 @@ databases: a Lexicon says how.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import product
 
 from reconciler.errors import SourceError
 
 _STANDARD = r"'(?:[^']|'')*'"
 _BACKSLASHED = r"'(?:[^'\\]|\\.|'')*'"
 _BACKSLASHED_DOUBLE = r'"(?:[^"\\]|\\.|"")*"'
+_BACKSLASHED_BACKTICK = r"`(?:[^`\\]|\\.|``)*`"
 _DOUBLE = r'"(?:[^"]|"")*"'
 _BACKTICK = r"`(?:[^`]|``)*`"
 _BRACKET = r"\[(?:[^\]]|\]\])*\]"
 _ESCAPED = rf"(?<![\w$])[eE]{_BACKSLASHED}"
+_RAW = r"(?<![\w$])[rR](?:'[^']*'|\"[^\"]*\")"
+_ALTERNATIVE = r"(?<![\w$#])[nN]?[qQ]'(?:\[.*?\]|\{.*?\}|\(.*?\)|<.*?>|(?P<edge>[^\s\[{(<]).*?(?P=edge))'"
 _DOLLAR = r"(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$"
+_DOUBLE_DOLLAR = r"\$\$.*?\$\$"
 _TRIPLE = r"'''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\""
 _LINE = r"--[^\n]*"
 _LINE_OR_RETURN = r"--[^\r\n]*"
 _LINE_AFTER_SPACE = r"--(?=\s|$)[^\n]*"
 _HASH = r"\#[^\n]*"
+_HASH_BEFORE_SPACE = r"\#[ !][^\n]*"
 _SLASHES = r"//[^\n]*"
+
+ONLY_PARAMS = "A `:name` is bound only if `params` has that name; other parameter marks can't be used."
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """How a database writes strings, quoted identifiers (`quoted`) and line comments, as regular expressions.
+    """How a database reads a query.
 
-    Block comments are `/* */` everywhere; `nested` says whether they hold others.
+    `quoted` (strings, quoted identifiers), `line` (comments) and `marks` (what binds a value beside our params) are
+    regular expressions. Block comments are `/* */` everywhere; `nested` says whether they hold others. `rivals` are the
+    other ways in which the database, depending on its version or settings, may read.
     """
 
     quoted: tuple[str, ...] = (_STANDARD, _DOUBLE)
     line: tuple[str, ...] = (_LINE,)
     nested: bool = False
+    marks: str = ""
+    rivals: "tuple[Lexicon, ...]" = ()
 
 
-_POSTGRES = Lexicon((_ESCAPED, _STANDARD, _DOUBLE, _DOLLAR), (_LINE_OR_RETURN,), nested=True)
+def _any_of(quoted: Iterable[tuple[str, ...]], line: Iterable[tuple[str, ...]]) -> Lexicon:
+    """A lexicon for a database of which it is not known which of these it has, and whether its comments nest."""
+    first, *rivals = (Lexicon(*each) for each in product(quoted, line, (False, True)))
+    return replace(first, rivals=tuple(rivals))
+
+
+_POSTGRES = Lexicon((_ESCAPED, _STANDARD, _DOUBLE, _DOLLAR), (_LINE_OR_RETURN,), nested=True, marks=r"(?<![\w$])\$\d+")
+_NESTED = Lexicon(nested=True)
+_ORACLE = Lexicon((_ALTERNATIVE, _STANDARD, _DOUBLE))
 _SLASHED = Lexicon((_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKTICK))
+_SPARK = Lexicon((_RAW, *_SLASHED.quoted), nested=True)
+_HIVE = _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,)])
 _MYSQL = Lexicon(_SLASHED.quoted, (_LINE_AFTER_SPACE, _HASH))
+_LIKE_MYSQL = _any_of([_SLASHED.quoted], [(_LINE,), _MYSQL.line])
+_BIGQUERY = Lexicon((_TRIPLE, *_SLASHED.quoted), (_LINE, _HASH))
+_CLICKHOUSE = Lexicon(
+    (_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKSLASHED_BACKTICK, _DOLLAR), (_LINE, _HASH_BEFORE_SPACE), nested=True
+)
+_OTHERS = (_BACKTICK, _BRACKET, _DOLLAR)
+_UNKNOWN = _any_of(
+    [
+        Lexicon().quoted,
+        (_BACKSLASHED, _BACKSLASHED_DOUBLE),
+        (_ALTERNATIVE, _STANDARD, _DOUBLE, *_OTHERS),
+        (_RAW, _BACKSLASHED, _BACKSLASHED_DOUBLE, *_OTHERS),
+    ],
+    [(_LINE,), (_LINE_AFTER_SPACE, _HASH, _SLASHES)],
+)
 
 _LEXICONS = {
-    "sqlite": Lexicon((_STANDARD, _DOUBLE, _BACKTICK, _BRACKET)),
-    "mssql": Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True),
-    "postgresql": _POSTGRES,
-    "redshift": _POSTGRES,
+    "awsathena": Lexicon(),
+    "bigquery": _BIGQUERY,
+    "clickhouse": _CLICKHOUSE,
+    "clickhousedb": _CLICKHOUSE,
     "cockroachdb": _POSTGRES,
-    "duckdb": Lexicon(_POSTGRES.quoted, _POSTGRES.line),
-    "mysql": _MYSQL,
+    "databricks": _SPARK,
+    "db2": _NESTED,
+    "doris": _LIKE_MYSQL,
+    "duckdb": replace(_POSTGRES, marks=r"\?\d*|(?<![\w$])\$\w+"),
+    "firebird": _ORACLE,
+    "hive": _HIVE,
+    "ibm_db_sa": _NESTED,
+    "ibmi": _NESTED,
+    "impala": _SLASHED,
     "mariadb": _MYSQL,
-    "databricks": _SLASHED,
-    "bigquery": Lexicon((_TRIPLE, *_SLASHED.quoted), (_LINE, _HASH)),
-    "snowflake": Lexicon((_BACKSLASHED, _DOUBLE, _DOLLAR), (_LINE, _SLASHES)),
+    "materialize": _POSTGRES,
+    "mssql": Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True),
+    "mysql": _MYSQL,
+    "oceanbase": _MYSQL,
+    "odps": _HIVE,
+    "oracle": _ORACLE,
+    "postgresql": _POSTGRES,
+    "presto": Lexicon(),
+    "pydoris": _LIKE_MYSQL,
+    "redshift": replace(_POSTGRES, quoted=(_BACKSLASHED, _DOUBLE, _DOLLAR)),
+    "risingwave": _POSTGRES,
+    "singlestoredb": _LIKE_MYSQL,
+    "snowflake": Lexicon((_BACKSLASHED, _DOUBLE, _DOUBLE_DOLLAR), (_LINE, _SLASHES)),
+    "spanner": _BIGQUERY,
+    "spark": _SPARK,
+    "sparksql": _SPARK,
+    "sqlite": Lexicon((_STANDARD, _DOUBLE, _BACKTICK, _BRACKET), marks=r"\?\d*|(?<![\w$])[:@$]\w+"),
+    "starrocks": _LIKE_MYSQL,
+    "tidb": _MYSQL,
+    "trino": Lexicon(),
 }
+"""By the name of the SQLAlchemy dialect. Sources: the manuals' pages on literals, identifiers and comments."""
 
 
 def lexicon_of(dialect: str) -> Lexicon:
-    """Give the lexicon of a SQLAlchemy dialect; standard SQL for one that is not known."""
-    return _LEXICONS.get(dialect, Lexicon())
+    """Give the lexicon of a SQLAlchemy dialect; for one that is not known, one with all that databases have."""
+    return _LEXICONS.get(dialect, _UNKNOWN)
 
 
 class Kind(StrEnum):
@@ -108,20 +170,49 @@ class Statement:
         )
 
     def first_word(self) -> str:
-        """In lower case; empty where the query begins with something else."""
-        code = next(
-            (piece.text.lstrip() for piece in self.pieces if piece.kind is Kind.CODE and piece.text.strip()), ""
-        )
-        return (re.match(r"\w*", code) or [""])[0].lower()
+        """In lower case, behind any parentheses; empty where the query begins with something else."""
+        code = next((piece.text for piece in self.pieces if not _is_blank(piece)), "")
+        return (re.match(r"[\s(]*(\w*)", code) or ["", ""])[1].lower()
 
 
 def parse(query: str, params: Collection[str], lexicon: Lexicon) -> Statement:
-    """Cut a query into pieces and find its params. Raises SourceError unless it is one complete statement."""
-    pieces = tuple(_first_statement(scan(query, params, lexicon)))
-    if all(piece.kind is Kind.COMMENT or not piece.text.strip() for piece in pieces):
+    """Cut a query into pieces and find its params. Raises SourceError unless it is one complete query.
+
+    The lexicon's rivals read it as well. A reading in which a string or a comment never ends can't be the database's;
+    of two that are left, both must find one query with the same params, since it is not known which one is right.
+    """
+    statements = [_take_query(pieces, lexicon) for pieces in _read(query, params, lexicon)]
+    if len({statement.write("\0{}\0".format) for statement in statements}) > 1:
+        raise SourceError(
+            "the query can be read in two ways: as databases differ in what begins or ends a string, a quoted name or "
+            "a comment, it is not certain which `:name` is a param",
+            "Write strings without backslashes (a quote inside is ''), no comment inside another, and no param beside "
+            "brackets, dollar signs, # or //.",
+        )
+    return statements[0]
+
+
+def _read(query: str, params: Collection[str], lexicon: Lexicon) -> list[tuple[Piece, ...]]:
+    """Give the readings of the lexicon and its rivals that end. Raises SourceError if none does."""
+    readings, refusals = [], []
+    for each in (lexicon, *lexicon.rivals):
+        try:
+            readings.append(tuple(scan(query, params, each)))
+        except SourceError as error:
+            refusals.append(error)
+    if not readings:
+        raise refusals[0]
+    return readings
+
+
+def _take_query(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
+    """Check that the pieces are one query. Raises SourceError."""
+    pieces = tuple(_first_statement(iter(pieces)))
+    if all(map(_is_blank, pieces)):
         raise SourceError("the query is empty", "Write a SELECT.")
     _check_parentheses(pieces)
-    return Statement(pieces)
+    _check_marks(pieces, lexicon)
+    return Statement(_without_outer_parentheses(pieces))
 
 
 def scan(query: str, params: Collection[str], lexicon: Lexicon) -> Iterator[Piece]:
@@ -195,3 +286,44 @@ def _check_parentheses(pieces: tuple[Piece, ...]) -> None:
                 raise SourceError("the query closes a parenthesis that it did not open", "Check its parentheses.")
     if depth:
         raise SourceError("the query has a parenthesis that is never closed", "Check its parentheses.")
+
+
+def _check_marks(pieces: Iterable[Piece], lexicon: Lexicon) -> None:
+    """Refuse marks that the database itself would bind: they would get the value of a param."""
+    if not lexicon.marks:
+        return
+    for piece in pieces:
+        mark = re.search(lexicon.marks, piece.text) if piece.kind is Kind.CODE else None
+        if mark:
+            missing = f"`params` has no {mark[0][1:]}. " if mark[0].startswith(":") else ""
+            raise SourceError(
+                f"the query has a parameter mark {mark[0]} that nothing is bound to", missing + ONLY_PARAMS
+            )
+
+
+def _without_outer_parentheses(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """Take away the parentheses around the whole query, which not every database allows where we put it."""
+    filled = [at for at, piece in enumerate(pieces) if not _is_blank(piece)]
+    first, last = filled[0], filled[-1]
+    if not _closes_at_the_end(pieces[first : last + 1]):
+        return pieces
+    inner = list(pieces)
+    inner[first] = Piece(Kind.CODE, inner[first].text.replace("(", " ", 1))
+    before, _, after = inner[last].text.rpartition(")")
+    inner[last] = Piece(Kind.CODE, f"{before} {after}")
+    return pieces if all(map(_is_blank, inner)) else _without_outer_parentheses(tuple(inner))
+
+
+def _closes_at_the_end(pieces: Iterable[Piece]) -> bool:
+    """Tell whether the pieces begin with a parenthesis that their last character closes."""
+    code = "".join(piece.text if piece.kind is Kind.CODE else "_" for piece in pieces).strip()
+    depth = 0
+    for at, character in enumerate(code):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return at == len(code) - 1
+    return False
+
+
+def _is_blank(piece: Piece) -> bool:
+    return piece.kind is Kind.COMMENT or not piece.text.strip()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.core.spec import Scalar, Secret
+from reconciler.core.tokens import ONLY_PARAMS
 from reconciler.errors import SourceError
 from reconciler.source.query import Query
 
@@ -18,7 +19,7 @@ class Kind(StrEnum):
     DENIED = "Grant the user of the source's url the right to read this."
     MISSING = "Check the names in the query, and the database and schema in the source's url."
     SYNTAX = "Correct the query; it runs as a derived table: SELECT ... FROM (<query>) q."
-    PARAMS = "A `:name` is bound only if `params` has that name; other parameter marks can't be used."
+    PARAMS = ONLY_PARAMS
     READ_ONLY = "Write a query that only reads: sources are opened read-only."
     BUSY = "Another program has the database locked: try again later."
     DATA = "A row or a param can't be converted as the query asks; values are not shown here. Run the query by hand."
