@@ -1,10 +1,7 @@
 """From an exception that reached the top to words on stderr and an exit code."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from errno import EDQUOT, ENOSPC
-from itertools import pairwise
-from pathlib import Path
 
 import typer
 
@@ -18,25 +15,9 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     console = Console(verbose="--verbose" in argv, log_format=_log_format_of(argv))
     known = _sort(error)
     console.complain(known)
-    if isinstance(known, UsageError):
-        _discard_plan(argv)
     if not isinstance(known, UsageError):
         console.trace(error)
     return known.exit_code
-
-
-def _discard_plan(argv: Sequence[str]) -> None:
-    """A plan that fails leaves no older plan file at its --out, not even where its flags could not be read."""
-    if "plan" not in argv[:1]:
-        return
-    named = [after for before, after in pairwise(argv) if before == "--out"]
-    named += [word.removeprefix("--out=") for word in argv if word.startswith("--out=")]
-    for path in map(Path, named):
-        from reconciler.planfile import discard, is_planfile
-
-        with suppress(ReconcileError, OSError):
-            if is_planfile(path):
-                discard(path)
 
 
 def _sort(error: Exception) -> ReconcileError:

@@ -12,7 +12,7 @@ The checksum tells damage; it is no signature. The file holds ids, and no secret
 from reconciler.planfile.checks import check, check_age, check_environment, check_heads, check_specs, is_stale
 from reconciler.planfile.reading import PlanFile, is_planfile, is_remnant, open_planfile
 from reconciler.planfile.sealed import LIFETIME, SealedPlan, SealedSegment, seal
-from reconciler.planfile.writing import Draft, discard, drafting, write
+from reconciler.planfile.writing import Draft, drafting, plan_output, write
 
 __all__ = [
     "LIFETIME",
@@ -25,12 +25,12 @@ __all__ = [
     "check_environment",
     "check_heads",
     "check_specs",
-    "discard",
     "drafting",
     "is_planfile",
     "is_remnant",
     "is_stale",
     "open_planfile",
+    "plan_output",
     "seal",
     "write",
 ]

@@ -19,6 +19,11 @@ MAX_BATCH_BYTES = 1024 * 1024
 Fail = Callable[[str], NoReturn]
 
 
+def is_head(head: bytes) -> bool:
+    """Tell whether a file is a plan file, by its first bytes."""
+    return head.startswith(MAGIC)
+
+
 def parse_line(line: bytes, fail: Fail) -> dict[str, Any]:
     try:
         value = orjson.loads(line)

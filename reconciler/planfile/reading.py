@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +11,13 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from reconciler.core.batches import Batch, Direction
 from reconciler.errors import PlanFileError
+from reconciler.files import open_plain
 from reconciler.planfile.layout import (
     FORMAT,
     MAGIC,
     MAX_BATCH_BYTES,
     MAX_HEADER_BYTES,
+    is_head,
     parse_batch,
     parse_line,
     parse_plan,
@@ -27,8 +28,8 @@ from reconciler.planfile.sealed import AGAIN, SealedPlan
 def is_planfile(path: Path) -> bool:
     """Tell a plan file from a spec, by how it begins; false where nothing can be read."""
     try:
-        with _open_regular(path) as file:
-            return file.read(len(MAGIC)) == MAGIC
+        with open_plain(path) as file:
+            return is_head(file.read(len(MAGIC)))
     except OSError:
         return False
 
@@ -36,7 +37,7 @@ def is_planfile(path: Path) -> bool:
 def is_remnant(path: Path) -> bool:
     """Tell whether a file may be a plan file that was cut off in its first bytes; with a spec's name it is none."""
     try:
-        with _open_regular(path) as file:
+        with open_plain(path) as file:
             return MAGIC.startswith(file.read(len(MAGIC))) and path.suffix not in (".yaml", ".yml")
     except OSError:
         return False
@@ -45,7 +46,7 @@ def is_remnant(path: Path) -> bool:
 def open_planfile(path: Path) -> "PlanFile":
     """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
     try:
-        file = _open_regular(path)
+        file = open_plain(path)
     except OSError as error:
         raise PlanFileError(f"The plan file {path} can't be read: {error.strerror}.", AGAIN) from None
     try:
@@ -53,15 +54,6 @@ def open_planfile(path: Path) -> "PlanFile":
     except BaseException:
         file.close()
         raise
-
-
-def _open_regular(path: Path) -> IO[bytes]:
-    """Open without blocking on a pipe."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(0, "it is not a file")
-    return os.fdopen(handle, "rb")
 
 
 class Span(NamedTuple):
@@ -129,7 +121,7 @@ class _Verifier:
             raise PlanFileError(f"The plan file {self.path} can't be read: {error.strerror}.", AGAIN) from None
 
     def _read_header(self) -> SealedPlan:
-        if self.file.read(len(MAGIC)) != MAGIC:
+        if not is_head(self.file.read(len(MAGIC))):
             raise PlanFileError(f"{self.path} is not a plan file.", AGAIN)
         self.file.seek(0)
         line = self._read_line(MAX_HEADER_BYTES)

@@ -2,35 +2,27 @@
 
 import hashlib
 import os
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
 from reconciler.core.batches import Batch
-from reconciler.errors import ReconcileError, UsageError
-from reconciler.planfile.layout import FORMAT
-from reconciler.planfile.reading import is_planfile
+from reconciler.errors import ReconcileError
+from reconciler.files import OutputFile
+from reconciler.planfile.layout import FORMAT, is_head
 from reconciler.planfile.sealed import SealedPlan
-
-MODE = 0o600
-
-PRECIOUS = (".yaml", ".yml", ".sql")
-"""Where `--out` is a slip of the hand, these are never deleted."""
-
-NAME_ANOTHER = "Name another file after --out."
 
 
 class Draft:
     """A plan file on its way: segments may be spooled from several threads; nothing has a name until it is sealed."""
 
-    def __init__(self, path: Path, spool: IO[bytes]) -> None:
-        self._path = path
+    def __init__(self, output: OutputFile, spool: IO[bytes]) -> None:
+        self._output = output
         self._spool = spool
         self._spans: dict[int, list[tuple[int, int]]] = {}
         self._lock = threading.Lock()
@@ -39,15 +31,15 @@ class Draft:
         """Keep the batches of segment number `index`, in the order in which they are sent: removals first."""
         for batch in batches:
             line = _write_line({"segment": index, "direction": batch.direction, "ids": batch.ids})
-            with self._lock, _writing(self._path):
+            with self._lock, self._output.explained():
                 offset = self._spool.seek(0, os.SEEK_END)
                 self._spool.write(line)
                 self._spans.setdefault(index, []).append((offset, len(line)))
 
     def seal(self, plan: SealedPlan) -> None:
         """Write the file, 0600, whole or not at all. Raises ReconcileError."""
-        with self._lock, _writing(self._path):
-            _replace(self._path, self._lines(plan))
+        with self._lock, self._output.explained(), self._output.replaced() as path, path.open("wb") as file:
+            file.writelines(self._lines(plan))
 
     def _lines(self, plan: SealedPlan) -> Iterator[bytes]:
         digest = hashlib.sha256()
@@ -64,68 +56,30 @@ class Draft:
                 yield self._spool.read(length)
 
 
+def plan_output(named: str) -> OutputFile:
+    """The file that `--out` names: only a plan file, or an empty one, is replaced."""
+    return OutputFile(named, "--out", "plan file", is_head, code="plan_file")
+
+
 @contextmanager
-def drafting(path: Path) -> Iterator[Draft]:
-    """Start a plan file. What is at `path` goes at once: unless the draft is sealed, no file is there afterwards."""
-    discard(path)
-    with _writing(path):
-        spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (closed by the next line)
+def drafting(output: OutputFile) -> Iterator[Draft]:
+    """Start a plan file. An older one goes at once: unless the draft is sealed, no file is there afterwards.
+
+    Raises UsageError, with nothing changed, where the file may not be written.
+    """
+    output.discard()
+    with output.explained():
+        spool = tempfile.TemporaryFile(dir=output.path.parent)  # noqa: SIM115 (closed by the next line)
     with spool:
-        yield Draft(path, spool)
-
-
-def discard(path: Path) -> None:
-    """Leave no file at `path`. Raises UsageError where something else than a file is in the way, or a spec or query."""
-    with _writing(path), suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{path} is not a file, so no plan can be written there.", NAME_ANOTHER)
-        if path.suffix in PRECIOUS and not is_planfile(path):
-            raise UsageError(f"{path} is there already, and is no plan file.", NAME_ANOTHER)
-    with _writing(path):
-        path.unlink(missing_ok=True)
+        yield Draft(output, spool)
 
 
 def write(path: Path, plan: SealedPlan, batches: Callable[[int], Iterable[Batch]]) -> None:
     """Write a plan whose batches are at hand: `batches(index)` gives those of one segment, removals first."""
-    with drafting(path) as draft:
+    with drafting(plan_output(str(path))) as draft:
         for index in range(len(plan.segments)):
             draft.spool(index, batches(index))
         draft.seal(plan)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        message = f"The plan file {path} can't be written: {error.strerror}."
-        raise ReconcileError(message, "Name a file in a writable folder after --out.", code="plan_file") from error
-
-
-def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    """Write beside `path`, then rename over it: nobody ever sees half a file."""
-    # 61 characters of four bytes, two dots, and the eight letters that mkstemp adds: a file name may have 255 bytes.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), MODE)
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _fields(plan: SealedPlan) -> dict[str, Any]:

@@ -5,22 +5,26 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, text
 
 from reconciler.core.spec import Secret, StateSettings
-from reconciler.errors import LockHeld, StateError
+from reconciler.errors import LockHeld, StateError, UsageError
+from reconciler.files import OutputFile
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress, parse
 from reconciler.state.adopting import sweep
 from reconciler.state.copying import copy_tables, is_empty
 from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
-from reconciler.state.file import is_missing, make_file, reading_uri
+from reconciler.state.file import is_empty_database, is_missing, make_file, reading_uri
 from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import LockSmith, Place, find_row, read_holder
 from reconciler.state.machine import Machine, SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
+
+_NAME_FREE = "name a database that holds no state in `--to`"
 
 
 def here() -> Surroundings:
@@ -89,33 +93,35 @@ def unlock(
 # --- backups -----------------------------------------------------------------------------------------------------
 
 
-def backup(settings: StateSettings, path: Path) -> None:
-    """Copy a state, as it is at one moment, into a new SQLite file of mode 0600. Raises StateError."""
-    if path.exists():
-        raise StateError(f"{path} is there already", "name a file that does not exist yet")
+def backup_output(named: str) -> OutputFile:
+    """The file that `--to` names: only an empty file, or an empty database, is replaced."""
+    return OutputFile(named, "--to", "empty file or database", is_empty_database, code="state")
+
+
+def backup(settings: StateSettings, output: OutputFile) -> None:
+    """Copy a state, as it is at one moment, into a SQLite file of mode 0600.
+
+    Raises UsageError, with nothing changed, where the file may not be written; StateError, ReconcileError.
+    """
+    output.check()
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        if is_missing(address.path):
-            raise schema.missing(address)
-        _copy_file(address, path)
-    else:
-        _copy_into(settings, StateSettings(Secret(f"sqlite:///{path}")), here())
+        with explained(address):
+            if is_missing(address.path):
+                raise schema.missing(address)
+    with output.explained(), output.replaced() as draft:
+        if isinstance(address, SqliteAddress):
+            _copy_file(address, draft)
+        else:
+            _copy_into(settings, StateSettings(Secret(f"sqlite:///{quote(str(draft))}")), here())
 
 
 def _copy_file(address: SqliteAddress, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with explained(SqliteAddress(path)):
-        partial.unlink(missing_ok=True)
-        try:
-            make_file(partial)
-            with (
-                closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source,
-                closing(sqlite3.connect(partial)) as copy,
-            ):
-                source.backup(copy)
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    """Copy a state into an empty file. Raises StateError."""
+    with explained(address), closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source:
+        source.execute("SELECT count(*) FROM sqlite_schema")
+        with explained(SqliteAddress(path)), closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------
@@ -150,7 +156,15 @@ def _copy_beside(address: SqliteAddress, version: str) -> Path:
     while copy.exists():
         number += 1
         copy = address.path.with_name(f"{stem}-{number}")
-    _copy_file(address, copy)
+    partial = copy.with_name(f"{copy.name}.partial")
+    with explained(SqliteAddress(copy)):
+        partial.unlink(missing_ok=True)  # what a killed upgrade left
+        try:
+            make_file(partial)
+            _copy_file(address, partial)
+            partial.rename(copy)
+        finally:
+            partial.unlink(missing_ok=True)
     return copy
 
 
@@ -184,11 +198,13 @@ def refuse_live_locks(database: Database, connection: Connection, machine: Machi
 def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings | None = None) -> None:
     """Copy a whole state, lineage and all but locks, into another database that holds none.
 
-    Refuses while a lock lives. Raises StateError, LockHeld.
+    Refuses while a lock lives. Raises UsageError, with nothing changed, where there is something already; StateError,
+    LockHeld.
     """
     around = surroundings or here()
     if _is_same(parse(settings.url), parse(to)):
-        raise StateError("the copy would go to where the state already is", "name another URL in `--to`")
+        raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
+    _refuse_taken(StateSettings(to), around)
     _copy_into(settings, StateSettings(to), around, refuses_locks=True)
 
 
@@ -212,7 +228,28 @@ def _copy_into(
         if refuses_locks:
             refuse_live_locks(source, reading, around.machine)
         if not is_empty(writing):
-            raise StateError(
-                f"there is a state already ({target.address})", "name a database that holds no state in `--to`"
-            )
+            raise _there_is_a_state(target.address)
         copy_tables(reading, target, writing)
+
+
+def _refuse_taken(to: StateSettings, around: Surroundings) -> None:
+    """Raise UsageError unless a place is free: nothing, an empty file, or a database without a state.
+
+    Other tables may stand in a PostgreSQL, but not in a SQLite file.
+    """
+    address, reader = parse(to.url), open_reader(to, around.clock)
+    try:
+        found, _ = reader.find_schema()
+        if found is schema.Schema.OLDER:
+            raise _there_is_a_state(address)
+        with reader.read() as connection:
+            if connection is not None and not is_empty(connection):
+                raise _there_is_a_state(address)
+    except StateError as error:
+        if isinstance(address, SqliteAddress):
+            raise UsageError(f"--to: {error.message}; nothing was changed", _NAME_FREE) from None
+        raise
+
+
+def _there_is_a_state(address: Address) -> UsageError:
+    return UsageError(f"there is a state already ({address})", _NAME_FREE)

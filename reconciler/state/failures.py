@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from reconciler.errors import ReconcileError, StateError
+from reconciler.files import NotPlain
 from reconciler.state.address import Address
 
 
@@ -89,6 +90,8 @@ def explain(error: BaseException) -> Explanation:
 
 def _explain_by_name(error: BaseException) -> Explanation:
     """For errors without a code: psycopg gives none where there was no connection, ADBC not always."""
+    if isinstance(error, NotPlain):
+        return Explanation(f"`state.url` must name a plain file, not {error.kind}", "name another file in `state.url`")
     if isinstance(error, PermissionError):
         return _READ_ONLY
     if isinstance(error, OSError):

@@ -8,11 +8,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.files import check_plain
+
 BUSY_SECONDS = 60.0
 """How long to wait for another writer: longer than any transaction of ours."""
 
 PRIVATE_FOLDER = ".reconcile"
 """A folder of this name is ours: nobody else may look into it."""
+
+_MAGIC = b"SQLite format 3\0"
+"""How a SQLite database begins. Source: https://sqlite.org/fileformat.html"""
+
+_SCHEMA_PAGE = 100
+"""Where the page of the schema begins: its type, and from its fourth byte how many tables and indexes there are."""
+
+
+def is_empty_database(head: bytes) -> bool:
+    """Tell a SQLite database without tables by its first bytes."""
+    page = head[_SCHEMA_PAGE : _SCHEMA_PAGE + 5]
+    return head.startswith(_MAGIC) and (page[:1], page[3:]) == (b"\x0d", b"\0\0")
 
 
 def reading_uri(path: Path) -> str:
@@ -23,7 +37,7 @@ def reading_uri(path: Path) -> str:
 
 def make_uri(path: Path, options: str) -> str:
     """The file as a URI of SQLite's, with options such as `mode=ro`."""
-    return f"file:{quote(str(path.absolute()))}?{options}"
+    return f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -31,8 +45,12 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def is_missing(path: Path) -> bool:
-    """Tell whether there is no state: no file, or one that was just made and holds nothing yet."""
+    """Tell whether there is no state: no file, or one that was just made and holds nothing yet.
+
+    Raises NotPlain for a device, a FIFO or a folder, and another OSError where nothing can be told.
+    """
     try:
+        check_plain(path)
         return path.stat().st_size == 0 and not _beside(path, "-wal").exists()
     except FileNotFoundError:
         return True
@@ -40,6 +58,8 @@ def is_missing(path: Path) -> bool:
 
 def make_private(path: Path) -> None:
     """Make the file if it is missing, readable by its owner alone before SQLite opens it, and its folder so, too."""
+    with suppress(FileNotFoundError):
+        check_plain(path)
     made = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if made or path.parent.name == PRIVATE_FOLDER:
@@ -57,6 +77,7 @@ def make_file(path: Path) -> None:
 
 def _close_to_others(path: Path) -> None:
     with suppress(FileNotFoundError):
+        check_plain(path)
         if stat.S_IMODE(path.stat().st_mode) != 0o600:
             path.chmod(0o600)
 

@@ -65,7 +65,7 @@ def test_applying_a_plan_does_not_ask_the_warehouse(filled: Project) -> None:
 
 def test_a_plan_file_is_0600_whatever_the_umask_and_whatever_was_there(filled: Project) -> None:
     file = filled.folder / "sealed.plan"
-    file.write_text("older")
+    file.touch()
     file.chmod(0o666)
     seal(filled)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -256,17 +256,19 @@ def test_a_failed_plan_leaves_no_file_not_even_an_older_one(filled: Project) -> 
     assert not (filled.folder / "sealed.plan").exists()
 
 
-@pytest.mark.parametrize("wrong", [["--parallel", "0"], ["--memory-limit", "much"], ["--colour"]])
-def test_a_plan_whose_flags_are_wrong_leaves_no_older_file(filled: Project, wrong: list[str]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [["--parallel", "0"], ["--memory-limit", "much"], ["--colour"], ["--select", "typo"], ["nowhere.yaml"]]
+)
+def test_an_older_plan_file_stays_where_the_command_line_or_the_spec_is_wrong(
+    filled: Project, wrong: list[str]
+) -> None:
     seal(filled)
+    before = (filled.folder / "sealed.plan").read_bytes()
+
     assert filled.run("plan", "spec.yaml", *wrong, "--out", "sealed.plan").code == 64
-    assert not (filled.folder / "sealed.plan").exists()
 
-
-def test_wrong_flags_leave_a_file_that_is_no_plan_alone(filled: Project) -> None:
-    before = filled.spec.read_bytes()
-    assert filled.run("plan", "spec.yaml", "--colour", "--out=spec.yaml").code == 64
-    assert filled.spec.read_bytes() == before
+    assert (filled.folder / "sealed.plan").read_bytes() == before
+    assert filled.run("apply", "sealed.plan").code == 0
 
 
 def test_a_first_plan_is_bound_to_the_environment_that_customer_io_tells(project: Project) -> None:

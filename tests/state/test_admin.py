@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy
 
 from reconciler.core.spec import Secret
-from reconciler.errors import LockHeld, StateError
+from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.state import open_snapshot
-from reconciler.state.admin import backup, copy_to, forget
+from reconciler.state.admin import backup, backup_output, copy_to, forget
 from reconciler.state.ledger import Surroundings
 from reconciler.state.tables import METADATA
 from tests.support.states import (
@@ -100,7 +100,7 @@ def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(bench: Bench):
 def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(bench: Bench, tmp_path):
     fill(bench)
     path = tmp_path / "copy.db"
-    backup(bench.settings, path)
+    backup(bench.settings, backup_output(str(path)))
     assert path.stat().st_mode & 0o777 == 0o600
     assert rows_of(f"sqlite:///{path}") == rows_of(bench.url)
 
@@ -109,7 +109,7 @@ def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
     fill(bench)
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         held.intend([add("on its way")])
-        backup(bench.settings, tmp_path / "copy.db")
+        backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
     copy = Bench(f"sqlite:///{tmp_path}/copy.db")
     assert ("add", None, ("on its way",)) in copy.look().journal
 
@@ -118,14 +118,14 @@ def test_a_backup_writes_over_nothing(bench: Bench, tmp_path):
     fill(bench)
     path = tmp_path / "copy.db"
     path.write_text("precious")
-    with pytest.raises(StateError, match="there already"):
-        backup(bench.settings, path)
+    with pytest.raises(UsageError, match="left as it is"):
+        backup(bench.settings, backup_output(str(path)))
     assert path.read_text() == "precious"
 
 
 def test_there_is_no_backup_of_a_state_that_is_missing(bench: Bench, tmp_path):
     with pytest.raises(StateError, match="no state"):
-        backup(bench.settings, tmp_path / "copy.db")
+        backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,7 +162,7 @@ def test_a_state_is_not_copied_over_another(bench: Bench, other_url: str):
     fill(bench)
     other = Bench(other_url, bench.clock)
     other.send((add("precious"), ACKNOWLEDGED))
-    with pytest.raises(StateError, match="a state already"):
+    with pytest.raises(UsageError, match="a state already"):
         copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
     assert other.look().members == ("precious",)
 
@@ -176,7 +176,7 @@ def test_a_state_is_not_copied_while_somebody_works(bench: Bench, other_url: str
 
 def test_a_state_is_not_copied_onto_itself(bench: Bench):
     fill(bench)
-    with pytest.raises(StateError, match="already is"):
+    with pytest.raises(UsageError, match="already is"):
         copy_to(bench.settings, Secret(bench.url), surroundings=around(bench))
 
 

@@ -27,7 +27,10 @@ def plan(
     exclude: flags.Exclude = None,
     output: flags.OutputFormat = flags.Format.TEXT,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Seal the plan into a file for `apply`.")
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Seal the plan into a file for `apply`; only an older plan is replaced."
+        ),
     ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")
@@ -55,16 +58,16 @@ def plan(
     del lock_timeout  # a plan takes no lock and waits for none
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
+    loaded = load(
+        specs,
+        select,
+        exclude,
+        allow_removals=allow_removals,
+        allow_additions=allow_additions,
+        allow_empty=allow_empty,
+    )
+    options = PlanOptions(loaded.allowed, show_ids)
     with sealing(out) as draft:
-        loaded = load(
-            specs,
-            select,
-            exclude,
-            allow_removals=allow_removals,
-            allow_additions=allow_additions,
-            allow_empty=allow_empty,
-        )
-        options = PlanOptions(loaded.allowed, show_ids)
         with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
             made = make_plan(wiring, loaded, options, parallel, draft)
             made = made if draft is None else bind_plan(wiring, made)
@@ -76,14 +79,14 @@ def plan(
 
 
 @contextmanager
-def sealing(out: Path | None) -> "Iterator[Draft | None]":
-    """Open a draft of the plan file, if one is asked for; an older file goes first, whatever happens next."""
+def sealing(out: str | None) -> "Iterator[Draft | None]":
+    """Open a draft of the plan file, if one is asked for; an older plan file goes first, whatever happens next."""
     if out is None:
         yield None
         return
-    from reconciler.planfile import drafting
+    from reconciler.planfile import drafting, plan_output
 
-    with drafting(out) as draft:
+    with drafting(plan_output(out)) as draft:
         yield draft
 
 

@@ -121,7 +121,8 @@ def upgrade(
 def backup(
     spec: flags.OneSpec,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Where to; by default beside the state.")
+        str | None,
+        typer.Option("--to", metavar="FILE", help="Where to; replaces nothing but an empty file."),
     ] = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
@@ -132,10 +133,11 @@ def backup(
 
     from reconciler.errors import ExitCode
     from reconciler.state.admin import backup as back_up
+    from reconciler.state.admin import backup_output
 
     console = open_console(verbose, quiet, log_format)
-    path = to or Path(f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
-    back_up(load_one(spec).state, path)
+    path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
+    back_up(load_one(spec).state, backup_output(path))
     console.show(f"Copied to {path}. To restore, put it in the place of the state while nothing runs.")
     return ExitCode.DONE
 
