@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +15,7 @@ from typing import TypeVar
 from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.cli.once import Once
+from reconciler.clock import boot_seconds
 from reconciler.core.plan import Head
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.engine.applying import Parts
@@ -180,7 +180,7 @@ class Wiring:
             self.pool(target),
             self.stop,
             self.reporter(),
-            time.monotonic,
+            boot_seconds,
             self.warn,
             lambda: self.ask_environment(target),
         )

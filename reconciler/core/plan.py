@@ -65,10 +65,18 @@ class Head:
     plan_id: str | None = None
     plan_base: int | None = None
     """If every change since serial `plan_base` was made by applying one plan file: its id."""
+    change_token: str | None = None
+    """Random, drawn at each change: it tells this state from another one that has the same serial, such as the one that
+    a backup has replaced. None before the first change that was made with schema 0002."""
 
     @property
     def is_new(self) -> bool:
         return self.lineage is None
+
+    @property
+    def version(self) -> tuple[str | None, int, str | None]:
+        """What differs after each change of the segment's state."""
+        return self.lineage, self.serial, self.change_token
 
 
 @dataclass(frozen=True)

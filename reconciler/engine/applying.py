@@ -222,7 +222,7 @@ class Session:
     def _check_serial(self) -> None:
         """A prompt may have taken long: nothing may have changed since the plan."""
         assert self._held is not None
-        if self._held.head().serial != self.plan.head.serial:
+        if self._held.head().version != self.plan.head.version:
             raise PlanFileError(
                 f"{self.target.where}: the state changed after the plan was made",
                 "run it again to plan anew; nothing was sent",

@@ -91,7 +91,7 @@ def is_stale(plan_id: str, segment: SealedSegment, head: Head) -> bool:
     """Tell whether the state moved since; what this plan itself changed does not count (it may be a first fill)."""
     if head.plan_id == plan_id and head.plan_base == segment.serial and segment.lineage in (None, head.lineage):
         return False
-    return (head.lineage, head.serial) != (segment.lineage, segment.serial)
+    return head.version != segment.version
 
 
 def _refuse(problems: Sequence[str]) -> None:

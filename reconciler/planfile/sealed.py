@@ -35,6 +35,12 @@ class SealedSegment:
     status: PlanStatus
     counts: Counts
     allowed: frozenset[Guard] = frozenset()
+    change_token: str | None = None
+
+    @property
+    def version(self) -> tuple[str | None, int, str | None]:
+        """As `Head.version`."""
+        return self.lineage, self.serial, self.change_token
 
     @property
     def label(self) -> str:
@@ -84,4 +90,5 @@ def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
         status=plan.status,
         counts=plan.counts,
         allowed=plan.allowed,
+        change_token=head.change_token,
     )

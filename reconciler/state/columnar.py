@@ -199,7 +199,7 @@ def _quote(text: str) -> str:
 
 
 def _parse_row(texts: list[str]) -> Row:
-    key, lineage, serial, id_type, completed_at, plan_id, plan_base = texts
+    key, lineage, serial, id_type, completed_at, plan_id, plan_base, change_token = texts
     return Row(
         int(key),
         lineage,
@@ -208,4 +208,5 @@ def _parse_row(texts: list[str]) -> Row:
         float(completed_at) if completed_at else None,
         plan_id or None,
         int(plan_base) if plan_base else None,
+        change_token or None,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reconciler.core.plan import Head
 
-HEAD_COLUMNS = ("segment_key", "lineage", "serial", "id_type", "completed_at", "plan_id", "plan_base")
+HEAD_COLUMNS = ("segment_key", "lineage", "serial", "id_type", "completed_at", "plan_id", "plan_base", "change_token")
 """Of `reconcile_segments`, in the order of Row."""
 
 
@@ -19,6 +19,7 @@ class Row:
     completed_at: float | None
     plan_id: str | None
     plan_base: int | None
+    change_token: str | None
 
 
 def make_head(row: Row | None, environment_id: int | None) -> Head:
@@ -32,4 +33,5 @@ def make_head(row: Row | None, environment_id: int | None) -> Head:
         environment_id=environment_id,
         plan_id=row.plan_id,
         plan_base=row.plan_base,
+        change_token=row.change_token,
     )

@@ -312,24 +312,27 @@ class HeldSegment:
         key = new_key(connection, self._lock.place)
         run(
             connection,
-            "INSERT INTO reconcile_segments (workspace, segment_id, segment_key, name, id_type, lineage, serial) "
-            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0)",
+            "INSERT INTO reconcile_segments "
+            "(workspace, segment_id, segment_key, name, id_type, lineage, serial, change_token) "
+            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0, :token)",
             key=key,
             name=self._lock.place.name,
             id_type=id_type.value,
             lineage=self._draw().hex,
+            token=self._draw().hex,
             **self._lock.place.values(),
         )
         return key
 
     def _touch(self, connection: Connection) -> None:
-        """Raise the serial, and remember since when all changes come from one plan file."""
+        """Raise the serial, draw a token, and remember since when all changes come from one plan file."""
         self._update(
             connection,
             "plan_base = CASE WHEN CAST(:plan_id AS TEXT) IS NULL THEN NULL "
             "WHEN plan_id = :plan_id THEN plan_base ELSE serial END, "
-            "plan_id = :plan_id, serial = serial + 1, name = :name",
+            "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name",
             plan_id=self._work.plan_id,
+            token=self._draw().hex,
             name=self._lock.place.name,
         )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.clock import boot_seconds
+
 _DEAD_STATES = frozenset("ZX")
 
 
@@ -59,13 +61,13 @@ def is_dead(holder: Identity, machine: Machine) -> bool:
 
 
 class SystemClock:
-    """The clocks of this system. macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts suspension too."""
+    """The clocks of this system."""
 
     def wall(self) -> float:
         return time.time()
 
     def boot(self) -> float:
-        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        return boot_seconds()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

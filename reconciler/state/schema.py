@@ -11,7 +11,7 @@ from reconciler.state.address import Address, SqliteAddress
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-REVISION = "0001"
+REVISION = "0002"
 """The schema that this version of the tool reads and writes; migrations carry the same names."""
 
 VERSION_TABLE = "reconcile_version"

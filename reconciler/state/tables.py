@@ -62,9 +62,11 @@ SEGMENTS = Table(
     Column("plan_base", BigInteger),
     Column("last_run_id", Text),
     Column("last_run_at", Double),
+    Column("change_token", Text),
+    Column("attempted_at", Double),
     PrimaryKeyConstraint("workspace", "segment_id"),
     UniqueConstraint("segment_key", name="reconcile_segments_key"),
-    comment="One row per segment that was ever written to",
+    comment="One row per segment that was ever written to; change_token is drawn anew whenever the serial is raised",
 )
 
 MEMBERS = Table(
@@ -125,6 +127,8 @@ LOCKS = Table(
     Column("acquired_at", Double),
     Column("heartbeat_at", Double),
     Column("expires_at", Double),
+    Column("boot_expires_at", Double),
+    Column("taken_over_at", Double),
     PrimaryKeyConstraint("workspace", "segment_id"),
     comment="Who works on a segment; the row stays when he is done, so that the fence keeps rising",
 )

@@ -56,6 +56,24 @@ def test_the_sealed_ids_are_sent_and_no_others_whatever_the_query_returns_now(fi
     assert filled.sandbox.members(56) == set(people(*range(10, 120)))
 
 
+def test_after_a_restore_a_plan_of_the_lost_history_is_refused_though_as_many_changes_were_made(
+    filled: Project,
+) -> None:
+    backup = filled.state_file.read_bytes()
+    filled.want("vip", people(*range(20, 100)))
+    assert filled.run("apply", "spec.yaml").code == 0
+    filled.want("vip", people(*range(30, 100)))
+    seal(filled)
+    filled.state_file.write_bytes(backup)
+    filled.want("vip", people(*range(5, 100)))
+    assert filled.run("apply", "spec.yaml").code == 0
+
+    done = refused(filled)
+
+    assert "is stale" in done.err
+    assert filled.sandbox.members(56) == set(people(*range(20, 100)))
+
+
 def test_applying_a_plan_does_not_ask_the_warehouse(filled: Project) -> None:
     seal(filled)
     (filled.folder / "warehouse.db").unlink()

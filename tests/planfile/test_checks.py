@@ -161,8 +161,9 @@ def test_a_first_fill_that_was_cut_short_is_not_stale() -> None:
         replace(samples.KNOWN, serial=12, plan_id="plan-2", plan_base=7),
         replace(samples.KNOWN, serial=12, plan_id="plan-1", plan_base=6),
         replace(samples.KNOWN, lineage="other", serial=12, plan_id="plan-1", plan_base=7),
+        replace(samples.KNOWN, change_token="drawn after a restore"),
     ],
-    ids=["state lost", "older", "another plan", "another base", "another state"],
+    ids=["state lost", "older", "another plan", "another base", "another state", "as many changes, others"],
 )
 def test_a_state_that_moved_otherwise_makes_it_stale(head: Head) -> None:
     assert "is stale" in refuse(heads=[head, samples.KNOWN])
@@ -173,11 +174,12 @@ def test_a_state_that_moved_otherwise_makes_it_stale(head: Head) -> None:
     st.integers(0, 3),
     st.sampled_from([None, "plan-1", "plan-2"]),
     st.none() | st.integers(0, 3),
+    st.sampled_from([None, "x", "y"]),
 )
-def test_only_the_very_state_or_the_plans_own_changes_are_fresh(lineage, serial, plan_id, plan_base) -> None:
-    sealed = make_sealed(samples.make_plan(head=Head(lineage="a", serial=1)))
-    head = Head(lineage=lineage, serial=serial, plan_id=plan_id, plan_base=plan_base)
+def test_only_the_very_state_or_the_plans_own_changes_are_fresh(lineage, serial, plan_id, plan_base, token) -> None:
+    sealed = make_sealed(samples.make_plan(head=Head(lineage="a", serial=1, change_token="x")))
+    head = Head(lineage=lineage, serial=serial, plan_id=plan_id, plan_base=plan_base, change_token=token)
 
-    is_same = (lineage, serial) == ("a", 1)
+    is_same = (lineage, serial, token) == ("a", 1, "x")
     is_own = (lineage, plan_id, plan_base) == ("a", "plan-1", 1)
     assert is_stale("plan-1", sealed.segments[0], head) == (not is_same and not is_own)

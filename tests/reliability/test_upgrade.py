@@ -1,6 +1,6 @@
 """kill -9 in the middle of `state upgrade`: the old state stays as it was, or the new one is whole; then it goes on.
 
-There is one schema so far. The step to a second one is made up: it adds a column, and copies every member.
+The step to a next schema is made up: it adds a column, and copies every member.
 """
 
 import os
@@ -15,16 +15,19 @@ import sqlalchemy
 from reconciler.core.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, schema
 from reconciler.state.admin import upgrade
+from reconciler.state.schema import REVISION
 from tests.support.states import ACKNOWLEDGED, Bench, Contents, add, contents_of, remove, unknown
 
 CROWD = [f"p{number:05}" for number in range(4000)]
 
-STEP = """
+NEXT = f"{int(REVISION) + 1:04}"
+
+STEP = f"""
 import os, signal
 from alembic import op
 import sqlalchemy as sa
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{NEXT}", "{REVISION}"
 
 def upgrade():
     op.add_column("reconcile_plans", sa.Column("note", sa.Text()))
@@ -55,7 +58,7 @@ def surround(owner, name):
     setattr(owner, name, surrounded)
 
 schema.locate_migrations = lambda: Path(sys.argv[2])
-schema.REVISION = "0002"
+schema.REVISION = sys.argv[3]
 for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (admin, "_migrate")]:
     surround(owner, name)
 admin.upgrade(StateSettings(Secret(sys.argv[1])))
@@ -72,9 +75,9 @@ def migrations(tmp_path: Path) -> Path:
     """The migrations that there are, and the step that is made up."""
     folder, real = tmp_path / "migrations", schema.locate_migrations()
     (folder / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/0001_the_first_schema.py"):
-        (folder / name).write_text((real / name).read_text())
-    (folder / "versions/0002_copies.py").write_text(STEP)
+    for path in [real / "env.py", *real.glob("versions/*.py")]:
+        (folder / path.relative_to(real)).write_text(path.read_text())
+    (folder / "versions/copies.py").write_text(STEP)
     return folder
 
 
@@ -95,7 +98,7 @@ def test_a_killed_upgrade_of_a_sqlite_state_can_be_run_again(
     for name in names:
         assert (tmp_path / ".reconcile" / name).stat().st_mode & 0o777 == 0o600
     for name in backups:
-        assert look(Bench(f"sqlite:///{tmp_path}/.reconcile/{name}"), "0001", monkeypatch) == before
+        assert look(Bench(f"sqlite:///{tmp_path}/.reconcile/{name}"), REVISION, monkeypatch) == before
 
 
 @pytest.mark.parametrize("moment", [*IN_THE_MIGRATION, WHOLE])
@@ -126,7 +129,7 @@ def fill(bench: Bench) -> Contents:
 def kill_upgrade(url: str, migrations: Path, moment: str) -> None:
     """Upgrade in a process of its own, which is dead at a moment."""
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, url, str(migrations)],
+        [sys.executable, "-c", CHILD, url, str(migrations), NEXT],
         env={**os.environ, "MOMENT": moment},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -137,7 +140,7 @@ def kill_upgrade(url: str, migrations: Path, moment: str) -> None:
 
 def check_half_way(bench: Bench, before: Contents, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool) -> None:
     """The state is the old one, without a trace of the new, or the new one."""
-    assert look(bench, "0002" if is_whole else "0001", monkeypatch) == before
+    assert look(bench, NEXT if is_whole else REVISION, monkeypatch) == before
     assert has_copies(bench) is is_whole
 
 
@@ -162,10 +165,10 @@ def upgrade_whole(bench: Bench, before: Contents, migrations: Path, monkeypatch:
     """Run it once more, undisturbed; everything is there, and once."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "locate_migrations", lambda: migrations)
-        patched.setattr(schema, "REVISION", "0002")
+        patched.setattr(schema, "REVISION", NEXT)
         upgrade(bench.settings)
         assert upgrade(bench.settings) is None
-    assert look(bench, "0002", monkeypatch) == before
+    assert look(bench, NEXT, monkeypatch) == before
     with connect(bench) as connection:
         copied = connection.exec_driver_sql("SELECT id FROM reconcile_copies ORDER BY id").scalars().all()
         assert tuple(copied) == before.members

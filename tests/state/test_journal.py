@@ -119,13 +119,14 @@ def test_a_segment_that_was_never_written_to_stays_new(bench: Bench):
         assert held.head().is_new
 
 
-def test_every_change_raises_the_serial_and_the_lineage_stays(bench: Bench):
-    serials, lineages = [], set()
+def test_every_change_raises_the_serial_and_draws_a_token_and_the_lineage_stays(bench: Bench):
+    serials, lineages, tokens = [], set(), set()
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
 
         def note() -> None:
             serials.append(held.head().serial)
             lineages.add(held.head().lineage)
+            tokens.add(held.head().change_token)
 
         (seq,) = held.intend([add("a", "b")])
         note()
@@ -137,6 +138,7 @@ def test_every_change_raises_the_serial_and_the_lineage_stays(bench: Bench):
         note()
     assert serials == sorted(set(serials))
     assert len(lineages) == 1
+    assert len(tokens) == len(serials)
 
 
 def test_a_first_run_that_has_nothing_to_send_makes_the_segment_known_and_completed(bench: Bench):

@@ -1,8 +1,10 @@
 """Which schema a state has, making one, and bringing an older one up to date."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,12 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.state import open_ledger, open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.ledger import Surroundings
+from reconciler.state.records import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
-from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add
+from tests.support.states import ACKNOWLEDGED, Bench, Contents, FakeMachine, add
+
+NEXT = f"{int(REVISION) + 1:04}"
+"""A schema that is made up."""
 
 
 def connect(url: str) -> sqlalchemy.Engine:
@@ -43,14 +49,14 @@ def describe(connection: Connection) -> dict[str, object]:
     return found
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(schema.locate_migrations()))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def test_the_migrations_lead_to_the_tables_that_a_new_state_gets(url: str, tmp_path):
@@ -121,10 +127,10 @@ def older(monkeypatch, tmp_path) -> Path:
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
     real = schema.locate_migrations()
-    for name in ("env.py", "versions/0001_the_first_schema.py"):
-        (folder / name).write_text((real / name).read_text())
-    (folder / "versions/0002_more.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = '0002'\ndown_revision = '0001'\n"
+    for path in [real / "env.py", *real.glob("versions/*.py")]:
+        (folder / path.relative_to(real)).write_text(path.read_text())
+    (folder / "versions/more.py").write_text(
+        f"from alembic import op\nimport sqlalchemy as sa\nrevision = '{NEXT}'\ndown_revision = '{REVISION}'\n"
         "def upgrade():\n    op.add_column('reconcile_plans', sa.Column('note', sa.Text()))\n"
     )
     monkeypatch.setattr(schema, "locate_migrations", lambda: folder)
@@ -133,16 +139,16 @@ def older(monkeypatch, tmp_path) -> Path:
 
 def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, monkeypatch):
     bench.send((add("a"), ACKNOWLEDGED))
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", NEXT)
     copy = upgrade(bench.settings)
     with connect(bench.url).begin() as connection:
-        assert schema.read_version(connection) == "0002"
+        assert schema.read_version(connection) == NEXT
         assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []
     assert bench.look().members == ("a",)
     if bench.url.startswith("sqlite"):
         assert copy is not None
         assert copy.stat().st_mode & 0o777 == 0o600
-        monkeypatch.setattr(schema, "REVISION", "0001")
+        monkeypatch.setattr(schema, "REVISION", REVISION)
         assert Bench(f"sqlite:///{copy}").look().members == ("a",)
     else:
         assert copy is None
@@ -150,22 +156,22 @@ def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, mon
 
 def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeypatch):
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
-        monkeypatch.setattr(schema, "REVISION", "0002")
+        monkeypatch.setattr(schema, "REVISION", NEXT)
         other = FakeMachine(host="there", pid=300, running={300: "t300"})
         with pytest.raises(LockHeld, match="in use"):
             upgrade(bench.settings, surroundings=Surroundings(bench.clock, other))
     with connect(bench.url).begin() as connection:
-        assert schema.read_version(connection) == "0001"
+        assert schema.read_version(connection) == REVISION
 
 
 def test_a_step_that_fails_leaves_the_state_as_it_was(bench: Bench, older, monkeypatch):
     bench.send((add("a"), ACKNOWLEDGED))
-    step = older / "versions/0002_more.py"
+    step = older / "versions/more.py"
     step.write_text(step.read_text() + "    op.execute('SELECT nonsense FROM nowhere')\n")
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", NEXT)
     with pytest.raises(StateError):
         upgrade(bench.settings)
-    monkeypatch.setattr(schema, "REVISION", "0001")
+    monkeypatch.setattr(schema, "REVISION", REVISION)
     assert bench.look().members == ("a",)
 
 
@@ -208,3 +214,66 @@ def test_tables_of_others_in_a_postgresql_are_left_alone(postgres_url: str):
 def test_neither_planning_nor_applying_imports_alembic():
     code = "import sys, reconciler.state, reconciler.state.admin; assert 'alembic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- a state of the first edition ------------------------------------------------------------------------------------
+
+
+def make_first_edition(url: str, folder: Path) -> None:
+    """A state that the first edition made: members, marks, the journal and the lock of a run that died, a history.
+
+    A dump of SQLite; for PostgreSQL its rows, after the first migration.
+    """
+    dump = (Path(__file__).parent / "first_edition.sql").read_text()
+    if url.startswith("sqlite"):
+        file = Path(url.removeprefix("sqlite:///"))
+        file.parent.mkdir()
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(dump)
+        return
+    with connect(url).begin() as connection:
+        migrate(connection, "0001")
+        for line in dump.splitlines():
+            if line.startswith('INSERT INTO "reconcile_') and "reconcile_version" not in line:
+                connection.exec_driver_sql(line)
+
+
+def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_upgrade_keeps_all_of_it(
+    bench: Bench, tmp_path
+):
+    make_first_edition(bench.url, tmp_path)
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+        with pytest.raises(StateError, match="older schema") as caught:
+            use()
+        assert "state upgrade" in caught.value.hint
+
+    upgrade(bench.settings, surroundings=Surroundings(bench.clock, bench.machine))
+
+    head = open_snapshot(bench.settings).head("production", 56)
+    assert (head.serial, head.change_token, head.completed, head.environment_id) == (8, None, True, 77)
+    assert open_snapshot(bench.settings).is_spent("plan-0")
+    assert [record.row.command for record in open_records(bench.settings).run("run-0")] == ["apply"]
+    assert bench.look() == Contents(
+        ("b", "y", "ü\\n"),
+        (
+            ("a", "unmatched", None),
+            ("e", "echo", "add"),
+            ("e", "unmatched", None),
+            ("r", "rejected", None),
+            ("u", "unsettled", "add"),
+            ("x", "removed", None),
+        ),
+        (("remove", "acknowledged", ("y",)), ("add", None, ("c", "d"))),
+    )
+
+
+def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(bench: Bench, tmp_path):
+    make_first_edition(bench.url, tmp_path)
+    upgrade(bench.settings, surroundings=Surroundings(bench.clock, bench.machine))
+
+    bench.send((add("u", "c"), ACKNOWLEDGED))
+
+    assert bench.look().members == ("b", "c", "u", "ü\\n")
+    assert ("d", "unsettled", "add") in bench.look().marks
+    head = open_snapshot(bench.settings).head("production", 56)
+    assert (head.serial, head.change_token is None) == (10, False)
