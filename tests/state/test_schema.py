@@ -254,11 +254,10 @@ def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_
     assert open_snapshot(bench.settings).is_spent("plan-0")
     assert [record.row.command for record in open_records(bench.settings).run("run-0")] == ["apply"]
     assert bench.look() == Contents(
-        ("b", "y", "ü\\n"),
+        ("b", "e", "y", "ü\\n"),
         (
             ("a", "unmatched", None),
             ("e", "echo", "add"),
-            ("e", "unmatched", None),
             ("r", "rejected", None),
             ("u", "unsettled", "add"),
             ("x", "removed", None),
@@ -273,7 +272,7 @@ def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(
 
     bench.send((add("u", "c"), ACKNOWLEDGED))
 
-    assert bench.look().members == ("b", "c", "u", "ü\\n")
+    assert bench.look().members == ("b", "c", "e", "u", "ü\\n")
     assert ("d", "unsettled", "add") in bench.look().marks
     head = open_snapshot(bench.settings).head("production", 56)
     assert (head.serial, head.change_token is None) == (10, False)
