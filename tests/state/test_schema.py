@@ -233,9 +233,11 @@ def make_first_edition(url: str, folder: Path) -> None:
         return
     with connect(url).begin() as connection:
         migrate(connection, "0001")
-        for line in dump.splitlines():
-            if line.startswith('INSERT INTO "reconcile_') and "reconcile_version" not in line:
-                connection.exec_driver_sql(line)
+        for statement in dump.split(";\n"):
+            if statement.startswith('INSERT INTO "reconcile_') and "reconcile_version" not in statement:
+                connection.exec_driver_sql(statement)
+        counter = "pg_get_serial_sequence('reconcile_batches', 'seq')"
+        connection.exec_driver_sql(f"SELECT setval({counter}, (SELECT max(seq) FROM reconcile_batches))")
 
 
 def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_upgrade_keeps_all_of_it(
