@@ -4,12 +4,13 @@ SQLAlchemy is not asked: importing it costs more than reading a spec. What the c
 may hold a password. A check raises ValueError with words that continue the name of the key.
 """
 
-import ipaddress
 import os.path
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from reconciler.core.loopback import is_loopback
 
 _SCHEME = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?P<driver>\+\w+)?://(?P<rest>.*)", re.DOTALL)
 _ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
@@ -180,7 +181,7 @@ def check_api_url(text: str) -> str:
     if "@" in text:
         raise ValueError("must not hold a user or a password; the keys have their own places")
     scheme, host = _split_web(text)
-    if scheme == "http" and not _is_loopback(host):
+    if scheme == "http" and not is_loopback(host):
         raise ValueError("must be https://: the keys would travel in clear text (http:// is for this machine only)")
     return text.rstrip("/")
 
@@ -199,10 +200,3 @@ def _split_web(text: str) -> tuple[str, str]:
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise ValueError("must end with the host or a path, without ? and #")
     return parts.scheme, host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -185,7 +185,8 @@ def test_a_port_is_a_number_that_a_port_can_have(port):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1:8025", "http://127.1.2.3", "http://localhost:1", "http://[::1]:8025", "https://track.example.com",
+        "http://127.0.0.1:8025", "http://127.1.2.3", "http://localhost:1", "http://[::1]:8025", "http://localhost.:1",
+        "http://[::ffff:127.0.0.1]", "http://2130706433", "http://CIO.LocalHost", "https://track.example.com",
         "https://proxy.example.com/customerio",
     ],
 )  # fmt: skip
