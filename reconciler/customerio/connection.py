@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import httpx
 
 from reconciler import __version__
+from reconciler.clock import boot_seconds
 from reconciler.core.spec import DestinationSettings, Secret
 from reconciler.customerio.app import AppClient
 from reconciler.customerio.clients import Clients
-from reconciler.customerio.deadline import Deadline, heed
+from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.explain import Surface
 from reconciler.customerio.hosts import app_base, track_base
 from reconciler.customerio.limiter import Limiter
+from reconciler.customerio.network import Transport, open_pool
+from reconciler.customerio.proxies import Proxy, find_proxy
 from reconciler.customerio.retry import Retrier
 from reconciler.customerio.track import TrackClient
 from reconciler.customerio.transport import Limited, Logged, Wire
@@ -27,18 +29,12 @@ from reconciler.errors import DestinationError
 APP_RATE = 10.0
 """Requests per second to the App API. Source: App API specification."""
 
-IDLE_SECONDS = 5.0
-"""How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-"""Never reached through a proxy: the sandbox is there."""
-
 
 @dataclass(frozen=True)
 class Ambience:
-    """What a client takes from the world: `clock` is monotonic seconds, `wall` Unix seconds, `chance` gives 0 to 1."""
+    """What a client takes from the world: `wall` is Unix seconds, `chance` gives 0 to 1."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = boot_seconds
     wall: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
@@ -80,8 +76,9 @@ class Opener:
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",  # its answers are a few bytes
         }
-        surface = Surface("the Track API", _host(base), "destination.site_id and destination.api_key", given.region)
-        clients, retrier = self._wrap(headers, base, given.rate_limit)
+        proxy, keys = find_proxy(base), "destination.site_id and destination.api_key"
+        surface = Surface("the Track API", "destination.track_url", base, keys, given.region, proxy)
+        clients, retrier = self._wrap(headers, base, given.rate_limit, proxy)
         return TrackClient(given, surface, retrier, clients)
 
     def open_app(self) -> AppClient | None:
@@ -91,14 +88,15 @@ class Opener:
             return None
         base, key = app_base(given), _checked(given.app_api_key, "app_api_key")
         headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}
-        surface = Surface("the App API", _host(base), "destination.app_api_key", given.region)
-        clients, retrier = self._wrap(headers, base, APP_RATE)
+        proxy = find_proxy(base)
+        surface = Surface("the App API", "destination.app_url", base, "destination.app_api_key", given.region, proxy)
+        clients, retrier = self._wrap(headers, base, APP_RATE, proxy)
         return AppClient(given.app_api_key, surface, retrier, clients)
 
-    def _wrap(self, headers: Mapping[str, str], base: str, rate: float) -> tuple[Clients, Retrier]:
+    def _wrap(self, headers: Mapping[str, str], base: str, rate: float, proxy: Proxy | None) -> tuple[Clients, Retrier]:
         """Open the clients, and put the wrappers around each other: retry, limit, log, wire."""
         around, deadline = self.around, Deadline(self.around.clock)
-        clients = Clients(lambda: open_client(headers, self.tls, deadline))
+        clients = Clients(lambda: open_client(headers, self.tls, deadline, proxy))
         wire = Logged(Wire(clients, base, deadline, around.wall), around.clock)
         limited = Limited(wire, Limiter(rate, around.clock, self.wait), self.destination.concurrency)
         return clients, Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
@@ -112,24 +110,16 @@ def trust() -> ssl.SSLContext:
         raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
 
 
-def open_client(headers: Mapping[str, str], tls: ssl.SSLContext, deadline: Deadline) -> httpx.Client:
-    """Open a client for one request at a time: a kept connection, no redirects, the environment's proxies.
-
-    Raises DestinationError where the environment names a proxy that can't be used.
-    """
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS)
-    try:
-        client = httpx.Client(
-            headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
-            verify=tls,
-            limits=limits,
-            mounts={f"all://{host}": None for host in LOOPBACK},
-            follow_redirects=False,
-        )
-    except (ValueError, ImportError, httpx.InvalidURL):  # their texts repeat the proxy's URL
-        raise DestinationError("the proxy can't be used", "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") from None
-    heed(client, deadline)
-    return client
+def open_client(
+    headers: Mapping[str, str], tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None = None
+) -> httpx.Client:
+    """Open a client for one request at a time: a kept connection, no redirects, no other proxy."""
+    return httpx.Client(
+        headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
+        transport=Transport(open_pool(tls, deadline, proxy)),
+        follow_redirects=False,
+        trust_env=False,
+    )
 
 
 def _checked(secret: Secret, name: str) -> str:
@@ -140,7 +130,3 @@ def _checked(secret: Secret, name: str) -> str:
             f"destination.{name} is empty or has a character that a key can't have", "copy the key again"
         )
     return text
-
-
-def _host(base: str) -> str:
-    return urlsplit(base).netloc

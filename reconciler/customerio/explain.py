@@ -1,9 +1,11 @@
 """What went wrong, and what to do next, in words for people."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from reconciler.core.spec import Region
 from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.proxies import Proxy
 from reconciler.customerio.retry import Ending
 
 LATER = "run again later"
@@ -14,10 +16,17 @@ class Surface:
     """One of the two APIs, as its errors name it."""
 
     name: str
-    host: str
+    url_key: str
+    """The key of the spec that can hold its URL."""
+    base: str
     keys: str
     """The keys of the spec that hold its credentials."""
     region: Region
+    proxy: Proxy | None = None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base).netloc
 
     @property
     def other_region(self) -> Region:
@@ -42,6 +51,9 @@ def explain(ending: Ending, surface: Surface, words: str) -> Explanation:
 def _explain(outcome: Outcome, surface: Surface, words: str) -> Explanation:
     if outcome.status is None:
         return _without_status(outcome, surface)
+    if outcome.kind is Kind.FOREIGN:
+        message = f"what answers at {surface.host} is not {surface.name}: {outcome.failure} ({outcome.status})"
+        return Explanation(message, _who_else(surface))
     if outcome.failure:
         return Explanation(f"{surface.name}: {outcome.failure} ({outcome.status})", LATER)
     return _with_status(outcome.status, surface, words)
@@ -49,11 +61,22 @@ def _explain(outcome: Outcome, surface: Surface, words: str) -> Explanation:
 
 def _without_status(outcome: Outcome, surface: Surface) -> Explanation:
     message = f"{surface.name} at {surface.host}: {outcome.failure}"
+    if outcome.by_proxy:
+        variable = surface.proxy.variable if surface.proxy else "HTTPS_PROXY"
+        return Explanation(
+            message, f"check {variable} (its host, port, user and password), or name the host in NO_PROXY"
+        )
     if outcome.untrusted:
         return Explanation(message, "behind a proxy that inspects TLS, name its certificate in SSL_CERT_FILE")
     if outcome.kind is Kind.STOPPED:
         return Explanation(message, f"check the URL and {surface.keys}")
     return Explanation(message, "check the network, a proxy and destination.timeout, then run again")
+
+
+def _who_else(surface: Surface) -> str:
+    """Say who may answer in the place of Customer.io."""
+    through = f" (the proxy of {surface.proxy.variable})" if surface.proxy else ""
+    return f"check {surface.url_key}, and whether a proxy{through}, a firewall or a login page of the network answers"
 
 
 def _with_status(status: int, surface: Surface, words: str) -> Explanation:

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     """It makes no sense to go on, and nothing was applied."""
     UNKNOWN = "unknown"
     """To be tried again; this attempt may have been applied."""
+    FOREIGN = "foreign"
+    """An answer that Customer.io does not give: it makes no sense to go on, and this attempt may have been applied."""
     REFUSED = "refused"
     """To be tried again; this attempt certainly was not applied."""
     HELD = "held"
@@ -28,6 +30,10 @@ class Kind(StrEnum):
     @property
     def is_retried(self) -> bool:
         return self in (Kind.UNKNOWN, Kind.REFUSED)
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self in (Kind.UNKNOWN, Kind.FOREIGN)
 
 
 STATUSES = {
@@ -50,11 +56,10 @@ FAILURES: dict[type[Exception], tuple[Kind, str]] = {
     httpx.ConnectError: (Kind.REFUSED, "no connection"),
     httpx.ConnectTimeout: (Kind.REFUSED, "no connection in time"),
     httpx.PoolTimeout: (Kind.REFUSED, "no connection was free in time"),
-    httpx.ProxyError: (Kind.REFUSED, "the proxy refused the connection"),
+    httpx.ProxyError: (Kind.REFUSED, "the proxy does not connect"),
     httpx.TimeoutException: (Kind.UNKNOWN, "no answer in time"),
     httpx.NetworkError: (Kind.UNKNOWN, "the connection was lost"),
     httpx.RemoteProtocolError: (Kind.UNKNOWN, "the connection was closed without a whole answer"),
-    httpx.DecodingError: (Kind.UNKNOWN, "the answer can't be decompressed"),
     httpx.HTTPError: (Kind.UNKNOWN, "the request failed"),
     httpx.StreamError: (Kind.UNKNOWN, "the answer can't be read"),
     httpx.CookieConflict: (Kind.UNKNOWN, "the answer can't be read"),
@@ -77,6 +82,8 @@ class Outcome:
     failure: str = ""
     untrusted: bool = False
     """The server's certificate is not trusted."""
+    by_proxy: bool = False
+    """The proxy failed or refused: Customer.io was not reached."""
 
 
 HELD = Outcome(Kind.HELD)
@@ -94,9 +101,25 @@ def sort_failure(error: Exception) -> Outcome:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted ({cause.verify_message})"
             return Outcome(Kind.STOPPED, failure=reason, untrusted=True)
-    kind, words = next(FAILURES[base] for base in type(error).__mro__ if base in FAILURES)
     reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), "")
+    if isinstance(error, httpx.ProxyError):
+        return _sort_proxy(str(error)[:3], reason)
+    kind, words = next(FAILURES[base] for base in type(error).__mro__ if base in FAILURES)
     return Outcome(kind, failure=f"{words} ({reason})" if reason else words)
+
+
+def _sort_proxy(status: str, reason: str) -> Outcome:
+    """Sort what a proxy did. `status` is its answer to CONNECT, if it gave one; that text is httpcore's."""
+    kind, words = FAILURES[httpx.ProxyError]
+    if not status.isdigit():
+        said = f"{words} ({reason})" if reason else words
+        return Outcome(kind, failure=said, by_proxy=True)
+    if status == "407":
+        return Outcome(Kind.STOPPED, failure="the proxy asks for other credentials (407)", by_proxy=True)
+    permanent = status.startswith("4") and status not in ("408", "429")
+    return Outcome(
+        Kind.STOPPED if permanent else kind, failure=f"the proxy refuses to connect ({status})", by_proxy=True
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

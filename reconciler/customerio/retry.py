@@ -64,7 +64,7 @@ class Retrier:
             outcome = self._attempt(call, number, budget, admit)
             if outcome.kind is Kind.HELD:
                 return Ending(last, number - 1, unknown_at, held=budget.left() > 0)
-            if outcome.kind is Kind.UNKNOWN:
+            if outcome.kind.is_doubtful:
                 unknown_at = self.wall()
             if not outcome.kind.is_retried or number == MAX_ATTEMPTS:
                 return Ending(outcome, number, unknown_at, held=False)

@@ -25,6 +25,7 @@ FATES = {
     Kind.BAD_REQUEST: Fate.BAD_REQUEST,
     Kind.TOO_LARGE: Fate.TOO_LARGE,
     Kind.STOPPED: Fate.STOPPED,
+    Kind.FOREIGN: Fate.STOPPED,
 }
 
 
@@ -70,7 +71,7 @@ class TrackClient:
             )
 
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
-        """Send one batch, with its retries. 2xx means accepted, not applied; its body is not needed.
+        """Send one batch, with its retries. 2xx means accepted, not applied.
 
         A `cio_id` is sent as it is, without the `cio_` prefix that paths want.
         """

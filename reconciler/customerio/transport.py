@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 import httpx
 
+from reconciler.customerio.bodies import BodyError, check_receipt, decode_body
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.limiter import Limiter
+from reconciler.customerio.network import Stream
 from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Kind, Outcome, sort_failure, sort_status
 
 MAX_BODY = 64 * 1024 * 1024
@@ -39,7 +41,11 @@ class Call:
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     content: bytes | None = field(default=None, repr=False)
     wants_body: bool = False
-    """The answer is worth nothing without its body."""
+    """What is asked for is the body."""
+
+    @property
+    def is_write(self) -> bool:
+        return self.content is not None
 
 
 @dataclass(frozen=True)
@@ -111,29 +117,52 @@ class Wire:
         )
 
     def _receive(self, response: httpx.Response, call: Call) -> Outcome:
-        kind = sort_status(response.status_code)
-        needed = call.wants_body and kind is Kind.ACCEPTED
-        body, failure = self._read(response, MAX_BODY if needed else MAX_WORDS_BODY)
+        status, kind = response.status_code, sort_status(response.status_code)
+        stream = response.extensions.get("network_stream")
+        connection = stream if isinstance(stream, Stream) else None
+        if connection:
+            connection.expect(_length(response))
         retry_after = parse_retry_after(response.headers.get("retry-after", ""), self._wall())
-        if needed and failure:
-            kind = Kind.STOPPED if len(body) > MAX_BODY else Kind.UNKNOWN
-            return Outcome(kind, response.status_code, failure=failure, retry_after=retry_after)
-        # Words that were cut could end in half an id, which no mask finds.
-        return Outcome(kind, response.status_code, b"" if failure else body, retry_after)
+        most = MAX_BODY if call.wants_body else MAX_WORDS_BODY
+        try:
+            raw = self._read(response, most)
+            if connection and connection.has_more():
+                return Outcome(Kind.UNKNOWN, status, failure="more came than one answer")
+            if kind is Kind.ACCEPTED and connection and connection.came_early:
+                raise BodyError("it was answered before it had left whole", Kind.UNKNOWN)
+            if kind is Kind.ACCEPTED and call.is_write:
+                check_receipt(response.headers, raw)
+                body = b""
+            else:
+                body = _decode(response, raw, most)
+        except BodyError as error:
+            if kind is Kind.ACCEPTED:
+                return Outcome(error.kind, status, failure=str(error), retry_after=retry_after)
+            body = b""  # words that were cut could end in half an id, which no mask finds
+        return Outcome(kind, status, body, retry_after)
 
-    def _read(self, response: httpx.Response, most: int) -> tuple[bytes, str]:
-        """Read a body as far as it comes; the second value says why it is not whole."""
+    def _read(self, response: httpx.Response, most: int) -> bytes:
+        """Read a body whole, as it is sent. Raises BodyError."""
         body = bytearray()
         try:
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():
                 body += chunk
                 if len(body) > most:
-                    return bytes(body), f"the answer is larger than {most:,} bytes"
-                if self._deadline.is_over:
-                    return bytes(body), "the answer did not come whole in time"
+                    raise BodyError(f"the answer is larger than {most:,} bytes")
         except HTTPX_FAILURES as error:
-            return bytes(body), sort_failure(error).failure
-        return bytes(body), ""
+            raise BodyError(sort_failure(error).failure, Kind.UNKNOWN) from None
+        return bytes(body)
+
+
+def _length(response: httpx.Response) -> int | None:
+    """Give the length of the body, where the head tells it."""
+    text = response.headers.get("content-length", "")
+    return int(text) if text.isdigit() and "transfer-encoding" not in response.headers else None
+
+
+def _decode(response: httpx.Response, raw: bytes, most: int) -> bytes:
+    asked = "gzip" in response.request.headers.get("accept-encoding", "")
+    return decode_body(response.headers.get("content-encoding", ""), raw, most, gzip_asked=asked)
 
 
 class Logged:

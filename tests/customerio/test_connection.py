@@ -79,4 +79,4 @@ def test_an_environment_that_can_not_be_used_is_named(
 
     assert name in caught.value.hint
     assert "hunter2" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None

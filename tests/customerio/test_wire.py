@@ -10,9 +10,11 @@ import pytest
 
 from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.customerio.clients import Clients as HttpClients
-from reconciler.customerio.connection import IDLE_SECONDS, open_client, trust
-from reconciler.customerio.deadline import Deadline, TimedBackend
+from reconciler.customerio.connection import open_client, trust
+from reconciler.customerio.deadline import Deadline
+from reconciler.customerio.network import IDLE_SECONDS
 from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.proxies import find_proxy
 from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
 from reconciler.errors import DestinationError
 from tests.customerio.conftest import Clients
@@ -134,7 +136,7 @@ class Recorder:
 def carry(base: str, time: FakeTime) -> tuple[Outcome, list[str]]:
     """Make one attempt on a bare wire."""
     recorder, deadline, tls = Recorder(), Deadline(time.clock), trust()
-    with closing(HttpClients(lambda: open_client({}, tls, deadline))) as clients:
+    with closing(HttpClients(lambda: open_client({}, tls, deadline, find_proxy(base)))) as clients:
         wire = Wire(clients, base, deadline, time.wall)
         outcome = wire.carry(Attempt(Call("POST", "/x", content=b"{}"), 1, lambda: 10.0, lambda: True, recorder))
     return outcome, recorder.events
@@ -155,7 +157,7 @@ def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.M
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         outcome, events = carry("https://track.customer.io", time)
 
-    assert (outcome.kind, outcome.failure) == (Kind.REFUSED, "the proxy refused the connection")
+    assert (outcome.kind, outcome.failure) == (Kind.STOPPED, "the proxy refuses to connect (403)")
     assert events == []
 
 
@@ -165,19 +167,61 @@ def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.M
         OK,
         reply("204 No Content"),
         reply("200 OK", b""),
-        reply("200 OK", b"<html>not json"),
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        reply("200 OK", b"not gzip", "Content-Encoding: gzip"),
-        reply("200 OK", b"x" * 1_000_000),
+        reply("200 OK", b" \r\n"),
+        reply("200 OK", b'{"a field of tomorrow": 1}', "Content-Type: application/json"),
+        reply("200 OK", b"nobody unpacks it", "Content-Encoding: gzip"),
+        reply("200 OK", b"nobody unpacks it", "Content-Encoding: br, zstd", "Content-Type: application/json"),
     ],
-    ids=["json", "no content", "empty", "html", "cut", "broken chunk", "broken gzip", "large"],
+    ids=["json", "no content", "empty", "blank", "more json", "gzip", "other encodings"],
 )
-def test_an_accepted_write_needs_no_body(open_clients: Open, answer: bytes) -> None:
+def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, answer: bytes) -> None:
     with RawServer(in_turn(answer)) as server:
         got = send(open_clients(destination(server.url)))
 
     assert got == Answer(Fate.ACKNOWLEDGED, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply("200 OK", b"<!DOCTYPE html><title>Sign in"), "a web page"),
+        (reply("200 OK", b"\xef\xbb\xbf \n<html>"), "a web page"),
+        (reply("200 OK", b"", "Content-Type: text/html; charset=utf-8"), "a web page"),
+        (reply("200 OK", b"packed", "Content-Type: TEXT/HTML", "Content-Encoding: gzip"), "a web page"),
+        (reply("200 OK", b"OK"), "not JSON"),
+        (reply("200 OK", b"[]"), "not a JSON object"),
+        (reply("200 OK", b"{" + b" " * 1_000_000 + b"}"), "larger than"),
+    ],
+    ids=["page", "page after a mark", "empty page", "packed page", "text", "list", "large"],
+)
+def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
+    open_clients: Open, answer: bytes, words: str
+) -> None:
+    with RawServer(in_turn(answer)) as server:
+        got = send(open_clients(destination(server.url)))
+
+    assert (got.fate, got.attempts) == (Fate.STOPPED, 1)
+    assert got.unknown_at is not None
+    assert "is not the Track API" in got.message
+    assert words in got.message
+    assert "destination.track_url" in got.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n",
+    ],
+    ids=["cut", "broken chunk", "cut chunks"],
+)
+def test_a_200_that_does_not_come_whole_is_unknown_and_tried_again(open_clients: Open, answer: bytes) -> None:
+    with RawServer(in_turn(answer, OK)) as server:
+        got = send(open_clients(destination(server.url)))
+
+    assert (got.fate, got.attempts) == (Fate.ACKNOWLEDGED, 2)
+    assert got.unknown_at is not None
 
 
 def test_an_error_whose_body_is_cut_is_that_error_and_shows_no_half_of_an_id(open_clients: Open) -> None:
@@ -244,16 +288,39 @@ def test_an_attempt_has_the_whole_time_again(open_clients: Open, time: FakeTime)
     assert (answer.fate, answer.attempts) == (Fate.ACKNOWLEDGED, 2)
 
 
-def test_connections_through_a_proxy_heed_the_deadline_too(open_clients: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+def test_a_proxy_that_trickles_is_given_up_at_the_deadline(
+    open_clients: Open, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        time.advance(11)
+        connection.sendall(b"HTTP/1.1 100 Go on\r\n\r\n")
+        connection.settimeout(5)
+        connection.recv(1)
 
-    track, _ = open_clients(destination(None))
+    with RawServer(serve) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        answer = send(open_clients(destination(None)))
 
-    with track.clients.lend() as client:
-        transports = [client._transport, *filter(None, client._mounts.values())]
-    assert len(transports) == 2
-    for transport in transports:
-        assert isinstance(transport._pool._network_backend, TimedBackend)  # type: ignore[attr-defined]
+    assert answer.fate is Fate.UNKNOWN
+    assert "no answer in time" in answer.message
+
+
+def test_endless_interim_answers_are_given_up_at_the_deadline(open_clients: Open, time: FakeTime) -> None:
+    """There is always something to read: no read ever times out."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        time.advance(11)
+        connection.sendall(b"HTTP/1.1 100 Go on\r\n\r\n" * 10_000 + OK)
+        connection.settimeout(5)
+        connection.recv(1)
+
+    with RawServer(serve) as server:
+        answer = send(open_clients(destination(server.url)))
+
+    assert answer.fate is Fate.UNKNOWN
+    assert "no answer in time" in answer.message
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(

@@ -1,0 +1,234 @@
+"""The bytes of a connection: every read and write ends by the deadline, and no byte answers another request.
+
+httpcore keeps what it has read beyond the end of an answer, and takes it for the beginning of the next one. So it is
+never given a byte beyond the end of an answer: what is left stays here, where it can be seen.
+"""
+
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+from reconciler.customerio.deadline import Deadline
+from reconciler.customerio.proxies import Proxy
+
+PIECE = 65536
+"""Bytes read or written at once."""
+
+IDLE_SECONDS = 5.0
+"""How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
+
+BLANK_LINE = re.compile(rb"\n\r?\n")
+"""What ends a head, and a chunked body."""
+
+ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
+    httpcore.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.ProxyError: httpx.ProxyError,
+    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+}
+"""What httpcore raises, and httpx's name for it."""
+
+
+class Stream(httpcore.NetworkStream):
+    """One connection, or the TLS on it.
+
+    What is handed on ends at a blank line, or at the end of a body whose length is known. So nothing that follows an
+    answer has been handed on when the answer is whole.
+    """
+
+    def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline, *, is_http: bool = True) -> None:
+        self._inner = inner
+        self._deadline = deadline
+        self._is_http = is_http
+        self._arrived = b""
+        """Read, and not handed on yet."""
+        self._tail = b""
+        """The last two bytes that were handed on: a blank line may begin in them."""
+        self._body_left: int | None = None
+        self._is_idle = True
+        """Nothing of the next request has left."""
+        self._used_at = deadline.clock()
+        self.came_early = False
+        """Something came before the request had left whole."""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._is_idle = True
+        if not self._arrived:
+            if self._deadline.is_over:
+                raise httpcore.ReadTimeout
+            self._arrived = self._inner.read(max_bytes, self._deadline.cap(timeout))
+        self._used_at = self._deadline.clock()
+        size = self._piece_size()
+        piece, self._arrived = self._arrived[:size], self._arrived[size:]
+        return piece
+
+    def _piece_size(self) -> int:
+        if self._body_left is not None:
+            size = min(self._body_left, len(self._arrived))
+            self._body_left -= size
+            return size
+        seen = self._tail + self._arrived
+        blank = BLANK_LINE.search(seen) if self._is_http else None
+        if blank is None:
+            self._tail = seen[-2:]
+            return len(self._arrived)
+        already = len(self._tail)
+        self._tail = b""
+        return blank.end() - already
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), PIECE):
+            if self._deadline.is_over:
+                raise httpcore.WriteTimeout
+            if self._is_idle:
+                self._begin()
+            else:
+                self.came_early = self.came_early or bool(self._look())
+            self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
+
+    def _begin(self) -> None:
+        """Begin a request. What has come by now answers none: then the request is not sent."""
+        if self._look() is not None:
+            raise httpcore.ConnectError
+        self._is_idle, self.came_early, self._tail, self._body_left = False, False, b"", None
+
+    def _look(self) -> bytes | None:
+        """Give what has come, without waiting. None: nothing; empty: the other side has closed."""
+        if self._arrived:
+            return self._arrived
+        if not self._inner.get_extra_info("is_readable"):
+            return None
+        try:
+            self._arrived = self._inner.read(PIECE, 0)
+        except (httpcore.ReadError, httpcore.ReadTimeout):
+            return None  # it was about the TLS itself, or the connection is broken, which the next write shows
+        return self._arrived
+
+    def expect(self, length: int | None) -> None:
+        """Tell the length of the body that comes now; None: it ends in another way."""
+        self._body_left = length
+
+    def has_more(self) -> bool:
+        """Tell whether anything follows the answer. Then the connection is not used again."""
+        return bool(self._look())
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> "Stream":
+        inner = self._inner.start_tls(ssl_context, server_hostname, self._deadline.cap(timeout))
+        return Stream(inner, self._deadline)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Ask about the connection. httpcore does not use one again that is readable while it is idle."""
+        if info == "is_readable" and (self._arrived or self.came_early or self._is_old()):
+            return True
+        return self._inner.get_extra_info(info)
+
+    def _is_old(self) -> bool:
+        return self._deadline.clock() - self._used_at > IDLE_SECONDS
+
+
+class Backend(httpcore.NetworkBackend):
+    """Opens connections: to a proxy if there is one."""
+
+    def __init__(self, deadline: Deadline, proxy: Proxy | None) -> None:
+        self._inner = httpcore.SyncBackend()
+        self._deadline = deadline
+        self._proxy = proxy
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> Stream:
+        # RFC 6761: such a name is this machine, whatever DNS says.
+        name = "localhost" if host.lower().removesuffix(".").endswith(".localhost") else host
+        seconds = self._deadline.cap(timeout)
+        try:
+            inner = self._inner.connect_tcp(name, port, seconds, local_address, socket_options)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            if self._proxy is None:
+                raise
+            raise httpcore.ProxyError from error
+        return Stream(inner, self._deadline, is_http=self._proxy is None or not self._proxy.is_socks)
+
+
+def open_pool(tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> httpcore.ConnectionPool:
+    """Open a pool of one connection."""
+    backend = Backend(deadline, proxy)
+    if proxy is None:
+        return httpcore.ConnectionPool(tls, max_connections=1, network_backend=backend)
+    url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+    if proxy.is_socks:
+        return httpcore.SOCKSProxy(url, proxy.auth, tls, max_connections=1, network_backend=backend)
+    return httpcore.HTTPProxy(
+        url,
+        proxy.auth,
+        ssl_context=tls,
+        proxy_ssl_context=tls if proxy.scheme == "https" else None,
+        max_connections=1,
+        network_backend=backend,
+    )
+
+
+class Transport(httpx.BaseTransport):
+    """Carries httpx's requests over a pool of httpcore's."""
+
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        self._pool = pool
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        asked = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with _httpx_errors():
+            answer = self._pool.handle_request(asked)
+        return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer), extensions=answer.extensions)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class Body(httpx.SyncByteStream):
+    """The body of an answer, as it comes."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _httpx_errors():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    try:
+        yield
+    except tuple(ERRORS) as error:
+        raise ERRORS[type(error)](str(error)) from error
