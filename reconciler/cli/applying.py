@@ -46,6 +46,8 @@ class Applying:
         long; else each segment goes its own way.
         """
         created_at = datetime.now(UTC)
+        if self.sealed is None:
+            self.wiring.warn_of_specs()
         sessions, failed = self._open_sessions()
         self._begin(sessions)
         try:

@@ -50,6 +50,12 @@ class Wiring:
             if text not in self.warnings:
                 self.warnings.append(text)
 
+    def warn_of_specs(self) -> None:
+        """Collect what the specs say of these segments that a reader would not expect."""
+        for target in self.targets:
+            for warning in target.segment.warnings:
+                self.warn(warning)
+
     def source(self, target: Target) -> Source:
         settings: SourceSettings = target.spec.sources[target.segment.source]
 

@@ -150,6 +150,8 @@ class Segment:
     invalid: OnBad = OnBad.ERROR
     guards: GuardSettings = GuardSettings()
     line: int = 0
+    warnings: tuple[str, ...] = ()
+    """What a reader of the spec would not expect, each with its file and line."""
 
 
 @dataclass(frozen=True)

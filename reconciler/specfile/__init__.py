@@ -31,7 +31,9 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
     if problems:
         raise SpecError([str(problem) for problem in problems], _HINT)
     return tuple(
-        build(draft.document, file, texts) for draft, file, texts in zip(readable, files, queries, strict=True) if file
+        build(draft.document, file, texts, draft.warnings)
+        for draft, file, texts in zip(readable, files, queries, strict=True)
+        if file
     )
 
 

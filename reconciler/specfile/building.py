@@ -1,6 +1,6 @@
 """From the models of a sound spec to the values that everything else works with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,17 @@ from reconciler.core.spec import (
 )
 from reconciler.specfile import models
 from reconciler.specfile.document import Document
-from reconciler.specfile.urls import anchor
+from reconciler.specfile.problems import Problem
+from reconciler.specfile.urls import anchor, locate
 
 
-def build(document: Document, file: models.SpecFile, queries: Mapping[str, str]) -> Spec:
-    """Give the spec. `queries` has the text of each segment's query."""
+def build(
+    document: Document,
+    file: models.SpecFile,
+    queries: Mapping[str, str],
+    warnings: Mapping[str, Set[Problem]],
+) -> Spec:
+    """Give the spec. `queries` has the text of each segment's query, `warnings` what to say of a segment."""
     folder = document.path.parent
     sources = {name: SourceSettings(name, _anchor(source.url, folder)) for name, source in file.sources.items()}
     return Spec(
@@ -32,7 +38,8 @@ def build(document: Document, file: models.SpecFile, queries: Mapping[str, str])
         destination=_build_destination(file.destination),
         state=StateSettings(_anchor(file.state.url, folder), file.state.must_exist),
         segments=tuple(
-            _build_segment(name, segment, file, queries[name], document) for name, segment in file.segments.items()
+            _build_segment(name, segment, file, queries[name], document, sorted(warnings.get(name, ())))
+            for name, segment in file.segments.items()
         ),
     )
 
@@ -45,18 +52,20 @@ def _build_destination(said: models.Destination) -> DestinationSettings:
     return DestinationSettings(**{**dict(said), "region": Region(said.region)})
 
 
-def _build_segment(name: str, own: models.Segment, file: models.SpecFile, query: str, document: Document) -> Segment:
+def _build_segment(
+    name: str, own: models.Segment, file: models.SpecFile, query: str, document: Document, warnings: Sequence[Problem]
+) -> Segment:
     said = _inherit(own, file.defaults)
     id_type = IdType(said["id_type"])
     file_name = None if own.query is not None else said["query_file"]
     return Segment(
         name=name,
         segment_id=own.segment_id,
-        query=query,
+        query=str(query),
         source=said["source"] or next(iter(file.sources)),
         id_type=id_type,
         description=said["description"],
-        query_file=document.path.parent / file_name if file_name else None,
+        query_file=locate(file_name, document.path.parent) if file_name else None,
         params={**file.defaults.params, **own.params},
         id_column=said["id_column"],
         tags=tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
@@ -66,6 +75,7 @@ def _build_segment(name: str, own: models.Segment, file: models.SpecFile, query:
         invalid=OnBad(said["invalid"]),
         guards=_build_guards(own.guards, file.defaults.guards, id_type),
         line=document.line(("segments", name)),
+        warnings=tuple(map(str, warnings)),
     )
 
 

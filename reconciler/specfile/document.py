@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from reconciler.core.spec import Scalar
+from reconciler.specfile.folding import FoldedText, choose_mark, find_folds, is_flowed, mark_lines, take_text
 from reconciler.specfile.problems import KeyPath, show
 
 DEEPEST = 20
@@ -75,6 +76,7 @@ def parse(path: Path, text: str) -> Document:
     reader = _Reader(text)
     try:
         root = reader.read()
+        reader.find_folds()
     except yaml.MarkedYAMLError as error:
         raise _explain(error, text) from None
     except yaml.YAMLError:
@@ -123,6 +125,9 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._events = _read_events(text)
+        self._lines = text.splitlines(keepends=True)
+        self._scalars = 0
+        self._flowed: dict[int, tuple[yaml.ScalarEvent, FoldedText]] = {}
         self._anchors: dict[str, _Node] = {}
         self.doubts: list[tuple[int, str]] = []
         self.size = 0
@@ -141,8 +146,22 @@ class _Reader:
             raise Malformed(1, "The file is empty; a spec begins with `version: 1`.")
         return root
 
+    def find_folds(self) -> None:
+        """Find, in each text of several lines, where YAML has folded a line break away."""
+        if not self._flowed:
+            return
+        text = "".join(self._lines)
+        mark = choose_mark(text)
+        marked = mark_lines(self._lines, [event for event, _ in self._flowed.values()], mark)
+        scalars = (event for event in _read_events(marked) if isinstance(event, yaml.ScalarEvent))
+        for number, event in enumerate(scalars, start=1):
+            if number in self._flowed:
+                self._flowed[number][1].folds = find_folds(event.value, mark)
+
     def _next(self) -> yaml.Event:
-        return next(self._events)
+        event = next(self._events)
+        self._scalars += isinstance(event, yaml.ScalarEvent)
+        return event
 
     def _node(self, event: yaml.Event, depth: int) -> _Node:
         if depth > DEEPEST:
@@ -164,8 +183,11 @@ class _Reader:
             return _Node(_line(event), list(self._entries(depth)))
         assert isinstance(event, yaml.ScalarEvent)
         self._refuse_tag(event, "str")
+        text = take_text(event, self._lines)
+        if isinstance(text, FoldedText) and is_flowed(event):
+            self._flowed[self._scalars] = (event, text)
         plain = event.style in (None, "") and event.tag is None
-        return _Node(_line(event), read_scalar(event.value) if plain else event.value)
+        return _Node(_line(event), read_scalar(text) if plain else text)
 
     def _alias(self, event: yaml.AliasEvent) -> _Node:
         if node := self._anchors.get(event.anchor or ""):

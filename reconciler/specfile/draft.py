@@ -18,11 +18,21 @@ class Draft:
     document: Document
     problems: set[Problem] = field(default_factory=set)
     spoiled: set[KeyPath] = field(default_factory=set)
+    warnings: dict[str, set[Problem]] = field(default_factory=dict)
+    """By the segment's name."""
 
     def complain(self, line: int, message: str) -> None:
         """Note what is wrong on a line. The full stop is added here."""
+        self.problems.add(self._problem(line, message))
+
+    def warn(self, segment: KeyPath, where: KeyPath, words: str) -> None:
+        """Note what a reader would not expect of a value that a segment has. `words` continue the name of the key."""
+        warning = self._problem(self.document.line(where), f"{show_path(where)} {words}")
+        self.warnings.setdefault(str(segment[1]), set()).add(warning)
+
+    def _problem(self, line: int, message: str) -> Problem:
         end = "" if message.endswith(("?", ".")) else "."
-        self.problems.add(Problem(str(self.document.path), line, f"{message}{end}"))
+        return Problem(str(self.document.path), line, f"{message}{end}")
 
     def refuse_key(self, where: KeyPath, words: str) -> None:
         """Note what is wrong with a key, whatever its value is. `words` continue the name of the key."""

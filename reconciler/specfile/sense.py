@@ -3,42 +3,54 @@
 Every check reads the draft, not the models, so that it also speaks where something else is wrong.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.ids import IdType, Invalid, identify
 from reconciler.core.spec import DestinationSettings
+from reconciler.core.tokens import Piece
 from reconciler.specfile.draft import Draft
 from reconciler.specfile.fields import read_boolean, read_integer
 from reconciler.specfile.files import read_text
 from reconciler.specfile.problems import KeyPath, show, suggest
+from reconciler.specfile.surprises import check_inherited_params, check_query, check_removals
+from reconciler.specfile.urls import locate, read_dialect
+from reconciler.specfile.variables import Resolved
 
 
 def check_sense(draft: Draft) -> dict[str, str]:
     """Check one draft, and give the text of each segment's query by the segment's name."""
     queries: dict[str, str] = {}
+    pieces: dict[KeyPath, Sequence[Piece] | None] = {}
     for segment in draft.segments():
         _check_source(draft, segment)
         _check_app_key(draft, segment)
         _check_sentinels(draft, segment)
-        if query := _find_query(draft, segment):
+        check_removals(draft, segment)
+        if found := _find_query(draft, segment):
+            where, query = found
             queries[str(segment[1])] = query
+            pieces[segment] = check_query(draft, segment, where, query, _find_dialect(draft, segment))
+    check_inherited_params(draft, pieces)
     return queries
 
 
-def _find_query(draft: Draft, segment: KeyPath) -> str | None:
+def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
+    """Give where a segment's query stands, and its text."""
     keys = draft.keys(segment)
     if "query" in keys and "query_file" in keys:
         draft.refuse_key((*segment, "query_file"), "stands beside `query`; exactly one of them is needed")
         return None
     if "query" in keys:
-        query = draft.value((*segment, "query"))
-        return query if isinstance(query, str) else None
-    where = draft.setting(segment, "query_file")
-    if where is None:
+        where: KeyPath = (*segment, "query")
+        query = draft.value(where)
+        return (where, query) if isinstance(query, str) else None
+    found = draft.setting(segment, "query_file")
+    if found is None:
         draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
         return None
-    return _read_query_file(draft, where)
+    text = _read_query_file(draft, found)
+    return None if text is None else (found, text)
 
 
 def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
@@ -46,7 +58,7 @@ def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
     if not isinstance(name, str) or not name or draft.is_spoiled(where):
         return None
     try:
-        text = read_text(draft.document.path.parent / name)
+        text = read_text(locate(name, draft.document.path.parent))
     except ValueError as error:
         draft.refuse_value(where, f"names a file that {error} (its path is relative to the spec)")
         return None
@@ -55,17 +67,33 @@ def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
     return text
 
 
+def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
+    """Give the dialect of a segment's source; None where that is not known."""
+    known = draft.keys(("sources",))
+    where = draft.setting(segment, "source")
+    name = draft.value(where) if where else next(iter(known), None)
+    url = draft.value(("sources", name, "url")) if isinstance(name, str) else None
+    return read_dialect(url) if isinstance(url, str) else None
+
+
 def _check_source(draft: Draft, segment: KeyPath) -> None:
     known = draft.keys(("sources",))
     where = draft.setting(segment, "source")
     if where is None:
         if len(known) > 1:
-            listed = ", ".join(show(name) for name in known)
-            draft.refuse_key((*segment, "source"), f"is missing; with several sources each segment names one: {listed}")
+            words = f"is missing; with several sources each segment names one: {_list(known)}"
+            draft.refuse_key((*segment, "source"), words)
         return
     name = draft.value(where)
     if isinstance(name, str) and known and name not in known:
-        draft.refuse_value(where, f"names no source of this spec{suggest(name, known)}")
+        said = "" if isinstance(name, Resolved) else f"is `{show(name)}`, which "
+        draft.refuse_value(where, f"{said}names no source of this spec ({_list(known)}){suggest(name, known)}")
+
+
+def _list(names: Sequence[str]) -> str:
+    """Write names in a row, the first ten of them."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(show(name) for name in names[:10]) + more
 
 
 def _check_app_key(draft: Draft, segment: KeyPath) -> None:

@@ -218,12 +218,12 @@ defaults:
 """
         head = head.replace("api_key: key", "api_key: key, app_api_key: app")
 
-        segments = load_segments(write, head + defaults + "segments: {a: {segment_id: 1, query: x}}")
+        segments = load_segments(write, head + defaults + "segments: {a: {segment_id: 1, query: 'SELECT :a'}}")
 
         assert segments["a"] == Segment(
             name="a",
             segment_id=1,
-            query="x",
+            query="SELECT :a",
             source="warehouse",
             id_type=IdType.EMAIL,
             description="shared",

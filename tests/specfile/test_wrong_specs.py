@@ -124,8 +124,8 @@ TAILS = {
         "5: `segments.a.segment_id` is 1, which `b` in the same workspace has too (spec.yaml:6); one segment takes one query.",
         "6: `segments.b.segment_id` is 1, which `a` in the same workspace has too (spec.yaml:5); one segment takes one query.",
     ]),
-    "a source that is not there": (segment("query: x", "source: warehous"), ["8: `segments.a.source` names no source of this spec; did you mean `warehouse`?"]),
-    "a source of the defaults that is not there": ("defaults: {source: x}\n" + SEGMENT, ["4: `defaults.source` names no source of this spec."]),
+    "a source that is not there": (segment("query: x", "source: warehous"), ["8: `segments.a.source` is `warehous`, which names no source of this spec (warehouse); did you mean `warehouse`?"]),
+    "a source of the defaults that is not there": ("defaults: {source: x}\n" + SEGMENT, ["4: `defaults.source` is `x`, which names no source of this spec (warehouse)."]),
     "an id_type that is not known": (segment("query: x", "id_type: mail"), ["8: `segments.a.id_type` must be id or email or cio_id, not 'mail'; did you mean `email`?"]),
     "an ownership that is not known": (segment("query: x", "ownership: shared"), ["8: `segments.a.ownership` must be tracked or exclusive, not 'shared'."]),
     "nulls that is not known": (segment("query: x", "nulls: true"), ["8: `segments.a.nulls` must be error or skip."]),
@@ -342,7 +342,7 @@ segments:
         "spec.yaml:17: `segments.b.query_file` names a file that does not exist (its path is relative to the spec).",
         "spec.yaml:17: `segments.b.segment_id` is 56, which `a` in the same workspace has too (spec.yaml:13); "
         "one segment takes one query.",
-        "spec.yaml:17: `segments.b.source` names no source of this spec; did you mean `warehouse`?",
+        "spec.yaml:17: `segments.b.source` is `warhouse`, which names no source of this spec (warehouse); did you mean `warehouse`?",
         "spec.yaml:18: `segments.c` must be a mapping of keys to values.",
     ]
 

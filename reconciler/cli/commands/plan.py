@@ -69,6 +69,7 @@ def plan(
     options = PlanOptions(loaded.allowed, show_ids)
     with sealing(out) as draft:
         with wired(console, loaded.targets, memory_limit=memory_limit, reads_only=True) as wiring, cut_short(wiring):
+            wiring.warn_of_specs()
             made = make_plan(wiring, loaded, options, parallel, draft)
             made = made if draft is None else bind_plan(wiring, made)
         plan_id = seal_plan(made, draft) if draft is not None else None

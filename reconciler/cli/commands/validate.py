@@ -36,13 +36,12 @@ def validate(
     segments = "segment" if len(loaded.targets) == 1 else "segments"
     files = "spec" if len(loaded.specs) == 1 else "specs"
     summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}"
-    if not connect:
-        console.show(f"Valid: {summary}.")
-        return ExitCode.DONE
     with wired(console, loaded.targets) as wiring, cut_short(wiring):
-        lines, failures = check_both_ends(wiring, loaded.targets)
+        wiring.warn_of_specs()
+        lines, failures = check_both_ends(wiring, loaded.targets) if connect else ([], 0)
     said = f"{failures} of them failed." if failures else "Both ends are reachable and right."
-    console.show("\n".join([*lines, *(f"warning: {text}" for text in wiring.warnings), f"{summary}. {said}"]))
+    summary = f"{summary}. {said}" if connect else f"Valid: {summary}."
+    console.show("\n".join([*lines, *(f"warning: {text}" for text in wiring.warnings), summary]))
     return ExitCode.FAILED if failures else ExitCode.DONE
 
 

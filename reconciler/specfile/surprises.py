@@ -1,0 +1,121 @@
+"""What a reader of a spec would not expect: SQL that YAML has changed, and what reaches nobody.
+
+What runs another query than the one that was written is an error; the rest is a warning.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from reconciler.core.tokens import Kind, Piece, lexicon_of, scan
+from reconciler.errors import SourceError
+from reconciler.specfile.draft import Draft
+from reconciler.specfile.fields import read_limit
+from reconciler.specfile.folding import FoldedText
+from reconciler.specfile.problems import KeyPath
+
+_REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*(?::-[^{}]*)?\}", re.ASCII)
+_BLOCK = "write the query as a block that begins with |"
+
+
+def check_query(
+    draft: Draft, segment: KeyPath, where: KeyPath, query: str, dialect: str | None
+) -> Sequence[Piece] | None:
+    """Refuse a query that YAML has changed; warn of what in it is neither a variable nor a param.
+
+    `where`: the key that the query comes from. `dialect`: None where it is not known. Gives the query in pieces, or
+    None where it can't be cut.
+    """
+    if isinstance(query, FoldedText) and query.ends_at_hash:
+        draft.refuse_value(where, f"ends before ` #`, where a comment of YAML begins; put it in quotes, or {_BLOCK}")
+        return None
+    if dialect is None:
+        return None
+    if isinstance(query, FoldedText) and _is_changed(query, dialect):
+        draft.refuse_value(
+            where, f"has a comment that hides what follows it, since YAML has folded the line breaks away; {_BLOCK}"
+        )
+        return None
+    pieces = _cut(query, _list_params(draft, segment), dialect)
+    if pieces is not None:
+        _check_references(draft, segment, where, pieces)
+        _check_params(draft, segment, where, pieces)
+    return pieces
+
+
+def _is_changed(query: FoldedText, dialect: str) -> bool:
+    """Tell whether a query is another one with its line breaks, but for white space."""
+    return _read_sql(query, dialect) != _read_sql(query.unfolded(), dialect)
+
+
+def _read_sql(query: str, dialect: str) -> list[str] | None:
+    """Give the words of a query without its comments; None where it can't be cut."""
+    pieces = _cut(query, (), dialect)
+    if pieces is None:
+        return None
+    return "".join(" " if piece.kind is Kind.COMMENT else piece.text for piece in pieces).split()
+
+
+def _cut(query: str, params: Iterable[str], dialect: str) -> list[Piece] | None:
+    try:
+        return list(scan(query, tuple(params), lexicon_of(dialect)))
+    except SourceError:
+        return None
+
+
+def _list_params(draft: Draft, segment: KeyPath) -> dict[str, KeyPath]:
+    """Give where each param of a segment stands: its own before those of `defaults`."""
+    places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
+    return {name: (*place, name) for place in places for name in draft.keys(place)}
+
+
+def _check_references(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Sequence[Piece]) -> None:
+    code = (piece.text for piece in pieces if piece.kind is not Kind.COMMENT)
+    for reference in dict.fromkeys(match[0] for text in code for match in _REFERENCE.finditer(text)):
+        draft.warn(
+            segment,
+            where,
+            f"holds {reference}, and variables are not read in a query; name a param (`:name`) and give it the "
+            "variable in `params`",
+        )
+
+
+def _check_params(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Sequence[Piece]) -> None:
+    """Warn of each param that is named inside quotes, and of each of the segment's own that is used nowhere."""
+    for name, place in _list_params(draft, segment).items():
+        is_own, is_used = place[0] != "defaults", _is_named(pieces, name, Kind.PARAM)
+        if _is_named(pieces, name, Kind.QUOTED):
+            words = "also stands inside quotes" if is_used else "is used nowhere but inside quotes"
+            said = words if is_own else f"names :{name}, which {words}"
+            draft.warn(segment, place if is_own else where, f"{said}, where :{name} is text; write it outside of them")
+        elif is_own and not is_used:
+            draft.warn(segment, place, "is used nowhere in the query")
+
+
+def _is_named(pieces: Iterable[Piece], name: str, kind: Kind) -> bool:
+    pattern = re.compile(rf"(?<!:):{name}(?!\w)" if kind is Kind.QUOTED else re.escape(name))
+    search = pattern.search if kind is Kind.QUOTED else pattern.fullmatch
+    return any(search(piece.text) for piece in pieces if piece.kind is kind)
+
+
+def check_inherited_params(draft: Draft, queries: Mapping[KeyPath, Sequence[Piece] | None]) -> None:
+    """Warn of each param of `defaults` that no segment uses; one that some segments use is no surprise."""
+    for name in draft.keys(("defaults", "params")):
+        heirs = [pieces for segment, pieces in queries.items() if name not in draft.keys((*segment, "params"))]
+        if all(pieces is not None and not _is_inherited(pieces, name) for pieces in heirs):
+            for segment in queries:
+                draft.warn(segment, ("defaults", "params", name), "is used by no query")
+
+
+def _is_inherited(pieces: Sequence[Piece], name: str) -> bool:
+    return _is_named(pieces, name, Kind.PARAM) or _is_named(pieces, name, Kind.QUOTED)
+
+
+def check_removals(draft: Draft, segment: KeyPath) -> None:
+    """Warn of a limit on removals that no plan can exceed."""
+    where = draft.setting(segment, "guards", "max_removals")
+    try:
+        limit = read_limit(draft.value(where)) if where else None
+    except ValueError:
+        return
+    if where and limit and limit.percent is not None and limit.percent > 100:
+        draft.warn(segment, where, "is over 100%, so that it never stops anything; write at most 100%")
