@@ -45,12 +45,6 @@ class PostgresAddress:
         """For SQLAlchemy."""
         return _read(self.url).set(drivername="postgresql+psycopg")
 
-    @property
-    def uri(self) -> str:
-        """For libpq, which else takes texts as the database has them, in UTF-8 or not."""
-        url = _read(self.url).set(drivername="postgresql").update_query_dict({"client_encoding": "utf8"})
-        return url.render_as_string(hide_password=False)
-
 
 Address = SqliteAddress | PostgresAddress
 

@@ -113,7 +113,7 @@ def backup(settings: StateSettings, output: OutputFile) -> None:
         if isinstance(address, SqliteAddress):
             _copy_file(address, draft)
         else:
-            _copy_into(settings, StateSettings(Secret(f"sqlite:///{quote(str(draft))}")), here())
+            _copy_moment(settings, draft)
 
 
 def _copy_file(address: SqliteAddress, path: Path) -> None:
@@ -122,6 +122,13 @@ def _copy_file(address: SqliteAddress, path: Path) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema")
         with explained(SqliteAddress(path)), closing(sqlite3.connect(path)) as copy:
             source.backup(copy)
+
+
+def _copy_moment(settings: StateSettings, path: Path) -> None:
+    """Copy what a database holds at one moment; whoever writes to it goes on."""
+    around = here()
+    with open_database(settings, around.clock, creates=False) as source, source.read() as reading:
+        _copy_rows(reading, StateSettings(Secret(f"sqlite:///{quote(str(path))}")), around)
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------
@@ -205,7 +212,10 @@ def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings |
     if _is_same(parse(settings.url), parse(to)):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
     _refuse_taken(StateSettings(to), around)
-    _copy_into(settings, StateSettings(to), around, refuses_locks=True)
+    with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
+        source.bar_locks(reading)
+        refuse_live_locks(source, reading, around.machine)
+        _copy_rows(reading, StateSettings(to), around)
 
 
 def _is_same(one: Address, other: Address) -> bool:
@@ -214,19 +224,8 @@ def _is_same(one: Address, other: Address) -> bool:
     return one == other
 
 
-def _copy_into(
-    settings: StateSettings, to: StateSettings, around: Surroundings, *, refuses_locks: bool = False
-) -> None:
-    with (
-        open_database(settings, around.clock, creates=False) as source,
-        open_database(to, around.clock) as target,
-        source.write() as reading,
-        target.write() as writing,
-    ):
-        source.freeze(reading)
-        source.bar_locks(reading)
-        if refuses_locks:
-            refuse_live_locks(source, reading, around.machine)
+def _copy_rows(reading: Connection, to: StateSettings, around: Surroundings) -> None:
+    with open_database(to, around.clock) as target, target.write() as writing:
         if not is_empty(writing):
             raise _there_is_a_state(target.address)
         copy_tables(reading, target, writing)

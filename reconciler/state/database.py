@@ -23,7 +23,7 @@ class Database(Protocol):
         ...
 
     def read(self) -> AbstractContextManager[Connection]:
-        """One read-only transaction."""
+        """One read-only transaction, that sees one moment."""
         ...
 
     def creating(self) -> AbstractContextManager[Connection]:
@@ -44,10 +44,6 @@ class Database(Protocol):
 
     def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
         """Fill `picked` with the ids of a segment's batches from one number to another, with their latest times."""
-        ...
-
-    def freeze(self, connection: Connection) -> None:
-        """Make a transaction that has just begun see one moment."""
         ...
 
     def bar_locks(self, connection: Connection) -> None:

@@ -36,6 +36,10 @@ _CONNECT = Explanation("the state's database can't be reached", "check `state.ur
 _LOGIN = Explanation("the state's database refuses the login", "check user and password in `state.url`")
 _NO_DATABASE = Explanation("the state's database does not exist", "create it, or check `state.url`")
 _FORBIDDEN = Explanation("the state's database does not let us", "grant the user the right to use and create tables")
+_STANDBY = Explanation(
+    "the state's database can't be written to", "name the primary server in `state.url`, not a standby of it"
+)
+_SLOW = Explanation("the state's database took too long", "see what keeps it busy, and run it again")
 _MEMORY = Explanation("the state's database is out of memory or connections", "try again when it has room")
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)
 
@@ -59,12 +63,14 @@ _POSTGRES = {
     "28": _LOGIN,
     "3D": _NO_DATABASE,
     "08": _CONNECT,
+    "57014": _SLOW,
     "57": _CONNECT,
     "53100": _FULL,
     "53": _MEMORY,
     "58": _IO,
     "XX": _CORRUPT,
-    "25006": _READ_ONLY,
+    "25006": _STANDBY,
+    "0A000": _STANDBY,
     "42501": _FORBIDDEN,
     "42P01": _NO_TABLE,
     "42703": _NO_TABLE,

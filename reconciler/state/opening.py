@@ -30,7 +30,7 @@ def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
     if not isinstance(address, SqliteAddress):
         from reconciler.state.postgres import PostgresReader, PostgresSnapshot
 
-        return PostgresSnapshot(PostgresReader(address, settings.must_exist), address)
+        return PostgresSnapshot(PostgresReader(address, settings.must_exist))
     if alone:
         from reconciler.state.columnar import ColumnarSnapshot
 

@@ -1,16 +1,13 @@
 """A state in a PostgreSQL."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
-from types import ModuleType
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.arrow import Once
 from reconciler.core.plan import Head
-from reconciler.engine.ports import ArrowStream, Proof, Site, Stored
+from reconciler.engine.ports import Proof, Site, Stored
 from reconciler.errors import StateError
 from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
@@ -18,12 +15,12 @@ from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.heads import make_head
+from reconciler.state.lines import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
-
-CONNECT_SECONDS = 10
 
 _POOL_SIZE = 4
 _MOST_CONNECTIONS = 32
+_BATCHES_AT_ONCE = 100
 
 _CREATION_LOCK = 0x7265636F6E63696C
 """Of PostgreSQL's advisory locks the one under which tables are made: 'reconcil' in ASCII."""
@@ -37,8 +34,11 @@ _WHICH_TABLES = """SELECT c.relname, quote_ident(n.nspname), CAST(c.oid AS bigin
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid IN (to_regclass('reconcile_members'), to_regclass('reconcile_marks'), to_regclass('reconcile_batches'))"""
 
-_KEEP_ALIVE = {"keepalives_idle": "15", "keepalives_interval": "5", "keepalives_count": "4"}
-"""A server that vanished must not hold a heartbeat for hours."""
+_READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITING = """SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
+SELECT set_config('synchronous_commit',
+    CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"""
+"""An intent must be on the disk, on that of a synchronous standby too, before its request leaves."""
 
 
 class PostgresDatabase:
@@ -101,9 +101,6 @@ class PostgresDatabase:
         )
         run(connection, "ANALYZE picked")
 
-    def freeze(self, connection: Connection) -> None:
-        run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-
     def bar_locks(self, connection: Connection) -> None:
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
 
@@ -146,30 +143,47 @@ def _escape(id: str) -> str:
 def _connect(address: PostgresAddress, **options: Any) -> Engine:
     with explained(address):
         try:
-            return create_engine(
-                address.driver_url,
-                connect_args={"connect_timeout": CONNECT_SECONDS, **_KEEP_ALIVE},
-                pool_pre_ping=True,
-                hide_parameters=True,
-                **options,
-            )
+            from reconciler.state import driver
+
+            engine = create_engine(address.driver_url, pool_pre_ping=True, hide_parameters=True, **options)
         except ModuleNotFoundError:
             raise _driver_missing() from None
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:
+        return driver.connect(*arguments, **named)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        _set_up(connection, driver.STATEMENT_SECONDS)
+
+    return engine
+
+
+def _set_up(connection: Connection, statement_seconds: float) -> None:
+    """Say what a transaction relies on, whatever the role or the server has set.
+
+    It holds for the transaction alone, so that it does so behind a pooler, too. Nothing of ours is idle in a writing
+    transaction; a reading one is, while what it read is compared.
+    """
+    reading = connection.get_execution_options().get("state_reading", False)
+    milliseconds = int(statement_seconds * 1000)
+    settings = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": 0,
+        "idle_in_transaction_session_timeout": 0 if reading else milliseconds,
+    }
+    if (connection.dialect.server_version_info or ()) >= (17,):
+        settings["transaction_timeout"] = 0
+    statements = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("; ".join([_READING if reading else _WRITING, *statements]))
 
 
 def _driver_missing() -> StateError:
     return StateError(
         "a state in PostgreSQL needs drivers that are not installed", "pip install 'reconcile-segments[postgres]'"
     )
-
-
-def _load_adbc() -> ModuleType:
-    try:
-        import adbc_driver_postgresql.dbapi as adbc
-    except ModuleNotFoundError:
-        raise _driver_missing() from None
-    module: ModuleType = adbc
-    return module
 
 
 class PostgresReader:
@@ -186,7 +200,6 @@ class PostgresReader:
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
         with transaction(self._engine, self.address, reading=True) as connection:
-            run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             known = schema.is_there(connection, self.address)
             if not known and self._must_exist:
                 raise schema.missing(self.address)
@@ -208,10 +221,8 @@ class PostgresReader:
 class PostgresSnapshot:
     """See `engine.ports.Snapshot` and `Resident`."""
 
-    def __init__(self, reader: PostgresReader, address: PostgresAddress) -> None:
+    def __init__(self, reader: PostgresReader) -> None:
         self._reader = reader
-        self._address = address
-        self._adbc = _load_adbc()
         with reader.read():
             pass
 
@@ -228,25 +239,23 @@ class PostgresSnapshot:
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        with ExitStack() as stack:
-            connection = stack.enter_context(self._reader.read())
+        with self._reader.read() as connection:
             row = find_segment(connection, workspace, segment_id) if connection is not None else None
             if connection is None or row is None:
                 head = Head() if connection is None else read_head(connection, workspace, segment_id)
                 yield NothingStored(head)
                 return
             head = make_head(row, find_environment(connection, workspace))
-            shared = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-            streams = _Streams(self._adbc, self._address, shared, stack)
-            yield PostgresStored(head, row.segment_key, streams, partial(_find_site, connection, shared))
+            yield PostgresStored(head, row.segment_key, connection)
 
 
 def _prove(connection: Connection) -> Proof:
     return Proof(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
 
 
-def _find_site(connection: Connection, moment: str, key: int) -> Site:
+def _find_site(connection: Connection, key: int) -> Site:
     """Where the rows of a segment stand, with their schemas: whoever reads them may have another search path."""
+    moment = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
     found = connection.execute(text(_WHICH_TABLES)).all()
     schemas = {name: schema for name, schema, _ in found}
     members, marks, journal = (
@@ -256,42 +265,27 @@ def _find_site(connection: Connection, moment: str, key: int) -> Site:
     return Site(_prove(connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
 
 
-class _Streams:
-    """Streams of one moment: each has a connection of its own, and all see what the exporting one sees."""
-
-    def __init__(self, adbc: Any, address: PostgresAddress, shared: str, stack: ExitStack) -> None:
-        self._adbc = adbc
-        self._address = address
-        self._shared = shared
-        self._stack = stack
-
-    def read(self, statement: str) -> ArrowStream:
-        with explained(self._address):
-            connection = self._stack.enter_context(closing(self._adbc.connect(self._address.uri, autocommit=True)))
-            cursor = self._stack.enter_context(closing(connection.cursor()))
-            cursor.executescript("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.executescript(f"SET TRANSACTION SNAPSHOT '{self._shared}'")
-            cursor.execute(statement)
-            return Once(cursor.fetch_arrow())
-
-
 class PostgresStored:
-    """See `engine.ports.Stored` and `Sited`."""
+    """See `engine.ports.Stored` and `Sited`: everything is read in the one transaction of `connection`.
 
-    def __init__(self, head: Head, key: int, streams: _Streams, find_site: Callable[[int], Site]) -> None:
+    Block by block, so that each statement ends soon: how long all takes is up to whoever takes the blocks.
+    """
+
+    def __init__(self, head: Head, key: int, connection: Connection) -> None:
         self.head = head
         self._key = key
-        self._streams = streams
-        self._find_site = find_site
+        self._connection = connection
 
     def site(self) -> Site:
-        return self._find_site(self._key)
+        return _find_site(self._connection, self._key)
 
-    def members(self) -> ArrowStream:
-        return self._streams.read(MEMBERS.format(schema="", key=self._key) + " ORDER BY id")
+    def members(self) -> Iterator[str]:
+        return POSTGRES_MEMBERS.read(self._connection, self._key)
 
-    def marks(self) -> ArrowStream:
-        return self._streams.read(MARKS.format(schema="", key=self._key) + " ORDER BY id, mark")
+    def marks(self) -> Iterator[str]:
+        return POSTGRES_MARKS.read(self._connection, self._key)
 
-    def journal(self) -> ArrowStream:
-        return self._streams.read(JOURNAL.format(schema="", key=self._key) + " ORDER BY seq")
+    def journal(self) -> Iterator[str]:
+        statement = text(POSTGRES_JOURNAL_LINES.format(key=self._key))
+        streaming = self._connection.execution_options(yield_per=_BATCHES_AT_ONCE)
+        yield from streaming.execute(statement).scalars()

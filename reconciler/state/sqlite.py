@@ -112,9 +112,6 @@ class SqliteDatabase:
             last=last,
         )
 
-    def freeze(self, connection: Connection) -> None:
-        """Every transaction does."""
-
     def bar_locks(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE has done so."""
 

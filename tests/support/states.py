@@ -146,7 +146,7 @@ def make_target(
 
 def contents_of(stored: Stored) -> Contents:
     return Contents(
-        tuple(row[0] for row in fetch(stored.members())),
+        tuple(sorted(row[0] for row in fetch(stored.members()))),
         tuple(sorted((id, mark, direction) for id, mark, direction, _ in fetch(stored.marks()))),
         tuple((d, outcome, tuple(ids.split("\n"))) for _, d, outcome, _, _, ids in fetch(stored.journal())),
     )
