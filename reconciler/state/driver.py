@@ -17,7 +17,7 @@ STATEMENT_SECONDS = 20
 ANSWER_SECONDS = 25
 """An answer that is not there by then comes no more. Longer than the server's own limit: its words say more."""
 
-_LIBPQ = {
+LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -52,4 +52,4 @@ class Connection(psycopg.Connection[Any]):
 
 def connect(*arguments: Any, **options: Any) -> Connection:
     """Connect as psycopg does."""
-    return Connection.connect(*arguments, **{**_LIBPQ, **options})
+    return Connection.connect(*arguments, **{**LIBPQ, **options})

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from sqlalchemy import Connection
 
 from reconciler.core.spec import Secret
 from reconciler.errors import LockHeld, StateError, UsageError
-from reconciler.state import open_snapshot
+from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_to, forget
+from reconciler.state.copying import copy_tables, is_empty
+from reconciler.state.database import Database
 from reconciler.state.ledger import Surroundings
 from reconciler.state.tables import METADATA
 from tests.support.states import (
@@ -112,6 +115,20 @@ def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
         backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
     copy = Bench(f"sqlite:///{tmp_path}/copy.db")
     assert ("add", None, ("on its way",)) in copy.look().journal
+
+
+def test_a_run_goes_on_while_a_backup_copies(bench: Bench, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    def copy_meanwhile(source: Connection, target: Database, writing: Connection) -> None:
+        assert not is_empty(source)
+        bench.send((add("meanwhile"), ACKNOWLEDGED))
+        copy_tables(source, target, writing)
+
+    fill(bench)
+    monkeypatch.setattr(admin, "copy_tables", copy_meanwhile)
+
+    backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
+
+    assert "meanwhile" not in Bench(f"sqlite:///{tmp_path}/copy.db").look().members
 
 
 def test_a_backup_writes_over_nothing(bench: Bench, tmp_path):

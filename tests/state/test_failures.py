@@ -165,6 +165,8 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.SQLITE_CORRUPT), "damaged"),
         (psycopg.errors.DiskFull("words"), "full"),
         (psycopg.errors.ReadOnlySqlTransaction("words"), "can't be written"),
+        (psycopg.errors.FeatureNotSupported("words"), "can't be written"),
+        (psycopg.errors.QueryCanceled("words"), "took too long"),
         (psycopg.errors.InsufficientPrivilege("words"), "does not let us"),
         (psycopg.errors.InvalidPassword("words"), "login"),
         (psycopg.errors.AdminShutdown("words"), "reached"),
