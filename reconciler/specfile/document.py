@@ -19,6 +19,8 @@ from reconciler.specfile.problems import KeyPath, show
 DEEPEST = 20
 """Levels of nesting; a spec has five."""
 
+_TOO_DEEP = f"The nesting is deeper than {DEEPEST} levels."
+
 MOST_REPEATED = 100_000
 """Values that aliases may repeat in one file: a bomb of aliases has billions."""
 
@@ -105,6 +107,8 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
     ends_early = "end of stream" in (error.problem or "")
     mark = (error.context_mark if ends_early else None) or error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
+    if "nesting depth" in (error.problem or ""):  # a limit of the parser, which looks ahead of the events
+        return Malformed(line, _TOO_DEEP)
     said = _hide_quoted(error.problem or error.context or "it can't be parsed")
     hint = "; inside { } and [ ] a ${NAME} must stand in quotes" if _has_bare_reference(text, line) else ""
     return Malformed(line, f"The file is not YAML: {said}{hint}.")
@@ -165,7 +169,7 @@ class _Reader:
 
     def _node(self, event: yaml.Event, depth: int) -> _Node:
         if depth > DEEPEST:
-            raise Malformed(_line(event), f"The nesting is deeper than {DEEPEST} levels.")
+            raise Malformed(_line(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         self.size += 1
@@ -259,7 +263,7 @@ class _Unfolding:
         if self.size > self.limit:
             raise Malformed(node.line, f"Aliases (*) repeat more than {MOST_REPEATED:,} values.")
         if len(where) > DEEPEST:
-            raise Malformed(node.line, f"The nesting is deeper than {DEEPEST} levels.")
+            raise Malformed(node.line, _TOO_DEEP)
         if isinstance(node.value, dict):
             return {key: self._child(child, (*where, key), line) for key, (line, child) in node.value.items()}
         if isinstance(node.value, list):
