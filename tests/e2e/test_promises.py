@@ -132,7 +132,7 @@ def test_a_repetition_in_the_same_direction_need_not_wait(project: Project) -> N
 def test_settle_also_holds_after_an_acknowledged_retry_of_an_unknown_attempt(project: Project) -> None:
     """The first attempt may still arrive: here it is applied late, after the retry was acknowledged."""
     project.want("vip", people(1))
-    project.write({"vip": segment(56, "vip")}, settle=4, timeout=1)
+    project.write({"vip": segment(56, "vip")}, settle=4)
     arrived: list[float] = []
     project.sandbox.on_arrival(lambda call: arrived.append(time.monotonic()) if call.direction else None)
     project.sandbox.inject(drops(direction=ADD))
@@ -307,7 +307,6 @@ def test_a_signal_finishes_the_batches_in_flight_and_the_next_run_goes_on(
 ) -> None:
     crowd = [f"q{number:05}" for number in range(8000)]
     project.sandbox.add_people((person, None) for person in crowd)
-    project.sandbox.configure(latency=500)
     project.want("vip", crowd)
     project.write({"vip": segment(56, "vip")}, destination="concurrency: 2")
 
@@ -322,6 +321,5 @@ def test_a_signal_finishes_the_batches_in_flight_and_the_next_run_goes_on(
     assert project.json("status").segments["vip"]["lock_holder"] is None
 
     project.sandbox.reset_calls()
-    project.sandbox.configure(latency=0)
     assert project.run("apply", "spec.yaml").code == 0
     assert sorted(sent(project, ADD)) == sorted(set(crowd) - there)

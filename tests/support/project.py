@@ -82,7 +82,7 @@ class Project:
         *,
         workspace: str = "default",
         settle: float = 0,
-        timeout: float = 5,
+        timeout: float = 30,
         more: str = "",
         destination: str = "",
         name: str = "spec.yaml",
@@ -142,27 +142,47 @@ class Project:
         """Run `reconcile` as a process and send it a signal in the middle of the first request that `at` is true of.
 
         The request goes on at the sandbox: when the signal strikes it has arrived, or, with `applied`, taken effect.
+        No request is answered before the process has said that it heard the signal, or has ended.
         """
         aim: list[subprocess.Popen[str]] = []
-        ready = threading.Event()
+        ready, struck, heard = threading.Event(), threading.Event(), threading.Event()
 
         def strike(call: Call) -> None:
             if ready.wait(30) and aim and at(call):
                 aim.pop().send_signal(by)
+                struck.set()
+            if struck.is_set():
+                heard.wait(60)
 
         (self.sandbox.on_answer if applied else self.sandbox.on_arrival)(strike)
         process = self.start(*words)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said: list[str] = []
+        listener = threading.Thread(target=_listen, args=(process.stderr, said, heard))
+        listener.start()
         aim.append(process)
         ready.set()
-        out, err = process.communicate(timeout=120)
+        out = process.stdout.read()
+        listener.join()
+        process.wait(120)
         aim.clear()
-        return Result(process.returncode, out, err)
+        return Result(process.returncode, out, "".join(said))
 
     def stored(self, name: str, spec: str = "spec.yaml") -> set[str]:
         """The ids that the state holds as members of a segment."""
         shown = self.run("state", "show", spec, name, "--members")
         assert shown.code == 0, shown.err
         return set(shown.out.splitlines())
+
+
+def _listen(stream: Iterable[str], said: list[str], heard: threading.Event) -> None:
+    """Keep what a process says; `heard` is set once it answers a signal, or has ended."""
+    for line in stream:
+        said.append(line)
+        if "once more to stop at once" in line:
+            heard.set()
+    heard.set()
 
 
 def people(*numbers: int) -> list[str]:
