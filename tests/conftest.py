@@ -4,22 +4,36 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
 
 
-# A loaded machine is slow: no test asserts a duration.
-settings.register_profile("reconcile", deadline=None)
+# A loaded machine is slow, so no test asserts a duration, nor does Hypothesis. What draws at random draws the same each
+# time; the profile `random` (`make test-random`) explores, and what it finds becomes an @example.
+SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("reconcile", derandomize=True, **SLOW)
+settings.register_profile("random", print_blob=True, **SLOW)
 settings.load_profile("reconcile")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a PostgreSQL with `server`: by its fixtures, or by a parameter that names one."""
+    for item in items:
+        parameters = item.callspec.id if hasattr(item, "callspec") else ""
+        names = getattr(item, "fixturenames", ())
+        if "postgres_server" in names or "postgres" in parameters or "server_stage" in parameters:
+            item.add_marker(pytest.mark.server)
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator["Postgres"]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator["Postgres"]:
     """A PostgreSQL server: started when a test first asks, one per worker, stopped at the end."""
     from tests.support.postgres import run_postgres
 
+    if request.config.getoption("markexpr") == "not server":
+        pytest.fail("a test that is not marked `server` starts a PostgreSQL")
     with run_postgres() as server:
         yield server
 

@@ -374,7 +374,9 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(body=bodies, status=st.sampled_from([200, 200, 200, 204, 299, 400, 404, 503]), id_type=st.sampled_from(IdType))
 def test_any_answer_gives_values_or_our_errors(app: AppClient, body: bytes, status: int, id_type: IdType) -> None:
     questions: list[Callable[[], object]] = [

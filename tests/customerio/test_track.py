@@ -328,7 +328,9 @@ def clients(open_clients: Open) -> Clients:
     return open_clients(destination())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(status=st.integers(200, 599), body=st.binary(max_size=300), after=st.text("0123456789 GMT:,Wed", max_size=30))
 def test_any_answer_to_a_write_has_an_end(clients: Clients, status: int, body: bytes, after: str) -> None:
     with respx.mock:

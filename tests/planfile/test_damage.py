@@ -248,7 +248,9 @@ def test_batches_that_are_not_what_the_header_says_are_refused(tmp_path: Path, v
     assert refuse(tmp_path, edit(valid, change)).message.endswith(f" is damaged or was edited: {words}.")
 
 
-QUICK = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @QUICK

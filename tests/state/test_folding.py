@@ -99,7 +99,7 @@ def check_life(bench: Bench, segment_id: int, life: list) -> None:
 SEGMENT_IDS = count(1)
 
 
-SAME_STATE = [HealthCheck.function_scoped_fixture]  # each life has a segment of its own
+SAME_STATE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # each life has a segment of its own
 
 
 @given(life=st.lists(steps, max_size=12))
