@@ -1,8 +1,9 @@
 # Two commands are enough: `make demo` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+MINUTES ?= 10
 
-.PHONY: demo test setup lint types imports docs bench mutants wheel clean
+.PHONY: demo test test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -10,13 +11,42 @@ demo: setup
 test: setup
 	$(BIN)/pytest -n auto
 
+# Draws anew, again and again, until the minutes are over; stops at the first find.
+test-random: setup
+	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
+	  $(BIN)/pytest -n auto -q -m hypothesis --hypothesis-profile=random || exit 1; done
+
+# The tests that start no PostgreSQL, on the newest and on the lowest versions that pyproject.toml allows.
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-newest/bin/python -m pip install --quiet --editable '.[postgres]' --group dev
+	.venv-newest/bin/pytest -n auto -m "not server"
+
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/pytest -n auto -m "not server"
+
 setup: .venv/ready
 
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[postgres]' --group dev
+.venv/ready: requirements/dev.lock pyproject.toml
+.venv-lowest/ready: requirements/lowest.lock pyproject.toml
+
+.venv/ready .venv-lowest/ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Writes requirements/*.lock anew: the newest versions of what `make` installs, of what a user needs, and the lowest.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --custom-compile-command 'make lock' pyproject.toml
+
+lock: setup
+	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	$(LOCK) --output-file requirements/runtime.lock
+	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
+	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
+	$(LOCK) --extra postgres --group dev --constraint $(BIN)/lowest.txt --output-file requirements/lowest.lock
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,11 +68,13 @@ mutants: .venv/mutants-ready
 	nice -n 19 $(BIN)/python -m benchmarks.mutants $(ARGS)
 
 .venv/mutants-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group mutants
 	@touch $@
 
 wheel: setup
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv .venv-newest .venv-lowest dist build
