@@ -1,5 +1,6 @@
 """What went wrong, and what to do next, in words for people."""
 
+from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -44,8 +45,16 @@ def explain(ending: Ending, surface: Surface, words: str) -> Explanation:
     if ending.outcome.kind is Kind.HELD:
         return Explanation("stopped before it was sent", "run again")
     found = _explain(ending.outcome, surface, words)
-    tried = f", after {ending.attempts} attempts" if ending.attempts > 1 else ""
-    return Explanation(found.message + tried, found.hint)
+    return Explanation(found.message + _tried(ending), found.hint)
+
+
+def _tried(ending: Ending) -> str:
+    """Say how many attempts there were, and what each came to where that differs."""
+    if ending.attempts <= 1:
+        return ""
+    ends = Counter(ending.ends)
+    each = "; ".join(f"{number} × {end}" for end, number in ends.items())
+    return f", after {ending.attempts} attempts" + (f" ({each})" if len(ends) > 1 else "")
 
 
 def _explain(outcome: Outcome, surface: Surface, words: str) -> Explanation:

@@ -21,6 +21,8 @@ class Ending:
     unknown_at: float | None
     """Unix seconds when the last attempt of unknown outcome was given up."""
     held: bool
+    ends: tuple[str, ...] = ()
+    """What each attempt came to: a status, or words."""
 
 
 class Budget:
@@ -60,19 +62,21 @@ class Retrier:
         """Make the call. `admit` is asked before each attempt, by its number from 1, when only sending is left."""
         budget = Budget(self.clock, self.timeout)
         last, unknown_at = HELD, None
+        ends: list[str] = []
         for number in range(1, MAX_ATTEMPTS + 1):
             outcome = self._attempt(call, number, budget, admit)
             if outcome.kind is Kind.HELD:
-                return Ending(last, number - 1, unknown_at, held=budget.left() > 0)
+                return Ending(last, number - 1, unknown_at, budget.left() > 0, tuple(ends))
+            ends.append(str(outcome.status or outcome.failure))
             if outcome.kind.is_doubtful:
                 unknown_at = self.wall()
             if not outcome.kind.is_retried or number == MAX_ATTEMPTS:
-                return Ending(outcome, number, unknown_at, held=False)
+                return Ending(outcome, number, unknown_at, False, tuple(ends))
             seconds = self._pause(number, outcome)
             if seconds >= budget.left():
-                return Ending(outcome, number, unknown_at, held=False)
+                return Ending(outcome, number, unknown_at, False, tuple(ends))
             if self.wait(seconds):
-                return Ending(outcome, number, unknown_at, held=True)
+                return Ending(outcome, number, unknown_at, True, tuple(ends))
             last = outcome
         raise AssertionError("the last attempt returns")
 

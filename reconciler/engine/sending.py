@@ -1,7 +1,7 @@
 """Sending one segment's batches: the intent first, then the request, then its outcome."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 MOST_EXHAUSTED = 3
 """After so many batches in a row that used up their attempts, a segment stops: a dead API must not take hours."""
+
+MOST_CAUSES = 3
+"""So many different causes of failed batches are named, the most frequent first."""
 
 FOLD_EVERY = 64
 """Batches between two folds: some 100 ms of work, while those in flight go on."""
@@ -129,12 +132,17 @@ class Delivery:
         """Answered, and not recorded yet."""
         self._roots = 0
         self._exhausted = 0
+        self._last_exhausted = NOT_STARTED
         self._last_refusal = NOT_STARTED
         self._unfolded = 0
         self.tally = Tally()
         self.error: ReconcileError | None = None
-        self.failures = 0
-        """Ids whose batches used up their attempts."""
+        self._unknown = 0
+        """Ids of which nobody knows whether they arrived, as their batches used up their attempts."""
+        self._unsent = 0
+        """Ids that certainly did not arrive, as their batches used up their attempts."""
+        self._causes: Counter[str] = Counter()
+        """Why batches used up their attempts, and how many."""
 
     def run(self) -> None:
         """Send the removals, then the additions. What went wrong is in `error`; the journal has every outcome."""
@@ -318,15 +326,15 @@ class Delivery:
         if self._is_halted():
             return  # its attempts were cut short
         self._exhausted += 1
-        self.failures += len(parcel.batch.ids)
+        self._causes[answer.message] += 1
+        self._last_exhausted = answer
+        if answer.fate is Fate.UNKNOWN or parcel.is_doubtful:
+            self._unknown += len(parcel.batch.ids)
+        else:
+            self._unsent += len(parcel.batch.ids)
         if self._exhausted >= MOST_EXHAUSTED:
-            self._halt(
-                DestinationError(
-                    f"{self._target.where}: stopped after {MOST_EXHAUSTED} batches in a row failed: {answer.message}",
-                    answer.hint or "run it again when Customer.io answers",
-                    code="exhausted",
-                )
-            )
+            known = "whether they arrived is unknown" if self._unknown else "none of them arrived"
+            self._halt(self._out_of_attempts(f"stopped, as {MOST_EXHAUSTED} batches in a row failed; {known}"))
 
     def _halve(self, parcel: Parcel, answer: Answer) -> None:
         """Cut a batch in two. What was cut last is sent first: few parts are open at a time, and bad ids show soon."""
@@ -394,14 +402,25 @@ class Delivery:
             return
         if self._suspicion.is_about_the_request:
             self._halt(self._about_the_request(self._last_refusal))
-        elif self.failures:
-            self._halt(
-                DestinationError(
-                    f"{self._target.where}: {self.failures:,} ids could not be sent: all attempts were used up",
-                    "run it again: they are sent anew",
-                    code="exhausted",
-                )
-            )
+        elif self._causes:
+            fates = [
+                f"whether {self._unknown:,} ids arrived is unknown" if self._unknown else "",
+                f"{self._unsent:,} ids did not arrive" if self._unsent else "",
+            ]
+            self._halt(self._out_of_attempts(f"all attempts were used up; {'; '.join(filter(None, fates))}"))
+
+    def _out_of_attempts(self, what: str) -> DestinationError:
+        """Name the most frequent causes of batches that used up their attempts."""
+        causes = [
+            f"{number} {'batch' if number == 1 else 'batches'}: {cause}"
+            for cause, number in self._causes.most_common(MOST_CAUSES)
+        ]
+        hint = self._last_exhausted.hint
+        return DestinationError(
+            f"{self._target.where}: {what} ({'; '.join(causes)})",
+            f"{hint}; the next run sends these ids again" if hint else "run it again: these ids are sent again",
+            code="exhausted",
+        )
 
 
 def must_split(parcel: Parcel, answer: Answer) -> bool:

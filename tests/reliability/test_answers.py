@@ -43,3 +43,41 @@ def test_answers_that_stay_away_in_both_directions_end_with_6_and_the_next_run_w
     project.sandbox.workspace.settle()
     for name, number in TABLES.items():
         assert project.sandbox.members(number) == project.stored(name) == set(people(*range(5, 25)))
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "unknown"),
+    [
+        (429, "20 ids did not arrive (1 batch: the Track API is asked too often (429), after 5 attempts)", 0),
+        (503, "whether 20 ids arrived is unknown (1 batch: the Track API failed (503), after 5 attempts)", 20),
+    ],
+)
+def test_the_status_behind_used_up_attempts_is_told_wherever_the_run_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch, status: int, said: str, unknown: int
+) -> None:
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
+    project.write({"vip": segment(56, "vip")}, more=FREE)
+    project.want("vip", people(*range(20)))
+    project.sandbox.inject(answers(status, path="*/segments/*", times=None))
+
+    ended, text = project.json("apply"), project.run("apply", "spec.yaml")
+
+    error = ended.segments["vip"]["error"]
+    assert (error["code"], ended.segments["vip"]["unsettled"]) == ("exhausted", unknown)
+    assert said in error["message"]
+    assert "the next run sends these ids again" in error["hint"]
+    assert said in " ".join(text.out.split())
+    assert said in " ".join(ended.err.split())
+
+
+def test_attempts_that_ended_differently_are_told_apart(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
+    project.write({"vip": segment(56, "vip")}, more=FREE)
+    project.want("vip", people(1))
+    project.sandbox.inject(answers(429, path="*/segments/*", times=None))
+    project.sandbox.inject(answers(503, path="*/segments/*", times=2))
+
+    ended = project.json("apply")
+
+    assert ended.code == 6
+    assert "asked too often (429), after 5 attempts (2 × 503; 3 × 429)" in ended.segments["vip"]["error"]["message"]
