@@ -73,12 +73,19 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
     return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, segments)
 
 
+def _name(spec: Path, folder: Path) -> str:
+    """Name a file from a folder. Where a link stands before a `..` the short name would lead elsewhere."""
+    name = os.path.relpath(spec, folder)
+    is_same = os.path.realpath(folder / name) == os.path.realpath(spec)
+    return name if is_same else os.path.relpath(os.path.realpath(spec), os.path.realpath(folder))
+
+
 def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
     if plan.counts is None or plan.status not in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
         raise ReconcileError("A plan with a blocked or failed segment can't be sealed.", AGAIN)
     target, head = plan.target, plan.head
     return SealedSegment(
-        spec=os.path.relpath(target.spec.path, folder),
+        spec=_name(target.spec.path, folder),
         workspace=target.workspace,
         name=target.segment.name,
         segment_id=target.segment.segment_id,

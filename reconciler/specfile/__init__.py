@@ -1,6 +1,7 @@
 """The spec: from YAML files to frozen values, or to everything that is wrong with them at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,19 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
     problems = sorted({problem for draft in drafts for problem in draft.problems})
     if problems:
         raise SpecError([str(problem) for problem in problems], _HINT)
-    return tuple(
+    built = [
         build(draft.document, file, texts, draft.warnings)
         for draft, file, texts in zip(readable, files, queries, strict=True)
         if file
-    )
+    ]
+    return tuple(_agree_on_states(built))
+
+
+def _agree_on_states(specs: Sequence[Spec]) -> Iterator[Spec]:
+    """Give specs that name one state one setting of it: it must exist for all of them if it must for one."""
+    strict = {spec.state.url for spec in specs if spec.state.must_exist}
+    for spec in specs:
+        yield replace(spec, state=replace(spec.state, must_exist=spec.state.url in strict))
 
 
 def read_state_url(text: str, folder: Path) -> Secret:
