@@ -74,8 +74,8 @@ def test_attempts_that_ended_differently_are_told_apart(project: Project, monkey
     monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
     project.write({"vip": segment(56, "vip")}, more=FREE)
     project.want("vip", people(1))
-    project.sandbox.inject(answers(429, path="*/segments/*", times=None))
-    project.sandbox.inject(answers(503, path="*/segments/*", times=2))
+    project.sandbox.inject(answers(503, path="*/add_customers", times=2))
+    project.sandbox.inject(answers(429, path="*/add_customers", times=None))
 
     ended = project.json("apply")
 
