@@ -23,21 +23,22 @@ from reconciler.source.duck import handing_out, one_row, require, stream_of
 from reconciler.source.failures import Complaint, Scrubber
 from reconciler.source.query import Query, derived
 
-# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. What is no
-# id is told by bytes that no text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
-_NULL = "FE4E554C4C"
+# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
+# all stand for NULL, which no value meets: an empty text gets a byte of its own. What is no id is told by bytes that no
+# text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
+_EMPTY = "FE"
 _UNTYPED = "FF"
 # Nearly all are texts: asked for first, they take two thirds of the time.
 _RAW = (
-    "SELECT CAST(CASE WHEN typeof({0}) = 'text' THEN {0} ELSE "
-    f"CASE typeof({{0}}) WHEN 'null' THEN x'{_NULL}' WHEN 'real' THEN x'{_UNTYPED}' WHEN 'blob' THEN x'{_UNTYPED}' "
-    "ELSE {0} END END AS BLOB) AS bytes FROM q"
+    "SELECT CAST(CASE WHEN typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) > 0 THEN {0} ELSE "
+    f"CASE typeof({{0}}) WHEN 'text' THEN x'{_EMPTY}' WHEN 'null' THEN x'' WHEN 'real' THEN x'{_UNTYPED}' "
+    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END END AS BLOB) AS bytes FROM q"
 )
 
 _TYPED = f"""
 SELECT
-    CASE WHEN text IS NOT NULL THEN text WHEN bytes = from_hex('{_NULL}') THEN NULL ELSE '' END AS value,
-    CASE WHEN text IS NOT NULL THEN true ELSE bytes = from_hex('{_NULL}') END AS typed
+    CASE WHEN octet_length(bytes) = 0 THEN NULL WHEN text IS NOT NULL THEN text ELSE '' END AS value,
+    octet_length(bytes) = 0 OR text IS NOT NULL OR bytes = from_hex('{_EMPTY}') AS typed
 FROM (SELECT bytes, try(decode(bytes)) AS text FROM raw)
 """
 

@@ -156,6 +156,20 @@ def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(sqlite_warehouse):
     assert rows == [("", False), ("a", True)]
 
 
+@pytest.mark.parametrize("value", ["FE4E554C4C", "FE", "FF", "00"])
+@pytest.mark.parametrize("type_", ["TEXT", "BLOB"])
+def test_no_bytes_of_sqlite_are_taken_for_null(sqlite_warehouse, value, type_):
+    """The first were those by which a NULL was told, once."""
+    rows = sqlite_warehouse.read(f"SELECT CAST(x'{value}' AS {type_}) UNION ALL SELECT NULL UNION ALL SELECT 'a'")
+
+    assert [text for text, _ in rows] == ["\0" if (value, type_) == ("00", "TEXT") else "", None, "a"]
+
+
+@pytest.mark.parametrize("type_", ["TEXT", "BLOB"])
+def test_no_bytes_at_all_are_no_null(sqlite_warehouse, type_):
+    assert sqlite_warehouse.read(f"SELECT CAST(x'' AS {type_}) AS id")[0][0] == ""
+
+
 def test_a_sqlite_database_in_utf_16_is_read_alike(tmp_path):
     with closing(sqlite3.connect(tmp_path / "wide.db")) as connection, connection:
         connection.execute("PRAGMA encoding = 'UTF-16'")
