@@ -13,6 +13,9 @@ import yaml
 _PRIVATE_USE = range(0xE000, 0xF900)
 """Code points of Unicode that mean nothing."""
 
+_PROPERTIES = re.compile(r"(?:[&!]\S*|#[^\r\n\x85\u2028\u2029]*|\s)*")
+"""What may stand before a text: an anchor, a tag, comments. The parser counts it as a part of it."""
+
 
 class FoldedText(str):
     """A text that YAML may have changed: `folds` are the positions before which a line break was folded away."""
@@ -73,7 +76,11 @@ def _list_continuations(event: yaml.ScalarEvent, lines: Sequence[str]) -> Iterat
     start, end = event.start_mark, event.end_mark
     assert start is not None
     assert end is not None
-    for number in range(start.line + 1, min(end.line + 1, len(lines))):
+    text = "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line + 1]])
+    properties = _PROPERTIES.match(text)
+    assert properties is not None
+    first = start.line + len(f"{properties[0]}.".splitlines()) - 1
+    for number in range(first + 1, min(end.line + 1, len(lines))):
         content = lines[number] if number < end.line else lines[number][: end.column]
         if content.strip():
             yield number

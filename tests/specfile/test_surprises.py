@@ -43,6 +43,8 @@ FOLDED = {
     "double quotes": ('query: "SELECT id FROM t -- the good ones', '  WHERE x > 1"'),
     "double quotes with an escaped line break": ('query: "SELECT id FROM t -- good \\', '  WHERE x > 1"'),
     "single quotes": ("query: 'SELECT id FROM t -- it''s good", "  WHERE x > 1'"),
+    "an anchor on a line of its own": ("query: &q", "  >", "  SELECT id FROM t", "  -- good", "  WHERE x > 1"),
+    "a comment of YAML before the text": ("query: # x", "  SELECT id FROM t", "  -- good", "  WHERE x > 1"),
     "a blank line further down": ("query: >", "  SELECT id FROM t", "  -- good", "  WHERE x > 1", "", "  AND y > 1"),
 }
 
@@ -98,6 +100,8 @@ HARMLESS = {
     "a hash in quotes": ("query: \"SELECT id FROM t WHERE x = ' # '\"",),
     "a hash within a word": ("query: SELECT id FROM t WHERE a#>>'{b}' = 'c'",),
     "a comment behind quotes": ('query: "SELECT id FROM t" # the good ones',),
+    "a comment of YAML before the text": ("query: # -- x", "  SELECT id FROM t", "  WHERE x > 1"),
+    "an anchor before a literal block": ("query: &q", "  |", "  SELECT id -- good", "  FROM t"),
     "a comment behind the bar": ("query: | # the good ones", "  SELECT id FROM t"),
 }
 
