@@ -1,5 +1,6 @@
 """From an exception that reached the top to words on stderr and an exit code."""
 
+import re
 from collections.abc import Sequence
 from errno import EDQUOT, ENOSPC
 
@@ -14,10 +15,20 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     """Say what happened and what to do next; give the exit code."""
     console = Console(verbose="--verbose" in argv, log_format=_log_format_of(argv))
     known = _sort(error)
-    console.complain(known)
+    message, hint = (_hide_urls(text, argv) for text in (known.message, known.hint))
+    console.complain(ReconcileError(message, hint, code=known.code))
     if not isinstance(known, UsageError):
         console.trace(error)
     return known.exit_code
+
+
+def _hide_urls(text: str, argv: Sequence[str]) -> str:
+    """Leave out the URLs of the command line, wherever they were typed: one may hold a password."""
+    for word in argv:
+        if url := re.search(r"(\w[\w+]*://).+", word, re.DOTALL):
+            for spelling in (url[0], repr(url[0])[1:-1]):
+                text = text.replace(spelling, f"{url[1]}…")
+    return text
 
 
 def _sort(error: Exception) -> ReconcileError:

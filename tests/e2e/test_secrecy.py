@@ -163,6 +163,29 @@ def test_a_password_that_can_be_read_in_two_ways_is_refused_and_no_part_of_it_sh
     assert not canaries.state_file.exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("state", "copy", "spec.yaml", "URL"),
+        ("state", "copy", "spec.yaml", "--too", "URL"),
+        ("state", "copy", "spec.yaml", "--to=URL"),
+        ("plan", "URL"),
+        ("plan", "spec.yaml", "--select", "URL"),
+        ("plan", "spec.yaml", "--format", "URL"),
+        ("apply", "spec.yaml", "--parallel", "URL"),
+    ],
+)
+@pytest.mark.parametrize("sign", ["@", "/", "'\\"])
+def test_a_url_in_the_wrong_place_of_a_command_is_not_repeated(
+    canaries: Project, words: tuple[str, ...], sign: str
+) -> None:
+    url = f"postgresql://app:{sign.join(TWO_PARTS)}@127.0.0.1:1/x"
+
+    done = clean(canaries.run(*(word.replace("URL", url) for word in words)), *TWO_PARTS)
+
+    assert done.code == 64 or (words[-1] == "--to=URL" and done.code == 1)
+
+
 def test_a_signal_and_a_killed_process_say_no_id(canaries: Project) -> None:
     done = canaries.hit(
         "apply", "spec.yaml", "--verbose", at=lambda call: call.direction is not None, by=signal.SIGTERM
