@@ -31,8 +31,9 @@ def show_version(asked: bool) -> None:
     """Print the version and leave."""
     if asked:
         from reconciler import __version__
+        from reconciler.cli.console import Console
 
-        typer.echo(f"reconcile {__version__}")
+        Console().say(f"reconcile {__version__}")
         raise typer.Exit
 
 

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli.flags import LogFormat
-from reconciler.errors import OutputError, ReconcileError
+from reconciler.cli.streams import Stream
+from reconciler.errors import OutputError, ReconcileError, SpecError
+from reconciler.render.clean import clean, clean_block, escape_lacking
+
+DEFECT = "this is a defect of reconcile; run again with --verbose and report what it prints"
 
 
 @dataclass(frozen=True)
@@ -23,22 +27,49 @@ class Console:
     quiet: bool = False
     log_format: LogFormat = LogFormat.TEXT
 
-    def show(self, document: str) -> None:
-        """Write the document to stdout, whole, with one line end at its end."""
-        self.stream([document if document.endswith("\n") else document + "\n"])
+    def show(self, document: str, *, is_data: bool = False) -> None:
+        """Write a rendered document to stdout, whole, with one line end at its end.
 
-    def stream(self, pieces: Iterable[str]) -> None:
-        """Write a document to stdout, piece by piece. Raises OutputError, and BrokenPipeError where nobody reads on."""
+        `is_data`: it must stay exact (JSON, ids); what the encoding lacks is written as `\\u…`, else as `?`. Raises
+        OutputError where there is no room for it; a reader who has gone away is no error of ours.
+        """
+        self.stream([document if document.endswith("\n") else document + "\n"], is_data=is_data)
+
+    def say(self, *lines: str) -> None:
+        """Write lines of prose to stdout. Raises OutputError."""
+        self.show(clean_block(lines))
+
+    def report(self, *lines: str) -> None:
+        """Say on stdout what was done; where that can't be read it is done all the same."""
+        with self.after_the_work():
+            self.say(*lines)
+
+    def stream(self, pieces: Iterable[str], *, is_data: bool = False) -> None:
+        """Write a document to stdout, piece by piece, until nobody reads on. Raises OutputError."""
+        out = sys.stdout
         for piece in pieces:
-            with writing():
-                sys.stdout.write(piece)
-        with writing():
-            sys.stdout.flush()
+            out.write(escape_lacking(piece, out.encoding or "utf-8") if is_data else piece)
+            if isinstance(out, Stream) and out.is_broken:
+                break
+        check_output(out)
+
+    @contextmanager
+    def after_the_work(self, hint: str = "what was to be done is done all the same") -> Iterator[None]:
+        """For what is shown when the work is done: whatever stops it is told, with this hint, and decides no exit
+        code."""
+        try:
+            yield
+        except OutputError as error:
+            self.complain(OutputError(error.message, hint))
+        except Exception as error:
+            said = f"what was done can't be shown: unexpected {type(error).__name__}"
+            self.complain(ReconcileError(said, f"{hint}; {DEFECT}", code="internal"))
+            self.trace(error)
 
     def note(self, text: str) -> None:
         """Say something on stderr that is neither a warning nor an error."""
         if not self.quiet:
-            self._log("info", text)
+            self._log("info", clean(text))
 
     def announce(self, text: str) -> None:
         """Answer a signal on stderr; never silenced."""
@@ -47,31 +78,31 @@ class Console:
     def warn(self, text: str) -> None:
         """Say a warning on stderr."""
         if not self.quiet:
-            self._log("warning", text)
+            self._log("warning", clean(text))
 
     def complain(self, error: ReconcileError) -> None:
         """Say an error on stderr, with its next step; never silenced."""
-        self._log("error", error.message, hint=error.hint, code=error.code)
+        problems = error.problems if isinstance(error, SpecError) else [error.message]
+        self._log("error", "\n".join(map(clean, problems)), hint=clean(error.hint), code=error.code)
 
     def trace(self, error: Exception) -> None:
         """Show where an unforeseen error came from, with --verbose only."""
         if not self.verbose:
             return
+        where = clean_block(tell_where(error).splitlines())
         if self.log_format is LogFormat.JSON:
-            self._log("debug", tell_where(error))
+            self._log("debug", where)
         else:
-            print(tell_where(error), file=sys.stderr)
+            sys.stderr.write(f"{where}\n")
 
     def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
         if self.log_format is LogFormat.JSON:
             said = {"level": level, "message": message, "hint": hint, "code": code}
             line = json.dumps({key: value for key, value in said.items() if value})
-            sys.stderr.write(f"{line}\n")  # at once: a line of another thread can't come between
-            return
-        front = "" if level == "info" else f"{level}: "
-        print(f"{front}{message}", file=sys.stderr)
-        if hint:
-            print(f"  next: {hint}", file=sys.stderr)
+        else:
+            front = "" if level == "info" else f"{level}: "
+            line = f"{front}{message}" + (f"\n  next: {hint}" if hint else "")
+        sys.stderr.write(f"{line}\n")  # at once: a line of another thread can't come between
 
     @property
     def colors(self) -> bool:
@@ -100,13 +131,17 @@ class Console:
         return sys.stdin is not None and sys.stdin.isatty()
 
     def prompt(self, text: str) -> None:
-        """Show on stderr what a question is about."""
-        print(text, file=sys.stderr)
+        """Show on stderr the document that a question is about."""
+        sys.stderr.write(f"{text}\n")
 
     def ask(self, question: str) -> bool:
         """Ask on stderr for a plain `yes`."""
-        print(f"{question} [yes/no] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        sys.stderr.write(f"{clean(question)} [yes/no] ")
+        sys.stderr.flush()
+        try:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
+            return False
 
     def set_up_logging(self) -> None:
         """Let the library's log lines through with --verbose; silence them otherwise."""
@@ -121,27 +156,21 @@ class Console:
         return handler
 
 
-@contextmanager
-def writing() -> Iterator[None]:
-    """Turn what stops a write to stdout into OutputError; a reader who has gone away is no error of ours."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise cannot_write(error) from None
-
-
-def cannot_write(error: OSError) -> OutputError:
-    """Stdout takes no more."""
-    return OutputError(
-        f"the output can't be written: {error.strerror}",
-        "free some space where it goes; what was done stands in the history (`reconcile history SPEC`)",
-    )
+def check_output(out: object) -> None:
+    """Raise OutputError if stdout took no more since this was last asked."""
+    failure = out.take_failure() if isinstance(out, Stream) else None
+    if failure is not None:
+        raise OutputError(
+            f"the output can't be written: {failure.strerror}",
+            "free some space where it goes, and run it again",
+        )
 
 
 class Discreet(logging.Formatter):
-    """Log lines whose tracebacks hold no foreign words."""
+    """Log lines that are clean, and whose tracebacks hold no foreign words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean_block(super().format(record).splitlines())
 
     def formatException(self, ei: Any) -> str:
         return tell_where(ei[1])

@@ -1,6 +1,6 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from reconciler import __version__
@@ -21,7 +21,8 @@ def show_plan(
     console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
 ) -> None:
     """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several named specs have."""
-    console.show(write_plan(console, plan, output, plan_id=plan_id, shared=shared))
+    document = write_plan(console, plan, output, plan_id=plan_id, shared=shared)
+    console.show(document, is_data=output is Format.JSON)
     _tell(console, output, plan.warnings, [(segment.target, segment.error) for segment in plan.segments])
 
 
@@ -53,7 +54,7 @@ def show_run(console: Console, run: Run, output: Format, *, shared: Collection[s
         lambda: markdown.run(run, **more),
         lambda: text.run(run, console.width, console.colors, verbose=console.verbose, **more),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
     _tell(console, output, run.warnings, [(segment.plan.target, segment.error) for segment in run.segments])
 
 
@@ -67,7 +68,7 @@ def show_drift(console: Console, drift: Drift, output: Format) -> None:
         lambda: markdown.drift(drift),
         lambda: text.drift(drift, console.width, console.colors, verbose=console.verbose),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
     _tell(console, output, drift.warnings, [(segment.target, segment.error) for segment in drift.segments])
 
 
@@ -81,7 +82,7 @@ def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
         lambda: markdown.refresh(refresh),
         lambda: text.refresh(refresh, console.width, console.colors, verbose=console.verbose),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
     _tell(console, output, refresh.warnings, [(row.target, row.error) for row in refresh.segments])
 
 
@@ -95,7 +96,7 @@ def show_status(console: Console, status: Status, output: Format) -> None:
         lambda: markdown.status(status),
         lambda: text.status(status, console.width, console.colors),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
 
 
 def show_history(console: Console, history: History, output: Format) -> None:
@@ -108,7 +109,7 @@ def show_history(console: Console, history: History, output: Format) -> None:
         lambda: markdown.history(history),
         lambda: text.history(history, console.width, console.colors),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
 
 
 def show_past_run(console: Console, record: "RunRecord", output: Format) -> None:
@@ -149,17 +150,26 @@ def show_members(
     """Stream the stored ids of a segment: one a line, or as one JSON document. Raises UsageError for Markdown."""
     from reconciler.errors import UsageError
     from reconciler.render import json
+    from reconciler.render.clean import escape_data
 
     match output:
         case Format.TEXT:
-            pieces: Iterable[str] = ("".join(f"{member}\n" for member in ids) for ids in members)
+            pieces: Iterable[str] = (escape_data("".join(f"{member}\n" for member in ids)) for ids in members)
         case Format.JSON:
             pieces = json.members(workspace, segment_id, members, __version__)
         case Format.MARKDOWN:
             raise UsageError("ids are not written as Markdown", "give --format text or json")
         case _:
             assert_never(output)
-    console.stream(pieces)
+    console.stream(pieces, is_data=True)
+
+
+def find_document(targets: Sequence[Target]) -> str:
+    """Say where the document of a run stands, for whoever does not get to see it."""
+    from reconciler.render.words import quote
+
+    specs = sorted({str(target.spec.path) for target in targets})
+    return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
 
 
 def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> None:
@@ -171,7 +181,7 @@ def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> No
         lambda: markdown.past_run(fields),
         lambda: text.past_run(fields, console.width, console.colors),
     )
-    console.show(document)
+    console.show(document, is_data=output is Format.JSON)
 
 
 def _tell(

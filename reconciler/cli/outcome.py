@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from errno import EDQUOT, ENOSPC
 
 import typer
 
-from reconciler.cli.console import Console, cannot_write
+from reconciler.cli.console import DEFECT, Console
 from reconciler.cli.flags import LogFormat
 from reconciler.errors import ReconcileError, UsageError
 
@@ -36,15 +35,9 @@ def _sort(error: Exception) -> ReconcileError:
         return error
     if isinstance(error, typer.Abort):
         return ReconcileError("stopped", "nothing was sent", code="declined")
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):  # help or a version
-        return cannot_write(error)
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         return UsageError(error.format_message(), "see `reconcile --help`")
-    return ReconcileError(
-        f"unexpected {type(error).__name__}",
-        "this is a defect of reconcile; run again with --verbose and report what it prints",
-        code="internal",
-    )
+    return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
 
 
 def _log_format_of(argv: Sequence[str]) -> LogFormat:

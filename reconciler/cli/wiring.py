@@ -15,6 +15,7 @@ from typing import TypeVar
 from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.cli.once import Once
+from reconciler.cli.streams import draw_on
 from reconciler.clock import boot_seconds
 from reconciler.core.plan import Head
 from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
@@ -244,7 +245,9 @@ def choose_reporter(console: Console) -> Quiet:
         return Quiet()
     if console.log_format is LogFormat.JSON:
         return JsonLines(sys.stderr, lambda: datetime.now(UTC))
-    return Bars(sys.stderr) if console.animates else Plain(sys.stderr)
+    if console.animates:
+        return Bars(draw_on(sys.stderr))
+    return Plain(sys.stderr)
 
 
 @contextmanager

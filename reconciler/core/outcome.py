@@ -40,11 +40,6 @@ def exit_code_of_run(run: Run) -> int:
     return choose_first(_judge_segment(segment, touched) for segment in run.segments)
 
 
-def exit_code_unseen(run: Run) -> ExitCode:
-    """Give the exit code of an `apply` that went well, and whose document could not be written."""
-    return ExitCode.PARTIAL if _is_touched(run) else ExitCode.FAILED
-
-
 def _is_touched(run: Run) -> bool:
     return any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
 _ESCAPES = re.compile(
@@ -9,6 +10,18 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
     r"|\x1b[ -/]*[0-~]?"
 )
+_COLOR = r"\x1b\[[0-9;]*m"
+_CONTROLS = "\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_UNPAINTED = re.compile(rf"{_COLOR}|[\x1b{_CONTROLS}]")
+_OBEYED = re.compile(f"[\x1b{_CONTROLS}]")
+_PAINTED = re.compile(rf"\x1b(?!\[[0-9;]*m)|[{_CONTROLS}]")
+
+# What a CI system takes for a command in what a job prints: `::error::` at the beginning of a line (GitHub; blanks and
+# signs of no width may stand before it), and `##[group]`, `##vso[…]`, `##teamcity[…]` anywhere in it.
+_BLANK = r"[^\S\n]|[\u200b-\u200d]"
+_AT_LINE = re.compile(rf"^((?:{_BLANK})*:)(?=[\u200b-\u200d]*:)", re.MULTILINE)
+_IN_LINE = re.compile(r"#(?=#[A-Za-z]*\[)")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
 _JOINERS = "\u200c\u200d"  # legitimate inside words and emoji; they reorder nothing
 
@@ -31,6 +44,41 @@ def clean_lines(text: str) -> list[str]:
     """Clean a text of several lines; blank ones go."""
     lines = (clean(line) for line in _ESCAPES.sub("", text).splitlines())
     return [line for line in lines if line]
+
+
+def clean_block(lines: Iterable[str]) -> str:
+    """Clean each of several lines and join them; how far each is indented stays."""
+    return "\n".join(" " * (len(line) - len(line.lstrip(" "))) + clean(line) for line in lines)
+
+
+def defuse(text: str, *, in_line: bool = False, colors: bool = False) -> str:
+    """Take from a text of many lines, about to be written, all that a terminal or a CI system would obey.
+
+    It is the last resort for what was not cleaned before. `in_line`: the text goes on with a line that has begun;
+    `colors`: our own colours stay.
+    """
+    shown = (_PAINTED if colors else _UNPAINTED).sub("", text)
+    begun, end, rest = shown.partition("\n") if in_line else ("", "", shown)
+    return _IN_LINE.sub("# ", begun + end + _AT_LINE.sub(r"\1 ", rest))
+
+
+def escape_data(text: str) -> str:
+    """Write what must stay exact (an id, JSON) with `\\u…` for all that a terminal or a CI system would obey."""
+    return _AT_LINE.sub(_write_code, _IN_LINE.sub(_write_code, _OBEYED.sub(_write_code, text)))
+
+
+def escape_lacking(text: str, encoding: str) -> str:
+    """Write data with `\\u…` for what is not ASCII, if the encoding lacks some of it."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return _NOT_ASCII.sub(_write_code, text)
+    return text
+
+
+def _write_code(match: re.Match[str]) -> str:
+    codes = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{codes[at] << 8 | codes[at + 1]:04x}" for at in range(0, len(codes), 2))
 
 
 def _is_visible(character: str) -> bool:

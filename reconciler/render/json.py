@@ -26,6 +26,7 @@ from reconciler.core.report import (
 )
 from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.core.spec import Target
+from reconciler.render.clean import escape_data
 
 FORMAT_VERSION = "1.0"
 
@@ -112,7 +113,7 @@ def dump(document: Fields) -> str:
 
 def _escape(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return escape_data(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def write_time(moment: datetime | None) -> str | None:

@@ -44,14 +44,13 @@ def apply(
     """Make the segments equal to their queries, or send exactly what a plan file holds."""
     from reconciler.cli.applying import Applying
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_run
+    from reconciler.cli.documents import find_document, show_run
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import stopping
     from reconciler.cli.wiring import wired
-    from reconciler.core.outcome import exit_code_of_run, exit_code_unseen
+    from reconciler.core.outcome import exit_code_of_run
     from reconciler.engine.applying import ApplyOptions
     from reconciler.engine.planning import PlanOptions
-    from reconciler.errors import OutputError
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -79,12 +78,9 @@ def apply(
         stop.on_stop = wiring.interrupt
         applying = Applying(console, wiring, loaded, options, parallel, sealed, asks=console.asks and not yes)
         run = applying.run(stop)
-        try:
-            show_run(console, run, output, shared=loaded.shared)
-        except OutputError as error:  # it is applied all the same
-            console.complain(error)
-            return exit_code_of_run(run) or exit_code_unseen(run)
-        return exit_code_of_run(run)
+    with console.after_the_work(find_document(loaded.targets)):
+        show_run(console, run, output, shared=loaded.shared)
+    return exit_code_of_run(run)
 
 
 def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":

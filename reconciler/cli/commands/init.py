@@ -22,5 +22,5 @@ def init(
     written = scaffold(folder)
     spec = next(path for path in written if path.suffix == ".yaml")
     said = [*(f"wrote {path}" for path in written), "", f"Next: edit {spec}, set the variables that it names, then:"]
-    console.show("\n".join([*said, f"  reconcile validate {spec}", f"  reconcile plan {spec}"]))
+    console.report(*said, f"  reconcile validate {spec}", f"  reconcile plan {spec}")
     return 0

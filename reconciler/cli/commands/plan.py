@@ -73,8 +73,11 @@ def plan(
             made = make_plan(wiring, loaded, options, parallel, draft)
             made = made if draft is None else bind_plan(wiring, made)
         plan_id = seal_plan(made, draft) if draft is not None else None
-    show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
-    if plan_id is not None:
+    if plan_id is None:
+        show_plan(console, made, output, shared=loaded.shared)
+    else:
+        with console.after_the_work(f"the plan is sealed into {out} all the same"):
+            show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
         console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {out}")
     return exit_code_of_plan(made, detailed_exitcode)
 

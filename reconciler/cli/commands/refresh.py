@@ -40,7 +40,7 @@ def refresh(
     from datetime import UTC, datetime
 
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_refresh
+    from reconciler.cli.documents import find_document, show_refresh
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import cut_short
     from reconciler.cli.wiring import wired
@@ -63,7 +63,8 @@ def refresh(
         rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks, begun) for target in loaded.targets)
         done = Refresh(run_id, created_at, rows, tuple(wiring.warnings))
         record(wiring, done)
-    show_refresh(console, done, output)
+    with console.after_the_work(find_document(loaded.targets)):
+        show_refresh(console, done, output)
     return exit_code_of_refresh(done)
 
 

@@ -8,6 +8,7 @@ import typer
 from reconciler.cli import flags
 
 if TYPE_CHECKING:
+    from reconciler.cli.console import Console
     from reconciler.sandbox.serve import SandboxOptions
 
 HINT = "see `reconcile sandbox --help`"
@@ -74,10 +75,16 @@ def sandbox(
             state=state,
         )
         with stopping(console, "stopping the sandbox") as stop:
-            serve(options, lambda url: console.show(describe(url, options)), stop.event)
+            serve(options, lambda url: announce(console, url, options), stop.event)
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
     return ExitCode.DONE
+
+
+def announce(console: "Console", url: str, options: "SandboxOptions") -> None:
+    """Say where the sandbox is; it serves also where that can't be read."""
+    with console.after_the_work(f"the sandbox serves all the same, at {url}"):
+        console.say(*describe(url, options).splitlines())
 
 
 def describe(url: str, options: "SandboxOptions") -> str:

@@ -14,5 +14,5 @@ def schema(
     from reconciler.cli.console import Console
     from reconciler.specfile import schema as make_schema
 
-    Console(verbose, quiet, log_format).show(json.dumps(make_schema(), indent=2))
+    Console(verbose, quiet, log_format).show(json.dumps(make_schema(), indent=2), is_data=True)
     return 0

@@ -70,9 +70,9 @@ def forget(
         raise declined()
     if not forget_segment(found.state, workspace, segment_id, lock_timeout=lock_timeout):
         raise unknown(found, segment_id)
-    console.show(
-        f"Forgotten: segment {segment_id} of workspace {workspace}. Nobody was removed at Customer.io.\n"
-        f"To manage it again, take it over first: reconcile refresh {spec}"
+    console.report(
+        f"Forgotten: segment {segment_id} of workspace {workspace}. Nobody was removed at Customer.io.",
+        f"To manage it again, take it over first: reconcile refresh {spec}",
     )
     return ExitCode.DONE
 
@@ -96,7 +96,7 @@ def unlock(
     if console.asks and not yes and not console.ask(question):
         raise declined()
     holder = break_lock(found.state, found.destination.workspace, segment_id)
-    console.show(f"Unlocked. It was held by {holder}." if holder else "Nobody held that lock.")
+    console.report(f"Unlocked. It was held by {holder}." if holder else "Nobody held that lock.")
     return ExitCode.DONE
 
 
@@ -113,7 +113,7 @@ def upgrade(
 
     console = open_console(verbose, quiet, log_format)
     copy = upgrade_state(load_one(spec).state)
-    console.show(f"Upgraded. The state as it was: {copy}" if copy else "The state is up to date.")
+    console.report(f"Upgraded. The state as it was: {copy}" if copy else "The state is up to date.")
     return ExitCode.DONE
 
 
@@ -138,7 +138,7 @@ def backup(
     console = open_console(verbose, quiet, log_format)
     path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
     back_up(load_one(spec).state, backup_output(path))
-    console.show(f"Copied to {path}. To restore, put it in the place of the state while nothing runs.")
+    console.report(f"Copied to {path}. To restore, put it in the place of the state while nothing runs.")
     return ExitCode.DONE
 
 
@@ -157,7 +157,7 @@ def copy(
 
     console = open_console(verbose, quiet, log_format)
     copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))
-    console.show(
+    console.report(
         "Copied. Now set state.url in the spec to that URL, and keep the old state until a plan shows no change."
     )
     return ExitCode.DONE

@@ -41,7 +41,7 @@ def validate(
         lines, failures = check_both_ends(wiring, loaded.targets) if connect else ([], 0)
     said = f"{failures} of them failed." if failures else "Both ends are reachable and right."
     summary = f"{summary}. {said}" if connect else f"Valid: {summary}."
-    console.show("\n".join([*lines, *(f"warning: {text}" for text in wiring.warnings), summary]))
+    console.say(*lines, *(f"warning: {text}" for text in wiring.warnings), summary)
     return ExitCode.FAILED if failures else ExitCode.DONE
 
 
@@ -80,7 +80,6 @@ def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[li
 def check_target(wiring: "Wiring", target: "Target") -> str:
     """Prepare the query, check the keys, and look the segment up; give its name at Customer.io if that is known."""
     from reconciler.engine.planning import check_head, environment_mismatch, look_up
-    from reconciler.render.clean import clean
 
     head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
     check_head(target, head)
@@ -94,4 +93,4 @@ def check_target(wiring: "Wiring", target: "Target") -> str:
     else:
         app.segments()  # a plan puts up with an App key that is refused; a check of both ends must not
     facts = look_up(target, head, app, wiring.warn)
-    return f", {clean(facts.title)}" if facts.title else ""
+    return f", {facts.title}" if facts.title else ""

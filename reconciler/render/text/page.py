@@ -95,7 +95,7 @@ class Page:
         )
         for column, width in zip(columns, widths, strict=True):
             justify = "right" if column.right else "left"
-            table.add_column(column.title, justify=justify, width=width, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+            table.add_column(Text(clean(column.title)), justify=justify, width=width, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         for row in rows:
             table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in row))
         self._console.print(table, soft_wrap=True)
@@ -115,7 +115,7 @@ def measure(column: Column, cells: Sequence[Cell]) -> int:
     """How wide a column would like to be, in terminal cells."""
     from rich.cells import cell_len
 
-    return max(cell_len(column.title), *(cell_len(clean(cell.text)) for cell in cells))
+    return max(cell_len(clean(column.title)), *(cell_len(clean(cell.text)) for cell in cells))
 
 
 def fit(columns: Sequence[Column], widths: Sequence[int], available: int) -> list[int]:
