@@ -23,24 +23,31 @@ class DriftCounts:
     missing: int
     """Stored, and not there."""
     foreign: int
-    """There, and not stored."""
+    """There, and not stored; without `appeared`."""
     lingering: int
     """Of `foreign`: removed by us in the last 30 days, and still there."""
     unkeyed: int
     """There, without an id of the segment's id type."""
     strangers: int = 0
     """Of `foreign`: the state knows nothing of them."""
+    unmatched: int = 0
+    """Acknowledged, and not there when last read."""
+    appeared: int = 0
+    """Of `unmatched`: there by now, so neither missing nor foreign."""
 
 
 @dataclass(frozen=True)
 class SegmentDrift:
-    """The drift of one segment. `counts` is None where it is not known."""
+    """The drift of one segment. `counts` is None where it failed; `stored` and `unmatched` are then what the state
+    holds, None where that can't be read either."""
 
     target: Target
     status: DriftStatus
     counts: DriftCounts | None = None
     title: str | None = None
     error: Problem | None = None
+    stored: int | None = None
+    unmatched: int | None = None
 
 
 @dataclass(frozen=True)

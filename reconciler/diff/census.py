@@ -87,7 +87,11 @@ class Census:
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
     """The numbers of a drift."""
-    foreign = {flags: number for flags, number in known.items() if Flag.REMOTE in flags and Flag.STORED not in flags}
+    appeared = known.get(Flag.UNMATCHED | Flag.REMOTE, 0)
+    others = {flags: number for flags, number in known.items() if Flag.STORED not in flags}
+    foreign = {
+        flags: n for flags, n in others.items() if Flag.REMOTE in flags and flags != Flag.UNMATCHED | Flag.REMOTE
+    }
     return DriftCounts(
         stored=count_having(known, Flag.STORED),
         remote=people,
@@ -96,4 +100,6 @@ def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
         lingering=count_having(foreign, Flag.REMOVED | Flag.UNSETTLED_REMOVE),
         unkeyed=unkeyed,
         strangers=sum(number for flags, number in foreign.items() if flags == Flag.REMOTE),
+        unmatched=count_having(known, Flag.UNMATCHED, UNSETTLED),
+        appeared=appeared,
     )

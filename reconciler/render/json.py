@@ -255,6 +255,8 @@ def _used_by(used_by: UsedBy | None) -> Fields | None:
 def _drift_segment(value: SegmentDrift) -> Fields:
     names = list(DriftCounts.__dataclass_fields__)
     numbers = {name: None if value.counts is None else getattr(value.counts, name) for name in names}
+    if value.counts is None:
+        numbers |= {"stored": value.stored, "unmatched": value.unmatched}
     said = {"title": value.title, "error": _problem(value.error)}
     return _identify(value.target) | {"status": value.status.value} | numbers | said
 
@@ -323,9 +325,10 @@ def _total(value: Run, name: str) -> int:
 def summarise_drift(value: Drift) -> dict[str, int | None]:
     """Count segments by status, and members by what is wrong with them."""
     by_status = {status.value: sum(each.status is status for each in value.segments) for status in DriftStatus}
-    known = [each.counts for each in value.segments]
-    names = ("missing", "foreign", "lingering")
-    return {"segments": len(value.segments), **by_status, **{name: _add_field(known, name) for name in names}}
+    rows = [_drift_segment(each) for each in value.segments]
+    names = ("missing", "foreign", "lingering", "unmatched", "appeared")
+    numbers = {name: add_known(row[name] for row in rows) for name in names}
+    return {"segments": len(value.segments), **by_status, **numbers}
 
 
 def summarise_refresh(value: Refresh) -> dict[str, int | None]:

@@ -319,12 +319,14 @@ def _first_fills(
     plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool, *, done: bool = False
 ) -> list[str]:
     filled = words.find_first_fills(plans)
-    items = [_first_fill(plan, shared, done) for plan in filled if plan.remote.members != 0]
+    items = [_first_fill(plan, shared, done) for plan in filled if words.say_first_fill(plan, done)]
     empty = words.say_empty_fills(filled) if not done else ""
-    lost = f"- {words.LOST_STATE}" if filled and sqlite_unattended else ""
+    lost = f"- {words.LOST_STATE}" if sqlite_unattended and words.can_lose_its_state(filled) else ""
     return [item for item in (lost, f"- {empty}" if empty else "", *items) if item]
 
 
 def _first_fill(value: SegmentPlan, shared: Shared, done: bool) -> str:
-    command = _code(words.refresh_command(value.target, shared))
-    return f"- {_name(value.target, shared)}: {words.say_first_fill(value, done)}; to take them over: {command}"
+    said = f"- {_name(value.target, shared)}: {words.say_first_fill(value, done)}"
+    if not words.is_taken_over_by_refresh(value):
+        return said
+    return f"{said}; to take them over: {_code(words.refresh_command(value.target, shared))}"

@@ -7,7 +7,7 @@ from reconciler.render.tables import Cell, Column, Row
 
 # In the order in which they matter; whatever else there is comes last, and goes first where space is short.
 _KNOWN = (
-    *("status", "name", "removed", "added", "segment_id", "rejected", "unsettled", "unmatched", "resent"),
+    *("status", "name", "removed", "added", "segment_id", "rejected", "unsettled", "unmatched", "appeared", "resent"),
     *("stored", "remote", "missing", "foreign", "lingering", "strangers", "adopted", "desired", "seconds"),
 )
 _KEPT = 2

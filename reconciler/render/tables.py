@@ -96,6 +96,8 @@ DRIFT_COLUMNS = (
     Column("Missing", right=True),
     Column("Foreign", right=True),
     Column("Lingering", right=True, drop=3),
+    Column("Unmatched", right=True, drop=7),
+    Column("Appeared", right=True, drop=8),
     Column("Unkeyed", right=True, drop=6),
 )
 
@@ -148,7 +150,7 @@ def drift_row(drift: SegmentDrift) -> Row:
     counts = drift.counts
     head = _identify(drift.status, drift.target, drift.title)
     if counts is None:
-        return [*head, *[Cell()] * 6]
+        return [*head, number(drift.stored), *[Cell()] * 4, number(drift.unmatched or None), *[Cell()] * 2]
     return [
         *head,
         number(counts.stored),
@@ -156,6 +158,8 @@ def drift_row(drift: SegmentDrift) -> Row:
         number(counts.missing, "red" if counts.missing else ""),
         number(counts.foreign, "yellow" if counts.foreign else ""),
         number(counts.lingering or None, "red"),
+        number(counts.unmatched or None),
+        number(counts.appeared or None),
         number(counts.unkeyed or None),
     ]
 

@@ -184,6 +184,16 @@ def find_first_fills(plans: Iterable[SegmentPlan]) -> list[SegmentPlan]:
     return [plan for plan in plans if plan.counts is not None and plan.first_fill]
 
 
+def is_taken_over_by_refresh(plan: SegmentPlan) -> bool:
+    """Tell whether members that the state does not know stay until a refresh; `exclusive` reads them in each plan."""
+    return plan.target.segment.ownership is not Ownership.EXCLUSIVE
+
+
+def can_lose_its_state(filled: Iterable[SegmentPlan]) -> bool:
+    """Tell whether a first fill for want of a state would leave members behind."""
+    return any(map(is_taken_over_by_refresh, filled))
+
+
 def say_empty_fills(filled: Sequence[SegmentPlan]) -> str:
     """How many of these have no members; empty where none is known to have none."""
     empty = sum(plan.remote.members == 0 for plan in filled)
@@ -192,10 +202,14 @@ def say_empty_fills(filled: Sequence[SegmentPlan]) -> str:
 
 
 def say_first_fill(plan: SegmentPlan, done: bool = False) -> str:
-    """What is known of the members that a segment may have before its first fill (`done`: had before it)."""
+    """What is known of the members that a segment may have before its first fill (`done`: had before it); empty where
+    there are none."""
     members = plan.remote.members
-    if plan.target.segment.ownership is Ownership.EXCLUSIVE:
-        return f"it had {count(members or 0, 'member')} when it was read; whoever the query does not return is removed"
+    if members == 0:
+        return ""
+    if not is_taken_over_by_refresh(plan):
+        said = f"it had {count(members, 'member')} when it was read" if members is not None else "it was read"
+        return f"{said}; whoever the query does not return is removed"
     if members is None:
         return f"members that it may already have{' had' if done else ''} are unknown, and stay"
     number = count(members, "member")
@@ -271,9 +285,11 @@ def say_drift(drift: Drift) -> str:
     known = [segment.counts for segment in drift.segments if segment.counts]
     missing, foreign = sum(each.missing for each in known), sum(each.foreign for each in known)
     lingering = sum(each.lingering for each in known)
+    unmatched, appeared = sum(each.unmatched for each in known), sum(each.appeared for each in known)
     parts = [
         f"{missing:,} missing" if missing else "",
         f"{foreign:,} foreign" + (f", of these {lingering:,} lingering" if lingering else "") if foreign else "",
+        f"{unmatched:,} unmatched" + (f", of these {appeared:,} there by now" if appeared else "") if unmatched else "",
         f"{failed:,} failed" if failed else "",
     ]
     if drifted:

@@ -231,10 +231,12 @@ def read_back(world: World) -> Reading:
         stored=len(state.stored),
         remote=len({person.cio_id for person in world.people or ()}),
         missing=len(state.stored - remote),
-        foreign=len(remote - state.stored),
+        foreign=len(remote - state.stored - state.unmatched),
         lingering=len(lingering | removing),
         unkeyed=count_unkeyed(world),
         strangers=len(remote - state.held - state.tombstones),
+        unmatched=len(state.unmatched),
+        appeared=len(state.unmatched & remote),
     )
     return Reading(
         drift,

@@ -113,7 +113,8 @@ def test_who_is_there_and_only_unsettled_is_foreign_and_lingers_if_it_was_a_remo
     there = {STORED | REMOTE: 1, ADDING | REMOTE: 2, REMOVING | REMOTE: 3, UNMATCHED | REMOTE: 4}
     drift = count_drift(there, 10, 0)
 
-    assert (drift.missing, drift.foreign, drift.lingering, drift.strangers) == (0, 9, 3, 0)
+    assert (drift.missing, drift.foreign, drift.lingering, drift.strangers) == (0, 5, 3, 0)
+    assert (drift.unmatched, drift.appeared) == (4, 4)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------
@@ -178,5 +179,13 @@ def test_ids_are_counted_by_any_of_some_flags_and_none_of_others() -> None:
 
 def test_a_drift_counts_who_is_missing_and_who_is_foreign_and_of_these_whom_we_removed() -> None:
     assert count_drift(KNOWN, 190, 6) == DriftCounts(
-        stored=1100, remote=190, missing=1000, foreign=84, lingering=70, unkeyed=6, strangers=8
+        stored=1100,
+        remote=190,
+        missing=1000,
+        foreign=78,
+        lingering=70,
+        unkeyed=6,
+        strangers=8,
+        unmatched=11,
+        appeared=6,
     )

@@ -49,6 +49,20 @@ def test_foreign_members_are_no_drift_where_they_are_to_be_ignored(twenty: Proje
     assert drift(twenty, "--ignore-foreign")[0] == 2
 
 
+def test_an_unmatched_id_that_has_appeared_is_neither_foreign_nor_missing(twenty: Project) -> None:
+    twenty.sandbox.pull_members(56, people(0, 1, 2))
+    assert twenty.run("refresh", "spec.yaml", "--yes").code == 0
+    twenty.sandbox.put_members(56, people(1, 2))
+
+    code, row = drift(twenty)
+
+    assert (code, row["status"], row["missing"], row["foreign"]) == (0, "in_sync", 0, 0)
+    assert (row["unmatched"], row["appeared"], row["stored"], row["remote"]) == (3, 2, 17, 19)
+    for output in ("text", "markdown"):
+        said = twenty.run("drift", "spec.yaml", "--ignore-foreign", "--format", output).out
+        assert "In sync: 1 of 1 segment; 3 unmatched, of these 2 there by now." in said
+
+
 def test_what_we_removed_and_is_still_there_is_lingering(twenty: Project) -> None:
     twenty.want("vip", people(*range(5, 20)))
     assert twenty.run("apply", "spec.yaml").code == 0
@@ -248,6 +262,20 @@ def test_under_exclusive_strays_are_removed_and_the_lost_are_put_back(project: P
     assert project.run("apply", "spec.yaml").code == 0
     assert (sent(project, ADD), sent(project, REMOVE)) == (people(0, 1), people(99))
     assert project.sandbox.members(56) == set(people(*range(20)))
+
+
+@pytest.mark.parametrize("output", ["text", "markdown", "json"])
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_first_fill_under_exclusive_needs_no_refresh(project: Project, command: str, output: str) -> None:
+    project.want("vip", people(*range(20)))
+    project.sandbox.put_members(56, people(*range(10, 25)))
+    exclusive(project)
+
+    done = project.run(command, "spec.yaml", "--format", output)
+
+    said = done.out + done.err
+    assert not [word for word in ("refresh", "unknown", "can never remove", " stay") if word in said]
+    assert output == "json" or "it had 15 members when it was read" in done.out
 
 
 def test_under_tracked_people_whom_someone_added_by_hand_stay(twenty: Project) -> None:

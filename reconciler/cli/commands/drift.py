@@ -53,7 +53,9 @@ def drift(
 
 
 def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "SegmentDrift":
-    """Survey one segment; a state that can't be read fails it."""
+    """Survey one segment; a state that can't be read fails it. One that failed says what the state holds."""
+    from dataclasses import replace
+
     from reconciler.core.drift import DriftStatus, SegmentDrift
     from reconciler.engine.planning import as_problem
     from reconciler.engine.surveying import survey
@@ -63,6 +65,22 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
         wiring.check_stop()
         head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
         with wiring.sets().open(target) as comparison:
-            return survey(target, head, comparison, wiring.checked_app(target, head), ignore_foreign, wiring.warn)
+            found = survey(target, head, comparison, wiring.checked_app(target, head), ignore_foreign, wiring.warn)
     except ReconcileError as error:
-        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))
+        found = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))
+    if found.counts is not None:
+        return found
+    stored, unmatched = count_held(target)
+    return replace(found, stored=stored, unmatched=unmatched)
+
+
+def count_held(target: "Target") -> tuple[int | None, int | None]:
+    """Count the stored and the unmatched ids of a segment in its state; None where it can't be read."""
+    from reconciler.errors import StateError
+    from reconciler.state.records import open_records
+
+    try:
+        known = open_records(target.spec.state).segment(target.workspace, target.segment.segment_id)
+    except StateError:
+        return None, None
+    return (known.members, known.unmatched) if known else (0, 0)

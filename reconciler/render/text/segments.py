@@ -66,8 +66,10 @@ def show_first_fills(
 ) -> None:
     """Warn of segments of which the state knows nothing (`done`: knew nothing before this run)."""
     filled = words.find_first_fills(plans)
-    risky = [plan for plan in filled if plan.remote.members != 0]
-    if not risky and (done or not filled) and not (filled and sqlite_unattended):
+    risky = [plan for plan in filled if words.say_first_fill(plan, done)]
+    staying = [plan for plan in risky if words.is_taken_over_by_refresh(plan)]
+    is_at_risk = sqlite_unattended and words.can_lose_its_state(filled)
+    if not risky and (done or not filled) and not is_at_risk:
         return
     noun, verb = words.count(len(filled), "segment"), "knew" if done else "knows"
     page.paragraph(f"First fill of {noun}: the state {verb} nothing of what is in there.", style="yellow", marker="!")
@@ -77,10 +79,10 @@ def show_first_fills(
         page.paragraph(f"{words.label(plan.target, shared)}: {words.say_first_fill(plan, done)}", indent=4)
     if len(risky) > FEW:
         page.paragraph(f"… and {len(risky) - FEW:,} more", indent=4)
-    if risky:
+    if staying:
         page.paragraph("To take those members over, so that the query decides on them, too:", indent=4)
-        page.command(words.refresh_command(risky[0].target, shared), indent=6)
-    if sqlite_unattended:
+        page.command(words.refresh_command(staying[0].target, shared), indent=6)
+    if is_at_risk:
         page.paragraph(words.LOST_STATE, indent=4)
     page.gap()
 
