@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
@@ -27,7 +28,12 @@ class Quiet:
     """Tells nothing. The base of the others: each is a context manager, and safe to use from several threads."""
 
     def tell(self, event: Event) -> None:
-        """Take an event."""
+        """Take an event. What can't be told is not: the run goes on."""
+        with suppress(Exception):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        """Tell it in this one's way."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +58,7 @@ class Plain(Quiet):
         self._said: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def tell(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         said = say_event(event)
         if said is not None:
             with self._lock:
@@ -114,7 +120,7 @@ class JsonLines(Quiet):
         self._now = now
         self._lock = threading.Lock()
 
-    def tell(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         line = json.dumps({"time": write_time(self._now()), **list_fields(event)})
         with self._lock:
             self._stream.write(f"{line}\n")  # at once: a line of somebody else can't come between
@@ -192,7 +198,7 @@ class Bars(Quiet):
         with self._lock:
             self._progress.stop()
 
-    def tell(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         with self._lock:
             if not self._is_closed:
                 self._progress.start()
@@ -263,4 +269,5 @@ def make_progress(console: Any) -> "Progress":
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        redirect_stdout=False,  # the document goes elsewhere
     )

@@ -1,12 +1,22 @@
 """Foreign text can't command a terminal, nor a Markdown reader."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.render.clean import clean, clean_lines, escape_markdown, shorten
+from reconciler.render.clean import (
+    clean,
+    clean_block,
+    clean_lines,
+    defuse,
+    escape_data,
+    escape_lacking,
+    escape_markdown,
+    shorten,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +49,50 @@ def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
 
 def test_lines_are_kept_apart_where_they_may_be() -> None:
     assert clean_lines("one\n\n\x1b[1mtwo\r\nthree\n") == ["one", "two", "three"]
+
+
+def test_how_far_lines_are_indented_stays() -> None:
+    assert clean_block(["  a\x1b[1m", "    b\nc "]) == "  a\n    b c"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("plain\n  text\n", "plain\n  text\n"),
+        ("\x1b[31mred\x1b[0m\x1b[2J\r\x07", "red[2J"),
+        ("a::b\n::error::c\n  ::d", "a::b\n: :error::c\n  : :d"),
+        ("\u200d:\u200b:error::", "\u200d: \u200b:error::"),
+        ("\r\u202e::error::", ": :error::"),
+        ("x ##[error]y ##vso[task]z ##teamcity[a]", "x # #[error]y # #vso[task]z # #teamcity[a]"),
+        ("## a heading\n::1 is loopback", "## a heading\n: :1 is loopback"),
+    ],
+)
+def test_what_a_ci_system_would_take_for_a_command_is_none(text: str, written: str) -> None:
+    assert defuse(text) == written
+
+
+def test_a_line_that_has_begun_goes_on_with_any_sign() -> None:
+    assert defuse("::a\n::b", in_line=True) == "::a\n: :b"
+
+
+def test_our_own_colours_stay_and_nothing_else() -> None:
+    assert defuse("\x1b[1;31mred\x1b[0m\x1b[2J\x1b]0;t\x07", colors=True) == "\x1b[1;31mred\x1b[0m[2J]0;t"
+
+
+@given(st.text(alphabet=st.characters() | st.sampled_from(":#[a \n\x1b\u200d")))
+def test_nothing_that_is_written_is_obeyed(text: str) -> None:
+    for colors in (False, True):
+        for line in defuse(text, colors=colors).split("\n"):
+            assert not line.lstrip("\u200b\u200c\u200d").strip().startswith("::")
+            assert "##[" not in line
+            assert "\r" not in line
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]) | st.sampled_from(":#[a \x1b\u202e")))
+def test_data_stays_exact_whatever_is_escaped(text: str) -> None:
+    written = escape_lacking(escape_data(json.dumps(text, ensure_ascii=False)), "iso8859-1")
+    assert json.loads(written) == text
+    written.encode("iso8859-1")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -469,7 +469,14 @@ JSON = st.recursive(
 )
 
 
+def test_a_key_of_a_stored_document_commands_no_terminal() -> None:
+    document = {"\x1b[1m": 1, "segments": [{"\x1b[2J\x9b": False, "name": "\x1b[31m"}], "summary": {"\x1b": 2}}
+    shown = text.past_run(document)
+    assert not {"\x1b", "\x9b"} & set(shown)
+
+
 @settings(deadline=None, max_examples=60)
+@example({"segments": [{"\x1b": False}]})
 @given(st.dictionaries(st.sampled_from(["segments", "warnings", "summary", "kind"]) | st.text(), JSON))
 def test_any_document_can_be_shown(document) -> None:
     assert "\x1b" not in text.past_run(document)
