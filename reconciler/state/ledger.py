@@ -50,7 +50,8 @@ class SqlLedger:
             run(
                 connection,
                 "INSERT INTO reconcile_runs (run_id, workspace, command, started_at, tool_version, allowed, plan_id) "
-                "VALUES (:run_id, :workspace, :command, :now, :tool_version, :allowed, :plan_id)",
+                "VALUES (:run_id, :workspace, :command, :now, :tool_version, :allowed, :plan_id) "
+                "ON CONFLICT DO NOTHING",  # two URLs of one run may lead to one database
                 run_id=run_id,
                 workspace=workspace,
                 command=command,

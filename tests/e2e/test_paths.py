@@ -127,3 +127,20 @@ def test_the_home_folder_of_nobody_is_refused(project: Project, place: str) -> N
     assert done.code == 64
     assert "begins with ~" in done.err
     assert not os.path.lexists(project.folder / "~no-such-user")
+
+
+def test_two_urls_of_one_postgresql_are_one_state(project: Project, postgres_url: str) -> None:
+    project.want("vip", people(1, 2))
+    other = f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=other"
+    for number, (name, url) in enumerate({"first": postgres_url, "second": other}.items()):
+        project.write({name: segment(56 + number, "vip")}, name=f"{name}.yaml", more=f"state: {{url: '{url}'}}\n")
+
+    done = project.run("apply", "first.yaml", "second.yaml", "--format", "json")
+
+    assert done.code == 0, done.err
+    assert {each["status"] for each in done.document["segments"]} == {"applied"}
+    assert project.run("refresh", "first.yaml", "second.yaml", "--yes").code == 0
+    status = project.run("status", "first.yaml", "second.yaml", "--format", "json").document
+    assert (status["orphans"], [each["members"] for each in status["segments"]]) == ([], [2, 2])
+    runs = project.run("history", "second.yaml", "--format", "json").document["runs"]
+    assert [run["command"] for run in runs] == ["refresh", "apply"]

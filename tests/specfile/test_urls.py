@@ -167,6 +167,23 @@ def test_a_url_that_can_be_read_in_one_way_is_let_through(url):
     assert check_source_url(url) == url
 
 
+@given(
+    dialect=st.sampled_from(["postgresql", "postgres+psycopg2", "mysql", "snowflake"]),
+    between=st.lists(st.sampled_from([*"@/?#:[]%&=;+, \\", "%40", "%2F", "1"]), min_size=1, max_size=4).map("".join),
+    after=st.sampled_from(["", "1", "@", "/", ":5432"]),
+)
+def test_both_halves_of_a_password_stay_in_the_password(dialect, between, after):
+    url = f"{dialect}://u:S3cret{between}Tail77x{after}@h/d"
+    try:
+        check_source_url(url)
+    except ValueError:
+        return
+    read = make_url(url)
+    assert "S3cret" in str(read.password)
+    assert "Tail77x" in str(read.password)
+    assert (read.host, read.database) == ("h", "d")
+
+
 @pytest.mark.parametrize("url", ["sqlite:///u:S3cret@h/a.db", "sqlite://u:S3cret@h/a.db", "duckdb:///:S3cret@a.db"])
 def test_a_file_has_no_password(url):
     for check in (check_source_url, check_state_url):

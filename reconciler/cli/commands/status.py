@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.loading import Loaded
     from reconciler.core.report import OrphanRow, StatusRow
-    from reconciler.core.spec import Spec, Target
+    from reconciler.core.spec import Target
 
 
 def status(
@@ -72,18 +72,16 @@ def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     from reconciler.errors import StateError
     from reconciler.state.records import find_orphans, open_records
 
-    places: dict[tuple[object, str], list[Spec]] = {}
+    listed: dict[str, set[int]] = {}
     for spec in loaded.specs:
-        places.setdefault((spec.state, spec.destination.workspace), []).append(spec)
-    orphans = []
-    for (_, workspace), specs in places.items():
-        listed = {segment.segment_id for spec in specs for segment in spec.segments}
+        listed.setdefault(spec.destination.workspace, set()).update(each.segment_id for each in spec.segments)
+    orphans: dict[OrphanRow, None] = {}
+    for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in loaded.specs):
         try:
-            found = find_orphans(open_records(specs[0].state), workspace, listed)
+            found = find_orphans(open_records(state), workspace, listed[workspace])
         except StateError:
             continue  # said already, segment by segment
-        orphans += [
-            OrphanRow(workspace, each.segment_id, each.id_type, each.members, each.unsettled, each.unmatched)
-            for each in found
-        ]
-    return orphans
+        for each in found:
+            row = OrphanRow(workspace, each.segment_id, each.id_type, each.members, each.unsettled, each.unmatched)
+            orphans[row] = None  # once, also where two URLs lead to one database
+    return tuple(orphans)
