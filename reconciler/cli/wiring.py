@@ -146,7 +146,7 @@ class Wiring:
         def make() -> tuple[Track, App | None]:
             from reconciler.customerio.connection import connect
 
-            track, app = connect(self._slowest(destination), stop=self.stop)
+            track, app = connect(self._slowest(destination), stop=self.stop, warn=self.warn)
             self._stack.callback(track.close)
             if app is not None:
                 self._stack.callback(app.close)

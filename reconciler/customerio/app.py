@@ -40,7 +40,7 @@ class AppClient:
 
     def segments(self) -> dict[int, RemoteSegment]:
         """Give every segment of the workspace. Raises DestinationError."""
-        return decode.segments(self._get("/v1/segments"))
+        return decode.segments(self._get("/v1/segments", missing="has no list of segments"))
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Give what uses a segment. Raises DestinationError."""
@@ -88,9 +88,11 @@ class AppClient:
         start = (("start", token),) if token else ()
         return self._get(f"/v1/segments/{segment_id:d}/membership", (("limit", str(PAGE_SIZE)), *start))
 
-    def _get(self, path: str, params: tuple[tuple[str, str], ...] = ()) -> bytes:
+    def _get(
+        self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = "does not know this segment"
+    ) -> bytes:
         ending = self.retrier.run(Call("GET", path, params, wants_body=True))
         if ending.held or ending.outcome.kind is not Kind.ACCEPTED:
-            problem = explain(ending, self.surface, repeat(ending.outcome.body, (self.key.reveal(),)))
+            problem = explain(ending, self.surface, repeat(ending.outcome.body, (self.key.reveal(),)), missing)
             raise DestinationError(problem.message, problem.hint)
         return ending.outcome.body

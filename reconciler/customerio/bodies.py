@@ -41,8 +41,13 @@ def decode_body(encoding: str, raw: bytes, most: int, *, gzip_asked: bool) -> by
     return body
 
 
-def is_page(body: bytes) -> bool:
+def is_page(headers: Mapping[str, str], body: bytes) -> bool:
     """Tell whether a body is a web page. Customer.io's APIs send none."""
+    return "html" in headers.get("content-type", "").lower() or looks_like_page(body)
+
+
+def looks_like_page(body: bytes) -> bool:
+    """Tell whether a body begins as HTML or XML does."""
     return body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
@@ -51,7 +56,7 @@ def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
 
     A body in an encoding is not looked into: none was asked for, and nothing in it is needed.
     """
-    if is_page(raw) or "html" in headers.get("content-type", "").lower():
+    if is_page(headers, raw):
         raise BodyError("it answers with a web page")
     if headers.get("content-encoding", "").strip().lower() not in PLAIN or not raw.strip():
         return

@@ -40,14 +40,19 @@ class Ambience:
 
 
 def connect(
-    destination: DestinationSettings, *, stop: threading.Event, ambience: Ambience | None = None
+    destination: DestinationSettings,
+    *,
+    stop: threading.Event,
+    warn: Callable[[str], None],
+    ambience: Ambience | None = None,
 ) -> tuple[TrackClient, AppClient | None]:
     """Open both APIs of a destination, once per run: its limits are shared by all who use what comes back.
 
     Nothing is sent yet. The App client is None without `app_api_key`. Once `stop` is set no attempt starts and every
-    wait ends. Close both. Raises DestinationError for a URL or a key that can't be one.
+    wait ends. `warn` is told what could not be checked. Close both. Raises DestinationError for a URL or a key that
+    can't be one, and for a proxy that can't be used.
     """
-    opener = Opener(destination, stop.wait, ambience or Ambience(), trust())
+    opener = Opener(destination, stop.wait, warn, ambience or Ambience(), trust())
     track = opener.open_track()
     try:
         return track, opener.open_app()
@@ -62,6 +67,7 @@ class Opener:
 
     destination: DestinationSettings
     wait: Callable[[float], bool]
+    warn: Callable[[str], None]
     around: Ambience
     tls: ssl.SSLContext
 
@@ -79,7 +85,7 @@ class Opener:
         proxy, keys = find_proxy(base), "destination.site_id and destination.api_key"
         surface = Surface("the Track API", "destination.track_url", base, keys, given.region, proxy)
         clients, retrier = self._wrap(headers, base, given.rate_limit, proxy)
-        return TrackClient(given, surface, retrier, clients)
+        return TrackClient(given, surface, retrier, clients, self.warn)
 
     def open_app(self) -> AppClient | None:
         """Open the App API: Bearer, a key of its own. None where there is no key."""

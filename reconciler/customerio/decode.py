@@ -7,11 +7,15 @@ import orjson
 
 from reconciler.core.ids import IdType
 from reconciler.core.plan import UsedBy
+from reconciler.customerio.bodies import looks_like_page
 from reconciler.customerio.words import tidy
 from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
 
-PROXY_HINT = "check destination.track_url, destination.app_url and any proxy in between; else run again later"
+PROXY_HINT = (
+    "check destination.track_url and destination.app_url, and whether a proxy, a firewall or a login page of the "
+    "network answers in the place of Customer.io"
+)
 READ_AGAIN = "nothing was computed from it; run again later"
 
 
@@ -20,7 +24,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise _nonsense("it is not JSON") from None
+        raise _nonsense("it is a web page" if looks_like_page(body) else "it is not JSON") from None
     if not isinstance(said, dict):
         raise _nonsense("it is not an object")
     return said

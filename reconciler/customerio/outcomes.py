@@ -80,6 +80,10 @@ class Outcome:
     retry_after: float | None = None
     """Seconds that the server asked to wait."""
     failure: str = ""
+    redirects_to: str = ""
+    """The host that a redirect names; empty: none."""
+    is_page: bool = False
+    """The body is a web page."""
     untrusted: bool = False
     """The server's certificate is not trusted."""
     by_proxy: bool = False

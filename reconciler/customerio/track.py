@@ -1,5 +1,6 @@
 """The Track API: adds people to a manual segment and removes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -8,8 +9,8 @@ from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.core.spec import DestinationSettings, Segment
 from reconciler.customerio import decode
 from reconciler.customerio.clients import Clients
-from reconciler.customerio.explain import Surface, explain
-from reconciler.customerio.outcomes import Kind
+from reconciler.customerio.explain import Surface, explain, wrong_version
+from reconciler.customerio.outcomes import Kind, Outcome
 from reconciler.customerio.retry import Ending, Retrier
 from reconciler.customerio.transport import Call
 from reconciler.customerio.words import repeat
@@ -37,14 +38,17 @@ class TrackClient:
     surface: Surface
     retrier: Retrier = field(repr=False)
     clients: Clients = field(repr=False)
+    warn: Callable[[str], None] = field(repr=False)
 
     def preflight(self) -> int | None:
-        """Check credentials, region and workspace; gives the environment id, None where the endpoint does not exist.
+        """Check credentials, region and workspace; gives the environment id, None where it is not told.
 
-        Raises DestinationError. Source: Track API specification, `getRegion`.
+        Where there is no such endpoint that is a warning: a proxy may let nothing but segments through. Raises
+        DestinationError. Source: Track API specification, `getRegion`.
         """
         ending = self.retrier.run(REGION)
         if ending.outcome.status in (404, 405):
+            self._do_without(ending.outcome)
             return None
         if ending.held or ending.outcome.kind is not Kind.ACCEPTED:
             problem = explain(ending, self.surface, repeat(ending.outcome.body, self._secrets()))
@@ -52,6 +56,24 @@ class TrackClient:
         region, environment = decode.region(ending.outcome.body)
         self._compare(region, environment)
         return environment
+
+    def _do_without(self, outcome: Outcome) -> None:
+        """Warn that nothing could be checked, unless that is sure to end badly."""
+        page = "a web page" if outcome.is_page else "no region endpoint"
+        found = f"there is {page} at {self.surface.base}{REGION.path} ({outcome.status})"
+        advice = wrong_version(self.surface)
+        if advice:
+            raise DestinationError(found, advice)
+        pin = self.destination.workspace_id
+        if pin is not None:
+            raise DestinationError(
+                f"destination.workspace_id is {pin}, and of which workspace the keys are can't be asked: {found}",
+                f"check destination.track_url; a proxy has to let {REGION.path} through, or leave workspace_id out",
+            )
+        self.warn(
+            f"keys, region and workspace could not be checked: {found}; if this is no proxy that lets only segments "
+            "through, check destination.track_url"
+        )
 
     def ask_environment(self) -> int | None:
         """The environment id, asked for once and without judging; None where the answer does not say it."""

@@ -4,6 +4,7 @@ import contextlib
 import email.utils
 import functools
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from reconciler.customerio.bodies import BodyError, check_receipt, decode_body
+from reconciler.customerio.bodies import BodyError, check_receipt, decode_body, is_page
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.limiter import Limiter
@@ -139,7 +140,10 @@ class Wire:
             if kind is Kind.ACCEPTED:
                 return Outcome(error.kind, status, failure=str(error), retry_after=retry_after)
             body = b""  # words that were cut could end in half an id, which no mask finds
-        return Outcome(kind, status, body, retry_after)
+        redirects_to = _host(response) if response.has_redirect_location else ""
+        return Outcome(
+            kind, status, body, retry_after, redirects_to=redirects_to, is_page=is_page(response.headers, body)
+        )
 
     def _read(self, response: httpx.Response, most: int) -> bytes:
         """Read a body whole, as it is sent. Raises BodyError."""
@@ -158,6 +162,15 @@ def _length(response: httpx.Response) -> int | None:
     """Give the length of the body, where the head tells it."""
     text = response.headers.get("content-length", "")
     return int(text) if text.isdigit() and "transfer-encoding" not in response.headers else None
+
+
+def _host(response: httpx.Response) -> str:
+    """Give the host that a redirect leads to."""
+    try:
+        host = response.url.join(response.headers["location"]).host
+    except (httpx.InvalidURL, ValueError):
+        host = ""
+    return host if re.fullmatch(r"[\w.:-]{1,100}", host) else "another host"
 
 
 def _decode(response: httpx.Response, raw: bytes, most: int) -> bytes:

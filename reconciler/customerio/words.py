@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import orjson
 
+from reconciler.customerio.bodies import looks_like_page
+
 MAX_WORDS = 300
 """Longest text that is repeated, in characters."""
 
@@ -28,8 +30,7 @@ def find(body: bytes) -> str:
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        text = body.decode("utf-8", "replace").strip()
-        return "(an HTML page)" if text.startswith("<") else text
+        return "(a web page)" if looks_like_page(body) else body.decode("utf-8", "replace").strip()
     return "; ".join(_texts(said))
 
 

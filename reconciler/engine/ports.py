@@ -395,8 +395,8 @@ class Track(Protocol):
     """Customer.io's Track API: writes."""
 
     def preflight(self) -> int | None:
-        """Check credentials and region; gives the environment id, None where the endpoint does not exist.
-        Raises DestinationError."""
+        """Check credentials and region; gives the environment id, None where it is not told. What can't be checked is
+        a warning. Raises DestinationError."""
         ...
 
     def ask_environment(self) -> int | None:

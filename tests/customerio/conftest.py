@@ -31,12 +31,18 @@ def time() -> FakeTime:
 
 
 @pytest.fixture
-def open_clients(time: FakeTime) -> Iterator[Callable[[DestinationSettings], Clients]]:
+def warnings() -> list[str]:
+    """What the clients could not check."""
+    return []
+
+
+@pytest.fixture
+def open_clients(time: FakeTime, warnings: list[str]) -> Iterator[Callable[[DestinationSettings], Clients]]:
     opened: list[TrackClient | AppClient] = []
 
     def open_both(settings: DestinationSettings) -> Clients:
         ambience = Ambience(clock=time.clock, wall=time.wall, chance=lambda: 0.5)
-        track, app = connect(settings, stop=QuickStop(time), ambience=ambience)
+        track, app = connect(settings, stop=QuickStop(time), warn=warnings.append, ambience=ambience)
         assert app is not None
         opened.extend((track, app))
         return track, app

@@ -29,7 +29,7 @@ def test_an_override_stands_for_the_host_and_loses_its_last_slash() -> None:
 )  # fmt: skip
 def test_a_url_that_can_not_be_a_base_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(DestinationError, match="track_url") as caught:
-        connect(destination(url), stop=threading.Event())
+        connect(destination(url), stop=threading.Event(), warn=print)
 
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
@@ -38,20 +38,20 @@ def test_a_url_that_can_not_be_a_base_is_refused_without_showing_it(url: str) ->
 @pytest.mark.parametrize("name", ["site_id", "api_key", "app_api_key"])
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(name: str, key: str) -> None:
     with pytest.raises(DestinationError, match=f"destination.{name} ") as caught:
-        connect(destination(**{name: Secret(key)}), stop=threading.Event())
+        connect(destination(**{name: Secret(key)}), stop=threading.Event(), warn=print)
 
     assert not key or key not in str(caught.value) + caught.value.hint
 
 
 def test_without_an_app_key_there_is_no_app_client() -> None:
-    track, app = connect(destination(app_api_key=None), stop=threading.Event())
+    track, app = connect(destination(app_api_key=None), stop=threading.Event(), warn=print)
 
     assert app is None
     track.close()
 
 
 def test_nothing_that_is_opened_shows_a_secret() -> None:
-    track, app = connect(destination(), stop=threading.Event())
+    track, app = connect(destination(), stop=threading.Event(), warn=print)
 
     shown = repr((track, app))
 
@@ -75,7 +75,7 @@ def test_an_environment_that_can_not_be_used_is_named(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(DestinationError, match=message) as caught:
-        connect(destination(), stop=threading.Event())
+        connect(destination(), stop=threading.Event(), warn=print)
 
     assert name in caught.value.hint
     assert "hunter2" not in str(caught.value)

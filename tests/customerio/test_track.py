@@ -235,10 +235,37 @@ def test_the_check_gives_the_environment(open_clients: Open) -> None:
 
 @respx.mock
 @pytest.mark.parametrize("status", [404, 405])
-def test_where_the_endpoint_does_not_exist_nothing_is_known(open_clients: Open, status: int) -> None:
+def test_where_the_endpoint_does_not_exist_nothing_is_known_and_that_is_said(
+    open_clients: Open, warnings: list[str], status: int
+) -> None:
     respx.get(REGION_URL).respond(status)
 
     assert open_clients(destination())[0].preflight() is None
+    assert f"there is no region endpoint at {REGION_URL} ({status})" in warnings[0]
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("location", "message", "hint"),
+    [
+        ("https://track-eu.customer.io/api/v1/accounts/region", "another region", "destination.region to eu"),
+        (None, "another region", "destination.region to eu"),
+        ("https://login.example/?token=hunter2", "it redirects to login.example", "destination.track_url"),
+        ("/login?token=hunter2", "it redirects to track.customer.io", "a login page"),
+        ("https://user:hunter2@customer.io.example/", "it redirects to customer.io.example", "never followed"),
+        ("http://[hunter2", "it redirects to another host", "never followed"),
+    ],
+)
+def test_a_redirect_to_a_login_page_is_no_matter_of_regions(
+    open_clients: Open, location: str | None, message: str, hint: str
+) -> None:
+    respx.get(REGION_URL).respond(302, headers={"Location": location} if location else {})
+
+    with pytest.raises(DestinationError, match=message) as caught:
+        open_clients(destination())[0].preflight()
+
+    assert hint in caught.value.hint
+    assert "hunter2" not in caught.value.message + caught.value.hint
 
 
 @respx.mock

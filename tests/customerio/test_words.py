@@ -23,7 +23,7 @@ from reconciler.customerio.words import MASK, MAX_WORDS, find, mask, repeat, tid
         (b'{"error":"one"}', "one"),
         (b'"one"', "one"),
         (b"plain text\n", "plain text"),
-        (b"<html><body>502</body></html>", "(an HTML page)"),
+        (b"<html><body>502</body></html>", "(a web page)"),
         (b"\xff\xfe", "��"),
         (b"", ""),
         (b"{}", ""),
