@@ -61,14 +61,21 @@ def _open_file(driver: str, database: str, settings: SourceSettings, memory_limi
 
 def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
     from reconciler.source.credentials import list_secrets
-    from reconciler.source.failures import Scrubber, missing_driver
+    from reconciler.source.drivers import choose_driver, missing_driver
+    from reconciler.source.failures import Scrubber
 
-    url = _read(settings.name, settings.url)
-    scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url))
+    url = choose_driver(_read(settings.name, settings.url))
+    scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url), _names_of(url))
     try:
         return _choose(url, scrubber, memory_limit)
-    except ImportError:
-        raise missing_driver(settings.name, url.drivername) from None
+    except ImportError as error:
+        raise missing_driver(settings.name, url.drivername, error) from None
+
+
+def _names_of(url: "URL") -> list[str]:
+    """What a database may call by name that stands in its url."""
+    database = url.database or ""
+    return [url.username or "", url.host or "", database, *database.split("/")]
 
 
 def _read(name: str, text: Secret) -> "URL":

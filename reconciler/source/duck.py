@@ -1,7 +1,7 @@
 """DuckDB files, and whatever DuckDB reads (such as Parquet files), read natively."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,10 @@ from reconciler.errors import SourceError
 from reconciler.source.arrow import Stream, WatchedStream
 from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
-from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.complaints import Complaint
+from reconciler.source.failures import Scrubber
 from reconciler.source.query import Query, derived
+from reconciler.source.redaction import find_paths
 
 _TEXTS = frozenset({"varchar", "enum"})
 _INTEGERS = frozenset(
@@ -65,7 +67,7 @@ def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: 
             raise
         if not isinstance(stream.failure, Exception):  # a signal came while the reader was in our code
             raise stream.failure from None
-        raise scrubber.complain(Complaint.of(stream.failure), query, reading=True) from None
+        raise scrubber.complain(Complaint.of(stream.failure), query) from None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class DuckSource:
                 relation, all_typed = self._relation(connection, query)
                 stream = stream_of(relation)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query) from None
+                raise self._complain(error, connection, query) from None
             stack.callback(stream.close)
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
 
@@ -103,7 +105,13 @@ class DuckSource:
             try:
                 self._relation(connection, query)
             except duckdb.Error as error:
-                raise self.scrubber.complain(Complaint.of(error), query) from None
+                raise self._complain(error, connection, query) from None
+
+    def _complain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
+        """The error of a query that could not begin; DuckDB proposes names that it has."""
+        proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
+        known = _find_known(connection, query) if proposes else ()
+        return self.scrubber.complain(Complaint.of(error), query, known=known)
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -139,6 +147,24 @@ def _catalog_of(file: Path) -> str:
     """The name, quoted, that DuckDB gives a file that it opens, unless this DuckDB has such a catalog already."""
     name = "warehouse" if file.stem.casefold() in _TAKEN else file.stem
     return '"' + name.replace('"', '""') + '"'
+
+
+_KNOWN = """
+SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views()
+UNION SELECT column_name FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (table_oid)
+UNION SELECT function_name FROM duckdb_functions() UNION SELECT schema_name FROM duckdb_schemas()
+"""
+"""Names of the catalog, but none of a view's columns: a view of a CSV file may take them from its first row."""
+
+
+def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str]:
+    """The names that DuckDB may propose and that are no values: the catalog's, and those of Parquet files."""
+    texts = [*find_paths(query.statement), *(value for value in query.values if isinstance(value, str))]
+    known = [row[0] for row in connection.execute(_KNOWN).fetchall()]
+    for path in (text for text in texts if text.endswith(".parquet")):
+        with suppress(duckdb.Error):
+            known += [row[0] for row in connection.execute("SELECT name FROM parquet_schema(?)", [path]).fetchall()]
+    return known
 
 
 def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:

@@ -1,8 +1,8 @@
 """PostgreSQL: read through ADBC, with types asked from the server.
 
-Two connections: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what has no params (it
-copies a query out), so params are bound to settings of the transaction, and the query reads them there. A statement of
-somebody else may be run around the query in the same way (`visit`).
+Two connections, one after the other: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what
+has no params (it copies a query out), so params are bound to settings of the transaction, and the query reads them
+there. A statement of somebody else may be run around the query in the same way (`visit`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,10 @@ from reconciler.engine.ports import ArrowStream, Proof, Site, Unfit, ValueStream
 from reconciler.source.arrow import WatchedStream
 from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose
+from reconciler.source.complaints import Complaint
+from reconciler.source.connections import Connections
 from reconciler.source.duck import handing_out, one_row
-from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.failures import Scrubber
 from reconciler.source.hosting import answers, find_obstacle, look_back
 from reconciler.source.query import Query, derived
 
@@ -75,6 +77,7 @@ class PostgresSource:
     conninfo: str = field(repr=False)
     scrubber: Scrubber
     bench: Workbench
+    connections: Connections = field(default_factory=Connections)
 
     @classmethod
     def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
@@ -91,26 +94,36 @@ class PostgresSource:
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "postgresql")
-        with self._asking(query) as asking:
-            plan = _plan(asking, query)
-        with self._connect(query) as connection:
-            with self._explaining(query):
-                _execute(connection, "SET TRANSACTION READ ONLY")
-                _bind(connection, query, self.bench)
-            with self._stream(connection, query, plan.sql, plan.all_typed) as values:
+        with self.connections.one():
+            with self._asking(query) as asking:
+                plan = _plan(asking, query)
+            with self._connect() as connection, self._stream_plan(connection, query, plan) as values:
                 yield values
+
+    @contextmanager
+    def _stream_plan(self, connection: Connection, query: Query, plan: Plan) -> Iterator[ValueStream]:
+        with self._explaining(query):
+            _execute(connection, "SET TRANSACTION READ ONLY")
+            _bind(connection, query, self.bench)
+        with self._stream(connection, query, plan.sql, plan.all_typed) as values:
+            yield values
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
-        with self._asking(query) as asking:
+        with self.connections.one(), self._asking(query) as asking:
             _plan(asking, query)
 
     def answers(self, proof: Proof) -> bool:
-        with self._asking() as asking:
+        with self.connections.one(), self._asking() as asking:
             return answers(asking, proof)
 
     @contextmanager
     def visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
+        with self.connections.one(), self._visit(segment, site) as visit:
+            yield visit
+
+    @contextmanager
+    def _visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
         query = Query.of(segment, "postgresql")
         with self._asking(query) as asking:
             plan = _plan(asking, query)
@@ -120,7 +133,7 @@ class PostgresSource:
         if obstacle:
             yield Unfit(obstacle)
             return
-        with self._connect(query) as connection:
+        with self._connect() as connection:
             if not look_back(connection, site):
                 yield Unfit("the server does not know the moment of the state")
                 return
@@ -131,18 +144,17 @@ class PostgresSource:
     @contextmanager
     def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
         """A connection for questions; no row of a query comes through it."""
-        try:
-            with psycopg.connect(self.conninfo, autocommit=True) as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+        with self._explaining():
+            connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, autocommit=True))
+        with self._explaining(query), connection:
+            yield connection
 
     @contextmanager
-    def _connect(self, query: Query) -> Iterator[Connection]:
+    def _connect(self) -> Iterator[Connection]:
         """A transaction for rows."""
-        with ExitStack() as stack:
-            with self._explaining(query):
-                connection = stack.enter_context(closing(adbc_driver_postgresql.dbapi.connect(self.conninfo)))
+        with self._explaining():
+            connection = self.connections.connect(lambda: adbc_driver_postgresql.dbapi.connect(self.conninfo))
+        with closing(connection):
             yield connection
 
     @contextmanager
@@ -157,12 +169,12 @@ class PostgresSource:
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
 
     @contextmanager
-    def _explaining(self, query: Query) -> Iterator[None]:
-        """Turn what ADBC raises into SourceError."""
+    def _explaining(self, query: Query | None = None) -> Iterator[None]:
+        """Turn what the drivers raise into SourceError; without a query where none has been sent."""
         try:
             yield
-        except adbc_driver_manager.Error as error:
-            raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
+        except (psycopg.Error, adbc_driver_manager.Error) as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
 
 
 BATCH_BYTES = 1024 * 1024

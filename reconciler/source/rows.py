@@ -18,8 +18,11 @@ from reconciler.errors import SourceError
 from reconciler.source.arrow import RowStream
 from reconciler.source.blocks import Rows, blocks
 from reconciler.source.columns import choose
+from reconciler.source.complaints import Complaint
+from reconciler.source.connections import Connections
+from reconciler.source.drivers import missing_driver
 from reconciler.source.duck import handing_out
-from reconciler.source.failures import Complaint, Scrubber, missing_driver
+from reconciler.source.failures import Scrubber
 from reconciler.source.query import Query, derived
 
 _READ_ONLY = {
@@ -61,6 +64,7 @@ class RowSource:
 
     url: URL = field(repr=False)
     scrubber: Scrubber
+    connections: Connections = field(default_factory=Connections)
 
     def held(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -68,7 +72,7 @@ class RowSource:
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, self._dialect)
-        with ExitStack() as stack:
+        with self.connections.one(), ExitStack() as stack:
             result = self._run(stack, query, "")
             at = self._choose(result, query)
             stream = RowStream(blocks(partial(_fetch, result), at))
@@ -76,7 +80,7 @@ class RowSource:
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self._dialect)
-        with ExitStack() as stack:
+        with self.connections.one(), ExitStack() as stack:
             self._choose(self._run(stack, query, " WHERE 1 = 0"), query)
 
     @property
@@ -89,11 +93,14 @@ class RowSource:
         sql, values = _write(query, self.url, engine.dialect.paramstyle)
         sql = self._wrap(query, sql, condition)
         try:
-            connection = stack.enter_context(engine.connect())
+            connection = stack.enter_context(self.connections.connect(engine.connect))
             _make_read_only(connection, self._dialect)
+        except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
+            raise self.scrubber.complain(Complaint.of(error)) from None
+        try:
             options = {"stream_results": True, "no_parameters": not values}
             return connection.execution_options(**options).exec_driver_sql(sql, values or None)
-        except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
+        except Exception as error:
             raise self.scrubber.complain(Complaint.of(error), query) from None
 
     def _choose(self, result: CursorResult[Any], query: Query) -> int:
@@ -114,8 +121,8 @@ class RowSource:
     def _engine(self) -> Engine:
         try:
             return create_engine(self.url, poolclass=NullPool, hide_parameters=True)
-        except (NoSuchModuleError, ImportError):
-            raise missing_driver(self.scrubber.source, self.url.drivername) from None
+        except (NoSuchModuleError, ImportError) as error:
+            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
             raise self.scrubber.complain(Complaint.of(error)) from None
 

@@ -1,9 +1,10 @@
 """SQLite: read through ADBC, with the type that SQLite gave each single value."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -15,12 +16,14 @@ from adbc_driver_manager import ArrowArrayStreamHandle
 
 from reconciler.core.spec import Segment
 from reconciler.engine.ports import ValueStream
+from reconciler.errors import SourceError
 from reconciler.source.arrow import RowStream, Stream
 from reconciler.source.bench import Workbench
 from reconciler.source.blocks import blocks
 from reconciler.source.columns import choose
+from reconciler.source.complaints import Complaint
 from reconciler.source.duck import handing_out, one_row, require, stream_of
-from reconciler.source.failures import Complaint, Scrubber
+from reconciler.source.failures import Scrubber
 from reconciler.source.query import Query, derived
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
@@ -62,8 +65,8 @@ class Kept:
     locks that the other holds on it, so this one is not closed while the source lives.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -72,7 +75,7 @@ class Kept:
         """Lend the connection."""
         with self._lock:
             if self._connection is None:
-                self._connection = _connect(self._uri)
+                self._connection = _connect(_uri_of(self._file))
             yield self._connection
 
 
@@ -88,7 +91,7 @@ class SqliteSource:
     @classmethod
     def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
         file = _file_of(database)
-        return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(_uri_of(file)))
+        return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(file))
 
     @property
     def uri(self) -> str:
@@ -101,13 +104,24 @@ class SqliteSource:
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "sqlite")
         prepared = self._prepare(query)
-        with ExitStack() as stack:
+        with self._unchanged(), ExitStack() as stack:
             try:
                 make = self._columns if prepared.in_utf_8 else self._rows
                 stream = make(stack, query, prepared)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
-                raise self.scrubber.complain(Complaint.of(error), query, reading=True) from None
+                raise self.scrubber.complain(Complaint.of(error), query) from None
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Where SQLite reads without a lock, refuse what was read if the file was written to meanwhile."""
+        before = _stamp(self.file) if self.file is not None and _lies_still(self.file) else None
+        yield
+        if before is not None and self.file is not None and _stamp(self.file) != before:
+            raise SourceError(
+                f"source {self.scrubber.source}: the database was written to while it was read without a lock",
+                "Run it again; or let the user who runs the command write to the folder, so that SQLite can lock it.",
+            )
 
     def check(self, segment: Segment) -> None:
         self._prepare(Query.of(segment, "sqlite"))
@@ -118,13 +132,20 @@ class SqliteSource:
             require(self.file, self.scrubber)
         try:
             with self.kept.use() as connection:
-                encoding = connection.execute("PRAGMA encoding").fetchone()[0]
-                connection.execute("SELECT count(*) FROM sqlite_schema")  # the file is opened only when it is read
+                encoding = self._begin(connection)
                 cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
             raise self.scrubber.complain(Complaint.of(error), query) from None
         names = [column[0] for column in cursor.description]
         return Prepared(len(names), choose(names, query.id_column), encoding == "UTF-8")
+
+    def _begin(self, connection: sqlite3.Connection) -> str:
+        """Open the file, which SQLite does only when it is read; gives the encoding of its texts."""
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema")
+            return str(connection.execute("PRAGMA encoding").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self.scrubber.complain(Complaint.of(error)) from None
 
     def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
         """Where texts are UTF-16, their bytes would be too: row by row."""
@@ -159,7 +180,32 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 def _uri_of(file: Path | None) -> str:
-    return f"file:{quote(str(file))}?mode=ro" if file else "file::memory:"
+    """A read-only URI; a file that lies still is read as it is."""
+    if file is None:
+        return "file::memory:"
+    return f"file:{quote(str(file))}?mode=ro{'&immutable=1' if _lies_still(file) else ''}"
+
+
+def _lies_still(file: Path) -> bool:
+    """Tell whether a database is in WAL mode, has nothing in a -wal, and its folder takes no -shm: then no reader
+    can lock it, and reading the file as it is misses nothing."""
+    file = file.resolve()
+    if os.access(file.parent, os.W_OK) or _wal_of(file).exists():
+        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(20)[18:20] == b"\x02\x02"  # versions of the format for writing and reading; 2: WAL
+    return False
+
+
+def _wal_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _stamp(file: Path) -> tuple[int, int, bool]:
+    """What changes when a database is written to."""
+    file = file.resolve()
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, _wal_of(file).exists()
 
 
 def _file_of(database: str) -> Path | None:

@@ -1,0 +1,313 @@
+"""What drivers raise, as their real exceptions are made; each is read for words, kind and next step."""
+
+import ssl
+from types import SimpleNamespace
+
+import pytest
+
+from reconciler.core.spec import Secret
+from reconciler.source.complaints import Complaint, shorten
+from reconciler.source.failures import Kind, Scrubber, sort
+from reconciler.source.query import Query
+
+from .conftest import segment
+
+QUERY = "SELECT nope, customer_id FROM nowhere WHERE customer_id NOT IN ('jane.roe@example.com', 'O''Brien')"
+
+
+class DriverError(Exception):
+    """An error with whatever attributes a driver gives its own."""
+
+    def __init__(self, *args: object, **attributes: object) -> None:
+        super().__init__(*args)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+def complain(error: BaseException, url: str = "nosuch://reader@db/app") -> tuple[Kind, str]:
+    scrubber = Scrubber.of("w", Secret(url), (), ("reader", "db", "app"))
+    complaint = Complaint.of(error)
+    query = Query.of(segment(QUERY), url.partition(":")[0])
+    return sort(complaint), scrubber.complain(complaint, query).message.removeprefix("source w: ")
+
+
+def mysql(code: int, words: str) -> DriverError:
+    return DriverError(code, words, sqlstate=None)
+
+
+def fields(state: str, words: str) -> DriverError:
+    return DriverError({"S": "ERROR", "C": state, "M": words, "P": "15", "F": "parse.c"})
+
+
+def snowflake(errno: int, state: str, words: str) -> DriverError:
+    return DriverError(f"{errno:06} ({state}): {words}", errno=errno, sqlstate=state, raw_msg=words)
+
+
+def clickhouse(words: str) -> DriverError:
+    return DriverError(f"Received ClickHouse exception, code: 1, server response: Code: 1. DB::Exception: {words}")
+
+
+def bigquery(words: str) -> DriverError:
+    return DriverError(DriverError(f"{words}; reason: invalidQuery, location: query, message: {words}"))
+
+
+def trino(name: str, words: str) -> DriverError:
+    return DriverError({"message": words, "errorName": name, "errorType": "USER_ERROR", "failureInfo": {}}, "q1")
+
+
+def hive(state: str, words: str) -> DriverError:
+    status = SimpleNamespace(errorMessage=words, sqlState=state, infoMessages=["*org.apache.hive:1:2"] * 500)
+    return DriverError(SimpleNamespace(status=status))
+
+
+def odbc(state: str, words: str) -> DriverError:
+    driver = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
+    return DriverError(state, f"[{state}] {driver}{words} (208) (SQLExecDirectW)")
+
+
+def https(cause: str) -> DriverError:
+    pool = "HTTPSConnectionPool(host='db', port=8443): Max retries exceeded with url: /?q=jane"
+    return DriverError(f"Error {pool} (Caused by SSLError({cause}))")
+
+
+UNVERIFIED = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
+
+SPARK = (
+    "Error running query: org.apache.hive.service.cli.HiveSQLException: [TABLE_OR_VIEW_NOT_FOUND] The table or view "
+    "`nowhere` cannot be found. Verify the spelling and correctness of the schema and catalog. SQLSTATE: 42P01; line 1 "
+    "pos 14;\n'Project ['id]\n+- 'UnresolvedRelation [nowhere], ['jane']\n"
+    + "\tat org.apache.spark.X.y(Password.scala:1)\n"
+    * 300
+)
+
+TOLD = [
+    (mysql(1146, "Table 'app.nowhere' doesn't exist"), "mysql", Kind.MISSING, "Table 'app.nowhere' doesn't exist"),
+    (mysql(1054, "Unknown column 'nope' in 'field list'"), "mysql", Kind.MISSING, "column 'nope' in 'field list'"),
+    (mysql(1064, "You have an error in your SQL syntax near 'frm' at line 1"), "mysql", Kind.SYNTAX, "at line 1"),
+    (mysql(1044, "Access denied for user 'reader'@'%' to database 'app'"), "mysql", Kind.DENIED, "'app'"),
+    (mysql(1142, "SELECT command denied to user 'x' for table 'nowhere'"), "mysql", Kind.DENIED, "'nowhere'"),
+    (mysql(1045, "Access denied for user 'reader'@'db' (using password: YES)"), "mysql", Kind.AUTH, "'reader'"),
+    (mysql(1040, "Too many connections"), "mysql", Kind.CONNECTIONS, "Too many connections"),
+    (mysql(1205, "Lock wait timeout exceeded; try restarting transaction"), "mysql", Kind.LOCKED, "Lock wait"),
+    (mysql(1969, "Query execution was interrupted (max_statement_time exceeded)"), "mysql", Kind.TIMEOUT, "max_st"),
+    (mysql(1317, "Query execution was interrupted"), "mysql", Kind.CANCELLED, "interrupted"),
+    (mysql(1292, "Truncated incorrect INTEGER value: 'jane'"), "mysql", Kind.DATA, "INTEGER value: '…'"),
+    (mysql(1792, "Cannot execute statement in a READ ONLY transaction."), "mysql", Kind.READ_ONLY, "READ ONLY"),
+    (fields("42P01", 'relation "nowhere" does not exist'), "redshift", Kind.MISSING, 'relation "nowhere" does'),
+    (fields("22P02", 'invalid input syntax for integer: "jane"'), "redshift", Kind.DATA, 'integer: "…"'),
+    (fields("42501", "permission denied for relation nowhere"), "postgresql", Kind.DENIED, "relation nowhere"),
+    (fields("57014", "canceling statement due to statement timeout"), "postgresql", Kind.TIMEOUT, "statement timeout"),
+    (fields("57014", "Query (12345) cancelled on user's request"), "redshift", Kind.CANCELLED, "user's request"),
+    (
+        snowflake(2003, "42S02", "SQL compilation error:\nObject 'NOWHERE' does not exist or not authorized."),
+        "snowflake",
+        Kind.MISSING,
+        "'NOWHERE'",
+    ),
+    (
+        snowflake(1003, "42000", "SQL compilation error:\nsyntax error line 1 at position 7 unexpected 'frm'."),
+        "snowflake",
+        Kind.SYNTAX,
+        "position 7",
+    ),
+    (
+        snowflake(904, "42000", "SQL compilation error: error line 1 at position 7\ninvalid identifier 'NOPE'"),
+        "snowflake",
+        Kind.MISSING,
+        "'NOPE'",
+    ),
+    (
+        snowflake(3001, "42501", "SQL access control error:\nInsufficient privileges to operate on schema 'APP'"),
+        "snowflake",
+        Kind.DENIED,
+        "'APP'",
+    ),
+    (snowflake(100038, "22018", "Numeric value 'jane' is not recognized"), "snowflake", Kind.DATA, "Numeric value '…'"),
+    (
+        snowflake(630, "57014", "Statement reached its statement or warehouse timeout of 2 second(s)"),
+        "snowflake",
+        Kind.TIMEOUT,
+        "warehouse timeout",
+    ),
+    (
+        clickhouse("Cannot parse string 'O\\'Brien' as Decimal(18, 2): syntax error: while executing 'f(jane)'"),
+        "clickhousedb",
+        Kind.DATA,
+        "as Decimal",
+    ),
+    (
+        clickhouse("Unknown table expression identifier 'nowhere' in scope SELECT 'jane'. (UNKNOWN_TABLE)"),
+        "clickhousedb",
+        Kind.MISSING,
+        "'nowhere'",
+    ),
+    (bigquery("Bad double value: jane"), "bigquery", Kind.DATA, "Bad double value: …"),
+    (bigquery("Unrecognized name: nope at [1:8]"), "bigquery", Kind.MISSING, "name: nope at [1:8]"),
+    (
+        trino("TABLE_NOT_FOUND", "line 1:15: Table 'memory.default.nowhere' does not exist"),
+        "trino",
+        Kind.MISSING,
+        "nowhere'",
+    ),
+    (trino("INVALID_CAST_ARGUMENT", "Cannot cast 'jane' to INT"), "trino", Kind.DATA, "Cannot cast '…' to INT"),
+    (
+        trino("EXCEEDED_TIME_LIMIT", "Query exceeded the maximum execution time limit of 1.00s"),
+        "trino",
+        Kind.TIMEOUT,
+        "time limit",
+    ),
+    (
+        hive("42S02", "Error while compiling statement: FAILED: Line 1:14 Table not found 'nowhere'"),
+        "hive",
+        Kind.MISSING,
+        "'nowhere'",
+    ),
+    (
+        hive("42000", "FAILED: ParseException line 1:7 cannot recognize input near 'jane' 'x'"),
+        "hive",
+        Kind.SYNTAX,
+        "line 1:7",
+    ),
+    (DriverError(SPARK, message=SPARK), "databricks", Kind.MISSING, "The table or view `nowhere` cannot be found."),
+    (
+        DriverError("[CAST_INVALID_INPUT] The value 'jane' of the type \"STRING\" cannot be cast. SQLSTATE: 22018"),
+        "databricks",
+        Kind.DATA,
+        "value '…'",
+    ),
+    (odbc("42S02", "Invalid object name 'nowhere'."), "mssql", Kind.MISSING, "Invalid object name 'nowhere'."),
+    (
+        odbc("22018", "Conversion failed when converting the varchar value 'jane' to data type int."),
+        "mssql",
+        Kind.DATA,
+        "value '…'",
+    ),
+    (
+        DriverError(
+            SimpleNamespace(message='ORA-00942: table or view "APP"."NOWHERE" does not exist\nHelp: https://x')
+        ),
+        "oracle",
+        Kind.MISSING,
+        '"APP"."NOWHERE" does not exist',
+    ),
+    (
+        https(f"SSLCertVerificationError(1, '{UNVERIFIED}: self-signed certificate (_ssl.c:1007)')"),
+        "trino",
+        Kind.CERTIFICATE,
+        "certificate verify failed: self-signed certificate",
+    ),
+    (
+        https(f"SSLCertVerificationError(1, \"{UNVERIFIED}: Hostname mismatch, not valid for 'db'. (_ssl.c:1)\")"),
+        "trino",
+        Kind.HOSTNAME,
+        "not valid for 'db'",
+    ),
+    (
+        https("SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1007)')"),
+        "trino",
+        Kind.NO_TLS,
+        "wrong version number",
+    ),
+    (
+        https("CertificateError(\"hostname 'db' doesn't match 'app'\")"),
+        "trino",
+        Kind.HOSTNAME,
+        "hostname 'db' doesn't match 'app'",
+    ),
+    (
+        DriverError("communication error", ConnectionRefusedError(111, "Connection refused")),
+        "redshift",
+        Kind.CONNECT,
+        "Connection refused",
+    ),
+    (
+        DriverError("communication error", ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")),
+        "redshift",
+        Kind.NO_TLS,
+        "wrong version",
+    ),
+    (DriverError("Server refuses SSL"), "redshift", Kind.NO_TLS, "refuses SSL"),
+    (
+        mysql(3159, "Connections using insecure transport are prohibited while --require_secure_transport=ON."),
+        "mysql",
+        Kind.NEEDS_TLS,
+        "insecure transport",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "dialect", "kind", "words"), TOLD)
+def test_what_a_driver_raises_is_told_with_its_own_next_step_and_without_an_id(error, dialect, kind, words):
+    found, message = complain(error, f"{dialect}://reader@db/app")
+
+    assert found is kind, message
+    assert words in message
+    assert len(message) <= 300
+    for member in ("jane", "Brien", "{'", "org.apache", "Errno", "\n"):
+        assert member not in message
+
+
+def test_a_trace_is_cut_to_its_first_sentence_and_only_that_is_sorted():
+    trace = "java.lang.RuntimeException: Division by zero. " + "at org.apache.X.login(Password.java:1) " * 400
+
+    assert shorten(trace) == "Division by zero."
+    assert sort(Complaint.of(DriverError(trace))) is Kind.DATA
+
+
+def test_the_echo_of_a_query_is_cut():
+    words = "ERROR:  permission denied for table t\n\nQuery was: COPY (SELECT jane) TO STDOUT. SQLSTATE: 42501"
+
+    assert shorten(words) == "permission denied for table t"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("server does not support SSL, but SSL was required", Kind.NO_TLS),
+        ("SSL error: certificate verify failed", Kind.CERTIFICATE),
+        ('server certificate for "a" does not match host name "b"', Kind.HOSTNAME),
+        ('root certificate file "/x" does not exist', Kind.CERTIFICATE),
+        ("SSL error: wrong version number", Kind.NO_TLS),
+        ('no pg_hba.conf entry for host "1.2.3.4", user "u", database "d", no encryption', Kind.NEEDS_TLS),
+        ('no pg_hba.conf entry for host "1.2.3.4", user "u", database "d", SSL encryption', Kind.AUTH),
+        ("SSL connection has been closed unexpectedly", Kind.LOST),
+        ("sorry, too many clients already", Kind.CONNECTIONS),
+        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", Kind.CONNECTIONS),
+        ("the database system is starting up", Kind.STARTING),
+        ("terminating connection due to administrator command", Kind.SHUTDOWN),
+        ("terminating connection due to idle-in-transaction timeout", Kind.IDLE),
+        ("terminating connection due to conflict with recovery", Kind.CONFLICT),
+        ("canceling statement due to lock timeout", Kind.LOCKED),
+        ("canceling statement due to user request", Kind.CANCELLED),
+        ("timeout expired", Kind.CONNECT),
+    ],
+)
+def test_words_that_come_without_a_code(words, kind):
+    assert sort(Complaint.of(DriverError(words))) is kind
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("40001", Kind.RETRY),
+        ("40P01", Kind.RETRY),
+        ("53300", Kind.CONNECTIONS),
+        ("53200", Kind.MEMORY),
+        ("53100", Kind.DISK),
+        ("25P03", Kind.IDLE),
+        ("25P04", Kind.IDLE),
+        ("55P03", Kind.LOCKED),
+        ("57014", Kind.CANCELLED),
+        ("57P01", Kind.SHUTDOWN),
+        ("57P03", Kind.STARTING),
+        ("42803", Kind.SYNTAX),
+        ("42804", Kind.TYPES),
+        ("42883", Kind.MISSING),
+    ],
+)
+def test_codes_without_words_that_are_known(state, kind):
+    assert sort(Complaint("anything", state)) is kind
+
+
+def test_every_kind_has_a_next_step_of_its_own():
+    assert len({kind.value for kind in Kind}) == len(list(Kind))

@@ -1,0 +1,139 @@
+"""How many connections a source takes at a time."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.core.spec import Secret
+from reconciler.errors import SourceError
+from reconciler.source import open_source
+from reconciler.source.connections import MOST_CONNECTIONS, Connections
+from reconciler.source.failures import Kind, Scrubber
+from reconciler.source.rows import RowSource
+
+from .conftest import Warehouse, read, segment, settings
+
+
+class TooManyConnections(Exception):
+    sqlstate = "53300"
+
+
+@pytest.fixture
+def limited(postgres_warehouse: Warehouse) -> Iterator[str]:
+    """The URL of a role that the server lets have two connections."""
+    postgres_warehouse.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 2")
+    yield make_url(postgres_warehouse.url).set(username="limited").render_as_string()
+    postgres_warehouse.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'limited'")
+    postgres_warehouse.execute("DROP ROLE limited")
+
+
+@pytest.mark.parametrize("reader", ["columns", "rows"])
+def test_a_role_that_may_have_two_connections_serves_many_segments_at_once(limited, reader):
+    source = open_source(settings(limited))
+    if reader == "rows":
+        source = RowSource(make_url(limited), Scrubber.of("warehouse", Secret(limited)))
+
+    with ThreadPoolExecutor(6) as threads:
+        asked = [threads.submit(read, source, "SELECT g FROM generate_series(1, 20000) g") for _ in range(12)]
+        checked = [threads.submit(source.check, segment("SELECT 1")) for _ in range(6)]
+
+    assert [len(each.result()) for each in asked] == [20000] * 12
+    assert [each.result() for each in checked] == [None] * 6
+
+
+def test_never_more_than_two_are_open_and_who_waits_gets_its_turn():
+    connections, lock = Connections(), threading.Lock()
+    open_now, most = 0, 0
+    both = threading.Barrier(MOST_CONNECTIONS)
+
+    def use() -> None:
+        nonlocal open_now, most
+        with connections.one():
+            with lock:
+                open_now += 1
+                most = max(most, open_now)
+            both.wait(60)
+            with lock:
+                open_now -= 1
+
+    with ThreadPoolExecutor(6) as threads:
+        for each in [threads.submit(use) for _ in range(6)]:
+            each.result()
+
+    assert most == MOST_CONNECTIONS
+
+
+def test_a_failure_gives_its_connection_back():
+    connections = Connections()
+
+    for _ in range(MOST_CONNECTIONS + 1):
+        with pytest.raises(ZeroDivisionError), connections.one():
+            raise ZeroDivisionError
+
+    with connections.one(), connections.one():
+        pass
+
+
+def refusing(times: int):
+    """What connects only after the server has refused so many times."""
+    left = [times]
+
+    def connect() -> str:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise TooManyConnections
+        return "connected"
+
+    return connect
+
+
+def test_a_connection_that_the_server_still_counts_is_waited_for():
+    pauses: list[float] = []
+    connections = Connections(pauses.append)
+
+    assert connections.connect(refusing(0)) == "connected"
+    assert connections.connect(refusing(3)) == "connected"
+
+    assert len(pauses) == 3
+
+
+def test_a_limit_that_others_have_used_up_is_told_at_once_and_later_after_a_while():
+    pauses: list[float] = []
+    connections = Connections(pauses.append)
+
+    with pytest.raises(TooManyConnections):
+        connections.connect(refusing(1))
+    assert not pauses
+
+    connections.connect(refusing(0))
+    with pytest.raises(TooManyConnections):
+        connections.connect(refusing(100))
+    assert pauses
+
+
+def test_another_failure_is_not_waited_for():
+    pauses: list[float] = []
+    connections = Connections(pauses.append)
+    connections.connect(refusing(0))
+
+    def refuse() -> str:
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        connections.connect(refuse)
+    assert not pauses
+
+
+def test_too_many_connections_have_a_next_step_of_their_own(postgres_warehouse: Warehouse):
+    postgres_warehouse.execute("DROP ROLE IF EXISTS barred")
+    postgres_warehouse.execute("CREATE ROLE barred LOGIN CONNECTION LIMIT 0")
+    url = make_url(postgres_warehouse.url).set(username="barred").render_as_string()
+
+    for source in (open_source(settings(url)), RowSource(make_url(url), Scrubber.of("warehouse", Secret(url)))):
+        with pytest.raises(SourceError, match='too many connections for role "barred"') as caught:
+            source.check(segment("SELECT 1"))
+
+        assert caught.value.hint == Kind.CONNECTIONS.value
