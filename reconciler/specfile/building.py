@@ -30,7 +30,7 @@ def build(
     warnings: Mapping[str, Set[Problem]],
 ) -> Spec:
     """Give the spec. `queries` has the text of each segment's query, `warnings` what to say of a segment."""
-    folder = document.path.parent
+    folder = document.folder
     sources = {name: SourceSettings(name, _anchor(source.url, folder)) for name, source in file.sources.items()}
     return Spec(
         path=document.path,
@@ -65,7 +65,7 @@ def _build_segment(
         source=said["source"] or next(iter(file.sources)),
         id_type=id_type,
         description=said["description"],
-        query_file=locate(file_name, document.path.parent) if file_name else None,
+        query_file=locate(file_name, document.folder) if file_name else None,
         params={**file.defaults.params, **own.params},
         id_column=said["id_column"],
         tags=tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),

@@ -5,6 +5,7 @@ ends the process. Plain scalars follow YAML 1.2's core schema, so `NO` is a text
 number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stays a text, digit for digit.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class Document:
     data: object
     lines: Mapping[KeyPath, int]
     doubts: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin: the folder of the file itself, also where the spec was named by a link to it."""
+        return Path(os.path.realpath(self.path)).parent
 
     def line(self, where: KeyPath) -> int:
         """Give the line of a key or, where it isn't in the file, of what it belongs to."""

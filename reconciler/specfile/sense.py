@@ -58,7 +58,7 @@ def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
     if not isinstance(name, str) or not name or draft.is_spoiled(where):
         return None
     try:
-        text = read_text(locate(name, draft.document.path.parent))
+        text = read_text(locate(name, draft.document.folder))
     except ValueError as error:
         draft.refuse_value(where, f"names a file that {error} (its path is relative to the spec)")
         return None

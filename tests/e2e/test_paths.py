@@ -47,6 +47,17 @@ def test_a_state_next_to_a_linked_folder_is_one_state(released: Project, first: 
     assert states(released) == ["releases/shared/state.db"]
 
 
+def test_a_link_to_a_spec_is_that_spec(released: Project) -> None:
+    (released.folder / "link.yaml").symlink_to("releases/1/spec.yaml")
+    assert released.run("apply", "releases/1/spec.yaml").code == 0
+    released.want("vip", people(2))
+
+    for names in (["link.yaml"], ["link.yaml", "current/spec.yaml"], ["current/spec.yaml", "link.yaml"]):
+        planned = released.run("plan", *names, "--allow-removals", "vip", "--format", "json")
+        assert (planned.segments["vip"]["first_fill"], planned.segments["vip"]["remove"]) == (False, 2)
+    assert states(released) == ["releases/shared/state.db"]
+
+
 def test_a_plan_file_names_the_spec_as_the_system_finds_it(released: Project) -> None:
     (released.folder / "releases" / "sql" / "x").mkdir()
     (released.folder / "deep").symlink_to("releases/sql/x")

@@ -165,7 +165,7 @@ class TestQueries:
         spec = load_one(write(head + "segments: {a: {segment_id: 1, query_file: sql/a.sql}}", "specs/s.yaml"))
 
         assert spec.segments[0].query == "SELECT 'ä'\n"
-        assert spec.segments[0].query_file == Path("specs/sql/a.sql")
+        assert spec.segments[0].query_file == Path("specs/sql/a.sql").absolute()
 
     def test_an_absolute_query_file_is_taken_as_it_is(self, write, head, tmp_path):
         write("SELECT 1", "a.sql")

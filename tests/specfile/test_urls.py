@@ -56,6 +56,16 @@ def test_a_relative_folder_is_that_of_the_working_folder(tmp_path, monkeypatch):
     assert anchor("sqlite:///a.db", Path("specs")) == f"sqlite:///{tmp_path}/specs/a.db"
 
 
+def test_links_are_followed_as_the_system_does(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "a.db").symlink_to("b.db")
+
+    for url in ("sqlite:///link/a.db", f"sqlite:///{tmp_path}/link/../real/a.db", "sqlite:///file:link/a.db?uri=true"):
+        assert anchor(url, tmp_path).partition("?")[0] == f"sqlite:///{tmp_path}/real/b.db"
+    assert anchor("duckdb:///link/a.db", tmp_path) == f"duckdb:///{tmp_path}/real/a.db"  # its name is the catalog's
+
+
 @pytest.mark.parametrize(
     "url",
     [
