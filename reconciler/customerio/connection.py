@@ -103,7 +103,7 @@ class Opener:
         """Open the clients, and put the wrappers around each other: retry, limit, log, wire."""
         around, deadline = self.around, Deadline(self.around.clock)
         clients = Clients(lambda: open_client(headers, self.tls, deadline, proxy))
-        wire = Logged(Wire(clients, base, deadline, around.wall), around.clock)
+        wire = Logged(Wire(clients, base, deadline, around.wall, is_proxied=proxy is not None), around.clock)
         limited = Limited(wire, Limiter(rate, around.clock, self.wait), self.destination.concurrency)
         return clients, Retrier(limited, self.destination.timeout, around.clock, around.wall, self.wait, around.chance)
 

@@ -81,8 +81,11 @@ class Carrier(Protocol):
 class Wire:
     """Carries over HTTP. `deadline` is the one that the clients heed."""
 
-    def __init__(self, clients: Clients, base: str, deadline: Deadline, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, clients: Clients, base: str, deadline: Deadline, wall: Callable[[], float], *, is_proxied: bool = False
+    ) -> None:
         self._clients = clients
+        self._is_proxied = is_proxied
         self._base = base
         self._deadline = deadline
         self._wall = wall
@@ -95,10 +98,14 @@ class Wire:
     def _carry(self, client: httpx.Client, attempt: Attempt) -> Outcome:
         seconds = attempt.seconds()
         self._deadline.set(seconds)
+        watch = Watch(attempt.departure)
         try:
-            response = client.send(self._request(client, attempt, seconds), stream=True)
+            response = client.send(self._request(client, attempt, seconds, watch), stream=True)
         except HTTPX_FAILURES as error:
-            return sort_failure(error)
+            outcome = sort_failure(error)
+            if self._is_proxied and not watch.has_begun and outcome.kind is Kind.UNKNOWN:
+                return replace(outcome, kind=Kind.REFUSED, failure=f"the proxy: {outcome.failure}", by_proxy=True)
+            return outcome
         if attempt.departure:
             attempt.departure.end()
         with contextlib.closing(response):
@@ -107,14 +114,14 @@ class Wire:
     def _make_address(self, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
         return httpx.URL(self._base + path, params=dict(params) or None)
 
-    def _request(self, client: httpx.Client, attempt: Attempt, seconds: float) -> httpx.Request:
+    def _request(self, client: httpx.Client, attempt: Attempt, seconds: float, watch: "Watch") -> httpx.Request:
         call = attempt.call
         return client.build_request(
             call.method,
             self._address(call.path, call.params),
             content=call.content,
             timeout=seconds,
-            extensions={"trace": _watch(attempt.departure)},
+            extensions={"trace": watch},
         )
 
     def _receive(self, response: httpx.Response, call: Call) -> Outcome:
@@ -227,15 +234,20 @@ def parse_retry_after(text: str, now: float) -> float | None:
         return None
 
 
-def _watch(departure: Departure | None) -> Callable[[str, Mapping[str, Any]], None]:
-    """Watch for the moments when the request (not a proxy's CONNECT) leaves."""
+class Watch:
+    """Watches for the moments when the request (not a proxy's CONNECT) leaves."""
 
-    def watch(event: str, info: Mapping[str, Any]) -> None:
-        if departure is None or event not in (BEGINS, ENDS) or info["request"].method == b"CONNECT":
+    def __init__(self, departure: Departure | None) -> None:
+        self._departure = departure
+        self.has_begun = False
+
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event not in (BEGINS, ENDS) or info["request"].method == b"CONNECT":
+            return
+        self.has_begun = True
+        if self._departure is None:
             return
         if event == BEGINS:
-            departure.begin()
+            self._departure.begin()
         else:
-            departure.end()
-
-    return watch
+            self._departure.end()

@@ -194,6 +194,22 @@ def test_a_proxy_where_nobody_listens_is_told_as_the_proxys(
     assert "https_proxy" in got.hint
 
 
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2"], ids=["closed", "other protocol", "cut"]
+)
+def test_a_proxy_that_never_opens_a_tunnel_leaves_no_doubt(
+    open_clients: Open, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """No byte of the request has left, so nothing was applied."""
+    with RawServer(always(answer)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        got = send(open_clients(destination()))
+
+    assert (got.fate, got.unknown_at) == (Fate.REFUSED, None)
+    assert "the proxy: the connection was closed without a whole answer" in got.message
+    assert "HTTPS_PROXY" in got.hint
+
+
 def test_a_proxy_is_asked_for_a_tunnel_and_never_gets_the_keys(
     open_clients: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
