@@ -25,6 +25,9 @@ IDLE_SECONDS = 5.0
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """What ends a head, and a chunked body."""
 
+INTERIM = re.compile(rb"(?:HTTP/1\.[01] 1[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
+"""Whole interim answers, such as 100 Continue."""
+
 ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
     httpcore.ConnectTimeout: httpx.ConnectTimeout,
     httpcore.ReadTimeout: httpx.ReadTimeout,
@@ -61,7 +64,7 @@ class Stream(httpcore.NetworkStream):
         """Nothing of the next request has left."""
         self._used_at = deadline.clock()
         self.came_early = False
-        """Something came before the request had left whole."""
+        """A final answer began before the request had left whole."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._is_idle = True
@@ -95,7 +98,7 @@ class Stream(httpcore.NetworkStream):
             if self._is_idle:
                 self._begin()
             else:
-                self.came_early = self.came_early or bool(self._look())
+                self.came_early = self.came_early or is_final(self._look() or b"")
             self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
 
     def _begin(self) -> None:
@@ -141,6 +144,12 @@ class Stream(httpcore.NetworkStream):
 
     def _is_old(self) -> bool:
         return self._deadline.clock() - self._used_at > IDLE_SECONDS
+
+
+def is_final(answer: bytes) -> bool:
+    """Tell whether a final answer begins in this: it may come after interim ones."""
+    rest = answer[INTERIM.match(answer).end() :]  # type: ignore[union-attr]
+    return bool(rest) and not rest.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
 
 
 class Backend(httpcore.NetworkBackend):

@@ -72,8 +72,8 @@ class Destination(_Model):
     )
     track_url: OptionalApiUrl = Field(
         default=None,
-        description="Instead of the region's Track API (sandbox, proxy); `http://` only for this machine; empty "
-        "counts as left out.",
+        description="Instead of the region's Track API (sandbox, proxy), without `/api/v1`; `http://` only for this "
+        "machine, which is never reached through a proxy; empty counts as left out.",
     )
     app_url: OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
     rate_limit: PositiveNumber = Field(

@@ -175,6 +175,28 @@ def test_an_answer_that_begins_before_the_request_has_left_whole_is_noticed(inne
     assert stream.get_extra_info("is_readable")
 
 
+@pytest.mark.parametrize(
+    ("early", "is_early"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", False),
+        (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 103 Hints\r\n", False),
+        (b"HTTP/1.1 10", False),
+        (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" + OK, True),
+        (b"HTTP/1.1 100 Continue\n\n" + OK, True),
+        (b"H", True),
+    ],
+)
+def test_an_interim_answer_may_come_before_the_request_has_left_whole(
+    inner: Inner, stream: Stream, early: bytes, is_early: bool
+) -> None:
+    stream.write(b"head")
+    inner.coming = early
+
+    stream.write(b"body")
+
+    assert stream.came_early is is_early
+
+
 def test_an_answer_after_the_request_is_not_early(inner: Inner, stream: Stream) -> None:
     stream.write(b"head")
     stream.write(b"body")
