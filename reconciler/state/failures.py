@@ -3,6 +3,7 @@
 They are known by the names of their modules, so that nothing foreign is imported for an error that may never come.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,12 +41,58 @@ _STANDBY = Explanation(
     "the state's database can't be written to", "name the primary server in `state.url`, not a standby of it"
 )
 _SLOW = Explanation("the state's database took too long", "see what keeps it busy, and run it again")
-_MEMORY = Explanation("the state's database is out of memory or connections", "try again when it has room")
+_CANCELLED = Explanation("somebody cancelled a statement at the state's database", "run it again")
+_IDLE = Explanation(
+    "the state's database ended a transaction of ours for its age",
+    "raise idle_in_transaction_session_timeout and transaction_timeout for the user of `state.url`, and run it again",
+)
+_CONFLICT = Explanation(
+    "the state was read on a standby, which ended the read in favour of its recovery",
+    "run it again; or name the primary server in `state.url`, or set hot_standby_feedback = on at the standby",
+)
+_STOPPED = Explanation("the state's database was stopped, or its administrator ended the connection", "run it again")
+_STARTING = Explanation("the state's database is starting or recovering", "run it again when it is up")
+_CONNECTIONS = Explanation(
+    "the state's database has no connection left for us",
+    "end other connections of this user, or raise the limit of the user, the database or the server",
+)
+_SCHEMA = Explanation(
+    "the user of `state.url` may not use the schema of the state",
+    "GRANT USAGE, CREATE ON SCHEMA to it; docs/databases.md has the roles",
+)
+_NO_SCHEMA = Explanation(
+    "the user of `state.url` has no schema to create tables in",
+    "create one, and set the search_path of this user to it; docs/databases.md has the roles",
+)
+_CERTIFICATE = Explanation(
+    "the certificate of the state's database can't be verified",
+    "name the authority that signed it (sslrootcert=FILE in `state.url`), or renew the certificate",
+)
+_HOST_NAME = Explanation(
+    "the certificate of the state's database is for another host", "write the host as the certificate names it"
+)
+_NO_TLS = Explanation(
+    "the state's database offers no TLS", "turn it on there, or check host, port and sslmode in `state.url`"
+)
+_NEEDS_TLS = Explanation(
+    "the state's database does not let this user in from this host without TLS",
+    "add sslmode=require to `state.url`, or have pg_hba.conf let it in",
+)
+_MEMORY = Explanation("the state's database is out of memory", "try again when it has room")
+_SIDE_FILES = Explanation(
+    "SQLite has to write beside the state (a -shm file, or what a crash has left), and may not",
+    "let the user who runs the command write to the folder of the state",
+)
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)
 
 _SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_READONLY_RECOVERY: _SIDE_FILES,
+    sqlite3.SQLITE_READONLY_CANTLOCK: _SIDE_FILES,
+    sqlite3.SQLITE_READONLY_ROLLBACK: _SIDE_FILES,
+    sqlite3.SQLITE_READONLY_CANTINIT: _SIDE_FILES,
+    sqlite3.SQLITE_READONLY_DIRECTORY: _SIDE_FILES,
     sqlite3.SQLITE_PERM: _READ_ONLY,
     sqlite3.SQLITE_AUTH: _READ_ONLY,
     sqlite3.SQLITE_IOERR: _IO,
@@ -57,19 +104,24 @@ _SQLITE = {
     sqlite3.SQLITE_NOMEM: _MEMORY,
     sqlite3.SQLITE_ERROR: _NO_TABLE,
 }
-"""By SQLite's primary result code. Source: https://sqlite.org/rescode.html"""
+"""By SQLite's result code: the extended one, else the primary one. Source: https://sqlite.org/rescode.html"""
 
 _POSTGRES = {
     "28": _LOGIN,
     "3D": _NO_DATABASE,
     "08": _CONNECT,
     "57014": _SLOW,
-    "57": _CONNECT,
+    "57P03": _STARTING,
+    "57": _STOPPED,
     "53100": _FULL,
+    "53300": _CONNECTIONS,
     "53": _MEMORY,
     "58": _IO,
     "XX": _CORRUPT,
     "25006": _STANDBY,
+    "25P03": _IDLE,
+    "25P04": _IDLE,
+    "3F000": _NO_SCHEMA,
     "0A000": _STANDBY,
     "42501": _FORBIDDEN,
     "42P01": _NO_TABLE,
@@ -79,6 +131,26 @@ _POSTGRES = {
 }
 """By SQLSTATE, else by its class. Source: PostgreSQL manual, appendix A."""
 
+_WORDS = (
+    (r"conflict with recovery", _CONFLICT),
+    (r"user request", _CANCELLED),
+    (r"for schema", _SCHEMA),
+    (r"idle-in-transaction timeout|transaction timeout", _IDLE),
+    (r"too many (clients|connections)|connection slots", _CONNECTIONS),
+    (r"starting up|in recovery mode|not yet accepting", _STARTING),
+    (r"shutting down|administrator command", _STOPPED),
+    (r"no encryption|no pg_hba.*SSL off", _NEEDS_TLS),
+    (r"does not support SSL|wrong version number", _NO_TLS),
+    (r"does not match host name", _HOST_NAME),
+    (r"certificate", _CERTIFICATE),
+    (r"database .* does not exist", _NO_DATABASE),
+    (r"password|role .* does not exist|no pg_hba", _LOGIN),
+)
+"""PostgreSQL's words where its SQLSTATE is too wide, or where a driver gives none: before there is a connection."""
+
+_TOLD_BY_WORDS = frozenset({"28", "40", "42", "57"})
+"""Classes of SQLSTATE in which words tell more."""
+
 
 def explain(error: BaseException) -> Explanation:
     """Say what a foreign error means."""
@@ -87,11 +159,18 @@ def explain(error: BaseException) -> Explanation:
         return explain(original)
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
-        return _SQLITE.get(code & 0xFF, _UNKNOWN)
+        return _SQLITE.get(code) or _SQLITE.get(code & 0xFF, _UNKNOWN)
     state = getattr(error, "sqlstate", None)
-    if state:
+    if state and state[:2] not in _TOLD_BY_WORDS:
         return _POSTGRES.get(state) or _POSTGRES.get(state[:2], _UNKNOWN)
-    return _explain_by_name(error)
+    told = _explain_by_words(error) if _is_of(error, "psycopg", "adbc_driver_manager") else None
+    return told or _POSTGRES.get(state or "") or _POSTGRES.get((state or "")[:2]) or _explain_by_name(error)
+
+
+def _explain_by_words(error: BaseException) -> Explanation | None:
+    """By the first line, since what follows it may quote a row."""
+    first = str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0]
+    return next((told for pattern, told in _WORDS if re.search(pattern, first)), None)
 
 
 def _explain_by_name(error: BaseException) -> Explanation:
@@ -103,8 +182,8 @@ def _explain_by_name(error: BaseException) -> Explanation:
     if isinstance(error, OSError):
         return _FULL if error.errno == 28 else _OPEN
     module, name = type(error).__module__.partition(".")[0], type(error).__name__
-    if module == "psycopg" and (name == "OperationalError" or "Timeout" in name):
-        return _LOGIN if "password authentication failed" in str(error) else _CONNECT
+    if module in ("psycopg", "adbc_driver_manager") and (name == "OperationalError" or "Timeout" in name):
+        return _CONNECT
     if module == "sqlalchemy" and name == "TimeoutError":
         return _MEMORY
     return _UNKNOWN
@@ -116,11 +195,16 @@ def _unwrap(error: BaseException) -> BaseException:
     return error if original is None else original
 
 
+_QUOTES = re.compile(r"^\s*(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+|Query was):", re.MULTILINE)
+"""What PostgreSQL adds to a message, such as the line of a COPY, may hold an id."""
+
+
 def to_state_error(error: Exception, address: Address) -> StateError:
     """Give the error that a user sees; the original is chained where it can hold no id."""
     explanation = explain(error)
     result = StateError(f"{explanation.words} ({address})", explanation.hint)
-    result.__cause__ = _unwrap(error) if explanation.quotable else None
+    original = _unwrap(error)
+    result.__cause__ = original if explanation.quotable and not _QUOTES.search(str(original)) else None
     result.__suppress_context__ = True
     return result
 

@@ -3,8 +3,10 @@
 import errno
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import adbc_driver_manager
 import psycopg
 import pytest
 import sqlalchemy.exc
@@ -125,6 +127,30 @@ def test_a_database_that_does_not_exist_is_told(postgres_server):
         assert "does not exist" in error.message or "can't be reached" in error.message
 
 
+@pytest.fixture
+def barred(postgres_server, postgres_url: str) -> Iterator[str]:
+    """The URL of a state for a role that may not create anything, and of another one that may not connect."""
+    postgres_server.execute("CREATE ROLE barred LOGIN")
+    yield postgres_url.replace("postgres@", "barred@")
+    postgres_server.execute("DROP ROLE barred")
+
+
+def test_a_role_that_may_not_create_tables_is_told_so_when_it_writes(barred):
+    assert open_snapshot(settings(barred)).head("production", 56).is_new
+
+    with pytest.raises(StateError, match="may not use the schema") as caught:
+        open_ledger(settings(barred)).__enter__()
+
+    assert "GRANT USAGE, CREATE ON SCHEMA" in caught.value.hint
+
+
+def test_a_role_whose_connections_are_used_up_is_told_so(postgres_server, barred):
+    postgres_server.execute("ALTER ROLE barred CONNECTION LIMIT 0")
+
+    for error in fail_at_both(barred):
+        assert "no connection left" in error.message
+
+
 def test_every_way_to_write_a_postgresql_url_is_understood(postgres_url: str):
     rest = postgres_url.partition("://")[2]
     for scheme in ("postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
@@ -169,8 +195,8 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (psycopg.errors.QueryCanceled("words"), "took too long"),
         (psycopg.errors.InsufficientPrivilege("words"), "does not let us"),
         (psycopg.errors.InvalidPassword("words"), "login"),
-        (psycopg.errors.AdminShutdown("words"), "reached"),
-        (psycopg.errors.TooManyConnections("words"), "connections"),
+        (psycopg.errors.AdminShutdown("words"), "stopped"),
+        (psycopg.errors.TooManyConnections("words"), "no connection left"),
         (psycopg.OperationalError("connection refused"), "reached"),
         (OSError(errno.ENOSPC, "words"), "full"),
         (PermissionError("words"), "can't be written"),
@@ -181,6 +207,64 @@ def test_each_kind_of_failure_has_its_words_and_a_next_step(error, words):
     assert words in result.message
     assert result.hint
     assert result.__cause__ is error
+
+
+NEEDS_TLS = 'no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption'
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "hint"),
+    [
+        (sqlite_error(sqlite3.SQLITE_READONLY_CANTINIT), "-shm", "write to the folder"),
+        (sqlite_error(sqlite3.SQLITE_READONLY_DIRECTORY), "-shm", "write to the folder"),
+        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), "too long", "busy"),
+        (psycopg.errors.QueryCanceled("canceling statement due to user request"), "cancelled", "run it again"),
+        (psycopg.errors.SerializationFailure("could not serialize access"), "busy", "run it again"),
+        (
+            psycopg.errors.SerializationFailure("canceling statement due to conflict with recovery"),
+            "standby",
+            "hot_standby_feedback",
+        ),
+        (psycopg.errors.IdleInTransactionSessionTimeout("words"), "for its age", "idle_in_transaction_session_timeout"),
+        (psycopg.errors.TransactionTimeout("words"), "for its age", "transaction_timeout"),
+        (psycopg.errors.CannotConnectNow("words"), "starting", "when it is up"),
+        (psycopg.errors.InsufficientPrivilege("permission denied for schema app"), "schema", "GRANT USAGE, CREATE"),
+        (psycopg.errors.InsufficientPrivilege("permission denied for table t"), "does not let us", "grant"),
+        (psycopg.errors.InvalidSchemaName("no schema has been selected to create in"), "no schema", "search_path"),
+        (psycopg.OperationalError('FATAL: too many connections for role "u"'), "no connection left", "raise the limit"),
+        (psycopg.OperationalError("FATAL: sorry, too many clients already"), "no connection left", "raise the limit"),
+        (psycopg.OperationalError("the database system is starting up"), "starting", "when it is up"),
+        (psycopg.OperationalError('database "d" does not exist'), "does not exist", "create it"),
+        (psycopg.OperationalError('role "u" does not exist'), "login", "user and password"),
+        (psycopg.OperationalError("SSL error: certificate verify failed"), "certificate", "sslrootcert"),
+        (
+            psycopg.OperationalError('server certificate for "a" does not match host name "b"'),
+            "another host",
+            "as the certificate names it",
+        ),
+        (psycopg.OperationalError("server does not support SSL, but SSL was required"), "no TLS", "sslmode"),
+        (psycopg.OperationalError(NEEDS_TLS), "TLS", "sslmode=require"),
+        (adbc_driver_manager.OperationalError("too many connections", status_code=10), "no connection", "limit"),
+    ],
+)
+def test_what_has_a_next_step_of_its_own_is_told_with_it(error, words, hint):
+    result = to_state_error(error, SqliteAddress(Path("state.db")))
+
+    assert words in result.message
+    assert hint in result.hint
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['CONTEXT:  COPY picked, line 3: "secret-id"', "DETAIL:  Key (id)=(secret-id)", "LINE 1: SELECT 'secret-id'"],
+)
+def test_what_postgresql_adds_to_its_words_may_be_an_id_and_is_not_chained(more):
+    error = psycopg.errors.QueryCanceled(f"canceling statement due to statement timeout\n{more}")
+
+    result = to_state_error(error, SqliteAddress(Path("state.db")))
+
+    assert "too long" in result.message
+    assert result.__cause__ is None
 
 
 def test_an_error_that_may_quote_an_id_is_not_chained():
