@@ -52,17 +52,20 @@ def looks_like_page(body: bytes) -> bool:
 
 
 def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
-    """Hold a 2xx to a write against what Customer.io sends: a JSON object, or nothing. Raises BodyError.
+    """Hold a 2xx to a write against what Customer.io sends: a JSON object without errors, or nothing. Raises BodyError.
 
     A body in an encoding is not looked into: none was asked for, and nothing in it is needed.
     """
-    if is_page(headers, raw):
-        raise BodyError("it answers with a web page")
     if headers.get("content-encoding", "").strip().lower() not in PLAIN or not raw.strip():
+        if "html" in headers.get("content-type", "").lower():
+            raise BodyError("it answers with a web page")
         return
     try:
         said = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise BodyError("it answers with what is not JSON") from None
+        raise BodyError(f"it answers with {'a web page' if looks_like_page(raw) else 'what is not JSON'}") from None
     if not isinstance(said, dict):
         raise BodyError("it answers with what is not a JSON object")
+    meta = said.get("meta")
+    if any(part.get(key) for part in (said, meta) if isinstance(part, dict) for key in ("errors", "error")):
+        raise BodyError("it answers with an error in spite of its status")

@@ -169,10 +169,12 @@ def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.M
         reply("200 OK", b""),
         reply("200 OK", b" \r\n"),
         reply("200 OK", b'{"a field of tomorrow": 1}', "Content-Type: application/json"),
+        reply("200 OK", b'{"meta": {"errors": []}, "error": null}'),
+        reply("200 OK", b"{}", "Content-Type: text/html"),
         reply("200 OK", b"nobody unpacks it", "Content-Encoding: gzip"),
         reply("200 OK", b"nobody unpacks it", "Content-Encoding: br, zstd", "Content-Type: application/json"),
     ],
-    ids=["json", "no content", "empty", "blank", "more json", "gzip", "other encodings"],
+    ids=["json", "no content", "empty", "blank", "more json", "no errors", "mislabelled", "gzip", "other encodings"],
 )
 def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, answer: bytes) -> None:
     with RawServer(in_turn(answer)) as server:
@@ -189,10 +191,12 @@ def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, ans
         (reply("200 OK", b"", "Content-Type: text/html; charset=utf-8"), "a web page"),
         (reply("200 OK", b"packed", "Content-Type: TEXT/HTML", "Content-Encoding: gzip"), "a web page"),
         (reply("200 OK", b"OK"), "not JSON"),
+        (reply("200 OK", b'{"error": "sign in first"}'), "an error"),
+        (reply("200 OK", b'{"meta": {"errors": ["no such segment"]}}'), "an error"),
         (reply("200 OK", b"[]"), "not a JSON object"),
         (reply("200 OK", b"{" + b" " * 1_000_000 + b"}"), "larger than"),
     ],
-    ids=["page", "page after a mark", "empty page", "packed page", "text", "list", "large"],
+    ids=["page", "page after a mark", "empty page", "packed page", "text", "error", "errors", "list", "large"],
 )
 def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
     open_clients: Open, answer: bytes, words: str
