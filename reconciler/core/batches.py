@@ -71,6 +71,18 @@ class Answer:
         return self.fate is Fate.ACKNOWLEDGED or self.unknown_at is not None
 
 
+LATE_SECONDS = 3600.0
+"""How long after `settle` a removal may still be on its way: slack for a slow Customer.io and for clocks."""
+
+
+def lingers_since(now: float, settle: float) -> float:
+    """Give the time of the oldest removal that may explain why somebody is still there; all are Unix seconds.
+
+    Whoever was removed earlier and is there was put there again by somebody else.
+    """
+    return now - settle - LATE_SECONDS
+
+
 class Mark(StrEnum):
     """What the state remembers of an id beside membership."""
 

@@ -3,6 +3,7 @@
 This is the oracle. `reconciler.diff` does the same by column, and is tested against it.
 """
 
+import re
 import unicodedata
 import uuid
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ WHITE_SPACE = (
 
 _TOO_LARGE = 10**MAX_ID_BYTES
 """Numbers from here on are not written out: Python refuses to write a really long one."""
+
+_PLAIN = re.compile(r"[!-~]([ -~]*[!-~])?")
+_PLAIN_EMAIL = re.compile(r"[!-?\[-~]+@[!-?\[-~]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -87,6 +92,17 @@ def check_text(text: str, id_type: IdType) -> str | Invalid:
     if id_type is IdType.EMAIL:
         return text.translate(_ASCII_LOWER) if is_email(text) else Invalid.EMAIL
     return text
+
+
+def is_id(text: str, id_type: IdType) -> bool:
+    """Tell whether a text is an id as it stands. Most are plain ASCII, which a pattern tells in a tenth of the time."""
+    plain = _PLAIN_EMAIL if id_type is IdType.EMAIL else _PLAIN
+    return (len(text) <= MAX_ID_BYTES and plain.fullmatch(text) is not None) or check_text(text, id_type) == text
+
+
+def can_be_held(text: str) -> bool:
+    """Tell whether a state may hold a text as an id; `refresh` takes over whatever has no control characters."""
+    return bool(text) and has_utf8(text) and _CONTROL.search(text) is None
 
 
 def has_utf8(text: str) -> bool:

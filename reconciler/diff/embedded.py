@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.batches import Batch, Direction
+from reconciler.core.batches import Batch, Direction, lingers_since
 from reconciler.core.counts import Counts
 from reconciler.core.drift import DriftCounts
 from reconciler.core.plan import Head
@@ -105,6 +105,7 @@ class EmbeddedComparison:
         self._tables = tables
         self._members = 0
         self._has_overlay = False
+        self._now = 0.0
         self._is_plain = False
         """Nothing is known but members."""
         self._moved = 0
@@ -162,10 +163,13 @@ class EmbeddedComparison:
     def _read_state(self, tables: Tables) -> None:
         snapshot = self._snapshot_of(self._target)
         with snapshot.open(self._target.workspace, self._segment.segment_id) as stored:
-            self.head = stored.head
+            self.head, self._now = stored.head, stored.now
             tables.run(self._sets.begin("members"))
-            self._members = self._fill(tables, "members", stored.members())
-            self._read_beside(tables, stored)
+            self._members = 0
+            self._has_overlay = False
+            if stored.head.id_type in (None, self._segment.id_type):  # ids of another type say nothing of these
+                self._members = self._fill(tables, "members", stored.members())
+                self._read_beside(tables, stored)
 
     def _read_beside(self, tables: Tables, stored: Stored) -> None:
         """Read what there is beside members; most segments have nothing, and then there are no tables for it."""
@@ -204,7 +208,8 @@ class EmbeddedComparison:
         """Tell whether anything is laid over the members."""
         if not self._has_overlay:
             return False
-        self._tables.work(self._sets.lay_over())
+        since = lingers_since(self._now, self._target.spec.destination.settle)
+        self._tables.work(self._sets.lay_over(since))
         return bool(self._tables.fetch_one(self._sets.count_overlay(with_tombstones)))
 
     def _tally(self, sql: str) -> Numbers:

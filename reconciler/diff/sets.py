@@ -47,18 +47,21 @@ WITH journal_ids AS (
     SELECT unnest(string_split(ids, chr(10))) AS id, direction = 'add' AS adds,
         seq * 4 + CASE WHEN outcome = 'acknowledged' THEN if(direction = 'add', {_ADDED}, {_REMOVED})
                        ELSE if(direction = 'add', {_ADDING}, {_REMOVING}) END AS entry,
-        CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE "at" END AS doubtful_at
+        CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE "at" END AS doubtful_at,
+        CASE WHEN outcome = 'acknowledged' AND direction = 'remove' THEN "at" END AS removed_at
     FROM {{db}}.journal
 ), entries AS (
-    SELECT id, adds, entry, NULL AS mark, doubtful_at::DOUBLE AS doubtful_at FROM journal_ids
+    SELECT id, adds, entry, NULL AS mark, doubtful_at::DOUBLE AS doubtful_at, removed_at FROM journal_ids
     UNION ALL
-    SELECT id, direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN "at" END FROM {{db}}.marks
+    SELECT id, direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN "at" END,
+        CASE WHEN mark = 'removed' THEN "at" END
+    FROM {{db}}.marks
 ), gathered AS (
     SELECT id,
         max(entry) % 4 AS last,
         max(if(adds IS FALSE, {_REMOVING}, {_ADDING})) FILTER (mark = 'unsettled') AS unsettled,
         coalesce(bool_or(mark = 'unmatched'), false) AND bool_or(entry % 4 = {_REMOVED}) IS NOT TRUE AS unmatched,
-        coalesce(bool_or(mark = 'removed'), false) AS removed,
+        coalesce(max(removed_at) >= {{since}}, false) AS removed,
         max(doubtful_at) FILTER (adds IS NOT FALSE) AS add_at,
         max(doubtful_at) FILTER (adds IS NOT TRUE) AS remove_at
     FROM entries GROUP BY id
@@ -66,7 +69,7 @@ WITH journal_ids AS (
     SELECT *, coalesce(last, unsettled) AS fate FROM gathered
 )
 SELECT id, add_at, remove_at, fate IS NOT NULL OR unmatched AS decided,
-    (CASE WHEN fate = {_REMOVED} THEN {Flag.REMOVED:d}
+    (CASE WHEN fate = {_REMOVED} THEN if(removed, {Flag.REMOVED:d}, 0)
           WHEN fate = {_ADDING} THEN {Flag.UNSETTLED_ADD:d} + if(unmatched, {Flag.UNMATCHED:d}, 0)
           WHEN fate = {_REMOVING} THEN {Flag.UNSETTLED_REMOVE:d} + if(unmatched, {Flag.UNMATCHED:d}, 0)
           WHEN unmatched THEN {Flag.UNMATCHED:d}
@@ -115,9 +118,9 @@ class Sets:
 
     # --- what is known ---
 
-    def lay_over(self) -> str:
-        """From `marks` and `journal`."""
-        return self._create("overlay", _OVERLAY.format(db=self._db))
+    def lay_over(self, since: float) -> str:
+        """From `marks` and `journal`; removals before `since` say nothing any more."""
+        return self._create("overlay", _OVERLAY.format(db=self._db, since=f"{since:.6f}"))
 
     def count_overlay(self, with_tombstones: bool) -> str:
         """One number: how many ids `hold` would lay over the members."""

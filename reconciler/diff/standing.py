@@ -16,7 +16,7 @@ class Flag(IntFlag):
     UNSETTLED_REMOVE = 4
     UNMATCHED = 8
     REMOVED = 16
-    """A tombstone: we removed it, and that was acknowledged."""
+    """We removed it, that was acknowledged, and it may not have arrived yet (`core.batches.lingers_since`)."""
     REMOTE = 32
     """It is in the real membership."""
     DESIRED = 64

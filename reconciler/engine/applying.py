@@ -26,8 +26,9 @@ from reconciler.engine.planning import (
 )
 from reconciler.engine.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
 from reconciler.engine.sending import Delivery, Stop
+from reconciler.engine.settling import seconds_left
 from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
-from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError
+from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, SegmentError
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ class Session:
         assert self._comparison is not None
         parts, comparison, head = self._parts, self._comparison, self._held.head()
         parts.reporter.tell(Reading(self.target))
+        if self.target.segment.ownership is Ownership.EXCLUSIVE:
+            self._wait_for_doubts(self._held)
         app = self._check_app(head)
         if resume is None:
             return plan_segment(self.target, head, comparison, app, self._options.plan, parts.warn)
@@ -256,12 +259,27 @@ class Session:
 
     def _settle_down(self, held: HeldSegment, counts: Counts) -> None:
         """Wait before reversing an id whose last outcome is unknown: the earlier request may still arrive."""
-        if counts.reversed_at is None:
-            return
-        seconds = counts.reversed_at + self.target.spec.destination.settle - held.now()
-        if seconds > 0:
-            self._parts.reporter.tell(Waiting(self.target, seconds, "an earlier request may still arrive"))
-            self._parts.stop.wait(seconds)
+        if counts.reversed_at is not None:
+            self._wait_since(counts.reversed_at, held)
+
+    def _wait_for_doubts(self, held: HeldSegment) -> None:
+        """Wait before reading what will be written down: what an earlier request changes must be there by then.
+
+        Raises SegmentError where a signal cuts the wait short.
+        """
+        doubtful_at = held.doubtful_at()
+        if doubtful_at is not None and self._wait_since(doubtful_at, held):
+            raise SegmentError(
+                f"{self.target.where}: stopped before the segment was read back", "run it again", code="stopped"
+            )
+
+    def _wait_since(self, attempted_at: float, held: HeldSegment) -> bool:
+        """Wait until an attempt has surely arrived; true, at once, when the run is stopping."""
+        seconds = seconds_left(attempted_at, held, self.target.spec.destination.settle)
+        if seconds <= 0:
+            return False
+        self._parts.reporter.tell(Waiting(self.target, seconds, "an earlier request may still arrive"))
+        return self._parts.stop.wait(seconds)
 
     # --- read back ------------------------------------------------------------------------------------------------
 
@@ -269,6 +287,7 @@ class Session:
         parts = self._parts
         try:
             app = require_app(self.target, parts.app)
+            self._wait_for_doubts(held)
             parts.reporter.tell(Confirming(self.target, 0))
             confirmation = wait_for_agreement(
                 self.target,

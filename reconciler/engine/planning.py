@@ -103,15 +103,22 @@ def show_examples(comparison: Comparison, number: int) -> Examples:
 
 def check_head(target: Target, head: Head) -> None:
     """Refuse a segment whose id type, or a workspace whose environment, is not what the state has."""
-    segment, destination = target.segment, target.spec.destination
+    segment = target.segment
     if head.id_type is not None and head.id_type != segment.id_type:
         raise SegmentError(
             f"{target.where}: the state holds segment {segment.segment_id} by {head.id_type}, the spec says "
             f"{segment.id_type}",
-            f"set id_type back to {head.id_type}; or forget the segment (`reconcile state forget {target.spec.path} "
-            f"{segment.name}`) and take it over anew (`reconcile refresh {target.spec.path} --select {segment.name}`)",
+            f"set id_type back to {head.id_type}; or take the members over by {segment.id_type} (`reconcile refresh "
+            f"{target.spec.path} --select {segment.name}`); or forget the segment (`reconcile state forget "
+            f"{target.spec.path} {segment.name}`)",
             code="id_type",
         )
+    check_environment(target, head)
+
+
+def check_environment(target: Target, head: Head) -> None:
+    """Refuse a workspace that is bound to another environment than the spec pins."""
+    destination = target.spec.destination
     pinned = destination.workspace_id
     if pinned is not None and head.environment_id is not None and pinned != head.environment_id:
         raise DestinationError(

@@ -71,6 +71,8 @@ class Stored(Protocol):
     """
 
     head: Head
+    now: float
+    """Unix seconds by the state's clock."""
 
     def members(self) -> Rows:
         """`id` (utf8): acknowledged members, folded, distinct."""
@@ -102,6 +104,10 @@ class Lease(Protocol):
 
     def covers(self, seconds: float) -> bool:
         """Tell whether it surely lasts so long from now; false for ever once it is lost."""
+        ...
+
+    def is_in_sight(self) -> bool:
+        """Make sure that the state has shown it as ours a short while ago: less than half of `settle`, or a second."""
         ...
 
 
@@ -149,6 +155,11 @@ class HeldSegment(Protocol):
 
     @property
     def lease(self) -> Lease: ...
+
+    @property
+    def taken_over_at(self) -> float | None:
+        """When the lock was last taken from a holder that may live (by the state's clock); None: never."""
+        ...
 
     def head(self) -> Head:
         """As it is now."""
@@ -200,6 +211,14 @@ class HeldSegment(Protocol):
 
     def now(self) -> float:
         """Unix seconds by the state's clock."""
+        ...
+
+    def doubtful_at(self) -> float | None:
+        """When the latest attempt of unknown outcome was given up, also one that an acknowledged one followed."""
+        ...
+
+    def attempted_at(self) -> float | None:
+        """When the latest attempt ended that was or may have been accepted."""
         ...
 
 

@@ -51,7 +51,8 @@ class Parcel:
 
 
 class BatchGate:
-    """Lets an attempt start if its segment goes on and the lease lasts longer than the attempt can.
+    """Lets an attempt start if its segment goes on, the lease lasts longer than the attempt can, and the state has
+    shown it as ours a short while ago.
 
     `halt` is told why the segment can't go on.
     """
@@ -77,7 +78,7 @@ class BatchGate:
     def _may_start(self) -> bool:
         if self._is_halted():
             return False
-        if self._held.lease.covers(self._target.spec.destination.timeout):
+        if self._held.lease.covers(self._target.spec.destination.timeout) and self._held.lease.is_in_sight():
             return True
         self._halt(
             LeaseLost(
@@ -97,7 +98,11 @@ class BatchGate:
 
 
 class Delivery:
-    """The sending of one segment: at most `window` batches are on their way, and each is in the journal before."""
+    """The sending of one segment: each batch is in the journal before it leaves.
+
+    At most `concurrency` are on their way or not recorded yet, so that none starts before the state was written since
+    the answer before it. As many more have their intents ready.
+    """
 
     def __init__(
         self,
@@ -121,7 +126,8 @@ class Delivery:
         self._reporter = reporter
         self._total = total
         self._done = 0
-        self._window = 2 * target.spec.destination.concurrency
+        self._at_once = target.spec.destination.concurrency
+        self._window = 2 * self._at_once
         self._suspicion = Suspicion(accepted_before)
         self._fresh: Iterator[Batch] = iter(())
         self._pushed_back: deque[Batch] = deque()
@@ -195,7 +201,7 @@ class Delivery:
     def _fill_window(self) -> None:
         room = self._window - len(self._flying) - len(self._ready)
         self._ready.extend(self._intend(self._next_batches(room)))
-        while self._ready and len(self._flying) < self._window:
+        while self._ready and len(self._flying) < self._at_once:
             self._submit(self._ready[0])
             self._ready.popleft()
 

@@ -7,10 +7,18 @@ from reconciler.core.drift import DriftCounts, DriftStatus, SegmentDrift, judge_
 from reconciler.core.plan import Head
 from reconciler.core.report import RefreshRow, RefreshStatus
 from reconciler.core.spec import Target
-from reconciler.engine.planning import as_problem, check_head, look_up, require_app, unexpected
+from reconciler.engine.planning import (
+    as_problem,
+    check_environment,
+    check_head,
+    look_up,
+    require_app,
+    unexpected,
+)
 from reconciler.engine.ports import App, Comparison, HeldSegment
+from reconciler.engine.settling import seconds_left
 from reconciler.engine.verifying import read_back
-from reconciler.errors import ReconcileError
+from reconciler.errors import ReconcileError, SegmentError
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +55,52 @@ class Takeover:
         self._comparison = comparison
         self._app = app
         self._title: str | None = None
+        self._retypes = False
+        """The state has the members by another id type."""
         self.counts: DriftCounts | None = None
 
-    def look(self, warn: Callable[[str], None]) -> DriftCounts:
-        """Read the segment back and compare it with the state."""
+    def look(self, warn: Callable[[str], None], wait: Callable[[float], bool]) -> DriftCounts:
+        """Read the segment back and compare it with the state: once whatever was sent has surely taken effect.
+
+        `wait` waits some seconds, and is true when the command is being stopped.
+        """
         app = require_app(self.target, self._app)
         head = self._held.head()
-        check_head(self.target, head)
+        self._check(head)
         self._title = look_up(self.target, head, app, warn).title
+        seconds = seconds_left(self._held.attempted_at(), self._held, self.target.spec.destination.settle)
+        if seconds > 0 and wait(seconds):
+            raise SegmentError(f"{self.target.where}: stopped before it was looked at", "run it again", code="stopped")
         read_back(self.target, self._comparison, app)
         self.counts = self._comparison.drift()
         return self.counts
 
+    def _check(self, head: Head) -> None:
+        """Refuse another environment, and another id type while an outcome is unknown that the old ids alone settle."""
+        check_environment(self.target, head)
+        self._retypes = head.id_type not in (None, self.target.segment.id_type)
+        if not self._retypes:
+            return
+        unsettled = self._held.census().unsettled
+        if unsettled:
+            raise SegmentError(
+                f"{self.target.where}: the state holds segment {self.target.segment.segment_id} by {head.id_type}, and "
+                f"the outcome of {unsettled:,} ids is unknown",
+                f"set id_type back to {head.id_type} and apply, which settles them; or forget the segment "
+                f"(`reconcile state forget {self.target.spec.path} {self.target.segment.name}`)",
+                code="id_type",
+            )
+
     def take(self, known_only: bool) -> RefreshRow:
         """Make the snapshot equal to what was seen. `known_only` leaves strangers alone."""
         assert self.counts is not None
+        if known_only and self._retypes:
+            raise SegmentError(
+                f"{self.target.where}: the state knows nobody by {self.target.segment.id_type} yet, so `--adopt known` "
+                "would take over nobody",
+                "give `--adopt all`, and read the next plan before you apply it",
+                code="id_type",
+            )
         self._held.adopt(self._comparison.adoption(known_only))
         census = self._held.census()
         strangers = self.counts.strangers

@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.core.plan import Head
 from reconciler.core.spec import Target
 from reconciler.errors import PlanFileError
 from reconciler.planfile.sealed import AGAIN, SealedPlan, SealedSegment
+
+AHEAD = timedelta(minutes=5)
+"""How far the clock of the machine that made a plan file may be ahead of ours."""
 
 
 def check(
@@ -23,11 +26,18 @@ def check(
 
 
 def check_age(sealed: SealedPlan, now: datetime, *, spent: bool = False) -> None:
-    """Raise PlanFileError if the plan was applied already, or is older than 24 hours."""
+    """Raise PlanFileError if the plan was applied already, is older than 24 hours, or was made in the future."""
     if spent:
         _refuse(["The plan file is spent: it has been applied already."])
     if now >= sealed.expires_at:
         _refuse([f"The plan file has expired: it was made at {sealed.created_at:%Y-%m-%d %H:%M} and lasts 24 hours."])
+    if sealed.created_at > now + AHEAD:
+        _refuse(
+            [
+                f"The plan file was made at {sealed.created_at:%Y-%m-%d %H:%M}, and it is {now:%Y-%m-%d %H:%M} here: "
+                "one of the two clocks is wrong, so its age is not known."
+            ]
+        )
 
 
 def check_specs(sealed: SealedPlan, targets: Sequence[Target]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import orjson
 
 from reconciler.core.batches import Batch, Direction
+from reconciler.core.ids import IdType, can_be_held, is_id
 from reconciler.core.spec import MAX_BATCH
 from reconciler.planfile.sealed import LIFETIME, SealedPlan, SealedSegment
 
@@ -42,6 +43,13 @@ def parse_batch(line: bytes, fail: Fail) -> tuple[int, Batch]:
     if not 0 < len(ids) <= MAX_BATCH or set(map(type, ids)) != {str} or "" in ids:
         fail("a batch does not hold ids")
     return index, Batch(Direction(direction), tuple(ids))
+
+
+def holds_ids(batch: Batch, id_type: IdType) -> bool:
+    """Hold the ids of a batch against the rules of ids; what is removed may be whatever a state can hold."""
+    if batch.direction is Direction.REMOVE:
+        return all(map(can_be_held, batch.ids))
+    return all(is_id(member, id_type) for member in batch.ids)
 
 
 def parse_plan(header: dict[str, Any], fail: Fail) -> SealedPlan:

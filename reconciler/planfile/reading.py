@@ -17,6 +17,7 @@ from reconciler.planfile.layout import (
     MAGIC,
     MAX_BATCH_BYTES,
     MAX_HEADER_BYTES,
+    holds_ids,
     is_head,
     parse_batch,
     parse_line,
@@ -146,6 +147,8 @@ class _Verifier:
             index, batch = parse_batch(line, self._fail)
             if not expected.take(index, batch):
                 self._fail("its batches are not what its header says")
+            if not holds_ids(batch, plan.segments[index].id_type):
+                self._fail("it holds a text that can't be an id")
             self.digest.update(line)
             spans[index].append(Span(offset, len(line), zlib.crc32(line)))
             offset += len(line)

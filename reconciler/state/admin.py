@@ -1,5 +1,6 @@
 """Mending a state: forgetting a segment, breaking a lock, backups, upgrades, moving house."""
 
+import math
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
 from reconciler.state.file import is_empty_database, is_missing, make_file, reading_uri
 from reconciler.state.ledger import Surroundings
-from reconciler.state.lock import LockSmith, Place, find_row, read_holder
-from reconciler.state.machine import Machine, SystemClock, this_machine
+from reconciler.state.lock import LockSmith, Place, find_row, make_terms, read_holder
+from reconciler.state.machine import SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
 
 _NAME_FREE = "name a database that holds no state in `--to`"
@@ -48,7 +49,7 @@ def forget(
     place = Place(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database:
         smith = LockSmith(database, around.clock, around.machine, lock_timeout)
-        lock = smith.take(place, uuid.uuid4().hex, "state forget", 0)
+        lock = smith.take(place, uuid.uuid4().hex, "state forget", make_terms(0, math.inf))
         try:
 
             @contextmanager
@@ -80,14 +81,17 @@ def unlock(
         holder = read_holder(find_row(connection, place, database.lock_row()))
         if holder is None:
             return None
+        now = database.now(connection)
         run(
             connection,
             "UPDATE reconcile_locks SET fence = fence + 1, host = NULL, boot_id = NULL, pid_namespace = NULL, "
             "pid = NULL, started = NULL, run_id = NULL, command = NULL, acquired_at = NULL, heartbeat_at = NULL, "
-            "expires_at = NULL WHERE workspace = :workspace AND segment_id = :segment_id",
+            "expires_at = NULL, boot_expires_at = NULL, taken_over_at = :now "
+            "WHERE workspace = :workspace AND segment_id = :segment_id",
+            now=now,
             **place.values(),
         )
-        return holder.describe(database.now(connection))
+        return holder.describe(now)
 
 
 # --- backups -----------------------------------------------------------------------------------------------------
@@ -151,7 +155,7 @@ def upgrade(settings: StateSettings, *, surroundings: Surroundings | None = None
         copy = _copy_beside(address, version) if isinstance(address, SqliteAddress) else None
         with database.creating() as connection:
             database.bar_locks(connection)
-            refuse_live_locks(database, connection, around.machine)
+            refuse_live_locks(database, connection, around)
             _migrate(connection)
     return copy
 
@@ -185,12 +189,12 @@ def _migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def refuse_live_locks(database: Database, connection: Connection, machine: Machine) -> None:
+def refuse_live_locks(database: Database, connection: Connection, around: Surroundings) -> None:
     """Raise LockHeld if somebody works with this state."""
     now = database.now(connection)
     for row in connection.execute(text("SELECT * FROM reconcile_locks WHERE pid IS NOT NULL")):
         holder = read_holder(row)
-        if holder is not None and not holder.is_gone(now, machine):
+        if holder is not None and not holder.is_gone(now, around.clock.boot(), around.machine):
             words = holder.describe(now)
             raise LockHeld(
                 f"the state is in use: {row.workspace}/id:{row.segment_id} is locked by {words}",
@@ -214,7 +218,7 @@ def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings |
     _refuse_taken(StateSettings(to), around)
     with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
         source.bar_locks(reading)
-        refuse_live_locks(source, reading, around.machine)
+        refuse_live_locks(source, reading, around)
         _copy_rows(reading, StateSettings(to), around)
 
 

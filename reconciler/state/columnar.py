@@ -6,6 +6,7 @@ The Arrow driver has a SQLite library of its own, and two libraries in one proce
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -140,6 +141,7 @@ class ColumnarStored:
     def __init__(self, head: Head, found: Found, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
         assert found.row is not None
         self.head = head
+        self.now = time.time()
         self._found = found
         self._key = found.row.segment_key
         self._connection = connection

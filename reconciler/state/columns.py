@@ -19,6 +19,7 @@ class NothingStored:
     """A segment that the state has never met; it is an `engine.ports.Stored`."""
 
     head: Head
+    now: float = 0.0
 
     def members(self) -> Iterator[str]:
         return iter(())

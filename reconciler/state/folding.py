@@ -235,6 +235,56 @@ def _drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
     run(connection, f"DELETE FROM reconcile_marks WHERE {_OF_PICKED} AND mark IN ({names})", key=key)
 
 
+def recover_intents(connection: Connection, key: int, now: float) -> bool:
+    """Make intents without an outcome unknown, as of now; tell whether there were any."""
+    statement = (
+        "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
+        "WHERE segment_key = :key AND outcome IS NULL"
+    )
+    return run(connection, statement, now=now, key=key) > 0
+
+
+def clamp_times(connection: Connection, key: int, now: float) -> None:
+    """Let no time lie in the future: it comes from a clock that was wrong."""
+    run(
+        connection,
+        "UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END, "
+        "unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END "
+        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)",
+        now=now,
+        key=key,
+    )
+    run(connection, "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now", now=now, key=key)
+
+
+def renew_doubts(connection: Connection, key: int, at: float) -> None:
+    """Let nothing unsettled be older than this."""
+    run(
+        connection,
+        "UPDATE reconcile_batches SET at = :at, unknown_at = :at "
+        "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at",
+        at=at,
+        key=key,
+    )
+    run(
+        connection,
+        "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at",
+        at=at,
+        key=key,
+    )
+
+
+def find_latest_doubt(connection: Connection, key: int) -> float | None:
+    """When the latest attempt of unknown outcome was given up, also one that an acknowledged one followed."""
+    statement = (
+        "SELECT max(at) FROM (SELECT CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS at "
+        "FROM reconcile_batches WHERE segment_key = :key UNION ALL "
+        "SELECT at FROM reconcile_marks WHERE segment_key = :key AND mark IN ('unsettled', 'echo')) AS doubts"
+    )
+    found: float | None = connection.execute(text(statement), {"key": key}).scalar()
+    return found
+
+
 def forget_rejections(connection: Connection, key: int, before: float) -> None:
     """Forget who was refused by an earlier run: whoever is still wanted was tried again since."""
     run(

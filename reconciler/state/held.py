@@ -18,10 +18,13 @@ from reconciler.state.adopting import copy_generation, new_key, sweep
 from reconciler.state.census import take_census
 from reconciler.state.database import Database, run, skew
 from reconciler.state.heads import Row
+from reconciler.state.lines import ID_END, check_ids
 from reconciler.state.lock import HeldLock
 from reconciler.state.lookups import find_segment, read_head
 from reconciler.state.machine import Clock
 from reconciler.state.tables import BATCHES
+
+_SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
 
 SECONDS_PER_TURN = 1.0
 """After so many seconds of writing others get their turn: their heartbeats wait behind us."""
@@ -49,6 +52,7 @@ class HeldSegment:
         self._since = 0.0
         self._busy = 0.0
         self.lease = lock
+        self.taken_over_at = lock.taken_over_at
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -64,6 +68,17 @@ class HeldSegment:
     def now(self) -> float:
         with self._database.read() as connection:
             return self._database.now(connection)
+
+    def doubtful_at(self) -> float | None:
+        with self._database.read() as connection:
+            row = self._find(connection)
+            return folding.find_latest_doubt(connection, row.segment_key) if row else None
+
+    def attempted_at(self) -> float | None:
+        statement = f"SELECT attempted_at FROM reconcile_segments WHERE {_SEGMENT}"
+        with self._database.read() as connection:
+            attempted_at: float | None = connection.execute(text(statement), self._lock.place.values()).scalar()
+            return attempted_at
 
     # --- the journal ----------------------------------------------------------------------------------------------
 
@@ -93,6 +108,8 @@ class HeldSegment:
             for seq, answer in answers:
                 if seq not in plain:
                     self._settle_one(connection, seq, answer, now, ahead)
+            if any(answer.may_be_applied for _, answer in answers):
+                self._update(connection, "attempted_at = :now", now=now)
             self._touch(connection)
 
     def withdraw(self, seqs: Sequence[int]) -> None:
@@ -105,16 +122,23 @@ class HeldSegment:
             row = connection.execute(
                 text("SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"), {"seq": seq}
             ).one()
-            earlier = row.unknown_at if answer.unknown_at is None else answer.unknown_at + ahead
+            earlier = row.unknown_at if answer.unknown_at is None else min(answer.unknown_at + ahead, now)
             self._settle_one(connection, seq, answer, now, ahead)
             seqs = self._insert(connection, row.segment_key, parts, now, earlier)
+            if answer.may_be_applied:
+                self._update(connection, "attempted_at = :now", now=now)
             self._touch(connection)
         return seqs
 
     def _insert(
         self, connection: Connection, key: int, batches: Sequence[Batch], now: float, earlier: float | None
     ) -> list[int]:
-        """`earlier`: when an attempt of unknown fate that carried the same ids was given up."""
+        """`earlier`: when an attempt of unknown fate that carried the same ids was given up.
+
+        Raises StateError for an id that a row of the journal can't hold, before anything is sent.
+        """
+        for batch in batches:
+            check_ids(batch.ids)
         rows = [
             {
                 "segment_key": key,
@@ -125,7 +149,7 @@ class HeldSegment:
                 "at": now,
                 "unknown_at": earlier,
                 "number": len(batch.ids),
-                "ids": "\n".join(batch.ids),
+                "ids": ID_END.join(batch.ids),
             }
             for batch in batches
         ]
@@ -144,7 +168,7 @@ class HeldSegment:
 
     def _settle_one(self, connection: Connection, seq: int, answer: Answer, now: float, ahead: float) -> None:
         """`ahead`: seconds that the state's clock is ahead of the one by which the answer tells its time."""
-        unknown_at = None if answer.unknown_at is None else answer.unknown_at + ahead
+        unknown_at = None if answer.unknown_at is None else min(answer.unknown_at + ahead, now)
         if answer.fate is Fate.ACKNOWLEDGED:
             run(
                 connection,
@@ -167,19 +191,26 @@ class HeldSegment:
     # --- folding --------------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """What a dead run left without an outcome may have been applied: it is unknown, as of now."""
+        """What a dead run left without an outcome may have been applied: it is unknown, as of now.
+
+        Times in the future come from a clock that was wrong, and count as now. What is unsettled counts as attempted
+        when the lock was last taken from a holder that may live: it may have sent it until then.
+        """
         with self._write() as connection:
             now = self._since = self._database.now(connection)
             row = self._find(connection)
             if row is None:
                 return
-            run(
+            left = folding.recover_intents(connection, row.segment_key, now)
+            folding.clamp_times(connection, row.segment_key, now)
+            self._update(
                 connection,
-                "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
-                "WHERE segment_key = :key AND outcome IS NULL",
+                "attempted_at = CASE WHEN :left OR attempted_at > :now THEN :now ELSE attempted_at END",
+                left=left,
                 now=now,
-                key=row.segment_key,
             )
+            if self.taken_over_at is not None:
+                folding.renew_doubts(connection, row.segment_key, min(self.taken_over_at, now))
         sweep(self._write, self._lock.place)
 
     def fold(self) -> None:
@@ -232,6 +263,7 @@ class HeldSegment:
 
     def _appear(self, connection: Connection, key: int, _now: float) -> None:
         folding.drop_mark(connection, key, Mark.UNMATCHED)
+        folding.drop_mark(connection, key, Mark.REMOVED)
         folding.admit_settled(connection, key)
 
     def _vanish(self, connection: Connection, key: int, now: float) -> None:
@@ -339,7 +371,7 @@ class HeldSegment:
     def _update(self, connection: Connection, assignments: str, **values: object) -> None:
         run(
             connection,
-            f"UPDATE reconcile_segments SET {assignments} WHERE workspace = :workspace AND segment_id = :segment_id",
+            f"UPDATE reconcile_segments SET {assignments} WHERE {_SEGMENT}",
             **values,
             **self._lock.place.values(),
         )

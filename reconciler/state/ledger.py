@@ -12,7 +12,7 @@ from reconciler.core.spec import Target
 from reconciler.errors import StateError
 from reconciler.state.database import Database, run
 from reconciler.state.held import HeldSegment, Work
-from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread
+from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread, make_terms
 from reconciler.state.lookups import find_environment
 from reconciler.state.machine import Clock, Machine
 
@@ -82,8 +82,8 @@ class SqlLedger:
     @contextmanager
     def hold(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[HeldSegment]:
         place = Place(target.workspace, target.segment.segment_id, target.segment.name)
-        timeout = target.spec.destination.timeout
-        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), timeout, waits=waits)
+        terms = make_terms(target.spec.destination.timeout, target.spec.destination.settle)
+        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), terms, waits=waits)
         work = Work(target.segment.id_type, run_id, plan_id)
         held = HeldSegment(self._database, self._around.clock, lock, work, self._around.draw)
         with ExitStack() as stack:

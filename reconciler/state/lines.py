@@ -1,13 +1,20 @@
-"""Rows of a state as lines of blocks of text (see `engine.ports.Rows`), and reading tables block by block."""
+"""The journal's ids in one text; a state's rows as lines of blocks of text (see `engine.ports.Rows`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.core.ids import has_utf8
 from reconciler.engine.ports import FIELD_END, ROW_END
+from reconciler.errors import StateError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+ID_END = "\n"
+"""What parts the ids of a row of the journal."""
+
+_RESERVED = frozenset(("\0", ID_END, chr(FIELD_END), chr(ROW_END)))
 
 ROWS_PER_BLOCK = 16_384
 """Measured: larger blocks are slower."""
@@ -92,3 +99,12 @@ _STRING_AGG = f"string_agg({{line}}, chr({ROW_END}))"
 
 POSTGRES_MEMBERS = Walk("reconcile_members", ("id",), "id", _STRING_AGG, "%s")
 POSTGRES_MARKS = Walk("reconcile_marks", ("id", "mark"), _POSTGRES_MARK_LINE, _STRING_AGG, "%s")
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise StateError unless each id can be told from its neighbours when it is read again."""
+    if not all(id and _RESERVED.isdisjoint(id) and has_utf8(id) for id in ids):
+        raise StateError(
+            "an id holds a character that the journal can't keep; nothing of its batch was sent",
+            "correct the query; a plan file that holds it was edited: make a new one",
+        )

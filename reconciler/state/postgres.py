@@ -18,6 +18,8 @@ from reconciler.state.heads import make_head
 from reconciler.state.lines import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
 
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
 _POOL_SIZE = 4
 _MOST_CONNECTIONS = 32
 _BATCHES_AT_ONCE = 100
@@ -136,8 +138,8 @@ def _read_clock(connection: Connection) -> float:
 
 
 def _escape(id: str) -> str:
-    """As COPY reads text; an id holds no control characters, so a backslash is all that there is to escape."""
-    return id.replace("\\", "\\\\")
+    """As COPY reads text."""
+    return id.translate(_COPY_ESCAPES)
 
 
 def _connect(address: PostgresAddress, **options: Any) -> Engine:
@@ -273,6 +275,7 @@ class PostgresStored:
 
     def __init__(self, head: Head, key: int, connection: Connection) -> None:
         self.head = head
+        self.now = _read_clock(connection)
         self._key = key
         self._connection = connection
 

@@ -59,8 +59,9 @@ class RunRecord:
 class Records:
     """Reads them. A state that is missing has none. Every method raises StateError."""
 
-    def __init__(self, reader: Reader, machine: Machine) -> None:
+    def __init__(self, reader: Reader, clock: Clock, machine: Machine) -> None:
         self._reader = reader
+        self._clock = clock
         self._machine = machine
 
     def segments(self, workspace: str) -> list[SegmentRecord]:
@@ -136,7 +137,9 @@ class Records:
     def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
         now = self._reader.now(connection)
         holder = read_holder(find_row(connection, Place(workspace, segment_id, "")))
-        return None if holder is None or holder.is_gone(now, self._machine) else holder.describe(now)
+        if holder is None or holder.is_gone(now, self._clock.boot(), self._machine):
+            return None
+        return holder.describe(now)
 
 
 _SEGMENTS = (
@@ -218,4 +221,5 @@ def find_orphans(records: Records, workspace: str, listed: set[int]) -> list[Seg
 
 def open_records(settings: StateSettings, *, clock: Clock | None = None, machine: Machine | None = None) -> Records:
     """Open a state to tell of it. Raises StateError."""
-    return Records(open_reader(settings, clock or SystemClock()), machine or this_machine())
+    clock = clock or SystemClock()
+    return Records(open_reader(settings, clock), clock, machine or this_machine())

@@ -21,8 +21,9 @@ from reconciler.state.reader import SqliteReader
 class SqliteStored:
     """See `engine.ports.Stored`: everything is read in the one transaction of `connection`."""
 
-    def __init__(self, head: Head, key: int | None, connection: Connection | None) -> None:
+    def __init__(self, head: Head, key: int | None, connection: Connection | None, now: float = 0.0) -> None:
         self.head = head
+        self.now = now
         self._key = key
         self._connection = connection
 
@@ -68,4 +69,4 @@ class SqliteSnapshot:
             with explained(self._reader.address):
                 row = find_segment(connection, workspace, segment_id)
                 head = make_head(row, find_environment(connection, workspace))
-            yield SqliteStored(head, row.segment_key if row else None, connection)
+            yield SqliteStored(head, row.segment_key if row else None, connection, self._reader.now(connection))

@@ -21,9 +21,9 @@ PAUSE_SECONDS = 0.11
 
 _CACHE_KIB = 64 * 1024
 
-_ESCAPED = """replace(replace(b.ids, '\\', '\\\\'), '"', '\\"')"""
-_AS_JSON = f"""'["' || replace({_ESCAPED}, char(10), '","') || '"]'"""
-"""A batch's ids as a JSON list; they hold no control characters, so this is all there is to escape."""
+_QUOTED = """replace(json_quote(b.ids), '\\\\', '\\u005c')"""
+_AS_JSON = f"""'[' || replace({_QUOTED}, '\\n', '","') || ']'"""
+"""A batch's ids as a JSON list, whatever they hold. Once a backslash is written as a number, `\\n` is a line feed."""
 
 PIECES = f"reconcile_batches b, json_each({_AS_JSON}) piece"
 """See `Database.pieces`."""

@@ -68,6 +68,7 @@ class Once:
 class FakeStored:
     def __init__(self, warehouse: Warehouse, world: World) -> None:
         self.head = HEAD
+        self.now = world.now
         self._warehouse = warehouse
         self._world = world
 

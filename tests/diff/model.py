@@ -51,6 +51,8 @@ class World:
     exclusive: bool = False
     id_type: IdType = IdType.ID
     sentinels: tuple[str, ...] = ()
+    now: float = 0.0
+    settle: float = 10.0
     as_blocks: bool = False
     """The state gives blocks of text, not Arrow streams."""
 
@@ -76,7 +78,7 @@ class StateModel:
 def read_state(world: World) -> StateModel:
     state = StateModel(stored=set(world.members))
     for row in world.marks:
-        if row.mark == "removed" and row.id not in world.members:
+        if row.mark == "removed" and row.id not in world.members and _is_recent(world, row.at):
             state.tombstones.add(row.id)
     for row in world.marks:
         if row.mark == "unmatched":
@@ -92,7 +94,19 @@ def read_state(world: World) -> StateModel:
             _replay(state, entry, member, member in unmatched - removed)
     state.stored -= set(state.unsettled) | state.marked_unmatched
     state.tombstones -= state.held
+    state.tombstones &= {member for member, at in removals(world) if _is_recent(world, at)}
     return state
+
+
+def _is_recent(world: World, at: float) -> bool:
+    """The removal may not have arrived yet: within settle and an hour."""
+    return world.now - at <= world.settle + 3600
+
+
+def removals(world: World) -> list[tuple[str, float]]:
+    marked = [(row.id, row.at) for row in world.marks if row.mark == "removed"]
+    rows = [row for row in world.journal if row.direction == "remove" and row.outcome == "acknowledged"]
+    return marked + [(member, row.at) for row in rows for member in row.ids]
 
 
 def _replay(state: StateModel, row: JournalRow, member: str, is_unmatched: bool) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from reconciler.core.plan import Head
 from reconciler.core.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import Comparison, Host, Site, Snapshot, Unfit, ValueStream, Visit
+from reconciler.engine.ports import Comparison, Host, Proof, Site, Snapshot, Stored, Unfit, ValueStream, Visit
 from reconciler.source import open_source
 from reconciler.state import open_ledger, open_snapshot
 from tests.diff.fakes import Warehouse, make_target, pages_of, values_of
@@ -50,6 +50,27 @@ class WorldHost:
             yield replace(visit, values=f"SELECT value, typed FROM world_rows WHERE world = {segment.segment_id}")
 
 
+@dataclass
+class Dated:
+    """A snapshot whose clock stands still."""
+
+    real: Any
+    now: float
+
+    def prove(self) -> Proof:
+        proof: Proof = self.real.prove()
+        return proof
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+        with self.real.open(workspace, segment_id) as stored:
+            stored.now = self.now
+            yield stored
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
 class ServerStage:
     """As `fakes.Stage`: a set engine whose comparisons each look at a world of their own, here in the database."""
 
@@ -68,7 +89,7 @@ class ServerStage:
         assert isinstance(source, Host)
         self._source: Host = source
         self._snapshot: Snapshot = open_snapshot(StateSettings(Secret(url)))
-        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, lambda _: self._snapshot, self._host)
+        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._look_back, self._host)
 
     def _host(self, target: Target) -> WorldHost:
         return self._hosts[target.segment.segment_id]
@@ -89,12 +110,16 @@ class ServerStage:
             rows.close()
             del self._hosts[number]
 
+    def _look_back(self, target: Target) -> Snapshot:
+        """The state, seen at its world's moment, not at today's."""
+        return Dated(self._snapshot, self._hosts[target.segment.segment_id].world.now)
+
     def _write(self, number: int, world: World) -> None:
         with psycopg.connect(self._url) as connection:
             connection.execute(
                 "INSERT INTO reconcile_segments (workspace, segment_id, segment_key, name, id_type, lineage, serial) "
-                "VALUES ('production', %(n)s, %(n)s, 'vip', 'id', 'a lineage', 7)",
-                {"n": number},
+                "VALUES ('production', %(n)s, %(n)s, 'vip', %(t)s, 'a lineage', 7)",
+                {"n": number, "t": world.id_type},
             )
             tables: dict[str, Iterable[tuple[object, ...]]] = {
                 "reconcile_members (segment_key, id)": [(number, each) for each in world.members],

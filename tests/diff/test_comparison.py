@@ -80,7 +80,7 @@ def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> 
         counts = comparison.compare()
 
         assert comparison.engine == ("local" if world.exclusive else stage.expected)
-        assert comparison.head == stage.head
+        assert replace(comparison.head, id_type=None) == replace(stage.head, id_type=None)
         found = outcome(comparison, counts)
         assert found == model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend

@@ -35,6 +35,7 @@ def worlds(draw: st.DrawFn, with_people: bool | None = None) -> World:
         exclusive=exclusive,
         id_type=id_type,
         sentinels=tuple(draw(st.lists(_shouted(id_type, ids), max_size=3))),
+        now=draw(st.sampled_from([100.0, 3660.0])),
         as_blocks=draw(st.booleans()),
     )
 

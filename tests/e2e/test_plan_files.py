@@ -1,5 +1,7 @@
 """Plan files: what is applied is what was planned, or nothing."""
 
+import hashlib
+import itertools
 import json
 import signal
 import stat
@@ -395,4 +397,31 @@ def test_plan_and_spec_are_told_apart_by_what_they_hold_and_a_document_can_be_pr
     assert planned.code == 0
     assert json.loads(planned.out)["kind"] == "plan"
     assert filled.run("apply", "changes").code == 0
+    assert filled.sandbox.members(56) == set(people(*range(10, 120)))
+
+
+# -- edited, and sealed again
+
+
+BROKEN = ["p0500\tx", "p0501\np0502", "p0503\x1ex", "p0505\x1f", "p\0"]
+
+
+@pytest.mark.parametrize(
+    ("direction", "id"), [*itertools.product(["add", "remove"], BROKEN), ("add", " p0504"), ("add", "p" * 151)]
+)
+def test_a_plan_whose_ids_break_the_rules_is_refused_and_the_next_apply_works(
+    filled: Project, direction: str, id: str
+) -> None:
+    seal(filled)
+    path = filled.folder / "sealed.plan"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    batch = next(line for line in lines if line.get("direction") == direction)
+    batch["ids"][0] = id
+    body = "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines[:-1])
+    path.write_text(f'{body}{{"sha256":"{hashlib.sha256(body.encode()).hexdigest()}"}}\n')
+
+    done = refused(filled)
+
+    assert "it holds a text that can't be an id" in done.err
+    assert filled.run("apply", "spec.yaml").code == 0
     assert filled.sandbox.members(56) == set(people(*range(10, 120)))

@@ -1,5 +1,7 @@
 """Drift, refresh, confirmation, unmatched and lingering ids, and exclusive ownership."""
 
+import sqlite3
+
 import pytest
 
 from reconciler.sandbox.faults import answers, late, shifts
@@ -424,3 +426,131 @@ def test_a_first_fill_says_how_many_are_there_also_where_it_has_nothing_to_send(
     project.sandbox.reset_calls()
     assert project.run(command, "spec.yaml").code == 0
     assert project.sandbox.calls == [], "only the first time"
+
+
+# -- what was sent, and has not arrived yet
+
+
+def test_a_refresh_after_a_kill_waits_until_the_removal_on_its_way_has_arrived(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")}, settle=3)
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(*range(19)))
+    project.sandbox.inject(late(2.5, direction=REMOVE))
+    assert project.hit("apply", "spec.yaml", at=lambda call: call.direction is REMOVE).code == -9
+
+    done = project.run("refresh", "spec.yaml", "--yes")
+
+    assert done.code == 0, done.err
+    assert "an earlier request may still arrive" in done.err
+    assert project.stored("vip") == project.sandbox.members(56) == set(people(*range(19)))
+
+
+def test_a_refresh_waits_until_what_was_acknowledged_has_arrived(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")}, settle=3)
+    project.sandbox.inject(late(2.5, direction=ADD))
+    assert project.run("apply", "spec.yaml").code == 0
+
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
+
+    assert project.stored("vip") == project.sandbox.members(56) == set(people(*range(20)))
+
+
+def test_an_exclusive_apply_reads_what_a_removal_on_its_way_has_left(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip", "ownership: exclusive")}, settle=3)
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(*range(19)))
+    project.sandbox.inject(late(2.5, direction=REMOVE))
+    assert project.hit("apply", "spec.yaml", at=lambda call: call.direction is REMOVE).code == -9
+    project.want("vip", people(*range(20)))
+
+    assert project.run("apply", "spec.yaml").code == 0
+
+    assert project.stored("vip") == project.sandbox.members(56) == set(people(*range(20)))
+
+
+# -- who was removed long ago, and added by somebody else since
+
+
+@pytest.fixture
+def readded(twenty: Project) -> Project:
+    """p0000 to p0004 were removed 20 days ago, and a colleague has added them again by hand."""
+    twenty.want("vip", people(*range(5, 20)))
+    assert twenty.run("apply", "spec.yaml").code == 0
+    with sqlite3.connect(twenty.state_file) as connection:
+        changed = connection.execute("UPDATE reconcile_marks SET at = at - 20 * 86400 WHERE mark = 'removed'")
+        assert changed.rowcount == 5
+    connection.close()
+    twenty.sandbox.put_members(56, people(*range(5)))
+    twenty.sandbox.reset_calls()
+    return twenty
+
+
+def test_whom_somebody_added_again_later_is_foreign_and_not_lingering(readded: Project) -> None:
+    code, row = drift(readded)
+    assert (code, row["foreign"], row["lingering"]) == (2, 5, 0)
+    assert drift(readded, "--ignore-foreign")[0] == 0
+
+
+def test_a_confirmation_leaves_alone_whom_somebody_added_again_later(readded: Project) -> None:
+    done = readded.json("apply", "--confirm", "--confirm-timeout", "1")
+    assert (done.code, done.segments["vip"]["unsettled"]) == (0, 0)
+    assert readded.run("apply", "spec.yaml").code == 0
+    assert readded.sandbox.writes == []
+    assert readded.sandbox.members(56) == set(people(*range(20)))
+
+
+def test_a_refresh_takes_over_as_strangers_whom_somebody_added_again_later(readded: Project) -> None:
+    assert readded.run("refresh", "spec.yaml", "--adopt", "known", "--yes").code == 0
+    assert readded.stored("vip") == set(people(*range(5, 20)))
+    assert readded.run("refresh", "spec.yaml", "--yes").code == 0
+    assert readded.stored("vip") == set(people(*range(20)))
+
+
+def test_under_exclusive_whom_somebody_added_again_later_is_a_stray_that_the_guards_judge(readded: Project) -> None:
+    readded.write({"vip": segment(56, "vip", "ownership: exclusive", "guards: {max_removals: 4}")})
+    planned = readded.json("plan")
+    assert (planned.code, planned.segments["vip"]["remove"]) == (3, 5)
+    assert readded.run("apply", "spec.yaml").code == 3
+    readded.want("vip", people(*range(20)))
+    assert readded.run("apply", "spec.yaml").code == 0
+    assert readded.sandbox.writes == [], "they are wanted and there: adopted, and nothing is sent"
+    assert readded.stored("vip") == set(people(*range(20)))
+
+
+# -- another id type
+
+
+def test_a_refresh_takes_the_members_over_under_another_id_type(twenty: Project) -> None:
+    twenty.want("vip", [f"p{number:04}@example.com" for number in range(2, 22)])
+    twenty.write({"vip": segment(56, "vip", "id_type: email")})
+    assert twenty.run("plan", "spec.yaml").code == 1
+
+    assert twenty.run("refresh", "spec.yaml", "--yes").code == 0
+
+    assert twenty.stored("vip") == {f"p{number:04}@example.com" for number in range(20)}
+    planned = twenty.json("plan").segments["vip"]
+    assert (planned["add"], planned["remove"], planned["unchanged"], planned["first_fill"]) == (2, 2, 18, False)
+    assert twenty.run("apply", "spec.yaml").code == 0
+    assert twenty.sandbox.members(56) == set(people(*range(2, 22)))
+
+
+def test_under_another_id_type_nobody_is_known_yet(twenty: Project) -> None:
+    twenty.write({"vip": segment(56, "vip", "id_type: email", "invalid: skip")})
+    done = twenty.run("refresh", "spec.yaml", "--adopt", "known", "--yes")
+    assert done.code == 1
+    assert "--adopt all" in done.out + done.err
+    assert twenty.stored("vip") == set(people(*range(20)))
+
+
+def test_while_an_outcome_is_unknown_another_id_type_is_refused(twenty: Project) -> None:
+    twenty.want("vip", people(*range(19)))
+    assert twenty.hit("apply", "spec.yaml", at=lambda call: call.direction is REMOVE).code == -9
+    twenty.write({"vip": segment(56, "vip", "id_type: email", "invalid: skip")})
+    done = twenty.run("refresh", "spec.yaml", "--yes")
+    assert done.code == 1
+    assert "state forget" in done.out + done.err
+    assert "the outcome of 1 ids is unknown" in done.out + done.err
+    assert twenty.stored("vip") == set(people(*range(19)))

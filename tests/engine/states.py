@@ -74,6 +74,9 @@ class FakeLease:
         self.lost = self.lost or self._ends(self._asked)
         return not self.lost
 
+    def is_in_sight(self) -> bool:
+        return not self.lost
+
 
 class FakeHeld:
     """A segment's state in memory. `fault` is asked before each write, by its name and how often it was called."""
@@ -99,6 +102,9 @@ class FakeHeld:
         self.unmatched = 0
         self.lingering = 0
         self.lease: Lease = FakeLease()
+        self.taken_over_at: float | None = None
+        self.latest_doubt: float | None = None
+        self.latest_attempt: float | None = None
         self.mutex = threading.RLock()
         self._head = head or Head("lineage", 7, "id", completed=True)
         self._clock = clock or FakeClock()
@@ -114,6 +120,12 @@ class FakeHeld:
 
     def now(self) -> float:
         return self._clock()
+
+    def doubtful_at(self) -> float | None:
+        return self.latest_doubt
+
+    def attempted_at(self) -> float | None:
+        return self.latest_attempt
 
     def intend(self, batches: Sequence[Batch]) -> list[int]:
         with self.mutex:

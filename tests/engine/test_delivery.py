@@ -65,11 +65,21 @@ def test_removals_are_settled_before_the_first_addition() -> None:
     assert [batch.direction for batch in world.track.sent] == [REMOVE] * 3 + [ADD] * 5
 
 
-def test_the_window_is_twice_the_concurrency() -> None:
-    pool = LazyPool()
-    world = deliver(name_ids(100), size=1, concurrency=3, pool=pool)
+def test_none_starts_before_the_answer_before_it_is_recorded() -> None:
+    pool, open_ones = LazyPool(), []
+
+    def count(world: World, batch: Batch) -> None:
+        started = len(world.track.sent)
+        recorded = sum(step.verb == "settle" for step in world.held.steps)
+        open_ones.append(started - recorded)
+
+    def prepare(world: World) -> None:
+        world.track.watch = lambda batch, attempt: count(world, batch)
+
+    world = deliver(name_ids(100), size=1, concurrency=3, pool=pool, prepare=prepare)
     check_laws(world)
-    assert pool.most_waiting == 6
+    assert pool.most_waiting == 3
+    assert max(open_ones) <= 3
 
 
 def test_intents_share_a_commit() -> None:

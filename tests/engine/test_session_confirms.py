@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.core.events import Waiting
 from reconciler.core.run import RunStatus
 from reconciler.errors import DestinationError
 from tests.engine.fakes import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
@@ -116,3 +117,21 @@ def test_rejected_ids_do_not_keep_from_reading_back() -> None:
     play.track.script = poisoned("id000002")
     result = play.run()
     assert (result.status, result.confirmed, result.tally.rejected) == (RunStatus.PARTIAL, True, 1)
+
+
+def test_a_read_back_begins_no_sooner_than_settle_after_the_last_attempt_in_doubt() -> None:
+    play = Play(confirm=True)
+    play.held.latest_doubt = 997.0
+    began: list[float] = []
+    load = play.comparison.load_remote
+    play.comparison.load_remote = lambda pages: began.append(play.clock()) or load(pages)  # type: ignore[method-assign]
+    result = play.run()
+    assert (result.status, result.confirmed, play.stop.waits) == (RunStatus.APPLIED, True, [7.0])
+    assert began == [1007.0]
+
+
+def test_a_signal_that_cuts_that_wait_short_leaves_nothing_recorded() -> None:
+    play = Play(confirm=True, hook=lambda event: play.stop.set() if isinstance(event, Waiting) else None)
+    play.held.latest_doubt = 997.0
+    result = play.run()
+    assert (play.held.recorded, result.confirmed, play.comparison.loads) == ([], None, [])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.core.batches import Direction
 from reconciler.core.drift import DriftCounts, DriftStatus, SegmentDrift
 from reconciler.core.ids import IdType
 from reconciler.core.plan import Head
@@ -95,7 +96,7 @@ def test_a_refresh_takes_over_what_it_saw(known_only: bool, adopted: int) -> Non
     held, comparison = FakeHeld(["ada", "bob"]), Adopting(drifts=[DRIFTED])
     held.unmatched = 4
     takeover = take_over(held, comparison, FakeApp(make_people(5)))
-    assert takeover.look([].append) == DRIFTED
+    assert takeover.look([].append, lambda seconds: False) == DRIFTED
     assert held.adopted == [], "looking changes nothing"
     row = takeover.take(known_only)
     assert (row.status, row.stored, row.unmatched, row.title) == (RefreshStatus.REFRESHED, 2, 4, "VIP")
@@ -114,14 +115,57 @@ def test_a_refresh_takes_over_what_it_saw(known_only: bool, adopted: int) -> Non
 def test_a_look_that_fails_takes_nothing_over(app: FakeApp | None, error: type[ReconcileError]) -> None:
     held = FakeHeld(["ada"])
     with pytest.raises(error):
-        take_over(held, FakeComparison(drifts=[DRIFTED]), app).look([].append)
+        take_over(held, FakeComparison(drifts=[DRIFTED]), app).look([].append, lambda seconds: False)
     assert held.adopted == []
 
 
-def test_a_refresh_under_another_id_type_is_refused() -> None:
+def test_a_refresh_takes_over_under_another_id_type() -> None:
     held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
-    with pytest.raises(SegmentError, match="id"):
-        take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5))).look([].append)
+    takeover = take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    takeover.look([].append, lambda seconds: False)
+    assert takeover.take(known_only=False).status is RefreshStatus.REFRESHED
+
+
+def test_a_refresh_under_another_id_type_is_refused_while_an_outcome_is_unknown() -> None:
+    held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
+    held.unsettled_before = {"bob": Direction.ADD}
+    takeover = take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    with pytest.raises(SegmentError, match="by email, and the outcome of 1 ids is unknown") as caught:
+        takeover.look([].append, lambda seconds: False)
+    assert "state forget" in caught.value.hint
+
+
+def test_nobody_is_known_by_another_id_type() -> None:
+    held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
+    takeover = take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    takeover.look([].append, lambda seconds: False)
+    with pytest.raises(SegmentError, match="--adopt known"):
+        takeover.take(known_only=True)
+    assert held.adopted == []
+
+
+@pytest.mark.parametrize(("attempted_at", "waits"), [(None, []), (990.0, []), (996.0, [6.0]), (5000.0, [10.0])])
+def test_a_refresh_reads_no_sooner_than_settle_after_the_last_attempt(
+    attempted_at: float | None, waits: list[float]
+) -> None:
+    held, waited, comparison = FakeHeld(["ada"]), [], FakeComparison(drifts=[DRIFTED])
+    held.latest_attempt = attempted_at
+
+    def wait(seconds: float) -> bool:
+        assert comparison.loads == []
+        waited.append(seconds)
+        return False
+
+    take_over(held, comparison, FakeApp(make_people(5))).look([].append, wait)
+    assert waited == waits
+
+
+def test_a_refresh_that_is_stopped_while_it_waits_reads_nothing() -> None:
+    held, comparison = FakeHeld(["ada"]), FakeComparison(drifts=[DRIFTED])
+    held.latest_attempt = 999.0
+    with pytest.raises(SegmentError, match="stopped"):
+        take_over(held, comparison, FakeApp(make_people(5))).look([].append, lambda seconds: True)
+    assert comparison.loads == []
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,9 @@ def test_only_the_very_state_or_the_plans_own_changes_are_fresh(lineage, serial,
     is_same = (lineage, serial, token) == ("a", 1, "x")
     is_own = (lineage, plan_id, plan_base) == ("a", "plan-1", 1)
     assert is_stale("plan-1", sealed.segments[0], head) == (not is_same and not is_own)
+
+
+def test_a_plan_that_was_made_in_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:
+    check_age(make_sealed(), samples.TWO_AM - timedelta(minutes=5))
+    with pytest.raises(PlanFileError, match="one of the two clocks is wrong"):
+        check_age(make_sealed(), samples.TWO_AM - timedelta(minutes=6))

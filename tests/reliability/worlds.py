@@ -220,8 +220,11 @@ class ModelComparison:
 
     engine = "model"
 
-    def __init__(self, snapshot: Snapshot, target: Target, desired: Iterable[str], size: int) -> None:
+    def __init__(
+        self, snapshot: Snapshot, target: Target, desired: Iterable[str], size: int, now: Callable[[], float]
+    ) -> None:
         self.head = Head()
+        self._now = now
         self._snapshot = snapshot
         self._target = target
         self._desired = tuple(desired)
@@ -254,7 +257,7 @@ class ModelComparison:
         return findings(found.appeared, found.vanished, found.lingering, found.gone)
 
     def _read(self) -> model.World:
-        world, self.head = read_world(self._snapshot, self._target)
+        world, self.head = read_world(self._snapshot, self._target, self._now())
         return world
 
     def _read_back(self) -> model.Reading:
@@ -270,13 +273,13 @@ class ModelComparison:
         raise NotImplementedError(name)
 
 
-def read_world(snapshot: Snapshot, target: Target) -> tuple[model.World, Head]:
+def read_world(snapshot: Snapshot, target: Target, now: float) -> tuple[model.World, Head]:
     """What a state says of a segment, as the model takes it."""
     with snapshot.open(target.workspace, target.segment.segment_id) as stored:
         members = frozenset(row[0] for row in fetch(stored.members()))
         marks = tuple(model.MarkRow(*row) for row in fetch(stored.marks()))
         journal = tuple(model.JournalRow(*row[:5], tuple(row[5].split("\n"))) for row in fetch(stored.journal()))
-    return model.World(members=members, marks=marks, journal=journal), stored.head
+    return model.World(members=members, marks=marks, journal=journal, now=now, settle=SETTLE), stored.head
 
 
 @dataclass
@@ -286,10 +289,11 @@ class ModelSets:
     snapshot: Snapshot
     desired: Sequence[str]
     size: int
+    now: Callable[[], float]
 
     @contextmanager
     def open(self, target: Target) -> Iterator[ModelComparison]:
-        yield ModelComparison(self.snapshot, target, self.desired, self.size)
+        yield ModelComparison(self.snapshot, target, self.desired, self.size, self.now)
 
 
 @dataclass
@@ -354,7 +358,9 @@ class Planet:
         plan_id = order.sealed.file.plan.plan_id if order.sealed else None
         options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
         with self._open_ledger(life, failing, order.lock_timeout) as ledger:
-            parts = self._gather(ledger, ModelSets(snapshot, order.desired, self.size), life, order)
+            parts = self._gather(
+                ledger, ModelSets(snapshot, order.desired, self.size, self.bench.clock.wall), life, order
+            )
             ledger.begin(run_id, target.workspace, "apply", (), plan_id)
             session = Session(target, parts, options)
             try:
@@ -382,7 +388,7 @@ class Planet:
     def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
         """`plan --out`: takes no lock, and sends nothing."""
         snapshot, options = open_snapshot(self.bench.settings), PlanOptions()
-        comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size)
+        comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.bench.clock.wall)
         head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
         plan = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
         batches = [*comparison.batches(REMOVE), *comparison.batches(ADD)]
@@ -410,7 +416,8 @@ class Planet:
 
     def look(self) -> model.StateModel:
         """What the state says of each id."""
-        return model.read_state(read_world(open_snapshot(self.bench.settings), self.target)[0])
+        snapshot, now = open_snapshot(self.bench.settings), self.bench.clock.time
+        return model.read_state(read_world(snapshot, self.target, now)[0])
 
     def check_claims(self) -> None:
         """The snapshot claims nobody whose last attempt was not an acknowledged add, and forgets nobody."""

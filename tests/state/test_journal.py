@@ -15,6 +15,7 @@ from tests.support.states import (
     acknowledged_after_unknown,
     add,
     fetch,
+    findings,
     remove,
     unknown,
 )
@@ -207,3 +208,30 @@ def test_times_of_answers_are_told_by_the_clock_of_the_state(bench: Bench):
         now = held.now()
     assert bench.marks()[("a", "unsettled")][1] == pytest.approx(now - 10, abs=60)
     assert bench.marks()[("b", "echo")][1] == pytest.approx(now - 10, abs=60)
+
+
+# --- what an id holds ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", ["", "a\nb", "a\0b", "a\x1eb", "a\x1fb", "\ud800"])
+def test_an_id_that_a_row_cannot_hold_is_refused_before_anything_is_written(bench: Bench, id: str):
+    bench.send((add("a"), ACKNOWLEDGED))
+    before = bench.look()
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        with pytest.raises(StateError, match="the journal can't keep"):
+            held.intend([add("b"), add("c", id)])
+    assert bench.look() == before
+
+
+ODD = ["a\tb", "a\rb", "\x01", "\x7f", "\x85", "a\\nb", "\\", "\\\\", 'a"b', "\\u005c", "\u2028"]
+
+
+@pytest.mark.parametrize("id", ODD)
+def test_any_other_id_comes_back_as_it_was_written_from_the_journal_and_folded(bench: Bench, id: str):
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        held.settle([(held.intend([add("first", id, "last")])[0], ACKNOWLEDGED)])
+        assert held.census().stored == 3
+        held.fold()
+        assert sorted(bench.look().members) == sorted(["first", id, "last"])
+        held.record(findings(vanished=[id]))
+        assert held.census().unmatched == 1

@@ -11,8 +11,9 @@ import sqlalchemy
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
 from reconciler.state.ledger import Surroundings
+from reconciler.state.lock import make_terms
 from reconciler.state.machine import Linux, SystemClock, is_dead, this_machine
-from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add
+from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
 
 NEIGHBOUR = FakeMachine(pid=200, running={100: "t100", 200: "t200"})
 ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
@@ -250,3 +251,164 @@ def test_the_clock_for_leases_counts_suspension():
     clock = SystemClock()
     assert abs(clock.boot() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 5
     assert isinstance(this_machine(), Linux)
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+class Jumped:
+    """A clock whose wall time was set, while the time since the boot goes on."""
+
+    def __init__(self, real, seconds: float) -> None:
+        self._real = real
+        self._seconds = seconds
+
+    def wall(self) -> float:
+        return self._real.wall() + self._seconds
+
+    def boot(self) -> float:
+        return self._real.boot()
+
+    def sleep(self, seconds: float) -> None:
+        self._real.sleep(seconds)
+
+
+def jump(bench: Bench, seconds: float) -> None:
+    """The state's clock is set: a file has this machine's, a server its own, so there its times move the other way."""
+    if bench.url.startswith("sqlite"):
+        bench.clock = Jumped(bench.clock, seconds)
+        return
+    engine = sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE reconcile_locks SET heartbeat_at = heartbeat_at - {seconds}, expires_at = expires_at - {seconds}"
+        )
+
+
+def test_a_living_neighbour_keeps_its_lock_whatever_the_wall_clock_says(bench: Bench):
+    with ExitStack() as stack:
+        hold(stack, bench)
+        jump(bench, 61)
+        with pytest.raises(LockHeld):
+            hold(stack, bench, NEIGHBOUR)
+
+
+def test_a_neighbour_that_stands_still_past_its_lease_loses_its_lock(bench: Bench):
+    with ExitStack() as stack, ExitStack() as grave:
+        hold(grave, bench)
+        bench.clock.time += 61
+        hold(stack, bench, NEIGHBOUR)
+        with pytest.raises(LeaseLost):
+            grave.close()
+
+
+def test_a_lease_that_was_granted_by_a_clock_that_ran_ahead_ends_a_lease_from_now(sqlite_bench: Bench):
+    true_clock = sqlite_bench.clock
+    with ExitStack() as stack, ExitStack() as grave:
+        sqlite_bench.clock = Jumped(true_clock, 3600)
+        hold(grave, sqlite_bench)
+        sqlite_bench.clock = true_clock
+        with pytest.raises(LockHeld):
+            hold(stack, sqlite_bench, ELSEWHERE)
+        true_clock.time += 61
+        hold(stack, sqlite_bench, ELSEWHERE)
+        with pytest.raises(LeaseLost):
+            grave.close()
+
+
+# --- the sight of the fence ------------------------------------------------------------------------------------------
+
+
+def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlite_bench: Bench):
+    with ExitStack() as stack:
+        lease = hold(stack, sqlite_bench).lease
+        rename(sqlite_bench, "reconcile_locks", "away")
+        sqlite_bench.clock.time += 4.9
+        assert lease.is_in_sight()
+        sqlite_bench.clock.time += 0.2
+        assert not lease.is_in_sight()
+        rename(sqlite_bench, "away", "reconcile_locks")
+        assert lease.is_in_sight()
+
+
+def test_each_write_shows_the_fence(bench: Bench):
+    with ExitStack() as stack:
+        held = hold(stack, bench)
+        bench.clock.time += 6
+        held.intend([add("a")])
+        held.lease.renew = lambda: pytest.fail("it was seen just now")
+        assert held.lease.is_in_sight()
+
+
+def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
+    assert make_terms(10, settle=10).pulse_seconds == 2.5
+    assert make_terms(10, settle=0).pulse_seconds == 0.5
+    assert make_terms(10, settle=1000).pulse_seconds == 20
+
+
+def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
+    with ExitStack() as stack:
+        held = hold(stack, bench)
+        unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+        bench.clock.time += 6
+        assert not held.lease.is_in_sight()
+        with pytest.raises(LeaseLost):
+            stack.close()
+
+
+# --- takeovers -------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_bench: Bench):
+    bench = sqlite_bench
+    began = bench.clock.time
+    with ExitStack() as grave:
+        held = hold(grave, bench)
+        seqs = held.intend([add("a"), add("b")])
+        held.settle([(seqs[0], unknown(began))])
+        bench.clock.time += 30
+        unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+        bench.clock.time += 30
+        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.hold(bench.target(), "run", None) as other:
+            assert other.taken_over_at == began + 30
+            assert other.doubtful_at() == other.attempted_at() == began + 60
+        assert bench.marks() == {
+            ("a", "unsettled"): ("add", began + 30),
+            ("b", "unsettled"): ("add", began + 60),
+        }
+        with pytest.raises(LeaseLost):
+            grave.close()
+
+
+def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_none(sqlite_bench: Bench):
+    bench = sqlite_bench
+    with ExitStack() as grave:
+        hold(grave, bench)
+        bench.clock.time += 61
+        taken_at = bench.clock.time
+        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.hold(bench.target(), "run", None) as other:
+            assert other.taken_over_at == taken_at
+        with pytest.raises(LeaseLost):
+            grave.close()
+    with ExitStack() as grave:
+        hold(grave, bench)
+        bench.clock.time += 5
+        dead = FakeMachine(pid=200, running={200: "t200"})
+        with bench.ledger(machine=dead) as ledger, ledger.hold(bench.target(), "run", None) as other:
+            assert other.taken_over_at == taken_at
+        with pytest.raises(LeaseLost):
+            grave.close()
+
+
+def test_times_of_the_future_count_as_now(sqlite_bench: Bench):
+    bench = sqlite_bench
+    bench.clock.time += 3600
+    bench.send((add("a", "b"), ACKNOWLEDGED))
+    bench.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(bench.clock.time)))
+    bench.clock.time -= 3600
+    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+        assert held.doubtful_at() == held.attempted_at() == bench.clock.time
+    assert bench.marks() == {
+        ("a", "removed"): (None, bench.clock.time),
+        ("c", "unsettled"): ("add", bench.clock.time),
+    }

@@ -84,6 +84,10 @@ def refresh_one(
     from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError
 
+    def wait(seconds: float) -> bool:
+        console.note(f"{target.label}: waiting {seconds:.0f} s: an earlier request may still arrive")
+        return wiring.stop.wait(seconds)
+
     try:
         with ExitStack() as stack:
             ledger = wiring.ledger(target)
@@ -94,7 +98,7 @@ def refresh_one(
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
             environment_id = check_environment(wiring, target)
-            takeover.look(wiring.warn)
+            takeover.look(wiring.warn, wait)
             announce(console, takeover, adopt)
             if asks and not console.ask(f"Take over what is there into the state of {target.label}?"):
                 raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
