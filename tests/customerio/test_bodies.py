@@ -55,6 +55,7 @@ def test_one_layer_of_gzip_is_undone(open_clients: Open, encoding: str) -> None:
         ("gzip", SEGMENTS, "can't be decompressed"),
         ("gzip", gzip.compress(gzip.compress(SEGMENTS)), "not JSON"),
     ],
+    ids=["two layers", "a list", "br", "zstd", "deflate", "cut", "two members", "no gzip", "an untold layer"],
 )
 def test_any_other_encoding_is_an_error(open_clients: Open, encoding: str, body: bytes, words: str) -> None:
     with pytest.raises(DestinationError, match=words):
