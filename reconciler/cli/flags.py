@@ -1,10 +1,11 @@
 """The arguments and flags that commands share. Nothing here imports a part of the machine."""
 
-import re
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from reconciler.core.sizes import MIN_MEMORY, read_size
 
 
 class Format(StrEnum):
@@ -63,9 +64,12 @@ LockTimeout = Annotated[
 
 
 def check_size(text: str) -> str:
-    """A size of memory as DuckDB reads it. Raises typer.BadParameter before anything is run."""
-    if re.fullmatch(r"\d+(\.\d+)?\s*[KMGT](i?B)?", text.strip(), re.IGNORECASE) is None:
+    """A size of memory that suffices for small segments. Raises typer.BadParameter before anything is run."""
+    size = read_size(text)
+    if size is None:
         raise typer.BadParameter("write a size, for example 512MB or 2GB")
+    if size < (read_size(MIN_MEMORY) or 0):
+        raise typer.BadParameter(f"{text} is too little; give {MIN_MEMORY} or more")
     return text
 
 
@@ -75,7 +79,7 @@ MemoryLimit = Annotated[
         "--memory-limit",
         metavar="SIZE",
         callback=check_size,
-        help="Memory for the diffs of the whole run; then they spill.",
+        help=f"Memory for the diffs of the whole run ({MIN_MEMORY} at least); then they spill.",
     ),
 ]
 Parallel = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many segments at once.")]

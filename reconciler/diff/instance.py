@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,15 +12,14 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.diff.failures import Limits, stopped
+from reconciler.core.sizes import read_size
+from reconciler.diff.failures import Limits, broken_sets, stopped, translating
 from reconciler.diff.spill import open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 
 MAX_THREADS = 4
 MEMORY_PER_THREAD = 64 * 2**20
 """Bytes without which another thread is more harm than help: each holds on to some while it spills."""
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(I?)B\s*", re.IGNORECASE)
 
 _CLOSED = {
     "enable_external_access": False,
@@ -124,22 +122,13 @@ class Instance:
     def catalog(self) -> Iterator[str]:
         """Make a database within, for the tables of one comparison; gives its name."""
         name = f"sets_{next(self._numbers)}"
-        with self.cursor() as cursor:
+        with self.cursor() as cursor, translating(broken_sets(), self.limits):
             cursor.execute(f"ATTACH ':memory:' AS {name}")
         try:
             yield name
         finally:
             with self.cursor() as cursor:
                 cursor.execute(f"DETACH {name}")
-
-
-def read_size(text: str) -> int | None:
-    """Bytes of a size such as `512MB` or `1.5GiB`; None: it is none."""
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        return None
-    number, unit, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(unit.upper())))
 
 
 def _choose_threads(memory: int) -> int:

@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.core.batches import Direction
 from reconciler.core.counts import Counts
+from reconciler.core.sizes import read_size
 from reconciler.core.spec import OnBad, Segment, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.diff.instance import read_size
 from reconciler.diff.spill import PREFIX, open_spill_folder
 from reconciler.engine.ports import Rows, ValueStream
 from reconciler.errors import SegmentError, UsageError

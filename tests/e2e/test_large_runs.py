@@ -44,24 +44,39 @@ def assert_nothing_happened(project: Project, done: Result, code: str, *said: st
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-def test_too_little_memory_sends_all_or_nothing(ten: Project) -> None:
+def test_the_least_memory_suffices(ten: Project) -> None:
     ask(ten, DUCKDB, PEOPLE.format(many=MANY))
-    for limit in ("1MB", "4MB", "6MB", "8MB", "10MB"):  # the last ones suffice for comparing, and not for sorting
-        done = ten.json("apply", "--memory-limit", limit)
-        if done.code == 0:
-            break
-        assert_nothing_happened(ten, done, "memory", "--memory-limit")
-    else:
-        done = ten.json("apply", "--memory-limit", "64MB")
+
+    done = ten.json("apply", "--memory-limit", "16MB")
+
     assert (done.code, done.segments["vip"]["added"]) == (0, MANY)
-    assert ten.json("plan").segments["vip"]["status"] == "unchanged"
+    assert ten.json("plan", "--memory-limit", "16MB").segments["vip"]["status"] == "unchanged"
 
 
-def test_a_plan_with_too_little_memory_leaves_no_file(ten: Project) -> None:
-    ask(ten, DUCKDB, PEOPLE.format(many=MANY))
-    done = ten.json("plan", "--memory-limit", "1MB", "--out", "sealed.plan")
-    assert_nothing_happened(ten, done, "memory", "limit of 1MB", "--memory-limit")
-    assert not (ten.folder / "sealed.plan").exists()
+def test_the_least_memory_suffices_for_many_small_segments_at_once(project: Project) -> None:
+    project.want("vip", people(*range(100)))
+    names = {f"s{number}": 100 + number for number in range(20)}
+    for name, number in names.items():
+        project.sandbox.create_segment(name, id=number)
+    project.write({name: segment(number, "vip") for name, number in names.items()})
+
+    done = project.json("apply", "--memory-limit", "16MB", "--parallel", "20")
+
+    assert done.code == 0, done.err
+    assert project.json("drift", "--memory-limit", "16MB").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [("plan", "1MB"), ("apply", "8MB"), ("drift", "15.9MB"), ("refresh", "15MiB"), ("plan", "0KB")],
+)
+def test_less_memory_than_a_run_needs_is_refused_before_it_begins(ten: Project, command: str, limit: str) -> None:
+    done = ten.run(command, "spec.yaml", "--memory-limit", limit)
+
+    assert done.code == 64
+    assert done.out == ""
+    assert "16MB" in done.err
+    assert ten.sandbox.calls == []
 
 
 # --- disk ----------------------------------------------------------------------------------------------------------
