@@ -32,6 +32,9 @@ _HASH = r"\#[^\n]*"
 _HASH_BEFORE_SPACE = r"\#[ !][^\n]*"
 _SLASHES = r"//[^\n]*"
 
+_PART = r"(?:\w+|\"[^\"]*\"|`[^`]*`|\[[^\]]*\])"
+_NAME = re.compile(rf"\s*{_PART}(?:\s*\.\s*{_PART})*\s*")
+
 ONLY_PARAMS = "A `:name` is bound only if `params` has that name; other parameter marks can't be used."
 
 
@@ -212,7 +215,10 @@ def _take_query(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
         raise SourceError("the query is empty", "Write a SELECT.")
     _check_parentheses(pieces)
     _check_marks(pieces, lexicon)
-    return Statement(_without_outer_parentheses(pieces))
+    pieces = _without_outer_parentheses(pieces)
+    if _NAME.fullmatch("".join("" if piece.kind is Kind.COMMENT else piece.text for piece in pieces)):
+        raise SourceError("the query is not a SELECT", "Write a SELECT.")  # in parentheses, a name would be a query
+    return Statement(pieces)
 
 
 def scan(query: str, params: Collection[str], lexicon: Lexicon) -> Iterator[Piece]:

@@ -28,6 +28,7 @@ class Workbench:
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
             "autoinstall_known_extensions": False,
+            "python_enable_replacements": False,  # a query finds tables in the database, not among our variables
         }
         if threads:
             self._config["threads"] = threads

@@ -11,10 +11,11 @@ BLOCK_ROWS = 50_000
 Rows = Sequence[Sequence[object]]
 
 
-def blocks(fetch: Callable[[int], Rows], at: int) -> Iterator[Block]:
-    """Fetch to the end; column number `at` holds the ids."""
+def blocks(fetch: Callable[[int], Rows], at: int, *, fit: bool = True) -> Iterator[Block]:
+    """Fetch to the end; column number `at` holds the ids. `fit`: values of its type may be ids."""
+    write = write_block if fit else write_unfit
     while rows := fetch(BLOCK_ROWS):
-        yield write_block([row[at] for row in rows])
+        yield write([row[at] for row in rows])
 
 
 def write_block(values: Sequence[Any]) -> Block:
@@ -27,3 +28,8 @@ def write_block(values: Sequence[Any]) -> Block:
     written = [None if value is None else write_exactly(value) for value in values]
     typed = [not isinstance(text, Invalid) for text in written]
     return [text if good else "" for text, good in zip(written, typed, strict=True)], typed
+
+
+def write_unfit(values: Sequence[Any]) -> Block:
+    """Write values of a type that ids can't have, whatever the driver has made of them."""
+    return [None if value is None else "" for value in values], [value is None for value in values]

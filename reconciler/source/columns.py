@@ -26,6 +26,14 @@ def choose(columns: Sequence[str], id_column: str | None) -> int:
     )
 
 
+def refuse_type(kind: str) -> SourceError:
+    """The error for a column of which no value can be an id; known before any row is read."""
+    return SourceError(
+        f"the query returns ids of type {kind}, and no value of this type can be an id",
+        "Return a text, an integer, a UUID or an integral decimal, for example CAST(... AS VARCHAR).",
+    )
+
+
 def _undo_renaming(names: Sequence[str]) -> list[str]:
     """SQLite calls the second `id` of a derived table `id:1`; then there are two of that name."""
     bases = [(name, *name.rpartition(":")[::2]) for name in names]

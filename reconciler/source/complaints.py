@@ -15,7 +15,7 @@ _PREFIX = re.compile(
 _JAVA = re.compile(r"\*?\b(?:[a-z]\w*\.){2,}(?:\w+\$)*[A-Z]\w*(?:Exception|Error)\s*:\s*")
 _TRACE = re.compile(r"(?:\s+|',\s*')at [\w.$]+\(.*|\s+Caused by: .*|\s*Stack trace:.*", re.DOTALL)
 _ECHO = re.compile(
-    r"\n+(?:LINE \d+:|DETAIL:|CONTEXT:|HINT:|STATEMENT:|WHERE:|QUERY:|\t|Location:|Job ID:|Help: |== SQL).*"
+    r"\n+(?:LINE \d+:|DETAIL:|CONTEXT:|HINT:|STATEMENT:|WHERE:|QUERY:|query:|\t|Location:|Job ID:|Help: |== SQL).*"
     r"|\s*Query was: .*|[.:]? In scope .*| in scope SELECT .*|: while executing .*|; reason: .*|; line \d+ pos \d+;\n.*"
     r"|\[SQL: .*|\(Background on this error.*|\. SQLSTATE: .*|\n\nLINE .*|\s*\(sfqid=.*|\s+Input: \".*",
     re.DOTALL,

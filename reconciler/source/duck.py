@@ -14,10 +14,10 @@ from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
 from reconciler.source.arrow import Stream, WatchedStream
 from reconciler.source.bench import Workbench
-from reconciler.source.columns import choose
+from reconciler.source.columns import choose, refuse_type
 from reconciler.source.complaints import Complaint
 from reconciler.source.failures import Scrubber
-from reconciler.source.query import Query, derived
+from reconciler.source.query import Query
 from reconciler.source.redaction import find_paths
 
 _TEXTS = frozenset({"varchar", "enum"})
@@ -71,6 +71,16 @@ def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: 
 
 
 @dataclass(frozen=True)
+class Projection:
+    """What is selected of the column of ids, and whether its type says that all values are typed."""
+
+    sql: str
+    all_typed: bool = False
+    unfit: str = ""
+    """The column's type, if no value of it can be an id."""
+
+
+@dataclass(frozen=True)
 class DuckSource:
     """A DuckDB file (None: nothing but what the query itself reads, such as Parquet files)."""
 
@@ -92,20 +102,22 @@ class DuckSource:
         with ExitStack() as stack:
             connection = stack.enter_context(self._connect())
             try:
-                relation, all_typed = self._relation(connection, query)
+                relation, projection = self._relation(connection, query)
                 stream = stream_of(relation)
             except duckdb.Error as error:
                 raise self._complain(error, connection, query) from None
             stack.callback(stream.close)
-            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=projection.all_typed))
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection:
             try:
-                self._relation(connection, query)
+                projection = self._relation(connection, query)[1]
             except duckdb.Error as error:
                 raise self._complain(error, connection, query) from None
+        if projection.unfit:
+            raise refuse_type(projection.unfit)
 
     def _complain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
         """The error of a query that could not begin; DuckDB proposes names that it has."""
@@ -122,14 +134,16 @@ class DuckSource:
                 connection.execute(f"USE {_catalog_of(self.file)}")
             yield connection
 
-    def _relation(self, connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool]:
-        """The projection of the query, and whether its type says that all values are typed."""
+    def _relation(
+        self, connection: duckdb.DuckDBPyConnection, query: Query
+    ) -> tuple[duckdb.DuckDBPyRelation, Projection]:
+        """The query with the columns that are read, and how they were made."""
         sql, values = query.numbered("$"), list(query.values)
-        every = connection.sql(derived("*", sql), params=values)
+        every = connection.sql(query.derived("*", sql), params=values)
         at = choose(_names(connection, sql, values), query.id_column)
         names = ", ".join(f"c{number}" for number in range(len(every.columns)))
-        what, all_typed = _projection(every.types[at], f"c{at}")
-        return connection.sql(derived(what, sql, f"({names})"), params=values), all_typed
+        projection = _project(every.types[at], f"c{at}")
+        return connection.sql(query.derived(projection.sql, sql, f"({names})"), params=values), projection
 
 
 def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyConnection) -> None:
@@ -172,10 +186,11 @@ def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]
     return [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
 
 
-def _projection(kind: object, column: str) -> tuple[str, bool]:
+def _project(kind: object, column: str) -> Projection:
     name = str(getattr(kind, "id", ""))
     if str(kind) != "JSON" and name in _TEXTS | _INTEGERS | {"uuid"}:
-        return f"CAST({column} AS VARCHAR) AS value", True
+        return Projection(f"CAST({column} AS VARCHAR) AS value", all_typed=True)
     if name == "decimal":
-        return _INTEGRAL.format(column), False
-    return f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed", False
+        return Projection(_INTEGRAL.format(column))
+    untyped = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
+    return Projection(untyped, unfit="" if str(kind) == '"NULL"' else str(kind))

@@ -5,7 +5,7 @@ has no params (it copies a query out), so params are bound to settings of the tr
 there. A statement of somebody else may be run around the query in the same way (`visit`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -22,13 +22,13 @@ from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ArrowStream, Proof, Site, Unfit, ValueStream
 from reconciler.source.arrow import WatchedStream
 from reconciler.source.bench import Workbench
-from reconciler.source.columns import choose
+from reconciler.source.columns import choose, refuse_type
 from reconciler.source.complaints import Complaint
 from reconciler.source.connections import Connections
 from reconciler.source.duck import handing_out, one_row
 from reconciler.source.failures import Scrubber
 from reconciler.source.hosting import answers, find_obstacle, look_back
-from reconciler.source.query import Query, derived
+from reconciler.source.query import Query
 
 _BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
 _OID = 26
@@ -63,6 +63,8 @@ class Plan:
     all_typed: bool
     exact: bool
     """Two values are equal in SQL where the ids are, and nowhere else."""
+    unfit: str = ""
+    """The column's type, if no value of it can be an id."""
 
     @property
     def values(self) -> str:
@@ -111,7 +113,9 @@ class PostgresSource:
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
         with self.connections.one(), self._asking(query) as asking:
-            _plan(asking, query)
+            plan = _plan(asking, query)
+        if plan.unfit:
+            raise refuse_type(plan.unfit)
 
     def answers(self, proof: Proof) -> bool:
         with self.connections.one(), self._asking() as asking:
@@ -208,20 +212,25 @@ def _plan(connection: psycopg.Connection, query: Query) -> Plan:
     description = _describe(connection, query)
     at = choose([name for name, _ in description.columns], query.id_column)
     types = _look_up(connection, [description.columns[at][1], *description.params])
-    return _write(query, description, at, types)
+    plan = _write(query, description, at, types)
+    _prepare(connection, plan.sql)
+    return plan
 
 
 def _describe(connection: psycopg.Connection, query: Query) -> Description:
-    """Have the server parse the query; nothing runs."""
-    sql = derived("*", query.numbered("$")).encode()
-    for result in (
-        connection.pgconn.prepare(b"", sql, [_oid_of(value) for value in query.values]),
-        connection.pgconn.describe_prepared(b""),
-    ):
-        if result.status != pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    """Have the server say what the query gives and takes; nothing runs."""
+    result = _prepare(connection, query.derived("*", query.numbered("$")), [_oid_of(value) for value in query.values])
     columns = tuple(((result.fname(at) or b"").decode(), result.ftype(at)) for at in range(result.nfields))
     return Description(columns, tuple(result.param_type(at) for at in range(result.nparams)))
+
+
+def _prepare(connection: psycopg.Connection, sql: str, types: Sequence[int] = ()) -> pq.abc.PGresult:
+    """Have the server parse a statement and describe it."""
+    server = connection.pgconn
+    for result in (server.prepare(b"", sql.encode(), types), server.describe_prepared(b"")):
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    return result
 
 
 def _oid_of(value: Scalar) -> int:
@@ -241,14 +250,16 @@ def _look_up(connection: psycopg.Connection, oids: list[int]) -> dict[int, Type]
 def _write(query: Query, description: Description, at: int, types: Mapping[int, Type]) -> Plan:
     """Write the statement that gives `value` and, unless the column's type says it all, `typed`."""
     marks = {
-        name: _setting(number, types[oid].name, value)
+        name: _setting(f"{query.name}.p{number}", types[oid].name, value)
         for number, ((name, value), oid) in enumerate(zip(query.params.items(), description.params, strict=True))
     }
     names = ", ".join(f"c{number}" for number in range(len(description.columns)))
     kind = description.columns[at][1]
     what, all_typed = _projection(kind, types[kind], f"c{at}")
-    sql = derived(what, query.statement.write(marks.__getitem__), f"({names})")
-    return Plan(sql, all_typed, exact=kind != _BPCHAR and (all_typed or kind == _NUMERIC))
+    sql = query.derived(what, query.statement.write(marks.__getitem__), f"({names})")
+    fit = all_typed or kind == _NUMERIC
+    unfit = "" if fit else types[kind].name.removeprefix("pg_catalog.").strip('"')
+    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit=unfit)
 
 
 def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
@@ -259,8 +270,8 @@ def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
     return (_INTEGRAL if oid == _NUMERIC else _UNTYPED).format(column), False
 
 
-def _setting(number: int, type_name: str, value: Scalar) -> str:
-    return f"CAST({'NULL' if value is None else f'''current_setting('reconcile.p{number}')'''} AS {type_name})"
+def _setting(name: str, type_name: str, value: Scalar) -> str:
+    return f"CAST({'NULL' if value is None else f'''current_setting('{name}')'''} AS {type_name})"
 
 
 def _execute(connection: Connection, sql: str) -> None:
@@ -272,7 +283,7 @@ def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
     """Bind the params to settings that end with the transaction."""
     texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
     if texts:
-        calls = ", ".join(f"set_config('reconcile.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
+        calls = ", ".join(f"set_config('{query.name}.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
         with connection.cursor() as cursor, bench.cursor() as params:
             cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
             cursor.fetch_arrow().release()

@@ -1,6 +1,8 @@
 """A segment's query, ready to be run as a derived table."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 
 from reconciler.core.spec import Scalar, Segment
 from reconciler.core.tokens import Statement, lexicon_of, parse
@@ -20,6 +22,15 @@ class Query:
         statement = parse(segment.query, segment.params.keys(), lexicon_of(dialect))
         return cls(statement, {name: segment.params[name] for name in statement.names()}, segment.id_column)
 
+    @cached_property
+    def name(self) -> str:
+        """Names what is ours beside the query; the query can't hold it, as no text holds its own digest."""
+        return f"reconcile_{sha256(self.statement.write(str).encode()).hexdigest()[:12]}"
+
+    def derived(self, what: str, text: str, columns: str = "") -> str:
+        """Put its text where only a query may stand; line breaks, since it may end in a comment."""
+        return f"SELECT {what} FROM (\n{text}\n) {self.name}{columns}"
+
     def numbered(self, mark: str) -> str:
         """Write it with numbered marks (`$1`, `?1`), in the order of `params`."""
         numbers = {name: f"{mark}{number}" for number, name in enumerate(self.params, start=1)}
@@ -28,8 +39,3 @@ class Query:
     @property
     def values(self) -> tuple[Scalar, ...]:
         return tuple(self.params.values())
-
-
-def derived(what: str, query: str, columns: str = "") -> str:
-    """Put a query where only a query may stand; line breaks, since it may end in a comment."""
-    return f"SELECT {what} FROM (\n{query}\n) q{columns}"

@@ -1,5 +1,6 @@
 """Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -7,23 +8,24 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import create_engine
-from sqlalchemy.engine import URL, Connection, CursorResult, Engine
+from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from reconciler.core.spec import Scalar, Segment
-from reconciler.core.tokens import Kind
+from reconciler.core.tokens import Kind, Piece, Statement
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
 from reconciler.source.arrow import RowStream
 from reconciler.source.blocks import Rows, blocks
-from reconciler.source.columns import choose
+from reconciler.source.columns import choose, refuse_type
 from reconciler.source.complaints import Complaint
 from reconciler.source.connections import Connections
+from reconciler.source.described import find_unfit
 from reconciler.source.drivers import missing_driver
 from reconciler.source.duck import handing_out
 from reconciler.source.failures import Scrubber
-from reconciler.source.query import Query, derived
+from reconciler.source.query import Query
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -38,15 +40,22 @@ _UNWRAPPED = frozenset({"mssql"})
 """No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
 
 _EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
-_PERCENTS = {
-    "bigquery": _EVERYWHERE,
-    "clickhouse": _EVERYWHERE,
-    "redshift+redshift_connector": frozenset({Kind.CODE}),
-    "postgresql+pg8000": frozenset({Kind.CODE}),
-}
-"""Where a driver reads `%%` as `%`, also when there are no params. Source: `_format_operation` of
-google-cloud-bigquery, `finalize_query` of clickhouse-connect, `convert_paramstyle` of pg8000 and redshift_connector."""
+_ALWAYS_READ = frozenset({"bigquery", "clickhousedb"})
+"""Dialects with a driver that reads `%%` as `%` also where there are no params. Source: `_format_operation` of
+google-cloud-bigquery, `Cursor._execute` of clickhouse-connect."""
 
+_NEVER_READ = frozenset({"mysqlconnector", "pymssql"})
+"""Drivers that replace their own marks and leave every other `%` as it is, so also `%%`."""
+
+_SCANNING = frozenset({"pg8000", "redshift_connector"})
+"""Drivers that look for marks outside strings and comments, with a scanner of their own, and read `%%` only there;
+without params they read nothing. Source: `convert_paramstyle` of both."""
+
+_SCANNED = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|e'[^'\\]*'|E'(?:[^'\\]|\\[^\\]|'')*'|\$\w*\$(?:(?!--|/\*)[^'"%])*\$\w*\$""",
+    re.DOTALL,
+)
+"""The strings and quoted names that these scanners read as the database does."""
 
 _MARKS = {
     "qmark": "?",
@@ -75,13 +84,16 @@ class RowSource:
         with self.connections.one(), ExitStack() as stack:
             result = self._run(stack, query, "")
             at = self._choose(result, query)
-            stream = RowStream(blocks(partial(_fetch, result), at))
+            stream = RowStream(blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at)))
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self._dialect)
         with self.connections.one(), ExitStack() as stack:
-            self._choose(self._run(stack, query, " WHERE 1 = 0"), query)
+            result = self._run(stack, query, " WHERE 1 = 0")
+            unfit = _find_unfit(result, self._choose(result, query))
+        if unfit:
+            raise refuse_type(unfit)
 
     @property
     def _dialect(self) -> str:
@@ -90,7 +102,7 @@ class RowSource:
     def _run(self, stack: ExitStack, query: Query, condition: str) -> CursorResult[Any]:
         engine = self._engine()
         stack.callback(engine.dispose)
-        sql, values = _write(query, self.url, engine.dialect.paramstyle)
+        sql, values = _write(query, engine.dialect)
         sql = self._wrap(query, sql, condition)
         try:
             connection = stack.enter_context(self.connections.connect(engine.connect))
@@ -113,14 +125,16 @@ class RowSource:
 
     def _wrap(self, query: Query, sql: str, condition: str) -> str:
         if self._dialect not in _UNWRAPPED:
-            return derived("*", sql) + condition
+            return query.derived("*", sql) + condition
         if query.statement.first_word() not in ("select", "with"):
             raise self._no_select()
         return sql
 
     def _engine(self) -> Engine:
         try:
-            return create_engine(self.url, poolclass=NullPool, hide_parameters=True)
+            # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
+            style = {"paramstyle": "pyformat"} if self.url.get_driver_name() == "mysqlconnector" else {}
+            return create_engine(self.url, poolclass=NullPool, hide_parameters=True, **style)
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
@@ -140,16 +154,27 @@ def _make_read_only(connection: Connection, dialect: str) -> None:
         connection.exec_driver_sql(_READ_ONLY[dialect])
 
 
-def _write(query: Query, url: URL, paramstyle: str) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
+def _find_unfit(result: CursorResult[Any], at: int) -> str | None:
+    """The type of a column, if the driver tells it and no value of it can be an id."""
+    described = result.cursor.description if result.cursor is not None else None
+    return find_unfit(described[at][1], result.dialect) if described else None
+
+
+def _write(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
     """Write the query for a driver, with its params as the driver wants them."""
-    keys = {name: f"p{at}" for at, name in enumerate(query.params, start=1)}
+    keys = {name: f"{query.name}_{at}" for at, name in enumerate(query.params, start=1)}
+    numbers = {name: at for at, name in enumerate(query.params, start=1)}
     used: list[str] = []
+    paramstyle = dialect.paramstyle
 
     def mark(name: str) -> str:
         used.append(name)
-        return _MARKS[paramstyle].format(key=keys[name], number=keys[name][1:])
+        return _MARKS[paramstyle].format(key=keys[name], number=numbers[name])
 
-    sql = query.statement.write(mark, _doubled(url, paramstyle, bool(query.params)))
+    statement = query.statement
+    if query.params and dialect.driver in _SCANNING:
+        statement = _make_scannable(statement, dialect.driver)
+    sql = statement.write(mark, _doubled(dialect, bool(query.params)))
     if paramstyle in ("qmark", "format"):
         return sql, tuple(query.params[name] for name in used)
     if paramstyle in ("pyformat", "named"):
@@ -157,9 +182,21 @@ def _write(query: Query, url: URL, paramstyle: str) -> tuple[str, tuple[Scalar, 
     return sql, query.values
 
 
-def _doubled(url: URL, paramstyle: str, has_params: bool) -> Collection[Kind]:
+def _doubled(dialect: Dialect, has_params: bool) -> Collection[Kind]:
     """In which pieces `%` has to be written twice."""
-    if paramstyle not in ("format", "pyformat"):
+    if dialect.paramstyle not in ("format", "pyformat") or dialect.driver in _NEVER_READ:
         return ()
-    special = _PERCENTS.get(url.drivername) or _PERCENTS.get(url.get_backend_name())
-    return special or (_EVERYWHERE if has_params else ())
+    if dialect.driver in _SCANNING:
+        return (Kind.CODE,) if has_params else ()
+    return _EVERYWHERE if has_params or dialect.name in _ALWAYS_READ else ()
+
+
+def _make_scannable(statement: Statement, driver: str) -> Statement:
+    """Leave out comments, and refuse strings, in which the driver would see the end of something else."""
+    for piece in statement.pieces:
+        if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
+            raise SourceError(
+                f"the driver {driver} can't read a string of this query beside params",
+                "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
+            )
+    return Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))

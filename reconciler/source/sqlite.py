@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-import adbc_driver_manager
+import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi
 import duckdb
 from adbc_driver_manager import ArrowArrayStreamHandle
@@ -24,7 +24,7 @@ from reconciler.source.columns import choose
 from reconciler.source.complaints import Complaint
 from reconciler.source.duck import handing_out, one_row, require, stream_of
 from reconciler.source.failures import Scrubber
-from reconciler.source.query import Query, derived
+from reconciler.source.query import Query
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
 # all stand for NULL, which no value meets: an empty text gets a byte of its own. What is no id is told by bytes that no
@@ -33,9 +33,9 @@ _EMPTY = "FE"
 _UNTYPED = "FF"
 # Nearly all are texts: asked for first, they take two thirds of the time.
 _RAW = (
-    "SELECT CAST(CASE WHEN typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) > 0 THEN {0} ELSE "
+    "CAST(CASE WHEN typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) > 0 THEN {0} ELSE "
     f"CASE typeof({{0}}) WHEN 'text' THEN x'{_EMPTY}' WHEN 'null' THEN x'' WHEN 'real' THEN x'{_UNTYPED}' "
-    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END END AS BLOB) AS bytes FROM q"
+    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END END AS BLOB) AS bytes"
 )
 
 _TYPED = f"""
@@ -51,9 +51,9 @@ _NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many columns a query has, which holds the ids, and how the database writes texts."""
+    """The statement to run, which column of its query holds the ids, and how the database writes texts."""
 
-    columns: int
+    sql: str
     at: int
     in_utf_8: bool
 
@@ -106,8 +106,7 @@ class SqliteSource:
         prepared = self._prepare(query)
         with self._unchanged(), ExitStack() as stack:
             try:
-                make = self._columns if prepared.in_utf_8 else self._rows
-                stream = make(stack, query, prepared)
+                stream = (self._columns if prepared.in_utf_8 else self._rows)(stack, query, prepared)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
                 raise self.scrubber.complain(Complaint.of(error), query) from None
             yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
@@ -124,20 +123,32 @@ class SqliteSource:
             )
 
     def check(self, segment: Segment) -> None:
-        self._prepare(Query.of(segment, "sqlite"))
+        query = Query.of(segment, "sqlite")
+        prepared = self._prepare(query)
+        try:
+            with ExitStack() as stack:
+                statement = self._open_reader(stack).adbc_statement
+                statement.set_sql_query(prepared.sql)
+                statement.prepare()
+        except adbc_driver_manager.Error as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
 
     def _prepare(self, query: Query) -> Prepared:
-        """SQLite's own module says best what is wrong."""
+        """SQLite's own module says best what is wrong, and what the columns are called."""
         if self.file is not None:
             require(self.file, self.scrubber)
         try:
             with self.kept.use() as connection:
                 encoding = self._begin(connection)
-                cursor = connection.execute(derived("*", query.numbered("?")) + " LIMIT 0", query.values)
+                cursor = connection.execute(_select("*", query) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
             raise self.scrubber.complain(Complaint.of(error), query) from None
         names = [column[0] for column in cursor.description]
-        return Prepared(len(names), choose(names, query.id_column), encoding == "UTF-8")
+        at = choose(names, query.id_column)
+        if encoding != "UTF-8":
+            return Prepared(_select("*", query), at, in_utf_8=False)
+        by_position = f"({', '.join(f'c{number}' for number in range(len(names)))})"  # so no name needs quoting
+        return Prepared(_select(_RAW.format(f"c{at}"), query, by_position), at, in_utf_8=True)
 
     def _begin(self, connection: sqlite3.Connection) -> str:
         """Open the file, which SQLite does only when it is read; gives the encoding of its texts."""
@@ -151,12 +162,12 @@ class SqliteSource:
         """Where texts are UTF-16, their bytes would be too: row by row."""
         connection = stack.enter_context(closing(_connect(self.uri)))
         connection.execute("PRAGMA query_only = ON")
-        cursor = connection.execute(derived("*", query.numbered("?")), query.values)
+        cursor = connection.execute(prepared.sql, query.values)
         return RowStream(blocks(cursor.fetchmany, prepared.at))
 
     def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
         bench = stack.enter_context(self.bench.cursor())
-        bench.register("raw", self._read(stack, bench, query, _over(query, prepared)))
+        bench.register("raw", self._read(stack, bench, query, prepared.sql))
         stream = stream_of(_type(bench))
         stack.callback(stream.close)
         return stream
@@ -164,15 +175,19 @@ class SqliteSource:
     def _read(
         self, stack: ExitStack, bench: duckdb.DuckDBPyConnection, query: Query, sql: str
     ) -> ArrowArrayStreamHandle:
+        cursor = self._open_reader(stack)
+        # The row of params stays open while the result is read, and a connection has one open result at a time.
+        params = stack.enter_context(bench.cursor())
+        cursor.execute(sql, one_row(params, query.values) if query.params else None)
+        return cursor.fetch_arrow()
+
+    def _open_reader(self, stack: ExitStack) -> adbc_driver_manager.dbapi.Cursor:
+        """A cursor of the driver that reads columns."""
         connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
             pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-        # The row of params stays open while the result is read, and a connection has one open result at a time.
-        params = stack.enter_context(bench.cursor())
-        cursor = stack.enter_context(closing(connection.cursor()))
-        cursor.execute(sql, one_row(params, query.values) if query.params else None)
-        return cursor.fetch_arrow()
+        return stack.enter_context(closing(connection.cursor()))
 
 
 def _connect(uri: str) -> sqlite3.Connection:
@@ -220,7 +235,6 @@ def _type(bench: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     return bench.sql(_TYPED if str(raw.types[0]) == "BLOB" else _NOTHING)
 
 
-def _over(query: Query, prepared: Prepared) -> str:
-    """Name the columns by position, so that no name needs quoting."""
-    names = ", ".join(f"c{number}" for number in range(prepared.columns))
-    return f"WITH q({names}) AS (\n{query.numbered('?')}\n) {_RAW.format(f'c{prepared.at}')}"
+def _select(what: str, query: Query, columns: str = "") -> str:
+    """As a common table: SQLite would take a table's name in parentheses for a query."""
+    return f"WITH {query.name}{columns} AS (\n{query.numbered('?')}\n) SELECT {what} FROM {query.name}"

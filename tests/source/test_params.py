@@ -1,7 +1,8 @@
 """Params are bound, never pasted, and mean what they mean in the database's own driver."""
 
+from types import SimpleNamespace
+
 import pytest
-from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.source.failures import Kind
@@ -108,30 +109,68 @@ def test_marks_of_drivers_are_not_bound(sqlite_warehouse, mark):
 STYLES = {
     "qmark": ("SELECT 5 % 3, '%', ?, ?, ?", (1, 2, 1)),
     "format": ("SELECT 5 %% 3, '%%', %s, %s, %s", (1, 2, 1)),
-    "pyformat": ("SELECT 5 %% 3, '%%', %(p1)s, %(p2)s, %(p1)s", {"p1": 1, "p2": 2}),
-    "named": ("SELECT 5 % 3, '%', :p1, :p2, :p1", {"p1": 1, "p2": 2}),
+    "pyformat": ("SELECT 5 %% 3, '%%', %(NAME_1)s, %(NAME_2)s, %(NAME_1)s", {"NAME_1": 1, "NAME_2": 2}),
+    "named": ("SELECT 5 % 3, '%', :NAME_1, :NAME_2, :NAME_1", {"NAME_1": 1, "NAME_2": 2}),
     "numeric": ("SELECT 5 % 3, '%', :1, :2, :1", (1, 2)),
     "numeric_dollar": ("SELECT 5 % 3, '%', $1, $2, $1", (1, 2)),
 }
+
+
+def write(query, driver, style):
+    """What a driver gets, with NAME for the name that is ours."""
+    name, _, driver = driver.partition("+")
+    sql, values = _write(query, SimpleNamespace(name=name, driver=driver or name, paramstyle=style))
+    if isinstance(values, dict):
+        values = {key.replace(query.name, "NAME"): value for key, value in values.items()}
+    return sql.replace(query.name, "NAME"), values
 
 
 @pytest.mark.parametrize("paramstyle", STYLES)
 def test_each_style_of_driver_gets_its_own_marks(paramstyle):
     query = Query.of(segment("SELECT 5 % 3, '%', :b, :a, :b", a=2, b=1), "oracle")
 
-    assert _write(query, make_url("oracle://"), paramstyle) == STYLES[paramstyle]
+    assert write(query, "oracle", paramstyle) == STYLES[paramstyle]
+
+
+def test_a_name_of_ours_is_none_that_the_query_may_have():
+    query = Query.of(segment("SELECT :p1 FROM dual WHERE id > :low", low=1), "oracle")
+
+    sql, values = _write(query, SimpleNamespace(name="oracle", driver="oracledb", paramstyle="named"))
+
+    assert ":p1 " in sql
+    assert "p1" not in values
 
 
 @pytest.mark.parametrize(
-    ("url", "written"),
+    ("driver", "alone", "beside_a_param"),
     [
-        ("mysql+pymysql://", "SELECT 5 % 3, '%'"),
-        ("bigquery://", "SELECT 5 %% 3, '%%'"),
-        ("redshift+redshift_connector://", "SELECT 5 %% 3, '%'"),
-        ("redshift+psycopg2://", "SELECT 5 % 3, '%'"),
+        ("mysql+pymysql", "5 % 3, '50%% off'", "5 %% 3, '50%%%% off'"),
+        ("redshift+psycopg2", "5 % 3, '50%% off'", "5 %% 3, '50%%%% off'"),
+        ("bigquery", "5 %% 3, '50%%%% off'", "5 %% 3, '50%%%% off'"),
+        ("clickhousedb+connect", "5 %% 3, '50%%%% off'", "5 %% 3, '50%%%% off'"),
+        ("clickhouse+native", "5 % 3, '50%% off'", "5 %% 3, '50%%%% off'"),
+        ("redshift+redshift_connector", "5 % 3, '50%% off'", "5 %% 3, '50%% off'"),
+        ("postgresql+pg8000", "5 % 3, '50%% off'", "5 %% 3, '50%% off'"),
+        ("mysql+mysqlconnector", "5 % 3, '50%% off'", "5 % 3, '50%% off'"),
+        ("mssql+pymssql", "5 % 3, '50%% off'", "5 % 3, '50%% off'"),
     ],
 )
-def test_drivers_that_always_read_percents_get_them_doubled(url, written):
-    query = Query.of(segment("SELECT 5 % 3, '%'"), "mysql")
+def test_percents_are_doubled_where_the_driver_reads_them(driver, alone, beside_a_param):
+    dialect = driver.partition("+")[0]
+    without = Query.of(segment("SELECT 5 % 3, '50%% off'"), dialect)
+    with_one = Query.of(segment("SELECT 5 % 3, '50%% off' WHERE :a", a=1), dialect)
 
-    assert _write(query, make_url(url), "pyformat")[0] == written
+    assert write(without, driver, "pyformat")[0] == f"SELECT {alone}"
+    assert write(with_one, driver, "pyformat")[0] == f"SELECT {beside_a_param} WHERE %(NAME_1)s"
+
+
+@pytest.mark.parametrize("driver", ["redshift+redshift_connector", "postgresql+pg8000"])
+def test_a_driver_that_scans_for_marks_gets_nothing_that_it_misreads(driver):
+    commented = Query.of(segment("SELECT 'it''s' /* it's 5% */, $$a$$, E'\\'%' -- 'x\nWHERE :a", a=1), "postgresql")
+    misread = [r"E'\\'", "$$ 5% $$", "$x$ it's $x$", r"e'it\'s'"]
+
+    assert write(commented, driver, "format")[0] == "SELECT 'it''s'  , $$a$$, E'\\'%'  \nWHERE %s"
+    for text in misread:
+        with pytest.raises(SourceError, match="can't read a string"):
+            write(Query.of(segment(f"SELECT {text} WHERE :a", a=1), "postgresql"), driver, "format")
+        write(Query.of(segment(f"SELECT {text}"), "postgresql"), driver, "format")

@@ -1,0 +1,54 @@
+"""The query that is checked is the query that is run, whatever it looks like."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.support.project import Project, people, segment
+
+SQLITE = "sqlite:///warehouse.db"
+QUERIES = {
+    "union": "SELECT id FROM vip UNION SELECT * FROM q",
+    "view": "SELECT id FROM raw",
+    "parentheses": "(SELECT id FROM vip) -- all",
+    "values": "VALUES ('p0001'), ('p0002')",
+    "with": "WITH q AS (SELECT id FROM vip) SELECT id FROM q ORDER BY id LIMIT 2",
+}
+
+
+def test_validate_and_plan_agree_on_queries_of_any_form(project: Project) -> None:
+    project.want("vip", people(1, 2))
+    with closing(sqlite3.connect(project.folder / "warehouse.db")) as database, database:
+        database.execute("CREATE TABLE q (id TEXT)")
+        database.execute("INSERT INTO q VALUES ('p0003'), ('p0004')")
+        database.execute("CREATE VIEW raw AS SELECT id FROM q")
+    entries = {}
+    for number, (name, query) in enumerate(QUERIES.items(), start=100):
+        project.sandbox.create_segment(name, id=number)
+        entries[name] = segment(number, "vip").replace("SELECT id FROM vip", f'"{query}"')
+    project.write(entries)
+
+    checked = project.run("validate", "spec.yaml", "--connect")
+    planned = project.json("plan")
+
+    assert checked.code == planned.code == 0, checked.err + planned.err
+    assert {name: planned.segments[name]["add"] for name in QUERIES} == {
+        "union": 4,
+        "view": 2,
+        "parentheses": 2,
+        "values": 2,
+        "with": 2,
+    }
+
+
+@pytest.mark.parametrize("value", ["DATE '2026-01-01'", "7.5::DOUBLE", "true", "'a'::BLOB", "['a']"])
+def test_validate_tells_a_column_that_can_hold_no_id(project: Project, value: str) -> None:
+    entry = segment(56, "vip").replace("SELECT id FROM vip", f'"SELECT {value} AS id"')
+    project.write({"vip": entry})
+    project.spec.write_text(project.spec.read_text().replace(SQLITE, "'duckdb:///:memory:'"))
+
+    checked = project.run("validate", "spec.yaml", "--connect")
+
+    assert checked.code == 1, checked.out + checked.err
+    assert "no value of this type can be an id" in checked.out + checked.err
