@@ -60,6 +60,8 @@ def _open_file(driver: str, database: str, settings: SourceSettings, memory_limi
 
 
 def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
+    from sqlalchemy.exc import ArgumentError
+
     from reconciler.source.credentials import list_secrets
     from reconciler.source.drivers import choose_driver, missing_driver
     from reconciler.source.failures import Scrubber
@@ -70,6 +72,8 @@ def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
         return _choose(url, scrubber, memory_limit)
     except ImportError as error:
         raise missing_driver(settings.name, url.drivername, error) from None
+    except ArgumentError:
+        raise _unreadable(settings.name) from None
 
 
 def _names_of(url: "URL") -> list[str]:
@@ -85,10 +89,14 @@ def _read(name: str, text: Secret) -> "URL":
     try:
         return make_url(text.reveal())
     except (ArgumentError, ValueError):
-        raise SourceError(
-            f"source {name}: its url is not a SQLAlchemy URL",
-            "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
-        ) from None
+        raise _unreadable(name) from None
+
+
+def _unreadable(name: str) -> SourceError:
+    return SourceError(
+        f"source {name}: its url is not a SQLAlchemy URL, or has a port that is none",
+        "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
+    )
 
 
 def _choose(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:

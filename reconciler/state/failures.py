@@ -83,6 +83,11 @@ _SIDE_FILES = Explanation(
     "SQLite has to write beside the state (a -shm file, or what a crash has left), and may not",
     "let the user who runs the command write to the folder of the state",
 )
+_PARAMETERS = Explanation(
+    "`state.url` has a port or a parameter that PostgreSQL's client does not take",
+    "correct what stands behind its ?",
+    quotable=False,
+)
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)
 
 _SQLITE = {
@@ -184,6 +189,8 @@ def _explain_by_name(error: BaseException) -> Explanation:
     module, name = type(error).__module__.partition(".")[0], type(error).__name__
     if module in ("psycopg", "adbc_driver_manager") and (name == "OperationalError" or "Timeout" in name):
         return _CONNECT
+    if (module, name) in (("psycopg", "ProgrammingError"), ("sqlalchemy", "ArgumentError")):
+        return _PARAMETERS
     if module == "sqlalchemy" and name == "TimeoutError":
         return _MEMORY
     return _UNKNOWN

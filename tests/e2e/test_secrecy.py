@@ -203,6 +203,21 @@ def test_a_url_of_the_state_keeps_its_password(canaries: Project) -> None:
     clean(canaries.run("state", "copy", "spec.yaml", "--to", f"postgresql://u:{PASSWORD}@127.0.0.1:1/x", "--verbose"))
 
 
+@pytest.mark.parametrize("parameter", ["port=abc", "host=h:abc", "colour=red", "connect_timeout=abc"])
+@pytest.mark.parametrize("place", ["source", "state"])
+def test_a_parameter_that_no_client_takes_is_a_known_error(canaries: Project, place: str, parameter: str) -> None:
+    url = f"postgresql://u:{PASSWORD}@127.0.0.1:1/x?{parameter}"
+    if place == "source":
+        canaries.spec.write_text(canaries.spec.read_text().replace("sqlite:///warehouse.db", url))
+    else:
+        write(canaries, {"vip": segment(56, "vip")}, more=f"state: {{url: '{url}'}}\n")
+    for command in ("plan", "apply"):
+        done = clean(canaries.run(command, "spec.yaml", "--verbose"))
+        assert done.code == 1
+        assert "unexpected" not in done.err
+        assert "report it" not in done.err
+
+
 @pytest.mark.parametrize("form", ["text", "json", "markdown"])
 def test_show_ids_shows_at_most_so_many_per_change_and_only_then(canaries: Project, form: str) -> None:
     assert canaries.run("apply", "spec.yaml").code == 0
