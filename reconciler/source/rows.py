@@ -107,6 +107,8 @@ class RowSource:
         try:
             connection = stack.enter_context(self.connections.connect(engine.connect))
             _make_read_only(connection, self._dialect)
+        except ImportError as error:
+            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
         except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
             raise self.scrubber.complain(Complaint.of(error)) from None
         try:

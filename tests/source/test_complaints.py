@@ -280,6 +280,11 @@ def test_the_echo_of_a_query_is_cut():
         ("canceling statement due to lock timeout", Kind.LOCKED),
         ("canceling statement due to user request", Kind.CANCELLED),
         ("timeout expired", Kind.CONNECT),
+        ("network error", Kind.CONNECT),
+        ("SSL connection error: SSL is required but the server doesn't support it", Kind.NO_TLS),
+        ("TLS/SSL is required for authentication.", Kind.NEEDS_TLS),
+        ("'utf-8' codec can't decode byte 0xe9 in position 3: invalid continuation byte", Kind.DATA),
+        ("Python int too large to convert to SQLite INTEGER", Kind.DATA),
     ],
 )
 def test_words_that_come_without_a_code(words, kind):
