@@ -35,6 +35,8 @@ _POSTGRES = {
     3802: "jsonb",
 }
 _MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
+_SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
+_SNOWFLAKE |= {10: "array", 11: "binary", 12: "time", 13: "boolean"}
 _NUMBERS = {
     "psycopg": _POSTGRES,
     "psycopg2": _POSTGRES,
@@ -44,8 +46,12 @@ _NUMBERS = {
     "mysqldb": _MYSQL,
     "mysqlconnector": _MYSQL,
     "mariadbconnector": _MYSQL,
+    "snowflake": _SNOWFLAKE,
 }
-"""By the driver's name in a URL: the numbers of the protocol. Sources: pg_type.dat; MySQL's field_types.h."""
+"""By the driver's name in a URL: the numbers of the protocol.
+
+Sources: pg_type.dat of PostgreSQL, field_types.h of MySQL, type_codes.py of Snowflake's driver.
+"""
 
 
 def find_unfit(code: Any, dialect: Dialect) -> str | None:

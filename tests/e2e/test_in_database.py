@@ -65,6 +65,21 @@ def test_a_segment_is_filled_changed_and_emptied_and_the_plan_says_where_it_was_
     assert shared.plan().segments["vip"]["status"] == "unchanged"
 
 
+def test_no_name_of_the_comparison_meets_one_of_the_query(shared: Shared) -> None:
+    names = ["desired", "journal", "entries", "fated", "overlay", "held", "matched", "folded", "members", "v", "p", "q"]
+    query = " UNION ".join(f"SELECT id FROM {name}" for name in names)
+    with shared.connect() as connection:
+        for number, name in enumerate(names):
+            connection.execute(f"CREATE TABLE {name} (id text)".encode())
+            connection.execute(f"INSERT INTO {name} VALUES ('p{number:04}')".encode())
+    shared.write(query=f'"({query}) -- all"')
+    assert shared.apply().code == 0
+
+    found = shared.plan().segments["vip"]
+
+    assert (found["engine"], found["desired"], found["unchanged"]) == ("in_database", len(names), len(names))
+
+
 def test_a_sealed_plan_made_in_the_database_is_applied(shared: Shared) -> None:
     shared.write()
     shared.want(*people(1, 2, 3))

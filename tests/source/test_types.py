@@ -171,6 +171,10 @@ def test_drivers_that_tell_of_texts_and_numbers_or_nothing_are_believed_value_by
         ("psycopg2", 1082, "date"),
         ("pg8000", 701, "double precision"),
         ("redshift_connector", 25, None),
+        ("snowflake", 3, "date"),
+        ("snowflake", 1, "real"),
+        ("snowflake", 2, None),
+        ("snowflake", 0, None),
     ],
 )
 def test_drivers_tell_by_the_numbers_of_their_protocol(driver, code, name):
