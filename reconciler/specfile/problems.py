@@ -1,5 +1,6 @@
 """What is wrong in a spec: sentences with a place, gathered so that all are told at once."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -35,7 +36,13 @@ def show_path(where: KeyPath) -> str:
     for depth, step in enumerate(where):
         if isinstance(step, int):
             return f"entry {step + 1} of {show_path(where[:depth])}"
-    return f"`{'.'.join(show(str(step)) for step in where)}`"
+    is_public = where[:1] == ("segments",)
+    return f"`{'.'.join(show(str(step)) if is_public else _show_key(str(step)) for step in where)}`"
+
+
+def _show_key(name: str) -> str:
+    """Write a key beside which secrets stand. What is no key may be a part of one: in { } a comma ends a plain text."""
+    return "…" if re.search(r"[@/]", name) else show(name)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -163,6 +163,25 @@ def test_a_password_that_can_be_read_in_two_ways_is_refused_and_no_part_of_it_sh
     assert not canaries.state_file.exists()
 
 
+@pytest.mark.parametrize("sign", [",", ", ", " #", "}", "]", ": ", "\n", ",[", ",{"])
+@pytest.mark.parametrize("place", ["source", "state"])
+def test_a_password_that_yaml_cuts_is_refused_and_no_part_of_it_shown(canaries: Project, place: str, sign: str) -> None:
+    url = f"{{url: postgresql://app:{sign.join(TWO_PARTS)}@127.0.0.1:1/x}}"
+    text = canaries.spec.read_text()
+    if place == "source":
+        canaries.spec.write_text(text.replace("warehouse:\n    url: sqlite:///warehouse.db", f"warehouse: {url}"))
+    else:
+        canaries.spec.write_text(f"{text}state: {url}\n")
+
+    for words in (("validate", "spec.yaml"), ("plan", "spec.yaml", "--verbose")):
+        done = canaries.run(*words)
+
+        assert done.code == 64
+        assert "spec.yaml:" in done.err
+        for part in TWO_PARTS:
+            assert part not in done.out + done.err
+
+
 @pytest.mark.parametrize(
     "words",
     [
