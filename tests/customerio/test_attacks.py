@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+import h11
 import httpcore
 import pytest
 
@@ -89,23 +90,6 @@ def test_a_second_batch_is_never_acknowledged_by_what_came_with_the_first_answer
     assert peer.applied == {"one"}
 
 
-@pytest.mark.parametrize("cut", range(1, len(CHUNKS) + 2))
-def test_wherever_the_network_cuts_an_answer_its_end_is_found(open_clients: Open, cut: int) -> None:
-    answer, went_on = CHUNKS + b"\r\n", threading.Event()
-
-    def serve(connection: socket.socket, number: int) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while read_request(connection):
-            connection.sendall(answer[:cut])
-            went_on.wait(0.01)  # let the first part be read by itself; the result is the same if it is not
-            connection.sendall(answer[cut:] + (OK if number == 0 else b""))
-
-    with RawServer(serve) as server:
-        got = send(open_clients(destination(server.url)), "one")
-
-    assert (got.fate, got.attempts, server.connections) == (Fate.ACKNOWLEDGED, 2, 2)
-
-
 @pytest.mark.parametrize("late", [OK, reply("400 Bad Request"), b"x"], ids=["a receipt", "a refusal", "a byte"])
 def test_what_comes_between_two_requests_answers_neither(open_clients: Open, late: bytes) -> None:
     go_on, came, requests = threading.Event(), threading.Event(), []
@@ -139,12 +123,14 @@ class Inner(httpcore.NetworkStream):
 
     def __init__(self) -> None:
         self.coming = b""
+        self.later = b""
+        """Comes once `coming` was read."""
         self.sent = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.coming:
             raise httpcore.ReadError
-        data, self.coming = self.coming[:max_bytes], self.coming[max_bytes:]
+        data, self.coming, self.later = self.coming, self.later, b""
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -162,6 +148,28 @@ def inner() -> Inner:
 @pytest.fixture
 def stream(inner: Inner, time: FakeTime) -> Stream:
     return Stream(inner, Deadline(time.clock))
+
+
+@pytest.mark.parametrize("cut", range(1, len(CHUNKS) + 2))
+@pytest.mark.parametrize("end", [b"\r\n", b"Trailer: x\r\n\r\n"], ids=["plain", "trailer"])
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["crlf", "lf"])
+def test_wherever_the_network_cuts_an_answer_nothing_beyond_its_end_is_handed_on(
+    inner: Inner, stream: Stream, cut: int, end: bytes, line_end: bytes
+) -> None:
+    head, _, chunks = (CHUNKS + end).partition(b"\r\n\r\n")
+    answer = head.replace(b"\r\n", line_end) + line_end * 2 + chunks
+    stream.write(b"request")
+    inner.coming, inner.later = answer[:cut], answer[cut:] + OK
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+    reader.send(h11.EndOfMessage())
+
+    while type(event := reader.next_event()) is not h11.EndOfMessage:
+        if event is h11.NEED_DATA:
+            reader.receive_data(stream.read(65536))
+
+    assert reader.trailing_data == (b"", False)
+    assert stream.has_more()
 
 
 def test_an_answer_that_begins_before_the_request_has_left_whole_is_noticed(inner: Inner, stream: Stream) -> None:
