@@ -13,9 +13,13 @@
     ├── OutputError          1  the document can't be written
     └── LockHeld             5  another run works on this segment
 
-A message never holds a secret or a member id. `hint` names the next step.
+A message never holds a secret or a member id. `hint` names the next step. An error of a segment does not name it:
+whoever shows it does.
 """
 
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 
@@ -136,3 +140,14 @@ class LockHeld(ReconcileError):
     def __init__(self, message: str, hint: str = "", *, holder: str = "") -> None:
         super().__init__(message, hint)
         self.holder = holder
+
+
+_PLACEHOLDERS = re.compile(r"\b(SPEC\.\.\.|SPEC\b(?!\.\.\.)|NAME\b|FILE\b)")
+
+
+def fill_hint(hint: str, known: Mapping[str, Sequence[str]]) -> str:
+    """Put what is known of `SPEC`, `SPEC...`, `NAME` and `FILE` in the place of these words, as a shell takes it.
+
+    Whoever raises the error of a state, a lock or a plan file does not know for which spec it was asked.
+    """
+    return _PLACEHOLDERS.sub(lambda found: shlex.join(known[found[0]]) if found[0] in known else found[0], hint)

@@ -103,7 +103,9 @@ class Applying:
             try:
                 sessions.append(Session(target, self.wiring.parts(target), self.options))
             except ReconcileError as error:
-                failed[_key(target)] = SegmentRun(fail(target, error), RunStatus.FAILED, error=as_problem(error))
+                failed[_key(target)] = SegmentRun(
+                    fail(target, error), RunStatus.FAILED, error=as_problem(target, error)
+                )
         return sessions, failed
 
     def _in_order(self, sessions: Sequence[Session], failed: dict[str, SegmentRun]) -> tuple[SegmentRun, ...]:
@@ -144,15 +146,18 @@ class Applying:
         for session in sessions:
             if session.result is not None and session.result.error is not None:
                 kind = LockHeld if session.result.status is RunStatus.LOCKED else PlanFileError
-                raise kind(f"{session.target.label}: {session.result.error.message}; nothing of the plan was sent")
+                error = session.result.error
+                message = f"{session.target.label} can't be applied, so nothing of the plan was sent: {error.message}"
+                raise kind(message, error.hint)
         if len(sessions) < len(sealed.plan.segments):
             raise PlanFileError("a state of this plan can't be opened; nothing of it was sent")
         spent = any(self.wiring.snapshot(each.target).is_spent(sealed.plan.plan_id) for each in sessions)
         check_age(sealed.plan, datetime.now(UTC), spent=spent)
         check_heads(sealed.plan, [session.head() for session in sessions])
 
-    @staticmethod
-    def _drop_all(sessions: Sequence[Session], status: RunStatus, error: ReconcileError) -> None:
+    def _drop_all(self, sessions: Sequence[Session], status: RunStatus, error: ReconcileError) -> None:
+        if self.sealed is not None:
+            self.sealed.name_in(error)
         for session in sessions:
             session.drop(status, error)
 

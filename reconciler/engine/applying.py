@@ -185,7 +185,7 @@ class Session:
     def drop(self, status: RunStatus, error: ReconcileError | None = None) -> None:
         """End without sending: refused by the preflight, or by whoever was asked."""
         if self.result is None:
-            self._end(status, error=as_problem(error) if error else None)
+            self._end(status, error=as_problem(self.target, error) if error else None)
 
     def deliver(self) -> None:
         """Send, read back if asked for, and end in good order."""
@@ -194,10 +194,10 @@ class Session:
         try:
             self._deliver()
         except PlanFileError as error:
-            self._end(RunStatus.STALE, error=as_problem(error))
+            self._end(RunStatus.STALE, error=as_problem(self.target, error))
         except Exception as error:  # one segment's failure never stops the others
             log.debug("applying %s failed", self.target.label, exc_info=True)
-            self._end(RunStatus.FAILED, error=as_problem(as_known(error)))
+            self._end(RunStatus.FAILED, error=as_problem(self.target, as_known(error)))
 
     def _deliver(self) -> None:
         assert self._held is not None
@@ -220,7 +220,7 @@ class Session:
         status = self._judge(error)
         if error is None and status is RunStatus.FAILED and self._tally.rejected:
             error = _refused(self.target, self._tally.rejected)
-        self._end(status, error=as_problem(error) if error else None, confirmation=confirmation)
+        self._end(status, error=as_problem(self.target, error) if error else None, confirmation=confirmation)
 
     def _check_serial(self) -> None:
         """A prompt may have taken long: nothing may have changed since the plan."""
@@ -320,7 +320,7 @@ class Session:
 
     def _end_without(self, status: RunStatus, error: ReconcileError) -> None:
         self.plan = fail(self.target, error)
-        self._end(status, error=as_problem(error))
+        self._end(status, error=as_problem(self.target, error))
 
     def _end(
         self, status: RunStatus, *, error: Problem | None = None, confirmation: Confirmation | None = None
@@ -351,7 +351,7 @@ class Session:
             self._stack.close()
         except Exception as error:
             log.debug("releasing %s failed", self.target.label, exc_info=True)
-            return as_problem(as_known(error))
+            return as_problem(self.target, as_known(error))
         finally:
             self._held = None
         return None

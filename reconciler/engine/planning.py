@@ -18,6 +18,7 @@ from reconciler.errors import (
     ReconcileError,
     SegmentError,
     SourceError,
+    fill_hint,
 )
 
 log = logging.getLogger(__name__)
@@ -224,15 +225,16 @@ def look_up_usage(plan: SegmentPlan, app: App | None, warn: Callable[[str], None
 
 def fail(target: Target, error: ReconcileError) -> SegmentPlan:
     """Turn an error into the plan of a segment that failed; what a source says does not tell where its query stands."""
-    problem = as_problem(error)
+    problem = as_problem(target, error)
     if isinstance(error, SourceError):
         problem = replace(problem, message=f"{target.where}: {problem.message}")
     return SegmentPlan(target, PlanStatus.FAILED, error=problem)
 
 
-def as_problem(error: ReconcileError) -> Problem:
-    """Turn an error into a value."""
-    return Problem(error.code, error.message, error.hint)
+def as_problem(target: Target, error: ReconcileError) -> Problem:
+    """Turn an error into a value; its hint names the segment and its spec."""
+    hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
+    return Problem(error.code, error.message, hint)
 
 
 def as_known(error: BaseException) -> ReconcileError:

@@ -39,10 +39,10 @@ def survey(
         read_back(target, comparison, reader)
         counts = comparison.drift()
     except ReconcileError as error:
-        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))
+        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, error))
     except Exception as error:  # one segment's failure never stops the others
         log.debug("surveying %s failed", target.label, exc_info=True)
-        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(unexpected(error)))
+        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, unexpected(error)))
     return SegmentDrift(target, judge_drift(counts, ignore_foreign), counts, title)
 
 
@@ -120,4 +120,4 @@ class Takeover:
 
 def fail_refresh(target: Target, error: ReconcileError, status: RefreshStatus = RefreshStatus.FAILED) -> RefreshRow:
     """The row of a segment that could not be refreshed."""
-    return RefreshRow(target, status, error=as_problem(error))
+    return RefreshRow(target, status, error=as_problem(target, error))

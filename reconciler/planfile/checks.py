@@ -108,4 +108,4 @@ def _refuse(problems: Sequence[str]) -> None:
     if len(problems) == 1:
         raise PlanFileError(problems[0][0].upper() + problems[0][1:], AGAIN)
     if problems:
-        raise PlanFileError("The plan file can't be applied:\n" + "\n".join(f"  - {each}" for each in problems), AGAIN)
+        raise PlanFileError(f"The plan file can't be applied: {'; '.join(problems)}", AGAIN)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from reconciler.core.batches import Batch, Direction
-from reconciler.errors import PlanFileError
+from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import open_plain
 from reconciler.planfile.layout import (
     FORMAT,
@@ -79,22 +79,26 @@ class PlanFile:
     def __init__(self, file: IO[bytes], verified: _Verified, path: Path) -> None:
         self._file = file
         self._spans = verified.spans
-        self._path = path
+        self.path = path
         self.plan = verified.plan
 
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
         for span in self._spans[index]:
-            yield parse_batch(self._read(span), partial(_damaged, self._path))[1]
+            yield parse_batch(self._read(span), partial(_damaged, self.path))[1]
 
     def _read(self, span: Span) -> bytes:
         try:
             line = os.pread(self._file.fileno(), span.length, span.offset)
         except OSError as error:
-            raise PlanFileError(f"The plan file {self._path} can't be read: {error.strerror}.", AGAIN) from None
+            raise PlanFileError(f"The plan file {self.path} can't be read: {error.strerror}.", AGAIN) from None
         if zlib.crc32(line) != span.crc:
-            _damaged(self._path, "it changed after it was verified")
+            _damaged(self.path, "it changed after it was verified")
         return line
+
+    def name_in(self, error: ReconcileError) -> None:
+        """Name the specs and the file in the next step of an error of this plan."""
+        error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [str(self.path)]})
 
     def close(self) -> None:
         self._file.close()

@@ -49,7 +49,11 @@ def forget(
     place = Place(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database:
         smith = LockSmith(database, around.clock, around.machine, lock_timeout)
-        lock = smith.take(place, uuid.uuid4().hex, "state forget", make_terms(0, math.inf))
+        try:
+            lock = smith.take(place, uuid.uuid4().hex, "state forget", make_terms(0, math.inf))
+        except LockHeld as error:
+            message = f"segment {segment_id} of workspace {workspace} is {error.message}"
+            raise LockHeld(message, error.hint, holder=error.holder) from None
         try:
 
             @contextmanager
@@ -189,16 +193,23 @@ def _migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+_LIVE_LOCKS = """
+SELECT l.*, s.name FROM reconcile_locks l
+LEFT JOIN reconcile_segments s ON s.workspace = l.workspace AND s.segment_id = l.segment_id
+WHERE l.pid IS NOT NULL
+"""
+
+
 def refuse_live_locks(database: Database, connection: Connection, around: Surroundings) -> None:
     """Raise LockHeld if somebody works with this state."""
     now = database.now(connection)
-    for row in connection.execute(text("SELECT * FROM reconcile_locks WHERE pid IS NOT NULL")):
+    for row in connection.execute(text(_LIVE_LOCKS)):
         holder = read_holder(row)
         if holder is not None and not holder.is_gone(now, around.clock.boot(), around.machine):
             words = holder.describe(now)
             raise LockHeld(
-                f"the state is in use: {row.workspace}/id:{row.segment_id} is locked by {words}",
-                "wait for that run, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
+                f"the state is in use: {row.workspace}/{row.name or row.segment_id} is locked by {words}",
+                f"wait for that run, or, if it is surely dead, `reconcile state unlock SPEC id:{row.segment_id}`",
                 holder=words,
             )
 

@@ -335,8 +335,9 @@ class HeldSegment:
             return self._found(connection, id_type or self._work.id_type)
         if id_type is None and row.id_type != self._work.id_type:
             raise StateError(
-                f"{self._lock.place.label}: the state knows its members by {row.id_type}, not {self._work.id_type}",
-                "set `id_type` back, run `reconcile refresh`, or drop what is stored with `reconcile state forget`",
+                f"the state knows its members by {row.id_type}, not {self._work.id_type}",
+                "set `id_type` back, run `reconcile refresh SPEC --select NAME`, or drop what is stored with "
+                "`reconcile state forget SPEC NAME`",
             )
         return row.segment_key
 

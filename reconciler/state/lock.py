@@ -34,15 +34,11 @@ _WHERE = "workspace = :workspace AND segment_id = :segment_id"
 
 @dataclass(frozen=True)
 class Place:
-    """Which segment a lock is for; `name` is for people."""
+    """Which segment a lock is for; `name` is what the spec calls it."""
 
     workspace: str
     segment_id: int
     name: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.workspace}/{self.name}"
 
     def values(self) -> dict[str, object]:
         return {"workspace": self.workspace, "segment_id": self.segment_id}
@@ -219,7 +215,7 @@ class HeldLock:
         if row is None or row.fence != self.fence:
             self._lost = True
             raise LeaseLost(
-                f"the lock on {self.place.label} was taken over by another run",
+                "its lock was taken over by another run",
                 "nothing is lost: run it again when the other run is done",
             )
         self._seen = began
@@ -257,7 +253,7 @@ class LockSmith:
                 return taken
             left = deadline - self.clock.boot()
             if left <= 0 or self._wait(min(_POLL_SECONDS, left)):
-                raise self._refuse(place, taken, self.timeout if waits and left <= 0 else 0)
+                raise self._refuse(taken, self.timeout if waits and left <= 0 else 0)
 
     def _try(self, place: Place, run_id: str, command: str, terms: Terms) -> HeldLock | str:
         """One attempt; a text says who holds it."""
@@ -330,10 +326,10 @@ class LockSmith:
         self.clock.sleep(seconds)
         return False
 
-    def _refuse(self, place: Place, holder: str, seconds: float) -> LockHeld:
+    def _refuse(self, holder: str, seconds: float) -> LockHeld:
         waited = f" (waited {seconds:g} s)" if seconds else ""
         return LockHeld(
-            f"{place.label} is locked by {holder}{waited}",
+            f"locked by {holder}{waited}",
             "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
             holder=holder,
         )

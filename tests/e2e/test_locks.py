@@ -12,7 +12,7 @@ from tests.support.project import Project, people, segment
 
 
 @contextmanager
-def held(project: Project) -> Iterator["tuple[subprocess.Popen[str], threading.Event]"]:
+def held(project: Project, spec: str = "spec.yaml") -> Iterator["tuple[subprocess.Popen[str], threading.Event]"]:
     """A process that applies, and stays in the middle of its first write until the event is set."""
     arrived, go = threading.Event(), threading.Event()
 
@@ -22,7 +22,7 @@ def held(project: Project) -> Iterator["tuple[subprocess.Popen[str], threading.E
             go.wait(60)
 
     project.sandbox.on_arrival(wait)
-    process = project.start("apply", "spec.yaml", "--format", "json")
+    process = project.start("apply", spec, "--format", "json")
     try:
         assert arrived.wait(60)
         yield process, go
@@ -56,6 +56,29 @@ def test_the_second_of_two_runs_ends_with_5_and_says_who_holds_the_lock(two: Pro
         assert process.returncode == 0, out
     assert two.sandbox.members(56) == set(people(*range(5)))
     assert two.json("status").segments["vip"]["lock_holder"] is None
+
+
+def test_what_is_locked_is_named_once_and_the_next_step_names_the_spec_and_the_segment(two: Project) -> None:
+    two.want("vip", people(1))
+    (two.folder / "my specs").mkdir()
+    spec = two.write({"vip": segment(56, "vip")}, timeout=30, workspace="term", name="my specs/a.yaml")
+    text = spec.read_text().replace("sqlite:///warehouse.db", "sqlite:///../warehouse.db")
+    spec.write_text(text)
+    unlock = "`reconcile state unlock 'my specs/a.yaml' vip`"
+
+    with held(two, "my specs/a.yaml"):
+        late = two.run("apply", "my specs/a.yaml", "--format", "json")
+        forgetting = two.run("state", "forget", "my specs/a.yaml", "vip", "--yes")
+        copying = two.run("state", "copy", "my specs/a.yaml", "--to", "sqlite:///copy.db")
+
+    error = late.segments["vip"]["error"]
+    assert error["message"].startswith("locked by ")
+    assert unlock in error["hint"]
+    assert "error: term/vip: locked by " in late.err
+    assert "error: segment 56 of workspace term is locked by " in forgetting.err
+    assert unlock in forgetting.err
+    assert "the state is in use: term/vip is locked by " in copying.err
+    assert "`reconcile state unlock 'my specs/a.yaml' id:56`" in copying.err
 
 
 def test_reading_commands_take_no_lock_and_wait_for_none(two: Project) -> None:

@@ -94,7 +94,7 @@ def test_an_allowed_guard_lets_it_pass() -> None:
 
 def test_a_lock_that_another_run_holds() -> None:
     play = Play()
-    play.ledger.refusal = LockHeld("production/vip is locked by somebody", "wait", holder="somebody")
+    play.ledger.refusal = LockHeld("locked by somebody", "wait", holder="somebody")
     result = play.run()
     assert (result.status, exit_code(result)) == (RunStatus.LOCKED, 5)
     assert result.error is not None

@@ -64,9 +64,8 @@ def test_every_refusal_says_what_happened_and_what_to_do() -> None:
         f"S{vip}: the plan was made for environment 12345 of Customer.io; workspace production is now environment 777"
     )
     assert refuse(heads=[replace(samples.KNOWN, serial=8)] * 2) == (
-        "The plan file can't be applied:\n"
-        f"  - s{vip} is stale: its state has changed since the plan was made\n"
-        "  - segment loyal in specs/vip.yaml is stale: its state has changed since the plan was made"
+        f"The plan file can't be applied: s{vip} is stale: its state has changed since the plan was made; "
+        "segment loyal in specs/vip.yaml is stale: its state has changed since the plan was made"
     )
 
 

@@ -51,6 +51,7 @@ def apply(
     from reconciler.core.outcome import exit_code_of_run
     from reconciler.engine.applying import ApplyOptions
     from reconciler.engine.planning import PlanOptions
+    from reconciler.errors import PlanFileError
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -61,7 +62,11 @@ def apply(
             loaded = load(specs, select, exclude, **allows)
         else:
             refuse_flags({"select": select, "exclude": exclude, **allows})
-            loaded = load_sealed(sealed)
+            try:
+                loaded = load_sealed(sealed)
+            except PlanFileError as error:
+                sealed.name_in(error)
+                raise
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
         options = ApplyOptions(

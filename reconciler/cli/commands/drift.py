@@ -67,7 +67,7 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
         with wiring.sets().open(target) as comparison:
             found = survey(target, head, comparison, wiring.checked_app(target, head), ignore_foreign, wiring.warn)
     except ReconcileError as error:
-        found = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(error))
+        found = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, error))
     if found.counts is not None:
         return found
     stored, unmatched = count_held(target)

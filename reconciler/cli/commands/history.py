@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import flags
+from reconciler.cli.hints import names_its_spec
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.core.spec import Spec
 
 
+@names_its_spec
 def history(
     spec: flags.OneSpec,
     run_id: Annotated[

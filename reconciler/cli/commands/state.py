@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import flags
+from reconciler.cli.hints import names_its_spec
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
@@ -20,6 +21,7 @@ Name = Annotated[
 
 
 @state.command("show", short_help="what the state holds of one segment")
+@names_its_spec
 def show(
     spec: flags.OneSpec,
     name: Name,
@@ -49,6 +51,7 @@ def show(
 
 
 @state.command("forget", short_help="drop all that the state knows of a segment")
+@names_its_spec
 def forget(
     spec: flags.OneSpec,
     name: Name,
@@ -78,6 +81,7 @@ def forget(
 
 
 @state.command("unlock", short_help="break the lock of a run that is surely dead")
+@names_its_spec
 def unlock(
     spec: flags.OneSpec,
     name: Name,
@@ -101,6 +105,7 @@ def unlock(
 
 
 @state.command("upgrade", short_help="bring an older state up to this version")
+@names_its_spec
 def upgrade(
     spec: flags.OneSpec,
     verbose: flags.Verbose = False,
@@ -118,6 +123,7 @@ def upgrade(
 
 
 @state.command("backup", short_help="copy the state into a new SQLite file")
+@names_its_spec
 def backup(
     spec: flags.OneSpec,
     to: Annotated[
@@ -143,6 +149,7 @@ def backup(
 
 
 @state.command("copy", short_help="move to another database, lineage and all")
+@names_its_spec
 def copy(
     spec: flags.OneSpec,
     to: Annotated[str, typer.Option("--to", metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")],

@@ -51,7 +51,7 @@ def describe(target: "Target") -> "StatusRow":
         found = records.segment(target.workspace, target.segment.segment_id)
         holder = records.holder(target.workspace, target.segment.segment_id)
     except StateError as error:
-        return StatusRow(target, known=False, error=as_problem(error))
+        return StatusRow(target, known=False, error=as_problem(target, error))
     if found is None:
         return StatusRow(target, known=False, holder=holder)
     return StatusRow(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reconciler.core.drift import Drift, DriftStatus
-from reconciler.core.report import History, OrphanRow, Refresh, RefreshStatus, Status, StatusRow
+from reconciler.core.report import History, Refresh, RefreshStatus, Status, StatusRow
 from reconciler.core.spec import Target
 from reconciler.render import words
 from reconciler.render.clean import clean
@@ -95,7 +95,7 @@ def status(value: Status, width: int = 80, color: bool = False) -> str:
         page.gap()
     _show_status_notes(page, value.segments)
     if value.orphans:
-        _show_orphans(page, value.orphans)
+        _show_orphans(page, value)
     below.show_warnings(page, value.warnings)
     page.paragraph(words.say_status(value), style="bold")
     return page.text()
@@ -113,12 +113,14 @@ def _show_status_notes(page: Page, rows: Sequence[StatusRow]) -> None:
     page.gap_after(before)
 
 
-def _show_orphans(page: Page, orphans: Sequence[OrphanRow]) -> None:
+def _show_orphans(page: Page, value: Status) -> None:
+    orphans, first = value.orphans, value.orphans[0]
+    specs = [str(row.target.spec.path) for row in value.segments if row.target.workspace == first.workspace]
     page.heading("Orphans: the state knows them, and no named spec lists them")
     page.table(ORPHAN_COLUMNS, [orphan_row(each) for each in orphans])
     page.gap()
     page.paragraph("They are never touched. To forget one for good:")
-    page.command(f"reconcile state forget SPEC id:{orphans[0].segment_id}", indent=2)
+    page.command(f"reconcile state forget {words.quote(specs[0]) if specs else 'SPEC'} id:{first.segment_id}", indent=2)
     page.gap()
 
 
