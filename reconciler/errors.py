@@ -142,6 +142,17 @@ class LockHeld(ReconcileError):
         self.holder = holder
 
 
+DEFECT = "this is a defect of reconcile; run again with --verbose and report what it prints"
+
+
+def unexpected(error: BaseException) -> ReconcileError:
+    """An error that nobody foresaw: named by its kind alone, since its words may hold ids."""
+    if isinstance(error, MemoryError):
+        hint = "give it more memory, or let it work on fewer segments at once: `--parallel 1`"
+        return ReconcileError("there is not enough memory", hint, code="memory")
+    return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
+
+
 _PLACEHOLDERS = re.compile(r"\b(SPEC\.\.\.|SPEC\b(?!\.\.\.)|NAME\b|FILE\b)")
 
 

@@ -13,10 +13,8 @@ from typing import Any
 
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import OutputError, ReconcileError, SpecError
+from reconciler.errors import OutputError, ReconcileError, SpecError, unexpected
 from reconciler.render.clean import clean, clean_block, escape_lacking
-
-DEFECT = "this is a defect of reconcile; run again with --verbose and report what it prints"
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,9 @@ class Console:
         except OutputError as error:
             self.complain(OutputError(error.message, hint))
         except Exception as error:
-            said = f"what was done can't be shown: unexpected {type(error).__name__}"
-            self.complain(ReconcileError(said, f"{hint}; {DEFECT}", code="internal"))
+            known = unexpected(error)
+            said = f"what was done can't be shown: {known.message}"
+            self.complain(ReconcileError(said, f"{hint}; {known.hint}", code=known.code))
             self.trace(error)
 
     def note(self, text: str) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import typer
 
-from reconciler.cli.console import DEFECT, Console
+from reconciler.cli.console import Console
 from reconciler.cli.flags import LogFormat
-from reconciler.errors import ReconcileError, UsageError
+from reconciler.errors import ReconcileError, UsageError, unexpected
 
 
 def explain(error: Exception, argv: Sequence[str]) -> int:
@@ -37,7 +37,7 @@ def _sort(error: Exception) -> ReconcileError:
         return ReconcileError("stopped", "nothing was sent", code="declined")
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         return UsageError(error.format_message(), "see `reconcile --help`")
-    return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
+    return unexpected(error)
 
 
 def _log_format_of(argv: Sequence[str]) -> LogFormat:

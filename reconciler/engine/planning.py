@@ -20,6 +20,7 @@ from reconciler.errors import (
     SourceError,
     fill_hint,
 )
+from reconciler.errors import unexpected as unexpected
 
 log = logging.getLogger(__name__)
 
@@ -240,12 +241,3 @@ def as_problem(target: Target, error: ReconcileError) -> Problem:
 def as_known(error: BaseException) -> ReconcileError:
     """The error itself, or `unexpected` where nobody foresaw it."""
     return error if isinstance(error, ReconcileError) else unexpected(error)
-
-
-def unexpected(error: BaseException) -> ReconcileError:
-    """An error that nobody foresaw: named by its kind alone, since its words may hold ids."""
-    return ReconcileError(
-        f"unexpected {type(error).__name__}",
-        "this is a defect of reconcile; run again with --verbose and report what it prints",
-        code="internal",
-    )

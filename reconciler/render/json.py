@@ -101,18 +101,17 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]], tool_vers
     yield opening.removesuffix("]\n}\n")
     before = "\n    "
     for some in ids:
-        yield before + ",\n    ".join(map(_escape, some))
+        yield before + _make_safe(",\n    ".join(json.dumps(each, ensure_ascii=False) for each in some))
         before = ",\n    "
     yield "\n  ]\n}\n"
 
 
 def dump(document: Fields) -> str:
     """Write a document so that no terminal obeys what stands in it."""
-    return _escape(document, indent=2) + "\n"
+    return _make_safe(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
-def _escape(value: Any, indent: int | None = None) -> str:
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+def _make_safe(text: str) -> str:
     return escape_data(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 

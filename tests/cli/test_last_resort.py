@@ -1,0 +1,90 @@
+"""Whatever happens, a run ends with a code, and says what it still can."""
+
+from collections.abc import Callable
+
+import pytest
+
+from reconciler.cli import LAST_WORDS, outcome, run
+
+Break = Callable[[BaseException], None]
+
+
+@pytest.fixture
+def breaks(monkeypatch: pytest.MonkeyPatch) -> Break:
+    """Let every command end with an error."""
+
+    def let(error: BaseException) -> None:
+        def fail(**_: object) -> int:
+            raise error
+
+        monkeypatch.setattr("reconciler.cli.app.app", fail)
+
+    return let
+
+
+def test_what_nobody_foresaw_is_named_by_its_kind_alone_with_a_next_step(
+    breaks: Break, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks(RecursionError("ada@example.com"))
+
+    assert run(["plan", "spec.yaml"]) == 1
+
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: unexpected RecursionError\n  next: this is a defect of reconcile; run again with --verb"
+    )
+    assert "ada" not in said
+
+
+def test_where_it_came_from_is_shown_with_verbose_and_without_its_words(
+    breaks: Break, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks(UnicodeEncodeError("ascii", "ada", 0, 1, "ada"))
+
+    assert run(["plan", "spec.yaml", "--verbose"]) == 1
+
+    said = capsys.readouterr().err
+    assert "UnicodeEncodeError" in said
+    assert "test_last_resort.py" in said
+    assert "ada" not in said
+
+
+def test_too_little_memory_is_no_defect(breaks: Break, capsys: pytest.CaptureFixture[str]) -> None:
+    breaks(MemoryError())
+
+    assert run(["plan", "spec.yaml"]) == 1
+
+    assert capsys.readouterr().err.startswith("error: there is not enough memory\n  next: give it more memory")
+
+
+def test_ctrl_c_is_130(breaks: Break, capsys: pytest.CaptureFixture[str]) -> None:
+    breaks(KeyboardInterrupt())
+
+    assert run(["plan", "spec.yaml"]) == 130
+
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError(), OSError()])
+def test_an_error_that_cannot_be_explained_has_last_words(
+    breaks: Break, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    breaks(ValueError())
+    monkeypatch.setattr(outcome, "explain", fail)
+
+    assert run(["plan", "spec.yaml"]) == 1
+
+    assert capsys.readouterr().err == LAST_WORDS
+
+
+def test_ctrl_c_while_an_error_is_told_is_130(breaks: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    breaks(ValueError())
+    monkeypatch.setattr(outcome, "explain", interrupt)
+
+    assert run(["plan", "spec.yaml"]) == 130
