@@ -153,12 +153,17 @@ def unexpected(error: BaseException) -> ReconcileError:
     return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
 
 
+_COMMAND = re.compile(r"\breconcile [^`]+")
 _PLACEHOLDERS = re.compile(r"\b(SPEC\.\.\.|SPEC\b(?!\.\.\.)|NAME\b|FILE\b)")
 
 
 def fill_hint(hint: str, known: Mapping[str, Sequence[str]]) -> str:
-    """Put what is known of `SPEC`, `SPEC...`, `NAME` and `FILE` in the place of these words, as a shell takes it.
+    """Put what is known of `SPEC`, `SPEC...`, `NAME` and `FILE` in the place of these words of a command.
 
     Whoever raises the error of a state, a lock or a plan file does not know for which spec it was asked.
     """
-    return _PLACEHOLDERS.sub(lambda found: shlex.join(known[found[0]]) if found[0] in known else found[0], hint)
+
+    def fill(command: re.Match[str]) -> str:
+        return _PLACEHOLDERS.sub(lambda word: shlex.join(known[word[0]]) if word[0] in known else word[0], command[0])
+
+    return _COMMAND.sub(fill, hint)
