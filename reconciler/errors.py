@@ -150,6 +150,9 @@ def unexpected(error: BaseException) -> ReconcileError:
     if isinstance(error, MemoryError):
         hint = "give it more memory, or let it work on fewer segments at once: `--parallel 1`"
         return ReconcileError("there is not enough memory", hint, code="memory")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # Python reads the bytes of a path that are not UTF-8 as surrogates.
+        return ReconcileError("the path of a file or folder is not UTF-8", "rename it", code="path")
     return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
 
 

@@ -57,6 +57,16 @@ def test_too_little_memory_is_no_defect(breaks: Break, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("error: there is not enough memory\n  next: give it more memory")
 
 
+def test_a_path_that_is_not_utf_8_is_no_defect(breaks: Break, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "folder\udce9".encode()
+    breaks(caught.value)
+
+    assert run(["plan", "spec.yaml"]) == 1
+
+    assert capsys.readouterr().err == "error: the path of a file or folder is not UTF-8\n  next: rename it\n"
+
+
 def test_ctrl_c_is_130(breaks: Break, capsys: pytest.CaptureFixture[str]) -> None:
     breaks(KeyboardInterrupt())
 

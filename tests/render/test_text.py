@@ -421,7 +421,7 @@ def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
     shown = text.status(Status(samples.TWO_AM, rows, (OrphanRow("production", 99, "id", 10),)), 80)
 
     assert "vip_customers is locked by host a, pid 7, since 02:00." in shown
-    assert "reconcile state forget SPEC id:99" in shown
+    assert "reconcile state forget specs/vip.yaml id:99" in shown
     assert "newcomers      59      new" in shown
     assert "broken can't be read: no such file" in shown
     assert "5 unsettled; 1 not in the state yet; 1 can't be read; 1 orphan." in flatten(shown)

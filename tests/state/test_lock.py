@@ -43,7 +43,8 @@ def test_a_lock_that_is_held_is_refused_and_says_by_whom(bench: Bench, other):
             with second.hold(bench.target(), "run-2", None):
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
-    assert "production/vip" in caught.value.message
+    assert caught.value.message.startswith("locked by ")
+    assert "`reconcile state unlock SPEC NAME`" in caught.value.hint, "whoever knows the spec fills it in"
     assert "--lock-timeout" in caught.value.hint
 
 
