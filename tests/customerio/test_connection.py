@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
+from reconciler.clock import boot_seconds
 from reconciler.core.spec import Region, Secret
-from reconciler.customerio.connection import connect
+from reconciler.customerio.connection import Ambience, connect
 from reconciler.customerio.hosts import app_base, track_base
 from reconciler.errors import DestinationError
 from tests.customerio.doubles import APP_KEY, KEY, SITE, destination
@@ -48,6 +49,10 @@ def test_without_an_app_key_there_is_no_app_client() -> None:
 
     assert app is None
     track.close()
+
+
+def test_deadlines_use_the_clock_that_counts_suspension() -> None:
+    assert Ambience().clock is boot_seconds
 
 
 def test_nothing_that_is_opened_shows_a_secret() -> None:
