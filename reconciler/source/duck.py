@@ -26,10 +26,10 @@ _INTEGERS = frozenset(
     | {"bignum", "varint"}
 )
 _TAKEN = frozenset({"memory", "temp", "system", "main"})
-_INTEGRAL = (
-    "CASE WHEN {0} = trunc({0}) THEN split_part(CAST({0} AS VARCHAR), '.', 1) WHEN {0} IS NOT NULL THEN '' END "
-    "AS value, "
-    "coalesce({0} = trunc({0}), true) AS typed"
+_INTEGRAL = (  # a macro of the user's database may be called as a function is
+    "CASE WHEN {0} = system.main.trunc({0}) THEN system.main.split_part(CAST({0} AS VARCHAR), '.', 1) "
+    "WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "coalesce({0} = system.main.trunc({0}), true) AS typed"
 )
 
 

@@ -40,9 +40,9 @@ _UNWRAPPED = frozenset({"mssql"})
 """No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
 
 _EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
-_ALWAYS_READ = frozenset({"bigquery", "clickhousedb"})
+_ALWAYS_READ = frozenset({"bigquery", "clickhousedb", "pinot"})
 """Dialects with a driver that reads `%%` as `%` also where there are no params. Source: `_format_operation` of
-google-cloud-bigquery, `Cursor._execute` of clickhouse-connect."""
+google-cloud-bigquery, `Cursor._execute` of clickhouse-connect, `escape_operation` of pinotdb."""
 
 _NEVER_READ = frozenset({"mysqlconnector", "pymssql"})
 """Drivers that replace their own marks and leave every other `%` as it is, so also `%%`."""

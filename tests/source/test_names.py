@@ -109,3 +109,16 @@ def test_a_postgres_query_reads_no_setting_of_ours(postgres_warehouse):
     query = "SELECT coalesce(current_setting('reconcile.p0', true), 'none') FROM (SELECT 1) one WHERE 1 < :number"
 
     assert ids(postgres_warehouse, query, number=2) == ["none"]
+
+
+def test_a_macro_of_the_database_may_have_the_name_of_a_function(duckdb_warehouse):
+    for name in ("trunc(x)", "split_part(x, y, z)", "decode(x)", "try(x)", "from_hex(x)"):
+        duckdb_warehouse.execute(f"CREATE MACRO {name} AS 'other'")
+
+    assert duckdb_warehouse.read("SELECT 7.00::DECIMAL(10, 2) UNION ALL SELECT 7.50") == [("7", True), ("", False)]
+
+
+@pytest.mark.parametrize("name", ["query", "sql", "every", "connection", "projection", "duckdb"])
+def test_duckdb_looks_for_no_table_among_our_variables(duckdb_warehouse, name):
+    with pytest.raises(SourceError, match=f"{name} does not exist"):
+        duckdb_warehouse.source.check(segment(f"SELECT * FROM {name}"))

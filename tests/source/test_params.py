@@ -148,6 +148,7 @@ def test_a_name_of_ours_is_none_that_the_query_may_have():
         ("redshift+psycopg2", "5 % 3, '50%% off'", "5 %% 3, '50%%%% off'"),
         ("bigquery", "5 %% 3, '50%%%% off'", "5 %% 3, '50%%%% off'"),
         ("clickhousedb+connect", "5 %% 3, '50%%%% off'", "5 %% 3, '50%%%% off'"),
+        ("pinot", "5 %% 3, '50%%%% off'", "5 %% 3, '50%%%% off'"),
         ("clickhouse+native", "5 % 3, '50%% off'", "5 %% 3, '50%%%% off'"),
         ("redshift+redshift_connector", "5 % 3, '50%% off'", "5 %% 3, '50%% off'"),
         ("postgresql+pg8000", "5 % 3, '50%% off'", "5 %% 3, '50%% off'"),
