@@ -111,8 +111,7 @@ def check_head(target: Target, head: Head) -> None:
             f"{target.where}: the state holds segment {segment.segment_id} by {head.id_type}, the spec says "
             f"{segment.id_type}",
             f"set id_type back to {head.id_type}; or take the members over by {segment.id_type} (`reconcile refresh "
-            f"{target.spec.path} --select {segment.name}`); or forget the segment (`reconcile state forget "
-            f"{target.spec.path} {segment.name}`)",
+            "SPEC --select NAME`); or forget the segment (`reconcile state forget SPEC NAME`)",
             code="id_type",
         )
     check_environment(target, head)

@@ -87,7 +87,7 @@ class Takeover:
                 f"{self.target.where}: the state holds segment {self.target.segment.segment_id} by {head.id_type}, and "
                 f"the outcome of {unsettled:,} ids is unknown",
                 f"set id_type back to {head.id_type} and apply, which settles them; or forget the segment "
-                f"(`reconcile state forget {self.target.spec.path} {self.target.segment.name}`)",
+                "(`reconcile state forget SPEC NAME`)",
                 code="id_type",
             )
 

@@ -288,3 +288,23 @@ def test_ids_that_look_like_commands_are_escaped_where_they_are_listed(filled: P
 
     assert "p0001" in listed.out.splitlines()
     assert sorted(document["members"]) == ["##[group]y", "::error::x", "a\u202eb", "p0001"]
+
+
+# --- next steps --------------------------------------------------------------------------------------------------
+
+
+def test_commands_to_copy_are_as_a_shell_takes_them(project: Project) -> None:
+    project.want("vip", people(1))
+    (project.folder / "my specs").mkdir()
+    spec = project.write({"vip": segment(56, "vip")}, name="my specs/a.yaml")
+    spec.write_text(spec.read_text().replace("sqlite:///warehouse.db", "sqlite:///../warehouse.db"))
+    assert project.run("plan", "my specs/a.yaml", "--out", "my plan").err.endswith("reconcile apply 'my plan'\n")
+    assert "  reconcile plan 'new one/reconcile.yaml'\n" in project.run("init", "new one").out
+    assert project.run("apply", "my specs/a.yaml").code == 0
+
+    stale = project.run("apply", "my plan")
+    spec.write_text(spec.read_text().replace("segment_id: 56", "segment_id: 56\n    id_type: email"))
+    checked = project.run("validate", "my specs/a.yaml", "--connect")
+
+    assert "reconcile plan 'my specs/a.yaml' --out 'my plan'" in stale.err
+    assert "`reconcile state forget 'my specs/a.yaml' vip`" in checked.out

@@ -1,6 +1,7 @@
 """`reconcile apply`: plan under the locks, ask, send, record, and say what became of it."""
 
 import os
+import shlex
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -97,7 +98,7 @@ def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":
     if not files:
         return None
     if len(named) > 1:
-        raise UsageError("a plan file must be named alone", f"reconcile apply {files[0]}")
+        raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
     return stack.enter_context(open_planfile(Path(files[0])))
 
 

@@ -1,5 +1,6 @@
 """`reconcile init`: a first spec to edit."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ def init(
     console = Console(verbose, quiet, log_format)
     written = scaffold(folder)
     spec = next(path for path in written if path.suffix == ".yaml")
+    named = shlex.quote(str(spec))
     said = [*(f"wrote {path}" for path in written), "", f"Next: edit {spec}, set the variables that it names, then:"]
-    console.report(*said, f"  reconcile validate {spec}", f"  reconcile plan {spec}")
+    console.report(*said, f"  reconcile validate {named}", f"  reconcile plan {named}")
     return 0

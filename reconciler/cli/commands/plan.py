@@ -1,5 +1,6 @@
 """`reconcile plan`: the dry run."""
 
+import shlex
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def plan(
     else:
         with console.after_the_work(f"the plan is sealed into {out} all the same"):
             show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
-        console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {out}")
+        console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
     return exit_code_of_plan(made, detailed_exitcode)
 
 

@@ -1,5 +1,6 @@
 """`reconcile state`: looks at and mends the state database."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,7 +76,7 @@ def forget(
         raise unknown(found, segment_id)
     console.report(
         f"Forgotten: segment {segment_id} of workspace {workspace}. Nobody was removed at Customer.io.",
-        f"To manage it again, take it over first: reconcile refresh {spec}",
+        f"To manage it again, take it over first: reconcile refresh {shlex.quote(spec)}",
     )
     return ExitCode.DONE
 

@@ -65,6 +65,7 @@ def check_queries(targets: "tuple[Target, ...]") -> None:
 
 def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[list[str], int]:
     """Check each segment; give a line for each, and the number of failures."""
+    from reconciler.engine.planning import as_problem
     from reconciler.errors import ReconcileError
 
     lines, failures = [], 0
@@ -74,9 +75,10 @@ def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[li
             lines.append(f"ok      {target.label} (segment {target.segment.segment_id}{title})")
         except ReconcileError as error:
             failures += 1
-            lines.append(f"failed  {target.label}: {error.message}")
-            if error.hint:
-                lines.append(f"        next: {error.hint}")
+            problem = as_problem(target, error)
+            lines.append(f"failed  {target.label}: {problem.message}")
+            if problem.hint:
+                lines.append(f"        next: {problem.hint}")
     return lines, failures
 
 
