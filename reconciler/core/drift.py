@@ -25,7 +25,7 @@ class DriftCounts:
     foreign: int
     """There, and not stored; without `appeared`."""
     lingering: int
-    """Of `foreign`: removed by us in the last 30 days, and still there."""
+    """Of `foreign`: removed by us, and the removal may not have arrived yet (within `settle` and an hour)."""
     unkeyed: int
     """There, without an id of the segment's id type."""
     strangers: int = 0

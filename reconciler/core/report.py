@@ -117,7 +117,7 @@ class RefreshRow:
     unsettled: int | None = None
     """Sent a remove, and still there: the next apply sends them again."""
     lingering: int | None = None
-    """Removed by us in the last 30 days and still there: they become unsettled."""
+    """Removed by us within `settle` and an hour, and still there: they become unsettled."""
     unkeyed: int | None = None
     title: str | None = None
     error: Problem | None = None

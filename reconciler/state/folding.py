@@ -12,7 +12,9 @@ from itertools import groupby
 from sqlalchemy import Connection, text
 
 from reconciler.core.batches import Direction, Mark
+from reconciler.engine.ports import FIELD_END, ROW_END
 from reconciler.state.database import Database, run
+from reconciler.state.lines import ID_END, is_readable
 
 IDS_PER_CHUNK = 50_000
 """So many fold in well under a second: a heartbeat waits behind each chunk."""
@@ -242,6 +244,27 @@ def recover_intents(connection: Connection, key: int, now: float) -> bool:
         "WHERE segment_key = :key AND outcome IS NULL"
     )
     return run(connection, statement, now=now, key=key) > 0
+
+
+def drop_unreadable(connection: Connection, key: int) -> None:
+    """Drop ids from the journal that can't be read back: they hold what parts rows and fields.
+
+    The first edition wrote whatever an edited plan file held. No member has such an id: no control character is one.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT seq, ids FROM reconcile_batches "
+            "WHERE segment_key = :key AND (ids LIKE :with_row_end OR ids LIKE :with_field_end)"
+        ),
+        {"key": key, "with_row_end": f"%{chr(ROW_END)}%", "with_field_end": f"%{chr(FIELD_END)}%"},
+    ).all()
+    for seq, ids in rows:
+        kept = [id for id in ids.split(ID_END) if is_readable(id)]
+        if kept:
+            statement = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
+            run(connection, statement, ids=ID_END.join(kept), number=len(kept), seq=seq)
+        else:
+            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
 
 
 def clamp_times(connection: Connection, key: int, now: float) -> None:

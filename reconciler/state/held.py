@@ -203,6 +203,7 @@ class HeldSegment:
                 return
             left = folding.recover_intents(connection, row.segment_key, now)
             folding.clamp_times(connection, row.segment_key, now)
+            folding.drop_unreadable(connection, row.segment_key)
             self._update(
                 connection,
                 "attempted_at = CASE WHEN :left OR attempted_at > :now THEN :now ELSE attempted_at END",

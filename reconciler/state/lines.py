@@ -101,9 +101,14 @@ POSTGRES_MEMBERS = Walk("reconcile_members", ("id",), "id", _STRING_AGG, "%s")
 POSTGRES_MARKS = Walk("reconcile_marks", ("id", "mark"), _POSTGRES_MARK_LINE, _STRING_AGG, "%s")
 
 
+def is_readable(id: str) -> bool:
+    """Tell whether an id can be told from its neighbours when it is read again."""
+    return bool(id) and _RESERVED.isdisjoint(id) and has_utf8(id)
+
+
 def check_ids(ids: Iterable[str]) -> None:
-    """Raise StateError unless each id can be told from its neighbours when it is read again."""
-    if not all(id and _RESERVED.isdisjoint(id) and has_utf8(id) for id in ids):
+    """Raise StateError unless each id can be read again."""
+    if not all(map(is_readable, ids)):
         raise StateError(
             "an id holds a character that the journal can't keep; nothing of its batch was sent",
             "correct the query; a plan file that holds it was edited: make a new one",

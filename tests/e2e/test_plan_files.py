@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import signal
+import sqlite3
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -425,3 +426,20 @@ def test_a_plan_whose_ids_break_the_rules_is_refused_and_the_next_apply_works(
     assert "it holds a text that can't be an id" in done.err
     assert filled.run("apply", "spec.yaml").code == 0
     assert filled.sandbox.members(56) == set(people(*range(10, 120)))
+
+
+@pytest.mark.parametrize("code", [1, 9, 10, 13, 30, 31])
+def test_a_journal_that_the_first_edition_let_an_edited_plan_poison_is_read_and_cleaned(
+    filled: Project, code: int
+) -> None:
+    assert filled.hit("apply", "spec.yaml", at=lambda call: call.direction == "add").code == -9
+    with sqlite3.connect(filled.state_file) as connection:
+        poisoned = f"UPDATE reconcile_batches SET ids = replace(ids, 'p0105', 'p0105' || char({code}) || 'x')"
+        assert connection.execute(poisoned).rowcount > 0
+    connection.close()
+
+    assert filled.run("apply", "spec.yaml").code == 0
+    assert filled.run("refresh", "spec.yaml", "--yes").code == 0
+
+    assert filled.json("plan").segments["vip"]["status"] == "unchanged"
+    assert filled.stored("vip") == filled.sandbox.members(56) == set(people(*range(10, 120)))

@@ -1,6 +1,6 @@
 """What a process of these worlds is told to do: make a query true, apply a sealed plan, read back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,6 +92,8 @@ class Window:
     """The App API of these worlds: shows who is there."""
 
     present: set[str] = field(default_factory=set)
+    arrive: Callable[[], None] = lambda: None
+    """Lets arrive what is due."""
 
     def segments(self) -> dict[int, RemoteSegment]:
         return {56: RemoteSegment(56, "Very important", manual=True)}
@@ -100,6 +102,7 @@ class Window:
         return UsedBy()
 
     def count(self, segment_id: int) -> int:
+        self.arrive()
         return len(self.present)
 
     def members(self, segment_id: int, id_type: IdType) -> Iterator[Page]:

@@ -110,3 +110,30 @@ def test_a_change_on_its_way_when_its_process_died_is_waited_for_from_the_recove
     planet, _ = live("cut", departures[3])
 
     finish(planet, "ab")
+
+
+@pytest.mark.parametrize(("first", "later"), enumerate(LATER, 1))
+def test_a_death_at_each_step_while_changes_are_on_their_way_then_a_refresh_then_any_query_ends_equal_to_it(
+    find: Find, first: int, later: str
+) -> None:
+    for end in itertools.count(first, len(LATER)):
+        planet = find(end)
+        planet.chance, planet.trouble = Slowest(), 1.0
+        _, result = planet.live(NOW, end)
+        planet.refresh()
+        finish(planet, LATER[later], confirms=True)
+        if result is not None:
+            break
+
+
+def test_a_death_at_each_step_of_a_refresh_then_any_query_ends_equal_to_it(find: Find) -> None:
+    for end in itertools.count(1):
+        planet = find(end)
+        planet.chance, planet.trouble = Slowest(), 1.0
+        planet.live(NOW, 25)
+        life = Life(end)
+        planet.refresh(life)
+        finish(planet, [*LATER.values()][end % len(LATER)], confirms=True)
+        if not life.is_over:
+            break
+    assert end > 10

@@ -19,10 +19,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.run import RunStatus
+from reconciler.sandbox.calls import Call
+from reconciler.sandbox.workspace import Direction
+from reconciler.state.admin import unlock
+from reconciler.state.ledger import Surroundings
 from tests.reliability.worlds import Life, Planet, finish
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.project import Project, segment
-from tests.support.states import Bench
+from tests.support.states import Bench, FakeMachine
 
 FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
 RESTING = ("before a write", "after a commit", "after it took effect", "after its answer")
@@ -76,6 +80,24 @@ def freeze(planet: Planet, number: int, at: int, name: str) -> None:
         assert other.status is RunStatus.APPLIED
 
 
+def test_a_holder_whose_lock_is_broken_starts_nothing_once_the_next_run_is_done(tmp_path: Path) -> None:
+    """Its intents are unsettled for that run, which reverses them `settle` later; by then nothing of it may start."""
+    for number in list_moments(tmp_path):
+        planet = make_planet(tmp_path, number)
+        planet.live("defghi", Life(watch=functools.partial(break_lock, planet, number)))
+        planet.check_claims()
+        finish(planet, "bcdhx")
+
+
+def break_lock(planet: Planet, number: int, at: int, name: str) -> None:
+    """At one step of a run its lock is broken by hand, and another run empties the segment."""
+    if at == number and name in RESTING:
+        unlock(planet.bench.settings, "production", 56, surroundings=Surroundings(planet.bench.clock, FakeMachine()))
+        _, other = planet.live("")
+        assert other is not None
+        assert other.status in (RunStatus.APPLIED, RunStatus.UNCHANGED)
+
+
 def test_a_real_process_stopped_past_its_lease_starts_no_further_request(project: Project) -> None:
     crowd = [f"q{number:05}" for number in range(5000)]
     project.sandbox.add_people((person, None) for person in crowd)
@@ -110,6 +132,38 @@ def test_a_real_process_stopped_past_its_lease_starts_no_further_request(project
     assert "lock" in err + out
     assert len(project.sandbox.writes) == sent
     assert project.sandbox.members(56) == project.stored("vip") == set(crowd[:100])
+
+
+def test_a_lock_that_is_broken_while_batches_stand_behind_slow_answers_starts_none_of_them(project: Project) -> None:
+    crowd = [f"q{number:05}" for number in range(5000)]
+    project.sandbox.add_people((person, None) for person in crowd)
+    project.want("vip", crowd)
+    project.write({"vip": segment(56, "vip")}, more=FREE, settle=0.2, timeout=20, destination="concurrency: 1")
+    arrived, go = threading.Event(), threading.Event()
+
+    def hold_back(call: Call) -> None:
+        if call.direction is Direction.ADD and not arrived.is_set():
+            arrived.set()
+            go.wait(60)
+
+    project.sandbox.on_answer(hold_back)
+    process = project.start("apply", "spec.yaml")
+    try:
+        assert arrived.wait(60)
+        assert project.run("state", "unlock", "spec.yaml", "vip", "--yes").code == 0
+        project.want("vip", [])
+        emptied = project.run("apply", "spec.yaml")
+        assert emptied.code == 0, emptied.err
+        sent = len(project.sandbox.writes)
+        go.set()
+        out, err = process.communicate(timeout=60)
+    finally:
+        go.set()
+        process.kill()
+    assert process.returncode == 6, out + err
+    assert "lock" in out + err
+    assert len(project.sandbox.writes) == sent
+    assert project.sandbox.members(56) == project.stored("vip") == set()
 
 
 # --- PostgreSQL goes away --------------------------------------------------------------------------------------------

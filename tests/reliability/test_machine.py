@@ -19,6 +19,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 from reconciler.core.guards import Guard
 from reconciler.core.run import RunStatus, SegmentRun
 from reconciler.state import open_snapshot
+from reconciler.state.admin import unlock
+from reconciler.state.ledger import Surroundings
 from tests.reliability.orders import STRICT, Order, Sealed
 from tests.reliability.test_locks import RESTING
 from tests.reliability.worlds import SETTLE, Life, Planet, finish
@@ -91,6 +93,34 @@ class Reconciling(RuleBasedStateMachine):
         if number == at and name in RESTING:
             self.planet.bench.clock.time += 61
             self.planet.live(other)
+
+    @rule(desired=QUERIES, other=QUERIES, at=st.integers(6, 60))
+    def apply_and_lose_the_lock_by_force_while_another_applies(
+        self, desired: frozenset[str], other: frozenset[str], at: int
+    ) -> None:
+        self.planet.trouble = 0.0
+        self._obey(Order(sorted(desired)), Life(watch=functools.partial(self._break_lock, at, other)))
+
+    def _break_lock(self, at: int, other: frozenset[str], number: int, name: str) -> None:
+        if number == at and name in RESTING:
+            bench = self.planet.bench
+            unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+            self.planet.live(other)
+
+    @rule(desired=QUERIES, end=st.none() | STEPS, seed=st.integers(0, 9), dies=st.none() | st.integers(3, 30))
+    def apply_in_a_bad_network_and_refresh(
+        self, desired: frozenset[str], end: int | None, seed: int, dies: int | None
+    ) -> None:
+        """Whatever was cut off and is on its way: what the refresh writes down is true once all has arrived."""
+        self.planet.chance.seed(seed)
+        self.planet.trouble = 0.9
+        self._obey(Order(sorted(desired)), end)
+        self.planet.refresh(dies)
+        self.planet.trouble = 0.0
+        result, _ = self._obey(Order(sorted(desired), confirms=True))
+        self._check_done(result, desired)
+        for plan in self._plans:
+            plan.runs_of_others += 1  # of the refresh: it changed the state, and sent nothing
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 3000.0, 40 * 86400.0]))
     def let_time_pass(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ import itertools
 import random
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,8 @@ from reconciler.core.run import RunStatus, SegmentRun
 from reconciler.core.spec import GuardSettings, Segment, Target
 from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
 from reconciler.engine.planning import PlanOptions, plan_segment
-from reconciler.engine.ports import Findings, Gate, Page, RemoteCount, Snapshot
+from reconciler.engine.ports import Adoption, Findings, Gate, Page, RemoteCount, Snapshot
+from reconciler.engine.surveying import Takeover
 from reconciler.errors import StateError
 from reconciler.state import open_snapshot
 from reconciler.state.database import Database
@@ -30,7 +31,7 @@ from tests.diff import model
 from tests.engine.deliveries import patient
 from tests.engine.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
 from tests.reliability.orders import FREE, Order, Sealed, Window, prepare, seal_plan, spend
-from tests.support.states import Bench, FakeClock, FakeMachine, fetch, findings
+from tests.support.states import Bench, FakeClock, FakeMachine, adoption, fetch, findings
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 SETTLE = 10.0
@@ -256,6 +257,10 @@ class ModelComparison:
         found = self._read_back()
         return findings(found.appeared, found.vanished, found.lingering, found.gone)
 
+    def adoption(self, known_only: bool) -> Adoption:
+        found = model.adopt(replace(self._read(), people=self._people), known_only)
+        return adoption(found.members, found.unmatched, found.lingering)
+
     def _read(self) -> model.World:
         world, self.head = read_world(self._snapshot, self._target, self._now())
         return world
@@ -380,10 +385,41 @@ class Planet:
     def _gather(self, ledger: SqlLedger, sets: ModelSets, life: Life, order: Order) -> Parts:
         changes = order.sealed.changes if order.sealed else None
         track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
-        app = Window(self.remote.present) if order.confirms else None
+        app = self._window() if order.confirms else None
         stop, clock = FakeStop(_Hand(self.bench.clock)), self.bench.clock.wall  # type: ignore[arg-type]
         nobody = lambda: None  # noqa: E731
         return Parts(ledger, sets, track, app, self._pool(), stop, FakeReporter(), clock, lambda words: None, nobody)  # type: ignore[arg-type]
+
+    def _window(self) -> Window:
+        return Window(self.remote.present, self.remote.arrive_due)
+
+    def refresh(self, life: Life | int | None = None) -> None:
+        """One process takes over what is there, or dies, at the step that `life` gives."""
+        life = life if isinstance(life, Life) else Life(life)
+        with suppress(Death), self._open_ledger(life, frozenset(), 0.0) as ledger:
+            self._take_over(life, ledger)
+        assert life.is_over or not self.remote.pending, "what was read is older than what was sent"
+        for member in self.look().stored & self.remote.present:
+            self.remote.acknowledged[member] = ADD  # a read-back shows it as surely
+        self.check_claims()
+
+    def _take_over(self, life: Life, ledger: SqlLedger) -> None:
+        target, snapshot, run_id = self.target, open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
+        ledger.begin(run_id, target.workspace, "refresh", (), None)
+        stack = ExitStack()
+        try:
+            held = stack.enter_context(ledger.hold(target, run_id, None))
+            comparison: Any = ModelComparison(snapshot, target, (), self.size, self.bench.clock.wall)
+            takeover = Takeover(target, held, comparison, self._window())  # type: ignore[arg-type]
+            takeover.look(lambda words: None, self._wait)
+            life.step("after a look")
+            takeover.take(known_only=False)
+        finally:
+            stack.close()
+
+    def _wait(self, seconds: float) -> bool:
+        self.bench.clock.time += seconds
+        return False
 
     def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
         """`plan --out`: takes no lock, and sends nothing."""
@@ -469,10 +505,10 @@ def live_at_random(folder: Path, number: int, lives: int = 4, crowd: int = 40) -
     return planet
 
 
-def finish(planet: Planet, desired: Iterable[str]) -> None:
-    """A run that nothing happens to."""
+def finish(planet: Planet, desired: Iterable[str], *, confirms: bool = False) -> None:
+    """A run that nothing happens to. `confirms`: what a read-back did not show is unmatched until the next shows it."""
     planet.trouble = 0.0
-    _, result = planet.live(desired)
+    _, result = planet.obey(Order(sorted(desired), confirms=confirms))
     assert result is not None
     assert result.status in (RunStatus.APPLIED, RunStatus.UNCHANGED), result.error
     planet.check_end(desired)

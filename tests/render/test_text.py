@@ -155,10 +155,9 @@ Status     Segment        Id  Stored  Remote  Missing  Foreign  Lingering
     check app_api_key
 
 Missing: stored, and not there. Foreign: there, and not stored. Lingering:
-removed by reconcile in the last 30 days, and still there. To mend it:
-`reconcile refresh`, then `reconcile apply`. It puts the missing back, and
-removes the foreign whom the query does not return; `refresh --adopt known` lets
-them stay.
+removed by reconcile in the last hour, and still there. To mend it: `reconcile
+refresh`, then `reconcile apply`. It puts the missing back, and removes the
+foreign whom the query does not return; `refresh --adopt known` lets them stay.
 
 Drift: 1 of 3 segments; 2 missing; 5 foreign, of these 1 lingering; 1 failed.
 """

@@ -39,8 +39,8 @@ def drift(value: Drift, width: int = 80, color: bool = False, *, verbose: bool =
 
 
 DRIFT_LEGEND = (
-    "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last 30 "
-    "days, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
+    "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
+    "hour, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
     "removes the foreign whom the query does not return; `refresh --adopt known` lets them stay."
 )
 
