@@ -35,6 +35,7 @@ COMMANDS = (
     ("state", "unlock"),
     ("state", "upgrade"),
     ("state", "backup"),
+    ("state", "restore"),
     ("state", "copy"),
     ("sandbox",),
     ("demo",),

@@ -114,7 +114,7 @@ class OutputFile:
         finally:
             os.close(handle)
             draft.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -155,7 +155,7 @@ def _is_of_a_database(empty: Path) -> bool:
     return empty.name.endswith(_SIDE_FILES) or any(map(os.path.lexists, beside))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -68,6 +68,8 @@ class Head:
     change_token: str | None = None
     """Random, drawn at each change: it tells this state from another one that has the same serial, such as the one that
     a backup has replaced. None before the first change that was made with schema 0002."""
+    restored: bool = False
+    """It comes from a backup, and no refresh has looked since at what is really there."""
 
     @property
     def is_new(self) -> bool:

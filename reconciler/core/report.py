@@ -33,6 +33,8 @@ class StatusRow:
     rejected: int | None = None
     last_run: LastRun | None = None
     holder: str | None = None
+    restored: bool = False
+    """It comes from a backup, and no refresh has looked since at what is really there."""
     error: Problem | None = None
     """Why the state could not be read."""
 

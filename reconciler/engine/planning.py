@@ -69,6 +69,8 @@ def describe(
     try:
         counts, facts = compare()
         plan = judge_segment(target, comparison, counts, facts, options)
+        if comparison.head.restored:
+            warn(warn_of_restored(target))
         return replace(plan, remote=look_up_usage(plan, app, warn))
     except PlanFileError:
         raise  # it is about the whole file, and so for the caller
@@ -93,6 +95,14 @@ def judge_segment(
     examples = show_examples(comparison, options.show_ids)
     return SegmentPlan(
         target, status, head, counts, verdicts, None, facts, examples, comparison.engine, allowed=allowed
+    )
+
+
+def warn_of_restored(target: Target) -> str:
+    """What is to be said of a segment whose state comes from a backup."""
+    return (
+        f"{target.label}: its state was restored from a backup and does not know what was sent after that was made; "
+        f"run `reconcile refresh {target.spec.path}`"
     )
 
 

@@ -3,8 +3,8 @@
 import math
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,14 +16,15 @@ from reconciler.files import OutputFile
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress, parse
 from reconciler.state.adopting import sweep
-from reconciler.state.copying import copy_tables, is_empty
+from reconciler.state.copying import copy_tables, is_empty, is_same
 from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
-from reconciler.state.file import is_empty_database, is_missing, make_file, reading_uri
+from reconciler.state.file import is_empty_database, make_file, reading_uri
 from reconciler.state.ledger import Surroundings
-from reconciler.state.lock import LockSmith, Place, find_row, make_terms, read_holder
+from reconciler.state.lock import LockSmith, Place, break_locks, find_row, make_terms, read_holder, write_under
 from reconciler.state.machine import SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
+from reconciler.state.reader import Reader
 
 _NAME_FREE = "name a database that holds no state in `--to`"
 
@@ -55,13 +56,7 @@ def forget(
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
         try:
-
-            @contextmanager
-            def write() -> Iterator[Connection]:
-                with database.write() as connection:
-                    lock.check(connection)
-                    yield connection
-
+            write = partial(write_under, database, lock)
             with write() as connection:
                 known = run(
                     connection,
@@ -86,15 +81,7 @@ def unlock(
         if holder is None:
             return None
         now = database.now(connection)
-        run(
-            connection,
-            "UPDATE reconcile_locks SET fence = fence + 1, host = NULL, boot_id = NULL, pid_namespace = NULL, "
-            "pid = NULL, started = NULL, run_id = NULL, command = NULL, acquired_at = NULL, heartbeat_at = NULL, "
-            "expires_at = NULL, boot_expires_at = NULL, taken_over_at = :now "
-            "WHERE workspace = :workspace AND segment_id = :segment_id",
-            now=now,
-            **place.values(),
-        )
+        break_locks(connection, now, place)
         return holder.describe(now)
 
 
@@ -114,17 +101,17 @@ def backup(settings: StateSettings, output: OutputFile) -> None:
     output.check()
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        with explained(address):
-            if is_missing(address.path):
-                raise schema.missing(address)
+        found, _ = open_reader(settings, here().clock).find_schema()
+        if found is schema.Schema.NONE:
+            raise schema.missing(address)
     with output.explained(), output.replaced() as draft:
         if isinstance(address, SqliteAddress):
-            _copy_file(address, draft)
+            copy_file(address, draft)
         else:
             _copy_moment(settings, draft)
 
 
-def _copy_file(address: SqliteAddress, path: Path) -> None:
+def copy_file(address: SqliteAddress, path: Path) -> None:
     """Copy a state into an empty file. Raises StateError."""
     with explained(address), closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source:
         source.execute("SELECT count(*) FROM sqlite_schema")
@@ -160,7 +147,7 @@ def upgrade(settings: StateSettings, *, surroundings: Surroundings | None = None
         with database.creating() as connection:
             database.bar_locks(connection)
             refuse_live_locks(database, connection, around)
-            _migrate(connection)
+            migrate(connection)
     return copy
 
 
@@ -176,14 +163,15 @@ def _copy_beside(address: SqliteAddress, version: str) -> Path:
         partial.unlink(missing_ok=True)  # what a killed upgrade left
         try:
             make_file(partial)
-            _copy_file(address, partial)
+            copy_file(address, partial)
             partial.rename(copy)
         finally:
             partial.unlink(missing_ok=True)
     return copy
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection) -> None:
+    """Bring the tables up to date."""
     from alembic import command
     from alembic.config import Config
 
@@ -200,7 +188,7 @@ WHERE l.pid IS NOT NULL
 """
 
 
-def refuse_live_locks(database: Database, connection: Connection, around: Surroundings) -> None:
+def refuse_live_locks(database: Database | Reader, connection: Connection, around: Surroundings) -> None:
     """Raise LockHeld if somebody works with this state."""
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
@@ -218,19 +206,23 @@ def refuse_live_locks(database: Database, connection: Connection, around: Surrou
 
 
 def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings | None = None) -> None:
-    """Copy a whole state, lineage and all but locks, into another database that holds none.
+    """Move a whole state, lineage and all but locks, into another database that holds none.
 
-    Refuses while a lock lives. Raises UsageError, with nothing changed, where there is something already; StateError,
-    LockHeld.
+    The old place is closed once the copy is there, and says where the state is now. Cut short before that, the same
+    command finds its copy and closes the old place. Refuses while a lock lives.
+
+    Raises UsageError, with nothing changed, where there is something already; StateError, LockHeld.
     """
     around = surroundings or here()
     if _is_same(parse(settings.url), parse(to)):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
-    _refuse_taken(StateSettings(to), around)
+    _refuse_taken(settings, StateSettings(to), around)
     with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
         source.bar_locks(reading)
         refuse_live_locks(source, reading, around)
         _copy_rows(reading, StateSettings(to), around)
+        break_locks(reading, source.now(reading))  # whoever stands still has none of them when he goes on
+        schema.close(reading, str(parse(to)))
 
 
 def _is_same(one: Address, other: Address) -> bool:
@@ -241,15 +233,21 @@ def _is_same(one: Address, other: Address) -> bool:
 
 def _copy_rows(reading: Connection, to: StateSettings, around: Surroundings) -> None:
     with open_database(to, around.clock) as target, target.write() as writing:
-        if not is_empty(writing):
+        made = is_empty(writing)
+        if made:
+            copy_tables(reading, target, writing)
+        if is_same(reading, writing):
+            return
+        if not made:
             raise _there_is_a_state(target.address)
-        copy_tables(reading, target, writing)
+        raise StateError(f"the copy differs from the state ({target.address})", "nothing was changed; run it again")
 
 
-def _refuse_taken(to: StateSettings, around: Surroundings) -> None:
+def _refuse_taken(settings: StateSettings, to: StateSettings, around: Surroundings) -> None:
     """Raise UsageError unless a place is free: nothing, an empty file, or a database without a state.
 
-    Other tables may stand in a PostgreSQL, but not in a SQLite file.
+    A copy of this very state may be there, too: of a move that was cut short. Other tables may stand in a PostgreSQL,
+    but not in a SQLite file.
     """
     address, reader = parse(to.url), open_reader(to, around.clock)
     try:
@@ -257,12 +255,17 @@ def _refuse_taken(to: StateSettings, around: Surroundings) -> None:
         if found is schema.Schema.OLDER:
             raise _there_is_a_state(address)
         with reader.read() as connection:
-            if connection is not None and not is_empty(connection):
+            if connection is not None and not is_empty(connection) and not _is_copy(settings, connection, around):
                 raise _there_is_a_state(address)
     except StateError as error:
         if isinstance(address, SqliteAddress):
             raise UsageError(f"--to: {error.message}; nothing was changed", _NAME_FREE) from None
         raise
+
+
+def _is_copy(settings: StateSettings, there: Connection, around: Surroundings) -> bool:
+    with open_reader(settings, around.clock).read() as connection:
+        return connection is not None and is_same(connection, there)
 
 
 def _there_is_a_state(address: Address) -> UsageError:

@@ -77,6 +77,17 @@ def _keep_memories(connection: Connection, old: int, new: int) -> None:
     )
 
 
+def find_forgotten(connection: Connection) -> list[Place]:
+    """Segments that the state has no row of, but still ids: a `state forget` was cut short."""
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (SELECT 1 "
+            "FROM reconcile_segments s WHERE s.workspace = k.workspace AND s.segment_id = k.segment_id)"
+        )
+    )
+    return [Place(workspace, segment_id, f"id:{segment_id}") for workspace, segment_id in rows]
+
+
 def sweep(write: Write, place: Place) -> None:
     """Delete, in chunks, what stands under keys that the segment no longer has."""
     for key in _find_left_over(write, place):

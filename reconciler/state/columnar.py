@@ -201,7 +201,7 @@ def _quote(text: str) -> str:
 
 
 def _parse_row(texts: list[str]) -> Row:
-    key, lineage, serial, id_type, completed_at, plan_id, plan_base, change_token = texts
+    key, lineage, serial, id_type, completed_at, plan_id, plan_base, change_token, restored_at = texts
     return Row(
         int(key),
         lineage,
@@ -211,4 +211,5 @@ def _parse_row(texts: list[str]) -> Row:
         plan_id or None,
         int(plan_base) if plan_base else None,
         change_token or None,
+        float(restored_at) if restored_at else None,
     )

@@ -26,10 +26,24 @@ def copy_tables(source: Connection, target: Database, writing: Connection) -> No
         _move_counter_on(target, writing, table)
 
 
+def is_same(one: Connection, other: Connection) -> bool:
+    """Tell whether two states hold the same, but for their locks."""
+    return all(_digest(one, table) == _digest(other, table) for table in COPIED)
+
+
+def _digest(connection: Connection, table: Table) -> tuple[int, int]:
+    """The number of rows, and a number that depends on them all, but not on how a database sorts."""
+    rows = connection.execute(select(table), execution_options={"yield_per": _ROWS_PER_STEP})
+    number = digest = 0
+    for part in rows.partitions(_ROWS_PER_STEP):
+        number += len(part)
+        digest = (digest + sum(map(hash, map(tuple, part)))) % 2**64
+    return number, digest
+
+
 def _copy_table(source: Connection, target: Database, writing: Connection, table: Table) -> None:
-    rows = source.execution_options(yield_per=_ROWS_PER_STEP).execute(
-        select(table).order_by(*table.primary_key.columns)
-    )
+    statement = select(table).order_by(*table.primary_key.columns)
+    rows = source.execute(statement, execution_options={"yield_per": _ROWS_PER_STEP})
     for part in rows.partitions(_ROWS_PER_STEP):
         target.load(writing, table, [tuple(row) for row in part])
 

@@ -178,6 +178,11 @@ def _explain_by_words(error: BaseException) -> Explanation | None:
     return next((told for pattern, told in _WORDS if re.search(pattern, first)), None)
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Tell whether a file of SQLite's can't be read as one."""
+    return error is not None and explain(error) in (_CORRUPT, _NOT_STATE)
+
+
 def _explain_by_name(error: BaseException) -> Explanation:
     """For errors without a code: psycopg gives none where there was no connection, ADBC not always."""
     if isinstance(error, NotPlain):

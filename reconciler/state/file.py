@@ -60,14 +60,24 @@ def make_private(path: Path) -> None:
     """Make the file if it is missing, readable by its owner alone before SQLite opens it, and its folder so, too."""
     with suppress(FileNotFoundError):
         check_plain(path)
-    made = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if made or path.parent.name == PRIVATE_FOLDER:
-        path.parent.chmod(0o700)
+    make_folder(path)
     with suppress(FileExistsError):
         make_file(path)
     for file in (path, _beside(path, "-wal"), _beside(path, "-shm")):
         _close_to_others(file)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a state if it is missing; one that is ours is its owner's alone."""
+    made = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if made or path.parent.name == PRIVATE_FOLDER:
+        path.parent.chmod(0o700)
+
+
+def side_files(path: Path) -> list[Path]:
+    """The files that SQLite may keep beside a database."""
+    return [_beside(path, suffix) for suffix in ("-wal", "-shm", "-journal")]
 
 
 def make_file(path: Path) -> None:

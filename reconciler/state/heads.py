@@ -4,7 +4,17 @@ from dataclasses import dataclass
 
 from reconciler.core.plan import Head
 
-HEAD_COLUMNS = ("segment_key", "lineage", "serial", "id_type", "completed_at", "plan_id", "plan_base", "change_token")
+HEAD_COLUMNS = (
+    "segment_key",
+    "lineage",
+    "serial",
+    "id_type",
+    "completed_at",
+    "plan_id",
+    "plan_base",
+    "change_token",
+    "restored_at",
+)
 """Of `reconcile_segments`, in the order of Row."""
 
 
@@ -20,6 +30,7 @@ class Row:
     plan_id: str | None
     plan_base: int | None
     change_token: str | None
+    restored_at: float | None
 
 
 def make_head(row: Row | None, environment_id: int | None) -> Head:
@@ -34,4 +45,5 @@ def make_head(row: Row | None, environment_id: int | None) -> Head:
         plan_id=row.plan_id,
         plan_base=row.plan_base,
         change_token=row.change_token,
+        restored=row.restored_at is not None,
     )

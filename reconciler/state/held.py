@@ -19,7 +19,7 @@ from reconciler.state.census import take_census
 from reconciler.state.database import Database, run, skew
 from reconciler.state.heads import Row
 from reconciler.state.lines import ID_END, check_ids
-from reconciler.state.lock import HeldLock
+from reconciler.state.lock import HeldLock, write_under
 from reconciler.state.lookups import find_segment, read_head
 from reconciler.state.machine import Clock
 from reconciler.state.tables import BATCHES
@@ -291,7 +291,7 @@ class HeldSegment:
         with self._write() as connection:
             self._update(
                 connection,
-                "segment_key = :new, id_type = :id_type, confirmed_at = :now",
+                "segment_key = :new, id_type = :id_type, confirmed_at = :now, restored_at = NULL",
                 new=new,
                 id_type=adoption.id_type.value,
                 now=self._database.now(connection),
@@ -321,8 +321,7 @@ class HeldSegment:
                 self._database.make_way()
                 self._busy = 0.0
             began = self._clock.boot()
-            with self._database.write() as connection:
-                self._lock.check(connection)
+            with write_under(self._database, self._lock) as connection:
                 yield connection
             self._busy += self._clock.boot() - began
 

@@ -1,18 +1,21 @@
 """The writing side of the state: runs, locks, bindings, spent plans."""
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler import __version__
 from reconciler.core.run import Run, SegmentRun
 from reconciler.core.spec import Target
-from reconciler.errors import StateError
+from reconciler.errors import LockHeld, StateError
+from reconciler.state.adopting import find_forgotten, sweep
 from reconciler.state.database import Database, run
 from reconciler.state.held import HeldSegment, Work
-from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread, make_terms
+from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread, make_terms, write_under
 from reconciler.state.lookups import find_environment
 from reconciler.state.machine import Clock, Machine
 
@@ -76,6 +79,19 @@ class SqlLedger:
             for segment in segments.segments:
                 if segment.plan.target.workspace == workspace:
                     run(connection, _INSERT_RUN_SEGMENT, run_id=run_id, **_describe(segment))
+            forgotten = find_forgotten(connection)
+        for place in forgotten:
+            with suppress(LockHeld, StateError):
+                self._sweep(place, run_id)
+
+    def _sweep(self, place: Place, run_id: str) -> None:
+        """Delete what a `state forget` that was cut short has left of a segment."""
+        lock = self._smith.take(place, run_id, "state forget", make_terms(0, math.inf), waits=False)
+        try:
+            with self._around.pulse(lock.renew, lock.pulse_seconds):
+                sweep(partial(write_under, self._database, lock), place)
+        finally:
+            lock.release()
 
     # --- locks ----------------------------------------------------------------------------------------------------
 

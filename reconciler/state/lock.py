@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, text
 from reconciler.errors import LeaseLost, LockHeld, StateError
 from reconciler.state.database import Database, run
 from reconciler.state.machine import Clock, Identity, Machine, is_dead
+from reconciler.state.schema import refuse_moved, select_version
 
 LEAST_LEASE = 60.0
 """Seconds."""
@@ -234,6 +235,26 @@ class HeldLock:
             )
 
 
+@contextmanager
+def write_under(database: Database, lock: HeldLock) -> Iterator[Connection]:
+    """A transaction that begins by making sure that the lock is still ours. Raises LeaseLost."""
+    with database.write() as connection:
+        lock.check(connection)
+        yield connection
+
+
+def break_locks(connection: Connection, now: float, place: Place | None = None) -> None:
+    """Take a segment's lock, or all locks, from whoever holds them: they can write no more."""
+    run(
+        connection,
+        "UPDATE reconcile_locks SET fence = fence + 1, host = NULL, boot_id = NULL, pid_namespace = NULL, "
+        "pid = NULL, started = NULL, run_id = NULL, command = NULL, acquired_at = NULL, heartbeat_at = NULL, "
+        f"expires_at = NULL, boot_expires_at = NULL, taken_over_at = :now WHERE {_WHERE if place else 'true'}",
+        now=now,
+        **(place.values() if place else {}),
+    )
+
+
 @dataclass(frozen=True)
 class LockSmith:
     """Takes locks for one process. `timeout`: seconds to wait for one; `pause`: see `open_ledger`."""
@@ -267,6 +288,7 @@ class LockSmith:
             )
             row = find_row(connection, place, self.database.lock_row())
             assert row is not None
+            refuse_moved(select_version(connection), self.database.address)  # it may have since it was opened
             now = self.database.now(connection)
             holder = read_holder(row)
             if holder is not None and not holder.is_gone(now, began, self.machine):

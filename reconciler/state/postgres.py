@@ -290,5 +290,4 @@ class PostgresStored:
 
     def journal(self) -> Iterator[str]:
         statement = text(POSTGRES_JOURNAL_LINES.format(key=self._key))
-        streaming = self._connection.execution_options(yield_per=_BATCHES_AT_ONCE)
-        yield from streaming.execute(statement).scalars()
+        yield from self._connection.execute(statement, execution_options={"yield_per": _BATCHES_AT_ONCE}).scalars()

@@ -40,6 +40,8 @@ class SegmentRecord:
     confirmed_at: datetime | None
     last_run: LastRun | None
     holder: str | None
+    restored: bool
+    """It comes from a backup, and no refresh has looked since at what is really there."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Records:
             _moment(row.confirmed_at),
             _read_last_run(row),
             self._find_holder(connection, row.workspace, row.segment_id),
+            row.restored_at is not None,
         )
 
     def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:

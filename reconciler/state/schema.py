@@ -17,6 +17,10 @@ REVISION = "0002"
 VERSION_TABLE = "reconcile_version"
 
 
+_MOVED = "moved to "
+"""How the version of a state begins that was copied to another place: no tool, older or newer, works with it."""
+
+
 class Schema(Enum):
     """What a database holds. An older schema must be upgraded first."""
 
@@ -41,6 +45,7 @@ def judge(tables: Collection[str], version: str, address: Address) -> Schema:
         )
     if not version:
         return Schema.NONE
+    refuse_moved(version, address)
     if version > REVISION:
         raise StateError(
             f"the state has schema {version}, and this version of reconcile knows schema {REVISION} ({address})",
@@ -49,12 +54,23 @@ def judge(tables: Collection[str], version: str, address: Address) -> Schema:
     return Schema.CURRENT if version == REVISION else Schema.OLDER
 
 
+def refuse_moved(version: str, address: Address) -> None:
+    """Raise StateError if `version` says that the state is somewhere else now."""
+    if version.startswith(_MOVED):
+        raise StateError(
+            f"the state has moved to {version.removeprefix(_MOVED)} ({address})", "set `state.url` to where it is now"
+        )
+
+
 def read_version(connection: "Connection") -> str:
     """The schema's name; empty where there is none."""
     from sqlalchemy import inspect
 
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return ""
+    return select_version(connection) if inspect(connection).has_table(VERSION_TABLE) else ""
+
+
+def select_version(connection: "Connection") -> str:
+    """As `read_version`, where there is a state."""
     return str(connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() or "")
 
 
@@ -80,13 +96,22 @@ def create(connection: "Connection") -> None:
     from reconciler.state.tables import METADATA
 
     METADATA.create_all(connection)
+    kind = "TEXT" if connection.dialect.name == "postgresql" else "VARCHAR(32)"  # as the migrations leave it
     connection.execute(
         text(
-            f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+            f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num {kind} NOT NULL, "
             f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
         )
     )
     connection.execute(text(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:revision)"), {"revision": REVISION})
+
+
+def close(connection: "Connection", moved_to: str) -> None:
+    """Leave word where the state is now; whoever opens it here is told, and refused."""
+    from sqlalchemy import text
+
+    statement = text(f"UPDATE {VERSION_TABLE} SET version_num = :version")
+    connection.execute(statement, {"version": f"{_MOVED}{moved_to}"})
 
 
 def missing(address: Address) -> StateError:

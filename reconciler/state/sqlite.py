@@ -47,14 +47,15 @@ class SqliteDatabase:
             self._engine.connect().close()  # now, as connecting takes the folder's lock for a moment
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            make_uri(self._path, "mode=rw"),
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        with folder_lock(self._path):  # two who turn a new file to WAL at once would be told that it is busy
+        # Two who turn a new file to WAL at once would be told that it is busy. And no restore replaces it meanwhile.
+        with folder_lock(self._path):
+            connection = sqlite3.connect(
+                make_uri(self._path, "mode=rw"),
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA temp_store=MEMORY")

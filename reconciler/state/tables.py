@@ -64,6 +64,7 @@ SEGMENTS = Table(
     Column("last_run_at", Double),
     Column("change_token", Text),
     Column("attempted_at", Double),
+    Column("restored_at", Double),
     PrimaryKeyConstraint("workspace", "segment_id"),
     UniqueConstraint("segment_key", name="reconcile_segments_key"),
     comment="One row per segment that was ever written to; change_token is drawn anew whenever the serial is raised",

@@ -5,7 +5,6 @@ import random
 import re
 import resource
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -153,11 +152,6 @@ def follow(project: Project, heading: str) -> None:
             case "reconcile":
                 done = project.run(*words)
                 assert done.code == 0, done.out + done.err
-            case "mv":
-                shutil.move(project.folder / words[0], project.folder / words[1])
-            case "rm":
-                for word in words[1:]:
-                    (project.folder / word).unlink(missing_ok=True)
             case _:
                 raise AssertionError(f"the page tells to run {command}")
 

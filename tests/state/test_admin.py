@@ -7,7 +7,7 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from reconciler.core.spec import Secret
-from reconciler.errors import LockHeld, StateError, UsageError
+from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_to, forget
 from reconciler.state.copying import copy_tables, is_empty
@@ -157,12 +157,50 @@ def other_url(url: str, postgres_url: str, tmp_path) -> str:
 
 def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
     fill(bench)
+    before = bench.look(), open_snapshot(bench.settings).head("production", 56)
+
     copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
 
     moved = Bench(other_url, bench.clock)
     assert rows_of(other_url) == rows_of(bench.url)
-    assert moved.look() == bench.look()
-    assert open_snapshot(moved.settings).head("production", 56) == open_snapshot(bench.settings).head("production", 56)
+    assert (moved.look(), open_snapshot(moved.settings).head("production", 56)) == before
+
+
+def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(bench: Bench, other_url: str):
+    fill(bench)
+    with bench.ledger() as ledger:
+        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+
+        with pytest.raises(StateError, match="has moved"), ledger.hold(bench.target(), "run", None):
+            pass
+
+
+def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(bench: Bench, other_url: str):
+    unseen = FakeMachine(pid=300, running={300: "t300"})  # of this host, and no process as far as can be seen
+    fill(bench)
+
+    def move_and_write() -> None:
+        with bench.ledger(machine=unseen) as ledger, ledger.hold(bench.target(), "run", None) as held:
+            copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+            held.intend([add("late")])
+
+    with pytest.raises(LeaseLost):
+        move_and_write()
+
+
+def test_a_copy_that_differs_is_not_kept(bench: Bench, other_url: str, monkeypatch: pytest.MonkeyPatch):
+    def lose_one(source: Connection, target: Database, writing: Connection) -> None:
+        copy_tables(source, target, writing)
+        writing.exec_driver_sql("DELETE FROM reconcile_members WHERE id = 'b'")
+
+    fill(bench)
+    monkeypatch.setattr(admin, "copy_tables", lose_one)
+
+    with pytest.raises(StateError, match="differs"):
+        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+
+    assert "b" in bench.look().members
+    assert Bench(other_url).look().members == ()
 
 
 def test_a_state_that_moved_goes_on(bench: Bench, other_url: str):

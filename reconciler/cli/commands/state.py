@@ -145,7 +145,39 @@ def backup(
     console = open_console(verbose, quiet, log_format)
     path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
     back_up(load_one(spec).state, backup_output(path))
-    console.report(f"Copied to {path}. To restore, put it in the place of the state while nothing runs.")
+    console.report(f"Copied to {path}. To restore it: reconcile state restore {spec} {path}")
+    return ExitCode.DONE
+
+
+@state.command("restore", short_help="put a backup in the place of a SQLite state")
+def restore(
+    spec: flags.OneSpec,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `state backup` made.", show_default=False)],
+    yes: flags.Yes = False,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
+) -> int:
+    """Put a backup in the place of the state. What was sent after it was made is not in it: run `refresh` then."""
+    from reconciler.errors import ExitCode, UsageError
+    from reconciler.state import restoring
+
+    console = open_console(verbose, quiet, log_format)
+    if not (yes or console.asks):
+        raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
+    settings = load_one(spec).state
+    address = restoring.find_place(settings, file)
+    if not yes:
+        there = restoring.look(settings) or "none, or one that can't be read"
+        if not console.ask(f"Replace the state {address} ({there}) with {file}?"):
+            raise declined()
+    restored = restoring.restore(settings, file)
+    if restored.aside is not None:
+        console.warn(f"the old state could not be read; a copy of it is in {restored.aside}")
+    console.report(
+        f"Restored: {restored.contents}. It does not know what was sent after the backup was made, and plan files from "
+        f"before are stale.\nNow read what is really there: reconcile refresh {spec}"
+    )
     return ExitCode.DONE
 
 
@@ -166,7 +198,8 @@ def copy(
     console = open_console(verbose, quiet, log_format)
     copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))
     console.report(
-        "Copied. Now set state.url in the spec to that URL, and keep the old state until a plan shows no change."
+        "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
+        "is now. Keep it until a plan shows no change."
     )
     return ExitCode.DONE
 

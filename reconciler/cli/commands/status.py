@@ -28,13 +28,15 @@ def status(
     from reconciler.cli.documents import show_status
     from reconciler.cli.loading import load
     from reconciler.core.report import Status
+    from reconciler.engine.planning import warn_of_restored
     from reconciler.errors import ExitCode
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
     loaded = load(specs, select, exclude)
     rows = tuple(describe(target) for target in loaded.targets)
-    report = Status(datetime.now(UTC), rows, tuple(list_orphans(loaded)))
+    warnings = tuple(warn_of_restored(row.target) for row in rows if row.restored)
+    report = Status(datetime.now(UTC), rows, tuple(list_orphans(loaded)), warnings)
     show_status(console, report, output)
     return ExitCode.FAILED if any(row.error for row in rows) else ExitCode.DONE
 
@@ -63,6 +65,7 @@ def describe(target: "Target") -> "StatusRow":
         rejected=found.rejected,
         last_run=found.last_run,
         holder=holder,
+        restored=found.restored,
     )
 
 

@@ -1,0 +1,224 @@
+"""Putting a backup in the place of a state in a SQLite file.
+
+The backup is prepared as a file of its own. The old state is then brought into one file, all others are kept out of it,
+and a rename puts the new one in its place: killed at any moment, one of the two is there whole. SQLite plays a -wal or
+a -journal into whatever database has its name, so none may be left.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, text
+
+from reconciler.core.spec import Secret, StateSettings
+from reconciler.errors import StateError, UsageError
+from reconciler.files import NotPlain, check_plain, sync_folder
+from reconciler.state import schema
+from reconciler.state.address import SqliteAddress, parse
+from reconciler.state.admin import copy_file, here, migrate, refuse_live_locks
+from reconciler.state.database import run
+from reconciler.state.failures import explained, is_damage
+from reconciler.state.file import folder_lock, is_missing, make_folder, make_uri, side_files
+from reconciler.state.ledger import Surroundings
+from reconciler.state.lock import break_locks
+from reconciler.state.opening import open_unchecked
+from reconciler.state.reader import SqliteReader
+
+_OWN_TOOLS = (
+    "restore the PostgreSQL database with its own tools (pg_dump, pg_restore, or your provider's backups) while "
+    "nothing runs, then run `reconcile refresh SPEC`"
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a state holds."""
+
+    segments: int
+    members: int
+
+    def __str__(self) -> str:
+        return f"{self.segments} segments, {self.members} stored members"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was done. `aside`: where a copy of the old state is, which could not be read."""
+
+    contents: Contents
+    aside: Path | None = None
+
+
+def find_place(settings: StateSettings, file: Path) -> SqliteAddress:
+    """The state that `file` is to replace. Raises UsageError where that can't be."""
+    address = parse(settings.url)
+    if not isinstance(address, SqliteAddress):
+        raise UsageError("`state restore` is for a state in a SQLite file", _OWN_TOOLS)
+    try:
+        check_plain(file)
+    except NotPlain as error:
+        raise UsageError(f"{file} is {error.kind}, not a backup", "name a file that `state backup` made") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", "name a file that `state backup` made") from None
+    if os.path.realpath(file) == os.path.realpath(address.path):
+        raise UsageError(f"{file} is the state itself", "name a file that `state backup` made")
+    return address
+
+
+def look(settings: StateSettings, around: Surroundings | None = None) -> Contents | None:
+    """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
+    address = parse(settings.url)
+    assert isinstance(address, SqliteAddress)
+    reader = SqliteReader(address, (around or here()).clock, must_exist=False)
+    try:
+        with reader.read() as connection:
+            return None if connection is None else _count(connection)
+    except StateError as error:
+        if is_damage(error.__cause__):
+            return None
+        raise
+
+
+def restore(
+    settings: StateSettings,
+    file: Path,
+    *,
+    surroundings: Surroundings | None = None,
+) -> Restored:
+    """Put a backup in the place of the state. Plan files that were made before are stale then.
+
+    Refuses while a run is alive, and where the file is no state. Raises UsageError, LockHeld, StateError.
+    """
+    around = surroundings or here()
+    address = find_place(settings, file)
+    path = Path(os.path.realpath(address.path))
+    with explained(address):
+        make_folder(path)
+    with _draft_beside(address, path) as draft:
+        contents = _prepare(file, draft, around)
+        with explained(address), folder_lock(path):
+            return Restored(contents, _replace(address, path, draft, around))
+
+
+# --- the new state -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _draft_beside(address: SqliteAddress, path: Path) -> Iterator[Path]:
+    with explained(address):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
+        os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+    finally:
+        for left in (draft, *side_files(draft)):
+            left.unlink(missing_ok=True)
+
+
+def _prepare(file: Path, draft: Path, around: Surroundings) -> Contents:
+    """Copy the backup, verify the copy, and make it a state that knows where it comes from."""
+    backup = SqliteAddress(file)
+    copy_file(backup, draft)
+    with explained(backup), closing(sqlite3.connect(draft)) as connection:
+        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
+    with open_unchecked(StateSettings(Secret(f"sqlite:///{quote(str(draft))}")), around.clock) as database:
+        with database.read() as connection:
+            found = schema.look(connection, backup)
+        if found is schema.Schema.NONE:
+            raise StateError(f"the backup holds no state ({backup})", "take another one; nothing was changed")
+        with database.creating() as connection:
+            if found is schema.Schema.OLDER:
+                migrate(connection)
+            now = database.now(connection)
+            break_locks(connection, now)
+            _begin_anew(connection, now, around.draw)
+            contents = _count(connection)
+    with draft.open("rb") as file_:
+        os.fsync(file_.fileno())
+    return contents
+
+
+def _begin_anew(connection: Connection, now: float, draw: Callable[[], uuid.UUID]) -> None:
+    """Draw a token for each segment: no plan file of the history that is lost, or of before, fits any more."""
+    for workspace, segment_id in connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).all():
+        run(
+            connection,
+            "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, restored_at = :now "
+            "WHERE workspace = :workspace AND segment_id = :segment_id",
+            token=draw().hex,
+            now=now,
+            workspace=workspace,
+            segment_id=segment_id,
+        )
+
+
+def _count(connection: Connection) -> Contents:
+    statement = "SELECT (SELECT count(*) FROM reconcile_segments), (SELECT count(*) FROM reconcile_members)"
+    return Contents(*connection.execute(text(statement)).one())
+
+
+# --- in the place of the old one ---------------------------------------------------------------------------------
+
+
+def _replace(address: SqliteAddress, path: Path, draft: Path, around: Surroundings) -> Path | None:
+    """Give the copy of an old state that could not be read, if that was so."""
+    aside = None
+    try:
+        if is_missing(path):
+            _set_aside(path)
+            draft.replace(path)
+        else:
+            _refuse_others(address, around)
+            with _alone_in(path):
+                draft.replace(path)
+    except (StateError, sqlite3.Error) as error:
+        if not is_damage(error.__cause__ if isinstance(error, StateError) else error):
+            raise
+        aside = _set_aside(path)
+        draft.replace(path)
+    sync_folder(path.parent)
+    return aside
+
+
+def _refuse_others(address: SqliteAddress, around: Surroundings) -> None:
+    """Raise LockHeld while a run is alive, and StateError for a file that is no state of ours."""
+    reader = SqliteReader(address, around.clock, must_exist=False)
+    found, _ = reader.find_schema()
+    if found is schema.Schema.CURRENT:
+        with reader.read() as connection:
+            if connection is not None:
+                refuse_live_locks(reader, connection, around)
+
+
+@contextmanager
+def _alone_in(path: Path) -> Iterator[None]:
+    """Bring all of a database into its one file, and keep everybody out. Raises sqlite3.Error where it is in use."""
+    with closing(sqlite3.connect(make_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)) as connection:
+        if connection.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
+            raise StateError(f"the state is open in another process ({path})", "wait for it, and run it again")
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Copy what is there to other names, and leave nothing beside the database that could be played into it."""
+    name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    copied = None
+    for file in (path, *side_files(path)):
+        if file.exists() and file.stat().st_size > 0:
+            copied = path.with_name(name)
+            shutil.copy2(file, path.with_name(name + file.name.removeprefix(path.name)))
+    for file in side_files(path):
+        file.unlink(missing_ok=True)
+    return copied
