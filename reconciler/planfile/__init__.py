@@ -9,7 +9,15 @@ Lines, each ended by a line feed:
 The checksum tells damage; it is no signature. The file holds ids, and no secrets.
 """
 
-from reconciler.planfile.checks import check, check_age, check_environment, check_heads, check_specs, is_stale
+from reconciler.planfile.checks import (
+    check,
+    check_age,
+    check_environment,
+    check_heads,
+    check_place,
+    check_specs,
+    is_stale,
+)
 from reconciler.planfile.reading import PlanFile, is_planfile, is_remnant, open_planfile
 from reconciler.planfile.sealed import LIFETIME, SealedPlan, SealedSegment, seal
 from reconciler.planfile.writing import Draft, drafting, plan_output, write
@@ -24,6 +32,7 @@ __all__ = [
     "check_age",
     "check_environment",
     "check_heads",
+    "check_place",
     "check_specs",
     "drafting",
     "is_planfile",

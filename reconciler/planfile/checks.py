@@ -40,6 +40,17 @@ def check_age(sealed: SealedPlan, now: datetime, *, spent: bool = False) -> None
         )
 
 
+def check_place(sealed: SealedPlan) -> None:
+    """Raise PlanFileError unless each of its specs is a file, seen from the working folder."""
+    absent = [spec for spec in sealed.specs() if not os.path.isfile(spec)]  # noqa: PTH113 (Path.is_file may raise)
+    if absent:
+        is_or_are = "is" if len(absent) == 1 else "are"
+        raise PlanFileError(
+            f"The plan file was made for {', '.join(absent)}, which {is_or_are} not here.",
+            "run it from the folder where the plan was made",
+        )
+
+
 def check_specs(sealed: SealedPlan, targets: Sequence[Target]) -> None:
     """Raise PlanFileError, naming each segment that the specs no longer list, or that has changed in them."""
     known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in targets}

@@ -119,10 +119,11 @@ def load_sealed(sealed: "PlanFile") -> "Loaded":
     from datetime import UTC, datetime
 
     from reconciler.cli.loading import Loaded, load_specs
-    from reconciler.planfile import check_age, check_specs
+    from reconciler.planfile import check_age, check_place, check_specs
     from reconciler.selection import list_targets
 
     check_age(sealed.plan, datetime.now(UTC))
+    check_place(sealed.plan)
     specs = load_specs(sealed.plan.specs())
     every = list_targets(specs)
     check_specs(sealed.plan, every)
