@@ -1,23 +1,39 @@
-"""From what the user named to files: folders and globs are expanded, in a stable order."""
+"""From what the user named to files: folders and globs are expanded, in a stable order, and nothing is passed over."""
 
+import errno
+import fnmatch
 import glob
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import UsageError
+from reconciler.files import NotPlain, open_plain
 
 SUFFIXES = (".yaml", ".yml")
+
+_MOST_LISTED = 10
+"""Of what can't be read, how many are named."""
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def expand(names: Sequence[str]) -> tuple[Path, ...]:
     """Give every spec file that `names` mean, each once, in the order of the names.
 
-    Raises UsageError for a name that means no file at all.
+    Raises UsageError for a name that means no file at all, and for whatever can't be looked into on the way.
     """
     if not names:
         raise UsageError("No spec was named.", "Name a spec file, a folder or a glob.")
-    found = {name: list(_expand_one(name)) for name in names}
+    search = _Search()
+    found = {name: list(search.expand(name)) for name in names}
+    if search.unreadable:
+        raise UsageError(
+            f"Can't be read: {_list_first(search.unreadable)}.",
+            "Nothing is passed over: grant the right to read it, mend or remove the link, or name each spec by itself.",
+        )
     if empty := [name for name, files in found.items() if not files]:
         raise UsageError(*_say_nothing_found(empty))
     once: dict[str, Path] = {}
@@ -26,30 +42,124 @@ def expand(names: Sequence[str]) -> tuple[Path, ...]:
     return tuple(once.values())
 
 
-def _expand_one(name: str) -> Iterator[Path]:
-    if not name or "\0" in name:
-        return
-    if os.path.lexists(name):
-        yield from _open_folder(name)
-    elif glob.has_magic(name):
-        for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 (Path.glob knows no absolute pattern)
-            yield from _open_folder(match)
+@dataclass
+class _Search:
+    """Looks for specs, and gathers what it can't look into."""
+
+    unreadable: list[str] = field(default_factory=list)
+
+    def expand(self, name: str) -> Iterator[Path]:
+        """Give the files that one name means."""
+        if not name or "\0" in name:
+            return
+        if self._exists(name):
+            yield from self._open(name)
+        elif glob.has_magic(name):
+            for match in sorted(self._match(name)):
+                yield from self._open(match)
+
+    def _open(self, name: str) -> Iterator[Path]:
+        """Give a file itself, and of a folder every spec below that is not hidden."""
+        if not os.path.isdir(name):
+            yield Path(name)
+            return
+        for folder, files in self._walk(name):
+            yield from (Path(folder, file) for file in files if file.lower().endswith(SUFFIXES))
+
+    def _walk(self, top: str) -> Iterator[tuple[str, list[str]]]:
+        """Give each folder at and below `top` with its files: what is there itself first, then what links lead to.
+
+        Each comes once, so that links in a circle end. What is hidden is left out.
+        """
+        seen: set[tuple[int, int]] = set()
+        links = deque([top])
+        while links:
+            stack = [links.popleft()]
+            while stack:
+                folder = stack.pop()
+                try:
+                    found = os.stat(folder)
+                    if (found.st_dev, found.st_ino) in seen:
+                        continue
+                    seen.add((found.st_dev, found.st_ino))
+                    entries = _list(folder)
+                except OSError as error:
+                    self._note(folder, error)
+                    continue
+                shown = [entry for entry in entries if not entry.name.startswith(".")]
+                folders = [entry for entry in shown if self._is_folder(entry)]
+                yield folder, [entry.name for entry in shown if entry not in folders]
+                stack += reversed([entry.path for entry in folders if not entry.is_symlink()])
+                links += [entry.path for entry in folders if entry.is_symlink()]
+
+    def _is_folder(self, entry: "os.DirEntry[str]") -> bool:
+        """Tell a folder, also behind a link; a link that leads nowhere might have led to one, and is noted."""
+        try:
+            if entry.is_symlink():
+                entry.stat()
+            return entry.is_dir()
+        except OSError as error:
+            self._note(entry.path, error)
+            return False
+
+    def _match(self, pattern: str) -> list[str]:
+        """Give what a glob means: as `glob.glob`, but what can't be looked into is noted."""
+        matches = ["/" if pattern.startswith("/") else ""]
+        parts = [part for part in pattern.split("/") if part]
+        for number, part in enumerate(parts, start=1):
+            matches = [path for base in matches for path in self._match_part(base, part, number == len(parts))]
+        return [path for path in matches if os.path.isdir(path) or not pattern.endswith("/")]
+
+    def _match_part(self, base: str, part: str, is_last: bool) -> Iterator[str]:
+        if part == "**":
+            for folder, files in self._walk(base or "."):
+                inside = "" if folder == "." else folder.removeprefix("./")
+                yield inside
+                yield from (os.path.join(inside, file) for file in files if is_last)
+        elif not glob.has_magic(part):
+            path = os.path.join(base, part)
+            if self._exists(path):
+                yield path
+        else:
+            try:
+                names = [entry.name for entry in _list(base or ".")]
+            except OSError as error:
+                if error.errno not in _ABSENT or os.path.islink(base):
+                    self._note(base or ".", error)
+                return
+            for name in fnmatch.filter(names, part):
+                if part.startswith(".") or not name.startswith("."):
+                    yield os.path.join(base, name)
+
+    def _exists(self, path: str) -> bool:
+        """Tell whether something has this name, also a link that leads nowhere."""
+        try:
+            os.lstat(path)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self._note(path, error)
+            return False
+        return True
+
+    def _note(self, path: str, error: OSError) -> None:
+        said = f"{path} ({error.strerror})"
+        if said not in self.unreadable:
+            self.unreadable.append(said)
 
 
-def _open_folder(name: str) -> Iterator[Path]:
-    """Give a file itself, and of a folder every spec below that is not hidden."""
-    if not Path(name).is_dir():
-        yield Path(name)
-        return
-    for folder, folders, files in os.walk(name):
-        folders[:] = sorted(child for child in folders if not child.startswith("."))
-        specs = (file for file in sorted(files) if file.endswith(SUFFIXES) and not file.startswith("."))
-        yield from (Path(folder, file) for file in specs)
+def _list(folder: str) -> "list[os.DirEntry[str]]":
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _list_first(said: Sequence[str]) -> str:
+    more = len(said) - _MOST_LISTED
+    return ", ".join(said[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _say_nothing_found(names: list[str]) -> tuple[str, str]:
     listed = ", ".join(repr(name) for name in names)
-    if all(Path(name).is_dir() for name in names if "\0" not in name):
+    if all(os.path.isdir(name) for name in names if "\0" not in name):
         return f"No spec in {listed}.", "A folder needs at least one *.yaml or *.yml file; `reconcile init` writes one."
     return f"No such spec: {listed}.", "Check the path; `reconcile init` writes a first spec."
 
@@ -60,14 +170,14 @@ def read_text(path: Path) -> str:
     Raises ValueError with words that say why it can't be read.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open_plain(path) as file:
+            return file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"is not UTF-8 (line {line})") from None
-    except IsADirectoryError:
-        raise ValueError("is a folder") from None
+    except NotPlain as error:
+        raise ValueError(f"is {error.kind}, not a plain file") from None
     except FileNotFoundError:
         raise ValueError("does not exist") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ValueError(f"can't be read ({reason})") from None
+    except OSError as error:
+        raise ValueError(f"can't be read ({error.strerror})") from None
