@@ -17,10 +17,12 @@ A message never holds a secret or a member id. `hint` names the next step. An er
 whoever shows it does.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOENT, ENOSPC, EPERM, EROFS
 
 
 class ExitCode(IntEnum):
@@ -144,9 +146,31 @@ class LockHeld(ReconcileError):
 
 DEFECT = "this is a defect of reconcile; run again with --verbose and report what it prints"
 
+_OPEN_FILES = "raise the limit of open files (`ulimit -n`), or lower `--parallel` and `concurrency`"
+_SPACE = "free some space, and run it again"
+_RIGHTS = "check who may read and write it, and whether its folders may be entered"
+_SYSTEM_HINTS = {
+    EACCES: _RIGHTS,
+    EPERM: _RIGHTS,
+    EROFS: "the file system is read-only: choose another place",
+    ENOSPC: _SPACE,
+    EDQUOT: _SPACE,
+    EMFILE: _OPEN_FILES,
+    ENFILE: _OPEN_FILES,
+    ENOENT: "check that the path is there, and the working folder",
+}
+
 
 def unexpected(error: BaseException) -> ReconcileError:
-    """An error that nobody foresaw: named by its kind alone, since its words may hold ids."""
+    """Give the error for one that no other place has sorted.
+
+    What the system refuses is told with its path; any other is a defect, and named by its kind alone, since its words
+    may hold ids.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        path = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        hint = _SYSTEM_HINTS.get(error.errno, "check the path and its file system")
+        return ReconcileError(f"{path}{os.strerror(error.errno)}", hint, code="system")
     if isinstance(error, MemoryError):
         hint = "give it more memory, or let it work on fewer segments at once: `--parallel 1`"
         return ReconcileError("there is not enough memory", hint, code="memory")

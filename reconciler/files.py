@@ -47,6 +47,16 @@ def check_plain(path: Path) -> None:
         raise NotPlain(mode)
 
 
+def check_readable(path: Path) -> None:
+    """As `check_plain`, and raise PermissionError unless the file may be read.
+
+    It is not opened: closing a file drops the locks that SQLite holds on it in this process.
+    """
+    check_plain(path)
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def open_plain(path: Path) -> IO[bytes]:
     """Open a plain file for reading; never waits for a FIFO, and opens no device. Raises OSError."""
     check_plain(path)

@@ -1,8 +1,10 @@
 """`reconcile init`: a first spec, its query and a .gitignore."""
 
+import os
 from pathlib import Path
 
 from reconciler.errors import UsageError
+from reconciler.files import open_plain
 
 _SPEC = """\
 # A spec of `reconcile`: which queries make which Customer.io segments.
@@ -59,27 +61,36 @@ def scaffold(folder: Path) -> list[Path]:
     the query is there already; also if the folder can't be written.
     """
     paths = {folder / name: text for name, text in _FILES.items()}
-    if there := [str(path) for path in paths if path.is_symlink() or path.exists()]:
-        raise UsageError(
-            f"Already there: {', '.join(there)}. Nothing was written.", "Name another folder, or move them away."
-        )
     try:
+        if there := [str(path) for path in paths if os.path.lexists(path)]:
+            raise UsageError(
+                f"Already there: {', '.join(there)}. Nothing was written.", "Name another folder, or move them away."
+            )
+        ignored = _read_if_there(folder / ".gitignore")
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
         for path, text in paths.items():
             _write(path, text)
-        return [*paths, *_ignore(folder / ".gitignore")]
+        return [*paths, *_ignore(folder / ".gitignore", ignored)]
     except OSError as error:
         raise UsageError(f"Can't write into {folder}: {error.strerror}.", "Name a folder that you may write.") from None
 
 
+def _read_if_there(path: Path) -> str:
+    try:
+        with open_plain(path) as file:
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
 
 
-def _ignore(path: Path) -> list[Path]:
+def _ignore(path: Path, before: str) -> list[Path]:
     """Make git ignore the state and the plans; give the file if it had to be changed."""
-    before = path.read_bytes().decode(errors="replace") if path.exists() else ""
     if {"" if line.startswith("#") else line for line in _GITIGNORE.splitlines()} <= {"", *before.splitlines()}:
         return []
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"

@@ -7,18 +7,11 @@ from reconciler.core.drift import DriftCounts, DriftStatus, SegmentDrift, judge_
 from reconciler.core.plan import Head
 from reconciler.core.report import RefreshRow, RefreshStatus
 from reconciler.core.spec import Target
-from reconciler.engine.planning import (
-    as_problem,
-    check_environment,
-    check_head,
-    look_up,
-    require_app,
-    unexpected,
-)
+from reconciler.engine.planning import as_problem, check_environment, check_head, look_up, require_app
 from reconciler.engine.ports import App, Comparison, HeldSegment
 from reconciler.engine.settling import seconds_left
 from reconciler.engine.verifying import read_back
-from reconciler.errors import ReconcileError, SegmentError
+from reconciler.errors import ReconcileError, SegmentError, unexpected
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,16 @@
 """What the sandbox reads from and writes to disk, and segments as text."""
 
 import csv
+import errno
+import io
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reconciler.sandbox.settings import SandboxError
 from reconciler.sandbox.workspace import SegmentType
@@ -42,7 +46,7 @@ def read_people(path: Path) -> Iterator[Row]:
     `SandboxError` with the line of whatever cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with _open_plain(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
             json_lines = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
             yield from _read_json_lines(path, lines) if json_lines else _read_csv(path, lines)
     except OSError as error:
@@ -96,21 +100,33 @@ def _row(path: Path, line: int, id: str | None, email: str | None) -> Row:
 def read_state_file(path: Path) -> Any:
     """The JSON document in a file; raises `SandboxError` when it cannot be read."""
     try:
-        return json.loads(path.read_bytes())
+        with _open_plain(path) as file:
+            return json.loads(file.read())
     except OSError as error:
         raise SandboxError(f"state file {path}: {error.strerror}") from None
     except ValueError:
         raise SandboxError(f"state file {path} is not JSON") from None
 
 
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open without waiting for a FIFO; raises `OSError` for what is no plain file."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "must be a plain file")
+    return os.fdopen(handle, "rb")
+
+
 def write_state_file(path: Path, document: Any) -> None:
     """Write a document whole or not at all, readable by the owner only. Raises `SandboxError`."""
-    draft = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
-        draft.replace(path)
+        descriptor, draft = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, separators=(",", ":"))
+            Path(draft).replace(path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
     except OSError as error:
         raise SandboxError(f"state file {path}: {error.strerror}") from None

@@ -1,5 +1,6 @@
 """A sandbox for a person at a terminal or a job in CI: options in, a URL out, until it is told to stop."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ def open_sandbox(options: SandboxOptions) -> Sandbox:
 def fill(sandbox: Sandbox, options: SandboxOptions) -> None:
     """State file, then people, then those segments that the state did not bring."""
     workspace = sandbox.workspace
-    if options.state is not None and options.state.exists():
+    if options.state is not None and os.path.lexists(options.state):
         load_state(workspace, read_state_file(options.state))
     for path in options.people:
         workspace.add_people(read_people(path))

@@ -12,6 +12,7 @@ from reconciler.arrow import take
 from reconciler.core.spec import Scalar, Segment
 from reconciler.engine.ports import ValueStream
 from reconciler.errors import SourceError
+from reconciler.files import NotPlain, check_readable
 from reconciler.source.arrow import Stream, WatchedStream
 from reconciler.source.bench import Workbench
 from reconciler.source.columns import choose, refuse_type
@@ -46,11 +47,18 @@ def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duc
 
 
 def require(file: Path, scrubber: Scrubber) -> None:
-    """A file that is not there is an error, never made. Raises SourceError."""
-    if not file.is_file():
-        raise SourceError(
-            f"source {scrubber.source}: there is no file {file.name}", "Check the path in the source's url."
-        )
+    """A file that is not there is an error, never made; what is no plain file is not opened. Raises SourceError."""
+    try:
+        check_readable(file)
+    except (FileNotFoundError, NotADirectoryError):
+        problem, hint = f"there is no file {file.name}", "Check the path in the source's url."
+    except NotPlain as error:
+        problem, hint = f"its url must name a plain file; {file.name} is {error.kind}", "Name another file."
+    except OSError as error:
+        problem, hint = f"{file.name} can't be read: {error.strerror}", "Check who may read it, and open its folders."
+    else:
+        return
+    raise SourceError(f"source {scrubber.source}: {problem}", hint)
 
 
 @contextmanager
@@ -153,6 +161,10 @@ def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyCo
     path = str(file).replace("'", "''")
     try:
         connection.execute(f"ATTACH '{path}' AS {_catalog_of(file)} (READ_ONLY)")
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"source {scrubber.source}: DuckDB opens no file whose path is not UTF-8", "Rename its folder."
+        ) from None
     except duckdb.Error as error:
         raise scrubber.complain(Complaint.of(error)) from None
 

@@ -198,7 +198,7 @@ def _uri_of(file: Path | None) -> str:
     """A read-only URI; a file that lies still is read as it is."""
     if file is None:
         return "file::memory:"
-    return f"file:{quote(str(file))}?mode=ro{'&immutable=1' if _lies_still(file) else ''}"
+    return f"file:{quote(os.fsencode(file))}?mode=ro{'&immutable=1' if _lies_still(file) else ''}"
 
 
 def _lies_still(file: Path) -> bool:

@@ -4,17 +4,20 @@ Every check reads the draft, not the models, so that it also speaks where someth
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler.core.ids import IdType, Invalid, identify
 from reconciler.core.spec import DestinationSettings
 from reconciler.core.tokens import Piece
+from reconciler.files import NotPlain, check_plain
 from reconciler.specfile.draft import Draft
 from reconciler.specfile.fields import read_boolean, read_integer
 from reconciler.specfile.files import read_text
+from reconciler.specfile.models import DEFAULT_STATE_URL
 from reconciler.specfile.problems import KeyPath, show, suggest
 from reconciler.specfile.surprises import check_inherited_params, check_query, check_removals
-from reconciler.specfile.urls import locate, read_dialect
+from reconciler.specfile.urls import find_file, locate, read_dialect
 from reconciler.specfile.variables import Resolved
 
 
@@ -22,6 +25,9 @@ def check_sense(draft: Draft) -> dict[str, str]:
     """Check one draft, and give the text of each segment's query by the segment's name."""
     queries: dict[str, str] = {}
     pieces: dict[KeyPath, Sequence[Piece] | None] = {}
+    _check_file(draft, ("state", "url"), DEFAULT_STATE_URL)
+    for name in draft.keys(("sources",)):
+        _check_file(draft, ("sources", name, "url"))
     for segment in draft.segments():
         _check_source(draft, segment)
         _check_app_key(draft, segment)
@@ -33,6 +39,20 @@ def check_sense(draft: Draft) -> dict[str, str]:
             pieces[segment] = check_query(draft, segment, where, query, _find_dialect(draft, segment))
     check_inherited_params(draft, pieces)
     return queries
+
+
+def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> None:
+    """Refuse the URL of a database that names a device, a FIFO, a socket or a folder."""
+    url = draft.value(where) or default
+    if not isinstance(url, str) or draft.is_spoiled(where):
+        return
+    with suppress(ValueError, OSError):  # what else is wrong is said by others
+        path = find_file(url, draft.document.folder)
+        try:
+            if path is not None:
+                check_plain(path)
+        except NotPlain as error:
+            draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
 
 
 def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:

@@ -96,14 +96,22 @@ def anchor(text: str, folder: Path) -> str:
     has one URL, by whatever path it is reached.
     """
     url = _split(text)
-    if url.dialect not in _FILE_DIALECTS or url.is_memory or url.database.startswith(_NOT_FILES):
+    path = find_file(text, folder)
+    if path is None:
         return str(url)
-    head, sep, tail = url.rest[1:].partition("?")
-    name = unquote(head)
-    path = locate(unquote(urlsplit(name).path) if name.startswith("file:") else name, folder)
+    _, sep, tail = url.rest[1:].partition("?")
     # DuckDB calls its catalog by the name of the file: only the folders on the way to it are followed.
     path = Path(os.path.realpath(path.parent), path.name) if url.dialect == "duckdb" else Path(os.path.realpath(path))
     return f"{url.dialect}{url.driver}:///{_escape(str(path))}{sep}{tail}"
+
+
+def find_file(text: str, folder: Path) -> Path | None:
+    """Give the file that a SQLite or DuckDB URL names, links not followed; None: it names no file."""
+    url = _split(text)
+    if url.dialect not in _FILE_DIALECTS or url.is_memory or url.database.startswith(_NOT_FILES):
+        return None
+    name = unquote(url.rest[1:].partition("?")[0])
+    return locate(unquote(urlsplit(name).path) if name.startswith("file:") else name, folder)
 
 
 def locate(name: str, folder: Path) -> Path:

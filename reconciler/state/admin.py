@@ -6,7 +6,6 @@ import uuid
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Connection, text
 
@@ -123,7 +122,12 @@ def _copy_moment(settings: StateSettings, path: Path) -> None:
     """Copy what a database holds at one moment; whoever writes to it goes on."""
     around = here()
     with open_database(settings, around.clock, creates=False) as source, source.read() as reading:
-        _copy_rows(reading, StateSettings(Secret(f"sqlite:///{quote(str(path))}")), around)
+        _copy_rows(reading, StateSettings(Secret(f"sqlite:///{_escape(path)}")), around)
+
+
+def _escape(path: Path) -> str:
+    """Write a path so that the reader of a URL finds it as it is."""
+    return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ class Explanation:
 
 _FULL = Explanation("the disk of the state is full", "free some space and run it again; nothing that was sent is lost")
 _READ_ONLY = Explanation("the state can't be written", "check the permissions of the file and of its folder")
+_DENIED = Explanation(
+    "the state can't be read or written for lack of permission", "check the permissions of the file and of its folder"
+)
 _IO = Explanation("the disk of the state fails", "check the disk; `reconcile state backup` makes a copy while it can")
 _CORRUPT = Explanation(
     "the state is damaged", "restore it from a backup, or move it away and start anew with `reconcile refresh`"
@@ -188,7 +191,7 @@ def _explain_by_name(error: BaseException) -> Explanation:
     if isinstance(error, NotPlain):
         return Explanation(f"`state.url` must name a plain file, not {error.kind}", "name another file in `state.url`")
     if isinstance(error, PermissionError):
-        return _READ_ONLY
+        return _DENIED
     if isinstance(error, OSError):
         return _FULL if error.errno == 28 else _OPEN
     module, name = type(error).__module__.partition(".")[0], type(error).__name__

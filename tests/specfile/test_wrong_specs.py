@@ -107,7 +107,7 @@ TAILS = {
     "a query that is no text": (segment("query: 1"), ["7: `segments.a.query` must be a text; put it in quotes."]),
     "query and query_file": (segment("query: x", "query_file: q.sql"), ["8: `segments.a.query_file` stands beside `query`; exactly one of them is needed."]),
     "a query_file that is missing": (segment("query_file: q.sql"), ["7: `segments.a.query_file` names a file that does not exist (its path is relative to the spec)."]),
-    "a query_file that is a folder": (segment("query_file: folder"), ["7: `segments.a.query_file` names a file that is a folder (its path is relative to the spec)."]),
+    "a query_file that is a folder": (segment("query_file: folder"), ["7: `segments.a.query_file` names a file that is a folder, not a plain file (its path is relative to the spec)."]),
     "a query_file that is empty": (segment("query_file: empty.sql"), ["7: `segments.a.query_file` names a file that is empty."]),
     "a query_file in another encoding": (segment("query_file: latin1.sql"), ["7: `segments.a.query_file` names a file that is not UTF-8 (line 2) (its path is relative to the spec)."]),
     "a query_file of the defaults that is missing": ("defaults:\n  query_file: q.sql\nsegments: {a: {segment_id: 1}, b: {segment_id: 2}}\n", ["5: `defaults.query_file` names a file that does not exist (its path is relative to the spec)."]),

@@ -199,7 +199,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (psycopg.errors.TooManyConnections("words"), "no connection left"),
         (psycopg.OperationalError("connection refused"), "reached"),
         (OSError(errno.ENOSPC, "words"), "full"),
-        (PermissionError("words"), "can't be written"),
+        (PermissionError("words"), "for lack of permission"),
     ],
 )
 def test_each_kind_of_failure_has_its_words_and_a_next_step(error, words):

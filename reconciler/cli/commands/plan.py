@@ -118,8 +118,8 @@ def plan_one(
     from reconciler.core.batches import Direction
     from reconciler.core.events import Planned, Reading
     from reconciler.core.plan import PlanStatus
-    from reconciler.engine.planning import fail, plan_segment, unexpected
-    from reconciler.errors import ReconcileError
+    from reconciler.engine.planning import fail, plan_segment
+    from reconciler.errors import ReconcileError, unexpected
 
     reporter = wiring.reporter()
     reporter.tell(Reading(target))

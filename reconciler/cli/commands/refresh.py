@@ -80,9 +80,8 @@ def refresh_one(
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.core.report import RefreshStatus
     from reconciler.engine.applying import bind
-    from reconciler.engine.planning import unexpected
     from reconciler.engine.surveying import Takeover, fail_refresh
-    from reconciler.errors import LockHeld, ReconcileError
+    from reconciler.errors import LockHeld, ReconcileError, unexpected
 
     def wait(seconds: float) -> bool:
         console.note(f"{target.label}: waiting {seconds:.0f} s: an earlier request may still arrive")

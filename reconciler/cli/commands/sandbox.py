@@ -63,6 +63,8 @@ def sandbox(
     from reconciler.sandbox.settings import parse_setting
 
     console = Console(verbose, quiet, log_format)
+    if str(state) == "-":
+        raise UsageError("--state -: the state is not written to stdout", "name a file after --state")
     named = {"latency": latency, "region": region, "environment_id": environment_id}
     try:
         options = SandboxOptions(
