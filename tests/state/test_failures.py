@@ -130,9 +130,9 @@ def test_a_database_that_does_not_exist_is_told(postgres_server):
 @pytest.fixture
 def barred(postgres_server, postgres_url: str) -> Iterator[str]:
     """The URL of a state for a role that may not create anything, and of another one that may not connect."""
-    postgres_server.execute("CREATE ROLE barred LOGIN")
-    yield postgres_url.replace("postgres@", "barred@")
-    postgres_server.execute("DROP ROLE barred")
+    postgres_server.execute("CREATE ROLE barred_from_state LOGIN")
+    yield postgres_url.replace("postgres@", "barred_from_state@")
+    postgres_server.execute("DROP ROLE barred_from_state")
 
 
 def test_a_role_that_may_not_create_tables_is_told_so_when_it_writes(barred):
@@ -145,7 +145,7 @@ def test_a_role_that_may_not_create_tables_is_told_so_when_it_writes(barred):
 
 
 def test_a_role_whose_connections_are_used_up_is_told_so(postgres_server, barred):
-    postgres_server.execute("ALTER ROLE barred CONNECTION LIMIT 0")
+    postgres_server.execute("ALTER ROLE barred_from_state CONNECTION LIMIT 0")
 
     for error in fail_at_both(barred):
         assert "no connection left" in error.message
