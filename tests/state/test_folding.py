@@ -138,7 +138,7 @@ def test_who_writes_for_long_makes_way_for_the_heartbeats_of_others(sqlite_bench
         seqs = held.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         bench.clock.sleep = bench.clock.slept.append
-        bench.clock.boot = count(step=0.25).__next__  # each transaction takes a quarter of a second
+        bench.clock.boot = count(step=0.125).__next__  # each transaction asks twice, and takes a quarter of a second
         held.fold()
         bench.clock.boot = bench.clock.wall
     assert len(bench.clock.slept) == 2
