@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
@@ -140,6 +140,7 @@ lines = st.lists(st.text("ab#-'\" \t:,", max_size=6), min_size=1, max_size=5)
 
 
 @given(lines=lines, style=st.sampled_from(["'", '"', ">", ">-", ">+", ">2"]))
+@example(lines=["-"], style=">-")
 def test_a_text_with_its_line_breaks_has_the_words_of_its_lines(lines, style):
     if style in "'\"":
         text = f"a: {style}" + "\n  ".join(line.replace(style, "") for line in lines) + f"{style}\nb: c\n"
@@ -150,7 +151,7 @@ def test_a_text_with_its_line_breaks_has_the_words_of_its_lines(lines, style):
 
     assert isinstance(document.data, dict)
     read = document.data["a"]
-    written = text.replace("\t", " ").partition("a: ")[2].rpartition("\nb")[0].removeprefix(style).strip(style)
+    written = text.replace("\t", " ").partition("a: ")[2].rpartition("\nb")[0].removeprefix(style).removesuffix(style)
     if isinstance(read, FoldedText):
         unfolded = [line.split() for line in read.unfolded().split("\n")]
         assert [words for words in unfolded if words] == [line.split() for line in written.split("\n") if line.split()]
