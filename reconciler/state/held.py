@@ -346,13 +346,15 @@ class HeldSegment:
         run(
             connection,
             "INSERT INTO reconcile_segments "
-            "(workspace, segment_id, segment_key, name, id_type, lineage, serial, change_token) "
-            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0, :token)",
+            "(workspace, segment_id, segment_key, name, id_type, lineage, serial, change_token, plan_id, plan_base) "
+            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0, :token, :plan_id, :plan_base)",
             key=key,
             name=self._lock.place.name,
             id_type=id_type.value,
             lineage=self._draw().hex,
             token=self._draw().hex,
+            plan_id=self._work.plan_id,
+            plan_base=None if self._work.plan_id is None else 0,
             **self._lock.place.values(),
         )
         return key

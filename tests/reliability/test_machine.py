@@ -288,3 +288,10 @@ TestReconciling = Reconciling.TestCase
 TestReconciling.settings = settings(
     max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_sealed_plan_without_changes_cut_short_at_any_step_can_be_applied_again() -> None:
+    for end in range(1, 40):
+        machine = Reconciling()
+        machine.seal_and_apply_until_it_is_done(desired=frozenset(), ends=[end])
+        machine.teardown()
