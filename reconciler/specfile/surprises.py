@@ -1,10 +1,11 @@
 """What a reader of a spec would not expect: SQL that YAML has changed, and what reaches nobody.
 
-What runs another query than the one that was written is an error; the rest is a warning.
+A comment that hides a part of the query is an error; the rest is a warning.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 
 from reconciler.core.tokens import Kind, Piece, lexicon_of, scan
 from reconciler.errors import SourceError
@@ -15,12 +16,23 @@ from reconciler.specfile.problems import KeyPath
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*(?::-[^{}]*)?\}", re.ASCII)
 _BLOCK = "write the query as a block that begins with |"
+_HIDING = "has a comment that hides what follows it"
+_BREAK_IN_COMMENT = re.compile(r"[\r\x85\u2028\u2029](?=\s*\S)")
+"""Ends a line in an editor, and need not end a comment: databases differ about CR, and none takes the others."""
+
+
+class _Folding(Enum):
+    """What a query loses with the line breaks that YAML folds away."""
+
+    HARMLESS = "nothing"
+    JOINS = "a line break inside a string, a quoted name or a word"
+    HIDES = "what stands behind a comment"
 
 
 def check_query(
     draft: Draft, segment: KeyPath, where: KeyPath, query: str, dialect: str | None
 ) -> Sequence[Piece] | None:
-    """Refuse a query that YAML has changed; warn of what in it is neither a variable nor a param.
+    """Refuse a query of which a part is hidden; warn of what in it is neither a variable nor a param.
 
     `where`: the key that the query comes from. `dialect`: None where it is not known. Gives the query in pieces, or
     None where it can't be cut.
@@ -30,29 +42,59 @@ def check_query(
         return None
     if dialect is None:
         return None
-    if isinstance(query, FoldedText) and _is_changed(query, dialect):
-        draft.refuse_value(
-            where, f"has a comment that hides what follows it, since YAML has folded the line breaks away; {_BLOCK}"
-        )
+    folding = _judge_folding(query, dialect) if isinstance(query, FoldedText) else _Folding.HARMLESS
+    if folding is _Folding.HIDES:
+        draft.refuse_value(where, f"{_HIDING}, since YAML has folded the line breaks away; {_BLOCK}")
         return None
     pieces = _cut(query, _list_params(draft, segment), dialect)
-    if pieces is not None:
-        _check_references(draft, segment, where, pieces)
-        _check_params(draft, segment, where, pieces)
+    if pieces is None:
+        return None
+    if code := _find_break_in_comment(pieces):
+        draft.refuse_value(
+            where,
+            f"{_HIDING}: the line of the comment ends with the character {code}, and not in every database the comment "
+            "does; end each line with a line feed (U+000A)",
+        )
+        return None
+    if folding is _Folding.JOINS:
+        said = "has a line break inside a string, a name or a word, and YAML folds it away"
+        draft.warn(segment, where, f"{said}; {_BLOCK}")
+    _check_references(draft, segment, where, pieces)
+    _check_params(draft, segment, where, pieces)
     return pieces
 
 
-def _is_changed(query: FoldedText, dialect: str) -> bool:
-    """Tell whether a query is another one with its line breaks, but for white space."""
-    return _read_sql(query, dialect) != _read_sql(query.unfolded(), dialect)
+def _judge_folding(query: FoldedText, dialect: str) -> _Folding:
+    """Compare a query with the same with its line breaks; white space between words makes no difference."""
+    folded, written = _cut(query, (), dialect), _cut(query.unfolded(), (), dialect)
+    if folded is None or written is None:
+        return _Folding.HARMLESS if folded is written else _Folding.HIDES
+    words, written_words = _list_words(folded), _list_words(written)
+    if words != written_words and any(map(_is_comment, folded)):
+        return _Folding.HIDES
+    is_same = words == written_words and _list_quoted(folded) == _list_quoted(written)
+    return _Folding.HARMLESS if is_same else _Folding.JOINS
 
 
-def _read_sql(query: str, dialect: str) -> list[str] | None:
-    """Give the words of a query without its comments; None where it can't be cut."""
-    pieces = _cut(query, (), dialect)
-    if pieces is None:
-        return None
-    return "".join(" " if piece.kind is Kind.COMMENT else piece.text for piece in pieces).split()
+def _list_words(pieces: Iterable[Piece]) -> list[str]:
+    """Give the words of the code, with a mark for each text in quotes."""
+    marks = {Kind.COMMENT: " ", Kind.QUOTED: " \0 "}
+    return "".join(marks.get(piece.kind, piece.text) for piece in pieces).split()
+
+
+def _list_quoted(pieces: Iterable[Piece]) -> list[str]:
+    return [piece.text for piece in pieces if piece.kind is Kind.QUOTED]
+
+
+def _find_break_in_comment(pieces: Iterable[Piece]) -> str:
+    """Name a character in a line comment behind which an editor shows another line; empty where there is none."""
+    comments = (piece.text for piece in pieces if _is_comment(piece) and not piece.text.startswith("/*"))
+    found = next(filter(None, map(_BREAK_IN_COMMENT.search, comments)), None)
+    return f"U+{ord(found[0]):04X}" if found else ""
+
+
+def _is_comment(piece: Piece) -> bool:
+    return piece.kind is Kind.COMMENT
 
 
 def _cut(query: str, params: Iterable[str], dialect: str) -> list[Piece] | None:

@@ -92,7 +92,7 @@ HARMLESS = {
     "a block comment": ("query: >", "  SELECT id FROM t", "  /* the -- good", "  ones */", "  WHERE x > 1"),
     "a comment and a blank line": ("query: >", "  SELECT id FROM t", "  -- the good ones", "", "  WHERE x > 1"),
     "a line further in": ("query: >", "  SELECT id FROM t", "    -- the good ones", "  WHERE x > 1"),
-    "dashes in a string": ("query: >", "  SELECT id FROM t WHERE x = '--", "  y'", "  AND z > 1"),
+    "dashes in a string": ("query: >", "  SELECT id FROM t WHERE x = '-- y'", "  AND z > 1"),
     "escaped line breaks": ('query: "SELECT id FROM t -- good\\n', '  WHERE x > 1"'),
     "no comment": ("query: SELECT id", "  FROM t", "  WHERE x > 1"),
     "a comment of YAML on another key": ("query: SELECT id FROM t", "nulls: skip # the good ones"),
@@ -108,7 +108,72 @@ HARMLESS = {
 
 @pytest.mark.parametrize("situation", HARMLESS)
 def test_a_query_that_means_the_same_when_it_is_folded_is_read(write, situation):
-    assert load([write(head("sqlite:///w.db") + segment(*HARMLESS[situation]))], {})
+    assert warnings_of(write(head("sqlite:///w.db") + segment(*HARMLESS[situation]))) == {"a": ()}
+
+
+@pytest.mark.parametrize("line_end", ["\r", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("url", ["sqlite:///w.db", "duckdb:///w.duckdb", "mssql+pyodbc://h/d"])
+def test_a_comment_that_only_an_editor_ends_is_an_error(write, url, line_end):
+    name = write(head(url) + segment("query_file: q.sql"))
+    Path("q.sql").write_text(f"SELECT id FROM t -- good{line_end}WHERE x > 1\n", encoding="utf-8", newline="")
+
+    if line_end == "\r" and url.startswith("duckdb"):  # DuckDB ends a comment there
+        assert load([name], {})
+    else:
+        (problem,) = problems_of(name)
+        assert problem.startswith(f"spec.yaml:7: `segments.a.query_file` {HIDES}")
+        assert f"U+{ord(line_end):04X}" in problem
+
+
+def test_a_line_separator_in_a_block_is_read_likewise(write):
+    name = write(head("sqlite:///w.db") + segment("query: |", "  SELECT id -- good\u2028      FROM t"))
+
+    (problem,) = problems_of(name)
+
+    assert HIDES in problem
+    assert "U+2028" in problem
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id -- good\r\nFROM t\r\n",
+        "SELECT id\rFROM t\r",
+        "SELECT id FROM t -- good\r",
+        "SELECT id FROM t /* good\rones */ WHERE x > 1",
+        "SELECT id FROM t WHERE x = 'a\u2028b'",
+    ],
+)
+def test_a_line_end_that_hides_nothing_is_read(write, query):
+    name = write(head("sqlite:///w.db") + segment("query_file: q.sql"))
+    Path("q.sql").write_text(query, encoding="utf-8", newline="")
+
+    assert warnings_of(name) == {"a": ()}
+
+
+JOINED = {
+    "a string in a folded block": ("query: >", "  SELECT id FROM t WHERE x = 'a", "  b'"),
+    "a string in a plain text": ("query: SELECT id FROM t WHERE x = 'a", "  b'"),
+    "a string in double quotes": (
+        "query: \"SELECT id FROM t WHERE x = 'a\\",
+        "  b'\"",
+    ),
+    "a quoted name": ("query: >", '  SELECT "a', '  b" FROM t'),
+    "a word": ('query: "SELECT id FR\\', '  OM t"'),
+    "a string that holds dashes": ("query: >", "  SELECT id FROM t WHERE x = '--", "  y'", "  AND z > 1"),
+}
+
+
+@pytest.mark.parametrize("situation", JOINED)
+def test_a_line_break_that_yaml_takes_from_a_string_is_told(write, situation):
+    name = write(head("sqlite:///w.db") + segment(*JOINED[situation]))
+
+    assert warnings_of(name) == {
+        "a": (
+            "spec.yaml:7: `segments.a.query` has a line break inside a string, a name or a word, and YAML folds it "
+            "away; write the query as a block that begins with |.",
+        )
+    }
 
 
 @pytest.mark.parametrize(
