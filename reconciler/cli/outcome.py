@@ -7,15 +7,18 @@ import typer
 
 from reconciler.cli.console import Console
 from reconciler.cli.flags import LogFormat
-from reconciler.errors import ReconcileError, UsageError, unexpected
+from reconciler.errors import ReconcileError, SpecError, UsageError, unexpected
 
 
 def explain(error: Exception, argv: Sequence[str]) -> int:
     """Say what happened and what to do next; give the exit code."""
     console = Console(verbose="--verbose" in argv, log_format=_log_format_of(argv))
     known = _sort(error)
-    message, hint = (_hide_urls(text, argv) for text in (known.message, known.hint))
-    console.complain(ReconcileError(message, hint, code=known.code))
+    hint = _hide_urls(known.hint, argv)
+    if isinstance(known, SpecError):
+        console.complain(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
+    else:
+        console.complain(ReconcileError(_hide_urls(known.message, argv), hint, code=known.code))
     if not isinstance(known, UsageError):
         console.trace(error)
     return known.exit_code

@@ -270,6 +270,18 @@ def test_an_error_is_one_line_whatever_stands_in_it(hostile: Project) -> None:
     assert "pwned" in error
 
 
+def test_each_problem_of_a_spec_is_a_line_of_its_own(filled: Project) -> None:
+    filled.spec.write_text("version: 1\nsources: {w: {url: 5}}\nsegments: {a: {segment_id: 0, query: x}}\n")
+
+    done = filled.run("validate", "spec.yaml")
+
+    assert [line.split(": `")[0] for line in done.err.splitlines()[:-1]] == [
+        "error: spec.yaml:1",
+        "spec.yaml:2",
+        "spec.yaml:3",
+    ]
+
+
 def test_a_spec_with_a_hostile_name_of_a_file_commands_nobody(hostile: Project) -> None:
     folder = hostile.folder / "::error::\x1b[1mfolder\n"
     folder.mkdir()
