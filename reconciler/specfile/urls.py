@@ -154,6 +154,9 @@ def _check_file(url: _Url) -> None:
     name = url.database.removeprefix("file:")
     if re.match(r"[^/]*:[^/]*@", name):
         raise ValueError(f"names a user and a host, and a file has none; write {url.dialect}:///file")
+    query = url.rest.partition("?")[2]
+    if "?" in query or not _is_query(query):
+        raise ValueError("holds a ? that no name=value follows; write a ? in the name of a file as %3F")
     if "%00" in name:
         raise ValueError("holds a character that no path has")
     locate(name, Path())

@@ -102,6 +102,14 @@ def test_a_source_may_not_be_anything_else(url):
         check_source_url(url)
 
 
+@pytest.mark.parametrize("url", ["sqlite:///a?b.db", "sqlite+pysqlite:////a?.db?mode=ro", "duckdb:///what?/a.duckdb"])
+def test_a_question_mark_in_the_name_of_a_file_is_no_silent_end_of_it(url):
+    with pytest.raises(ValueError, match=r"write a \? in the name of a file as %3F"):
+        check_source_url(url)
+
+    assert unquote(anchor(url.replace("?", "%3F"), FOLDER)).endswith(url.rpartition("//")[2])
+
+
 @given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
 @example("u:a@b@h")
 @example("u:a/b@h")
