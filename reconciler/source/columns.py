@@ -41,6 +41,7 @@ def _undo_renaming(names: Sequence[str]) -> list[str]:
 
 
 def _listed(columns: Sequence[str], most: int = 20) -> str:
-    """The names, shortened."""
+    """The names, shortened. One with what can't be seen (a byte order mark, a blank at its end) stands in quotes."""
+    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:most]]
     rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
-    return ", ".join([*columns[:most], *rest])
+    return ", ".join([*names, *rest])

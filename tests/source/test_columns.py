@@ -25,6 +25,8 @@ def test_the_exact_spelling_wins():
     [
         (["id", "email"], None, r"returns 2 columns \(id, email\)"),
         (["id", "email"], "mail", "no column 'mail'; its columns are: id, email"),
+        (["\ufeffid", "email"], "id", r"no column 'id'; its columns are: '\\ufeffid', email"),
+        (["id\xa0", " email"], None, r"returns 2 columns \('id\\xa0', ' email'\)"),
         (["email", "id", "email"], "email", "more than one column 'email'"),
         (["Email", "EMAIL"], "email", "more than one column 'email'"),
         ([f"c{number}" for number in range(30)], None, "c19, and 10 more"),
