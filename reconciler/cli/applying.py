@@ -170,10 +170,12 @@ class Applying:
         plan = Plan(created_at, tuple(session.plan for session in sessions), tuple(self.wiring.warnings))
         self.wiring.pause_progress()
         self.console.prompt(write_plan(self.console, plan, Format.TEXT, shared=self.loaded.shared))
-        return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?")
+        return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?", self.wiring.stop)
 
     def _decline(self, sessions: Sequence[Session]) -> None:
         error = ReconcileError("not confirmed; nothing was sent", "answer yes, or give --yes", code="declined")
+        if self.wiring.stop.is_set():
+            error = ReconcileError("stopped before it was confirmed; nothing was sent", "run it again", code="stopped")
         for session in sessions:
             if session.has_work:
                 session.drop(RunStatus.FAILED, error)

@@ -4,11 +4,14 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
+from types import FrameType
 from typing import Any
 
 from reconciler.cli.flags import LogFormat
@@ -133,13 +136,16 @@ class Console:
         """Show on stderr the document that a question is about."""
         sys.stderr.write(f"{text}\n")
 
-    def ask(self, question: str) -> bool:
-        """Ask on stderr for a plain `yes`."""
-        sys.stderr.write(f"{clean(question)} [yes/no] ")
-        sys.stderr.flush()
+    def ask(self, question: str, stop: Event | None = None) -> bool:
+        """Ask on stderr for a plain `yes`. A signal is a no; `stop` is set by one that arrived before."""
         try:
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-        except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
+            with _interrupted_by_signals():
+                if stop is not None and stop.is_set():
+                    return False
+                sys.stderr.write(f"{clean(question)} [yes/no] ")
+                sys.stderr.flush()
+                return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except (_Interrupted, OSError, ValueError):  # or the terminal is gone, or what was typed is no text
             return False
 
     def set_up_logging(self) -> None:
@@ -191,3 +197,32 @@ def tell_where(error: BaseException) -> str:
         lines += [*traceback.format_tb(chain.__traceback__), f"{type(chain).__qualname__}{words}\n"]
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
     return "".join(lines).rstrip()
+
+
+class _Interrupted(Exception):
+    """A signal arrived while an answer was waited for."""
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Raise _Interrupted after the handler of a signal has run: Python would go on waiting for the line."""
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(handler := signal.getsignal(number))
+    }
+    is_waiting = True
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        before[signal.Signals(number)](number, frame)
+        if is_waiting:
+            raise _Interrupted
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        is_waiting = False
+        for number, handler in before.items():
+            signal.signal(number, handler)

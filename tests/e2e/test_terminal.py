@@ -2,8 +2,10 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+from typing import IO
 
 import pytest
 
@@ -66,3 +68,32 @@ def test_the_document_on_stdout_is_whole_where_a_question_was_asked(filled: Proj
     done = at_a_terminal(filled, "apply", "spec.yaml", "--format", "json", says="yes")
     assert done.document["kind"] == "run"
     assert "yes/no" in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["apply", "refresh"])
+def test_a_signal_at_the_prompt_ends_the_run(filled: Project, command: str, number: signal.Signals) -> None:
+    filled.sandbox.put_members(57, people(7))
+    filled.write({"churn": segment(57, "vip"), "vip": segment(56, "vip")})
+    keyboard, terminal = pty.openpty()
+    process = filled.start(command, "spec.yaml", stdin=terminal)
+    assert process.stderr is not None
+    asked = read_until(process.stderr, "[yes/no] ")
+
+    process.send_signal(number)
+
+    _, rest = process.communicate(timeout=60)
+    os.close(terminal)
+    os.close(keyboard)
+    assert process.returncode == 128 + number
+    assert asked.count("[yes/no]") + rest.count("[yes/no]") == 1
+    assert filled.sandbox.writes == []
+    assert filled.stored("churn") == filled.stored("vip") == set()
+
+
+def read_until(stream: IO[str], end: str) -> str:
+    """Read what a process says up to these words."""
+    text = ""
+    while not text.endswith(end) and (character := stream.read(1)):
+        text += character
+    return text

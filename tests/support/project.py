@@ -120,13 +120,13 @@ class Project:
         """Run a command on the project's spec with `--format json`."""
         return self.run(command, "spec.yaml", "--format", "json", *words)
 
-    def start(self, *words: str | Path) -> "subprocess.Popen[str]":
+    def start(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """Run `reconcile` as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-c", "from reconciler.cli import main; main()", *map(str, words)],
             cwd=self.folder,
             env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

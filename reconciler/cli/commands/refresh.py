@@ -99,7 +99,8 @@ def refresh_one(
             environment_id = check_environment(wiring, target)
             takeover.look(wiring.warn, wait)
             announce(console, takeover, adopt)
-            if asks and not console.ask(f"Take over what is there into the state of {target.label}?"):
+            question = f"Take over what is there into the state of {target.label}?"
+            if asks and not console.ask(question, wiring.stop):
                 raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
             if environment_id is not None:
                 bind(target, ledger, environment_id)
