@@ -59,13 +59,15 @@ def is_excepted(host: str, port: int | None, text: str) -> bool:
 def _names(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
-    match = re.fullmatch(r"\[(?P<v6>[^\]]*)\](:(?P<port6>\d+))?|(?P<name>[^:]*)(:(?P<port>\d+))?|(?P<bare6>.*)", entry)
+    match = re.fullmatch(
+        r"\[(?P<v6>[^\]]*)\](?P<size>/\d+)?(:(?P<port6>\d+))?|(?P<name>[^:]*)(:(?P<port>\d+))?|(?P<bare6>.*)", entry
+    )
     if match is None:
         return False
     only = match["port6"] or match["port"]
     if only and only != str(port):
         return False
-    named = match["v6"] or match["bare6"] or match["name"] or ""
+    named = (match["v6"] or "") + (match["size"] or "") or match["bare6"] or match["name"] or ""
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(named, strict=False)
     except ValueError:

@@ -108,6 +108,8 @@ def test_an_odd_entry_of_no_proxy_excepts_nobody_and_stops_nothing(monkeypatch: 
         ("10.1.2.3", "10.1.2.3:443", True),
         ("11.1.2.3", "10.0.0.0/8", False),
         ("fd00::7", "fd00::/8", True),
+        ("fd00::7", "[fd00::]/8", True),
+        ("fd00::7", "[fe80::]/10", False),
         ("fd00::7", "[fd00::7]", True),
         ("fd00::7", "[fd00::7]:443", True),
         ("fd00::7", "[fd00::7]:80", False),
