@@ -4,6 +4,7 @@ A comment that hides a part of the query is an error; the rest is a warning.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
@@ -59,6 +60,7 @@ def check_query(
     if folding is _Folding.JOINS:
         said = "has a line break inside a string, a name or a word, and YAML folds it away"
         draft.warn(segment, where, f"{said}; {_BLOCK}")
+    _check_unseen(draft, segment, where, pieces)
     _check_references(draft, segment, where, pieces)
     _check_params(draft, segment, where, pieces)
     return pieces
@@ -108,6 +110,16 @@ def _list_params(draft: Draft, segment: KeyPath) -> dict[str, KeyPath]:
     """Give where each param of a segment stands: its own before those of `defaults`."""
     places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
     return {name: (*place, name) for place in places for name in draft.keys(place)}
+
+
+def _check_unseen(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Iterable[Piece]) -> None:
+    """Warn of each character of the code that looks like a blank or like nothing and is neither to many databases."""
+    code = (character for piece in pieces if piece.kind is Kind.CODE for character in piece.text)
+    for character in dict.fromkeys(code):
+        if not character.isascii() and unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf"):
+            name = f"U+{ord(character):04X} ({unicodedata.name(character)})"
+            said = f"holds {name} outside of quotes, which many databases take for a part of a name"
+            draft.warn(segment, where, f"{said}; write a plain space, or nothing")
 
 
 def _check_references(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Sequence[Piece]) -> None:

@@ -236,6 +236,22 @@ class TestWarnings:
             )
         }
 
+    @pytest.mark.parametrize(
+        ("character", "name"),
+        [("\xa0", "U+00A0 (NO-BREAK SPACE)"), ("\u200b", "U+200B (ZERO WIDTH SPACE)"), ("\u202f", "U+202F (NARROW")],
+    )
+    def test_a_character_that_only_looks_like_a_blank(self, write, character, name):
+        query = f"SELECT id FROM t{character}WHERE a = 'b'{character}"
+        file = write(head("sqlite:///w.db") + segment("query: |", f"  {query}"))
+
+        (warning,) = warnings_of(file)["a"]
+
+        assert warning.startswith(f"spec.yaml:7: `segments.a.query` holds {name}")
+
+    @pytest.mark.parametrize("query", ["SELECT 'a\xa0b' FROM t", "SELECT id FROM t --\xa0x", "SELECT größe FROM t"])
+    def test_such_a_character_in_quotes_or_comments_is_no_surprise(self, write, query):
+        assert warnings_of(write(head("sqlite:///w.db") + segment("query: |", f"  {query}"))) == {"a": ()}
+
     def test_a_variable_in_a_comment_or_as_an_escape_is_no_surprise(self, write):
         name = write(head("sqlite:///w.db") + segment("query: |", "  SELECT id -- ${B}", "  FROM t /* ${C} */"))
 
