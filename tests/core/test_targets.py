@@ -60,6 +60,7 @@ FREE: dict[str, Any] = {
     "query_file": Path("sql/vip.sql"),
     "confirm": True,
     "line": 13,
+    "warnings": ("spec.yaml:13: `segments.vip.query` is odd.",),
 }
 BOUND_DESTINATION = {"workspace": "staging", "workspace_id": 1, "region": Region.EU}
 FREE_DESTINATION = {
