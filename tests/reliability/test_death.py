@@ -112,7 +112,7 @@ def test_a_change_on_its_way_when_its_process_died_is_waited_for_from_the_recove
     finish(planet, "ab")
 
 
-@pytest.mark.parametrize(("first", "later"), enumerate(LATER, 1))
+@pytest.mark.parametrize(("first", "later"), list(enumerate(LATER, 1)))
 def test_a_death_at_each_step_while_changes_are_on_their_way_then_a_refresh_then_any_query_ends_equal_to_it(
     find: Find, first: int, later: str
 ) -> None:
