@@ -103,11 +103,14 @@ class Guards(_Model):
     """What must hold before a segment is touched."""
 
     max_removals: Percentage = Field(
-        default=GuardSettings.max_removals, description="Most removals: a percentage of the stored members, or a count."
+        default=GuardSettings.max_removals,
+        description="Most removals: a percentage of the stored members, which never stops ten or fewer, or a count, "
+        "which does.",
     )
     max_additions: Percentage = Field(
         default=GuardSettings.max_additions,
-        description="Most additions: a percentage of the stored members, or a count.",
+        description="Most additions: a percentage of the stored members, which never stops ten or fewer, or a count, "
+        "which does.",
     )
     min_members: Count = Field(default=GuardSettings.min_members, description="The query must return at least so many.")
     must_include: Annotated[list[Sentinel], Says("list of ids")] = Field(
