@@ -147,10 +147,14 @@ class PostgresSource:
 
     @contextmanager
     def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
-        """A connection for questions; no row of a query comes through it."""
+        """A transaction for questions; no row of a query comes through it.
+
+        Behind a pooler what is prepared outside of a transaction may be described in another session, of somebody else.
+        """
         with self._explaining():
-            connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, autocommit=True))
+            connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, prepare_threshold=None))
         with self._explaining(query), connection:
+            connection.execute("SET TRANSACTION READ ONLY")
             yield connection
 
     @contextmanager

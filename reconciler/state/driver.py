@@ -51,5 +51,5 @@ class Connection(psycopg.Connection[Any]):
 
 
 def connect(*arguments: Any, **options: Any) -> Connection:
-    """Connect as psycopg does."""
-    return Connection.connect(*arguments, **{**LIBPQ, **options})
+    """Connect as psycopg does, but prepare nothing: behind a pooler each transaction may meet another session."""
+    return Connection.connect(*arguments, **{**LIBPQ, "prepare_threshold": None, **options})

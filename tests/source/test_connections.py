@@ -3,13 +3,16 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import make_url
 
 from reconciler.core.spec import Secret
 from reconciler.errors import SourceError
-from reconciler.source import open_source
+from reconciler.source import open_source, postgres
 from reconciler.source.connections import MOST_CONNECTIONS, Connections
 from reconciler.source.failures import Kind, Scrubber
 from reconciler.source.rows import RowSource
@@ -137,3 +140,21 @@ def test_too_many_connections_have_a_next_step_of_their_own(postgres_warehouse: 
             source.check(segment("SELECT 1"))
 
         assert caught.value.hint == Kind.CONNECTIONS.value
+
+
+def test_a_query_is_described_in_the_transaction_that_prepared_it(
+    postgres_warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of one, a pooler may have another session describe what somebody else prepared there."""
+    seen: list[TransactionStatus] = []
+    prepare = postgres._prepare
+
+    def look(connection: psycopg.Connection, *more: Any) -> Any:
+        seen.append(connection.info.transaction_status)
+        return prepare(connection, *more)
+
+    monkeypatch.setattr(postgres, "_prepare", look)
+
+    postgres_warehouse.source.check(segment("SELECT 1"))
+
+    assert set(seen) == {TransactionStatus.INTRANS}

@@ -103,3 +103,16 @@ def test_an_intent_is_on_the_disk_of_a_standby_too(
 
     with open_database(bench.settings, bench.clock) as database, database.write() as connection:
         assert see(connection, {"synchronous_commit": ""}) == {"synchronous_commit": seen}
+
+
+def test_nothing_is_prepared_as_behind_a_pooler_the_next_transaction_has_another_session(bench: Bench) -> None:
+    bench.send((add("a"), ACKNOWLEDGED))
+
+    with open_database(bench.settings, bench.clock) as database:
+        for number in range(20):
+            with database.write() as connection:
+                connection.execute(text("SELECT CAST(:number AS int)"), {"number": number})
+        with database.read() as connection:
+            prepared = connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+
+    assert prepared == 0
