@@ -24,6 +24,10 @@ class Explanation:
 
 
 _FULL = Explanation("the disk of the state is full", "free some space and run it again; nothing that was sent is lost")
+_TAKES_NO_MORE = Explanation(
+    "the disk of the state takes no more",
+    "raise the quota or the limit of a file's size (`ulimit -f`), or check the disk; nothing that was sent is lost",
+)
 _READ_ONLY = Explanation("the state can't be written", "check the permissions of the file and of its folder")
 _DENIED = Explanation(
     "the state can't be read or written for lack of permission", "check the permissions of the file and of its folder"
@@ -104,6 +108,8 @@ _SQLITE = {
     sqlite3.SQLITE_PERM: _READ_ONLY,
     sqlite3.SQLITE_AUTH: _READ_ONLY,
     sqlite3.SQLITE_IOERR: _IO,
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
+    sqlite3.SQLITE_IOERR_WRITE: _TAKES_NO_MORE,
     sqlite3.SQLITE_CORRUPT: _CORRUPT,
     sqlite3.SQLITE_NOTADB: _NOT_STATE,
     sqlite3.SQLITE_CANTOPEN: _OPEN,

@@ -186,6 +186,8 @@ def sqlite_error(code: int) -> sqlite3.Error:
     [
         (sqlite_error(sqlite3.SQLITE_FULL), "full"),
         (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), "disk of the state fails"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_SHMSIZE), "disk of the state is full"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_WRITE), "disk of the state takes no more"),
         (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), "can't be written"),
         (sqlite_error(sqlite3.SQLITE_BUSY), "busy"),
         (sqlite_error(sqlite3.SQLITE_CORRUPT), "damaged"),
