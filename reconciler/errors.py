@@ -9,6 +9,7 @@
     │   └── IncompleteRead      a read-back is partial or disagrees with itself
     ├── StateError           1  the state database can't be used
     │   └── LeaseLost           the lock can no longer be renewed; no further request may start
+    │       └── StateSetBack    the state has lost what this run wrote to it
     ├── PlanFileError        4  a plan file is stale, spent, expired or for something else
     ├── OutputError          1  the document can't be written
     └── LockHeld             5  another run works on this segment
@@ -118,6 +119,19 @@ class LeaseLost(StateError):
     """The lock can't be renewed: no further request may start."""
 
     code = "lease_lost"
+
+
+class StateSetBack(LeaseLost):
+    """The state has lost what this run wrote to it: a failover to a standby that was behind, or an older copy."""
+
+    code = "state_set_back"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the state has lost what this run wrote to it: its database failed over to a standby that was behind, "
+            "or was replaced by an older copy",
+            "run `reconcile refresh SPEC` before the next apply: the state no longer knows all that was sent",
+        )
 
 
 class OutputError(ReconcileError):

@@ -99,10 +99,10 @@ def judge_segment(
 
 
 def warn_of_restored(target: Target) -> str:
-    """What is to be said of a segment whose state comes from a backup."""
+    """What is to be said of a segment whose state comes from a backup, or has lost writes in a failover."""
     return (
-        f"{target.label}: its state was restored from a backup and does not know what was sent after that was made; "
-        f"run `reconcile refresh {target.spec.path}`"
+        f"{target.label}: its state was restored from a backup, or has lost writes in a failover, and does not know "
+        f"what was sent after that; run `reconcile refresh {target.spec.path}`"
     )
 
 

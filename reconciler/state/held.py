@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, text
@@ -12,7 +12,7 @@ from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
 from reconciler.core.ids import IdType
 from reconciler.core.plan import Head
 from reconciler.engine.ports import Adoption, Census, Findings
-from reconciler.errors import StateError
+from reconciler.errors import StateError, StateSetBack
 from reconciler.state import folding
 from reconciler.state.adopting import copy_generation, new_key, sweep
 from reconciler.state.census import take_census
@@ -51,6 +51,8 @@ class HeldSegment:
         self._mutex = threading.RLock()
         self._since = 0.0
         self._busy = 0.0
+        self._drawn: list[str] = []
+        self._tokens: tuple[str | None, ...] = ()
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
 
@@ -315,15 +317,52 @@ class HeldSegment:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        """A transaction that begins by making sure that the lock is still ours."""
+        """A transaction that begins by making sure that the lock is still ours, and that nothing we wrote is lost."""
         with self._mutex:
             if self._busy >= SECONDS_PER_TURN:
                 self._database.make_way()
                 self._busy = 0.0
             began = self._clock.boot()
-            with write_under(self._database, self._lock) as connection:
-                yield connection
+            try:
+                with self._remembering(), write_under(self._database, self._lock) as connection:
+                    self._compare_token(connection)
+                    yield connection
+            except StateSetBack:
+                with suppress(StateError):
+                    self._mark_set_back()
+                raise
             self._busy += self._clock.boot() - began
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """Remember the tokens that a transaction has drawn; one that failed may be committed nevertheless."""
+        self._drawn.clear()
+        try:
+            yield
+        except BaseException:
+            self._tokens = (*self._tokens, *self._drawn)
+            raise
+        self._tokens = tuple(self._drawn[-1:]) or self._tokens
+
+    def _compare_token(self, connection: Connection) -> None:
+        """Nobody else changes the segment while the lock is ours. Raises StateSetBack."""
+        row = self._find(connection)
+        token = None if row is None else row.change_token
+        if not self._tokens:
+            self._tokens = (token,)
+        elif token not in self._tokens:
+            self._lock.give_up()
+            raise StateSetBack
+
+    def _mark_set_back(self) -> None:
+        """Have the next commands warn until a `refresh`, as of a restored state: it does not know all that was sent."""
+        with self._database.write() as connection:
+            self._update(connection, "restored_at = :now", now=self._database.now(connection))
+
+    def _draw_token(self) -> str:
+        token = self._draw().hex
+        self._drawn.append(token)
+        return token
 
     def _find(self, connection: Connection) -> Row | None:
         return find_segment(connection, self._lock.place.workspace, self._lock.place.segment_id)
@@ -352,7 +391,7 @@ class HeldSegment:
             name=self._lock.place.name,
             id_type=id_type.value,
             lineage=self._draw().hex,
-            token=self._draw().hex,
+            token=self._draw_token(),
             plan_id=self._work.plan_id,
             plan_base=None if self._work.plan_id is None else 0,
             **self._lock.place.values(),
@@ -367,7 +406,7 @@ class HeldSegment:
             "WHEN plan_id = :plan_id THEN plan_base ELSE serial END, "
             "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name",
             plan_id=self._work.plan_id,
-            token=self._draw().hex,
+            token=self._draw_token(),
             name=self._lock.place.name,
         )
 

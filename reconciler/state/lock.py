@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from reconciler.errors import LeaseLost, LockHeld, StateError
+from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
 from reconciler.state.database import Database, run
 from reconciler.state.machine import Clock, Identity, Machine, is_dead
 from reconciler.state.schema import refuse_moved, select_version
@@ -210,20 +210,30 @@ class HeldLock:
         return touched == 1
 
     def check(self, connection: Connection) -> None:
-        """Make sure, within a write, that nobody has taken the lock over. Raises LeaseLost."""
+        """Make sure, within a write, that nobody has taken the lock over. Raises LeaseLost.
+
+        Fences only grow: a lower one, or none, is of a time before this lock was taken.
+        """
         began = self._clock.boot()
         row = find_row(connection, self.place, self._database.lock_row())
-        if row is None or row.fence != self.fence:
-            self._lost = True
+        if row is None or row.fence < self.fence:
+            self.give_up()
+            raise StateSetBack
+        if row.fence != self.fence:
+            self.give_up()
             raise LeaseLost(
                 "its lock was taken over by another run",
                 "nothing is lost: run it again when the other run is done",
             )
         self._seen = began
 
+    def give_up(self) -> None:
+        """Let no further request start."""
+        self._lost = True
+
     def release(self) -> None:
         """Give it back, unless somebody else has it by now."""
-        self._lost = True
+        self.give_up()
         with self._database.write() as connection:
             run(
                 connection,

@@ -1,0 +1,109 @@
+"""A database that loses what was written to it while a run works: it failed over to a standby that was behind."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import pytest
+from sqlalchemy import Connection, text
+
+from reconciler.errors import StateError, StateSetBack
+from reconciler.state import open_snapshot
+from reconciler.state.held import HeldSegment
+from reconciler.state.opening import open_database
+from reconciler.state.sqlite import SqliteDatabase
+from tests.support.states import ACKNOWLEDGED, Bench, add
+
+TABLES = ("reconcile_segments", "reconcile_batches", "reconcile_members", "reconcile_marks")
+
+
+def read_all(connection: Connection) -> dict[str, Sequence[dict[str, object]]]:
+    return {
+        table: [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()] for table in TABLES
+    }
+
+
+def put_back(connection: Connection, moment: dict[str, Sequence[dict[str, object]]]) -> None:
+    """Make the tables say what they said at an earlier moment."""
+    for table, rows in moment.items():
+        connection.execute(text(f"DELETE FROM {table}"))
+        for row in rows:
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
+
+
+def send(held: HeldSegment, *ids: str) -> None:
+    (seq,) = held.intend([add(*ids)])
+    held.settle([(seq, ACKNOWLEDGED)])
+
+
+@pytest.mark.parametrize("act", ["intend", "settle", "fold", "complete", "stamp"])
+def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: Bench, act: str) -> None:
+    with (
+        bench.ledger() as ledger,
+        open_database(bench.settings, bench.clock) as database,
+        suppress(StateSetBack),
+        ledger.hold(bench.target(), "run", None) as held,
+    ):
+        (first,) = held.intend([add("a")])
+        with database.read() as connection:
+            moment = read_all(connection)
+        send(held, "b")
+        with database.write() as connection:
+            put_back(connection, moment)
+        acts: dict[str, Callable[[], object]] = {
+            "intend": lambda: held.intend([add("c")]),
+            "settle": lambda: held.settle([(first, ACKNOWLEDGED)]),
+            "fold": held.fold,
+            "complete": held.complete,
+            "stamp": held.stamp,
+        }
+
+        with pytest.raises(StateSetBack) as caught:
+            acts[act]()
+
+        assert "refresh" in caught.value.hint
+        assert not held.lease.covers(0)
+    assert open_snapshot(bench.settings).head("production", 56).restored
+
+
+def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(bench: Bench) -> None:
+    bench.send((add("a"), ACKNOWLEDGED))
+
+    with (
+        bench.ledger() as ledger,
+        open_database(bench.settings, bench.clock) as database,
+        suppress(StateSetBack),
+        ledger.hold(bench.target(), "run", None) as held,
+    ):
+        with database.write() as connection:
+            connection.execute(text("UPDATE reconcile_locks SET fence = fence - 1"))
+
+        with pytest.raises(StateSetBack):
+            held.intend([add("b")])
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_write_whose_commit_is_in_doubt_is_no_loss(
+    sqlite_bench: Bench, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    write = SqliteDatabase.write
+
+    @contextmanager
+    def fail(database: SqliteDatabase) -> Iterator[Connection]:
+        with write(database) as connection:
+            yield connection
+            if not committed:
+                raise StateError("the connection was lost")
+        raise StateError("the connection was lost")
+
+    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+        send(held, "a")
+        monkeypatch.setattr(SqliteDatabase, "write", fail)
+        with pytest.raises(StateError, match="connection was lost"):
+            held.reject(["c"])
+        monkeypatch.setattr(SqliteDatabase, "write", write)
+
+        send(held, "b")
+
+    assert set(sqlite_bench.look().members) == {"a", "b"}
