@@ -89,8 +89,10 @@ def open_unchecked(settings: StateSettings, clock: Clock) -> "Iterator[Database]
     """Open a state's database, whatever its schema; a missing file is made."""
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
+        from reconciler.state.mounts import refuse_network
         from reconciler.state.sqlite import SqliteDatabase
 
+        refuse_network(address)
         with explained(address):
             make_private(address.path)
         database: Database = SqliteDatabase(address, clock)
