@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.planfile.layout import MAGIC
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result, people, segment
 
@@ -53,7 +54,7 @@ def apply(project: Project, *words: str) -> Result:
 def apply_sealed(project: Project, *words: str) -> Result:
     """Plan into a file and apply the file; the plan itself where it was blocked."""
     file = project.folder / "sealed.plan"
-    file.write_text("an older one")
+    file.write_bytes(MAGIC + b"an older one")
     planned = project.json("plan", "--out", "sealed.plan", *words)
     if planned.code != 0:
         assert not file.exists()

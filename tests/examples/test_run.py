@@ -176,6 +176,7 @@ def test_whom_somebody_put_in_by_hand_stays_unless_the_query_is_the_whole_truth(
     assert (stranger in sandbox.members(segment_id)) is (name == "first_segment.yaml")
 
 
+@pytest.mark.server
 def test_the_team_s_state_must_exist_once_it_was_made(project, sandbox, request):
     prepare("postgres_team.yaml", project, request)
     del project.environment["STATE_MUST_EXIST"]
@@ -191,6 +192,7 @@ def test_the_team_s_state_must_exist_once_it_was_made(project, sandbox, request)
     assert sandbox.members(141) == EXAMPLES["postgres_team.yaml"].members(141)
 
 
+@pytest.mark.server
 def test_the_pinned_workspace_is_the_only_one_that_is_sent_to(project, sandbox, request):
     prepare("postgres_team.yaml", project, request)
     project.environment["CUSTOMERIO_WORKSPACE_ID"] = "4"
