@@ -121,7 +121,7 @@ def test_a_connection_that_postgresql_ends_at_a_late_row(ten: Project, postgres_
     ask(ten, f"'{postgres_url}'", LATE.format(late=cut))
     for command in ("plan", "apply"):
         done = ten.json(command)
-        assert_nothing_happened(ten, done, "source", "source warehouse: terminating connection", "run again")
+        assert_nothing_happened(ten, done, "source", "source warehouse: terminating connection", "again")
 
 
 def test_a_row_that_postgresql_cannot_compute(ten: Project, postgres_url: str) -> None:
