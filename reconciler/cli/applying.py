@@ -1,7 +1,6 @@
 """One `apply` from its first lock to its entry in the history."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -226,16 +225,19 @@ class Applying:
         return [session for session in sessions if self.wiring.ledger(session.target) is ledger]
 
     def _end(self, sessions: Sequence[Session], run: Run) -> None:
-        """Write the history; a state that can't take it was reported by its segments already."""
+        """Write the history. A state that can't take it is told of, unless its segments have told so."""
         from reconciler.render import json
 
         code, document = exit_code_of_run(run), json.run(without_ids(run), __version__)
         for target, workspace in self._places(sessions):
             ledger = self.wiring.ledger(target)
-            with suppress(ReconcileError):
+            try:
                 if self.sealed is not None and is_spent_by(run):
                     ledger.spend(self.sealed.plan.plan_id)
                 ledger.end(run.run_id, workspace, code, document, run)
+            except ReconcileError as error:
+                if all(segment.error is None for segment in run.segments):
+                    self.console.warn(f"this run can't be written into the history: {error.message}")
 
 
 def without_ids(run: Run) -> Run:

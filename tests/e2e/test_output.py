@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.errors import StateError
+from reconciler.state.ledger import SqlLedger
 from tests.support.project import Project, Result, people, segment
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\n::error::pwned\r##[error]pwned\u202e"
@@ -320,3 +322,17 @@ def test_commands_to_copy_are_as_a_shell_takes_them(project: Project) -> None:
 
     assert "reconcile plan 'my specs/a.yaml' --out 'my plan'" in stale.err
     assert "`reconcile state forget 'my specs/a.yaml' vip`" in checked.out
+
+
+def test_a_history_that_can_t_be_written_is_told_and_decides_no_exit_code(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StateError("the disk of the state is full")
+
+    monkeypatch.setattr(SqlLedger, "end", fail)
+
+    done = filled.run("apply", "spec.yaml")
+
+    assert done.code == 0
+    assert "warning: this run can't be written into the history: the disk of the state is full" in done.err
