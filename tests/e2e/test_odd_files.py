@@ -315,7 +315,7 @@ def test_a_working_folder_that_is_gone_is_a_known_error(filled: Project, words: 
     program = "import os, sys; os.rmdir(os.getcwd()); from reconciler.cli import main; main()"
 
     done = subprocess.run(
-        [sys.executable, "-c", program, *(word.format(spec=filled.spec) for word in words)],
+        [sys.executable, "-P", "-c", program, *(word.format(spec=filled.spec) for word in words)],  # as the script runs
         cwd=gone,
         capture_output=True,
         text=True,
