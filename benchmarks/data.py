@@ -8,10 +8,10 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.core.ids import IdType
-from reconciler.core.spec import Segment, Target
-from reconciler.engine.ports import Adoption
-from reconciler.specfile import load
+from reconciler.models.ids import IdType
+from reconciler.models.spec import Segment, Target
+from reconciler.operations.ports import Adoption
+from reconciler.spec import load
 from reconciler.state import open_ledger
 
 SEGMENT = 56

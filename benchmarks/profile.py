@@ -22,8 +22,8 @@ from reconciler.cli import run
 from reconciler.customerio.transport import Wire
 from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
-from reconciler.engine.sending import Delivery
-from reconciler.source.duck import DuckSource
+from reconciler.operations.sending import Delivery
+from reconciler.sources.duck import DuckSource
 from reconciler.state.columnar import ColumnarSnapshot
 from reconciler.state.held import HeldSegment
 

@@ -11,10 +11,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from reconciler.cli import run
-from reconciler.core.ids import IdType
 from reconciler.diff.postgres import write
-from reconciler.engine.ports import Proof, Site
-from reconciler.specfile import refresh_reference
+from reconciler.models.ids import IdType
+from reconciler.operations.ports import Proof, Site
+from reconciler.spec import refresh_reference
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent

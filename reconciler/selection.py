@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from reconciler.core.spec import Spec, Target
 from reconciler.errors import UsageError
+from reconciler.models.spec import Spec, Target
 
 TAG = "tag:"
 

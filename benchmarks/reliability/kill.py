@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.reliability.project import SEGMENTS, Attacked, draw_faults, is_known
-from reconciler.core.spec import Secret, StateSettings
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.sandbox.calls import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.state import open_snapshot

@@ -13,15 +13,15 @@ from reconciler.cli.once import Once
 from reconciler.cli.stopping import Stopping
 from reconciler.cli.threads import work_on_each
 from reconciler.cli.wiring import Wiring
-from reconciler.core.counts import Counts
-from reconciler.core.outcome import exit_code_of_run
-from reconciler.core.plan import Examples, Plan
-from reconciler.core.run import Run, RunStatus, SegmentRun
-from reconciler.core.spec import Target
-from reconciler.engine.applying import ApplyOptions, Session, pass_preflight
-from reconciler.engine.planning import as_problem, fail
-from reconciler.engine.ports import Comparison, Ledger, Track
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.models.counts import Counts
+from reconciler.models.outcome import exit_code_of_run
+from reconciler.models.plan import Examples, Plan
+from reconciler.models.run import Run, RunStatus, SegmentRun
+from reconciler.models.spec import Target
+from reconciler.operations.applying import ApplyOptions, Session, pass_preflight
+from reconciler.operations.planning import as_problem, fail
+from reconciler.operations.ports import Comparison, Ledger, Track
 from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
 
 

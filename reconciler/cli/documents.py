@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.flags import Format
-from reconciler.core.drift import Drift
-from reconciler.core.plan import Plan, Problem
-from reconciler.core.report import History, Refresh, Status
-from reconciler.core.run import Run
-from reconciler.core.spec import Target
 from reconciler.errors import ReconcileError
+from reconciler.models.drift import Drift
+from reconciler.models.plan import Plan, Problem
+from reconciler.models.report import History, Refresh, Status
+from reconciler.models.run import Run
+from reconciler.models.spec import Target
 
 if TYPE_CHECKING:
     from reconciler.state.records import RunRecord, SegmentRecord

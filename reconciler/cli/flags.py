@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.core.sizes import MIN_MEMORY, read_size
+from reconciler.models.sizes import MIN_MEMORY, read_size
 
 
 class Format(StrEnum):

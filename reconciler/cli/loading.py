@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reconciler.core.guards import ALLOW_FLAGS, Guard
-from reconciler.core.spec import Spec, Target
 from reconciler.errors import SpecError
+from reconciler.models.guards import ALLOW_FLAGS, Guard
+from reconciler.models.spec import Spec, Target
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Loaded:
 
 def load_specs(specs: Sequence[str]) -> tuple[Spec, ...]:
     """Read the specs with this process's environment. Raises UsageError, SpecError."""
-    from reconciler.specfile import load
+    from reconciler.spec import load
 
     return load(specs, os.environ)
 

@@ -17,11 +17,11 @@ from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.cli.once import Once
 from reconciler.cli.streams import draw_on
 from reconciler.clock import boot_seconds
-from reconciler.core.plan import Head
-from reconciler.core.spec import DestinationSettings, SourceSettings, StateSettings, Target
-from reconciler.engine.applying import Parts
-from reconciler.engine.ports import App, Host, Ledger, Reporter, Resident, SetEngine, Snapshot, Source, Track
 from reconciler.errors import DestinationError, SegmentError, SourceError
+from reconciler.models.plan import Head
+from reconciler.models.spec import DestinationSettings, SourceSettings, StateSettings, Target
+from reconciler.operations.applying import Parts
+from reconciler.operations.ports import App, Host, Ledger, Reporter, Resident, SetEngine, Snapshot, Source, Track
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 
 Part = TypeVar("Part")
@@ -61,7 +61,7 @@ class Wiring:
         settings: SourceSettings = target.spec.sources[target.segment.source]
 
         def make() -> Source:
-            from reconciler.source import open_source
+            from reconciler.sources import open_source
 
             source = open_source(settings)
             self._stack.enter_context(source.held())
@@ -125,7 +125,7 @@ class Wiring:
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API for a command that only reads: it asks nothing of another environment than the state's."""
-        from reconciler.engine.belonging import check_before_reading
+        from reconciler.operations.belonging import check_before_reading
 
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
 

@@ -5,9 +5,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.ids import IdType
-from reconciler.core.plan import UsedBy
-from reconciler.core.spec import Secret
 from reconciler.customerio import decode
 from reconciler.customerio.ahead import read_ahead
 from reconciler.customerio.clients import Clients
@@ -16,8 +13,11 @@ from reconciler.customerio.outcomes import Kind
 from reconciler.customerio.retry import Retrier
 from reconciler.customerio.transport import Call
 from reconciler.customerio.words import repeat
-from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.ids import IdType
+from reconciler.models.plan import UsedBy
+from reconciler.models.spec import Secret
+from reconciler.operations.ports import Page, RemoteSegment
 
 PAGE_SIZE = 30_000
 """Most members a page can have. Source: App API specification, `limit`."""

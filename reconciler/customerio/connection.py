@@ -12,7 +12,6 @@ import httpx
 
 from reconciler import __version__
 from reconciler.clock import boot_seconds
-from reconciler.core.spec import DestinationSettings, Secret
 from reconciler.customerio.app import AppClient
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.deadline import Deadline
@@ -25,6 +24,7 @@ from reconciler.customerio.retry import Retrier
 from reconciler.customerio.track import TrackClient
 from reconciler.customerio.transport import Limited, Logged, Wire
 from reconciler.errors import DestinationError
+from reconciler.models.spec import DestinationSettings, Secret
 
 APP_RATE = 10.0
 """Requests per second to the App API. Source: App API specification."""

@@ -5,12 +5,12 @@ from typing import Any
 
 import orjson
 
-from reconciler.core.ids import IdType
-from reconciler.core.plan import UsedBy
 from reconciler.customerio.bodies import looks_like_page
 from reconciler.customerio.words import tidy
-from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.ids import IdType
+from reconciler.models.plan import UsedBy
+from reconciler.operations.ports import Page, RemoteSegment
 
 PROXY_HINT = (
     "check destination.track_url and destination.app_url, and whether a proxy, a firewall or a login page of the "

@@ -2,8 +2,8 @@
 
 import httpx
 
-from reconciler.core.spec import DestinationSettings, Region
 from reconciler.errors import DestinationError
+from reconciler.models.spec import DestinationSettings, Region
 
 TRACK_HOSTS = {Region.US: "https://track.customer.io", Region.EU: "https://track-eu.customer.io"}
 APP_HOSTS = {Region.US: "https://api.customer.io", Region.EU: "https://api-eu.customer.io"}

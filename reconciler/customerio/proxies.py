@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
-from reconciler.core.loopback import is_loopback
 from reconciler.errors import DestinationError
+from reconciler.models.loopback import is_loopback
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
 

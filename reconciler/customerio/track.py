@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.spec import DestinationSettings, Segment
 from reconciler.customerio import decode
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.explain import Surface, explain, wrong_version
@@ -14,8 +12,10 @@ from reconciler.customerio.outcomes import Kind, Outcome
 from reconciler.customerio.retry import Ending, Retrier
 from reconciler.customerio.transport import Call
 from reconciler.customerio.words import repeat
-from reconciler.engine.ports import Gate
 from reconciler.errors import DestinationError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.spec import DestinationSettings, Segment
+from reconciler.operations.ports import Gate
 
 REGION = Call("GET", "/api/v1/accounts/region", wants_body=True)
 

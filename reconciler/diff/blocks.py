@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.spec import MAX_BATCH
-from reconciler.engine.ports import FIELD_END, ROW_END, Page, Rows
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.spec import MAX_BATCH
+from reconciler.operations.ports import FIELD_END, ROW_END, Page, Rows
 
 BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.ids import Invalid
 from reconciler.diff.rules import NULL
 from reconciler.diff.standing import HELD, NOTHING, UNSETTLED, Change, Flag, decide, is_exempt, is_stray, repeats_add
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.ids import Invalid
 
 Numbers = Mapping[Flag, int]
 """Numbers of distinct ids by their flags."""

@@ -9,11 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.batches import Batch, Direction, lingers_since
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.plan import Head
-from reconciler.core.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
@@ -22,7 +17,13 @@ from reconciler.diff.instance import Instance
 from reconciler.diff.sets import Sets
 from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
 from reconciler.diff.tables import Tables
-from reconciler.engine.ports import (
+from reconciler.errors import IncompleteRead, SourceError
+from reconciler.models.batches import Batch, Direction, lingers_since
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.plan import Head
+from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
+from reconciler.operations.ports import (
     Adoption,
     Comparison,
     Findings,
@@ -35,7 +36,6 @@ from reconciler.engine.ports import (
     Stored,
     Unfit,
 )
-from reconciler.errors import IncompleteRead, SourceError
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import Target
 from reconciler.diff.census import Numbers, Returned
 from reconciler.diff.failures import broken_query, translating
 from reconciler.diff.postgres import write
 from reconciler.diff.standing import Flag
 from reconciler.diff.tables import Tables
 from reconciler.diff.travelled import Travelled
-from reconciler.engine.ports import Host, Sited, Snapshot, Unfit, Visit
+from reconciler.models.plan import Head
+from reconciler.models.spec import Target
+from reconciler.operations.ports import Host, Sited, Snapshot, Unfit, Visit
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.core.sizes import read_size
 from reconciler.diff.failures import Limits, broken_sets, stopped, translating
 from reconciler.diff.spill import open_spill_folder
 from reconciler.errors import SegmentError, UsageError
+from reconciler.models.sizes import read_size
 
 MAX_THREADS = 4
 MEMORY_PER_THREAD = 64 * 2**20

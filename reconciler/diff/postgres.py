@@ -13,9 +13,9 @@ for sure, for what `refresh` took over from Customer.io need not be one. All els
 
 from collections.abc import Iterable
 
-from reconciler.core.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
 from reconciler.diff.standing import POSSIBLE, Change, Flag, decide
-from reconciler.engine.ports import Site
+from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
+from reconciler.operations.ports import Site
 
 _ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
 

@@ -1,6 +1,6 @@
 """The rules of `core.ids` as SQL, by column."""
 
-from reconciler.core.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
+from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
 
 NULL = "NULL"
 """What `refusal` says of a NULL; of an invalid value it says the name of its `Invalid`."""

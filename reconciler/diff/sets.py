@@ -16,10 +16,10 @@ Joins have the larger set on the left; the right one is remembered.
 
 from collections.abc import Iterable
 
-from reconciler.core.ids import IdType
 from reconciler.diff.rules import fold, has_control, refusal
 from reconciler.diff.standing import Change, Flag, select
-from reconciler.engine.ports import FIELD_END, ROW_END
+from reconciler.models.ids import IdType
+from reconciler.operations.ports import FIELD_END, ROW_END
 
 COLUMNS = {
     "members": {"id": "VARCHAR"},

@@ -5,7 +5,7 @@ SQL gives every id its flags and counts them; all decisions are made here, once 
 
 from enum import Enum, IntFlag, auto
 
-from reconciler.core.batches import Direction
+from reconciler.models.batches import Direction
 
 
 class Flag(IntFlag):

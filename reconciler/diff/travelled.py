@@ -4,9 +4,9 @@ Its rows are as `postgres` writes them: of each id that may change how many rows
 none has) and what the state knows of it (`flags`: null, nothing); and numbers of what stayed behind.
 """
 
-from reconciler.core.ids import IdType
 from reconciler.diff.postgres import KNOWN, MOVED, STAYED
 from reconciler.diff.rules import refusal
+from reconciler.models.ids import IdType
 
 COLUMNS = {
     "kind": "VARCHAR",

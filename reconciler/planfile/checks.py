@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import Target
 from reconciler.errors import PlanFileError
+from reconciler.models.plan import Head
+from reconciler.models.spec import Target
 from reconciler.planfile.sealed import AGAIN, SealedPlan, SealedSegment
 
 AHEAD = timedelta(minutes=5)

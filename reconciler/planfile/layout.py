@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 
 import orjson
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.ids import IdType, can_be_held, is_id
-from reconciler.core.spec import MAX_BATCH
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.ids import IdType, can_be_held, is_id
+from reconciler.models.spec import MAX_BATCH
 from reconciler.planfile.sealed import LIFETIME, SealedPlan, SealedSegment
 
 FORMAT = 1

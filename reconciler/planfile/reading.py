@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
-from reconciler.core.batches import Batch, Direction
 from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import open_plain
+from reconciler.models.batches import Batch, Direction
 from reconciler.planfile.layout import (
     FORMAT,
     MAGIC,

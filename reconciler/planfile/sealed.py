@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.guards import Guard
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.errors import ReconcileError
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.guards import Guard
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 
 LIFETIME = timedelta(hours=24)
 """How long a plan file can be applied."""

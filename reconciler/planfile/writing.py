@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import orjson
 
-from reconciler.core.batches import Batch
 from reconciler.errors import ReconcileError
 from reconciler.files import OutputFile
+from reconciler.models.batches import Batch
 from reconciler.planfile.layout import FORMAT, is_head
 from reconciler.planfile.sealed import SealedPlan
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.core.counts import Counts
-from reconciler.core.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
-from reconciler.core.guards import Verdict
-from reconciler.core.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan, UsedBy
-from reconciler.core.report import (
+from reconciler.models.counts import Counts
+from reconciler.models.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
+from reconciler.models.guards import Verdict
+from reconciler.models.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan, UsedBy
+from reconciler.models.report import (
     History,
     HistoryRow,
     LastRun,
@@ -24,8 +24,8 @@ from reconciler.core.report import (
     Status,
     StatusRow,
 )
-from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.core.spec import Target
+from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
+from reconciler.models.spec import Target
 from reconciler.render.clean import escape_data
 
 FORMAT_VERSION = "1.0"

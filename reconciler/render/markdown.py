@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from reconciler.core.drift import Drift, DriftStatus
-from reconciler.core.plan import Plan, PlanStatus, Problem, SegmentPlan
-from reconciler.core.report import History, Refresh, RefreshStatus, Status
-from reconciler.core.run import Run, RunStatus, SegmentRun
-from reconciler.core.spec import Target
+from reconciler.models.drift import Drift, DriftStatus
+from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
+from reconciler.models.report import History, Refresh, RefreshStatus, Status
+from reconciler.models.run import Run, RunStatus, SegmentRun
+from reconciler.models.spec import Target
 from reconciler.render import stored, words
 from reconciler.render.clean import escape_markdown
 from reconciler.render.records import (

@@ -9,10 +9,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, assert_never
 
-from reconciler.core.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
-from reconciler.core.plan import PlanStatus, SegmentPlan
-from reconciler.core.run import SegmentRun
-from reconciler.core.spec import Target
+from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.run import SegmentRun
+from reconciler.models.spec import Target
 from reconciler.render import words
 from reconciler.render.clean import clean
 from reconciler.render.json import write_time

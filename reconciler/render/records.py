@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from reconciler.core.report import HistoryRow, OrphanRow, StatusRow
+from reconciler.models.report import HistoryRow, OrphanRow, StatusRow
 from reconciler.render.json import write_time
 from reconciler.render.tables import Cell, Column, Row, number
 

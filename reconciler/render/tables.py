@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.core.drift import DriftStatus, SegmentDrift
-from reconciler.core.plan import PlanStatus, SegmentPlan
-from reconciler.core.report import RefreshRow, RefreshStatus
-from reconciler.core.run import RunStatus, SegmentRun
-from reconciler.core.spec import Target
+from reconciler.models.drift import DriftStatus, SegmentDrift
+from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.report import RefreshRow, RefreshStatus
+from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.spec import Target
 from reconciler.render import words
 from reconciler.render.json import count_unmatched
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from signal import Signals
 
-from reconciler.core.counts import Counts
-from reconciler.core.drift import Drift
-from reconciler.core.guards import ALLOW_FLAGS, Verdict
-from reconciler.core.plan import Plan, SegmentPlan, UsedBy
-from reconciler.core.report import Refresh, Status
-from reconciler.core.run import Run, RunStatus, SegmentRun
-from reconciler.core.spec import Ownership, Target
+from reconciler.models.counts import Counts
+from reconciler.models.drift import Drift
+from reconciler.models.guards import ALLOW_FLAGS, Verdict
+from reconciler.models.plan import Plan, SegmentPlan, UsedBy
+from reconciler.models.report import Refresh, Status
+from reconciler.models.run import Run, RunStatus, SegmentRun
+from reconciler.models.spec import Ownership, Target
 from reconciler.render.clean import clean
 from reconciler.render.json import count_unmatched, summarise_drift, summarise_plan, summarise_refresh, summarise_run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from reconciler.core.spec import Secret
 from reconciler.errors import StateError
+from reconciler.models.spec import Secret
 
 if TYPE_CHECKING:
     import sqlalchemy

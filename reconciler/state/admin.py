@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress, parse
 from reconciler.state.adopting import sweep

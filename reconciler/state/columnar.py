@@ -16,8 +16,8 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
 from reconciler.arrow import Once, read_texts
-from reconciler.core.plan import Head
-from reconciler.engine.ports import ROW_END, ArrowStream, Stored
+from reconciler.models.plan import Head
+from reconciler.operations.ports import ROW_END, ArrowStream, Stored
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
 from reconciler.state.columns import NothingStored

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reconciler.core.plan import Head
+from reconciler.models.plan import Head
 
 MEMBERS = "SELECT id FROM {schema}reconcile_members WHERE segment_key = {key}"
 MARKS = "SELECT id, mark, direction, at FROM {schema}reconcile_marks WHERE segment_key = {key}"

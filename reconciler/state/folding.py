@@ -11,8 +11,8 @@ from itertools import groupby
 
 from sqlalchemy import Connection, text
 
-from reconciler.core.batches import Direction, Mark
-from reconciler.engine.ports import FIELD_END, ROW_END
+from reconciler.models.batches import Direction, Mark
+from reconciler.operations.ports import FIELD_END, ROW_END
 from reconciler.state.database import Database, run
 from reconciler.state.lines import ID_END, is_readable
 

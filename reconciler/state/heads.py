@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconciler.core.plan import Head
+from reconciler.models.plan import Head
 
 HEAD_COLUMNS = (
     "segment_key",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, text
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Head
-from reconciler.engine.ports import Adoption, Census, Findings
 from reconciler.errors import StateError, StateSetBack
+from reconciler.models.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Head
+from reconciler.operations.ports import Adoption, Census, Findings
 from reconciler.state import folding
 from reconciler.state.adopting import copy_generation, new_key, sweep
 from reconciler.state.census import take_census

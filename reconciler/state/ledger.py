@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
-from reconciler.core.run import Run, SegmentRun
-from reconciler.core.spec import Target
 from reconciler.errors import LockHeld, StateError
+from reconciler.models.run import Run, SegmentRun
+from reconciler.models.spec import Target
 from reconciler.state.adopting import find_forgotten, sweep
 from reconciler.state.database import Database, run
 from reconciler.state.held import HeldSegment, Work

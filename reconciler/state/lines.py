@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.core.ids import has_utf8
-from reconciler.engine.ports import FIELD_END, ROW_END
 from reconciler.errors import StateError
+from reconciler.models.ids import has_utf8
+from reconciler.operations.ports import FIELD_END, ROW_END
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

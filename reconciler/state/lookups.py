@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from reconciler.core.plan import Head
+from reconciler.models.plan import Head
 from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from reconciler.core.spec import StateSettings
-from reconciler.engine.ports import Snapshot
+from reconciler.models.spec import StateSettings
+from reconciler.operations.ports import Snapshot
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.failures import explained

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.core.plan import Head
-from reconciler.engine.ports import Proof, Site, Stored
 from reconciler.errors import StateError
+from reconciler.models.plan import Head
+from reconciler.operations.ports import Proof, Site, Stored
 from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from reconciler.core.report import HistoryRow, LastRun
-from reconciler.core.spec import StateSettings
+from reconciler.models.report import HistoryRow, LastRun
+from reconciler.models.spec import StateSettings
 from reconciler.state.census import take_census
 from reconciler.state.lock import Place, find_row, read_holder
 from reconciler.state.machine import Clock, Machine, SystemClock, this_machine

@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, text
 
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.admin import copy_file, here, migrate, refuse_live_locks

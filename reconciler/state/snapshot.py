@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from reconciler.core.plan import Head
-from reconciler.engine.ports import Stored
+from reconciler.models.plan import Head
+from reconciler.operations.ports import Stored
 from reconciler.state.failures import explained
 from reconciler.state.heads import make_head
 from reconciler.state.lines import JOURNAL_LINES, MARKS, MEMBERS, Walk

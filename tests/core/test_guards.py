@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.counts import Counts
-from reconciler.core.guards import ALLOW_FLAGS, Guard, Verdict, judge
-from reconciler.core.spec import GuardSettings, Limit
+from reconciler.models.counts import Counts
+from reconciler.models.guards import ALLOW_FLAGS, Guard, Verdict, judge
+from reconciler.models.spec import GuardSettings, Limit
 
 SETTINGS = GuardSettings()
 NUMBERS = st.integers(0, 10_000)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, Null, check_text, identify, is_email, write_exactly
+from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, Null, check_text, identify, is_email, write_exactly
 
 # Unicode 15.1, PropList.txt, White_Space.
 WHITE_SPACE_POINTS = (

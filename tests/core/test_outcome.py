@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.drift import Drift, DriftStatus, SegmentDrift
-from reconciler.core.outcome import (
+from reconciler.errors import PRECEDENCE, ExitCode
+from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
+from reconciler.models.outcome import (
     choose_first,
     exit_code_of_drift,
     exit_code_of_plan,
     exit_code_of_refresh,
     exit_code_of_run,
 )
-from reconciler.core.plan import Plan, PlanStatus, SegmentPlan
-from reconciler.core.report import Refresh, RefreshRow, RefreshStatus
-from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
-from reconciler.errors import PRECEDENCE, ExitCode
+from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
+from reconciler.models.report import Refresh, RefreshRow, RefreshStatus
+from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
+from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate, Mark
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts, DriftStatus, judge_drift
-from reconciler.core.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
-from reconciler.core.run import Tally
-from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+from reconciler.models.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts, DriftStatus, judge_drift
+from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
+from reconciler.models.run import Tally
+from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 
 SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")
 TARGET = Target(Spec(Path("spec.yaml"), {}, DestinationSettings(), StateSettings(Secret("")), (SEGMENT,)), SEGMENT)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.ids import IdType
-from reconciler.core.spec import (
+from reconciler.models.ids import IdType
+from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
     Limit,

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.core.spec import DestinationSettings
 from reconciler.customerio.app import AppClient
 from reconciler.customerio.connection import Ambience, connect
 from reconciler.customerio.track import TrackClient
+from reconciler.models.spec import DestinationSettings
 from tests.customerio.doubles import FakeTime
 
 Clients = tuple[TrackClient, AppClient]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from reconciler.core.spec import DestinationSettings, Secret, Segment
 from reconciler.customerio.outcomes import HELD, Outcome
 from reconciler.customerio.transport import Attempt
+from reconciler.models.spec import DestinationSettings, Secret, Segment
 
 SITE, KEY, APP_KEY = "site-4711", "track-key-4712", "app-key-4713"
 

@@ -13,13 +13,13 @@ import respx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.ids import IdType
-from reconciler.core.plan import UsedBy
-from reconciler.core.spec import Region
 from reconciler.customerio import transport
 from reconciler.customerio.app import FREE_PAGES, AppClient
-from reconciler.engine.ports import Page, RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.ids import IdType
+from reconciler.models.plan import UsedBy
+from reconciler.models.spec import Region
+from reconciler.operations.ports import Page, RemoteSegment
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import APP_KEY, FakeTime, destination
 

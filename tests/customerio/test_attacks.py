@@ -9,9 +9,9 @@ import h11
 import httpcore
 import pytest
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.network import IDLE_SECONDS, Stream
+from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import SEGMENT, FakeGate, FakeTime, RawServer, destination, read_request, reply
 

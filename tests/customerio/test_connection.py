@@ -5,10 +5,10 @@ import threading
 import pytest
 
 from reconciler.clock import boot_seconds
-from reconciler.core.spec import Region, Secret
 from reconciler.customerio.connection import Ambience, connect
 from reconciler.customerio.hosts import app_base, track_base
 from reconciler.errors import DestinationError
+from reconciler.models.spec import Region, Secret
 from tests.customerio.doubles import APP_KEY, KEY, SITE, destination
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.customerio.proxies import find_proxy, is_excepted
 from reconciler.errors import DestinationError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 

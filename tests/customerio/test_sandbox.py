@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.core.batches import Batch, Direction, Fate
-from reconciler.core.ids import IdType
-from reconciler.core.plan import UsedBy
-from reconciler.core.spec import Secret, Segment
-from reconciler.engine.ports import RemoteSegment
 from reconciler.errors import DestinationError
+from reconciler.models.batches import Batch, Direction, Fate
+from reconciler.models.ids import IdType
+from reconciler.models.plan import UsedBy
+from reconciler.models.spec import Secret, Segment
+from reconciler.operations.ports import RemoteSegment
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import UsedBy as SandboxUsedBy
 from tests.customerio.conftest import Clients

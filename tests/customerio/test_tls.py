@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 

@@ -8,10 +8,10 @@ import respx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.ids import IdType
-from reconciler.core.spec import Region, Segment
 from reconciler.errors import DestinationError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.ids import IdType
+from reconciler.models.spec import Region, Segment
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import KEY, SEGMENT, SITE, FakeGate, FakeTime, destination
 

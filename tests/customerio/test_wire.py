@@ -8,7 +8,6 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
 from reconciler.customerio.clients import Clients as HttpClients
 from reconciler.customerio.connection import open_client, trust
 from reconciler.customerio.deadline import Deadline
@@ -17,6 +16,7 @@ from reconciler.customerio.outcomes import Kind, Outcome
 from reconciler.customerio.proxies import find_proxy
 from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
 from reconciler.errors import DestinationError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import (
     APP_KEY,

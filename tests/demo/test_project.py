@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.demo import project, warehouse
-from reconciler.core.ids import IdType
-from reconciler.specfile import load
+from reconciler.models.ids import IdType
+from reconciler.spec import load
 
 VARIABLES = project.list_variables("http://127.0.0.1:8025", "site-1f", "key-2e", "app-3d")
 

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import duckdb
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import (
+from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.models.plan import Head
+from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
     OnBad,
@@ -20,8 +21,7 @@ from reconciler.core.spec import (
     StateSettings,
     Target,
 )
-from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Page, Rows, ValueStream
+from reconciler.operations.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Page, Rows, ValueStream
 from tests.diff.model import World
 
 HEAD = Head(lineage="a lineage", serial=7)

@@ -4,9 +4,9 @@ import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.ids import IdType, Invalid, check_text
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.ids import IdType, Invalid, check_text
 
 
 @dataclass(frozen=True)

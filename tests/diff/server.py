@@ -11,11 +11,11 @@ import duckdb
 import psycopg
 from sqlalchemy.engine import make_url
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import Comparison, Host, Proof, Site, Snapshot, Stored, Unfit, ValueStream, Visit
-from reconciler.source import open_source
+from reconciler.models.plan import Head
+from reconciler.models.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
+from reconciler.operations.ports import Comparison, Host, Proof, Site, Snapshot, Stored, Unfit, ValueStream, Visit
+from reconciler.sources import open_source
 from reconciler.state import open_ledger, open_snapshot
 from tests.diff.fakes import Warehouse, make_target, pages_of, values_of
 from tests.diff.model import World

@@ -10,10 +10,10 @@ import adbc_driver_sqlite.dbapi
 import duckdb
 import pytest
 
-from reconciler.core.spec import OnBad, Segment
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.engine.ports import ArrowStream, Comparison, Page, Rows, Source, ValueStream
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
+from reconciler.models.spec import OnBad, Segment
+from reconciler.operations.ports import ArrowStream, Comparison, Page, Rows, Source, ValueStream
 from tests.diff.fakes import (
     AnyStage,
     FakeSnapshot,

@@ -12,15 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.ids import WHITE_SPACE, IdType, check_text
-from reconciler.core.spec import GuardSettings, OnBad, Ownership, Scalar, Secret, SourceSettings, StateSettings, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.diff.postgres import _be_sure
-from reconciler.engine.ports import Host, Resident, Site, Snapshot, Unfit, Visit
 from reconciler.errors import SourceError
-from reconciler.source import open_source
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.ids import WHITE_SPACE, IdType, check_text
+from reconciler.models.spec import (
+    GuardSettings,
+    OnBad,
+    Ownership,
+    Scalar,
+    Secret,
+    SourceSettings,
+    StateSettings,
+    Target,
+)
+from reconciler.operations.ports import Host, Resident, Site, Snapshot, Unfit, Visit
+from reconciler.sources import open_source
 from reconciler.state import open_ledger, open_snapshot
 from tests.diff.fakes import Stage, make_target
 from tests.diff.model import MarkRow, Value, World
@@ -416,7 +425,7 @@ def test_a_moment_that_the_server_does_not_know_is_not_made_up(place: Place, cap
 def test_a_server_that_is_all_of_a_sudden_another_one_is_not_believed(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.source.postgres.find_obstacle", lambda *_: "")  # it was the right one then
+    monkeypatch.setattr("reconciler.sources.postgres.find_obstacle", lambda *_: "")  # it was the right one then
     host = Misled(place.source(), lambda site: replace(site, proof=replace(site.proof, answer="another")))
 
     said = why_here(place, place.make_target("VALUES ('a')", "a"), host, caplog)  # type: ignore[arg-type]

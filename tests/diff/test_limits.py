@@ -9,14 +9,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.sizes import read_size
-from reconciler.core.spec import OnBad, Segment, Target
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.diff.spill import PREFIX, open_spill_folder
-from reconciler.engine.ports import Rows, ValueStream
 from reconciler.errors import SegmentError, UsageError
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.sizes import read_size
+from reconciler.models.spec import OnBad, Segment, Target
+from reconciler.operations.ports import Rows, ValueStream
 from tests.diff.fakes import FakeSnapshot, FakeStored, Warehouse, make_target
 from tests.diff.model import World
 from tests.support.limits import limited_files

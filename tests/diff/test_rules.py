@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.ids import WHITE_SPACE, IdType, Invalid, check_text
 from reconciler.diff.rules import NULL, fold, is_plain, refusal
+from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
 ODD = "@\u200b\ufeff\u00ad\u180e\x1c\x1d\x1e\x1f\u00e9\u0301ßıİK\U0001f600\U0010ffff%+~_.-"

@@ -2,10 +2,6 @@
 
 import pytest
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.ids import Invalid
 from reconciler.diff.census import Census, Returned, count_drift, count_having
 from reconciler.diff.standing import (
     HELD,
@@ -20,6 +16,10 @@ from reconciler.diff.standing import (
     repeats_add,
     select,
 )
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.ids import Invalid
 
 STORED, UNMATCHED, REMOVED, REMOTE = Flag.STORED, Flag.UNMATCHED, Flag.REMOVED, Flag.REMOTE
 ADDING, REMOVING, DESIRED, SPARED = Flag.UNSETTLED_ADD, Flag.UNSETTLED_REMOVE, Flag.DESIRED, Flag.SPARED

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.ids import IdType
-from reconciler.engine.ports import RemoteCount
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.ids import IdType
+from reconciler.operations.ports import RemoteCount
 from tests.diff.fakes import AnyStage, Stage, make_page
 from tests.diff.model import Person, Value, World
 
@@ -182,7 +182,7 @@ def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_stage: St
 def test_the_process_ends_without_a_word_of_duckdb(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from reconciler.errors import SourceError\nfrom reconciler.core.spec import OnBad\n"
+        "from reconciler.errors import SourceError\nfrom reconciler.models.spec import OnBad\n"
         "from tests.diff.fakes import open_stage\nfrom tests.diff.model import Value, World\n"
         "with open_stage(Path(sys.argv[1])) as stage:\n"
         "    try:\n"

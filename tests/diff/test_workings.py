@@ -9,9 +9,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.plan import Head
-from reconciler.core.spec import OnBad, Segment, Target
 from reconciler.diff import embedded
 from reconciler.diff.census import Returned
 from reconciler.diff.embedded import EmbeddedComparison, EmbeddedSetEngine
@@ -19,8 +16,11 @@ from reconciler.diff.in_database import Found
 from reconciler.diff.rules import NULL
 from reconciler.diff.standing import Flag
 from reconciler.diff.tables import Tables
-from reconciler.engine.ports import Comparison, Host, Page, Rows, Snapshot, Unfit, ValueStream
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.plan import Head
+from reconciler.models.spec import OnBad, Segment, Target
+from reconciler.operations.ports import Comparison, Host, Page, Rows, Snapshot, Unfit, ValueStream
 from tests.diff.fakes import (
     FakeSnapshot,
     FakeSource,

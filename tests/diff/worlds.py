@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from reconciler.core.ids import IdType
+from reconciler.models.ids import IdType
 from tests.diff.model import JournalRow, MarkRow, Person, Value, World
 
 IDS = {

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from reconciler.sandbox.server import Sandbox
-from reconciler.source.rows import _READ_ONLY
+from reconciler.sources.rows import _READ_ONLY
 from tests.support.project import Project
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
-from reconciler.core.batches import Direction
-from reconciler.engine.ports import Lease
-from reconciler.engine.sending import Delivery, Stop
+from reconciler.models.batches import Direction
+from reconciler.operations.ports import Lease
+from reconciler.operations.sending import Delivery, Stop
 from tests.engine.fakes import (
     FakeComparison,
     FakeReporter,
@@ -57,7 +57,7 @@ class World:
 @contextmanager
 def patient(pool: LazyPool) -> Iterator[LazyPool]:
     """Let the delivery wait on this pool."""
-    with mock.patch("reconciler.engine.sending.wait", pool.wait):
+    with mock.patch("reconciler.operations.sending.wait", pool.wait):
         yield pool
 
 

@@ -10,14 +10,14 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.events import Event
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Head, UsedBy
-from reconciler.core.spec import DestinationSettings, Ownership, Secret, Segment, Spec, StateSettings, Target
-from reconciler.engine.ports import (
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.events import Event
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Head, UsedBy
+from reconciler.models.spec import DestinationSettings, Ownership, Secret, Segment, Spec, StateSettings, Target
+from reconciler.operations.ports import (
     Adoption,
     Findings,
     Gate,

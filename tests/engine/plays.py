@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from reconciler.core.drift import DriftCounts
-from reconciler.core.events import Event, Finished
-from reconciler.core.guards import Guard
-from reconciler.core.outcome import exit_code_of_run
-from reconciler.core.plan import Head
-from reconciler.core.run import Run, SegmentRun
-from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.engine.planning import PlanOptions
+from reconciler.models.drift import DriftCounts
+from reconciler.models.events import Event, Finished
+from reconciler.models.guards import Guard
+from reconciler.models.outcome import exit_code_of_run
+from reconciler.models.plan import Head
+from reconciler.models.run import Run, SegmentRun
+from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.operations.planning import PlanOptions
 from tests.engine.fakes import (
     FakeApp,
     FakeComparison,

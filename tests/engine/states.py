@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.plan import Head
-from reconciler.core.run import Run
-from reconciler.core.spec import Target
-from reconciler.engine.ports import Adoption, Census, HeldSegment, Lease
 from reconciler.errors import StateError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.plan import Head
+from reconciler.models.run import Run
+from reconciler.models.spec import Target
+from reconciler.operations.ports import Adoption, Census, HeldSegment, Lease
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 

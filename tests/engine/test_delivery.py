@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reconciler.core.batches import Batch
-from reconciler.core.events import Sending
 from reconciler.errors import StateError
+from reconciler.models.batches import Batch
+from reconciler.models.events import Sending
 from tests.engine.deliveries import World, check_laws, deliver
 from tests.engine.fakes import (
     FakeReporter,

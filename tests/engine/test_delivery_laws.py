@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Batch
 from reconciler.errors import StateError
+from reconciler.models.batches import Batch
 from tests.engine.deliveries import World, check_laws, deliver
 from tests.engine.fakes import FakeStop, InlinePool, LazyPool, Reply, Script, name_ids
 from tests.engine.states import ADD, FakeHeld, FakeLease, never

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Direction
-from reconciler.core.counts import Counts
-from reconciler.core.guards import Guard
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
-from reconciler.core.spec import Target
-from reconciler.engine.planning import PlanOptions, plan_segment
-from reconciler.engine.ports import RemoteSegment
 from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, SourceError, StateError
+from reconciler.models.batches import Direction
+from reconciler.models.counts import Counts
+from reconciler.models.guards import Guard
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
+from reconciler.models.spec import Target
+from reconciler.operations.planning import PlanOptions, plan_segment
+from reconciler.operations.ports import RemoteSegment
 from tests.engine.fakes import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from reconciler.core.run import RunStatus
-from reconciler.engine.applying import Session, pass_preflight
 from reconciler.errors import (
     DestinationError,
     PlanFileError,
     StateError,
 )
+from reconciler.models.run import RunStatus
+from reconciler.operations.applying import Session, pass_preflight
 from tests.engine.fakes import Crash
 from tests.engine.plays import Play, exit_code
 

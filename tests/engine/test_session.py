@@ -5,13 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.batches import Batch
-from reconciler.core.counts import Counts
-from reconciler.core.events import Event, Finished, Planned, Reading, Sending, Waiting
-from reconciler.core.guards import Guard
-from reconciler.core.plan import PlanStatus
-from reconciler.core.run import RunStatus, SegmentRun
-from reconciler.engine.ports import Comparison
 from reconciler.errors import (
     LeaseLost,
     LockHeld,
@@ -20,6 +13,13 @@ from reconciler.errors import (
     SourceError,
     StateError,
 )
+from reconciler.models.batches import Batch
+from reconciler.models.counts import Counts
+from reconciler.models.events import Event, Finished, Planned, Reading, Sending, Waiting
+from reconciler.models.guards import Guard
+from reconciler.models.plan import PlanStatus
+from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.operations.ports import Comparison
 from tests.engine.fakes import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
 from tests.engine.plays import KNOWN, Play, exit_code
 from tests.engine.states import ADD, FakeLease, failing

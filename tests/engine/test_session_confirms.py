@@ -2,9 +2,9 @@
 
 import pytest
 
-from reconciler.core.events import Waiting
-from reconciler.core.run import RunStatus
 from reconciler.errors import DestinationError
+from reconciler.models.events import Waiting
+from reconciler.models.run import RunStatus
 from tests.engine.fakes import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
 from tests.engine.plays import AGREES, LINGERING, MISSING, Play, exit_code
 from tests.engine.states import failing

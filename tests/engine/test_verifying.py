@@ -4,11 +4,11 @@ from collections.abc import Generator
 
 import pytest
 
-from reconciler.core.drift import DriftCounts
-from reconciler.core.ids import IdType
-from reconciler.engine.ports import Page
-from reconciler.engine.verifying import Confirmation, read_back, wait_for_agreement
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.drift import DriftCounts
+from reconciler.models.ids import IdType
+from reconciler.operations.ports import Page
+from reconciler.operations.verifying import Confirmation, read_back, wait_for_agreement
 from tests.engine.fakes import FakeApp, FakeComparison, FakeStop, make_people, make_target
 from tests.engine.states import FakeClock
 

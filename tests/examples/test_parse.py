@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.ids import IdType
-from reconciler.core.spec import Limit, Ownership, Spec
 from reconciler.errors import SpecError
-from reconciler.specfile import load
+from reconciler.models.ids import IdType
+from reconciler.models.spec import Limit, Ownership, Spec
+from reconciler.spec import load
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Head, Plan
-from reconciler.core.spec import Target
 from reconciler.errors import PlanFileError
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Head, Plan
+from reconciler.models.spec import Target
 from reconciler.planfile import SealedPlan, check, check_age, check_environment, check_heads, is_stale, seal
 from tests.render import samples
 

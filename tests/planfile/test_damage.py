@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.plan import Plan
 from reconciler.errors import PlanFileError
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.plan import Plan
 from reconciler.planfile import open_planfile, seal, write
 from reconciler.planfile.layout import MAX_BATCH_BYTES
 from tests.render import samples

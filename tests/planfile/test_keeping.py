@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.counts import Counts
-from reconciler.core.guards import Guard
-from reconciler.core.plan import Plan
 from reconciler.errors import PlanFileError, ReconcileError
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.counts import Counts
+from reconciler.models.guards import Guard
+from reconciler.models.plan import Plan
 from reconciler.planfile import SealedPlan, drafting, is_planfile, is_remnant, open_planfile, plan_output, seal, write
 from tests.render import samples
 

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from reconciler.cli.applying import Applying, _resume, is_spent_by
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.guards import Guard
-from reconciler.core.ids import IdType
-from reconciler.core.plan import Plan, SegmentPlan, UsedBy
-from reconciler.core.run import Run, RunStatus
-from reconciler.core.spec import GuardSettings, Limit
-from reconciler.engine.applying import Session
-from reconciler.engine.ports import Page, RemoteSegment, Snapshot
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.guards import Guard
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Plan, SegmentPlan, UsedBy
+from reconciler.models.run import Run, RunStatus
+from reconciler.models.spec import GuardSettings, Limit
+from reconciler.operations.applying import Session
+from reconciler.operations.ports import Page, RemoteSegment, Snapshot
 from reconciler.planfile import PlanFile, open_planfile, seal, write
 from reconciler.state.ledger import SqlLedger
 

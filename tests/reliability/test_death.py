@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Batch
-from reconciler.core.run import RunStatus
+from reconciler.models.batches import Batch
+from reconciler.models.run import RunStatus
 from tests.reliability.worlds import ADD, Life, Planet, finish, live_at_random
 from tests.support.states import Bench
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.run import RunStatus
+from reconciler.models.run import RunStatus
 from reconciler.sandbox.calls import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock

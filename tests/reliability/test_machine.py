@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from reconciler.core.guards import Guard
-from reconciler.core.run import RunStatus, SegmentRun
+from reconciler.models.guards import Guard
+from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.state import open_snapshot
 from reconciler.state.admin import unlock
 from reconciler.state.ledger import Surroundings

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from reconciler.core.spec import Secret, StateSettings
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.schema import REVISION
@@ -41,7 +41,7 @@ def upgrade():
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from reconciler.core.spec import Secret, StateSettings
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import admin, schema
 
 def die_at(moment):

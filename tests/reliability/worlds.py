@@ -12,17 +12,17 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.counts import Counts
-from reconciler.core.drift import DriftCounts
-from reconciler.core.plan import Head
-from reconciler.core.run import RunStatus, SegmentRun
-from reconciler.core.spec import GuardSettings, Segment, Target
-from reconciler.engine.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.engine.planning import PlanOptions, plan_segment
-from reconciler.engine.ports import Adoption, Findings, Gate, Page, RemoteCount, Snapshot
-from reconciler.engine.surveying import Takeover
 from reconciler.errors import StateError
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts
+from reconciler.models.plan import Head
+from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.spec import GuardSettings, Segment, Target
+from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.operations.planning import PlanOptions, plan_segment
+from reconciler.operations.ports import Adoption, Findings, Gate, Page, RemoteCount, Snapshot
+from reconciler.operations.surveying import Takeover
 from reconciler.state import open_snapshot
 from reconciler.state.database import Database
 from reconciler.state.ledger import SqlLedger, Surroundings

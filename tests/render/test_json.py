@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.plan import Examples, Plan, RemoteFacts
-from reconciler.core.report import (
+from reconciler.models.plan import Examples, Plan, RemoteFacts
+from reconciler.models.report import (
     History,
     HistoryRow,
     LastRun,
@@ -21,7 +21,7 @@ from reconciler.core.report import (
     Status,
     StatusRow,
 )
-from reconciler.core.run import RunStatus, Tally
+from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as render
 from tests.render import samples
 

@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.drift import Drift, DriftStatus, SegmentDrift
-from reconciler.core.plan import Examples, Plan, Problem, RemoteFacts
-from reconciler.core.report import History, HistoryRow, OrphanRow, Refresh, RefreshRow, RefreshStatus, Status, StatusRow
-from reconciler.core.run import RunStatus, Tally
+from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
+from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
+from reconciler.models.report import (
+    History,
+    HistoryRow,
+    OrphanRow,
+    Refresh,
+    RefreshRow,
+    RefreshStatus,
+    Status,
+    StatusRow,
+)
+from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as documents
 from reconciler.render import markdown
 from tests.render import samples

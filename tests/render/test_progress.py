@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from reconciler.core.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
-from reconciler.core.run import RunStatus, Tally
+from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.run import RunStatus, Tally
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 from tests.render import samples
 

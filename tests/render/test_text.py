@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from reconciler.core.counts import Counts
-from reconciler.core.guards import Guard
-from reconciler.core.plan import Examples, Plan, Problem, RemoteFacts
-from reconciler.core.report import (
+from reconciler.models.counts import Counts
+from reconciler.models.guards import Guard
+from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
+from reconciler.models.report import (
     History,
     HistoryRow,
     LastRun,
@@ -25,7 +25,7 @@ from reconciler.core.report import (
     Status,
     StatusRow,
 )
-from reconciler.core.run import RunStatus, Tally
+from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as documents
 from reconciler.render import text
 from reconciler.render.tables import Column

@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.errors import SpecError, UsageError
 from reconciler.scaffold import scaffold
-from reconciler.specfile import load
+from reconciler.spec import load
 
 ENVIRONMENT = {"WAREHOUSE_URL": "sqlite:///warehouse.db", "CUSTOMERIO_SITE_ID": "s", "CUSTOMERIO_API_KEY": "k"}
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 from reconciler.errors import ExitCode, UsageError
+from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 from reconciler.selection import list_targets, resolve_allowed, select
 
 

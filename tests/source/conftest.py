@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.core.ids import IdType
-from reconciler.core.spec import Scalar, Secret, Segment, SourceSettings
-from reconciler.engine.ports import Source
-from reconciler.source import open_source
-from reconciler.source.credentials import list_secrets
-from reconciler.source.failures import Scrubber
-from reconciler.source.rows import RowSource
+from reconciler.models.ids import IdType
+from reconciler.models.spec import Scalar, Secret, Segment, SourceSettings
+from reconciler.operations.ports import Source
+from reconciler.sources import open_source
+from reconciler.sources.credentials import list_secrets
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.rows import RowSource
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from reconciler.core.spec import Secret
-from reconciler.source.complaints import Complaint, shorten
-from reconciler.source.failures import Kind, Scrubber, sort
-from reconciler.source.query import Query
+from reconciler.models.spec import Secret
+from reconciler.sources.complaints import Complaint, shorten
+from reconciler.sources.failures import Kind, Scrubber, sort
+from reconciler.sources.query import Query
 
 from .conftest import segment
 

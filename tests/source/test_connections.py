@@ -10,12 +10,12 @@ import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import make_url
 
-from reconciler.core.spec import Secret
 from reconciler.errors import SourceError
-from reconciler.source import open_source, postgres
-from reconciler.source.connections import MOST_CONNECTIONS, Connections
-from reconciler.source.failures import Kind, Scrubber
-from reconciler.source.rows import RowSource
+from reconciler.models.spec import Secret
+from reconciler.sources import open_source, postgres
+from reconciler.sources.connections import MOST_CONNECTIONS, Connections
+from reconciler.sources.failures import Kind, Scrubber
+from reconciler.sources.rows import RowSource
 
 from .conftest import Warehouse, read, segment, settings
 

@@ -11,17 +11,17 @@ import duckdb
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.core.spec import Scalar, Secret
 from reconciler.diff.spill import PREFIX, sweep
 from reconciler.errors import SourceError
-from reconciler.source import open_source
-from reconciler.source.complaints import Complaint
-from reconciler.source.credentials import list_secrets
-from reconciler.source.drivers import choose_driver
-from reconciler.source.failures import Kind, Scrubber, mask, sort
-from reconciler.source.query import Query
-from reconciler.source.redaction import redact
-from reconciler.source.rows import RowSource
+from reconciler.models.spec import Scalar, Secret
+from reconciler.sources import open_source
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.credentials import list_secrets
+from reconciler.sources.drivers import choose_driver
+from reconciler.sources.failures import Kind, Scrubber, mask, sort
+from reconciler.sources.query import Query
+from reconciler.sources.redaction import redact
+from reconciler.sources.rows import RowSource
 
 from .conftest import segment, settings
 
@@ -196,7 +196,7 @@ def test_a_connection_that_breaks_midway(request, reader):
 
 
 def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatch):
-    monkeypatch.setattr("reconciler.source.sqlite._BUSY_SECONDS", 0.001)
+    monkeypatch.setattr("reconciler.sources.sqlite._BUSY_SECONDS", 0.001)
     writer = sqlite3.connect(make_url(sqlite_warehouse.url).database, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
 
@@ -228,8 +228,8 @@ def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatc
 )
 def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, url, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "reconciler.source.postgres", raising=False)
-    monkeypatch.setattr("reconciler.source.drivers.find_spec", lambda _: None)
+    monkeypatch.delitem(sys.modules, "reconciler.sources.postgres", raising=False)
+    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: None)
 
     with pytest.raises(SourceError, match="there is no driver") as caught:
         open_source(settings(url)).check(segment("SELECT 1"))
@@ -253,11 +253,11 @@ def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package
 def test_mysql_means_pymysql_unless_mysqlclient_is_there(monkeypatch, scheme):
     url = make_url(f"{scheme}://u@h/d")
 
-    monkeypatch.setattr("reconciler.source.drivers.find_spec", lambda _: None)
+    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: None)
     assert choose_driver(url).drivername == f"{scheme}+pymysql"
     assert choose_driver(url.set(drivername="mysql+mysqldb")).drivername == "mysql+mysqldb"
 
-    monkeypatch.setattr("reconciler.source.drivers.find_spec", lambda _: object())
+    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: object())
     assert choose_driver(url) == url
 
 
@@ -445,9 +445,9 @@ def test_a_failure_leaves_nothing_on_stderr_when_the_process_ends(sqlite_warehou
     """DuckDB's binding complains at exit about connections that a kept error still holds."""
     script = f"""
 import duckdb
-from reconciler.core.spec import Secret, Segment, SourceSettings
+from reconciler.models.spec import Secret, Segment, SourceSettings
 from reconciler.errors import SourceError
-from reconciler.source import open_source
+from reconciler.sources import open_source
 kept = []
 source = open_source(SourceSettings("w", Secret({sqlite_warehouse.url!r})))
 try:

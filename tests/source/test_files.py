@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.source import open_source
-from reconciler.source.failures import Kind
+from reconciler.sources import open_source
+from reconciler.sources.failures import Kind
 
 from .conftest import read, segment, settings
 
@@ -109,7 +109,7 @@ def test_each_code_of_sqlite_has_its_next_step(sqlite_warehouse, monkeypatch, co
         error.sqlite_errorcode = code
         raise error
 
-    monkeypatch.setattr("reconciler.source.sqlite._connect", refuse)
+    monkeypatch.setattr("reconciler.sources.sqlite._connect", refuse)
 
     assert fail(sqlite_warehouse.url).hint == kind.value
 
@@ -197,6 +197,6 @@ def test_what_duckdb_says_of_the_system(duckdb_warehouse, monkeypatch, words, ki
     def refuse(*_args: object) -> None:
         raise duckdb.IOException(words)
 
-    monkeypatch.setattr("reconciler.source.duck.stream_of", refuse)
+    monkeypatch.setattr("reconciler.sources.duck.stream_of", refuse)
 
     assert fail(duckdb_warehouse.url, "SELECT id FROM nobody").hint == kind.value

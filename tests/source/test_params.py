@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.source.failures import Kind
-from reconciler.source.query import Query
-from reconciler.source.rows import _write
+from reconciler.sources.failures import Kind
+from reconciler.sources.query import Query
+from reconciler.sources.rows import _write
 
 from .conftest import segment
 

@@ -3,12 +3,12 @@
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.core.spec import Secret
 from reconciler.errors import SourceError
-from reconciler.source import open_source
-from reconciler.source.failures import Kind, Scrubber
-from reconciler.source.query import Query
-from reconciler.source.rows import RowSource
+from reconciler.models.spec import Secret
+from reconciler.sources import open_source
+from reconciler.sources.failures import Kind, Scrubber
+from reconciler.sources.query import Query
+from reconciler.sources.rows import RowSource
 
 from .conftest import segment, settings
 

@@ -8,8 +8,8 @@ import pytest
 from psycopg.types.string import TextLoader
 
 from reconciler.errors import SourceError
-from reconciler.source.blocks import blocks
-from reconciler.source.described import find_unfit
+from reconciler.sources.blocks import blocks
+from reconciler.sources.described import find_unfit
 
 from .conftest import segment
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from reconciler.core.spec import Secret
 from reconciler.errors import StateError
-from reconciler.source import split_file_url
+from reconciler.models.spec import Secret
+from reconciler.sources import split_file_url
 from reconciler.state.address import SqliteAddress, parse
 
 letters = st.text(st.sampled_from("a.%2F?&=:#é /"), max_size=12)

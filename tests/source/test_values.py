@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.core.ids import Invalid, write_exactly
-from reconciler.source import open_source
+from reconciler.models.ids import Invalid, write_exactly
+from reconciler.sources import open_source
 
 from .conftest import read, settings
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.core.spec import DestinationSettings, GuardSettings
-from reconciler.specfile import schema
+from reconciler.models.spec import DestinationSettings, GuardSettings
+from reconciler.spec import schema
 
 GOOD = """\
 version: 1

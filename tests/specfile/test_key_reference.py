@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.specfile import reference, refresh_reference, schema
+from reconciler.spec import reference, refresh_reference, schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
 
@@ -31,7 +31,7 @@ def test_a_default_is_shown_as_a_user_would_write_it():
 
 
 def test_what_stands_around_the_markers_is_kept():
-    begin, end = "<!-- begin: generated from reconciler/specfile/models.py -->", "<!-- end: generated -->"
+    begin, end = "<!-- begin: generated from reconciler/spec/models.py -->", "<!-- end: generated -->"
     page = f"# Before\n{begin}\nstale words\n{end}\nafter\n"
 
     fresh = refresh_reference(page)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.ids import IdType
-from reconciler.core.spec import (
+from reconciler.models.ids import IdType
+from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
     Limit,
@@ -15,7 +15,7 @@ from reconciler.core.spec import (
     Segment,
     Spec,
 )
-from reconciler.specfile import load
+from reconciler.spec import load
 
 EVERYTHING = """\
 version: 1

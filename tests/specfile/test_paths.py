@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.specfile import load
-from reconciler.specfile.files import expand
+from reconciler.spec import load
+from reconciler.spec.files import expand
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.spec import Spec
 from reconciler.errors import SpecError
-from reconciler.specfile import load
-from reconciler.specfile.models import Defaults, Destination, Guards, Segment, Source, SpecFile, State
+from reconciler.models.spec import Spec
+from reconciler.spec import load
+from reconciler.spec.models import Defaults, Destination, Guards, Segment, Source, SpecFile, State
 
 ENVIRONMENT = {"A": "1", "EMPTY": "", "TEXT": "x y"}
 

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
-from reconciler.specfile import load
-from reconciler.specfile.document import parse
-from reconciler.specfile.folding import FoldedText
+from reconciler.spec import load
+from reconciler.spec.document import parse
+from reconciler.spec.folding import FoldedText
 
 DESTINATION = "destination: {site_id: site, api_key: key}\n"
 HIDES = "has a comment that hides what follows it"

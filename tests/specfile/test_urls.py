@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
-from reconciler.specfile.urls import anchor, check_api_url, check_source_url, check_state_url
+from reconciler.spec.urls import anchor, check_api_url, check_source_url, check_state_url
 
 FOLDER = Path("/specs/team")
 

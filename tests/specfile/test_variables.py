@@ -1,6 +1,6 @@
 import pytest
 
-from reconciler.specfile.variables import Reference, Resolved, Unresolved, resolve
+from reconciler.spec.variables import Reference, Resolved, Unresolved, resolve
 
 
 @pytest.mark.parametrize(

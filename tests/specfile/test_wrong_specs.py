@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reconciler.errors import ExitCode, SpecError
-from reconciler.specfile import document, load
+from reconciler.spec import document, load
 
 SEGMENT = "segments: {a: {segment_id: 1, query: x}}\n"
 

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection
 
-from reconciler.core.spec import Secret
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
+from reconciler.models.spec import Secret
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_to, forget
 from reconciler.state.copying import copy_tables, is_empty

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import StateError
+from reconciler.models.plan import Head
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot
 from tests.support.states import ACKNOWLEDGED, Bench, add, contents_of, remove, unknown
 

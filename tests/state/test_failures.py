@@ -11,8 +11,8 @@ import psycopg
 import pytest
 import sqlalchemy.exc
 
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import StateError
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.failures import explain, explained, to_state_error

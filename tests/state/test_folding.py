@@ -5,8 +5,8 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.engine.ports import Census
+from reconciler.models.batches import Batch, Direction
+from reconciler.operations.ports import Census
 from reconciler.state import folding
 from tests.support.states import ACKNOWLEDGED, REFUSED, Bench, Contents, acknowledged_after_unknown, findings, unknown
 

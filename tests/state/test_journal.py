@@ -2,9 +2,9 @@
 
 import pytest
 
-from reconciler.core.batches import Answer, Fate
-from reconciler.core.ids import IdType
 from reconciler.errors import StateError
+from reconciler.models.batches import Answer, Fate
+from reconciler.models.ids import IdType
 from reconciler.state import open_snapshot
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.spec import Secret, StateSettings
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger
 from tests.support.states import Bench, make_target
 
 CHILD = """
 import json, sys
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.spec import Secret, StateSettings
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger
 from tests.support.states import make_target
 

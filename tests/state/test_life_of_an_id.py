@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.core.batches import Answer, Fate
+from reconciler.models.batches import Answer, Fate
 from tests.support.states import (
     ACKNOWLEDGED,
     NOT_STARTED,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from reconciler.core.batches import Answer, Batch
+from reconciler.models.batches import Answer, Batch
 from reconciler.state.held import HeldSegment
 from tests.support.states import (
     ACKNOWLEDGED,

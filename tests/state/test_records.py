@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.batches import Batch, Direction
-from reconciler.core.plan import PlanStatus, SegmentPlan
-from reconciler.core.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.errors import StateError
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.state.records import Records, find_orphans, open_records
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection
 
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import LockHeld, StateError
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger, open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.ledger import Surroundings

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.plan import Head
-from reconciler.core.spec import Secret, StateSettings
 from reconciler.errors import StateError
+from reconciler.models.plan import Head
+from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot
 from tests.support.states import (
     ACKNOWLEDGED,

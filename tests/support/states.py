@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.core.batches import Answer, Batch, Direction, Fate
-from reconciler.core.ids import IdType
-from reconciler.core.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
-from reconciler.engine.ports import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows, Stored
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.ids import IdType
+from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
+from reconciler.operations.ports import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows, Stored
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.machine import Identity

@@ -49,10 +49,10 @@ def apply(
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import stopping
     from reconciler.cli.wiring import wired
-    from reconciler.core.outcome import exit_code_of_run
-    from reconciler.engine.applying import ApplyOptions
-    from reconciler.engine.planning import PlanOptions
     from reconciler.errors import PlanFileError
+    from reconciler.models.outcome import exit_code_of_run
+    from reconciler.operations.applying import ApplyOptions
+    from reconciler.operations.planning import PlanOptions
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()

@@ -8,8 +8,8 @@ from reconciler.cli import flags
 
 if TYPE_CHECKING:
     from reconciler.cli.wiring import Wiring
-    from reconciler.core.drift import SegmentDrift
-    from reconciler.core.spec import Target
+    from reconciler.models.drift import SegmentDrift
+    from reconciler.models.spec import Target
 
 
 def drift(
@@ -36,8 +36,8 @@ def drift(
     from reconciler.cli.stopping import cut_short
     from reconciler.cli.threads import work_on_each
     from reconciler.cli.wiring import wired
-    from reconciler.core.drift import Drift
-    from reconciler.core.outcome import exit_code_of_drift
+    from reconciler.models.drift import Drift
+    from reconciler.models.outcome import exit_code_of_drift
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -56,10 +56,10 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
     """Survey one segment; a state that can't be read fails it. One that failed says what the state holds."""
     from dataclasses import replace
 
-    from reconciler.core.drift import DriftStatus, SegmentDrift
-    from reconciler.engine.planning import as_problem
-    from reconciler.engine.surveying import survey
     from reconciler.errors import ReconcileError
+    from reconciler.models.drift import DriftStatus, SegmentDrift
+    from reconciler.operations.planning import as_problem
+    from reconciler.operations.surveying import survey
 
     try:
         wiring.check_stop()

@@ -9,7 +9,7 @@ from reconciler.cli.hints import names_its_spec
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
-    from reconciler.core.spec import Spec
+    from reconciler.models.spec import Spec
 
 
 @names_its_spec
@@ -30,8 +30,8 @@ def history(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_history
     from reconciler.cli.loading import load_specs
-    from reconciler.core.report import History
     from reconciler.errors import ExitCode
+    from reconciler.models.report import History
     from reconciler.state.records import open_records
 
     console = Console(verbose, quiet, log_format)

@@ -16,9 +16,9 @@ from reconciler.cli import flags
 if TYPE_CHECKING:
     from reconciler.cli.loading import Loaded
     from reconciler.cli.wiring import Wiring
-    from reconciler.core.plan import Plan, SegmentPlan
-    from reconciler.core.spec import Target
-    from reconciler.engine.planning import PlanOptions
+    from reconciler.models.plan import Plan, SegmentPlan
+    from reconciler.models.spec import Target
+    from reconciler.operations.planning import PlanOptions
     from reconciler.planfile import Draft
 
 
@@ -53,8 +53,8 @@ def plan(
     from reconciler.cli.loading import load
     from reconciler.cli.stopping import cut_short
     from reconciler.cli.wiring import wired
-    from reconciler.core.outcome import exit_code_of_plan
-    from reconciler.engine.planning import PlanOptions
+    from reconciler.models.outcome import exit_code_of_plan
+    from reconciler.operations.planning import PlanOptions
 
     del lock_timeout  # a plan takes no lock and waits for none
     console = Console(verbose, quiet, log_format)
@@ -100,7 +100,7 @@ def make_plan(
 ) -> "Plan":
     """Plan every selected segment, several at once, in the order of the specs."""
     from reconciler.cli.threads import work_on_each
-    from reconciler.core.plan import Plan
+    from reconciler.models.plan import Plan
 
     created_at = datetime.now(UTC)
 
@@ -115,11 +115,11 @@ def plan_one(
     wiring: "Wiring", index: int, target: "Target", options: "PlanOptions", draft: "Draft | None"
 ) -> "SegmentPlan":
     """Plan one segment; its ids go into the draft, if there is one."""
-    from reconciler.core.batches import Direction
-    from reconciler.core.events import Planned, Reading
-    from reconciler.core.plan import PlanStatus
-    from reconciler.engine.planning import fail, plan_segment
     from reconciler.errors import ReconcileError, unexpected
+    from reconciler.models.batches import Direction
+    from reconciler.models.events import Planned, Reading
+    from reconciler.models.plan import PlanStatus
+    from reconciler.operations.planning import fail, plan_segment
 
     reporter = wiring.reporter()
     reporter.tell(Reading(target))
@@ -143,9 +143,9 @@ def plan_one(
 
 def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
     """Ask Customer.io for the environments that the state does not know yet: a plan file is bound to them."""
-    from reconciler.engine.belonging import refuse_other_environment
-    from reconciler.engine.planning import fail
     from reconciler.errors import DestinationError
+    from reconciler.operations.belonging import refuse_other_environment
+    from reconciler.operations.planning import fail
 
     def bind(segment: "SegmentPlan") -> "SegmentPlan":
         if segment.head.environment_id is not None or not segment.has_work:
@@ -168,7 +168,7 @@ def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
 def seal_plan(made: "Plan", draft: "Draft") -> str | None:
     """Seal the plan, if nothing in it is blocked or failed, and give its id."""
     from reconciler import __version__
-    from reconciler.core.plan import PlanStatus
+    from reconciler.models.plan import PlanStatus
     from reconciler.planfile import seal
 
     if made.of_status(PlanStatus.BLOCKED) or made.of_status(PlanStatus.FAILED):

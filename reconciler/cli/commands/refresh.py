@@ -11,9 +11,9 @@ from reconciler.cli import flags
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.cli.wiring import Wiring
-    from reconciler.core.report import Refresh, RefreshRow
-    from reconciler.core.spec import Target
-    from reconciler.engine.surveying import Takeover
+    from reconciler.models.report import Refresh, RefreshRow
+    from reconciler.models.spec import Target
+    from reconciler.operations.surveying import Takeover
 
 
 def refresh(
@@ -44,8 +44,8 @@ def refresh(
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.stopping import cut_short
     from reconciler.cli.wiring import wired
-    from reconciler.core.outcome import exit_code_of_refresh
-    from reconciler.core.report import Refresh
+    from reconciler.models.outcome import exit_code_of_refresh
+    from reconciler.models.report import Refresh
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -78,10 +78,10 @@ def refresh_one(
     begun: set[object],
 ) -> "RefreshRow":
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
-    from reconciler.core.report import RefreshStatus
-    from reconciler.engine.applying import bind
-    from reconciler.engine.surveying import Takeover, fail_refresh
     from reconciler.errors import LockHeld, ReconcileError, unexpected
+    from reconciler.models.report import RefreshStatus
+    from reconciler.operations.applying import bind
+    from reconciler.operations.surveying import Takeover, fail_refresh
 
     def wait(seconds: float) -> bool:
         console.note(f"{target.label}: waiting {seconds:.0f} s: an earlier request may still arrive")
@@ -126,9 +126,9 @@ def record(wiring: "Wiring", done: "Refresh") -> None:
     from contextlib import suppress
 
     from reconciler import __version__
-    from reconciler.core.outcome import exit_code_of_refresh
-    from reconciler.core.run import Run
     from reconciler.errors import ReconcileError
+    from reconciler.models.outcome import exit_code_of_refresh
+    from reconciler.models.run import Run
     from reconciler.render import json
 
     code, document = exit_code_of_refresh(done), json.refresh(done, __version__)
@@ -155,7 +155,7 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
 def check_environment(wiring: "Wiring", target: "Target") -> int | None:
     """Give the environment that the Track API reports for these keys. Raises DestinationError for another than the one
     that the workspace's name is bound to."""
-    from reconciler.engine.planning import environment_mismatch
+    from reconciler.operations.planning import environment_mismatch
 
     found, bound = wiring.track(target).preflight(), wiring.ledger(target).environment(target.workspace)
     if found is not None and bound is not None and found != bound:

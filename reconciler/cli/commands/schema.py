@@ -12,7 +12,7 @@ def schema(
     import json
 
     from reconciler.cli.console import Console
-    from reconciler.specfile import schema as make_schema
+    from reconciler.spec import schema as make_schema
 
     Console(verbose, quiet, log_format).show(json.dumps(make_schema(), indent=2), is_data=True)
     return 0

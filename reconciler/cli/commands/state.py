@@ -11,7 +11,7 @@ from reconciler.cli.hints import names_its_spec
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
-    from reconciler.core.spec import Spec
+    from reconciler.models.spec import Spec
 
 state = typer.Typer(help="Look at and mend the state database.", no_args_is_help=True)
 
@@ -192,7 +192,7 @@ def copy(
 ) -> int:
     """Copy the whole state into a database that holds none, for example from SQLite to a team's PostgreSQL."""
     from reconciler.errors import ExitCode
-    from reconciler.specfile import read_state_url
+    from reconciler.spec import read_state_url
     from reconciler.state.admin import copy_to
 
     console = open_console(verbose, quiet, log_format)

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.cli.loading import Loaded
-    from reconciler.core.report import OrphanRow, StatusRow
-    from reconciler.core.spec import Target
+    from reconciler.models.report import OrphanRow, StatusRow
+    from reconciler.models.spec import Target
 
 
 def status(
@@ -27,9 +27,9 @@ def status(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_status
     from reconciler.cli.loading import load
-    from reconciler.core.report import Status
-    from reconciler.engine.planning import warn_of_restored
     from reconciler.errors import ExitCode
+    from reconciler.models.report import Status
+    from reconciler.operations.planning import warn_of_restored
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -43,9 +43,9 @@ def status(
 
 def describe(target: "Target") -> "StatusRow":
     """What the state says of one segment; a state that can't be read is a value."""
-    from reconciler.core.report import StatusRow
-    from reconciler.engine.planning import as_problem
     from reconciler.errors import StateError
+    from reconciler.models.report import StatusRow
+    from reconciler.operations.planning import as_problem
     from reconciler.state.records import open_records
 
     try:
@@ -71,8 +71,8 @@ def describe(target: "Target") -> "StatusRow":
 
 def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     """The segments of these workspaces that the state knows and no named spec lists."""
-    from reconciler.core.report import OrphanRow
     from reconciler.errors import StateError
+    from reconciler.models.report import OrphanRow
     from reconciler.state.records import find_orphans, open_records
 
     listed: dict[str, set[int]] = {}

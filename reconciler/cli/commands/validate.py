@@ -8,7 +8,7 @@ from reconciler.cli import flags
 
 if TYPE_CHECKING:
     from reconciler.cli.wiring import Wiring
-    from reconciler.core.spec import Target
+    from reconciler.models.spec import Target
 
 
 def validate(
@@ -51,7 +51,7 @@ def validate(
 def check_queries(targets: "tuple[Target, ...]") -> None:
     """Refuse what can be seen not to be one query. Raises SpecError, which tells all of them."""
     from reconciler.errors import SourceError, SpecError
-    from reconciler.source import check_query
+    from reconciler.sources import check_query
 
     problems = []
     for target in targets:
@@ -65,8 +65,8 @@ def check_queries(targets: "tuple[Target, ...]") -> None:
 
 def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[list[str], int]:
     """Check each segment; give a line for each, and the number of failures."""
-    from reconciler.engine.planning import as_problem
     from reconciler.errors import ReconcileError
+    from reconciler.operations.planning import as_problem
 
     lines, failures = [], 0
     for target in targets:
@@ -84,7 +84,7 @@ def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[li
 
 def check_target(wiring: "Wiring", target: "Target") -> str:
     """Prepare the query, check the keys, and look the segment up; give its name at Customer.io if that is known."""
-    from reconciler.engine.planning import check_head, environment_mismatch, look_up
+    from reconciler.operations.planning import check_head, environment_mismatch, look_up
 
     head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
     check_head(target, head)

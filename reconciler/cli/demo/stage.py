@@ -9,8 +9,8 @@ from pathlib import Path
 from reconciler.cli.demo import warehouse
 from reconciler.cli.demo.project import SEGMENTS, WAREHOUSE, DemoSegment
 from reconciler.cli.demo.voice import Voice
-from reconciler.core.outcome import SIGNALLED
 from reconciler.errors import ExitCode
+from reconciler.models.outcome import SIGNALLED
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import Direction
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from reconciler.core.plan import Plan, PlanStatus, SegmentPlan
-from reconciler.core.run import Run, RunStatus, SegmentRun
+from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
+from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.render import words
 from reconciler.render.tables import MANY, PLAN_COLUMNS, RUN_COLUMNS, Column, Row, collapse, plan_row, run_row
 from reconciler.render.text import segments as below

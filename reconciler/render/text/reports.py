@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from reconciler.core.drift import Drift, DriftStatus
-from reconciler.core.report import History, Refresh, RefreshStatus, Status, StatusRow
-from reconciler.core.spec import Target
+from reconciler.models.drift import Drift, DriftStatus
+from reconciler.models.report import History, Refresh, RefreshStatus, Status, StatusRow
+from reconciler.models.spec import Target
 from reconciler.render import words
 from reconciler.render.clean import clean
 from reconciler.render.records import (

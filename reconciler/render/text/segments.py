@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from reconciler.core.plan import PlanStatus, Problem, SegmentPlan
-from reconciler.core.spec import Target
+from reconciler.models.plan import PlanStatus, Problem, SegmentPlan
+from reconciler.models.spec import Target
 from reconciler.render import words
 from reconciler.render.text.page import Page
 

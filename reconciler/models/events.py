@@ -1,0 +1,64 @@
+"""What happens while a run goes on, for progress lines and bars."""
+
+from dataclasses import dataclass
+
+from reconciler.models.plan import SegmentPlan
+from reconciler.models.run import SegmentRun
+from reconciler.models.spec import Target
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The query of a segment runs."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """Another run is at work on a segment: it comes last."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A segment is planned."""
+
+    plan: SegmentPlan
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Batches of a segment are on their way: `done` of `total` ids."""
+
+    target: Target
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A segment waits `seconds`, because `reason`."""
+
+    target: Target
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """A segment is read back: `read` members so far."""
+
+    target: Target
+    read: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A segment is done."""
+
+    run: SegmentRun
+
+
+Event = Reading | Postponed | Planned | Sending | Waiting | Confirming | Finished

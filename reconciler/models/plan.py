@@ -1,0 +1,127 @@
+"""A plan: what would be sent, and whether the guards let it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.models.counts import Counts
+from reconciler.models.guards import Guard, Verdict
+from reconciler.models.spec import MAX_BATCH, Target
+
+
+class PlanStatus(StrEnum):
+    CHANGES = "changes"
+    UNCHANGED = "unchanged"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error as a value: `code`, what happened, what to do next."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class UsedBy:
+    """What a change of the segment can set off: ids of campaigns and newsletters (App API, `used_by`)."""
+
+    campaigns: tuple[int, ...] = ()
+    sent_newsletters: tuple[int, ...] = ()
+    draft_newsletters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemoteFacts:
+    """What the App API says of a segment; None: not known."""
+
+    title: str | None = None
+    members: int | None = None
+    used_by: UsedBy | None = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few ids of each change, for `--show-ids`; empty unless asked for."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the state says of a segment as a whole. A segment it has never met has `lineage` None and serial 0."""
+
+    lineage: str | None = None
+    serial: int = 0
+    id_type: str | None = None
+    completed: bool = False
+    """A run of this segment has completed."""
+    environment_id: int | None = None
+    """The workspace at Customer.io to which the name is bound; None before the first `apply` or `refresh`."""
+    plan_id: str | None = None
+    plan_base: int | None = None
+    """If every change since serial `plan_base` was made by applying one plan file: its id."""
+    change_token: str | None = None
+    """Random, drawn at each change: it tells this state from another one that has the same serial, such as the one that
+    a backup has replaced. None before the first change that was made with schema 0002."""
+    restored: bool = False
+    """It comes from a backup, and no refresh has looked since at what is really there."""
+
+    @property
+    def is_new(self) -> bool:
+        return self.lineage is None
+
+    @property
+    def version(self) -> tuple[str | None, int, str | None]:
+        """What differs after each change of the segment's state."""
+        return self.lineage, self.serial, self.change_token
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The plan of one segment. `counts` is None where it failed before they were known."""
+
+    target: Target
+    status: PlanStatus
+    head: Head = Head()
+    counts: Counts | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    error: Problem | None = None
+    remote: RemoteFacts = RemoteFacts()
+    examples: Examples = Examples()
+    engine: str = "local"
+    """Where the comparison ran: `local` or `in_database`."""
+    allowed: frozenset[Guard] = frozenset()
+
+    @property
+    def requests(self) -> int:
+        """How many requests sending it takes, if none is refused."""
+        if self.counts is None:
+            return 0
+        sent = (self.counts.remove, self.counts.add + self.counts.resend)
+        return sum(-(-number // MAX_BATCH) for number in sent)
+
+    @property
+    def first_fill(self) -> bool:
+        return self.head.is_new
+
+    @property
+    def has_work(self) -> bool:
+        """There is something to send: changes, or resends alone."""
+        return self.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED) and self.requests > 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plans of all selected segments."""
+
+    created_at: datetime
+    segments: tuple[SegmentPlan, ...]
+    warnings: tuple[str, ...] = ()
+
+    def of_status(self, status: PlanStatus) -> tuple[SegmentPlan, ...]:
+        return tuple(segment for segment in self.segments if segment.status is status)

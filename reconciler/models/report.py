@@ -1,0 +1,135 @@
+"""What `status`, `history` and `refresh` have to say, as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.models.plan import Problem
+from reconciler.models.spec import Target
+
+# --- status ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The latest run of a segment; `ended_at` and `exit_code` are None while it goes on, or if it died."""
+
+    run_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """What the state holds of one segment, in numbers of ids; None: not known. `holder`: who has its lock, in words."""
+
+    target: Target
+    known: bool
+    """The state has met this segment."""
+    members: int | None = None
+    unsettled: int | None = None
+    unmatched: int | None = None
+    rejected: int | None = None
+    last_run: LastRun | None = None
+    holder: str | None = None
+    restored: bool = False
+    """It comes from a backup, and no refresh has looked since at what is really there."""
+    error: Problem | None = None
+    """Why the state could not be read."""
+
+    @property
+    def name(self) -> str:
+        return self.target.segment.name
+
+
+@dataclass(frozen=True)
+class OrphanRow:
+    """A segment that the state knows and no named spec lists. Nothing ever touches it."""
+
+    workspace: str
+    segment_id: int
+    id_type: str | None = None
+    members: int | None = None
+    unsettled: int | None = None
+    unmatched: int | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of `status`."""
+
+    created_at: datetime
+    segments: tuple[StatusRow, ...]
+    orphans: tuple[OrphanRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+# --- history -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One past run; `ended_at` and `exit_code` are None while it goes on, or if it died. Numbers: None, not known."""
+
+    run_id: str
+    started_at: datetime
+    command: str
+    workspace: str = ""
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    segments: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    rejected: int | None = None
+    unsettled: int | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """Past runs, newest first."""
+
+    created_at: datetime
+    runs: tuple[HistoryRow, ...]
+    warnings: tuple[str, ...] = ()
+
+
+# --- refresh -----------------------------------------------------------------------------------------------------
+
+
+class RefreshStatus(StrEnum):
+    REFRESHED = "refreshed"
+    LOCKED = "locked"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class RefreshRow:
+    """One segment whose snapshot was made equal to what is there; numbers of members; None: not known."""
+
+    target: Target
+    status: RefreshStatus
+    stored: int | None = None
+    """Members that the state has now."""
+    strangers: int | None = None
+    """There, and the state did not know them: taken over, or left alone under `--adopt known`."""
+    adopted: int | None = None
+    """Of `strangers`: taken over. The next plan removes those whom the query does not return."""
+    unmatched: int | None = None
+    unsettled: int | None = None
+    """Sent a remove, and still there: the next apply sends them again."""
+    lingering: int | None = None
+    """Removed by us within `settle` and an hour, and still there: they become unsettled."""
+    unkeyed: int | None = None
+    title: str | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """All of `refresh`."""
+
+    run_id: str
+    created_at: datetime
+    segments: tuple[RefreshRow, ...]
+    warnings: tuple[str, ...] = ()

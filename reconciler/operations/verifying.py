@@ -1,0 +1,87 @@
+"""Reading a segment back: whole, or not at all."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from reconciler.errors import IncompleteRead
+from reconciler.models.drift import DriftCounts
+from reconciler.models.spec import Target
+from reconciler.operations.ports import App, Comparison, RemoteCount
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0
+"""Seconds between two read-backs: doubled from the first to the longest."""
+
+
+def read_back(target: Target, comparison: Comparison, app: App) -> RemoteCount:
+    """Load the whole real membership; a read that disagrees with Customer.io's own count twice is refused.
+
+    Raises IncompleteRead, DestinationError.
+    """
+    segment = target.segment
+    said: list[str] = []
+    for _ in range(2):
+        before = app.count(segment.segment_id)
+        with closing(app.members(segment.segment_id, segment.id_type)) as pages:
+            found = comparison.load_remote(pages)
+        after = app.count(segment.segment_id)
+        if before == found.people == after:
+            return found
+        said.append(f"{found.people:,} people in the pages, {before:,} counted before and {after:,} after")
+    raise IncompleteRead(
+        f"{target.where}: the membership of segment {segment.segment_id} changes while it is read ({'; '.join(said)})",
+        "run it again when nobody edits the segment; nothing was changed",
+    )
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """How waiting for agreement ended. `drift` is None where no whole read was had."""
+
+    drift: DriftCounts | None
+    error: IncompleteRead | None = None
+
+    @property
+    def agrees(self) -> bool:
+        return self.drift is not None and is_settled(self.drift)
+
+
+def is_settled(drift: DriftCounts) -> bool:
+    """All that was added is there, and nothing that was removed."""
+    return drift.missing == 0 and drift.lingering == 0
+
+
+def wait_for_agreement(
+    target: Target,
+    comparison: Comparison,
+    app: App,
+    timeout: float,
+    clock: Callable[[], float],
+    pause: Callable[[float], bool],
+) -> Confirmation:
+    """Read back until it agrees with the state, or `timeout` seconds have passed since the end of the first whole read.
+
+    Where no read is whole they count from the end of the first one. `pause` waits some seconds and tells whether the
+    run is being stopped. Raises DestinationError.
+    """
+    deadline: float | None = None
+    was_whole = False
+    seconds = FIRST_PAUSE
+    while True:
+        latest = _look(target, comparison, app)
+        now, is_whole = clock(), latest.drift is not None
+        if deadline is None or (is_whole and not was_whole):
+            deadline = now + timeout
+        was_whole = was_whole or is_whole
+        if latest.agrees or now >= deadline or pause(min(seconds, deadline - now)):
+            return latest
+        seconds = min(seconds * 2, LONGEST_PAUSE)
+
+
+def _look(target: Target, comparison: Comparison, app: App) -> Confirmation:
+    try:
+        read_back(target, comparison, app)
+    except IncompleteRead as error:
+        return Confirmation(None, error)
+    return Confirmation(comparison.drift())

@@ -1,0 +1,109 @@
+"""The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from reconciler.errors import SourceError
+from reconciler.models.spec import Secret, Segment, SourceSettings
+from reconciler.operations.ports import Source
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from reconciler.sources.failures import Scrubber
+
+_NO_QUERIES = (
+    *("insert", "update", "delete", "merge", "replace", "upsert", "create", "drop", "alter", "truncate", "rename"),
+    *("grant", "revoke", "pragma", "attach", "detach", "use", "begin", "start", "commit", "rollback", "savepoint"),
+    *("set", "copy", "load", "vacuum", "analyze", "call", "exec", "execute", "do", "lock"),
+)
+"""How a statement begins that is no query in any database."""
+
+_FILE = re.compile(r"(?P<driver>sqlite|sqlite\+pysqlite|duckdb)://(?:/(?P<database>[^?]*)(?:\?.*)?)?", re.DOTALL)
+"""SQLAlchemy reads the URLs of servers. Those of files are read here: its import takes longer than a small query."""
+
+
+def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Source:
+    """Choose the reader for a source by its URL. Nothing is connected yet. Raises SourceError."""
+    file = split_file_url(settings.url.reveal())
+    return _open_server(settings, memory_limit) if file is None else _open_file(*file, settings, memory_limit)
+
+
+def check_query(settings: SourceSettings, segment: Segment) -> None:
+    """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
+    from reconciler.sources.query import Query
+
+    dialect = re.split(r"[+:]", settings.url.reveal(), maxsplit=1)[0]
+    word = Query.of(segment, dialect).statement.first_word()
+    if word in _NO_QUERIES:
+        raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
+
+
+def split_file_url(url: str) -> tuple[str, str] | None:
+    """The driver and the database of a SQLite or DuckDB file's URL, as SQLAlchemy reads them; None: it is no file's."""
+    file = _FILE.fullmatch(url)
+    return None if file is None else (file["driver"], unquote(file["database"] or ""))
+
+
+def _open_file(driver: str, database: str, settings: SourceSettings, memory_limit: str) -> Source:
+    from reconciler.sources.failures import Scrubber
+
+    scrubber = Scrubber.of(settings.name, settings.url)
+    if driver == "duckdb":
+        from reconciler.sources.duck import DuckSource
+
+        return DuckSource.of(database, scrubber, memory_limit)
+    from reconciler.sources.sqlite import SqliteSource
+
+    return SqliteSource.of(database, scrubber, memory_limit)
+
+
+def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
+    from sqlalchemy.exc import ArgumentError
+
+    from reconciler.sources.credentials import list_secrets
+    from reconciler.sources.drivers import choose_driver, missing_driver
+    from reconciler.sources.failures import Scrubber
+
+    url = choose_driver(_read(settings.name, settings.url))
+    scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url), _names_of(url))
+    try:
+        return _choose(url, scrubber, memory_limit)
+    except ImportError as error:
+        raise missing_driver(settings.name, url.drivername, error) from None
+    except ArgumentError:
+        raise _unreadable(settings.name) from None
+
+
+def _names_of(url: "URL") -> list[str]:
+    """What a database may call by name that stands in its url."""
+    database = url.database or ""
+    return [url.username or "", url.host or "", database, *database.split("/")]
+
+
+def _read(name: str, text: Secret) -> "URL":
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(text.reveal())
+    except (ArgumentError, ValueError):
+        raise _unreadable(name) from None
+
+
+def _unreadable(name: str) -> SourceError:
+    return SourceError(
+        f"source {name}: its url is not a SQLAlchemy URL, or has a port that is none",
+        "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
+    )
+
+
+def _choose(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        from reconciler.sources.postgres import PostgresSource
+
+        return PostgresSource.of(url, scrubber, memory_limit)
+    from reconciler.sources.rows import RowSource
+
+    return RowSource(url, scrubber)

@@ -1,0 +1,208 @@
+"""DuckDB files, and whatever DuckDB reads (such as Parquet files), read natively."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from reconciler.arrow import take
+from reconciler.errors import SourceError
+from reconciler.files import NotPlain, check_readable
+from reconciler.models.spec import Scalar, Segment
+from reconciler.operations.ports import ValueStream
+from reconciler.sources.arrow import Stream, WatchedStream
+from reconciler.sources.bench import Workbench
+from reconciler.sources.columns import choose, refuse_type
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.query import Query
+from reconciler.sources.redaction import find_paths
+
+_TEXTS = frozenset({"varchar", "enum"})
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
+    | {"bignum", "varint"}
+)
+_TAKEN = frozenset({"memory", "temp", "system", "main"})
+_INTEGRAL = (  # a macro of the user's database may be called as a function is
+    "CASE WHEN {0} = system.main.trunc({0}) THEN system.main.split_part(CAST({0} AS VARCHAR), '.', 1) "
+    "WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "coalesce({0} = system.main.trunc({0}), true) AS typed"
+)
+
+
+def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:
+    """Start a relation, whose rows come while they are read."""
+    return WatchedStream(take(relation.__arrow_c_stream__()))
+
+
+def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
+    """The params of a query as one row of columns, to be bound through ADBC."""
+    types = {bool: "BIGINT", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", type(None): "VARCHAR"}
+    marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
+    return bench.sql(f"SELECT {', '.join(f'{mark} AS p{at}' for at, mark in enumerate(marks))}", params=list(values))
+
+
+def require(file: Path, scrubber: Scrubber) -> None:
+    """A file that is not there is an error, never made; what is no plain file is not opened. Raises SourceError."""
+    try:
+        check_readable(file)
+    except (FileNotFoundError, NotADirectoryError):
+        problem, hint = f"there is no file {file.name}", "Check the path in the source's url."
+    except NotPlain as error:
+        problem, hint = f"its url must name a plain file; {file.name} is {error.kind}", "Name another file."
+    except OSError as error:
+        problem, hint = f"{file.name} can't be read: {error.strerror}", "Check who may read it, and open its folders."
+    else:
+        return
+    raise SourceError(f"source {scrubber.source}: {problem}", hint)
+
+
+@contextmanager
+def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: bool) -> Iterator[ValueStream]:
+    """Lend a stream; if it broke, whatever the reader made of that becomes a SourceError."""
+    try:
+        handle = stream.open()
+        try:
+            yield ValueStream(handle, all_typed)
+        finally:
+            handle.release()
+    except Exception:
+        if stream.failure is None:
+            raise
+        if not isinstance(stream.failure, Exception):  # a signal came while the reader was in our code
+            raise stream.failure from None
+        raise scrubber.complain(Complaint.of(stream.failure), query) from None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What is selected of the column of ids, and whether its type says that all values are typed."""
+
+    sql: str
+    all_typed: bool = False
+    unfit: str = ""
+    """The column's type, if no value of it can be an id."""
+
+
+@dataclass(frozen=True)
+class DuckSource:
+    """A DuckDB file (None: nothing but what the query itself reads, such as Parquet files)."""
+
+    file: Path | None
+    scrubber: Scrubber
+    bench: Workbench
+
+    @classmethod
+    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
+        file = None if database in ("", ":memory:") else Path(database)
+        return cls(file, scrubber, Workbench(memory_limit, prepare=partial(_attach, file, scrubber)))
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, "duckdb")
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._connect())
+            try:
+                relation, projection = self._relation(connection, query)
+                stream = stream_of(relation)
+            except duckdb.Error as error:
+                raise self._complain(error, connection, query) from None
+            stack.callback(stream.close)
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=projection.all_typed))
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, "duckdb")
+        with self._connect() as connection:
+            try:
+                projection = self._relation(connection, query)[1]
+            except duckdb.Error as error:
+                raise self._complain(error, connection, query) from None
+        if projection.unfit:
+            raise refuse_type(projection.unfit)
+
+    def _complain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
+        """The error of a query that could not begin; DuckDB proposes names that it has."""
+        proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
+        known = _find_known(connection, query) if proposes else ()
+        return self.scrubber.complain(Complaint.of(error), query, known=known)
+
+    @contextmanager
+    def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.file is not None:
+            require(self.file, self.scrubber)
+        with self.bench.cursor() as connection:
+            if self.file is not None:
+                connection.execute(f"USE {_catalog_of(self.file)}")
+            yield connection
+
+    def _relation(
+        self, connection: duckdb.DuckDBPyConnection, query: Query
+    ) -> tuple[duckdb.DuckDBPyRelation, Projection]:
+        """The query with the columns that are read, and how they were made."""
+        sql, values = query.numbered("$"), list(query.values)
+        every = connection.sql(query.derived("*", sql), params=values)
+        at = choose(_names(connection, sql, values), query.id_column)
+        names = ", ".join(f"c{number}" for number in range(len(every.columns)))
+        projection = _project(every.types[at], f"c{at}")
+        return connection.sql(query.derived(projection.sql, sql, f"({names})"), params=values), projection
+
+
+def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyConnection) -> None:
+    """Attach, rather than open: one file can't be open twice with settings that differ. Raises SourceError."""
+    if file is None:
+        return
+    path = str(file).replace("'", "''")
+    try:
+        connection.execute(f"ATTACH '{path}' AS {_catalog_of(file)} (READ_ONLY)")
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"source {scrubber.source}: DuckDB opens no file whose path is not UTF-8", "Rename its folder."
+        ) from None
+    except duckdb.Error as error:
+        raise scrubber.complain(Complaint.of(error)) from None
+
+
+def _catalog_of(file: Path) -> str:
+    """The name, quoted, that DuckDB gives a file that it opens, unless this DuckDB has such a catalog already."""
+    name = "warehouse" if file.stem.casefold() in _TAKEN else file.stem
+    return '"' + name.replace('"', '""') + '"'
+
+
+_KNOWN = """
+SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views()
+UNION SELECT column_name FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (table_oid)
+UNION SELECT function_name FROM duckdb_functions() UNION SELECT schema_name FROM duckdb_schemas()
+"""
+"""Names of the catalog, but none of a view's columns: a view of a CSV file may take them from its first row."""
+
+
+def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str]:
+    """The names that DuckDB may propose and that are no values: the catalog's, and those of Parquet files."""
+    texts = [*find_paths(query.statement), *(value for value in query.values if isinstance(value, str))]
+    known = [row[0] for row in connection.execute(_KNOWN).fetchall()]
+    for path in (text for text in texts if text.endswith(".parquet")):
+        with suppress(duckdb.Error):
+            known += [row[0] for row in connection.execute("SELECT name FROM parquet_schema(?)", [path]).fetchall()]
+    return known
+
+
+def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:
+    """The names as the query gives them; a derived table has made double ones unlike."""
+    return [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
+
+
+def _project(kind: object, column: str) -> Projection:
+    name = str(getattr(kind, "id", ""))
+    if str(kind) != "JSON" and name in _TEXTS | _INTEGERS | {"uuid"}:
+        return Projection(f"CAST({column} AS VARCHAR) AS value", all_typed=True)
+    if name == "decimal":
+        return Projection(_INTEGRAL.format(column))
+    untyped = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
+    return Projection(untyped, unfit="" if str(kind) == '"NULL"' else str(kind))

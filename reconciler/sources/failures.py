@@ -1,0 +1,278 @@
+"""Sorts what databases and drivers say into few kinds, each with a next step, and takes out what must not be shown."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.errors import SourceError
+from reconciler.models.spec import Secret
+from reconciler.models.tokens import ONLY_PARAMS
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.query import Query
+from reconciler.sources.redaction import find_names, find_paths, is_path, redact
+
+
+class Kind(StrEnum):
+    """What went wrong; the value is the next step."""
+
+    CONNECT = "Check the host, port and network in the source's url, and that the database runs."
+    STARTING = "The server is starting or recovering: run it again when it is up."
+    SHUTDOWN = "The server was stopped, or its administrator ended this connection: run it again."
+    CONNECTIONS = "End other connections of this user, or raise its limit: a source needs two connections at most."
+    AUTH = "Check the user and password in the source's url."
+    CERTIFICATE = (
+        "Name the authority that signed the server's certificate in the source's url (in PostgreSQL sslrootcert=FILE), "
+        "or renew the certificate."
+    )
+    HOSTNAME = "Write the host in the source's url as the server's certificate names it."
+    NO_TLS = (
+        "Turn on TLS at the server; or check the port, or ask for no TLS in the source's url (PostgreSQL: sslmode)."
+    )
+    NEEDS_TLS = "Ask for TLS in the source's url (PostgreSQL: sslmode=require), or have the server let this host in."
+    TLS = "Check the options for TLS in the source's url, and that the port is one for TLS."
+    DENIED = "Grant the user of the source's url the right to read this."
+    MISSING = "Check the names in the query, and the database and schema in the source's url."
+    NO_FILE = "Check the path of the file: a relative path is relative to the folder that the command runs in."
+    FILE_DENIED = "Give the user who runs the command the right to read this file and to enter its folders."
+    NOT_THE_FORMAT = "Check that the file is whole, and of the format that the query reads it as."
+    EXTENSION = (
+        "Install this extension once as the user who runs the command: extensions are never fetched for a query."
+    )
+    SYNTAX = "Correct the query; it runs as a derived table: SELECT ... FROM (<query>) q."
+    TYPES = "Make the types agree in the query, for example with CAST(... AS ...)."
+    PARAMS = ONLY_PARAMS
+    READ_ONLY = "Write a query that only reads: sources are opened read-only."
+    FOLDER = (
+        "SQLite has to write beside this database (a -shm file in WAL mode, or what a crash has left to roll back): "
+        "let the user who runs the command write to the folder, or end the WAL mode (PRAGMA journal_mode = DELETE)."
+    )
+    UNOPENED = "Check the path in the source's url, and that the user who runs the command may open the file."
+    NO_DATABASE = "Check the path in the source's url: the file is no database of this kind, or it is encrypted."
+    DAMAGED = "Restore the database from a backup; its own tools (SQLite: PRAGMA integrity_check) tell what is damaged."
+    BUSY = "Another program has the database locked: try again later."
+    LOCKED = "Another session holds a lock on what the query reads: run it again later, or raise the lock time-out."
+    CONFLICT = (
+        "Run it again; on the replica, hot_standby_feedback = on or a longer max_standby_streaming_delay prevents this."
+    )
+    RETRY = "Other transactions were in the way: run it again."
+    TIMEOUT = "Raise the database's time-out for queries (PostgreSQL: statement_timeout), or make the query faster."
+    IDLE = (
+        "Raise the database's time-out for transactions (PostgreSQL: idle_in_transaction_session_timeout, "
+        "transaction_timeout) for the user of the source's url."
+    )
+    CANCELLED = "Somebody cancelled the query at the server: run it again."
+    MEMORY = "The database has not enough memory for the query: let it sort and join less, or give the database more."
+    DISK = "The disk of the database, or of its temporary files, is full or fails: free some space or check it."
+    DATA = "A row or a param can't be converted as the query asks; values are not shown here. Run the query by hand."
+    RAISED = "A function of the query raised an error: run the query by hand to see it."
+    LOST = "The connection broke while the query ran: run again."
+    OTHER = "Run the query by hand in the same database."
+
+
+_FIRST_WORDS = (
+    (r"conflict with recovery", Kind.CONFLICT),
+    (r"idle-in-transaction timeout|transaction timeout", Kind.IDLE),
+    (r"lock timeout|lock wait timeout|could not obtain lock|lock not available", Kind.LOCKED),
+    (r"incorrect username|password authentication failed", Kind.AUTH),
+    (r"administrator command|terminating connection", Kind.SHUTDOWN),
+    (r"timeout_exceeded|^timeout exceeded|statement timeout|maximum statement execution time", Kind.TIMEOUT),
+    (r"max_statement_time exceeded|(query|statement|execution|run) ?time ?-?(out|limit)", Kind.TIMEOUT),
+    (r"reached its statement|exceeded_time_limit", Kind.TIMEOUT),
+    (r"(user.s|user) request|query execution was interrupted|(was|been) cancell?ed", Kind.CANCELLED),
+    (r"too many (clients|connections)|connection slots|max_user_connections", Kind.CONNECTIONS),
+    (r"connection limit exceeded", Kind.CONNECTIONS),
+    (r"hostname mismatch|hostname \S+ does(n.t| not) match", Kind.HOSTNAME),
+    (r"does(n't| not) match (the )?(host|target)|not valid for|ip address mismatch", Kind.HOSTNAME),
+    (r"certificate|unknown ca\b|self.signed", Kind.CERTIFICATE),
+    (r"(ssl|tls) is required but the server", Kind.NO_TLS),
+    (r"no (ssl )?encryption|insecure transport|requires? (ssl|tls|encrypt)", Kind.NEEDS_TLS),
+    (r"ssl (is )?off|(ssl|tls) is required", Kind.NEEDS_TLS),
+    (r"(does not|doesn.t) support (ssl|tls|secure)|refuses ssl|wrong.version.number", Kind.NO_TLS),
+    (r"unknown protocol|record layer failure|packet length too long|http request", Kind.NO_TLS),
+    (r"\b(ssl|tls)\b.*(error|fail|alert|eof|handshake|not compiled)|handshake failure", Kind.TLS),
+)
+"""What is told by words alone, or better than by a code."""
+
+_CODES = {
+    "sqlite": {
+        **dict.fromkeys((5, 6), Kind.BUSY),
+        **dict.fromkeys((264, 520, 776, 1288, 1544), Kind.FOLDER),
+        **dict.fromkeys((10, 13), Kind.DISK),
+        **dict.fromkeys((3, 23), Kind.FILE_DENIED),
+        7: Kind.MEMORY,
+        11: Kind.DAMAGED,
+        14: Kind.UNOPENED,
+        26: Kind.NO_DATABASE,
+    },
+    "mysql": {
+        **dict.fromkeys((1040, 1203, 1226), Kind.CONNECTIONS),
+        **dict.fromkeys((1044, 1142, 1143, 1227, 1370), Kind.DENIED),
+        **dict.fromkeys((1045, 1698, 1862), Kind.AUTH),
+        **dict.fromkeys((1046, 1051, 1054, 1109, 1146, 1305, 1630), Kind.MISSING),
+        **dict.fromkeys((1052, 1055, 1056, 1060, 1064, 1140, 1149, 1222), Kind.SYNTAX),
+        **dict.fromkeys((1242, 1264, 1292, 1365, 1366, 1406, 1411, 1525, 1690, 3141), Kind.DATA),
+        **dict.fromkeys((1290, 1792, 1836), Kind.READ_ONLY),
+        **dict.fromkeys((1037, 1038, 1041), Kind.MEMORY),
+        **dict.fromkeys((1021, 1114), Kind.DISK),
+        **dict.fromkeys((1969, 3024), Kind.TIMEOUT),
+        **dict.fromkeys((1049, 2002, 2003, 2005), Kind.CONNECT),
+        **dict.fromkeys((2006, 2013, 2055), Kind.LOST),
+        1053: Kind.SHUTDOWN,
+        1205: Kind.LOCKED,
+        1213: Kind.RETRY,
+        1317: Kind.CANCELLED,
+        2026: Kind.TLS,
+        3159: Kind.NEEDS_TLS,
+    },
+}
+"""By the vendor's own code. Sources: https://sqlite.org/rescode.html; the MySQL and MariaDB manuals, error messages."""
+
+_SQLSTATES = (
+    ("08", Kind.CONNECT),
+    ("28", Kind.AUTH),
+    ("3D", Kind.CONNECT),
+    ("3F", Kind.MISSING),
+    ("42501", Kind.DENIED),
+    ("42P02", Kind.PARAMS),
+    *((code, Kind.MISSING) for code in ("42P01", "42703", "42704", "42883", "42S02", "42S12", "42S22")),
+    *((code, Kind.TYPES) for code in ("42804", "42846", "42P18", "42725")),
+    ("42601", Kind.SYNTAX),
+    ("0A", Kind.SYNTAX),
+    ("25006", Kind.READ_ONLY),
+    ("25P03", Kind.IDLE),
+    ("25P04", Kind.IDLE),
+    ("21", Kind.DATA),
+    ("22", Kind.DATA),
+    ("23", Kind.DATA),
+    ("40", Kind.RETRY),
+    ("53300", Kind.CONNECTIONS),
+    ("53100", Kind.DISK),
+    ("53", Kind.MEMORY),
+    ("57014", Kind.CANCELLED),
+    ("57P03", Kind.STARTING),
+    ("57P", Kind.SHUTDOWN),
+    ("58", Kind.DISK),
+    ("P0", Kind.RAISED),
+    ("55P03", Kind.LOCKED),
+    ("HYT", Kind.TIMEOUT),
+)
+"""By SQLSTATE. 42000 says no more than that the query is wrong, or that a right is missing: its words tell."""
+
+_WORDS = (
+    (r"conversion error|could not convert|out of range|can.t be cast|invalid input syntax", Kind.DATA),
+    (r"invalid_cast|cannot cast|conversion failed|cast_invalid|cast_over|bad \w+ value", Kind.DATA),
+    (r"cannot (parse|convert|read)|is not recognized$|(truncated )?incorrect \w+ value", Kind.DATA),
+    (r"codec can.t (de|en)code|too large to convert", Kind.DATA),
+    (r"malformed json|invalid json|could not parse string|for input string|duplicate (key|entry)", Kind.DATA),
+    (r"division by zero|divide.by.zero|overflow|more than one row|too long|invalid (byte|value)", Kind.DATA),
+    (r"number of bindings|parameter count|values were not provided|bind variable", Kind.PARAMS),
+    (r"out of memory|could not allocate|memory limit|exceeded memory", Kind.MEMORY),
+    (r"no space left|disk (is )?full|max_temp_directory_size|disk i/o error|disk quota", Kind.DISK),
+    (r"required extension|extension .*(not found|not loaded)|exists in the \S+ extension", Kind.EXTENSION),
+    (r"magic bytes|not a parquet file|invalid parquet|footer length", Kind.NOT_THE_FORMAT),
+    (r"not a (valid )?.*database|file is (encrypted|not)|encrypted database", Kind.NO_DATABASE),
+    (r"disk image is malformed|corrupt", Kind.DAMAGED),
+    (r"closed the connection|connection (already )?((was|has been) )?(closed|lost|reset)|lost connection", Kind.LOST),
+    (r"gone away|broken pipe|remote end closed|connection aborted|end of file", Kind.LOST),
+    (r"starting up|in recovery mode|not yet accepting connections", Kind.STARTING),
+    (r"terminating|shutting down|shutdown in progress", Kind.SHUTDOWN),
+    (r"access denied for user .* to database|(command|access) denied .*(table|column|routine)", Kind.DENIED),
+    (r"authenticat|password|access denied for user|login failed|pg_hba|credential", Kind.AUTH),
+    (r"role \S+ does not exist", Kind.AUTH),
+    (r"connection (to server|is bad|refused)|could not (connect|translate)", Kind.CONNECT),
+    (r"(can.t|cannot|failed to) (connect|resolve)|can.t create a connection|new connection", Kind.CONNECT),
+    (r"max retries|timed? ?out|unreachable|name or service|not known|name resolution", Kind.CONNECT),
+    (r"^network error|^communication error", Kind.CONNECT),
+    (r"connection option|database \S+ does not exist", Kind.CONNECT),
+    (r"no files found|no such file|cannot (open|stat) file|could not open file|path_not_found", Kind.NO_FILE),
+    (r"permission denied|access denied|denied|does not have \S+ permission", Kind.DENIED),
+    (r"^\S* ?not authorized|insufficient.privilege|not enough privileges", Kind.DENIED),
+    (r"read.?only", Kind.READ_ONLY),
+    (r"syntax.error|parser error|unrecognized token|incomplete input|error in your sql syntax", Kind.SYNTAX),
+    (r"mismatched input|extraneous input|no viable alternative|parse_?(exception|syntax)", Kind.SYNTAX),
+    (r"argument types|type mismatch|datatype_mismatch|cannot compare|no matching signature", Kind.TYPES),
+    (r"no such|does(n.t| not) exist|not.found|unknown|unrecognized name|undefined", Kind.MISSING),
+    (r"invalid (object|column) name|invalid identifier|cannot be (resolved|found)|unresolved", Kind.MISSING),
+    (r"must appear in|group by|ambiguous|binder error|subquery (must|uses|has)", Kind.SYNTAX),
+    (r"wrong number of arguments|sub-select returns", Kind.SYNTAX),
+    (r"locked|busy|conflicting lock|could not set lock|deadlock", Kind.BUSY),
+    (r"unable to open|cannot open|failed to open", Kind.UNOPENED),
+)
+
+_OF_FILES = frozenset({Kind.NO_FILE, Kind.FILE_DENIED, Kind.NOT_THE_FORMAT, Kind.DATA})
+
+
+def sort(complaint: Complaint) -> Kind:
+    """Find the kind: by what only words tell, then by the vendor's code, then by SQLSTATE, then by words."""
+    lowered = complaint.words.lower()
+    found = _match(_FIRST_WORDS, lowered) or _sort_by_code(complaint)
+    if found is None and complaint.sqlstate:
+        found = next((kind for start, kind in _SQLSTATES if complaint.sqlstate.startswith(start)), None)
+    kind = found or _match(_WORDS, lowered) or (Kind.SYNTAX if complaint.sqlstate else Kind.OTHER)
+    if kind is Kind.NO_FILE and "permission denied" in lowered:
+        return Kind.FILE_DENIED
+    return kind
+
+
+def _sort_by_code(complaint: Complaint) -> Kind | None:
+    codes, code = _CODES.get(complaint.family, {}), complaint.code or 0
+    return codes.get(code) or (codes.get(code & 0xFF) if complaint.family == "sqlite" else None)
+
+
+def _match(table: tuple[tuple[str, Kind], ...], words: str) -> Kind | None:
+    return next((kind for pattern, kind in table if re.search(pattern, words)), None)
+
+
+@dataclass(frozen=True)
+class Scrubber:
+    """Makes SourceErrors of one source without its secrets, the literals of the query and the values of rows."""
+
+    source: str
+    secrets: tuple[str, ...] = field(repr=False)
+    dialect: str = ""
+    names: frozenset[str] = frozenset()
+    """What the source's url names, in lower case: its host, user and database."""
+
+    @classmethod
+    def of(cls, source: str, url: Secret, secrets: Iterable[str] = (), names: Iterable[str] = ()) -> "Scrubber":
+        """`secrets`: what the URL holds that must not be shown, in every spelling; `names`: what it names."""
+        dialect = re.split(r"[+:]", url.reveal(), maxsplit=1)[0]
+        return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
+
+    def complain(self, complaint: Complaint, query: Query | None = None, *, known: Iterable[str] = ()) -> SourceError:
+        """Give the error for a complaint. Without a query none has run, and the words can hold no id.
+
+        `known`: names of tables and columns that the database has, and may propose.
+        """
+        kind = sort(complaint)
+        words = mask(complaint.words, self.secrets)
+        if query is not None:
+            words = self._redact(words, kind, query, known)
+        return SourceError(f"source {self.source}: {' '.join(words.split())}", _hint(kind, query))
+
+    def _redact(self, words: str, kind: Kind, query: Query, known: Iterable[str]) -> str:
+        if kind is Kind.RAISED:
+            return "a function of the query raised an error, whose words may hold a row and are not shown"
+        names = self.names | find_names(query.statement, self.dialect) | {name.casefold() for name in known}
+        paths = find_paths(query.statement) if kind in _OF_FILES else frozenset()
+        for name, value in query.params.items():
+            if kind in _OF_FILES and isinstance(value, str) and is_path(value):
+                words = words.replace(value, f":{name}")
+        shown = redact(words, names, paths)
+        if re.search(r"\w", shown):
+            return shown
+        return "the query failed; the database's words may hold a row, so they are not shown"
+
+
+def _hint(kind: Kind, query: Query | None) -> str:
+    """The next step; a name that `params` lacks is the likeliest cause of a colon that makes no sense."""
+    unbound = query.statement.unbound() if query and kind in (Kind.SYNTAX, Kind.PARAMS) else ()
+    return f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}" if unbound else kind.value
+
+
+def mask(words: str, secrets: Iterable[str]) -> str:
+    """Replace each secret where it stands by itself."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        words = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", words)
+    return words

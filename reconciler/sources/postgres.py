@@ -1,0 +1,297 @@
+"""PostgreSQL: read through ADBC, with types asked from the server.
+
+Two connections, one after the other: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what
+has no params (it copies a query out), so params are bound to settings of the transaction, and the query reads them
+there. A statement of somebody else may be run around the query in the same way (`visit`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg
+from adbc_driver_manager.dbapi import Connection
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import URL
+
+from reconciler.models.spec import Scalar, Segment
+from reconciler.operations.ports import ArrowStream, Proof, Site, Unfit, ValueStream
+from reconciler.sources.arrow import WatchedStream
+from reconciler.sources.bench import Workbench
+from reconciler.sources.columns import choose, refuse_type
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.connections import Connections
+from reconciler.sources.duck import handing_out, one_row
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.hosting import answers, find_obstacle, look_back
+from reconciler.sources.query import Query
+
+_BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
+_OID = 26
+_EXACT = frozenset({_INT2, _INT4, _INT8, _OID, _UUID, _CHAR})
+
+_TYPE_NAMES = """
+SELECT t.oid::int8, quote_ident(n.nspname) || '.' || quote_ident(t.typname), t.typcategory = 'S' OR t.typtype = 'e'
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY (%s::int8[]::oid[])
+"""
+
+_INTEGRAL = (  # NaN and the infinities have no scale
+    "CASE WHEN scale({0}) = 0 THEN {0}::text WHEN scale({0}) > 0 AND {0} = trunc({0}) THEN trunc({0})::text "
+    "WHEN {0} IS NOT NULL THEN '' END AS value, "
+    "{0} IS NULL OR coalesce(scale({0}) = 0 OR {0} = trunc({0}) AND scale({0}) > 0, false) AS typed"
+)
+_UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT DISTINCT FROM NULL AS typed"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the server says of a query: its columns (name, type), and the type of each param."""
+
+    columns: tuple[tuple[str, int], ...]
+    params: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The statement to stream, and whether all its values are typed."""
+
+    sql: str
+    all_typed: bool
+    exact: bool
+    """Two values are equal in SQL where the ids are, and nowhere else."""
+    unfit: str = ""
+    """The column's type, if no value of it can be an id."""
+
+    @property
+    def values(self) -> str:
+        """The same with both columns."""
+        return f"SELECT value, {'true AS typed' if self.all_typed else 'typed'} FROM (\n{self.sql}\n) p"
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """A PostgreSQL database; `conninfo` is libpq's."""
+
+    conninfo: str = field(repr=False)
+    scrubber: Scrubber
+    bench: Workbench
+    connections: Connections = field(default_factory=Connections)
+
+    @classmethod
+    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
+        _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+        options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
+        try:
+            return cls(make_conninfo(**options), scrubber, Workbench(memory_limit, threads=1))
+        except psycopg.Error as error:
+            raise scrubber.complain(Complaint.of(error)) from None
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, "postgresql")
+        with self.connections.one():
+            with self._asking(query) as asking:
+                plan = _plan(asking, query)
+            with self._connect() as connection, self._stream_plan(connection, query, plan) as values:
+                yield values
+
+    @contextmanager
+    def _stream_plan(self, connection: Connection, query: Query, plan: Plan) -> Iterator[ValueStream]:
+        with self._explaining(query):
+            _execute(connection, "SET TRANSACTION READ ONLY")
+            _bind(connection, query, self.bench)
+        with self._stream(connection, query, plan.sql, plan.all_typed) as values:
+            yield values
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, "postgresql")
+        with self.connections.one(), self._asking(query) as asking:
+            plan = _plan(asking, query)
+        if plan.unfit:
+            raise refuse_type(plan.unfit)
+
+    def answers(self, proof: Proof) -> bool:
+        with self.connections.one(), self._asking() as asking:
+            return answers(asking, proof)
+
+    @contextmanager
+    def visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
+        with self.connections.one(), self._visit(segment, site) as visit:
+            yield visit
+
+    @contextmanager
+    def _visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
+        query = Query.of(segment, "postgresql")
+        with self._asking(query) as asking:
+            plan = _plan(asking, query)
+            obstacle = (
+                find_obstacle(asking, site) if plan.exact else "ids of this type can't be compared exactly in SQL"
+            )
+        if obstacle:
+            yield Unfit(obstacle)
+            return
+        with self._connect() as connection:
+            if not look_back(connection, site):
+                yield Unfit("the server does not know the moment of the state")
+                return
+            with self._explaining(query):
+                _bind(connection, query, self.bench)
+            yield PostgresVisit(plan.values, lambda sql: self._stream(connection, query, sql))
+
+    @contextmanager
+    def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
+        """A transaction for questions; no row of a query comes through it.
+
+        Behind a pooler what is prepared outside of a transaction may be described in another session, of somebody else.
+        """
+        with self._explaining():
+            connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, prepare_threshold=None))
+        with self._explaining(query), connection:
+            connection.execute("SET TRANSACTION READ ONLY")
+            yield connection
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        """A transaction for rows."""
+        with self._explaining():
+            connection = self.connections.connect(lambda: adbc_driver_postgresql.dbapi.connect(self.conninfo))
+        with closing(connection):
+            yield connection
+
+    @contextmanager
+    def _stream(self, connection: Connection, query: Query, sql: str, all_typed: bool = False) -> Iterator[ValueStream]:
+        with ExitStack() as stack:
+            with self._explaining(query):
+                cursor = stack.enter_context(closing(connection.cursor()))
+                cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(BATCH_BYTES)})
+                cursor.execute(sql)
+                stream = WatchedStream(cursor.fetch_arrow())
+            stack.callback(stream.close)
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
+
+    @contextmanager
+    def _explaining(self, query: Query | None = None) -> Iterator[None]:
+        """Turn what the drivers raise into SourceError; without a query where none has been sent."""
+        try:
+            yield
+        except (psycopg.Error, adbc_driver_manager.Error) as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
+
+
+BATCH_BYTES = 1024 * 1024
+"""In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
+
+_BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
+
+
+@dataclass(frozen=True)
+class PostgresVisit:
+    """See `engine.ports.Visit`."""
+
+    values: str
+    _stream: Callable[[str], AbstractContextManager[ValueStream]] = field(repr=False)
+
+    @contextmanager
+    def open(self, statement: str) -> Iterator[ArrowStream]:
+        with self._stream(statement) as stream:
+            yield stream.arrow
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of the server: its full name, and whether its values are strings."""
+
+    name: str
+    text: bool
+
+
+def _plan(connection: psycopg.Connection, query: Query) -> Plan:
+    description = _describe(connection, query)
+    at = choose([name for name, _ in description.columns], query.id_column)
+    types = _look_up(connection, [description.columns[at][1], *description.params])
+    plan = _write(query, description, at, types)
+    _prepare(connection, plan.sql)
+    return plan
+
+
+def _describe(connection: psycopg.Connection, query: Query) -> Description:
+    """Have the server say what the query gives and takes; nothing runs."""
+    result = _prepare(connection, query.derived("*", query.numbered("$")), [_oid_of(value) for value in query.values])
+    columns = tuple(((result.fname(at) or b"").decode(), result.ftype(at)) for at in range(result.nfields))
+    return Description(columns, tuple(result.param_type(at) for at in range(result.nparams)))
+
+
+def _prepare(connection: psycopg.Connection, sql: str, types: Sequence[int] = ()) -> pq.abc.PGresult:
+    """Have the server parse a statement and describe it."""
+    server = connection.pgconn
+    for result in (server.prepare(b"", sql.encode(), types), server.describe_prepared(b"")):
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    return result
+
+
+def _oid_of(value: Scalar) -> int:
+    """The type of a param as psycopg tells it: the smallest integer, and for a text whatever the query wants there."""
+    if isinstance(value, bool):
+        return _BOOL
+    if isinstance(value, int):
+        sizes = ((15, _INT2), (31, _INT4), (63, _INT8))
+        return next((oid for bits, oid in sizes if -(2**bits) <= value < 2**bits), _NUMERIC)
+    return _FLOAT8 if isinstance(value, float) else 0
+
+
+def _look_up(connection: psycopg.Connection, oids: list[int]) -> dict[int, Type]:
+    return {oid: Type(name, text) for oid, name, text in connection.execute(_TYPE_NAMES, [oids]).fetchall()}
+
+
+def _write(query: Query, description: Description, at: int, types: Mapping[int, Type]) -> Plan:
+    """Write the statement that gives `value` and, unless the column's type says it all, `typed`."""
+    marks = {
+        name: _setting(f"{query.name}.p{number}", types[oid].name, value)
+        for number, ((name, value), oid) in enumerate(zip(query.params.items(), description.params, strict=True))
+    }
+    names = ", ".join(f"c{number}" for number in range(len(description.columns)))
+    kind = description.columns[at][1]
+    what, all_typed = _projection(kind, types[kind], f"c{at}")
+    sql = query.derived(what, query.statement.write(marks.__getitem__), f"({names})")
+    fit = all_typed or kind == _NUMERIC
+    unfit = "" if fit else types[kind].name.removeprefix("pg_catalog.").strip('"')
+    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit=unfit)
+
+
+def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
+    if oid == _BPCHAR:
+        return f"{column} AS value", True  # a cast to text would take the padding away that the column has
+    if kind.text or oid in _EXACT:
+        return f"{column}::text AS value", True
+    return (_INTEGRAL if oid == _NUMERIC else _UNTYPED).format(column), False
+
+
+def _setting(name: str, type_name: str, value: Scalar) -> str:
+    return f"CAST({'NULL' if value is None else f'''current_setting('{name}')'''} AS {type_name})"
+
+
+def _execute(connection: Connection, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
+    """Bind the params to settings that end with the transaction."""
+    texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
+    if texts:
+        calls = ", ".join(f"set_config('{query.name}.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
+        with connection.cursor() as cursor, bench.cursor() as params:
+            cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
+            cursor.fetch_arrow().release()
+
+
+def _text_of(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

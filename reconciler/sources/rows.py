@@ -1,0 +1,204 @@
+"""Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from reconciler.errors import SourceError
+from reconciler.models.spec import Scalar, Segment
+from reconciler.models.tokens import Kind, Piece, Statement
+from reconciler.operations.ports import ValueStream
+from reconciler.sources.arrow import RowStream
+from reconciler.sources.blocks import Rows, blocks
+from reconciler.sources.columns import choose, refuse_type
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.connections import Connections
+from reconciler.sources.described import find_unfit
+from reconciler.sources.drivers import missing_driver
+from reconciler.sources.duck import handing_out
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.query import Query
+
+_READ_ONLY = {
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    "oracle": "SET TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+}
+"""What makes a connection read-only; PostgreSQL's family has an option of SQLAlchemy. SQL Server, Snowflake, BigQuery,
+Databricks and Redshift have nothing of the kind: there, nothing is ever committed, and a derived table can't write."""
+
+_UNWRAPPED = frozenset({"mssql"})
+"""No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
+
+_EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
+_ALWAYS_READ = frozenset({"bigquery", "clickhousedb", "pinot"})
+"""Dialects with a driver that reads `%%` as `%` also where there are no params. Source: `_format_operation` of
+google-cloud-bigquery, `Cursor._execute` of clickhouse-connect, `escape_operation` of pinotdb."""
+
+_NEVER_READ = frozenset({"mysqlconnector", "pymssql"})
+"""Drivers that replace their own marks and leave every other `%` as it is, so also `%%`."""
+
+_SCANNING = frozenset({"pg8000", "redshift_connector"})
+"""Drivers that look for marks outside strings and comments, with a scanner of their own, and read `%%` only there;
+without params they read nothing. Source: `convert_paramstyle` of both."""
+
+_SCANNED = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|e'[^'\\]*'|E'(?:[^'\\]|\\[^\\]|'')*'|\$\w*\$(?:(?!--|/\*)[^'"%])*\$\w*\$""",
+    re.DOTALL,
+)
+"""The strings and quoted names that these scanners read as the database does."""
+
+_MARKS = {
+    "qmark": "?",
+    "format": "%s",
+    "pyformat": "%({key})s",
+    "named": ":{key}",
+    "numeric": ":{number}",
+    "numeric_dollar": "${number}",
+}
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Any database that SQLAlchemy reaches."""
+
+    url: URL = field(repr=False)
+    scrubber: Scrubber
+    connections: Connections = field(default_factory=Connections)
+
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, self._dialect)
+        with self.connections.one(), ExitStack() as stack:
+            result = self._run(stack, query, "")
+            at = self._choose(result, query)
+            stream = RowStream(blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at)))
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, self._dialect)
+        with self.connections.one(), ExitStack() as stack:
+            result = self._run(stack, query, " WHERE 1 = 0")
+            unfit = _find_unfit(result, self._choose(result, query))
+        if unfit:
+            raise refuse_type(unfit)
+
+    @property
+    def _dialect(self) -> str:
+        return self.url.get_backend_name()
+
+    def _run(self, stack: ExitStack, query: Query, condition: str) -> CursorResult[Any]:
+        engine = self._engine()
+        stack.callback(engine.dispose)
+        sql, values = _write(query, engine.dialect)
+        sql = self._wrap(query, sql, condition)
+        try:
+            connection = stack.enter_context(self.connections.connect(engine.connect))
+            _make_read_only(connection, self._dialect)
+        except ImportError as error:
+            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
+        except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
+            raise self.scrubber.complain(Complaint.of(error)) from None
+        try:
+            options = {"stream_results": True, "no_parameters": not values}
+            return connection.execution_options(**options).exec_driver_sql(sql, values or None)
+        except Exception as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
+
+    def _choose(self, result: CursorResult[Any], query: Query) -> int:
+        if not result.returns_rows:
+            raise self._no_select()
+        return choose(list(result.keys()), query.id_column)
+
+    def _no_select(self) -> SourceError:
+        return SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
+
+    def _wrap(self, query: Query, sql: str, condition: str) -> str:
+        if self._dialect not in _UNWRAPPED:
+            return query.derived("*", sql) + condition
+        if query.statement.first_word() not in ("select", "with"):
+            raise self._no_select()
+        return sql
+
+    def _engine(self) -> Engine:
+        try:
+            # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
+            style = {"paramstyle": "pyformat"} if self.url.get_driver_name() == "mysqlconnector" else {}
+            return create_engine(self.url, poolclass=NullPool, hide_parameters=True, **style)
+        except (NoSuchModuleError, ImportError) as error:
+            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
+        except (SQLAlchemyError, ValueError, TypeError) as error:
+            raise self.scrubber.complain(Complaint.of(error)) from None
+
+
+def _fetch(result: CursorResult[Any], size: int) -> Rows:
+    """Rows as the driver gives them; the cursor alone won't do, as the first ones may be in SQLAlchemy's buffer."""
+    rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
+    return rows
+
+
+def _make_read_only(connection: Connection, dialect: str) -> None:
+    if dialect in ("postgresql", "cockroachdb"):
+        connection.execution_options(postgresql_readonly=True)
+    if dialect in _READ_ONLY:
+        connection.exec_driver_sql(_READ_ONLY[dialect])
+
+
+def _find_unfit(result: CursorResult[Any], at: int) -> str | None:
+    """The type of a column, if the driver tells it and no value of it can be an id."""
+    described = result.cursor.description if result.cursor is not None else None
+    return find_unfit(described[at][1], result.dialect) if described else None
+
+
+def _write(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
+    """Write the query for a driver, with its params as the driver wants them."""
+    keys = {name: f"{query.name}_{at}" for at, name in enumerate(query.params, start=1)}
+    numbers = {name: at for at, name in enumerate(query.params, start=1)}
+    used: list[str] = []
+    paramstyle = dialect.paramstyle
+
+    def mark(name: str) -> str:
+        used.append(name)
+        return _MARKS[paramstyle].format(key=keys[name], number=numbers[name])
+
+    statement = query.statement
+    if query.params and dialect.driver in _SCANNING:
+        statement = _make_scannable(statement, dialect.driver)
+    sql = statement.write(mark, _doubled(dialect, bool(query.params)))
+    if paramstyle in ("qmark", "format"):
+        return sql, tuple(query.params[name] for name in used)
+    if paramstyle in ("pyformat", "named"):
+        return sql, {keys[name]: value for name, value in query.params.items()}
+    return sql, query.values
+
+
+def _doubled(dialect: Dialect, has_params: bool) -> Collection[Kind]:
+    """In which pieces `%` has to be written twice."""
+    if dialect.paramstyle not in ("format", "pyformat") or dialect.driver in _NEVER_READ:
+        return ()
+    if dialect.driver in _SCANNING:
+        return (Kind.CODE,) if has_params else ()
+    return _EVERYWHERE if has_params or dialect.name in _ALWAYS_READ else ()
+
+
+def _make_scannable(statement: Statement, driver: str) -> Statement:
+    """Leave out comments, and refuse strings, in which the driver would see the end of something else."""
+    for piece in statement.pieces:
+        if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
+            raise SourceError(
+                f"the driver {driver} can't read a string of this query beside params",
+                "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
+            )
+    return Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))

@@ -1,0 +1,240 @@
+"""SQLite: read through ADBC, with the type that SQLite gave each single value."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import adbc_driver_manager.dbapi
+import adbc_driver_sqlite.dbapi
+import duckdb
+from adbc_driver_manager import ArrowArrayStreamHandle
+
+from reconciler.errors import SourceError
+from reconciler.models.spec import Segment
+from reconciler.operations.ports import ValueStream
+from reconciler.sources.arrow import RowStream, Stream
+from reconciler.sources.bench import Workbench
+from reconciler.sources.blocks import blocks
+from reconciler.sources.columns import choose
+from reconciler.sources.complaints import Complaint
+from reconciler.sources.duck import handing_out, one_row, require, stream_of
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.query import Query
+
+# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
+# all stand for NULL, which no value meets: an empty text gets a byte of its own. What is no id is told by bytes that no
+# text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
+_EMPTY = "FE"
+_UNTYPED = "FF"
+# Nearly all are texts: asked for first, they take two thirds of the time.
+_RAW = (
+    "CAST(CASE WHEN typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) > 0 THEN {0} ELSE "
+    f"CASE typeof({{0}}) WHEN 'text' THEN x'{_EMPTY}' WHEN 'null' THEN x'' WHEN 'real' THEN x'{_UNTYPED}' "
+    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END END AS BLOB) AS bytes"
+)
+
+_TYPED = f"""
+SELECT
+    CASE WHEN octet_length(bytes) = 0 THEN NULL WHEN text IS NOT NULL THEN text ELSE '' END AS value,
+    octet_length(bytes) = 0 OR text IS NOT NULL OR bytes = from_hex('{_EMPTY}') AS typed
+FROM (SELECT bytes, try(decode(bytes)) AS text FROM raw)
+"""
+
+_BUSY_SECONDS = 5.0
+_NOTHING = "SELECT CAST(NULL AS VARCHAR) AS value, true AS typed FROM raw LIMIT 0"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The statement to run, which column of its query holds the ids, and how the database writes texts."""
+
+    sql: str
+    at: int
+    in_utf_8: bool
+
+
+class Kept:
+    """The connection that prepares queries: one at a time, and it stays open.
+
+    It is of Python's SQLite library, while rows are read through the driver's own. Closing a file in one drops the
+    locks that the other holds on it, so this one is not closed while the source lives.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connect(_uri_of(self._file))
+            yield self._connection
+
+
+@dataclass(frozen=True)
+class SqliteSource:
+    """A SQLite file; `uri` opens it read-only."""
+
+    file: Path | None
+    scrubber: Scrubber
+    bench: Workbench
+    kept: Kept
+
+    @classmethod
+    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
+        file = _file_of(database)
+        return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(file))
+
+    @property
+    def uri(self) -> str:
+        return _uri_of(self.file)
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.bench.held()
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        query = Query.of(segment, "sqlite")
+        prepared = self._prepare(query)
+        with self._unchanged(), ExitStack() as stack:
+            try:
+                stream = (self._columns if prepared.in_utf_8 else self._rows)(stack, query, prepared)
+            except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
+                raise self.scrubber.complain(Complaint.of(error), query) from None
+            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Where SQLite reads without a lock, refuse what was read if the file was written to meanwhile."""
+        before = _stamp(self.file) if self.file is not None and _lies_still(self.file) else None
+        yield
+        if before is not None and self.file is not None and _stamp(self.file) != before:
+            raise SourceError(
+                f"source {self.scrubber.source}: the database was written to while it was read without a lock",
+                "Run it again; or let the user who runs the command write to the folder, so that SQLite can lock it.",
+            )
+
+    def check(self, segment: Segment) -> None:
+        query = Query.of(segment, "sqlite")
+        prepared = self._prepare(query)
+        try:
+            with ExitStack() as stack:
+                statement = self._open_reader(stack).adbc_statement
+                statement.set_sql_query(prepared.sql)
+                statement.prepare()
+        except adbc_driver_manager.Error as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
+
+    def _prepare(self, query: Query) -> Prepared:
+        """SQLite's own module says best what is wrong, and what the columns are called."""
+        if self.file is not None:
+            require(self.file, self.scrubber)
+        try:
+            with self.kept.use() as connection:
+                encoding = self._begin(connection)
+                cursor = connection.execute(_select("*", query) + " LIMIT 0", query.values)
+        except (sqlite3.Error, OverflowError) as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
+        names = [column[0] for column in cursor.description]
+        at = choose(names, query.id_column)
+        if encoding != "UTF-8":
+            return Prepared(_select("*", query), at, in_utf_8=False)
+        by_position = f"({', '.join(f'c{number}' for number in range(len(names)))})"  # so no name needs quoting
+        return Prepared(_select(_RAW.format(f"c{at}"), query, by_position), at, in_utf_8=True)
+
+    def _begin(self, connection: sqlite3.Connection) -> str:
+        """Open the file, which SQLite does only when it is read; gives the encoding of its texts."""
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema")
+            return str(connection.execute("PRAGMA encoding").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self.scrubber.complain(Complaint.of(error)) from None
+
+    def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
+        """Where texts are UTF-16, their bytes would be too: row by row."""
+        connection = stack.enter_context(closing(_connect(self.uri)))
+        connection.execute("PRAGMA query_only = ON")
+        cursor = connection.execute(prepared.sql, query.values)
+        return RowStream(blocks(cursor.fetchmany, prepared.at))
+
+    def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> Stream:
+        bench = stack.enter_context(self.bench.cursor())
+        bench.register("raw", self._read(stack, bench, query, prepared.sql))
+        stream = stream_of(_type(bench))
+        stack.callback(stream.close)
+        return stream
+
+    def _read(
+        self, stack: ExitStack, bench: duckdb.DuckDBPyConnection, query: Query, sql: str
+    ) -> ArrowArrayStreamHandle:
+        cursor = self._open_reader(stack)
+        # The row of params stays open while the result is read, and a connection has one open result at a time.
+        params = stack.enter_context(bench.cursor())
+        cursor.execute(sql, one_row(params, query.values) if query.params else None)
+        return cursor.fetch_arrow()
+
+    def _open_reader(self, stack: ExitStack) -> adbc_driver_manager.dbapi.Cursor:
+        """A cursor of the driver that reads columns."""
+        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
+        with connection.cursor() as pragma:
+            pragma.execute("PRAGMA query_only = ON")
+            pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+        return stack.enter_context(closing(connection.cursor()))
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+
+
+def _uri_of(file: Path | None) -> str:
+    """A read-only URI; a file that lies still is read as it is."""
+    if file is None:
+        return "file::memory:"
+    return f"file:{quote(os.fsencode(file))}?mode=ro{'&immutable=1' if _lies_still(file) else ''}"
+
+
+def _lies_still(file: Path) -> bool:
+    """Tell whether a database is in WAL mode, has nothing in a -wal, and its folder takes no -shm: then no reader
+    can lock it, and reading the file as it is misses nothing."""
+    file = file.resolve()
+    if os.access(file.parent, os.W_OK) or _wal_of(file).exists():
+        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(20)[18:20] == b"\x02\x02"  # versions of the format for writing and reading; 2: WAL
+    return False
+
+
+def _wal_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _stamp(file: Path) -> tuple[int, int, bool]:
+    """What changes when a database is written to."""
+    file = file.resolve()
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, _wal_of(file).exists()
+
+
+def _file_of(database: str) -> Path | None:
+    """The file of a path or of SQLite's own `file:` URI; None: a database in memory."""
+    path = unquote(urlsplit(database).path) if database.startswith("file:") else database
+    return None if path in ("", ":memory:") else Path(path)
+
+
+def _type(bench: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """Make `value` and `typed` of the raw columns; where there are no rows, the driver had no type to give them."""
+    raw = bench.sql("SELECT bytes FROM raw")
+    return bench.sql(_TYPED if str(raw.types[0]) == "BLOB" else _NOTHING)
+
+
+def _select(what: str, query: Query, columns: str = "") -> str:
+    """As a common table: SQLite would take a table's name in parentheses for a query."""
+    return f"WITH {query.name}{columns} AS (\n{query.numbered('?')}\n) SELECT {what} FROM {query.name}"
