@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
+from reconciler.models.drift import Adoption
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Segment, Target
-from reconciler.operations.ports import Adoption
 from reconciler.spec import load
 from reconciler.state import open_ledger
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.cli import run
 from reconciler.diff.postgres import write
 from reconciler.models.ids import IdType
-from reconciler.operations.ports import Proof, Site
+from reconciler.models.pushdown import Proof, Site
 from reconciler.spec import refresh_reference
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from adbc_driver_manager import ArrowArrayStreamHandle
 
-from reconciler.operations.ports import ArrowStream
+from reconciler.models.columns import ArrowStream
 
 Pointer = ctypes.c_void_p
 

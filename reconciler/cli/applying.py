@@ -13,6 +13,8 @@ from reconciler.cli.once import Once
 from reconciler.cli.stopping import Stopping
 from reconciler.cli.threads import work_on_each
 from reconciler.cli.wiring import Wiring
+from reconciler.customerio.base import Track
+from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.models.counts import Counts
 from reconciler.models.outcome import exit_code_of_run
@@ -21,8 +23,8 @@ from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.operations.applying import ApplyOptions, Session, pass_preflight
 from reconciler.operations.planning import as_problem, fail
-from reconciler.operations.ports import Comparison, Ledger, Track
 from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
+from reconciler.state.base import Ledger
 
 
 @dataclass

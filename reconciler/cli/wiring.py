@@ -17,12 +17,16 @@ from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
 from reconciler.cli.once import Once
 from reconciler.cli.streams import draw_on
 from reconciler.clock import boot_seconds
+from reconciler.customerio.base import App, Track
+from reconciler.diff.base import SetEngine
 from reconciler.errors import DestinationError, SegmentError, SourceError
+from reconciler.models.events import Reporter
 from reconciler.models.plan import Head
 from reconciler.models.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.operations.applying import Parts
-from reconciler.operations.ports import App, Host, Ledger, Reporter, Resident, SetEngine, Snapshot, Source, Track
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
+from reconciler.sources.base import Host, Source
+from reconciler.state.base import Ledger, Resident, Snapshot
 
 Part = TypeVar("Part")
 

@@ -16,8 +16,8 @@ from reconciler.customerio.words import repeat
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
+from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Secret
-from reconciler.operations.ports import Page, RemoteSegment
 
 PAGE_SIZE = 30_000
 """Most members a page can have. Source: App API specification, `limit`."""

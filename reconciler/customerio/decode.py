@@ -10,7 +10,7 @@ from reconciler.customerio.words import tidy
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
-from reconciler.operations.ports import Page, RemoteSegment
+from reconciler.models.remote import Page, RemoteSegment
 
 PROXY_HINT = (
     "check destination.track_url and destination.app_url, and whether a proxy, a firewall or a login page of the "

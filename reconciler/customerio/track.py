@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from reconciler.customerio import decode
+from reconciler.customerio.base import Gate
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.explain import Surface, explain, wrong_version
 from reconciler.customerio.outcomes import Kind, Outcome
@@ -15,7 +16,6 @@ from reconciler.customerio.words import repeat
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.spec import DestinationSettings, Segment
-from reconciler.operations.ports import Gate
 
 REGION = Call("GET", "/api/v1/accounts/region", wants_body=True)
 

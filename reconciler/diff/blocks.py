@@ -1,11 +1,12 @@
-"""Blocks of text: how rows from Python come into tables (see `engine.ports.Rows`)."""
+"""Blocks of text: how rows from Python come into tables (see `models.columns.Rows`)."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from reconciler.models.batches import Batch, Direction
+from reconciler.models.columns import FIELD_END, ROW_END, Rows
+from reconciler.models.remote import Page
 from reconciler.models.spec import MAX_BATCH
-from reconciler.operations.ports import FIELD_END, ROW_END, Page, Rows
 
 BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.diff.base import Comparison
 from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
 from reconciler.diff.census import Census, Numbers, Returned, count_drift
 from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
@@ -19,23 +20,15 @@ from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, SourceError
 from reconciler.models.batches import Batch, Direction, lingers_since
+from reconciler.models.columns import Rows
 from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.plan import Head
+from reconciler.models.pushdown import Unfit
+from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.operations.ports import (
-    Adoption,
-    Comparison,
-    Findings,
-    Host,
-    Page,
-    RemoteCount,
-    Rows,
-    Snapshot,
-    Source,
-    Stored,
-    Unfit,
-)
+from reconciler.sources.base import Host, Source
+from reconciler.state.base import Snapshot, Stored
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,10 @@ from reconciler.diff.standing import Flag
 from reconciler.diff.tables import Tables
 from reconciler.diff.travelled import Travelled
 from reconciler.models.plan import Head
+from reconciler.models.pushdown import Unfit
 from reconciler.models.spec import Target
-from reconciler.operations.ports import Host, Sited, Snapshot, Unfit, Visit
+from reconciler.sources.base import Host, Visit
+from reconciler.state.base import Sited, Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from reconciler.diff.standing import POSSIBLE, Change, Flag, decide
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
-from reconciler.operations.ports import Site
+from reconciler.models.pushdown import Site
 
 _ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 
 from reconciler.diff.rules import fold, has_control, refusal
 from reconciler.diff.standing import Change, Flag, select
+from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.ids import IdType
-from reconciler.operations.ports import FIELD_END, ROW_END
 
 COLUMNS = {
     "members": {"id": "VARCHAR"},
@@ -35,7 +35,7 @@ COLUMNS = {
     "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
     "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
 }
-"""The tables that are filled from outside; the first three as `engine.ports.Stored` has them."""
+"""The tables that are filled from outside; the first three as `state.base.Stored` has them."""
 
 EXTRA = {"members": f", flags UTINYINT DEFAULT {Flag.STORED:d}"}
 
@@ -242,7 +242,7 @@ class Sets:
         return f"CREATE OR REPLACE TABLE {self._db}.{table} ({columns}{EXTRA.get(table, '')})"
 
     def add_block(self, table: str) -> str:
-        """Add the rows of the block of text $1 (see `engine.ports.Rows`)."""
+        """Add the rows of the block of text $1 (see `models.columns.Rows`)."""
         kinds = COLUMNS[table].values()
         # A table of one block, as DuckDB would take a bare $1 apart while it plans: three times slower.
         rows = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"

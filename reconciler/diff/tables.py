@@ -9,7 +9,7 @@ import duckdb
 
 from reconciler.diff.failures import Limits, broken_sets, stopped, translating
 from reconciler.diff.instance import Instance
-from reconciler.operations.ports import ArrowStream
+from reconciler.models.columns import ArrowStream
 
 BYTES_PER_ROW = 20
 """Memory for each row that is grouped, the rest spilled. Measured: at 512 MB 30 million go well, 100 million fail."""

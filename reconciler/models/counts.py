@@ -56,3 +56,12 @@ class Counts:
     def only_repeats(self) -> bool:
         """Each removal there is repeats an unsettled one, and was judged before."""
         return self.remove > 0 and self.judged_removals == 0 and self.unmatched == 0
+
+
+@dataclass(frozen=True)
+class Census:
+    """Numbers of ids that the state holds of one segment."""
+
+    stored: int
+    unsettled: int
+    unmatched: int

@@ -1,9 +1,11 @@
 """Drift: what the snapshot says against what is really there."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from reconciler.models.ids import IdType
 from reconciler.models.plan import Problem
 from reconciler.models.spec import Target
 
@@ -63,3 +65,30 @@ def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:
     """Missing members are drift, and so are foreign ones of our own; strangers unless others may add to the segment."""
     foreign = counts.foreign - counts.strangers if ignore_foreign else counts.foreign
     return DriftStatus.DRIFTED if counts.missing or foreign else DriftStatus.IN_SYNC
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a read-back showed against the state; each iterates ids in sorted order, in lists of up to 50,000."""
+
+    appeared: Callable[[], Iterator[list[str]]]
+    """Unmatched before, and there now: they become members."""
+    vanished: Callable[[], Iterator[list[str]]]
+    """Stored, and not there: they become unmatched."""
+    lingering: Callable[[], Iterator[list[str]]]
+    """Tombstones that are still there: they become unsettled removes."""
+    gone: Callable[[], Iterator[list[str]]]
+    """Tombstones that are no longer there: they are forgotten."""
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What `refresh` makes the snapshot to be; each a way to iterate ids in sorted order, in lists of up to 50,000."""
+
+    id_type: IdType
+    members: Callable[[], Iterator[list[str]]]
+    """There, and taken over."""
+    unmatched: Callable[[], Iterator[list[str]]]
+    """Held by the state in any way, and not there."""
+    lingering: Callable[[], Iterator[list[str]]]
+    """Tombstones that are still there: they become unsettled removes, not members."""

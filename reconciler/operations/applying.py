@@ -6,9 +6,11 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from reconciler.customerio.base import App, Track
+from reconciler.diff.base import Comparison, SetEngine
 from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, SegmentError
 from reconciler.models.counts import Counts
-from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Waiting
+from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Reporter, Waiting
 from reconciler.models.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.models.run import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
@@ -25,10 +27,10 @@ from reconciler.operations.planning import (
     plan_segment,
     require_app,
 )
-from reconciler.operations.ports import App, Comparison, HeldSegment, Ledger, Reporter, SetEngine, Track
 from reconciler.operations.sending import Delivery, Stop
 from reconciler.operations.settling import seconds_left
 from reconciler.operations.verifying import Confirmation, read_back, wait_for_agreement
+from reconciler.state.base import HeldSegment, Ledger
 
 log = logging.getLogger(__name__)
 

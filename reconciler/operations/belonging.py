@@ -3,12 +3,13 @@
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from reconciler.customerio.base import App
 from reconciler.errors import DestinationError
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy
+from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Target
 from reconciler.operations.planning import environment_mismatch
-from reconciler.operations.ports import App, Page, RemoteSegment
 
 
 @dataclass(frozen=True)

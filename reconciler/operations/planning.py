@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler.customerio.base import App
+from reconciler.diff.base import Comparison
 from reconciler.errors import (
     DestinationError,
     IncompleteRead,
@@ -19,7 +21,6 @@ from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Ownership, Target
-from reconciler.operations.ports import App, Comparison
 from reconciler.operations.verifying import read_back
 
 log = logging.getLogger(__name__)

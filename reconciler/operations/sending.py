@@ -7,14 +7,16 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
+from reconciler.customerio.base import Gate, Track
+from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
-from reconciler.models.events import Sending
+from reconciler.models.events import Reporter, Sending
 from reconciler.models.run import Tally
 from reconciler.models.spec import Target
 from reconciler.operations.planning import as_known
-from reconciler.operations.ports import Comparison, Gate, HeldSegment, Reporter, Track
 from reconciler.operations.suspicion import Suspicion
+from reconciler.state.base import HeldSegment
 
 log = logging.getLogger(__name__)
 

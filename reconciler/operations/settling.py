@@ -1,6 +1,6 @@
 """How long to wait until a request that was given up, or only accepted, has surely taken effect."""
 
-from reconciler.operations.ports import HeldSegment
+from reconciler.state.base import HeldSegment
 
 LEAST_AFTER_TAKEOVER = 2.0
 """Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""

@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable
 
+from reconciler.customerio.base import App
+from reconciler.diff.base import Comparison
 from reconciler.errors import ReconcileError, SegmentError, unexpected
 from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift, judge_drift
 from reconciler.models.plan import Head
 from reconciler.models.report import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.planning import as_problem, check_environment, check_head, look_up, require_app
-from reconciler.operations.ports import App, Comparison, HeldSegment
 from reconciler.operations.settling import seconds_left
 from reconciler.operations.verifying import read_back
+from reconciler.state.base import HeldSegment
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from reconciler.customerio.base import App
+from reconciler.diff.base import Comparison
 from reconciler.errors import IncompleteRead
 from reconciler.models.drift import DriftCounts
+from reconciler.models.remote import RemoteCount
 from reconciler.models.spec import Target
-from reconciler.operations.ports import App, Comparison, RemoteCount
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0

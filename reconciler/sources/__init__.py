@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret, Segment, SourceSettings
-from reconciler.operations.ports import Source
+from reconciler.sources.base import Source
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

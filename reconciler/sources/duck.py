@@ -12,8 +12,8 @@ from reconciler.arrow import take
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
-from reconciler.operations.ports import ValueStream
 from reconciler.sources.arrow import Stream, WatchedStream
+from reconciler.sources.base import ValueStream
 from reconciler.sources.bench import Workbench
 from reconciler.sources.columns import choose, refuse_type
 from reconciler.sources.complaints import Complaint

@@ -4,7 +4,7 @@ import adbc_driver_manager
 import psycopg
 from adbc_driver_manager.dbapi import Connection
 
-from reconciler.operations.ports import Proof, Site
+from reconciler.models.pushdown import Proof, Site
 
 OLDEST_SERVER = 120_000
 """PostgreSQL 12: before it, every WITH is written out in full."""

@@ -18,9 +18,11 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
+from reconciler.models.columns import ArrowStream
+from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import Scalar, Segment
-from reconciler.operations.ports import ArrowStream, Proof, Site, Unfit, ValueStream
 from reconciler.sources.arrow import WatchedStream
+from reconciler.sources.base import ValueStream
 from reconciler.sources.bench import Workbench
 from reconciler.sources.columns import choose, refuse_type
 from reconciler.sources.complaints import Complaint
@@ -193,7 +195,7 @@ _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 @dataclass(frozen=True)
 class PostgresVisit:
-    """See `engine.ports.Visit`."""
+    """See `sources.base.Visit`."""
 
     values: str
     _stream: Callable[[str], AbstractContextManager[ValueStream]] = field(repr=False)

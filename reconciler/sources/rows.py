@@ -15,8 +15,8 @@ from sqlalchemy.pool import NullPool
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Segment
 from reconciler.models.tokens import Kind, Piece, Statement
-from reconciler.operations.ports import ValueStream
 from reconciler.sources.arrow import RowStream
+from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import Rows, blocks
 from reconciler.sources.columns import choose, refuse_type
 from reconciler.sources.complaints import Complaint

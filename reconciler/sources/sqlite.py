@@ -16,8 +16,8 @@ from adbc_driver_manager import ArrowArrayStreamHandle
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Segment
-from reconciler.operations.ports import ValueStream
 from reconciler.sources.arrow import RowStream, Stream
+from reconciler.sources.base import ValueStream
 from reconciler.sources.bench import Workbench
 from reconciler.sources.blocks import blocks
 from reconciler.sources.columns import choose

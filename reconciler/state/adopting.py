@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection, text
 
 from reconciler.models.batches import Direction, Mark
-from reconciler.operations.ports import Adoption
+from reconciler.models.drift import Adoption
 from reconciler.state import folding
 from reconciler.state.database import Database, run
 from reconciler.state.lock import Place

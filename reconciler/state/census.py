@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from reconciler.operations.ports import Census
+from reconciler.models.counts import Census
 from reconciler.state.database import Database
 from reconciler.state.reader import Reader
 

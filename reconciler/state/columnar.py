@@ -16,10 +16,11 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
 from reconciler.arrow import Once, read_texts
+from reconciler.models.columns import ROW_END, ArrowStream
 from reconciler.models.plan import Head
-from reconciler.operations.ports import ROW_END, ArrowStream, Stored
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
+from reconciler.state.base import Stored
 from reconciler.state.columns import NothingStored
 from reconciler.state.failures import explained
 from reconciler.state.file import BUSY_SECONDS, is_missing, reading_uri
@@ -30,7 +31,7 @@ _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_k
 
 
 class ColumnarSnapshot:
-    """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
+    """See `state.base.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
     def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
         self._address = address
@@ -136,7 +137,7 @@ def _read_heads(connection: sqlite3.Connection) -> Heads:
 
 
 class ColumnarStored:
-    """See `engine.ports.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
+    """See `state.base.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
 
     def __init__(self, head: Head, found: Found, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
         assert found.row is not None

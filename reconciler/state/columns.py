@@ -16,7 +16,7 @@ JOURNAL = (
 
 @dataclass
 class NothingStored:
-    """A segment that the state has never met; it is an `engine.ports.Stored`."""
+    """A segment that the state has never met; it is an `state.base.Stored`."""
 
     head: Head
     now: float = 0.0

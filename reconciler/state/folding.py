@@ -12,7 +12,7 @@ from itertools import groupby
 from sqlalchemy import Connection, text
 
 from reconciler.models.batches import Direction, Mark
-from reconciler.operations.ports import FIELD_END, ROW_END
+from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.state.database import Database, run
 from reconciler.state.lines import ID_END, is_readable
 

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError, StateSetBack
 from reconciler.models.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.models.counts import Census
+from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
-from reconciler.operations.ports import Adoption, Census, Findings
 from reconciler.state import folding
 from reconciler.state.adopting import copy_generation, new_key, sweep
 from reconciler.state.census import take_census
@@ -40,7 +41,7 @@ class Work:
 
 
 class HeldSegment:
-    """See `engine.ports.HeldSegment`. Methods may be called from several threads."""
+    """See `state.base.HeldSegment`. Methods may be called from several threads."""
 
     def __init__(self, database: Database, clock: Clock, lock: HeldLock, work: Work, draw: Callable[[], uuid.UUID]):
         self._database = database

@@ -31,7 +31,7 @@ class Surroundings:
 
 
 class SqlLedger:
-    """See `engine.ports.Ledger`."""
+    """See `state.base.Ledger`."""
 
     def __init__(
         self,

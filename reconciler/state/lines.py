@@ -1,12 +1,12 @@
-"""The journal's ids in one text; a state's rows as lines of blocks of text (see `engine.ports.Rows`)."""
+"""The journal's ids in one text; a state's rows as lines of blocks of text (see `models.columns.Rows`)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError
+from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.ids import has_utf8
-from reconciler.operations.ports import FIELD_END, ROW_END
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

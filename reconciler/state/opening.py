@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.models.spec import StateSettings
-from reconciler.operations.ports import Snapshot
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress, parse
+from reconciler.state.base import Snapshot
 from reconciler.state.failures import explained
 from reconciler.state.file import make_private
 from reconciler.state.machine import Clock, SystemClock, this_machine

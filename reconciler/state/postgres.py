@@ -8,9 +8,10 @@ from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
 
 from reconciler.errors import StateError
 from reconciler.models.plan import Head
-from reconciler.operations.ports import Proof, Site, Stored
+from reconciler.models.pushdown import Proof, Site
 from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
+from reconciler.state.base import Stored
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
@@ -221,7 +222,7 @@ class PostgresReader:
 
 
 class PostgresSnapshot:
-    """See `engine.ports.Snapshot` and `Resident`."""
+    """See `state.base.Snapshot` and `Resident`."""
 
     def __init__(self, reader: PostgresReader) -> None:
         self._reader = reader
@@ -268,7 +269,7 @@ def _find_site(connection: Connection, key: int) -> Site:
 
 
 class PostgresStored:
-    """See `engine.ports.Stored` and `Sited`: everything is read in the one transaction of `connection`.
+    """See `state.base.Stored` and `Sited`: everything is read in the one transaction of `connection`.
 
     Block by block, so that each statement ends soon: how long all takes is up to whoever takes the blocks.
     """

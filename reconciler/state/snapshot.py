@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from reconciler.models.plan import Head
-from reconciler.operations.ports import Stored
+from reconciler.state.base import Stored
 from reconciler.state.failures import explained
 from reconciler.state.heads import make_head
 from reconciler.state.lines import JOURNAL_LINES, MARKS, MEMBERS, Walk
@@ -19,7 +19,7 @@ from reconciler.state.reader import SqliteReader
 
 
 class SqliteStored:
-    """See `engine.ports.Stored`: everything is read in the one transaction of `connection`."""
+    """See `state.base.Stored`: everything is read in the one transaction of `connection`."""
 
     def __init__(self, head: Head, key: int | None, connection: Connection | None, now: float = 0.0) -> None:
         self.head = head
@@ -45,7 +45,7 @@ class SqliteStored:
 
 
 class SqliteSnapshot:
-    """See `engine.ports.Snapshot`. A file that is missing is an empty state, and stays missing."""
+    """See `state.base.Snapshot`. A file that is missing is an empty state, and stays missing."""
 
     def __init__(self, reader: SqliteReader) -> None:
         self._reader = reader

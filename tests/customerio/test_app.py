@@ -18,8 +18,8 @@ from reconciler.customerio.app import FREE_PAGES, AppClient
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
+from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Region
-from reconciler.operations.ports import Page, RemoteSegment
 from tests.customerio.conftest import Clients
 from tests.customerio.doubles import APP_KEY, FakeTime, destination
 

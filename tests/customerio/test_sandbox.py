@@ -8,8 +8,8 @@ from reconciler.errors import DestinationError
 from reconciler.models.batches import Batch, Direction, Fate
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
+from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Secret, Segment
-from reconciler.operations.ports import RemoteSegment
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import UsedBy as SandboxUsedBy
 from tests.customerio.conftest import Clients

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 import duckdb
 
+from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.plan import Head
+from reconciler.models.remote import Page
 from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
@@ -21,7 +24,7 @@ from reconciler.models.spec import (
     StateSettings,
     Target,
 )
-from reconciler.operations.ports import FIELD_END, ROW_END, ArrowStream, Comparison, Page, Rows, ValueStream
+from reconciler.sources.base import ValueStream
 from tests.diff.model import World
 
 HEAD = Head(lineage="a lineage", serial=7)

@@ -11,12 +11,15 @@ import duckdb
 import psycopg
 from sqlalchemy.engine import make_url
 
+from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.models.plan import Head
+from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
-from reconciler.operations.ports import Comparison, Host, Proof, Site, Snapshot, Stored, Unfit, ValueStream, Visit
 from reconciler.sources import open_source
+from reconciler.sources.base import Host, ValueStream, Visit
 from reconciler.state import open_ledger, open_snapshot
+from reconciler.state.base import Snapshot, Stored
 from tests.diff.fakes import Warehouse, make_target, pages_of, values_of
 from tests.diff.model import World
 

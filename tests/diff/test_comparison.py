@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.diff.base import Comparison
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
-from reconciler.operations.ports import Comparison
 from tests.diff import model
 from tests.diff.fakes import AnyStage, Stage
 from tests.diff.model import Outcome, World

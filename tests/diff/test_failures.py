@@ -10,10 +10,13 @@ import adbc_driver_sqlite.dbapi
 import duckdb
 import pytest
 
+from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
+from reconciler.models.columns import ArrowStream, Rows
+from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment
-from reconciler.operations.ports import ArrowStream, Comparison, Page, Rows, Source, ValueStream
+from reconciler.sources.base import Source, ValueStream
 from tests.diff.fakes import (
     AnyStage,
     FakeSnapshot,

@@ -18,6 +18,7 @@ from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import WHITE_SPACE, IdType, check_text
+from reconciler.models.pushdown import Site, Unfit
 from reconciler.models.spec import (
     GuardSettings,
     OnBad,
@@ -28,9 +29,10 @@ from reconciler.models.spec import (
     StateSettings,
     Target,
 )
-from reconciler.operations.ports import Host, Resident, Site, Snapshot, Unfit, Visit
 from reconciler.sources import open_source
+from reconciler.sources.base import Host, Visit
 from reconciler.state import open_ledger, open_snapshot
+from reconciler.state.base import Resident, Snapshot
 from tests.diff.fakes import Stage, make_target
 from tests.diff.model import MarkRow, Value, World
 from tests.diff.server import ServerStage

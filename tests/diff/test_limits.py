@@ -13,10 +13,11 @@ from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.diff.spill import PREFIX, open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 from reconciler.models.batches import Direction
+from reconciler.models.columns import Rows
 from reconciler.models.counts import Counts
 from reconciler.models.sizes import read_size
 from reconciler.models.spec import OnBad, Segment, Target
-from reconciler.operations.ports import Rows, ValueStream
+from reconciler.sources.base import ValueStream
 from tests.diff.fakes import FakeSnapshot, FakeStored, Warehouse, make_target
 from tests.diff.model import World
 from tests.support.limits import limited_files

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import IdType
-from reconciler.operations.ports import RemoteCount
+from reconciler.models.remote import RemoteCount
 from tests.diff.fakes import AnyStage, Stage, make_page
 from tests.diff.model import Person, Value, World
 

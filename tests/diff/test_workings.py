@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from reconciler.diff import embedded
+from reconciler.diff.base import Comparison
 from reconciler.diff.census import Returned
 from reconciler.diff.embedded import EmbeddedComparison, EmbeddedSetEngine
 from reconciler.diff.in_database import Found
@@ -18,9 +19,13 @@ from reconciler.diff.standing import Flag
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
 from reconciler.models.batches import Batch, Direction
+from reconciler.models.columns import Rows
 from reconciler.models.plan import Head
+from reconciler.models.pushdown import Unfit
+from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment, Target
-from reconciler.operations.ports import Comparison, Host, Page, Rows, Snapshot, Unfit, ValueStream
+from reconciler.sources.base import Host, ValueStream
+from reconciler.state.base import Snapshot
 from tests.diff.fakes import (
     FakeSnapshot,
     FakeSource,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from unittest import mock
 
 from reconciler.models.batches import Direction
-from reconciler.operations.ports import Lease
 from reconciler.operations.sending import Delivery, Stop
+from reconciler.state.base import Lease
 from tests.engine.fakes import (
     FakeComparison,
     FakeReporter,

@@ -10,21 +10,15 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from reconciler.customerio.base import Gate
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.events import Event
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy
+from reconciler.models.remote import Page, RemoteCount, RemoteSegment
 from reconciler.models.spec import DestinationSettings, Ownership, Secret, Segment, Spec, StateSettings, Target
-from reconciler.operations.ports import (
-    Adoption,
-    Findings,
-    Gate,
-    Page,
-    RemoteCount,
-    RemoteSegment,
-)
 from tests.engine.states import ADD, FakeClock, FakeHeld, Step
 
 

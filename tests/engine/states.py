@@ -8,10 +8,12 @@ from typing import Any
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.counts import Census
+from reconciler.models.drift import Adoption
 from reconciler.models.plan import Head
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
-from reconciler.operations.ports import Adoption, Census, HeldSegment, Lease
+from reconciler.state.base import HeldSegment, Lease
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 

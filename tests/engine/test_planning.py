@@ -11,9 +11,9 @@ from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
+from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Target
 from reconciler.operations.planning import PlanOptions, plan_segment
-from reconciler.operations.ports import RemoteSegment
 from tests.engine.fakes import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)

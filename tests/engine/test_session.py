@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.diff.base import Comparison
 from reconciler.errors import (
     LeaseLost,
     LockHeld,
@@ -19,7 +20,6 @@ from reconciler.models.events import Event, Finished, Planned, Reading, Sending,
 from reconciler.models.guards import Guard
 from reconciler.models.plan import PlanStatus
 from reconciler.models.run import RunStatus, SegmentRun
-from reconciler.operations.ports import Comparison
 from tests.engine.fakes import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
 from tests.engine.plays import KNOWN, Play, exit_code
 from tests.engine.states import ADD, FakeLease, failing

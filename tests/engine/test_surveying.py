@@ -4,11 +4,11 @@ import pytest
 
 from reconciler.errors import DestinationError, IncompleteRead, LockHeld, ReconcileError, SegmentError, StateError
 from reconciler.models.batches import Direction
-from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift
+from reconciler.models.drift import Adoption, DriftCounts, DriftStatus, SegmentDrift
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
+from reconciler.models.remote import RemoteSegment
 from reconciler.models.report import RefreshStatus
-from reconciler.operations.ports import Adoption, RemoteSegment
 from reconciler.operations.surveying import Takeover, fail_refresh, survey
 from tests.engine.fakes import Crash, FakeApp, FakeComparison, make_people, make_target
 from tests.engine.states import FakeHeld

@@ -7,7 +7,7 @@ import pytest
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.drift import DriftCounts
 from reconciler.models.ids import IdType
-from reconciler.operations.ports import Page
+from reconciler.models.remote import Page
 from reconciler.operations.verifying import Confirmation, read_back, wait_for_agreement
 from tests.engine.fakes import FakeApp, FakeComparison, FakeStop, make_people, make_target
 from tests.engine.states import FakeClock

@@ -13,11 +13,12 @@ from reconciler.models.batches import Batch, Direction
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Plan, SegmentPlan, UsedBy
+from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.run import Run, RunStatus
 from reconciler.models.spec import GuardSettings, Limit
 from reconciler.operations.applying import Session
-from reconciler.operations.ports import Page, RemoteSegment, Snapshot
 from reconciler.planfile import PlanFile, open_planfile, seal, write
+from reconciler.state.base import Snapshot
 from reconciler.state.ledger import SqlLedger
 
 FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)

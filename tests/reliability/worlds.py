@@ -12,18 +12,20 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from reconciler.customerio.base import Gate
 from reconciler.errors import StateError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.plan import Head
+from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
 from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
 from reconciler.operations.planning import PlanOptions, plan_segment
-from reconciler.operations.ports import Adoption, Findings, Gate, Page, RemoteCount, Snapshot
 from reconciler.operations.surveying import Takeover
 from reconciler.state import open_snapshot
+from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.opening import open_database

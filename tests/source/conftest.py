@@ -15,8 +15,8 @@ from sqlalchemy.engine import make_url
 
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Scalar, Secret, Segment, SourceSettings
-from reconciler.operations.ports import Source
 from reconciler.sources import open_source
+from reconciler.sources.base import Source
 from reconciler.sources.credentials import list_secrets
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import RowSource

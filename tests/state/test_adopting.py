@@ -2,8 +2,8 @@
 
 import pytest
 
+from reconciler.models.drift import Adoption
 from reconciler.models.ids import IdType
-from reconciler.operations.ports import Adoption
 from tests.support.states import ACKNOWLEDGED, Bench, add, adoption, lists, remove, unknown
 
 NOW = 1_800_000_000.0

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
-from reconciler.operations.ports import Census
+from reconciler.models.counts import Census
 from reconciler.state import folding
 from tests.support.states import ACKNOWLEDGED, REFUSED, Bench, Contents, acknowledged_after_unknown, findings, unknown
 

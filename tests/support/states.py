@@ -8,10 +8,12 @@ from pathlib import Path
 import duckdb
 
 from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
+from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
-from reconciler.operations.ports import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows, Stored
 from reconciler.state import open_ledger, open_snapshot
+from reconciler.state.base import Stored
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.machine import Identity
 

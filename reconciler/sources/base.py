@@ -1,0 +1,61 @@
+"""What a source is to the rest of the program."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from reconciler.models.columns import ArrowStream
+from reconciler.models.pushdown import Proof, Site, Unfit
+from reconciler.models.spec import Segment
+
+
+@dataclass(frozen=True)
+class ValueStream:
+    """What a query returned, before the rules of ids.
+
+    Columns: `value` (utf8; null: NULL) is the value written exactly (`7`, never `7.0`); `typed` (bool) is true where
+    the *source* gave a string, integer, UUID or integral decimal. `all_typed`: the column `typed` is absent, all are.
+    """
+
+    arrow: ArrowStream
+    all_typed: bool = False
+
+
+class Source(Protocol):
+    """One database that answers queries, read-only."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep what its queries share while the block runs, rather than make it anew for each."""
+        ...
+
+    def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+        """Run the query and stream its ids. Raises SourceError, also while the stream is read."""
+        ...
+
+    def check(self, segment: Segment) -> None:
+        """Prepare the query without reading it (for `validate --connect`). Raises SourceError."""
+        ...
+
+
+class Visit(Protocol):
+    """A read-only transaction of a source that sees a state as one moment of it was."""
+
+    values: str
+    """The segment's query, as one with the columns `value` (text) and `typed` (boolean, never null)."""
+
+    def open(self, statement: str) -> AbstractContextManager[ArrowStream]:
+        """Run one statement and stream its rows. Raises SourceError, also while the stream is read."""
+        ...
+
+
+@runtime_checkable
+class Host(Protocol):
+    """A Source in whose database a statement can read the state, too."""
+
+    def answers(self, proof: Proof) -> bool:
+        """Tell whether it is the database of this proof. Raises SourceError."""
+        ...
+
+    def visit(self, segment: Segment, site: Site) -> AbstractContextManager[Visit | Unfit]:
+        """Begin a transaction that sees the site's moment, or say why not. Raises SourceError."""
+        ...
