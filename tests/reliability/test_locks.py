@@ -1,6 +1,6 @@
 """A holder that was frozen past its lease, and a state database that goes away in the middle of a run.
 
-(Another pid namespace, another boot, a pid that was used again: tests/state/test_lock.py.)
+(Another pid namespace, another boot, a pid that was used again: tests/unit/state/test_lock.py.)
 """
 
 import functools

@@ -29,11 +29,11 @@ from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.opening import open_database
-from tests.diff import model
-from tests.engine.deliveries import patient
-from tests.engine.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
 from tests.reliability.orders import FREE, Order, Sealed, Window, prepare, seal_plan, spend
 from tests.support.states import Bench, FakeClock, FakeMachine, adoption, fetch, findings
+from tests.unit.diff import model
+from tests.unit.operations.deliveries import patient
+from tests.unit.operations.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 SETTLE = 10.0
@@ -219,7 +219,7 @@ class MortalTrack:
 
 
 class ModelComparison:
-    """The set engine's model (see tests/diff/model.py) at work: fast, and obviously right."""
+    """The set engine's model (see tests/unit/diff/model.py) at work: fast, and obviously right."""
 
     engine = "model"
 

@@ -1,0 +1,52 @@
+"""Clients against any base URL, with time that does not pass by itself; closed at the end of each test."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from reconciler.customerio.app import AppClient
+from reconciler.customerio.connection import Ambience, connect
+from reconciler.customerio.track import TrackClient
+from reconciler.models.spec import DestinationSettings
+from tests.unit.customerio.doubles import FakeTime
+
+Clients = tuple[TrackClient, AppClient]
+
+
+class QuickStop(threading.Event):
+    """A stop event whose waits move a fake clock instead of taking time."""
+
+    def __init__(self, time: FakeTime) -> None:
+        super().__init__()
+        self.time = time
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.time.wait(timeout or 0) or self.is_set()
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    """What the clients could not check."""
+    return []
+
+
+@pytest.fixture
+def open_clients(time: FakeTime, warnings: list[str]) -> Iterator[Callable[[DestinationSettings], Clients]]:
+    opened: list[TrackClient | AppClient] = []
+
+    def open_both(settings: DestinationSettings) -> Clients:
+        ambience = Ambience(clock=time.clock, wall=time.wall, chance=lambda: 0.5)
+        track, app = connect(settings, stop=QuickStop(time), warn=warnings.append, ambience=ambience)
+        assert app is not None
+        opened.extend((track, app))
+        return track, app
+
+    yield open_both
+    for client in opened:
+        client.close()

@@ -1,0 +1,157 @@
+"""The stage in a PostgreSQL: each world's state and rows stand in real tables, side by side in one database."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from sqlalchemy.engine import make_url
+
+from reconciler.diff.base import Comparison
+from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.models.plan import Head
+from reconciler.models.pushdown import Proof, Site, Unfit
+from reconciler.models.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
+from reconciler.sources import open_source
+from reconciler.sources.base import Host, ValueStream, Visit
+from reconciler.state import open_ledger, open_snapshot
+from reconciler.state.base import Snapshot, Stored
+from tests.unit.diff.fakes import Warehouse, make_target, pages_of, values_of
+from tests.unit.diff.model import World
+
+ROWS = """
+CREATE TABLE world_rows (world int NOT NULL, value text, typed boolean NOT NULL);
+CREATE TABLE people (id text)"""
+
+
+@dataclass(frozen=True)
+class WorldHost:
+    """The real source, but that the rows of a world say themselves whether they are typed. It keeps what it hosts."""
+
+    real: Host
+    rows: Warehouse
+    world: World
+
+    @contextmanager
+    def open(self, segment: Segment) -> Iterator[ValueStream]:
+        yield values_of(self.rows, self.world)
+
+    def check(self, segment: Segment) -> None:
+        raise NotImplementedError
+
+    def answers(self, proof: Any) -> bool:
+        return self.real.answers(proof)
+
+    @contextmanager
+    def visit(self, segment: Segment, site: Site) -> Iterator[Visit | Unfit]:
+        with self.real.visit(segment, site) as visit:
+            assert not isinstance(visit, Unfit), visit
+            yield replace(visit, values=f"SELECT value, typed FROM world_rows WHERE world = {segment.segment_id}")
+
+
+@dataclass
+class Dated:
+    """A snapshot whose clock stands still."""
+
+    real: Any
+    now: float
+
+    def prove(self) -> Proof:
+        proof: Proof = self.real.prove()
+        return proof
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+        with self.real.open(workspace, segment_id) as stored:
+            stored.now = self.now
+            yield stored
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class ServerStage:
+    """As `fakes.Stage`: a set engine whose comparisons each look at a world of their own, here in the database."""
+
+    head = Head("a lineage", 7, "id")
+    expected = "in_database"
+
+    def __init__(self, url: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
+        self._database = database
+        self._numbers = itertools.count(1)
+        self._hosts: dict[int, WorldHost] = {}
+        with open_ledger(StateSettings(Secret(url))):
+            pass
+        self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._run(ROWS)
+        source = open_source(SourceSettings("warehouse", Secret(url)))
+        assert isinstance(source, Host)
+        self._source: Host = source
+        self._snapshot: Snapshot = open_snapshot(StateSettings(Secret(url)))
+        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._look_back, self._host)
+
+    def _host(self, target: Target) -> WorldHost:
+        return self._hosts[target.segment.segment_id]
+
+    @contextmanager
+    def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> Iterator[Comparison]:
+        number, rows = next(self._numbers), Warehouse(self._database)
+        found = make_target(world, on_bad, on_bad)
+        target = replace(found, segment=replace(found.segment, segment_id=number))
+        self._hosts[number] = WorldHost(self._source, rows, world)
+        self._write(number, world)
+        try:
+            with self.engine.open(target) as comparison:
+                if world.people is not None:
+                    comparison.load_remote(pages_of(world))
+                yield comparison
+        finally:
+            rows.close()
+            del self._hosts[number]
+
+    def _look_back(self, target: Target) -> Snapshot:
+        """The state, seen at its world's moment, not at today's."""
+        return Dated(self._snapshot, self._hosts[target.segment.segment_id].world.now)
+
+    def _write(self, number: int, world: World) -> None:
+        with psycopg.connect(self._url) as connection:
+            connection.execute(
+                "INSERT INTO reconcile_segments (workspace, segment_id, segment_key, name, id_type, lineage, serial) "
+                "VALUES ('production', %(n)s, %(n)s, 'vip', %(t)s, 'a lineage', 7)",
+                {"n": number, "t": world.id_type},
+            )
+            tables: dict[str, Iterable[tuple[object, ...]]] = {
+                "reconcile_members (segment_key, id)": [(number, each) for each in world.members],
+                "reconcile_marks (segment_key, id, mark, direction, at)": [
+                    (number, mark.id, mark.mark, mark.direction, mark.at) for mark in world.marks
+                ],
+                "reconcile_batches (segment_key, run_id, direction, outcome, attempts, created_at, at, unknown_at, "
+                "number, ids)": [
+                    (number, "r", r.direction, r.outcome, 1, r.at, r.at, r.unknown_at, len(r.ids), "\n".join(r.ids))
+                    for r in sorted(world.journal, key=lambda r: r.seq)
+                ],
+                # A PostgreSQL has no NUL in its texts; any other control character is as invalid.
+                "world_rows (world, value, typed)": [
+                    (number, each.text and each.text.replace("\0", "\x01"), each.typed) for each in world.values
+                ],
+            }
+            for table, rows in tables.items():
+                with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def open_server_stage(url: str, spill_parent: Path) -> Iterator[ServerStage]:
+    with duckdb.connect(":memory:") as database:
+        stage = ServerStage(url, spill_parent, database)
+        with stage.engine:
+            yield stage

@@ -1,0 +1,140 @@
+"""Comparing desired, stored and remote: every number and every id, against a slow model."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.diff.base import Comparison
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.counts import Counts
+from tests.unit.diff import model
+from tests.unit.diff.fakes import AnyStage, Stage
+from tests.unit.diff.model import Outcome, World
+from tests.unit.diff.worlds import IDS, make_crowd, worlds
+
+many = settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)  # fewer under a profile with fewer
+
+
+def ids_of(comparison: Comparison, direction: Direction) -> list[str]:
+    batches = list(comparison.batches(direction))
+    assert all(batch.direction is direction for batch in batches)
+    return [member for batch in batches for member in batch.ids]
+
+
+def outcome(comparison: Comparison, counts: Counts) -> Outcome:
+    added, removed = ids_of(comparison, Direction.ADD), ids_of(comparison, Direction.REMOVE)
+    return Outcome(counts, added, removed, collect(comparison.already_there))
+
+
+def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
+    return [member for chunk in chunks() for member in chunk]
+
+
+@pytest.mark.parametrize("as_blocks", [False, True])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_crowd_in_every_situation_is_compared_as_the_model_says(
+    local_stage: Stage, exclusive: bool, as_blocks: bool
+) -> None:
+    world = make_crowd(exclusive, as_blocks)
+    with local_stage.compare(world) as comparison:
+        assert outcome(comparison, comparison.compare()) == model.compare(world)
+        again = {member for batch in comparison.batches(Direction.ADD) for member in batch.resends}
+        state = model.read_state(world)
+        assert again == set(ids_of(comparison, Direction.ADD)) & state.marked_unmatched - set(state.unsettled)
+
+
+@pytest.mark.parametrize("with_people", [False, True])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_of_a_plan_file_for_a_crowd_what_is_not_so_yet_is_left(
+    local_stage: Stage, exclusive: bool, with_people: bool
+) -> None:
+    world = make_crowd(exclusive, as_blocks=True)
+    world = world if with_people else replace(world, people=None)
+    ids = sorted({value.text or "" for value in world.values} | world.members)
+    adds, removes = set(ids[::3]), set(ids[1::3])
+    with local_stage.compare(world) as comparison:
+        sealed = [Batch(Direction.ADD, tuple(adds)), Batch(Direction.REMOVE, tuple(removes))]
+        assert outcome(comparison, comparison.resume(sealed)) == model.resume(world, adds, removes)
+
+
+@pytest.mark.parametrize("known_only", [False, True])
+def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, known_only: bool) -> None:
+    world = make_crowd(exclusive=False, as_blocks=False)
+    with local_stage.compare(world) as comparison:
+        drift, findings, adoption = comparison.drift(), comparison.examine(), comparison.adoption(known_only)
+
+        lists = (findings.appeared, findings.vanished, findings.lingering, findings.gone)
+        assert model.Reading(drift, *map(collect, lists)) == model.read_back(world)
+        assert adoption.id_type is world.id_type
+        lists = (adoption.members, adoption.unmatched, adoption.lingering)
+        assert model.Takeover(*map(collect, lists)) == model.adopt(world, known_only)
+
+
+@many
+@given(world=worlds(with_people=True))
+def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> None:
+    with stage.compare(world) as comparison:
+        counts = comparison.compare()
+
+        assert comparison.engine == ("local" if world.exclusive else stage.expected)
+        assert replace(comparison.head, id_type=None) == replace(stage.head, id_type=None)
+        found = outcome(comparison, counts)
+        assert found == model.compare(world)
+        assert counts.desired == counts.unchanged + counts.add + counts.resend
+
+
+@many
+@given(world=worlds(with_people=True))
+def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: AnyStage, world: World) -> None:
+    with stage.compare(world) as comparison:
+        counts = comparison.compare()
+
+        again = [member for batch in comparison.batches(Direction.ADD) for member in batch.resends]
+        assert len(again) == counts.resend
+        assert set(again) <= set(ids_of(comparison, Direction.ADD)) & model.read_state(world).marked_unmatched
+
+
+@many
+@given(world=worlds(), data=st.data())
+def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: World, data: st.DataObject) -> None:
+    sealed = data.draw(st.dictionaries(st.sampled_from(IDS[world.id_type]), st.sampled_from(Direction)))
+    adds = {member for member, direction in sealed.items() if direction is Direction.ADD}
+    removes = set(sealed) - adds
+
+    with local_stage.compare(world) as comparison:
+        batches = [Batch(Direction.REMOVE, tuple(removes)), Batch(Direction.ADD, tuple(adds))]
+        counts = comparison.resume(batch for batch in batches if batch.ids)
+
+        found = outcome(comparison, counts)
+        assert found == model.resume(world, adds, removes)
+
+
+@many
+@given(world=worlds(with_people=True))
+def test_any_read_back_shows_what_the_model_says(local_stage: Stage, world: World) -> None:
+    with local_stage.compare(world) as comparison:
+        drift = comparison.drift()
+        findings = comparison.examine()
+
+        found = model.Reading(
+            drift,
+            appeared=collect(findings.appeared),
+            vanished=collect(findings.vanished),
+            lingering=collect(findings.lingering),
+            gone=collect(findings.gone),
+        )
+        assert found == model.read_back(world)
+
+
+@many
+@given(world=worlds(with_people=True), known_only=st.booleans())
+def test_any_refresh_takes_over_what_the_model_says(local_stage: Stage, world: World, known_only: bool) -> None:
+    with local_stage.compare(world) as comparison:
+        adoption = comparison.adoption(known_only)
+
+        assert adoption.id_type is world.id_type
+        found = model.Takeover(collect(adoption.members), collect(adoption.unmatched), collect(adoption.lingering))
+        assert found == model.adopt(world, known_only)

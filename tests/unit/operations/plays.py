@@ -1,0 +1,104 @@
+"""One segment of an apply, its parts, and a session over them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from reconciler.models.drift import DriftCounts
+from reconciler.models.events import Event, Finished
+from reconciler.models.guards import Guard
+from reconciler.models.outcome import exit_code_of_run
+from reconciler.models.plan import Head
+from reconciler.models.run import Run, SegmentRun
+from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.operations.planning import PlanOptions
+from tests.unit.operations.fakes import (
+    FakeApp,
+    FakeComparison,
+    FakeReporter,
+    FakeSets,
+    FakeStop,
+    FakeTrack,
+    InlinePool,
+    make_people,
+    make_target,
+    name_ids,
+)
+from tests.unit.operations.states import FakeClock, FakeHeld, FakeLedger
+
+AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
+MISSING = replace(AGREES, missing=2)
+LINGERING = replace(AGREES, foreign=3, lingering=3)
+KNOWN = Head("lineage", 7, "id", completed=True)
+
+
+@dataclass
+class Play:
+    """One segment, its parts, and a session over them. What is changed before `run` counts."""
+
+    add: list[str] = field(default_factory=lambda: name_ids(5))
+    remove: list[str] = field(default_factory=lambda: name_ids(3, "gone"))
+    head: Head = KNOWN
+    settle: float = 10.0
+    confirm: bool = False
+    confirm_timeout: float = 60.0
+    guards_allowed: frozenset[Guard] = frozenset()
+    hook: Callable[[Event], None] = lambda event: None
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.stop = FakeStop(self.clock)
+        self.held = FakeHeld(self.remove, head=self.head, clock=self.clock)
+        self.ledger = FakeLedger(self.held)
+        self.comparison = FakeComparison(self.add, self.remove, head=self.head, size=2, drifts=[AGREES])
+        count = self.comparison.count()
+        self.comparison.counts = replace(count, desired=90 + count.desired, unchanged=90, held=100, stored=100)
+        self.sets = FakeSets(self.comparison)
+        self.track = FakeTrack(self.held, present=set(self.remove))
+        self.app: FakeApp | None = FakeApp(make_people(5))
+        self.reporter = FakeReporter(self.hook)
+        self.warnings: list[str] = []
+
+    @property
+    def session(self) -> Session:
+        target = make_target(settle=self.settle, concurrency=1)
+        parts = Parts(
+            self.ledger,
+            self.sets,
+            self.track,
+            self.app,
+            InlinePool(),
+            self.stop,
+            self.reporter,
+            self.clock,
+            self.warnings.append,
+            self.track.ask_environment,
+        )
+        plan = PlanOptions({target.label: self.guards_allowed})
+        return Session(target, parts, ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout))
+
+    def run(self, between: Callable[[Session], None] = lambda session: None) -> SegmentRun:
+        """The whole story; `between` happens while somebody is asked."""
+        session = self.session
+        session.lock()
+        session.prepare()
+        between(session)
+        pass_preflight([session], self.ledger, self.track.preflight, lambda workspace, environment: None)
+        session.deliver()
+        return self.check(session)
+
+    def check(self, session: Session) -> SegmentRun:
+        """However it ended: all is given back, and that it ended was told once."""
+        assert session.result is not None
+        assert not self.ledger.is_held
+        assert self.comparison.is_closed == (self.sets.opened > 0)
+        assert [event.run for event in self.reporter.of(Finished)] == [session.result]
+        return session.result
+
+    @property
+    def nothing_sent(self) -> bool:
+        return not self.track.sent and not self.held.rows
+
+
+def exit_code(result: SegmentRun) -> int:
+    return exit_code_of_run(Run("run", datetime.now(UTC), (result,)))

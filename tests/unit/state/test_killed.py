@@ -1,0 +1,64 @@
+"""A process that is killed at any moment leaves a state from which the next run goes on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.spec import Secret, StateSettings
+from reconciler.state import open_ledger
+from tests.support.states import Bench, make_target
+
+CHILD = """
+import json, sys
+from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.spec import Secret, StateSettings
+from reconciler.state import open_ledger
+from tests.support.states import make_target
+
+settings = StateSettings(Secret(sys.argv[1]))
+say = lambda *what: print(json.dumps(what), flush=True)
+with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "run", None) as held:
+    for number in range(1000):
+        ids = tuple(f"{number:04}-{part}" for part in range(100))
+        (seq,) = held.intend([Batch(Direction.ADD, ids)])
+        say("intended", ids)
+        held.settle([(seq, Answer(Fate.ACKNOWLEDGED, 1))])
+        say("acknowledged", ids)
+        if number % 7 == 6:
+            held.fold()
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 2, 13, 14, 15, 40])
+def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert child.stdout is not None
+    said = [json.loads(child.stdout.readline()) for _ in range(lines)]
+    child.kill()
+    said += [json.loads(line) for line in child.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    child.stdout.close()
+    child.wait()
+
+    settings = StateSettings(Secret(url))
+    with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "next run", None) as held:
+        census = held.census()
+        held.intend([Batch(Direction.ADD, ("after",))])
+        held.complete()
+
+    contents = Bench(url).look()
+    members = set(contents.members)
+    unsettled = {id for id, mark, direction in contents.marks if (mark, direction) == ("unsettled", "add")}
+    for what, ids in said:
+        if what == "acknowledged":
+            assert members.issuperset(ids)
+        else:
+            assert (members | unsettled).issuperset(ids)
+    assert (census.stored, census.unsettled) == (len(members), len(unsettled))
+    assert len(unsettled) <= 100
+    assert contents.journal == (("add", None, ("after",)),)
