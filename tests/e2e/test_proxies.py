@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from tests.fakes.wire import RawServer, read_request, reply
 from tests.support.project import Project, people, segment
-from tests.unit.customerio.doubles import RawServer, read_request, reply
 
 COMMANDS = [["validate", "--connect"], ["plan"], ["apply"]]
 HOSTS = ["x.localhost", "127.0.0.2", "[0:0:0:0:0:0:0:1]", "LOCALHOST", "localhost.", "2130706433", "[::ffff:127.0.0.1]"]

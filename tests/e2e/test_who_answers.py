@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from reconciler.sandbox.faults import answers
+from tests.fakes.wire import RawServer, read_request, reply
 from tests.support.project import Project, people, segment
-from tests.unit.customerio.doubles import RawServer, read_request, reply
 
 PAGE = {"body": "<!DOCTYPE html><title>Sign in</title>", "content_type": "text/html"}
 REGION = "*/accounts/region"

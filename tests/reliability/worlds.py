@@ -29,11 +29,11 @@ from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
 from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.opening import open_database
+from tests.fakes import set_model
+from tests.fakes.deliveries import patient
+from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool
 from tests.reliability.orders import FREE, Order, Sealed, Window, prepare, seal_plan, spend
 from tests.support.states import Bench, FakeClock, FakeMachine, adoption, fetch, findings
-from tests.unit.diff import model
-from tests.unit.operations.deliveries import patient
-from tests.unit.operations.fakes import FakeReporter, FakeStop, InlinePool, LazyPool
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 SETTLE = 10.0
@@ -219,7 +219,7 @@ class MortalTrack:
 
 
 class ModelComparison:
-    """The set engine's model (see tests/unit/diff/model.py) at work: fast, and obviously right."""
+    """The set engine's model (see tests/fakes/set_model.py) at work: fast, and obviously right."""
 
     engine = "model"
 
@@ -232,24 +232,24 @@ class ModelComparison:
         self._target = target
         self._desired = tuple(desired)
         self._size = size
-        self._outcome: model.Outcome | None = None
-        self._people: tuple[model.Person, ...] = ()
+        self._outcome: set_model.Outcome | None = None
+        self._people: tuple[set_model.Person, ...] = ()
 
     def compare(self) -> Counts:
         world = self._read()
-        self._outcome = model.compare(replace(world, values=tuple(model.Value(each) for each in self._desired)))
+        self._outcome = set_model.compare(replace(world, values=tuple(set_model.Value(each) for each in self._desired)))
         return self._outcome.counts
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         ids: dict[Direction, set[str]] = {ADD: set(), REMOVE: set()}
         for batch in sealed:
             ids[batch.direction].update(batch.ids)
-        self._outcome = model.resume(self._read(), ids[ADD], ids[REMOVE])
+        self._outcome = set_model.resume(self._read(), ids[ADD], ids[REMOVE])
         return self._outcome.counts
 
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         rows = (row for page in pages for row in zip(page.cio_ids, page.keys, strict=True))
-        self._people = tuple(model.Person(*row) for row in rows)
+        self._people = tuple(set_model.Person(*row) for row in rows)
         return RemoteCount(len(self._people), 0, 0)
 
     def drift(self) -> DriftCounts:
@@ -260,15 +260,15 @@ class ModelComparison:
         return findings(found.appeared, found.vanished, found.lingering, found.gone)
 
     def adoption(self, known_only: bool) -> Adoption:
-        found = model.adopt(replace(self._read(), people=self._people), known_only)
+        found = set_model.adopt(replace(self._read(), people=self._people), known_only)
         return adoption(found.members, found.unmatched, found.lingering)
 
-    def _read(self) -> model.World:
+    def _read(self) -> set_model.World:
         world, self.head = read_world(self._snapshot, self._target, self._now())
         return world
 
-    def _read_back(self) -> model.Reading:
-        return model.read_back(replace(self._read(), people=self._people))
+    def _read_back(self) -> set_model.Reading:
+        return set_model.read_back(replace(self._read(), people=self._people))
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
         assert self._outcome is not None
@@ -280,13 +280,13 @@ class ModelComparison:
         raise NotImplementedError(name)
 
 
-def read_world(snapshot: Snapshot, target: Target, now: float) -> tuple[model.World, Head]:
+def read_world(snapshot: Snapshot, target: Target, now: float) -> tuple[set_model.World, Head]:
     """What a state says of a segment, as the model takes it."""
     with snapshot.open(target.workspace, target.segment.segment_id) as stored:
         members = frozenset(row[0] for row in fetch(stored.members()))
-        marks = tuple(model.MarkRow(*row) for row in fetch(stored.marks()))
-        journal = tuple(model.JournalRow(*row[:5], tuple(row[5].split("\n"))) for row in fetch(stored.journal()))
-    return model.World(members=members, marks=marks, journal=journal, now=now, settle=SETTLE), stored.head
+        marks = tuple(set_model.MarkRow(*row) for row in fetch(stored.marks()))
+        journal = tuple(set_model.JournalRow(*row[:5], tuple(row[5].split("\n"))) for row in fetch(stored.journal()))
+    return set_model.World(members=members, marks=marks, journal=journal, now=now, settle=SETTLE), stored.head
 
 
 @dataclass
@@ -452,10 +452,10 @@ class Planet:
 
     # --- the judge ------------------------------------------------------------------------------------------------
 
-    def look(self) -> model.StateModel:
+    def look(self) -> set_model.StateModel:
         """What the state says of each id."""
         snapshot, now = open_snapshot(self.bench.settings), self.bench.clock.time
-        return model.read_state(read_world(snapshot, self.target, now)[0])
+        return set_model.read_state(read_world(snapshot, self.target, now)[0])
 
     def check_claims(self) -> None:
         """The snapshot claims nobody whose last attempt was not an acknowledged add, and forgets nobody."""

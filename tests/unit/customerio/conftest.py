@@ -9,7 +9,7 @@ from reconciler.customerio.app import AppClient
 from reconciler.customerio.connection import Ambience, connect
 from reconciler.customerio.track import TrackClient
 from reconciler.models.spec import DestinationSettings
-from tests.unit.customerio.doubles import FakeTime
+from tests.fakes.wire import FakeTime
 
 Clients = tuple[TrackClient, AppClient]
 

@@ -20,8 +20,8 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
 from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Region
+from tests.fakes.wire import APP_KEY, FakeTime, destination
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import APP_KEY, FakeTime, destination
 
 Open = Callable[..., Clients]
 BASE = "https://api.customer.io/v1/segments"

@@ -12,8 +12,8 @@ import pytest
 from reconciler.customerio.deadline import Deadline
 from reconciler.customerio.network import IDLE_SECONDS, Stream
 from reconciler.models.batches import Answer, Batch, Direction, Fate
+from tests.fakes.wire import SEGMENT, FakeGate, FakeTime, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import SEGMENT, FakeGate, FakeTime, RawServer, destination, read_request, reply
 
 Open = Callable[..., Clients]
 OK = reply("200 OK", b"{}\n")

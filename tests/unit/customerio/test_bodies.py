@@ -9,8 +9,8 @@ import pytest
 
 from reconciler.customerio import transport
 from reconciler.errors import DestinationError
+from tests.fakes.wire import RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import RawServer, destination, read_request, reply
 
 Open = Callable[..., Clients]
 SEGMENTS = b'{"segments":[{"id":56,"name":"VIP","type":"manual"}]}'

@@ -9,7 +9,7 @@ from reconciler.customerio.connection import Ambience, connect
 from reconciler.customerio.hosts import app_base, track_base
 from reconciler.errors import DestinationError
 from reconciler.models.spec import Region, Secret
-from tests.unit.customerio.doubles import APP_KEY, KEY, SITE, destination
+from tests.fakes.wire import APP_KEY, KEY, SITE, destination
 
 
 def test_each_region_has_its_hosts() -> None:

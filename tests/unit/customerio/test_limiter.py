@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio.limiter import Limiter, Window
-from tests.unit.customerio.doubles import FakeTime
+from tests.fakes.wire import FakeTime
 
 
 def most_in_a_second(starts: list[float], seconds: float = 1.0) -> int:

@@ -8,8 +8,8 @@ import pytest
 from reconciler.customerio.proxies import find_proxy, is_excepted
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
+from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 
 Open = Callable[..., Clients]
 TRACK = "https://track.customer.io"

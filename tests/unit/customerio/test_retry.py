@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reconciler.customerio.outcomes import Kind, Outcome
 from reconciler.customerio.retry import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Ending, Retrier
 from reconciler.customerio.transport import Call
-from tests.unit.customerio.doubles import FakeGate, FakeTime, Script
+from tests.fakes.wire import FakeGate, FakeTime, Script
 
 CALL = Call("POST", "/x")
 OK = Outcome(Kind.ACCEPTED, 200)

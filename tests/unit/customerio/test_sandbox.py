@@ -12,8 +12,8 @@ from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Secret, Segment
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import UsedBy as SandboxUsedBy
+from tests.fakes.wire import SEGMENT, FakeGate, destination
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import SEGMENT, FakeGate, destination
 
 Open = Callable[..., Clients]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.models.batches import Answer, Batch, Direction, Fate
+from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 
 Open = Callable[..., Clients]
 Serve = Callable[[socket.socket, int], None]

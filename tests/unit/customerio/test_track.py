@@ -12,8 +12,8 @@ from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Region, Segment
+from tests.fakes.wire import KEY, SEGMENT, SITE, FakeGate, FakeTime, destination
 from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import KEY, SEGMENT, SITE, FakeGate, FakeTime, destination
 
 Open = Callable[..., Clients]
 ADD_URL = "https://track.customer.io/api/v1/segments/56/add_customers"

@@ -17,8 +17,7 @@ from reconciler.customerio.proxies import find_proxy
 from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
-from tests.unit.customerio.conftest import Clients
-from tests.unit.customerio.doubles import (
+from tests.fakes.wire import (
     APP_KEY,
     KEY,
     SEGMENT,
@@ -30,6 +29,7 @@ from tests.unit.customerio.doubles import (
     read_request,
     reply,
 )
+from tests.unit.customerio.conftest import Clients
 
 Open = Callable[..., Clients]
 IDS = ("cust_000001", "cust_000002")

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.diff.fakes import AnyStage, Stage, open_stage
+from tests.fakes.arrow_streams import AnyStage, Stage, open_stage
 
 if TYPE_CHECKING:
+    from tests.fakes.postgres_worlds import ServerStage
     from tests.support.postgres import Postgres
-    from tests.unit.diff.server import ServerStage
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def local_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def server_stage(postgres_server: "Postgres", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ServerStage]":
     """A set engine for one file of tests, which has a PostgreSQL compare."""
-    from tests.unit.diff.server import open_server_stage
+    from tests.fakes.postgres_worlds import open_server_stage
 
     name = postgres_server.make_database()
     with open_server_stage(postgres_server.url(name), tmp_path_factory.mktemp("spill")) as stage:

@@ -6,7 +6,7 @@ from reconciler.diff import blocks
 from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.columns import FIELD_END, ROW_END
-from tests.unit.diff.fakes import make_page
+from tests.fakes.arrow_streams import make_page
 
 ROW, FIELD = chr(ROW_END), chr(FIELD_END)
 

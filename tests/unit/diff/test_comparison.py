@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from reconciler.diff.base import Comparison
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
-from tests.unit.diff import model
-from tests.unit.diff.fakes import AnyStage, Stage
-from tests.unit.diff.model import Outcome, World
-from tests.unit.diff.worlds import IDS, make_crowd, worlds
+from tests.fakes import set_model
+from tests.fakes.arrow_streams import AnyStage, Stage
+from tests.fakes.random_worlds import IDS, make_crowd, worlds
+from tests.fakes.set_model import Outcome, World
 
 many = settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)  # fewer under a profile with fewer
 
@@ -40,9 +40,9 @@ def test_a_crowd_in_every_situation_is_compared_as_the_model_says(
 ) -> None:
     world = make_crowd(exclusive, as_blocks)
     with local_stage.compare(world) as comparison:
-        assert outcome(comparison, comparison.compare()) == model.compare(world)
+        assert outcome(comparison, comparison.compare()) == set_model.compare(world)
         again = {member for batch in comparison.batches(Direction.ADD) for member in batch.resends}
-        state = model.read_state(world)
+        state = set_model.read_state(world)
         assert again == set(ids_of(comparison, Direction.ADD)) & state.marked_unmatched - set(state.unsettled)
 
 
@@ -57,7 +57,7 @@ def test_of_a_plan_file_for_a_crowd_what_is_not_so_yet_is_left(
     adds, removes = set(ids[::3]), set(ids[1::3])
     with local_stage.compare(world) as comparison:
         sealed = [Batch(Direction.ADD, tuple(adds)), Batch(Direction.REMOVE, tuple(removes))]
-        assert outcome(comparison, comparison.resume(sealed)) == model.resume(world, adds, removes)
+        assert outcome(comparison, comparison.resume(sealed)) == set_model.resume(world, adds, removes)
 
 
 @pytest.mark.parametrize("known_only", [False, True])
@@ -67,10 +67,10 @@ def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, kn
         drift, findings, adoption = comparison.drift(), comparison.examine(), comparison.adoption(known_only)
 
         lists = (findings.appeared, findings.vanished, findings.lingering, findings.gone)
-        assert model.Reading(drift, *map(collect, lists)) == model.read_back(world)
+        assert set_model.Reading(drift, *map(collect, lists)) == set_model.read_back(world)
         assert adoption.id_type is world.id_type
         lists = (adoption.members, adoption.unmatched, adoption.lingering)
-        assert model.Takeover(*map(collect, lists)) == model.adopt(world, known_only)
+        assert set_model.Takeover(*map(collect, lists)) == set_model.adopt(world, known_only)
 
 
 @many
@@ -82,7 +82,7 @@ def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> 
         assert comparison.engine == ("local" if world.exclusive else stage.expected)
         assert replace(comparison.head, id_type=None) == replace(stage.head, id_type=None)
         found = outcome(comparison, counts)
-        assert found == model.compare(world)
+        assert found == set_model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend
 
 
@@ -94,7 +94,7 @@ def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: AnyStage, wor
 
         again = [member for batch in comparison.batches(Direction.ADD) for member in batch.resends]
         assert len(again) == counts.resend
-        assert set(again) <= set(ids_of(comparison, Direction.ADD)) & model.read_state(world).marked_unmatched
+        assert set(again) <= set(ids_of(comparison, Direction.ADD)) & set_model.read_state(world).marked_unmatched
 
 
 @many
@@ -109,7 +109,7 @@ def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: 
         counts = comparison.resume(batch for batch in batches if batch.ids)
 
         found = outcome(comparison, counts)
-        assert found == model.resume(world, adds, removes)
+        assert found == set_model.resume(world, adds, removes)
 
 
 @many
@@ -119,14 +119,14 @@ def test_any_read_back_shows_what_the_model_says(local_stage: Stage, world: Worl
         drift = comparison.drift()
         findings = comparison.examine()
 
-        found = model.Reading(
+        found = set_model.Reading(
             drift,
             appeared=collect(findings.appeared),
             vanished=collect(findings.vanished),
             lingering=collect(findings.lingering),
             gone=collect(findings.gone),
         )
-        assert found == model.read_back(world)
+        assert found == set_model.read_back(world)
 
 
 @many
@@ -136,5 +136,5 @@ def test_any_refresh_takes_over_what_the_model_says(local_stage: Stage, world: W
         adoption = comparison.adoption(known_only)
 
         assert adoption.id_type is world.id_type
-        found = model.Takeover(collect(adoption.members), collect(adoption.unmatched), collect(adoption.lingering))
-        assert found == model.adopt(world, known_only)
+        found = set_model.Takeover(collect(adoption.members), collect(adoption.unmatched), collect(adoption.lingering))
+        assert found == set_model.adopt(world, known_only)

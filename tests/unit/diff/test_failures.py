@@ -17,7 +17,7 @@ from reconciler.models.columns import ArrowStream, Rows
 from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment
 from reconciler.sources.base import Source, ValueStream
-from tests.unit.diff.fakes import (
+from tests.fakes.arrow_streams import (
     AnyStage,
     FakeSnapshot,
     FakeSource,
@@ -28,7 +28,7 @@ from tests.unit.diff.fakes import (
     make_target,
     values_of,
 )
-from tests.unit.diff.model import MarkRow, Value, World
+from tests.fakes.set_model import MarkRow, Value, World
 
 SECRET = "person-4711"
 

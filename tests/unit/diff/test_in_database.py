@@ -33,11 +33,11 @@ from reconciler.sources import open_source
 from reconciler.sources.base import Host, Visit
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.base import Resident, Snapshot
+from tests.fakes.arrow_streams import Stage, make_target
+from tests.fakes.postgres_worlds import ServerStage
+from tests.fakes.random_worlds import worlds
+from tests.fakes.set_model import MarkRow, Value, World
 from tests.support.postgres import Postgres
-from tests.unit.diff.fakes import Stage, make_target
-from tests.unit.diff.model import MarkRow, Value, World
-from tests.unit.diff.server import ServerStage
-from tests.unit.diff.worlds import worlds
 
 NAMES = ("desired", "journal", "entries", "fated", "overlay", "held", "matched", "found", "members", "v", "q", "p")
 """What the statement calls its parts."""

@@ -18,9 +18,9 @@ from reconciler.models.counts import Counts
 from reconciler.models.sizes import read_size
 from reconciler.models.spec import OnBad, Segment, Target
 from reconciler.sources.base import ValueStream
+from tests.fakes.arrow_streams import FakeSnapshot, FakeStored, Warehouse, make_target
+from tests.fakes.set_model import World
 from tests.support.limits import limited_files
-from tests.unit.diff.fakes import FakeSnapshot, FakeStored, Warehouse, make_target
-from tests.unit.diff.model import World
 
 MANY = 200_000
 

@@ -15,8 +15,8 @@ from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import IdType
 from reconciler.models.remote import RemoteCount
-from tests.unit.diff.fakes import AnyStage, Stage, make_page
-from tests.unit.diff.model import Person, Value, World
+from tests.fakes.arrow_streams import AnyStage, Stage, make_page
+from tests.fakes.set_model import Person, Value, World
 
 IN_ORDER = ["!", "A", "Z", "a", "ab", "b", "e\u0301", "z", "é", "\u1e9e", "豆", "\ufb01", "\U0001f600"]
 
@@ -183,7 +183,7 @@ def test_the_process_ends_without_a_word_of_duckdb(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from reconciler.errors import SourceError\nfrom reconciler.models.spec import OnBad\n"
-        "from tests.unit.diff.fakes import open_stage\nfrom tests.unit.diff.model import Value, World\n"
+        "from tests.fakes.arrow_streams import open_stage\nfrom tests.fakes.set_model import Value, World\n"
         "with open_stage(Path(sys.argv[1])) as stage:\n"
         "    try:\n"
         "        with stage.compare(World(values=(Value(None),)), OnBad.ERROR) as comparison:\n"

@@ -26,7 +26,7 @@ from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment, Target
 from reconciler.sources.base import Host, ValueStream
 from reconciler.state.base import Snapshot
-from tests.unit.diff.fakes import (
+from tests.fakes.arrow_streams import (
     FakeSnapshot,
     FakeSource,
     FakeStored,
@@ -37,7 +37,7 @@ from tests.unit.diff.fakes import (
     pages_of,
     values_of,
 )
-from tests.unit.diff.model import JournalRow, MarkRow, Person, Value, World
+from tests.fakes.set_model import JournalRow, MarkRow, Person, Value, World
 
 QUIET = World(values=(Value("a"), Value("b")), members=frozenset("ab"))
 """Nothing is to be done."""

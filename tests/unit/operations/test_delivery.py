@@ -8,8 +8,9 @@ import pytest
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch
 from reconciler.models.events import Sending
-from tests.unit.operations.deliveries import World, check_laws, deliver
-from tests.unit.operations.fakes import (
+from tests.fakes.deliveries import World, check_laws, deliver
+from tests.fakes.memory_state import ADD, REMOVE, FakeLease, never
+from tests.fakes.parts import (
     FakeReporter,
     FakeStop,
     LazyPool,
@@ -21,7 +22,6 @@ from tests.unit.operations.fakes import (
     name_ids,
     poisoned,
 )
-from tests.unit.operations.states import ADD, REMOVE, FakeLease, never
 
 PEOPLE = name_ids(5000)
 LEAVERS = name_ids(2500, "gone")

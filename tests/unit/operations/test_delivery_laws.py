@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch
-from tests.unit.operations.deliveries import World, check_laws, deliver
-from tests.unit.operations.fakes import FakeStop, InlinePool, LazyPool, Reply, Script, name_ids
-from tests.unit.operations.states import ADD, FakeHeld, FakeLease, never
+from tests.fakes.deliveries import World, check_laws, deliver
+from tests.fakes.memory_state import ADD, FakeHeld, FakeLease, never
+from tests.fakes.parts import FakeStop, InlinePool, LazyPool, Reply, Script, name_ids
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLIES = st.sampled_from(

@@ -14,7 +14,7 @@ from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Target
 from reconciler.operations.planning import PlanOptions, plan_segment
-from tests.unit.operations.fakes import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
+from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)
 CHANGES = Counts(desired=105, stored=103, held=103, add=5, remove=3, unchanged=100)

@@ -11,8 +11,8 @@ from reconciler.errors import (
 )
 from reconciler.models.run import RunStatus
 from reconciler.operations.applying import Session, pass_preflight
-from tests.unit.operations.fakes import Crash
-from tests.unit.operations.plays import Play, exit_code
+from tests.fakes.parts import Crash
+from tests.fakes.sessions import Play, exit_code
 
 
 def prepared(plays: Iterable[Play]) -> list[Session]:

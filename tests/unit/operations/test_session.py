@@ -20,9 +20,9 @@ from reconciler.models.events import Event, Finished, Planned, Reading, Sending,
 from reconciler.models.guards import Guard
 from reconciler.models.plan import PlanStatus
 from reconciler.models.run import RunStatus, SegmentRun
-from tests.unit.operations.fakes import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
-from tests.unit.operations.plays import KNOWN, Play, exit_code
-from tests.unit.operations.states import ADD, FakeLease, failing
+from tests.fakes.memory_state import ADD, FakeLease, failing
+from tests.fakes.parts import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
+from tests.fakes.sessions import KNOWN, Play, exit_code
 
 # --- all goes well -----------------------------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ import pytest
 from reconciler.errors import DestinationError
 from reconciler.models.events import Waiting
 from reconciler.models.run import RunStatus
-from tests.unit.operations.fakes import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
-from tests.unit.operations.plays import AGREES, LINGERING, MISSING, Play, exit_code
-from tests.unit.operations.states import failing
+from tests.fakes.memory_state import failing
+from tests.fakes.parts import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
+from tests.fakes.sessions import AGREES, LINGERING, MISSING, Play, exit_code
 
 
 def test_a_read_back_that_agrees() -> None:

@@ -10,8 +10,8 @@ from reconciler.models.plan import Head
 from reconciler.models.remote import RemoteSegment
 from reconciler.models.report import RefreshStatus
 from reconciler.operations.surveying import Takeover, fail_refresh, survey
-from tests.unit.operations.fakes import Crash, FakeApp, FakeComparison, make_people, make_target
-from tests.unit.operations.states import FakeHeld
+from tests.fakes.memory_state import FakeHeld
+from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target
 
 KNOWN = Head("lineage", 7, "id", completed=True)
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)

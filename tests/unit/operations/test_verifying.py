@@ -9,8 +9,8 @@ from reconciler.models.drift import DriftCounts
 from reconciler.models.ids import IdType
 from reconciler.models.remote import Page
 from reconciler.operations.verifying import Confirmation, read_back, wait_for_agreement
-from tests.unit.operations.fakes import FakeApp, FakeComparison, FakeStop, make_people, make_target
-from tests.unit.operations.states import FakeClock
+from tests.fakes.memory_state import FakeClock
+from tests.fakes.parts import FakeApp, FakeComparison, FakeStop, make_people, make_target
 
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
 MISSING = DriftCounts(stored=5, remote=4, missing=1, foreign=0, lingering=0, unkeyed=0)

@@ -12,7 +12,8 @@ from reconciler.models.plan import Head
 from reconciler.models.run import Run, SegmentRun
 from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
 from reconciler.operations.planning import PlanOptions
-from tests.unit.operations.fakes import (
+from tests.fakes.memory_state import FakeClock, FakeHeld, FakeLedger
+from tests.fakes.parts import (
     FakeApp,
     FakeComparison,
     FakeReporter,
@@ -24,7 +25,6 @@ from tests.unit.operations.fakes import (
     make_target,
     name_ids,
 )
-from tests.unit.operations.states import FakeClock, FakeHeld, FakeLedger
 
 AGREES = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0)
 MISSING = replace(AGREES, missing=2)

@@ -25,7 +25,7 @@ from reconciler.models.spec import (
     Target,
 )
 from reconciler.sources.base import ValueStream
-from tests.unit.diff.model import World
+from tests.fakes.set_model import World
 
 HEAD = Head(lineage="a lineage", serial=7)
 

@@ -20,8 +20,8 @@ from reconciler.sources import open_source
 from reconciler.sources.base import Host, ValueStream, Visit
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.base import Snapshot, Stored
-from tests.unit.diff.fakes import Warehouse, make_target, pages_of, values_of
-from tests.unit.diff.model import World
+from tests.fakes.arrow_streams import Warehouse, make_target, pages_of, values_of
+from tests.fakes.set_model import World
 
 ROWS = """
 CREATE TABLE world_rows (world int NOT NULL, value text, typed boolean NOT NULL);

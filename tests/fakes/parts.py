@@ -19,7 +19,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy
 from reconciler.models.remote import Page, RemoteCount, RemoteSegment
 from reconciler.models.spec import DestinationSettings, Ownership, Secret, Segment, Spec, StateSettings, Target
-from tests.unit.operations.states import ADD, FakeClock, FakeHeld, Step
+from tests.fakes.memory_state import ADD, FakeClock, FakeHeld, Step
 
 
 def make_target(concurrency: int = 4, settle: float = 10.0, **segment: Any) -> Target:

@@ -9,7 +9,8 @@ from unittest import mock
 from reconciler.models.batches import Direction
 from reconciler.operations.sending import Delivery, Stop
 from reconciler.state.base import Lease
-from tests.unit.operations.fakes import (
+from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, Status, never
+from tests.fakes.parts import (
     FakeComparison,
     FakeReporter,
     FakeStop,
@@ -21,7 +22,6 @@ from tests.unit.operations.fakes import (
     always,
     make_target,
 )
-from tests.unit.operations.states import ADD, REMOVE, FakeHeld, Status, never
 
 
 @dataclass

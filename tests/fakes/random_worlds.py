@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from reconciler.models.ids import IdType
-from tests.unit.diff.model import JournalRow, MarkRow, Person, Value, World
+from tests.fakes.set_model import JournalRow, MarkRow, Person, Value, World
 
 IDS = {
     IdType.ID: ["a", "b", "B", "c", "é", "e\u0301", "Z", "z z"],
