@@ -52,7 +52,7 @@ def dispatch(argv: Sequence[str], out: Stream) -> int:
 def explain_whatever(error: Exception, argv: Sequence[str]) -> int:
     """Explain an error; where that fails, too (no memory is left), say the least."""
     try:
-        from reconciler.cli.outcome import explain
+        from reconciler.cli.console import explain
 
         return explain(error, argv)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.commands.apply import apply
+from reconciler.cli.commands.demo import demo
 from reconciler.cli.commands.drift import drift
 from reconciler.cli.commands.history import history
 from reconciler.cli.commands.init import init
@@ -15,7 +16,6 @@ from reconciler.cli.commands.sandbox import sandbox
 from reconciler.cli.commands.schema import schema
 from reconciler.cli.commands.state import state
 from reconciler.cli.commands.status import status
-from reconciler.cli.commands.tour import demo
 from reconciler.cli.commands.validate import validate
 
 app = typer.Typer(

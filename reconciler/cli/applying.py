@@ -10,7 +10,7 @@ from reconciler.cli.documents import write_plan
 from reconciler.cli.flags import Format
 from reconciler.cli.loading import Loaded, flags_of
 from reconciler.cli.once import Once
-from reconciler.cli.stopping import Stopping
+from reconciler.cli.signals import Stopping
 from reconciler.cli.threads import work_on_each
 from reconciler.cli.wiring import Wiring
 from reconciler.customerio.base import Track

@@ -1,22 +1,26 @@
-"""What a command says: the document on stdout, everything else on stderr."""
+"""What a command prints: the document to stdout, everything else, with errors and their hints, to stderr."""
 
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from threading import Event
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec
+
+import typer
 
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import OutputError, ReconcileError, SpecError, unexpected
+from reconciler.errors import OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
 from reconciler.render.clean import clean, clean_block, escape_lacking
 
 
@@ -226,3 +230,62 @@ def _interrupted_by_signals() -> Iterator[None]:
         is_waiting = False
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# --- errors that reached the top ----------------------------------------------------------------------------------
+
+
+def explain(error: Exception, argv: Sequence[str]) -> int:
+    """Say what happened and what to do next; give the exit code."""
+    console = Console(verbose="--verbose" in argv, log_format=_log_format_of(argv))
+    known = _sort(error)
+    hint = _hide_urls(known.hint, argv)
+    if isinstance(known, SpecError):
+        console.complain(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
+    else:
+        console.complain(ReconcileError(_hide_urls(known.message, argv), hint, code=known.code))
+    if not isinstance(known, UsageError):
+        console.trace(error)
+    return known.exit_code
+
+
+def _hide_urls(text: str, argv: Sequence[str]) -> str:
+    """Leave out the URLs of the command line, wherever they were typed: one may hold a password."""
+    for word in argv:
+        if url := re.search(r"(\w[\w+]*://).+", word, re.DOTALL):
+            for spelling in (url[0], repr(url[0])[1:-1]):
+                text = text.replace(spelling, f"{url[1]}…")
+    return text
+
+
+def _sort(error: Exception) -> ReconcileError:
+    if isinstance(error, ReconcileError):
+        return error
+    if isinstance(error, typer.Abort):
+        return ReconcileError("stopped", "nothing was sent", code="declined")
+    if hasattr(error, "format_message"):  # a usage error of the command line parser
+        return UsageError(error.format_message(), "see `reconcile --help`")
+    return unexpected(error)
+
+
+def _log_format_of(argv: Sequence[str]) -> LogFormat:
+    said = " ".join(argv)
+    return LogFormat.JSON if "--log-format json" in said or "--log-format=json" in said else LogFormat.TEXT
+
+
+Given = ParamSpec("Given")
+
+
+def names_its_spec(command: Callable[Given, int]) -> Callable[Given, int]:
+    """For a command on one `spec` (and the segment `name`, if it takes one): the hints of its errors name them."""
+
+    @wraps(command)
+    def run(*words: Given.args, **given: Given.kwargs) -> int:
+        try:
+            return command(*words, **given)
+        except ReconcileError as error:
+            known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
+            error.hint = fill_hint(error.hint, {key: [str(value)] for key, value in known.items() if value})
+            raise
+
+    return run

@@ -47,7 +47,7 @@ def apply(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import find_document, show_run
     from reconciler.cli.loading import load, require_app_keys
-    from reconciler.cli.stopping import stopping
+    from reconciler.cli.signals import stopping
     from reconciler.cli.wiring import wired
     from reconciler.errors import PlanFileError
     from reconciler.models.outcome import exit_code_of_run

@@ -33,7 +33,7 @@ def drift(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_drift
     from reconciler.cli.loading import load, require_app_keys
-    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.signals import cut_short
     from reconciler.cli.threads import work_on_each
     from reconciler.cli.wiring import wired
     from reconciler.models.drift import Drift

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import flags
-from reconciler.cli.hints import names_its_spec
+from reconciler.cli.console import names_its_spec
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console

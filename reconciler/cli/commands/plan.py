@@ -51,7 +51,7 @@ def plan(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_plan
     from reconciler.cli.loading import load
-    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.outcome import exit_code_of_plan
     from reconciler.operations.planning import PlanOptions

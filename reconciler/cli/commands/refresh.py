@@ -42,7 +42,7 @@ def refresh(
     from reconciler.cli.console import Console
     from reconciler.cli.documents import find_document, show_refresh
     from reconciler.cli.loading import load, require_app_keys
-    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.outcome import exit_code_of_refresh
     from reconciler.models.report import Refresh

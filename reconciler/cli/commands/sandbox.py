@@ -54,7 +54,7 @@ def sandbox(
     A control endpoint at /sandbox/ changes people, segments, members and faults, and lists the calls.
     """
     from reconciler.cli.console import Console
-    from reconciler.cli.stopping import stopping
+    from reconciler.cli.signals import stopping
     from reconciler.errors import ExitCode, UsageError
     from reconciler.sandbox.faulttext import parse_fault
     from reconciler.sandbox.files import parse_segment

@@ -25,7 +25,7 @@ def validate(
     """Check every rule of the spec; with --connect also the databases and Customer.io. Changes nothing."""
     from reconciler.cli.console import Console
     from reconciler.cli.loading import load
-    from reconciler.cli.stopping import cut_short
+    from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.errors import ExitCode
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.cli import LAST_WORDS, outcome, run
+from reconciler.cli import LAST_WORDS, console, run
 
 Break = Callable[[BaseException], None]
 
@@ -83,7 +83,7 @@ def test_an_error_that_cannot_be_explained_has_last_words(
         raise error
 
     breaks(ValueError())
-    monkeypatch.setattr(outcome, "explain", fail)
+    monkeypatch.setattr(console, "explain", fail)
 
     assert run(["plan", "spec.yaml"]) == 1
 
@@ -95,6 +95,6 @@ def test_ctrl_c_while_an_error_is_told_is_130(breaks: Break, monkeypatch: pytest
         raise KeyboardInterrupt
 
     breaks(ValueError())
-    monkeypatch.setattr(outcome, "explain", interrupt)
+    monkeypatch.setattr(console, "explain", interrupt)
 
     assert run(["plan", "spec.yaml"]) == 130

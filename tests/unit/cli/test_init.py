@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.commands.init import scaffold
 from reconciler.errors import SpecError, UsageError
-from reconciler.scaffold import scaffold
 from reconciler.spec import load
 
 ENVIRONMENT = {"WAREHOUSE_URL": "sqlite:///warehouse.db", "CUSTOMERIO_SITE_ID": "s", "CUSTOMERIO_API_KEY": "k"}
