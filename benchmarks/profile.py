@@ -25,7 +25,7 @@ from reconciler.diff.tables import Tables
 from reconciler.operations.sending import Delivery
 from reconciler.sources.duck import DuckSource
 from reconciler.state.columnar import ColumnarSnapshot
-from reconciler.state.held import HeldSegment
+from reconciler.state.locked_segment import HeldSegment
 
 MANY: dict[str, tuple[type, str]] = {
     "a segment's comparison": (EmbeddedComparison, "compare"),

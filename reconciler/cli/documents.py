@@ -14,7 +14,7 @@ from reconciler.models.run import Run
 from reconciler.models.spec import Target
 
 if TYPE_CHECKING:
-    from reconciler.state.records import RunRecord, SegmentRecord
+    from reconciler.state.history import RunRecord, SegmentRecord
 
 
 def show_plan(

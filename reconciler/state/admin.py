@@ -14,16 +14,16 @@ from reconciler.files import OutputFile
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress, parse
-from reconciler.state.adopting import sweep
+from reconciler.state.compaction import sweep
 from reconciler.state.copying import copy_tables, is_empty, is_same
 from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
 from reconciler.state.file import is_empty_database, make_file, reading_uri
-from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import LockSmith, Place, break_locks, find_row, make_terms, read_holder, write_under
-from reconciler.state.machine import SystemClock, this_machine
 from reconciler.state.opening import open_database, open_reader, open_unchecked
+from reconciler.state.processes import SystemClock, this_machine
 from reconciler.state.reader import Reader
+from reconciler.state.store import Surroundings
 
 _NAME_FREE = "name a database that holds no state in `--to`"
 

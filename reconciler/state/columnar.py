@@ -20,12 +20,11 @@ from reconciler.models.columns import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.address import SqliteAddress
-from reconciler.state.base import Stored
+from reconciler.state.base import HEAD_COLUMNS, Row, Stored, make_head
 from reconciler.state.columns import NothingStored
 from reconciler.state.failures import explained
 from reconciler.state.file import BUSY_SECONDS, is_missing, reading_uri
-from reconciler.state.heads import HEAD_COLUMNS, Row, make_head
-from reconciler.state.lines import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
+from reconciler.state.journal import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 

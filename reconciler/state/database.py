@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, Table, text
 
 from reconciler.state.address import Address
 from reconciler.state.failures import explained
-from reconciler.state.machine import Clock
+from reconciler.state.processes import Clock
 
 
 class Database(Protocol):

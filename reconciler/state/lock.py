@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
 from reconciler.state.database import Database, run
-from reconciler.state.machine import Clock, Identity, Machine, is_dead
+from reconciler.state.processes import Clock, Identity, Machine, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
 LEAST_LEASE = 60.0

@@ -13,12 +13,12 @@ from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.base import Snapshot
 from reconciler.state.failures import explained
 from reconciler.state.file import make_private
-from reconciler.state.machine import Clock, SystemClock, this_machine
+from reconciler.state.processes import Clock, SystemClock, this_machine
 
 if TYPE_CHECKING:
     from reconciler.state.database import Database
-    from reconciler.state.ledger import SqlLedger, Surroundings
     from reconciler.state.reader import Reader
+    from reconciler.state.store import SqlLedger, Surroundings
 
 
 def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
@@ -65,7 +65,7 @@ def open_ledger(
 
     `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
     """
-    from reconciler.state.ledger import SqlLedger, Surroundings
+    from reconciler.state.store import SqlLedger, Surroundings
 
     around = surroundings or Surroundings(SystemClock(), this_machine())
     with open_database(settings, around.clock) as database:

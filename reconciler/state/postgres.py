@@ -11,13 +11,12 @@ from reconciler.models.plan import Head
 from reconciler.models.pushdown import Proof, Site
 from reconciler.state import schema, tables
 from reconciler.state.address import Address, PostgresAddress
-from reconciler.state.base import Stored
+from reconciler.state.base import Stored, make_head
 from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
-from reconciler.state.heads import make_head
-from reconciler.state.lines import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
-from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
+from reconciler.state.journal import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
+from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 

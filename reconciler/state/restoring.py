@@ -28,10 +28,10 @@ from reconciler.state.admin import copy_file, here, migrate, refuse_live_locks
 from reconciler.state.database import run
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.file import folder_lock, is_missing, make_folder, make_uri, side_files
-from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import break_locks
 from reconciler.state.opening import open_unchecked
 from reconciler.state.reader import SqliteReader
+from reconciler.state.store import Surroundings
 
 _OWN_TOOLS = (
     "restore the PostgreSQL database with its own tools (pg_dump, pg_restore, or your provider's backups) while "

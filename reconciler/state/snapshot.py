@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from reconciler.models.plan import Head
-from reconciler.state.base import Stored
+from reconciler.state.base import Stored, make_head
 from reconciler.state.failures import explained
-from reconciler.state.heads import make_head
-from reconciler.state.lines import JOURNAL_LINES, MARKS, MEMBERS, Walk
-from reconciler.state.lookups import find_environment, find_segment, is_spent, read_head
-from reconciler.state.reader import SqliteReader
+from reconciler.state.journal import JOURNAL_LINES, MARKS, MEMBERS, Walk
+from reconciler.state.reader import SqliteReader, find_environment, find_segment, is_spent, read_head
 
 
 class SqliteStored:

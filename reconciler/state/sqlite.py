@@ -14,7 +14,7 @@ from reconciler.state.address import Address, SqliteAddress
 from reconciler.state.database import run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.file import BUSY_SECONDS, folder_lock, make_uri, reading_uri
-from reconciler.state.machine import Clock
+from reconciler.state.processes import Clock
 
 PAUSE_SECONDS = 0.11
 """Longer than SQLite's busy handler sleeps between two tries (100 ms): one that waits gets in."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
-from reconciler.state.ledger import SqlLedger
+from reconciler.state.store import SqlLedger
 from tests.support.project import Project, Result, people, segment
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\n::error::pwned\r##[error]pwned\u202e"

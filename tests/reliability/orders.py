@@ -19,7 +19,7 @@ from reconciler.models.spec import GuardSettings, Limit
 from reconciler.operations.applying import Session
 from reconciler.planfile import PlanFile, open_planfile, seal, write
 from reconciler.state.base import Snapshot
-from reconciler.state.ledger import SqlLedger
+from reconciler.state.store import SqlLedger
 
 FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
 STRICT = GuardSettings(max_removals=Limit(count=2), max_additions=Limit(count=3), allow_empty=False)

@@ -22,7 +22,7 @@ from reconciler.models.run import RunStatus
 from reconciler.sandbox.calls import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock
-from reconciler.state.ledger import Surroundings
+from reconciler.state.store import Surroundings
 from tests.reliability.worlds import Life, Planet, finish
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.project import Project, segment

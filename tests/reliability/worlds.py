@@ -27,8 +27,8 @@ from reconciler.operations.surveying import Takeover
 from reconciler.state import open_snapshot
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
-from reconciler.state.ledger import SqlLedger, Surroundings
 from reconciler.state.opening import open_database
+from reconciler.state.store import SqlLedger, Surroundings
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient
 from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool

@@ -14,8 +14,8 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import open_ledger, open_snapshot
 from reconciler.state.base import Stored
-from reconciler.state.ledger import SqlLedger, Surroundings
-from reconciler.state.machine import Identity
+from reconciler.state.processes import Identity
+from reconciler.state.store import SqlLedger, Surroundings
 
 ACKNOWLEDGED = Answer(Fate.ACKNOWLEDGED, 1)
 NOT_STARTED = Answer(Fate.NOT_STARTED)

@@ -77,7 +77,7 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
 def count_held(target: "Target") -> tuple[int | None, int | None]:
     """Count the stored and the unmatched ids of a segment in its state; None where it can't be read."""
     from reconciler.errors import StateError
-    from reconciler.state.records import open_records
+    from reconciler.state.history import open_records
 
     try:
         known = open_records(target.spec.state).segment(target.workspace, target.segment.segment_id)

@@ -32,7 +32,7 @@ def history(
     from reconciler.cli.loading import load_specs
     from reconciler.errors import ExitCode
     from reconciler.models.report import History
-    from reconciler.state.records import open_records
+    from reconciler.state.history import open_records
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -51,7 +51,7 @@ def show_one(console: "Console", specs: "tuple[Spec, ...]", run_id: str, output:
     """Show one run whole: the document that it left, or that it left none."""
     from reconciler.cli.documents import show_past_run
     from reconciler.errors import UsageError
-    from reconciler.state.records import open_records
+    from reconciler.state.history import open_records
 
     for state in {each.state for each in specs}:
         for record in open_records(state).run(run_id):

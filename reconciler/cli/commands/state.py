@@ -35,7 +35,7 @@ def show(
     """Show what the state holds of one segment; with --members, every stored id: one a line, or as JSON."""
     from reconciler.cli.documents import show_members, show_record
     from reconciler.errors import ExitCode
-    from reconciler.state.records import open_records
+    from reconciler.state.history import open_records
 
     console = open_console(verbose, quiet, log_format)
     found, segment_id = find(spec, name)

@@ -46,7 +46,7 @@ def describe(target: "Target") -> "StatusRow":
     from reconciler.errors import StateError
     from reconciler.models.report import StatusRow
     from reconciler.operations.planning import as_problem
-    from reconciler.state.records import open_records
+    from reconciler.state.history import open_records
 
     try:
         records = open_records(target.spec.state)
@@ -73,7 +73,7 @@ def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     """The segments of these workspaces that the state knows and no named spec lists."""
     from reconciler.errors import StateError
     from reconciler.models.report import OrphanRow
-    from reconciler.state.records import find_orphans, open_records
+    from reconciler.state.history import find_orphans, open_records
 
     listed: dict[str, set[int]] = {}
     for spec in loaded.specs:

@@ -12,7 +12,7 @@ from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_to, forget
 from reconciler.state.copying import copy_tables, is_empty
 from reconciler.state.database import Database
-from reconciler.state.ledger import Surroundings
+from reconciler.state.store import Surroundings
 from reconciler.state.tables import METADATA
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -10,9 +10,9 @@ import sqlalchemy
 
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
-from reconciler.state.ledger import Surroundings
 from reconciler.state.lock import make_terms
-from reconciler.state.machine import Linux, SystemClock, is_dead, this_machine
+from reconciler.state.processes import Linux, SystemClock, is_dead, this_machine
+from reconciler.state.store import Surroundings
 from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
 
 NEIGHBOUR = FakeMachine(pid=200, running={100: "t100", 200: "t200"})

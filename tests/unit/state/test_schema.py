@@ -15,9 +15,9 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger, open_snapshot, schema
 from reconciler.state.admin import upgrade
-from reconciler.state.ledger import Surroundings
-from reconciler.state.records import open_records
+from reconciler.state.history import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
+from reconciler.state.store import Surroundings
 from tests.support.states import ACKNOWLEDGED, Bench, Contents, FakeMachine, add
 
 NEXT = f"{int(REVISION) + 1:04}"

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from reconciler.errors import StateError, StateSetBack
 from reconciler.state import open_snapshot
-from reconciler.state.held import HeldSegment
+from reconciler.state.locked_segment import HeldSegment
 from reconciler.state.opening import open_database
 from reconciler.state.sqlite import SqliteDatabase
 from tests.support.states import ACKNOWLEDGED, Bench, add

@@ -9,7 +9,7 @@ from reconciler.errors import StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.state.records import Records, find_orphans, open_records
+from reconciler.state.history import Records, find_orphans, open_records
 from tests.support.states import (
     ACKNOWLEDGED,
     Bench,

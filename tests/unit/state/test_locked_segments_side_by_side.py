@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from reconciler.models.batches import Answer, Batch
-from reconciler.state.held import HeldSegment
+from reconciler.state.locked_segment import HeldSegment
 from tests.support.states import (
     ACKNOWLEDGED,
     Bench,

@@ -12,12 +12,12 @@ from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Target
-from reconciler.state.adopting import find_forgotten, sweep
+from reconciler.state.compaction import find_forgotten, sweep
 from reconciler.state.database import Database, run
-from reconciler.state.held import HeldSegment, Work
 from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread, make_terms, write_under
-from reconciler.state.lookups import find_environment
-from reconciler.state.machine import Clock, Machine
+from reconciler.state.locked_segment import HeldSegment, Work
+from reconciler.state.processes import Clock, Machine
+from reconciler.state.reader import find_environment
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,14 @@ from reconciler.models.counts import Census
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
-from reconciler.state import folding
-from reconciler.state.adopting import copy_generation, new_key, sweep
-from reconciler.state.census import take_census
+from reconciler.state import compaction
+from reconciler.state.base import Row
+from reconciler.state.compaction import copy_generation, new_key, sweep
 from reconciler.state.database import Database, run, skew
-from reconciler.state.heads import Row
-from reconciler.state.lines import ID_END, check_ids
+from reconciler.state.journal import ID_END, check_ids
 from reconciler.state.lock import HeldLock, write_under
-from reconciler.state.lookups import find_segment, read_head
-from reconciler.state.machine import Clock
+from reconciler.state.processes import Clock
+from reconciler.state.reader import find_segment, read_head, take_census
 from reconciler.state.tables import BATCHES
 
 _SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
@@ -75,7 +74,7 @@ class HeldSegment:
     def doubtful_at(self) -> float | None:
         with self._database.read() as connection:
             row = self._find(connection)
-            return folding.find_latest_doubt(connection, row.segment_key) if row else None
+            return compaction.find_latest_doubt(connection, row.segment_key) if row else None
 
     def attempted_at(self) -> float | None:
         statement = f"SELECT attempted_at FROM reconcile_segments WHERE {_SEGMENT}"
@@ -204,9 +203,9 @@ class HeldSegment:
             row = self._find(connection)
             if row is None:
                 return
-            left = folding.recover_intents(connection, row.segment_key, now)
-            folding.clamp_times(connection, row.segment_key, now)
-            folding.drop_unreadable(connection, row.segment_key)
+            left = compaction.recover_intents(connection, row.segment_key, now)
+            compaction.clamp_times(connection, row.segment_key, now)
+            compaction.drop_unreadable(connection, row.segment_key)
             self._update(
                 connection,
                 "attempted_at = CASE WHEN :left OR attempted_at > :now THEN :now ELSE attempted_at END",
@@ -214,7 +213,7 @@ class HeldSegment:
                 now=now,
             )
             if self.taken_over_at is not None:
-                folding.renew_doubts(connection, row.segment_key, min(self.taken_over_at, now))
+                compaction.renew_doubts(connection, row.segment_key, min(self.taken_over_at, now))
         sweep(self._write, self._lock.place)
 
     def fold(self) -> None:
@@ -226,11 +225,11 @@ class HeldSegment:
             row = self._find(connection)
             if row is None:
                 return False
-            entries = folding.next_chunk(connection, row.segment_key)
-            folding.fold(self._database, connection, row.segment_key, entries)
-            if folding.next_chunk(connection, row.segment_key):
+            entries = compaction.next_chunk(connection, row.segment_key)
+            compaction.fold(self._database, connection, row.segment_key, entries)
+            if compaction.next_chunk(connection, row.segment_key):
                 return True
-            folding.prune(connection, row.segment_key, self._database.now(connection))
+            compaction.prune(connection, row.segment_key, self._database.now(connection))
         return False
 
     # --- what was found out ---------------------------------------------------------------------------------------
@@ -239,7 +238,7 @@ class HeldSegment:
         with self._write() as connection:
             key = self._ensure(connection)
             self._database.pick(connection, ids)
-            folding.mark_picked(connection, key, Mark.REJECTED, self._database.now(connection))
+            compaction.mark_picked(connection, key, Mark.REJECTED, self._database.now(connection))
             self._touch(connection)
 
     def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
@@ -266,21 +265,21 @@ class HeldSegment:
                 self._touch(connection)
 
     def _appear(self, connection: Connection, key: int, _now: float) -> None:
-        folding.drop_mark(connection, key, Mark.UNMATCHED)
-        folding.drop_mark(connection, key, Mark.REMOVED)
-        folding.admit_settled(connection, key)
+        compaction.drop_mark(connection, key, Mark.UNMATCHED)
+        compaction.drop_mark(connection, key, Mark.REMOVED)
+        compaction.admit_settled(connection, key)
 
     def _vanish(self, connection: Connection, key: int, now: float) -> None:
-        folding.drop_members(connection, key)
-        folding.mark_picked(connection, key, Mark.UNMATCHED, now)
+        compaction.drop_members(connection, key)
+        compaction.mark_picked(connection, key, Mark.UNMATCHED, now)
 
     def _linger(self, connection: Connection, key: int, now: float) -> None:
-        folding.drop_mark(connection, key, Mark.REMOVED)
-        folding.drop_members(connection, key)
-        folding.mark_picked(connection, key, Mark.UNSETTLED, now, Direction.REMOVE, overwrite=False)
+        compaction.drop_mark(connection, key, Mark.REMOVED)
+        compaction.drop_members(connection, key)
+        compaction.mark_picked(connection, key, Mark.UNSETTLED, now, Direction.REMOVE, overwrite=False)
 
     def _go(self, connection: Connection, key: int, _now: float) -> None:
-        folding.drop_mark(connection, key, Mark.REMOVED)
+        compaction.drop_mark(connection, key, Mark.REMOVED)
 
     def adopt(self, adoption: Adoption) -> None:
         self.recover()
@@ -305,7 +304,7 @@ class HeldSegment:
     def complete(self) -> None:
         with self._write() as connection:
             key = self._ensure(connection)
-            folding.forget_rejections(connection, key, before=self._since)
+            compaction.forget_rejections(connection, key, before=self._since)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:

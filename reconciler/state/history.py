@@ -10,11 +10,10 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.models.report import HistoryRow, LastRun
 from reconciler.models.spec import StateSettings
-from reconciler.state.census import take_census
 from reconciler.state.lock import Place, find_row, read_holder
-from reconciler.state.machine import Clock, Machine, SystemClock, this_machine
 from reconciler.state.opening import open_reader
-from reconciler.state.reader import Reader
+from reconciler.state.processes import Clock, Machine, SystemClock, this_machine
+from reconciler.state.reader import Reader, take_census
 
 _MEMBERS_PER_LIST = 10_000
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Census
-from reconciler.state import folding
+from reconciler.state import compaction
 from tests.support.states import ACKNOWLEDGED, REFUSED, Bench, Contents, acknowledged_after_unknown, findings, unknown
 
 NOW = 1_800_000_000.0
@@ -121,7 +121,7 @@ def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(bench: Bench):
 
 
 def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
-    monkeypatch.setattr(folding, "IDS_PER_CHUNK", 4)
+    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         held.settle([(seq, ACKNOWLEDGED) for seq in held.intend(batches)])
@@ -133,7 +133,7 @@ def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
 
 def test_who_writes_for_long_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
     bench = sqlite_bench
-    monkeypatch.setattr(folding, "IDS_PER_CHUNK", 1)
+    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 1)
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         seqs = held.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
@@ -180,14 +180,14 @@ def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
         seqs = held.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         with ledger._database.write() as connection:
-            while entries := folding.next_chunk(connection, 1):
+            while entries := compaction.next_chunk(connection, 1):
                 chunks.append([entry.number for entry in entries])
-                folding.fold(ledger._database, connection, 1, entries)
+                compaction.fold(ledger._database, connection, 1, entries)
     return chunks
 
 
 def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_bench: Bench, monkeypatch):
-    monkeypatch.setattr(folding, "IDS_PER_CHUNK", 4)
+    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
     assert sizes_of_chunks(sqlite_bench, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
 
 
