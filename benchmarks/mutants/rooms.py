@@ -3,7 +3,7 @@
 Rounds = tuple[tuple[str, ...], ...]
 """What pytest is told, round after round, the quickest first: a mutant meets a round if it survived those before."""
 
-_DAMAGE = "tests/unit/planfile/test_damage.py"
+_DAMAGE = "tests/unit/plan_file/test_damage.py"
 _LONG = tuple(
     f"{_DAMAGE}::{name}"
     for name in (
@@ -15,8 +15,8 @@ _LONG = tuple(
     )
 )
 """Each opens hundreds of plan files: ten times the time of all others together."""
-_QUICK = ("tests/unit/planfile/test_keeping.py", _DAMAGE, *(f"--deselect={test}" for test in _LONG))
-PLANFILE: Rounds = ((*_QUICK, "tests/unit/planfile/test_checks.py"), _LONG)
+_QUICK = ("tests/unit/plan_file/test_keeping.py", _DAMAGE, *(f"--deselect={test}" for test in _LONG))
+PLANFILE: Rounds = ((*_QUICK, "tests/unit/plan_file/test_checks.py"), _LONG)
 
 _SETS = (
     *(f"tests/unit/diff/test_{name}.py" for name in ("workings", "failures", "comparison", "streams")),
@@ -35,7 +35,7 @@ ROOMS: dict[str, Rounds] = {
     "core/batches.py": (("tests/unit/models/test_plans.py",),),
     "core/plan.py": (("tests/unit/models/test_plans.py",),),
     "planfile/sealed.py": PLANFILE,
-    "planfile/checks.py": (("tests/unit/planfile/test_checks.py",),),
+    "planfile/checks.py": (("tests/unit/plan_file/test_checks.py",),),
     "planfile/layout.py": PLANFILE,
     "planfile/reading.py": PLANFILE,
     "planfile/writing.py": PLANFILE,

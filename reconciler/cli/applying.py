@@ -17,13 +17,13 @@ from reconciler.customerio.base import Track
 from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.models.counts import Counts
-from reconciler.models.outcome import exit_code_of_run
+from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.plan import Examples, Plan
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.operations.applying import ApplyOptions, Session, pass_preflight
 from reconciler.operations.planning import as_problem, fail
-from reconciler.planfile import PlanFile, check_age, check_environment, check_heads
+from reconciler.plan_file import PlanFile, check_age, check_environment, check_heads
 from reconciler.state.base import Ledger
 
 

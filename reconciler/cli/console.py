@@ -21,7 +21,7 @@ import typer
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
-from reconciler.render.clean import clean, clean_block, escape_lacking
+from reconciler.render.escaping import clean, clean_block, escape_lacking
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from reconciler.cli.flags import Format
 from reconciler.errors import ReconcileError
 from reconciler.models.drift import Drift
 from reconciler.models.plan import Plan, Problem
-from reconciler.models.report import History, Refresh, Status
+from reconciler.models.results import History, Refresh, Status
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
 
@@ -150,7 +150,7 @@ def show_members(
     """Stream the stored ids of a segment: one a line, or as one JSON document. Raises UsageError for Markdown."""
     from reconciler.errors import UsageError
     from reconciler.render import json
-    from reconciler.render.clean import escape_data
+    from reconciler.render.escaping import escape_data
 
     match output:
         case Format.TEXT:
@@ -166,7 +166,7 @@ def show_members(
 
 def find_document(targets: Sequence[Target]) -> str:
     """Say where the document of a run stands, for whoever does not get to see it."""
-    from reconciler.render.words import quote
+    from reconciler.render.sentences import quote
 
     specs = sorted({str(target.spec.path) for target in targets})
     return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"

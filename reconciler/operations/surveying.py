@@ -8,7 +8,7 @@ from reconciler.diff.base import Comparison
 from reconciler.errors import ReconcileError, SegmentError, unexpected
 from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift, judge_drift
 from reconciler.models.plan import Head
-from reconciler.models.report import RefreshRow, RefreshStatus
+from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.planning import as_problem, check_environment, check_head, look_up, require_app
 from reconciler.operations.settling import seconds_left

@@ -13,7 +13,7 @@ from reconciler.models.counts import Counts
 from reconciler.models.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
 from reconciler.models.guards import Verdict
 from reconciler.models.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan, UsedBy
-from reconciler.models.report import (
+from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
@@ -26,7 +26,7 @@ from reconciler.models.report import (
 )
 from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Target
-from reconciler.render.clean import escape_data
+from reconciler.render.escaping import escape_data
 
 FORMAT_VERSION = "1.0"
 

@@ -10,33 +10,31 @@ from typing import TypeVar
 
 from reconciler.models.drift import Drift, DriftStatus
 from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
-from reconciler.models.report import History, Refresh, RefreshStatus, Status
+from reconciler.models.results import History, Refresh, RefreshStatus, Status
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
-from reconciler.render import stored, words
-from reconciler.render.clean import escape_markdown
-from reconciler.render.records import (
-    HISTORY_COLUMNS,
-    ORPHAN_COLUMNS,
-    STATUS_COLUMNS,
-    history_row,
-    orphan_row,
-    status_row,
-)
+from reconciler.render import sentences, stored_documents
+from reconciler.render.escaping import escape_markdown
 from reconciler.render.tables import (
     DRIFT_COLUMNS,
+    HISTORY_COLUMNS,
     MANY,
+    ORPHAN_COLUMNS,
     PLAN_COLUMNS,
     REFRESH_COLUMNS,
     RUN_COLUMNS,
+    STATUS_COLUMNS,
     Cell,
     Column,
     Row,
     collapse,
     drift_row,
+    history_row,
+    orphan_row,
     plan_row,
     refresh_row,
     run_row,
+    status_row,
 )
 
 MAX_BYTES = 60_000
@@ -57,14 +55,14 @@ def plan(value: Plan, *, shared_names: Shared = (), sqlite_unattended: bool = Fa
     """Write a plan."""
     plans = value.segments
     targets = [each.target for each in plans]
-    shared = words.find_shared(targets, shared_names)
+    shared = sentences.find_shared(targets, shared_names)
     rows = [(each.target, each.status is PlanStatus.UNCHANGED, plan_row(each)) for each in _rank(plans, _plan_rank)]
     blocked = [_plan_blocked(each, shared) for each in plans if each.status is PlanStatus.BLOCKED]
     failed = [_problem(each.target, "failed", each.error, shared) for each in plans if each.status is PlanStatus.FAILED]
-    notes = [_note(each, words.list_details(each), shared) for each in plans]
+    notes = [_note(each, sentences.list_details(each), shared) for each in plans]
     return _write(
         [
-            *_head("plan", targets, words.say_plan(value)),
+            *_head("plan", targets, sentences.say_plan(value)),
             *_segments(PLAN_COLUMNS, rows, "unchanged"),
             *_section("Blocked and failed", blocked + failed, TROUBLE_BYTES),
             *_section("First fill", _first_fills(plans, shared, sqlite_unattended), WARNING_BYTES),
@@ -78,13 +76,13 @@ def run(value: Run, *, shared_names: Shared = (), sqlite_unattended: bool = Fals
     """Write what a run did."""
     runs, plans = value.segments, [each.plan for each in value.segments]
     targets = [each.target for each in plans]
-    shared = words.find_shared(targets, shared_names)
+    shared = sentences.find_shared(targets, shared_names)
     rows = [(each.plan.target, each.status is RunStatus.UNCHANGED, run_row(each)) for each in _rank(runs, _run_rank)]
     troubles = [_run_trouble(each, shared) for each in _rank(runs, _run_rank)]
-    notes = [_note(each.plan, words.list_run_details(each), shared) for each in runs]
+    notes = [_note(each.plan, sentences.list_run_details(each), shared) for each in runs]
     return _write(
         [
-            *_head("run", targets, words.say_run(value)),
+            *_head("run", targets, sentences.say_run(value)),
             *_segments(RUN_COLUMNS, rows, "unchanged"),
             *_section("Not done", [trouble for trouble in troubles if trouble], TROUBLE_BYTES),
             *_section("First fill", _first_fills(plans, shared, sqlite_unattended, done=True), WARNING_BYTES),
@@ -101,13 +99,13 @@ def drift(value: Drift) -> str:
     order = (DriftStatus.FAILED, DriftStatus.DRIFTED, DriftStatus.IN_SYNC)
     ranked = _rank(found, lambda each: order.index(each.status))
     rows = [(each.target, each.status is DriftStatus.IN_SYNC, drift_row(each)) for each in ranked]
-    shared = words.find_shared(targets)
+    shared = sentences.find_shared(targets)
     failed = [
         _problem(each.target, "failed", each.error, shared) for each in found if each.status is DriftStatus.FAILED
     ]
     return _write(
         [
-            *_head("drift", targets, words.say_drift(value)),
+            *_head("drift", targets, sentences.say_drift(value)),
             *_segments(DRIFT_COLUMNS, rows, "in sync"),
             *_section("Failed", failed, TROUBLE_BYTES),
             *_warnings(value.warnings),
@@ -121,11 +119,11 @@ def refresh(value: Refresh) -> str:
     order = (RefreshStatus.FAILED, RefreshStatus.LOCKED, RefreshStatus.REFRESHED)
     ranked = _rank(found, lambda each: order.index(each.status))
     rows = [(each.target, False, refresh_row(each)) for each in ranked]
-    shared = words.find_shared(targets)
+    shared = sentences.find_shared(targets)
     failed = [_problem(each.target, each.status, each.error, shared) for each in ranked if each.error]
     return _write(
         [
-            *_head("refresh", targets, words.say_refresh(value)),
+            *_head("refresh", targets, sentences.say_refresh(value)),
             *_segments(REFRESH_COLUMNS, rows),
             *_section("Not done", failed, TROUBLE_BYTES),
             *_warnings(value.warnings),
@@ -137,12 +135,12 @@ def status(value: Status) -> str:
     """Write what the state holds."""
     targets = [each.target for each in value.segments]
     rows = [(each.target, False, status_row(each)) for each in value.segments]
-    shared = words.find_shared(targets)
+    shared = sentences.find_shared(targets)
     failed = [_problem(each.target, "can't be read", each.error, shared) for each in value.segments if each.error]
     orphans = _table(ORPHAN_COLUMNS, [orphan_row(each) for each in value.orphans], NOTE_BYTES)
     return _write(
         [
-            *_head("status", targets, words.say_status(value)),
+            *_head("status", targets, sentences.say_status(value)),
             *_segments(STATUS_COLUMNS, rows),
             *_section("Failed", failed, TROUBLE_BYTES),
             *(["#### Orphans", "", *orphans] if orphans else []),
@@ -158,23 +156,23 @@ def history(value: History) -> str:
     return _write(["### reconcile history", "", *table, *_warnings(value.warnings)])
 
 
-def past_run(document: stored.Document) -> str:
+def past_run(document: stored_documents.Document) -> str:
     """Write one past run from the JSON document that it left."""
-    facts = [f"- {escape_markdown(fact)}" for fact in stored.list_facts(document)]
+    facts = [f"- {escape_markdown(fact)}" for fact in stored_documents.list_facts(document)]
     kept, _ = _take(facts, NOTE_BYTES)
-    columns, rows = stored.list_segments(document)
-    errors = [_stored_error(*error) for error in stored.list_errors(document)]
+    columns, rows = stored_documents.list_segments(document)
+    errors = [_stored_error(*error) for error in stored_documents.list_errors(document)]
     return _write(
         [
             "### reconcile run",
             "",
-            f"**{escape_markdown(stored.say_summary(document), MESSAGE_LENGTH)}**",
+            f"**{escape_markdown(stored_documents.say_summary(document), MESSAGE_LENGTH)}**",
             "",
             *kept,
             "",
             *_table(columns[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows], TABLE_BYTES),
             *_section("Not done", errors, TROUBLE_BYTES),
-            *_warnings(stored.list_warnings(document)),
+            *_warnings(stored_documents.list_warnings(document)),
         ]
     )
 
@@ -193,7 +191,7 @@ def _write(lines: Iterable[str]) -> str:
 
 def _head(kind: str, targets: Sequence[Target], summary: str) -> list[str]:
     names = list(dict.fromkeys(target.workspace for target in targets))
-    where = escape_markdown(names[0]) if len(names) == 1 else words.count(len(names), "workspace")
+    where = escape_markdown(names[0]) if len(names) == 1 else sentences.count(len(names), "workspace")
     return [f"### reconcile {kind}: {where}", "", f"**{summary}**", ""]
 
 
@@ -275,17 +273,17 @@ def _run_rank(value: SegmentRun) -> int:
 
 
 def _name(target: Target, shared: Shared = ()) -> str:
-    return f"**{escape_markdown(words.label(target, shared))}**"
+    return f"**{escape_markdown(sentences.label(target, shared))}**"
 
 
 def _plan_blocked(value: SegmentPlan, shared: Shared) -> str:
     lines = [f"- {_name(value.target, shared)} is blocked; nothing is sent for it"]
-    for breach in words.list_breaches(value, shared):
+    for breach in sentences.list_breaches(value, shared):
         lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}{_say_way(breach)}")
     return "\n".join(lines)
 
 
-def _say_way(breach: words.Breach) -> str:
+def _say_way(breach: sentences.Breach) -> str:
     if breach.flag is None:
         return "; no flag lets this past"
     return f"; let past by {_code(breach.flag)}" if breach.allowed else f"; if that is right: {_code(breach.flag)}"
@@ -301,7 +299,7 @@ def _problem(target: Target, verb: str, problem: Problem | None, shared: Shared 
 def _run_trouble(value: SegmentRun, shared: Shared) -> str:
     if value.status is RunStatus.BLOCKED:
         return _plan_blocked(value.plan, shared)
-    verb = words.say_failure(value)
+    verb = sentences.say_failure(value)
     return _problem(value.plan.target, verb, value.error, shared) if verb else ""
 
 
@@ -318,15 +316,15 @@ def _note(value: SegmentPlan, clauses: Sequence[str], shared: Shared) -> str:
 def _first_fills(
     plans: Sequence[SegmentPlan], shared: Shared, sqlite_unattended: bool, *, done: bool = False
 ) -> list[str]:
-    filled = words.find_first_fills(plans)
-    items = [_first_fill(plan, shared, done) for plan in filled if words.say_first_fill(plan, done)]
-    empty = words.say_empty_fills(filled) if not done else ""
-    lost = f"- {words.LOST_STATE}" if sqlite_unattended and words.can_lose_its_state(filled) else ""
+    filled = sentences.find_first_fills(plans)
+    items = [_first_fill(plan, shared, done) for plan in filled if sentences.say_first_fill(plan, done)]
+    empty = sentences.say_empty_fills(filled) if not done else ""
+    lost = f"- {sentences.LOST_STATE}" if sqlite_unattended and sentences.can_lose_its_state(filled) else ""
     return [item for item in (lost, f"- {empty}" if empty else "", *items) if item]
 
 
 def _first_fill(value: SegmentPlan, shared: Shared, done: bool) -> str:
-    said = f"- {_name(value.target, shared)}: {words.say_first_fill(value, done)}"
-    if not words.is_taken_over_by_refresh(value):
+    said = f"- {_name(value.target, shared)}: {sentences.say_first_fill(value, done)}"
+    if not sentences.is_taken_over_by_refresh(value):
         return said
-    return f"{said}; to take them over: {_code(words.refresh_command(value.target, shared))}"
+    return f"{said}; to take them over: {_code(sentences.refresh_command(value.target, shared))}"

@@ -13,8 +13,8 @@ from reconciler.models.events import Confirming, Event, Finished, Planned, Postp
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.run import SegmentRun
 from reconciler.models.spec import Target
-from reconciler.render import words
-from reconciler.render.clean import clean
+from reconciler.render import sentences
+from reconciler.render.escaping import clean
 from reconciler.render.json import write_time
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class Plain(Quiet):
             with self._lock:
                 self._say(*said)
 
-    def _say(self, label: str, words: str) -> None:
+    def _say(self, label: str, sentence: str) -> None:
         """An end that the plan has told already (`unchanged`, `blocked`) is not told again."""
-        if not self._said.get(label, "").startswith(words):
-            print(clean(f"{label}: {words}"), file=self._stream, flush=True)
-        self._said[label] = words
+        if not self._said.get(label, "").startswith(sentence):
+            print(clean(f"{label}: {sentence}"), file=self._stream, flush=True)
+        self._said[label] = sentence
 
 
 def say_event(event: Event) -> tuple[str, str] | None:
@@ -217,7 +217,7 @@ class Bars(Quiet):
             case Waiting(target, seconds, reason):
                 self._show(target, f"waits {seconds:.0f} s: {reason}", total=None)
             case Confirming(target, read):
-                self._show(target, f"reads back: {words.count(read, 'member')}", total=None)
+                self._show(target, f"reads back: {sentences.count(read, 'member')}", total=None)
             case Finished(run):
                 self._finish(run)
             case _:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from reconciler.models.report import HistoryRow, LastRun
+from reconciler.models.results import HistoryRow, LastRun
 from reconciler.models.spec import StateSettings
 from reconciler.state.lock import Place, find_row, read_holder
 from reconciler.state.opening import open_reader

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.planfile.layout import MAGIC
+from reconciler.plan_file import MAGIC
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result, people, segment
 

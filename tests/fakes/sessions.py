@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from reconciler.models.drift import DriftCounts
 from reconciler.models.events import Event, Finished
+from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.guards import Guard
-from reconciler.models.outcome import exit_code_of_run
 from reconciler.models.plan import Head
 from reconciler.models.run import Run, SegmentRun
 from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight

@@ -17,7 +17,7 @@ from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.run import Run, RunStatus
 from reconciler.models.spec import GuardSettings, Limit
 from reconciler.operations.applying import Session
-from reconciler.planfile import PlanFile, open_planfile, seal, write
+from reconciler.plan_file import PlanFile, open_plan_file, seal, write
 from reconciler.state.base import Snapshot
 from reconciler.state.store import SqlLedger
 
@@ -61,7 +61,7 @@ def seal_plan(
     sealed = seal(Plan(made_at, (plan,)), f"plan-{path.name}", "0.1.0", Path.cwd())
     write(path, sealed, lambda index: batches)
     changes = {member: batch.direction for batch in batches for member in batch.ids}
-    return Sealed(open_planfile(path), frozenset(desired), changes, age >= timedelta(hours=24))
+    return Sealed(open_plan_file(path), frozenset(desired), changes, age >= timedelta(hours=24))
 
 
 def prepare(session: Session, order: Order, snapshot: Snapshot) -> None:

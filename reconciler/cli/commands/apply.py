@@ -13,7 +13,7 @@ from reconciler.cli import flags
 
 if TYPE_CHECKING:
     from reconciler.cli.loading import Loaded
-    from reconciler.planfile import PlanFile
+    from reconciler.plan_file import PlanFile
 
 
 def apply(
@@ -50,7 +50,7 @@ def apply(
     from reconciler.cli.signals import stopping
     from reconciler.cli.wiring import wired
     from reconciler.errors import PlanFileError
-    from reconciler.models.outcome import exit_code_of_run
+    from reconciler.models.exit_codes import exit_code_of_run
     from reconciler.operations.applying import ApplyOptions
     from reconciler.operations.planning import PlanOptions
 
@@ -92,14 +92,14 @@ def apply(
 def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":
     """Open the plan file if that is what was named. Raises UsageError, PlanFileError."""
     from reconciler.errors import UsageError
-    from reconciler.planfile import is_planfile, is_remnant, open_planfile
+    from reconciler.plan_file import is_plan_file, is_remnant, open_plan_file
 
-    files = [name for name in named if is_planfile(Path(name)) or is_remnant(Path(name))]
+    files = [name for name in named if is_plan_file(Path(name)) or is_remnant(Path(name))]
     if not files:
         return None
     if len(named) > 1:
         raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
-    return stack.enter_context(open_planfile(Path(files[0])))
+    return stack.enter_context(open_plan_file(Path(files[0])))
 
 
 def refuse_flags(given: "dict[str, list[str] | None]") -> None:
@@ -119,7 +119,7 @@ def load_sealed(sealed: "PlanFile") -> "Loaded":
     from datetime import UTC, datetime
 
     from reconciler.cli.loading import Loaded, load_specs
-    from reconciler.planfile import check_age, check_place, check_specs
+    from reconciler.plan_file import check_age, check_place, check_specs
     from reconciler.selection import list_targets
 
     check_age(sealed.plan, datetime.now(UTC))

@@ -37,7 +37,7 @@ def drift(
     from reconciler.cli.threads import work_on_each
     from reconciler.cli.wiring import wired
     from reconciler.models.drift import Drift
-    from reconciler.models.outcome import exit_code_of_drift
+    from reconciler.models.exit_codes import exit_code_of_drift
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()

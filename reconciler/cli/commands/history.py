@@ -31,7 +31,7 @@ def history(
     from reconciler.cli.documents import show_history
     from reconciler.cli.loading import load_specs
     from reconciler.errors import ExitCode
-    from reconciler.models.report import History
+    from reconciler.models.results import History
     from reconciler.state.history import open_records
 
     console = Console(verbose, quiet, log_format)

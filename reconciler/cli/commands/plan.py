@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.models.plan import Plan, SegmentPlan
     from reconciler.models.spec import Target
     from reconciler.operations.planning import PlanOptions
-    from reconciler.planfile import Draft
+    from reconciler.plan_file import Draft
 
 
 def plan(
@@ -53,7 +53,7 @@ def plan(
     from reconciler.cli.loading import load
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
-    from reconciler.models.outcome import exit_code_of_plan
+    from reconciler.models.exit_codes import exit_code_of_plan
     from reconciler.operations.planning import PlanOptions
 
     del lock_timeout  # a plan takes no lock and waits for none
@@ -89,7 +89,7 @@ def sealing(out: str | None) -> "Iterator[Draft | None]":
     if out is None:
         yield None
         return
-    from reconciler.planfile import drafting, plan_output
+    from reconciler.plan_file import drafting, plan_output
 
     with drafting(plan_output(out)) as draft:
         yield draft
@@ -169,7 +169,7 @@ def seal_plan(made: "Plan", draft: "Draft") -> str | None:
     """Seal the plan, if nothing in it is blocked or failed, and give its id."""
     from reconciler import __version__
     from reconciler.models.plan import PlanStatus
-    from reconciler.planfile import seal
+    from reconciler.plan_file import seal
 
     if made.of_status(PlanStatus.BLOCKED) or made.of_status(PlanStatus.FAILED):
         return None

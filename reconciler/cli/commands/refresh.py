@@ -11,7 +11,7 @@ from reconciler.cli import flags
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.cli.wiring import Wiring
-    from reconciler.models.report import Refresh, RefreshRow
+    from reconciler.models.results import Refresh, RefreshRow
     from reconciler.models.spec import Target
     from reconciler.operations.surveying import Takeover
 
@@ -44,8 +44,8 @@ def refresh(
     from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
-    from reconciler.models.outcome import exit_code_of_refresh
-    from reconciler.models.report import Refresh
+    from reconciler.models.exit_codes import exit_code_of_refresh
+    from reconciler.models.results import Refresh
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -79,7 +79,7 @@ def refresh_one(
 ) -> "RefreshRow":
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.errors import LockHeld, ReconcileError, unexpected
-    from reconciler.models.report import RefreshStatus
+    from reconciler.models.results import RefreshStatus
     from reconciler.operations.applying import bind
     from reconciler.operations.surveying import Takeover, fail_refresh
 
@@ -127,7 +127,7 @@ def record(wiring: "Wiring", done: "Refresh") -> None:
 
     from reconciler import __version__
     from reconciler.errors import ReconcileError
-    from reconciler.models.outcome import exit_code_of_refresh
+    from reconciler.models.exit_codes import exit_code_of_refresh
     from reconciler.models.run import Run
     from reconciler.render import json
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.cli.loading import Loaded
-    from reconciler.models.report import OrphanRow, StatusRow
+    from reconciler.models.results import OrphanRow, StatusRow
     from reconciler.models.spec import Target
 
 
@@ -28,7 +28,7 @@ def status(
     from reconciler.cli.documents import show_status
     from reconciler.cli.loading import load
     from reconciler.errors import ExitCode
-    from reconciler.models.report import Status
+    from reconciler.models.results import Status
     from reconciler.operations.planning import warn_of_restored
 
     console = Console(verbose, quiet, log_format)
@@ -44,7 +44,7 @@ def status(
 def describe(target: "Target") -> "StatusRow":
     """What the state says of one segment; a state that can't be read is a value."""
     from reconciler.errors import StateError
-    from reconciler.models.report import StatusRow
+    from reconciler.models.results import StatusRow
     from reconciler.operations.planning import as_problem
     from reconciler.state.history import open_records
 
@@ -72,7 +72,7 @@ def describe(target: "Target") -> "StatusRow":
 def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     """The segments of these workspaces that the state knows and no named spec lists."""
     from reconciler.errors import StateError
-    from reconciler.models.report import OrphanRow
+    from reconciler.models.results import OrphanRow
     from reconciler.state.history import find_orphans, open_records
 
     listed: dict[str, set[int]] = {}

@@ -10,7 +10,7 @@ from reconciler.cli.demo import warehouse
 from reconciler.cli.demo.project import SEGMENTS, WAREHOUSE, DemoSegment
 from reconciler.cli.demo.voice import Voice
 from reconciler.errors import ExitCode
-from reconciler.models.outcome import SIGNALLED
+from reconciler.models.exit_codes import SIGNALLED
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import Direction
 

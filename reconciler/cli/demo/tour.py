@@ -15,7 +15,7 @@ from reconciler.cli.demo.stage import PromiseBroken, Run, Stage
 from reconciler.cli.demo.story import ACTS, Act
 from reconciler.cli.demo.voice import Voice
 from reconciler.errors import ReconcileError, UsageError
-from reconciler.models.outcome import SIGNALLED
+from reconciler.models.exit_codes import SIGNALLED
 from reconciler.sandbox.files import SegmentSeed, write_state_file
 from reconciler.sandbox.gateway import Credentials
 from reconciler.sandbox.serve import SandboxOptions, open_sandbox

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.models.plan import Examples, Plan, RemoteFacts
-from reconciler.models.report import (
+from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
-from reconciler.models.report import (
+from reconciler.models.results import (
     History,
     HistoryRow,
     OrphanRow,

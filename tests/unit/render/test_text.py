@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
-from reconciler.models.report import (
+from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
@@ -28,8 +28,8 @@ from reconciler.models.report import (
 from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as documents
 from reconciler.render import text
+from reconciler.render.layout import fit
 from reconciler.render.tables import Column
-from reconciler.render.text.page import fit
 from tests.unit.render import samples
 
 WIDTHS = [60, 80, 120, 200]

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.errors import PRECEDENCE, ExitCode
 from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
-from reconciler.models.outcome import (
+from reconciler.models.exit_codes import (
     choose_first,
     exit_code_of_drift,
     exit_code_of_plan,
@@ -16,7 +16,7 @@ from reconciler.models.outcome import (
     exit_code_of_run,
 )
 from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
-from reconciler.models.report import Refresh, RefreshRow, RefreshStatus
+from reconciler.models.results import Refresh, RefreshRow, RefreshStatus
 from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 

@@ -10,10 +10,10 @@ from reconciler.models.counts import Counts
 from reconciler.models.drift import Drift
 from reconciler.models.guards import ALLOW_FLAGS, Verdict
 from reconciler.models.plan import Plan, SegmentPlan, UsedBy
-from reconciler.models.report import Refresh, Status
+from reconciler.models.results import Refresh, Status
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Ownership, Target
-from reconciler.render.clean import clean
+from reconciler.render.escaping import clean
 from reconciler.render.json import count_unmatched, summarise_drift, summarise_plan, summarise_refresh, summarise_run
 
 SENDS_MESSAGES = "a change can send messages"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from reconciler.errors import PRECEDENCE, ExitCode
 from reconciler.models.drift import Drift, DriftStatus
 from reconciler.models.plan import Plan, PlanStatus
-from reconciler.models.report import Refresh, RefreshStatus
+from reconciler.models.results import Refresh, RefreshStatus
 from reconciler.models.run import Run, RunStatus, SegmentRun
 
 SIGNALLED = 128

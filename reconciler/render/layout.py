@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from reconciler.render.clean import clean, clean_lines
+from reconciler.render.escaping import clean, clean_lines
 from reconciler.render.tables import Cell, Column, Row
 
 MIN_WIDTH = 40

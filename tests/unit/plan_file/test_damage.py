@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from reconciler.errors import PlanFileError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import Plan
-from reconciler.planfile import open_planfile, seal, write
-from reconciler.planfile.layout import MAX_BATCH_BYTES
+from reconciler.plan_file import MAX_BATCH_BYTES, open_plan_file, seal, write
 from tests.unit.render import samples
 
 REMOVED = tuple(f"r{place}" for place in range(10))
@@ -33,7 +32,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def read(path: Path) -> None:
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         for index in range(len(file.plan.segments)):
             list(file.batches(index))
 
@@ -70,7 +69,7 @@ def test_a_resealed_copy_is_accepted(tmp_path: Path, valid: bytes) -> None:
 def test_a_segment_that_says_nothing_of_guards_let_past_has_none(tmp_path: Path, valid: bytes) -> None:
     path = tmp_path / "x.plan"
     path.write_bytes(edit(valid, lambda lines: lines[0]["segments"][0].pop("allowed")))
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         assert file.plan.segments[0].allowed == frozenset()
 
 
@@ -103,7 +102,7 @@ def test_what_follows_the_end_is_refused_without_reading_it_whole(tmp_path: Path
     os.truncate(path, 1 << 40)
 
     with pytest.raises(PlanFileError, match="something follows its end"):
-        open_planfile(path)
+        open_plan_file(path)
     path.unlink()
 
 

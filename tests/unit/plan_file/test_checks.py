@@ -12,7 +12,7 @@ from reconciler.errors import PlanFileError
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, Plan
 from reconciler.models.spec import Target
-from reconciler.planfile import SealedPlan, check, check_age, check_environment, check_heads, is_stale, seal
+from reconciler.plan_file import SealedPlan, check, check_age, check_environment, check_heads, is_stale, seal
 from tests.unit.render import samples
 
 PLANS = (samples.make_plan(), samples.make_unchanged("loyal", 60))

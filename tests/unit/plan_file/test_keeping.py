@@ -17,7 +17,16 @@ from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Plan
-from reconciler.planfile import SealedPlan, drafting, is_planfile, is_remnant, open_planfile, plan_output, seal, write
+from reconciler.plan_file import (
+    SealedPlan,
+    drafting,
+    is_plan_file,
+    is_remnant,
+    open_plan_file,
+    plan_output,
+    seal,
+    write,
+)
 from tests.unit.render import samples
 
 OLDER = b'{"reconcile_plan":1,"plan_id":"older"}\n'
@@ -82,7 +91,7 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     write(path, sealed, make_batches)
 
     assert list_files(tmp_path) == ["x.plan"]
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         assert file.plan == sealed
         assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
 
@@ -244,7 +253,7 @@ def test_segments_spooled_from_several_threads_come_out_in_order(tmp_path: Path)
             thread.join()
         draft.seal(sealed)
 
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
 
 
@@ -252,7 +261,7 @@ def test_batches_of_two_segments_can_be_read_side_by_side(tmp_path: Path) -> Non
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
 
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         pairs = list(zip(file.batches(0), file.batches(2), strict=True))
 
     assert pairs == [(batch, batch) for batch in make_batches(0)]
@@ -262,7 +271,7 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
 
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         os.truncate(path, path.stat().st_size // 2)
         with pytest.raises(PlanFileError, match="damaged"):
             list(file.batches(2))
@@ -270,7 +279,7 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
 
 def edit_and_read_on(path: Path, old: bytes, new: bytes) -> pytest.ExceptionInfo[PlanFileError]:
     """Change a plan file in place while it is open, after it was verified, and read its batches."""
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         content = path.read_bytes()
         with path.open("r+b") as other:
             other.write(content.replace(old, new))
@@ -301,7 +310,7 @@ def test_an_edit_that_a_checksum_of_32_bits_can_not_see_meets_the_rules_of_batch
 def test_a_disk_that_fails_after_it_was_verified_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
-    with open_planfile(path) as file:
+    with open_plan_file(path) as file:
         monkeypatch.setattr(os, "pread", fail_to_read)
 
         with pytest.raises(PlanFileError) as caught:
@@ -316,7 +325,7 @@ def test_a_disk_that_fails_while_verifying_is_an_error_with_a_next_step(tmp_path
     monkeypatch.setattr(os, "fdopen", lambda handle, mode: FailingFile(io.FileIO(handle)))
 
     with pytest.raises(PlanFileError) as caught:
-        open_planfile(path)
+        open_plan_file(path)
 
     assert tell(caught) == (f"The plan file {path} can't be read: Input/output error.", AGAIN)
 
@@ -336,9 +345,9 @@ def test_another_file_is_no_plan_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other"
     path.write_bytes(content)
 
-    assert not is_planfile(path)
+    assert not is_plan_file(path)
     with pytest.raises(PlanFileError) as caught:
-        open_planfile(path)
+        open_plan_file(path)
     assert tell(caught) == (f"{path} is not a plan file.", AGAIN)
 
 
@@ -354,9 +363,9 @@ def test_folders_pipes_and_missing_files_are_no_plan_files(tmp_path: Path, name:
     os.mkfifo(tmp_path / "pipe")
     path = tmp_path / name
 
-    assert not is_planfile(path)
+    assert not is_plan_file(path)
     with pytest.raises(PlanFileError) as caught:
-        open_planfile(path)
+        open_plan_file(path)
     assert tell(caught) == (f"The plan file {path} can't be read: {why}.", AGAIN)
 
 
@@ -364,7 +373,7 @@ def test_a_plan_file_is_told_by_how_it_begins(tmp_path: Path) -> None:
     path = tmp_path / "no-extension"
     write(path, make_sealed(), make_batches)
 
-    assert is_planfile(path)
+    assert is_plan_file(path)
 
 
 def test_a_plan_file_that_was_cut_off_in_its_first_bytes_is_told_from_a_spec(tmp_path: Path) -> None:
