@@ -4,9 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.outcomes import Ending, Kind, Outcome
 from reconciler.customerio.proxies import Proxy
-from reconciler.customerio.retry import Ending
 from reconciler.models.spec import Region
 
 LATER = "run again later"

@@ -93,6 +93,19 @@ class Outcome:
 HELD = Outcome(Kind.HELD)
 
 
+@dataclass(frozen=True)
+class Ending:
+    """A call with all its attempts. `outcome` is the last attempt's; `held`: the next was not let start."""
+
+    outcome: Outcome
+    attempts: int
+    unknown_at: float | None
+    """Unix seconds when the last attempt of unknown outcome was given up."""
+    held: bool
+    ends: tuple[str, ...] = ()
+    """What each attempt came to: a status, or words."""
+
+
 def sort_status(status: int) -> Kind:
     """Sort a status."""
     return STATUSES.get(status) or CLASSES.get(status // 100, Kind.UNKNOWN)

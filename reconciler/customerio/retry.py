@@ -3,26 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.customerio.outcomes import HELD, Kind, Outcome
+from reconciler.customerio.outcomes import HELD, Ending, Kind, Outcome
 from reconciler.customerio.transport import Attempt, Call, Carrier
 
 MAX_ATTEMPTS = 5
 MAX_SECONDS = 120.0
 BASE_SECONDS = 0.5
 CAP_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Ending:
-    """A call with all its attempts. `outcome` is the last attempt's; `held`: the next was not let start."""
-
-    outcome: Outcome
-    attempts: int
-    unknown_at: float | None
-    """Unix seconds when the last attempt of unknown outcome was given up."""
-    held: bool
-    ends: tuple[str, ...] = ()
-    """What each attempt came to: a status, or words."""
 
 
 class Budget:

@@ -9,8 +9,8 @@ from reconciler.customerio import decode
 from reconciler.customerio.base import Gate
 from reconciler.customerio.clients import Clients
 from reconciler.customerio.explain import Surface, explain, wrong_version
-from reconciler.customerio.outcomes import Kind, Outcome
-from reconciler.customerio.retry import Ending, Retrier
+from reconciler.customerio.outcomes import Ending, Kind, Outcome
+from reconciler.customerio.retry import Retrier
 from reconciler.customerio.transport import Call
 from reconciler.customerio.words import repeat
 from reconciler.errors import DestinationError

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.customerio.outcomes import Kind, Outcome
-from reconciler.customerio.retry import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Ending, Retrier
+from reconciler.customerio.outcomes import Ending, Kind, Outcome
+from reconciler.customerio.retry import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Retrier
 from reconciler.customerio.transport import Call
 from tests.fakes.wire import FakeGate, FakeTime, Script
 
