@@ -12,17 +12,13 @@ import httpx
 
 from reconciler import __version__
 from reconciler.clock import boot_seconds
-from reconciler.customerio.app import AppClient
-from reconciler.customerio.clients import Clients
-from reconciler.customerio.deadline import Deadline
-from reconciler.customerio.explain import Surface
-from reconciler.customerio.hosts import app_base, track_base
-from reconciler.customerio.limiter import Limiter
-from reconciler.customerio.network import Transport, open_pool
-from reconciler.customerio.proxies import Proxy, find_proxy
-from reconciler.customerio.retry import Retrier
-from reconciler.customerio.track import TrackClient
-from reconciler.customerio.transport import Limited, Logged, Wire
+from reconciler.customerio.app_api import AppClient
+from reconciler.customerio.hosts import Proxy, app_base, find_proxy, track_base
+from reconciler.customerio.network import Deadline, Transport, open_pool
+from reconciler.customerio.outcomes import Surface
+from reconciler.customerio.rate_limit import Limiter
+from reconciler.customerio.track_api import TrackClient
+from reconciler.customerio.transport import Clients, Limited, Logged, Retrier, Wire
 from reconciler.errors import DestinationError
 from reconciler.models.spec import DestinationSettings, Secret
 

@@ -4,17 +4,18 @@ httpcore keeps what it has read beyond the end of an answer, and takes it for th
 never given a byte beyond the end of an answer: what is left stays here, where it can be seen.
 """
 
+import math
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpcore
 import httpx
 
-from reconciler.customerio.deadline import Deadline
-from reconciler.customerio.proxies import Proxy
+from reconciler.customerio.hosts import Proxy
 
 PIECE = 65536
 """Bytes read or written at once."""
@@ -42,6 +43,26 @@ ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
     httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
 }
 """What httpcore raises, and httpx's name for it."""
+
+
+class Deadline(threading.local):
+    """When the attempt that this thread is making must be over."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._at = math.inf
+
+    def set(self, seconds: float) -> None:
+        self._at = self.clock() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        return self.clock() >= self._at
+
+    def cap(self, timeout: float | None) -> float:
+        """Shorten a time-out to what is left."""
+        left = max(self._at - self.clock(), LEAST)
+        return left if timeout is None else min(timeout, left)
 
 
 class Stream(httpcore.NetworkStream):
@@ -241,3 +262,7 @@ def _httpx_errors() -> Iterator[None]:
         yield
     except tuple(ERRORS) as error:
         raise ERRORS[type(error)](str(error)) from error
+
+
+LEAST = 0.001
+"""Shortest time-out in seconds: 0 would mean not to wait at all."""

@@ -6,19 +6,18 @@ import functools
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any, Protocol
 
 import httpx
 
-from reconciler.customerio.bodies import BodyError, check_receipt, decode_body, is_page
-from reconciler.customerio.clients import Clients
-from reconciler.customerio.deadline import Deadline
-from reconciler.customerio.limiter import Limiter
-from reconciler.customerio.network import Stream
-from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Kind, Outcome, sort_failure, sort_status
+from reconciler.customerio.network import Deadline, Stream
+from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Ending, Kind, Outcome, sort_failure, sort_status
+from reconciler.customerio.rate_limit import Limiter
+from reconciler.customerio.responses import BodyError, check_receipt, decode_body, is_page
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
@@ -31,6 +30,41 @@ ENDS = "http11.receive_response_headers.started"
 """Events of httpcore, which the extension `trace` tells: the request begins to leave, and has left."""
 
 LOG = logging.getLogger("reconciler.customerio")
+
+
+class Clients:
+    """Opens as many as are needed at once. Who came back last goes out first: its connection is most likely open."""
+
+    def __init__(self, open_client: Callable[[], httpx.Client]) -> None:
+        """The first is opened at once. Raises what `open_client` raises."""
+        self._open = open_client
+        self._lock = threading.Lock()
+        self._all = [open_client()]
+        self._idle = list(self._all)
+
+    @contextmanager
+    def lend(self) -> Iterator[httpx.Client]:
+        """Lend one, for a request and its answer. Raises what `open_client` raises."""
+        client = self._take()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._idle.append(client)
+
+    def _take(self) -> httpx.Client:
+        with self._lock:
+            if not self._idle:
+                client = self._open()
+                self._all.append(client)
+                return client
+            return self._idle.pop()
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for client in self._all:
+                client.close()
 
 
 @dataclass(frozen=True)
@@ -251,3 +285,76 @@ class Watch:
             self._departure.begin()
         else:
             self._departure.end()
+
+
+MAX_ATTEMPTS = 5
+MAX_SECONDS = 120.0
+BASE_SECONDS = 0.5
+CAP_SECONDS = 30.0
+
+
+class Budget:
+    """At most 120 seconds from the first admission on."""
+
+    def __init__(self, clock: Callable[[], float], timeout: float) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._ends: float | None = None
+
+    def open(self) -> bool:
+        """Begin to count, if not begun; tell whether anything is left."""
+        if self._ends is None:
+            self._ends = self._clock() + MAX_SECONDS
+        return self.left() > 0
+
+    def left(self) -> float:
+        return MAX_SECONDS if self._ends is None else self._ends - self._clock()
+
+    def attempt_seconds(self) -> float:
+        """Give how long the next attempt may take."""
+        return max(min(self._timeout, self.left()), 0.001)
+
+
+@dataclass(frozen=True)
+class Retrier:
+    """Tries again. `wait` sleeps, and is true, at once, when the run is stopping; `chance` gives 0 to 1."""
+
+    carrier: Carrier
+    timeout: float
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    wait: Callable[[float], bool]
+    chance: Callable[[], float]
+
+    def run(self, call: Call, admit: Callable[[int], bool] | None = None) -> Ending:
+        """Make the call. `admit` is asked before each attempt, by its number from 1, when only sending is left."""
+        budget = Budget(self.clock, self.timeout)
+        last, unknown_at = HELD, None
+        ends: list[str] = []
+        for number in range(1, MAX_ATTEMPTS + 1):
+            outcome = self._attempt(call, number, budget, admit)
+            if outcome.kind is Kind.HELD:
+                return Ending(last, number - 1, unknown_at, budget.left() > 0, tuple(ends))
+            ends.append(str(outcome.status or outcome.failure))
+            if outcome.kind.is_doubtful:
+                unknown_at = self.wall()
+            if not outcome.kind.is_retried or number == MAX_ATTEMPTS:
+                return Ending(outcome, number, unknown_at, False, tuple(ends))
+            seconds = self._pause(number, outcome)
+            if seconds >= budget.left():
+                return Ending(outcome, number, unknown_at, False, tuple(ends))
+            if self.wait(seconds):
+                return Ending(outcome, number, unknown_at, True, tuple(ends))
+            last = outcome
+        raise AssertionError("the last attempt returns")
+
+    def _attempt(self, call: Call, number: int, budget: Budget, admit: Callable[[int], bool] | None) -> Outcome:
+        def may_start() -> bool:
+            return budget.open() and (admit is None or admit(number))
+
+        return self.carrier.carry(Attempt(call, number, budget.attempt_seconds, may_start))
+
+    def _pause(self, number: int, outcome: Outcome) -> float:
+        """Give the seconds to wait: anything up to twice as much each time, and no less than the server asks."""
+        jitter = self.chance() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
+        return max(jitter, outcome.retry_after or 0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.customerio import retry
+from reconciler.customerio import transport
 from reconciler.sandbox.calls import Api
 from reconciler.sandbox.faults import answers, drops, poison
 from reconciler.sandbox.gateway import Credentials
@@ -65,7 +65,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def planted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project full of canaries."""
-    monkeypatch.setattr(retry, "BASE_SECONDS", 0.001)
+    monkeypatch.setattr(transport, "BASE_SECONDS", 0.001)
     project.sandbox.add_people(zip(IDS, EMAILS, strict=True))
     project.environment.update(zip(("SITE", "KEY", "APP_KEY"), SECRETS, strict=False))
     write(project)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.customerio.app import AppClient
+from reconciler.customerio.app_api import AppClient
 from reconciler.customerio.connection import Ambience, connect
-from reconciler.customerio.track import TrackClient
+from reconciler.customerio.track_api import TrackClient
 from reconciler.models.spec import DestinationSettings
 from tests.fakes.wire import FakeTime
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.customerio.ahead import read_ahead
+from reconciler.customerio.app_api import read_ahead
 from reconciler.errors import IncompleteRead
 
 

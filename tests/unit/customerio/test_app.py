@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio import transport
-from reconciler.customerio.app import FREE_PAGES, AppClient
+from reconciler.customerio.app_api import FREE_PAGES, AppClient
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy

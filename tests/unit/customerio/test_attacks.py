@@ -9,8 +9,7 @@ import h11
 import httpcore
 import pytest
 
-from reconciler.customerio.deadline import Deadline
-from reconciler.customerio.network import IDLE_SECONDS, Stream
+from reconciler.customerio.network import IDLE_SECONDS, Deadline, Stream
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.fakes.wire import SEGMENT, FakeGate, FakeTime, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients

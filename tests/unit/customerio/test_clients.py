@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from reconciler.customerio.clients import Clients
+from reconciler.customerio.transport import Clients
 from reconciler.errors import DestinationError
 
 

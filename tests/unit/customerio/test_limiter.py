@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.customerio.limiter import Limiter, Window
+from reconciler.customerio.rate_limit import Limiter, Window
 from tests.fakes.wire import FakeTime
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.customerio.proxies import find_proxy, is_excepted
+from reconciler.customerio.hosts import find_proxy, is_excepted
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply

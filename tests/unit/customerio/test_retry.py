@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio.outcomes import Ending, Kind, Outcome
-from reconciler.customerio.retry import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Retrier
-from reconciler.customerio.transport import Call
+from reconciler.customerio.transport import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Call, Retrier
 from tests.fakes.wire import FakeGate, FakeTime, Script
 
 CALL = Call("POST", "/x")

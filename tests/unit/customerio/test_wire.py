@@ -8,13 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.customerio.clients import Clients as HttpClients
 from reconciler.customerio.connection import open_client, trust
-from reconciler.customerio.deadline import Deadline
-from reconciler.customerio.network import IDLE_SECONDS
+from reconciler.customerio.hosts import find_proxy
+from reconciler.customerio.network import IDLE_SECONDS, Deadline
 from reconciler.customerio.outcomes import Kind, Outcome
-from reconciler.customerio.proxies import find_proxy
 from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
+from reconciler.customerio.transport import Clients as HttpClients
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from tests.fakes.wire import (

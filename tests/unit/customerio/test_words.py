@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.customerio.words import MASK, MAX_WORDS, find, mask, repeat, tidy
+from reconciler.customerio.responses import MASK, MAX_WORDS, find, mask, repeat, tidy
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,11 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from reconciler.customerio import decode
+from reconciler.customerio import responses
 from reconciler.customerio.base import Gate
-from reconciler.customerio.clients import Clients
-from reconciler.customerio.explain import Surface, explain, wrong_version
-from reconciler.customerio.outcomes import Ending, Kind, Outcome
-from reconciler.customerio.retry import Retrier
-from reconciler.customerio.transport import Call
-from reconciler.customerio.words import repeat
+from reconciler.customerio.outcomes import Ending, Kind, Outcome, Surface, explain, wrong_version
+from reconciler.customerio.responses import repeat
+from reconciler.customerio.transport import Call, Clients, Retrier
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.spec import DestinationSettings, Segment
@@ -53,7 +50,7 @@ class TrackClient:
         if ending.held or ending.outcome.kind is not Kind.ACCEPTED:
             problem = explain(ending, self.surface, repeat(ending.outcome.body, self._secrets()))
             raise DestinationError(problem.message, problem.hint)
-        region, environment = decode.region(ending.outcome.body)
+        region, environment = responses.region(ending.outcome.body)
         self._compare(region, environment)
         return environment
 
@@ -78,7 +75,7 @@ class TrackClient:
     def ask_environment(self) -> int | None:
         """The environment id, asked for once and without judging; None where the answer does not say it."""
         ending = self.retrier.run(REGION, lambda attempt: attempt == 1)
-        return decode.region(ending.outcome.body)[1] if ending.outcome.kind is Kind.ACCEPTED else None
+        return responses.region(ending.outcome.body)[1] if ending.outcome.kind is Kind.ACCEPTED else None
 
     def _compare(self, region: str, environment: int | None) -> None:
         """Hold what the account says of itself against the spec."""

@@ -1,12 +1,17 @@
 """From the bodies of the two APIs to values. Nothing is believed: a body may be anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import html
+import json
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
-from reconciler.customerio.bodies import looks_like_page
-from reconciler.customerio.words import tidy
+from reconciler.customerio.outcomes import Kind
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
@@ -159,3 +164,132 @@ def _is_whole(value: object) -> bool:
 
 def _nonsense(why: str) -> DestinationError:
     return DestinationError(f"the answer is not one that Customer.io gives: {why}", PROXY_HINT)
+
+
+PLAIN = ("", "identity")
+"""Content encodings that leave a body as it is."""
+
+GZIP = 31
+"""The window size by which zlib reads a gzip header."""
+
+
+class BodyError(Exception):
+    """A body that is not worth anything, in words without any of it. `kind`: what that makes of a 2xx."""
+
+    def __init__(self, words: str, kind: Kind = Kind.FOREIGN) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+def decode_body(encoding: str, raw: bytes, most: int, *, gzip_asked: bool) -> bytes:
+    """Undo one layer of gzip, up to `most` bytes, or none. Raises BodyError for anything else."""
+    encoding = encoding.strip().lower()
+    if encoding in PLAIN:
+        return raw
+    if encoding != "gzip" or not gzip_asked:
+        raise BodyError("the answer has an encoding that was not asked for")
+    gzip = zlib.decompressobj(GZIP)
+    try:
+        body = gzip.decompress(raw, most + 1)
+    except zlib.error:
+        raise BodyError("the answer can't be decompressed", Kind.UNKNOWN) from None
+    if len(body) > most:
+        raise BodyError(f"the answer is larger than {most:,} bytes")
+    if not gzip.eof or gzip.unused_data:
+        raise BodyError("the answer can't be decompressed", Kind.UNKNOWN)
+    return body
+
+
+def is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether a body is a web page. Customer.io's APIs send none."""
+    return "html" in headers.get("content-type", "").lower() or looks_like_page(body)
+
+
+def looks_like_page(body: bytes) -> bool:
+    """Tell whether a body begins as HTML or XML does."""
+    return body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
+    """Hold a 2xx to a write against what Customer.io sends: a JSON object without errors, or nothing. Raises BodyError.
+
+    A body in an encoding is not looked into: none was asked for, and nothing in it is needed.
+    """
+    if headers.get("content-encoding", "").strip().lower() not in PLAIN or not raw.strip():
+        if "html" in headers.get("content-type", "").lower():
+            raise BodyError("it answers with a web page")
+        return
+    try:
+        said = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise BodyError(f"it answers with {'a web page' if looks_like_page(raw) else 'what is not JSON'}") from None
+    if not isinstance(said, dict):
+        raise BodyError("it answers with what is not a JSON object")
+    meta = said.get("meta")
+    if any(part.get(key) for part in (said, meta) if isinstance(part, dict) for key in ("errors", "error")):
+        raise BodyError("it answers with an error in spite of its status")
+
+
+MAX_WORDS = 300
+"""Longest text that is repeated, in characters."""
+
+MASK = "***"
+
+SHORT = 3
+"""Longest text that is masked only where it is a word of its own."""
+
+
+def repeat(body: bytes, hidden: Iterable[str] = ()) -> str:
+    """Give what an error's body says, with every text of `hidden` masked; empty if it says nothing."""
+    return tidy(mask(find(body), hidden))
+
+
+def find(body: bytes) -> str:
+    """Find the words. Known shapes: meta.errors, meta.error (Track), errors[].detail (App); or plain text."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "(a web page)" if looks_like_page(body) else body.decode("utf-8", "replace").strip()
+    return "; ".join(_texts(said))
+
+
+def _texts(said: object) -> Iterator[str]:
+    """Give the texts under the known keys, wherever they stand."""
+    if isinstance(said, str):
+        yield said
+    elif isinstance(said, list):
+        for item in said:
+            yield from _texts(item)
+    elif isinstance(said, dict):
+        for key in ("meta", "errors", "error", "detail", "reason", "message"):
+            yield from _texts(said.get(key))
+
+
+def mask(text: str, hidden: Iterable[str]) -> str:
+    """Put *** wherever a hidden text stands, also where it is written as in JSON, HTML or a URL, in any case."""
+    forms = [form for secret in sorted(hidden, key=len, reverse=True) for form in _forms(secret)]
+    for form in forms:
+        if len(form) > SHORT:
+            text = text.replace(form, MASK)
+    folded = text.casefold()
+    for form in forms:
+        if form.casefold() in folded:
+            text = re.sub(_pattern(form), MASK, text, flags=re.IGNORECASE)
+    return text
+
+
+def _forms(secret: str) -> set[str]:
+    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return (plain | {quote(secret, safe=""), quote(secret), html.escape(secret)}) - {""}
+
+
+def _pattern(form: str) -> str:
+    """Match a short form only as a word of its own, else "5" would hide every digit 5."""
+    return re.escape(form) if len(form) > SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
+
+
+def tidy(text: str) -> str:
+    """Make one line of at most 300 characters, without control characters, from any text."""
+    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
+    line = " ".join(visible.split())
+    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"

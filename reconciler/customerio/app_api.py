@@ -1,18 +1,15 @@
 """The App API: reads segments and who is in them."""
 
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from reconciler.customerio import decode
-from reconciler.customerio.ahead import read_ahead
-from reconciler.customerio.clients import Clients
-from reconciler.customerio.explain import Surface, explain
-from reconciler.customerio.outcomes import Kind
-from reconciler.customerio.retry import Retrier
-from reconciler.customerio.transport import Call
-from reconciler.customerio.words import repeat
+from reconciler.customerio import responses
+from reconciler.customerio.outcomes import Kind, Surface, explain
+from reconciler.customerio.responses import repeat
+from reconciler.customerio.transport import Call, Clients, Retrier
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
@@ -40,15 +37,15 @@ class AppClient:
 
     def segments(self) -> dict[int, RemoteSegment]:
         """Give every segment of the workspace. Raises DestinationError."""
-        return decode.segments(self._get("/v1/segments", missing="has no list of segments"))
+        return responses.segments(self._get("/v1/segments", missing="has no list of segments"))
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Give what uses a segment. Raises DestinationError."""
-        return decode.used_by(self._get(f"/v1/segments/{segment_id:d}/used_by"))
+        return responses.used_by(self._get(f"/v1/segments/{segment_id:d}/used_by"))
 
     def count(self, segment_id: int) -> int:
         """Give how many members Customer.io counts. Raises DestinationError."""
-        return decode.count(self._get(f"/v1/segments/{segment_id:d}/customer_count"))
+        return responses.count(self._get(f"/v1/segments/{segment_id:d}/customer_count"))
 
     def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
         """Page through the membership; empty pages are not given. Close it if you leave early: a page is read ahead.
@@ -58,7 +55,7 @@ class AppClient:
         """
         with closing(read_ahead(self._pages(segment_id))) as pages:
             for said in pages:
-                page = decode.page(said, id_type)
+                page = responses.page(said, id_type)
                 if page.cio_ids:
                     yield page
 
@@ -70,19 +67,19 @@ class AppClient:
         """Give what the pages say, as they are."""
         token, met, pages, most = "", {""}, 0, FREE_PAGES
         while True:
-            said = decode.parse(self._page(segment_id, token))
-            token = decode.token(said)
+            said = responses.parse(self._page(segment_id, token))
+            token = responses.token(said)
             yield said
             if not token:
                 return
             pages += 1
             if token in met:
-                raise IncompleteRead("the pages of the membership run in a circle", decode.READ_AGAIN)
+                raise IncompleteRead("the pages of the membership run in a circle", responses.READ_AGAIN)
             met.add(token)
             if pages == most:
                 most = FREE_PAGES + self.count(segment_id) // LEAST_PER_PAGE
             if pages >= most:
-                raise IncompleteRead("the pages of the membership do not end", decode.READ_AGAIN)
+                raise IncompleteRead("the pages of the membership do not end", responses.READ_AGAIN)
 
     def _page(self, segment_id: int, token: str) -> bytes:
         start = (("start", token),) if token else ()
@@ -96,3 +93,20 @@ class AppClient:
             problem = explain(ending, self.surface, repeat(ending.outcome.body, (self.key.reveal(),)), missing)
             raise DestinationError(problem.message, problem.hint)
         return ending.outcome.body
+
+
+Item = TypeVar("Item")
+
+
+def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """Give the same items in the same order, one of them fetched ahead in a thread.
+
+    What `items` raises is raised in its place. The thread ends with the last item, or when the generator is closed:
+    who may leave early closes it.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]
