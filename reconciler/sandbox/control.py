@@ -28,14 +28,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.sandbox.calls import Journal
-from reconciler.sandbox.faults import FaultPlan
-from reconciler.sandbox.faulttext import fault_from_json
-from reconciler.sandbox.files import parse_segment
+from reconciler.sandbox.faults import FaultPlan, fault_from_json
 from reconciler.sandbox.http import Request, Response, answer
 from reconciler.sandbox.people import IdType
+from reconciler.sandbox.request_log import Journal
 from reconciler.sandbox.settings import SandboxError
-from reconciler.sandbox.state import dump_state, load_state
+from reconciler.sandbox.storage import dump_state, load_state, parse_segment
 from reconciler.sandbox.workspace import Segment, UsedBy, Workspace
 
 _CHANGEABLE = frozenset({"name", "description", "type", "state", "progress", "tags", "used_by"})

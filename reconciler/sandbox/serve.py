@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from reconciler.sandbox.calls import Journal
 from reconciler.sandbox.faults import Fault
-from reconciler.sandbox.files import SegmentSeed, read_people, read_state_file, write_state_file
-from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.handler import Credentials
+from reconciler.sandbox.request_log import Journal
 from reconciler.sandbox.server import DEFAULT_PORT, Sandbox
 from reconciler.sandbox.settings import Settings
-from reconciler.sandbox.state import dump_state, load_state
+from reconciler.sandbox.storage import (
+    SegmentSeed,
+    dump_state,
+    load_state,
+    read_people,
+    read_state_file,
+    write_state_file,
+)
 
 DEFAULT_SETTINGS = Settings(app_rate_limit=10)
 """What `serve` starts with: as `Settings`, and with the App API's documented limit, which tests mostly do without."""

@@ -23,12 +23,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self, cast
 
-from reconciler.sandbox.calls import Call, Journal
 from reconciler.sandbox.control import Control, is_loopback
 from reconciler.sandbox.faults import Fault, FaultPlan
-from reconciler.sandbox.gateway import WRONG_DATACENTER, Credentials, Gateway
+from reconciler.sandbox.handler import WRONG_DATACENTER, Credentials, Gateway
 from reconciler.sandbox.http import Request, Response
 from reconciler.sandbox.people import IdType
+from reconciler.sandbox.request_log import Call, Journal
 from reconciler.sandbox.settings import SandboxError, Settings
 from reconciler.sandbox.workspace import Segment, Workspace
 

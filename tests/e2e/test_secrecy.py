@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from reconciler.sandbox.faults import answers, drops, poison
-from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.handler import Credentials
 from reconciler.sandbox.server import Sandbox
 from tests.support.project import Project, Result, segment
 

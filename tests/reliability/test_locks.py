@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.models.run import RunStatus
-from reconciler.sandbox.calls import Call
+from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock
 from reconciler.state.store import Surroundings

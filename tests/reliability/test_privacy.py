@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.customerio import transport
-from reconciler.sandbox.calls import Api
 from reconciler.sandbox.faults import answers, drops, poison
-from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.handler import Credentials
+from reconciler.sandbox.request_log import Api
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from reconciler.sandbox.calls import Call
+from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.server import Sandbox
 
 DESTINATION = """

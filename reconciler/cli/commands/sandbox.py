@@ -56,11 +56,11 @@ def sandbox(
     from reconciler.cli.console import Console
     from reconciler.cli.signals import stopping
     from reconciler.errors import ExitCode, UsageError
-    from reconciler.sandbox.faulttext import parse_fault
-    from reconciler.sandbox.files import parse_segment
-    from reconciler.sandbox.gateway import Credentials
+    from reconciler.sandbox.faults import parse_fault
+    from reconciler.sandbox.handler import Credentials
     from reconciler.sandbox.serve import DEFAULT_SETTINGS, SandboxOptions, serve
     from reconciler.sandbox.settings import parse_setting
+    from reconciler.sandbox.storage import parse_segment
 
     console = Console(verbose, quiet, log_format)
     if str(state) == "-":

@@ -16,11 +16,10 @@ from reconciler.cli.demo.story import ACTS, Act
 from reconciler.cli.demo.voice import Voice
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.models.exit_codes import SIGNALLED
-from reconciler.sandbox.files import SegmentSeed, write_state_file
-from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.handler import Credentials
 from reconciler.sandbox.serve import SandboxOptions, open_sandbox
 from reconciler.sandbox.server import DEFAULT_PORT, Sandbox
-from reconciler.sandbox.state import dump_state
+from reconciler.sandbox.storage import SegmentSeed, dump_state, write_state_file
 
 CUSTOMERS = 100_000
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.cli.commands.sandbox import describe
-from reconciler.sandbox.files import parse_segment
 from reconciler.sandbox.serve import SandboxOptions, open_sandbox
 from reconciler.sandbox.settings import Settings
+from reconciler.sandbox.storage import parse_segment
 from tests.support.project import Project
 
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.sandbox import faults
-from reconciler.sandbox.calls import Api, Call
-from reconciler.sandbox.faults import Fault, FaultPlan, Kind, Moment
-from reconciler.sandbox.faulttext import fault_from_json, parse_fault
+from reconciler.sandbox.faults import Fault, FaultPlan, Kind, Moment, fault_from_json, parse_fault
+from reconciler.sandbox.request_log import Api, Call
 from reconciler.sandbox.settings import NEVER, SandboxError
 
 LOST = http.client.RemoteDisconnected

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sandbox.files import SegmentSeed, parse_segment, read_people
 from reconciler.sandbox.serve import SandboxOptions, serve
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.settings import SandboxError
+from reconciler.sandbox.storage import SegmentSeed, parse_segment, read_people
 
 
 def write(path: Path, text: str) -> Path:

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from reconciler.sandbox import faults
-from reconciler.sandbox.calls import Api, Call, Journal
-from reconciler.sandbox.gateway import Credentials
+from reconciler.sandbox.handler import Credentials
+from reconciler.sandbox.request_log import Api, Call, Journal
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.settings import SandboxError
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reconciler.sandbox.people import IdType, People
 from reconciler.sandbox.settings import NEVER, SandboxError, Settings, parse_setting
-from reconciler.sandbox.state import dump_state, load_state
+from reconciler.sandbox.storage import dump_state, load_state
 from reconciler.sandbox.workspace import Direction, Workspace
 
 

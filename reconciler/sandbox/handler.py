@@ -12,12 +12,12 @@ from hmac import compare_digest
 from threading import TIMEOUT_MAX, Lock
 from typing import assert_never
 
-from reconciler.sandbox.app import answer_app
-from reconciler.sandbox.calls import Api, Call, Journal, describe
+from reconciler.sandbox.app_api import answer_app
 from reconciler.sandbox.faults import Fault, FaultPlan, Kind, Moment
 from reconciler.sandbox.http import Request, Response, answer, app_error, track_error
+from reconciler.sandbox.request_log import Api, Call, Journal, describe
 from reconciler.sandbox.settings import OverLimit, WrongRegion
-from reconciler.sandbox.track import answer_track
+from reconciler.sandbox.track_api import answer_track
 from reconciler.sandbox.workspace import Workspace
 
 WRONG_DATACENTER = "/sandbox/wrong-datacenter"
