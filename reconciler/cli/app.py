@@ -1,65 +1,78 @@
-"""The commands by name. Importing this imports no part of the machine: commands do so when they run."""
+"""The commands by name. A command's module is imported when the command runs, so `reconcile --help` loads none."""
 
-from collections.abc import Callable
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from reconciler.cli.commands.apply import apply
-from reconciler.cli.commands.demo import demo
-from reconciler.cli.commands.drift import drift
-from reconciler.cli.commands.history import history
-from reconciler.cli.commands.init import init
-from reconciler.cli.commands.plan import plan
-from reconciler.cli.commands.refresh import refresh
-from reconciler.cli.commands.sandbox import sandbox
-from reconciler.cli.commands.schema import schema
-from reconciler.cli.commands.state import state
-from reconciler.cli.commands.status import status
-from reconciler.cli.commands.validate import validate
+from reconciler import __version__
+from reconciler.cli.console import Console
 
-app = typer.Typer(
-    name="reconcile",
-    help="Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+COMMANDS = {
+    "init": "write a first spec to edit",
+    "validate": "check a spec; with --connect also the databases and Customer.io",
+    "plan": "show what apply would change; send nothing",
+    "apply": "make the segments equal to their queries",
+    "drift": "compare the segments at Customer.io with the snapshot",
+    "refresh": "set the snapshot to the members at Customer.io",
+    "status": "show what the state holds, and which run holds a lock",
+    "history": "list past runs, or show one run in full",
+    "sandbox": "run a local Customer.io to try specs against",
+    "demo": "run every command on a generated shop, in under a minute",
+    "schema": "print the JSON Schema of a spec",
+    "state": "inspect and repair the state database",
+}
+"""Each command, the module and the function of the same name, with its line in `reconcile --help`."""
+
+SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
+DOCUMENTATION = "Documentation: README.md and docs/ in the project's repository and source distribution."
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and leave."""
-    if asked:
-        from reconciler import __version__
-        from reconciler.cli.console import Console
+class LazyCommand(TyperCommand):
+    """A command that is known by its name and short help until it runs."""
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> typer.Context:
+        """Import the command's module and let the command itself parse its arguments."""
+        assert self.name is not None
+        found = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
+        command = get_command(found if isinstance(found, typer.Typer) else make_app(found))
+        return cast(typer.Context, command.make_context(info_name, args, parent, **extra))
+
+
+def make_app(command: Any) -> typer.Typer:
+    """Wrap one command function into an application of its own."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(command.__name__)(command)
+    return app
+
+
+def print_version(is_asked: bool) -> None:
+    """Print the version and exit."""
+    if is_asked:
         Console().say(f"reconcile {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."""
+    """Declare the options that stand before the command."""
 
 
-COMMANDS: tuple[tuple[Callable[..., int], str], ...] = (
-    (init, "write a first spec to edit"),
-    (validate, "check a spec, and with --connect both ends"),
-    (plan, "show what apply would do; send nothing"),
-    (apply, "make the segments equal to their queries"),
-    (drift, "compare what is there with the snapshot"),
-    (refresh, "make the snapshot equal to what is there"),
-    (status, "what the state holds, and who works on it"),
-    (history, "past runs, or one run whole"),
-    (sandbox, "a local Customer.io to try specs against"),
-    (demo, "a guided tour, in under a minute"),
-    (schema, "print the JSON Schema of a spec"),
-)
+def make_group() -> TyperGroup:
+    """Build `reconcile` with all its commands."""
+    base = typer.Typer(
+        name="reconcile", help=SUMMARY, epilog=DOCUMENTATION, no_args_is_help=True, rich_markup_mode=None
+    )
+    base.callback()(common)
+    group = cast(TyperGroup, get_command(base))
+    for name, short_help in COMMANDS.items():
+        group.add_command(LazyCommand(name, short_help=short_help, rich_markup_mode=None))
+    return group
 
-for command, in_short in COMMANDS:
-    app.command(command.__name__, short_help=in_short)(command)
-app.add_typer(state, name="state", short_help="look at and mend the state database")
+
+app = make_group()

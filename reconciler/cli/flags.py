@@ -1,4 +1,4 @@
-"""The arguments and flags that commands share. Nothing here imports a part of the machine."""
+"""The arguments and options that several commands share."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -24,47 +24,61 @@ class LogFormat(StrEnum):
 
 
 class Adopt(StrEnum):
-    """Whom `refresh` takes over."""
+    """Which of the members at Customer.io `refresh` takes into the snapshot."""
 
     ALL = "all"
     KNOWN = "known"
 
 
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Specs, folders and globs.", show_default=False)]
-OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec.", show_default=False)]
+Specs = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns.", show_default=False),
+]
+OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
 Select = Annotated[
     list[str] | None,
-    typer.Option("--select", metavar="NAME", help="Only this segment; tag:NAME by tag; globs work. Repeatable."),
+    typer.Option(
+        "--select",
+        metavar="NAME",
+        help="Only segments of this name; tag:NAME selects by tag; glob patterns work. Repeatable.",
+    ),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", metavar="NAME", help="Not this segment; as --select. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="NAME", help="Skip segments of this name; same patterns as --select. Repeatable."
+    ),
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="How to write the document on stdout.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
 AllowRemovals = Annotated[
     list[str] | None,
-    typer.Option("--allow-removals", metavar="NAME", help="Let one segment past max_removals, this time. Repeatable."),
+    typer.Option(
+        "--allow-removals", metavar="NAME", help="Allow this segment to exceed max_removals in this run. Repeatable."
+    ),
 ]
 AllowAdditions = Annotated[
     list[str] | None,
     typer.Option(
-        "--allow-additions", metavar="NAME", help="Let one segment past max_additions, this time. Repeatable."
+        "--allow-additions", metavar="NAME", help="Allow this segment to exceed max_additions in this run. Repeatable."
     ),
 ]
 AllowEmpty = Annotated[
     list[str] | None,
-    typer.Option("--allow-empty", metavar="NAME", help="Let one segment become empty, this time. Repeatable."),
+    typer.Option("--allow-empty", metavar="NAME", help="Allow this segment to become empty in this run. Repeatable."),
 ]
 ShowIds = Annotated[
-    int, typer.Option("--show-ids", metavar="N", min=0, help="Show up to N example ids per change (0: none).")
+    int, typer.Option("--show-ids", metavar="N", min=0, help="Number of example ids to show per change (0: none).")
 ]
 LockTimeout = Annotated[
     float,
-    typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="Wait so long for a lock (0: fail at once)."),
+    typer.Option(
+        "--lock-timeout", metavar="SECONDS", min=0, help="Maximum time to wait for a lock (0: fail immediately)."
+    ),
 ]
 
 
 def check_size(text: str) -> str:
-    """A size of memory that suffices for small segments. Raises typer.BadParameter before anything is run."""
+    """Return the memory size if it is valid and large enough. Raises typer.BadParameter before anything is run."""
     size = read_size(text)
     if size is None:
         raise typer.BadParameter("write a size, for example 512MB or 2GB")
@@ -79,14 +93,17 @@ MemoryLimit = Annotated[
         "--memory-limit",
         metavar="SIZE",
         callback=check_size,
-        help=f"Memory for the diffs of the whole run ({MIN_MEMORY} at least); then they spill.",
+        help=f"Memory for all comparisons of the run (minimum {MIN_MEMORY}); beyond it they spill to disk.",
     ),
 ]
-Parallel = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many segments at once.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Say more; show tracebacks.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no warnings on stderr.")]
-LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How to write progress and errors on stderr.")]
+Parallel = Annotated[
+    int,
+    typer.Option("--parallel", metavar="N", min=1, max=64, help="Maximum number of segments processed concurrently."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Log more detail; show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Suppress progress and warnings on stderr.")]
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Format of progress and errors on stderr.")]
 
 DEFAULT_MEMORY_LIMIT = "512MB"
 DEFAULT_PARALLEL = 4

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.models.spec import Spec
 
-state = typer.Typer(help="Look at and mend the state database.", no_args_is_help=True)
+state = typer.Typer(
+    help="Inspect and repair the state database.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 Name = Annotated[
     str,
