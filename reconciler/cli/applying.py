@@ -8,10 +8,7 @@ from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.documents import write_plan
 from reconciler.cli.flags import Format
-from reconciler.cli.loading import Loaded, flags_of
-from reconciler.cli.once import Once
 from reconciler.cli.signals import Stopping
-from reconciler.cli.threads import work_on_each
 from reconciler.cli.wiring import Wiring
 from reconciler.customerio.base import Track
 from reconciler.diff.base import Comparison
@@ -21,8 +18,10 @@ from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.plan import Examples, Plan
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
-from reconciler.operations.applying import ApplyOptions, Session, pass_preflight
-from reconciler.operations.planning import as_problem, fail
+from reconciler.operations.apply import ApplyOptions, Session, pass_preflight
+from reconciler.operations.concurrency import Once, work_on_each
+from reconciler.operations.load import Loaded, flags_of
+from reconciler.operations.plan import as_problem, fail
 from reconciler.plan_file import PlanFile, check_age, check_environment, check_heads
 from reconciler.state.base import Ledger
 

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
-from reconciler.cli.once import Once
 from reconciler.cli.streams import draw_on
 from reconciler.clock import boot_seconds
 from reconciler.customerio.base import App, Track
@@ -23,7 +22,8 @@ from reconciler.errors import DestinationError, SegmentError, SourceError
 from reconciler.models.events import Reporter
 from reconciler.models.plan import Head
 from reconciler.models.spec import DestinationSettings, SourceSettings, StateSettings, Target
-from reconciler.operations.applying import Parts
+from reconciler.operations.apply import Parts
+from reconciler.operations.concurrency import Once
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 from reconciler.sources.base import Host, Source
 from reconciler.state.base import Ledger, Resident, Snapshot
@@ -129,7 +129,7 @@ class Wiring:
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API for a command that only reads: it asks nothing of another environment than the state's."""
-        from reconciler.operations.belonging import check_before_reading
+        from reconciler.operations.workspace import check_before_reading
 
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
 

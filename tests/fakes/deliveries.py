@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from reconciler.models.batches import Direction
-from reconciler.operations.sending import Delivery, Stop
+from reconciler.operations.send import Delivery, Stop
 from reconciler.state.base import Lease
 from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, Status, never
 from tests.fakes.parts import (
@@ -57,7 +57,7 @@ class World:
 @contextmanager
 def patient(pool: LazyPool) -> Iterator[LazyPool]:
     """Let the delivery wait on this pool."""
-    with mock.patch("reconciler.operations.sending.wait", pool.wait):
+    with mock.patch("reconciler.operations.send.wait", pool.wait):
         yield pool
 
 

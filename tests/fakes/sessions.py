@@ -10,8 +10,8 @@ from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Head
 from reconciler.models.run import Run, SegmentRun
-from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.operations.planning import PlanOptions
+from reconciler.operations.apply import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.operations.plan import PlanOptions
 from tests.fakes.memory_state import FakeClock, FakeHeld, FakeLedger
 from tests.fakes.parts import (
     FakeApp,

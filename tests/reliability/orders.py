@@ -16,7 +16,7 @@ from reconciler.models.plan import Plan, SegmentPlan, UsedBy
 from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.run import Run, RunStatus
 from reconciler.models.spec import GuardSettings, Limit
-from reconciler.operations.applying import Session
+from reconciler.operations.apply import Session
 from reconciler.plan_file import PlanFile, open_plan_file, seal, write
 from reconciler.state.base import Snapshot
 from reconciler.state.store import SqlLedger

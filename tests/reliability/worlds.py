@@ -21,9 +21,9 @@ from reconciler.models.plan import Head
 from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
-from reconciler.operations.applying import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.operations.planning import PlanOptions, plan_segment
-from reconciler.operations.surveying import Takeover
+from reconciler.operations.apply import ApplyOptions, Parts, Session, pass_preflight
+from reconciler.operations.drift import Takeover
+from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.state import open_snapshot
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database

@@ -12,7 +12,7 @@ import typer
 from reconciler.cli import flags
 
 if TYPE_CHECKING:
-    from reconciler.cli.loading import Loaded
+    from reconciler.operations.load import Loaded
     from reconciler.plan_file import PlanFile
 
 
@@ -46,13 +46,13 @@ def apply(
     from reconciler.cli.applying import Applying
     from reconciler.cli.console import Console
     from reconciler.cli.documents import find_document, show_run
-    from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.signals import stopping
     from reconciler.cli.wiring import wired
     from reconciler.errors import PlanFileError
     from reconciler.models.exit_codes import exit_code_of_run
-    from reconciler.operations.applying import ApplyOptions
-    from reconciler.operations.planning import PlanOptions
+    from reconciler.operations.apply import ApplyOptions
+    from reconciler.operations.load import load, require_app_keys
+    from reconciler.operations.plan import PlanOptions
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -118,9 +118,8 @@ def load_sealed(sealed: "PlanFile") -> "Loaded":
     """Load the specs that a plan file names, and of their segments those that it holds, in its order."""
     from datetime import UTC, datetime
 
-    from reconciler.cli.loading import Loaded, load_specs
+    from reconciler.operations.load import Loaded, list_targets, load_specs
     from reconciler.plan_file import check_age, check_place, check_specs
-    from reconciler.selection import list_targets
 
     check_age(sealed.plan, datetime.now(UTC))
     check_place(sealed.plan)

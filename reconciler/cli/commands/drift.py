@@ -32,12 +32,12 @@ def drift(
 
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_drift
-    from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.signals import cut_short
-    from reconciler.cli.threads import work_on_each
     from reconciler.cli.wiring import wired
     from reconciler.models.drift import Drift
     from reconciler.models.exit_codes import exit_code_of_drift
+    from reconciler.operations.concurrency import work_on_each
+    from reconciler.operations.load import load, require_app_keys
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -58,8 +58,8 @@ def survey_one(wiring: "Wiring", target: "Target", ignore_foreign: bool) -> "Seg
 
     from reconciler.errors import ReconcileError
     from reconciler.models.drift import DriftStatus, SegmentDrift
-    from reconciler.operations.planning import as_problem
-    from reconciler.operations.surveying import survey
+    from reconciler.operations.drift import survey
+    from reconciler.operations.plan import as_problem
 
     try:
         wiring.check_stop()

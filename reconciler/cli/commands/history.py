@@ -29,9 +29,9 @@ def history(
 
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_history
-    from reconciler.cli.loading import load_specs
     from reconciler.errors import ExitCode
     from reconciler.models.results import History
+    from reconciler.operations.load import load_specs
     from reconciler.state.history import open_records
 
     console = Console(verbose, quiet, log_format)

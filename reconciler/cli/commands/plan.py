@@ -14,11 +14,11 @@ import typer
 from reconciler.cli import flags
 
 if TYPE_CHECKING:
-    from reconciler.cli.loading import Loaded
     from reconciler.cli.wiring import Wiring
     from reconciler.models.plan import Plan, SegmentPlan
     from reconciler.models.spec import Target
-    from reconciler.operations.planning import PlanOptions
+    from reconciler.operations.load import Loaded
+    from reconciler.operations.plan import PlanOptions
     from reconciler.plan_file import Draft
 
 
@@ -50,11 +50,11 @@ def plan(
     """Show what apply would do: run each query, compare it with the snapshot, judge the guards. Sends nothing."""
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_plan
-    from reconciler.cli.loading import load
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.exit_codes import exit_code_of_plan
-    from reconciler.operations.planning import PlanOptions
+    from reconciler.operations.load import load
+    from reconciler.operations.plan import PlanOptions
 
     del lock_timeout  # a plan takes no lock and waits for none
     console = Console(verbose, quiet, log_format)
@@ -99,8 +99,8 @@ def make_plan(
     wiring: "Wiring", loaded: "Loaded", options: "PlanOptions", parallel: int, draft: "Draft | None"
 ) -> "Plan":
     """Plan every selected segment, several at once, in the order of the specs."""
-    from reconciler.cli.threads import work_on_each
     from reconciler.models.plan import Plan
+    from reconciler.operations.concurrency import work_on_each
 
     created_at = datetime.now(UTC)
 
@@ -119,7 +119,7 @@ def plan_one(
     from reconciler.models.batches import Direction
     from reconciler.models.events import Planned, Reading
     from reconciler.models.plan import PlanStatus
-    from reconciler.operations.planning import fail, plan_segment
+    from reconciler.operations.plan import fail, plan_segment
 
     reporter = wiring.reporter()
     reporter.tell(Reading(target))
@@ -144,8 +144,8 @@ def plan_one(
 def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
     """Ask Customer.io for the environments that the state does not know yet: a plan file is bound to them."""
     from reconciler.errors import DestinationError
-    from reconciler.operations.belonging import refuse_other_environment
-    from reconciler.operations.planning import fail
+    from reconciler.operations.plan import fail
+    from reconciler.operations.workspace import refuse_other_environment
 
     def bind(segment: "SegmentPlan") -> "SegmentPlan":
         if segment.head.environment_id is not None or not segment.has_work:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.cli.wiring import Wiring
     from reconciler.models.results import Refresh, RefreshRow
     from reconciler.models.spec import Target
-    from reconciler.operations.surveying import Takeover
+    from reconciler.operations.drift import Takeover
 
 
 def refresh(
@@ -41,11 +41,11 @@ def refresh(
 
     from reconciler.cli.console import Console
     from reconciler.cli.documents import find_document, show_refresh
-    from reconciler.cli.loading import load, require_app_keys
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.exit_codes import exit_code_of_refresh
     from reconciler.models.results import Refresh
+    from reconciler.operations.load import load, require_app_keys
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -80,8 +80,8 @@ def refresh_one(
     """Look, say what would change, ask, take over. `begun` has the histories that know of this run."""
     from reconciler.errors import LockHeld, ReconcileError, unexpected
     from reconciler.models.results import RefreshStatus
-    from reconciler.operations.applying import bind
-    from reconciler.operations.surveying import Takeover, fail_refresh
+    from reconciler.operations.apply import bind
+    from reconciler.operations.drift import Takeover, fail_refresh
 
     def wait(seconds: float) -> bool:
         console.note(f"{target.label}: waiting {seconds:.0f} s: an earlier request may still arrive")
@@ -155,7 +155,7 @@ def announce(console: "Console", takeover: "Takeover", adopt: flags.Adopt) -> No
 def check_environment(wiring: "Wiring", target: "Target") -> int | None:
     """Give the environment that the Track API reports for these keys. Raises DestinationError for another than the one
     that the workspace's name is bound to."""
-    from reconciler.operations.planning import environment_mismatch
+    from reconciler.operations.plan import environment_mismatch
 
     found, bound = wiring.track(target).preflight(), wiring.ledger(target).environment(target.workspace)
     if found is not None and bound is not None and found != bound:

@@ -217,8 +217,8 @@ def open_console(verbose: bool, quiet: bool, log_format: flags.LogFormat) -> "Co
 
 def load_one(name: str) -> "Spec":
     """Load the one spec that was named. Raises UsageError."""
-    from reconciler.cli.loading import load_specs
     from reconciler.errors import UsageError
+    from reconciler.operations.load import load_specs
 
     found = load_specs([name])
     if len(found) > 1:

@@ -7,9 +7,9 @@ from reconciler.cli import flags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.cli.loading import Loaded
     from reconciler.models.results import OrphanRow, StatusRow
     from reconciler.models.spec import Target
+    from reconciler.operations.load import Loaded
 
 
 def status(
@@ -26,10 +26,10 @@ def status(
 
     from reconciler.cli.console import Console
     from reconciler.cli.documents import show_status
-    from reconciler.cli.loading import load
     from reconciler.errors import ExitCode
     from reconciler.models.results import Status
-    from reconciler.operations.planning import warn_of_restored
+    from reconciler.operations.load import load
+    from reconciler.operations.plan import warn_of_restored
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -45,7 +45,7 @@ def describe(target: "Target") -> "StatusRow":
     """What the state says of one segment; a state that can't be read is a value."""
     from reconciler.errors import StateError
     from reconciler.models.results import StatusRow
-    from reconciler.operations.planning import as_problem
+    from reconciler.operations.plan import as_problem
     from reconciler.state.history import open_records
 
     try:

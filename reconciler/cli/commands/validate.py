@@ -24,10 +24,10 @@ def validate(
 ) -> int:
     """Check every rule of the spec; with --connect also the databases and Customer.io. Changes nothing."""
     from reconciler.cli.console import Console
-    from reconciler.cli.loading import load
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.errors import ExitCode
+    from reconciler.operations.load import load
 
     console = Console(verbose, quiet, log_format)
     console.set_up_logging()
@@ -66,7 +66,7 @@ def check_queries(targets: "tuple[Target, ...]") -> None:
 def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[list[str], int]:
     """Check each segment; give a line for each, and the number of failures."""
     from reconciler.errors import ReconcileError
-    from reconciler.operations.planning import as_problem
+    from reconciler.operations.plan import as_problem
 
     lines, failures = [], 0
     for target in targets:
@@ -84,7 +84,7 @@ def check_both_ends(wiring: "Wiring", targets: "tuple[Target, ...]") -> tuple[li
 
 def check_target(wiring: "Wiring", target: "Target") -> str:
     """Prepare the query, check the keys, and look the segment up; give its name at Customer.io if that is known."""
-    from reconciler.operations.planning import check_head, environment_mismatch, look_up
+    from reconciler.operations.plan import check_head, environment_mismatch, look_up
 
     head = wiring.snapshot(target).head(target.workspace, target.segment.segment_id)
     check_head(target, head)

@@ -10,7 +10,7 @@ from reconciler.errors import (
     StateError,
 )
 from reconciler.models.run import RunStatus
-from reconciler.operations.applying import Session, pass_preflight
+from reconciler.operations.apply import Session, pass_preflight
 from tests.fakes.parts import Crash
 from tests.fakes.sessions import Play, exit_code
 

@@ -4,7 +4,7 @@ import sys
 
 def test_reading_a_spec_imports_no_database_and_no_network():
     script = (
-        "import sys, reconciler.spec, reconciler.selection\n"
+        "import sys, reconciler.spec, reconciler.operations.load\n"
         "reconciler.spec.schema(); reconciler.spec.reference()\n"
         "print(sorted({'sqlalchemy', 'duckdb', 'httpx', 'alembic', 'rich', 'typer'} & set(sys.modules)))"
     )

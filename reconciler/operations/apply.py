@@ -14,8 +14,7 @@ from reconciler.models.events import Confirming, Finished, Planned, Postponed, R
 from reconciler.models.plan import Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.models.run import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
-from reconciler.operations.belonging import check_before_reading
-from reconciler.operations.planning import (
+from reconciler.operations.plan import (
     PlanOptions,
     as_known,
     as_problem,
@@ -27,9 +26,9 @@ from reconciler.operations.planning import (
     plan_segment,
     require_app,
 )
-from reconciler.operations.sending import Delivery, Stop
-from reconciler.operations.settling import seconds_left
-from reconciler.operations.verifying import Confirmation, read_back, wait_for_agreement
+from reconciler.operations.read_back import Confirmation, read_back, wait_for_agreement
+from reconciler.operations.send import Delivery, Stop, seconds_left
+from reconciler.operations.workspace import check_before_reading
 from reconciler.state.base import HeldSegment, Ledger
 
 log = logging.getLogger(__name__)

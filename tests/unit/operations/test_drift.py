@@ -9,7 +9,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
 from reconciler.models.remote import RemoteSegment
 from reconciler.models.results import RefreshStatus
-from reconciler.operations.surveying import Takeover, fail_refresh, survey
+from reconciler.operations.drift import Takeover, fail_refresh, survey
 from tests.fakes.memory_state import FakeHeld
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target
 

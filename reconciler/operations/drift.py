@@ -10,9 +10,9 @@ from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift, judg
 from reconciler.models.plan import Head
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
-from reconciler.operations.planning import as_problem, check_environment, check_head, look_up, require_app
-from reconciler.operations.settling import seconds_left
-from reconciler.operations.verifying import read_back
+from reconciler.operations.plan import as_problem, check_environment, check_head, look_up, require_app
+from reconciler.operations.read_back import read_back
+from reconciler.operations.send import seconds_left
 from reconciler.state.base import HeldSegment
 
 log = logging.getLogger(__name__)

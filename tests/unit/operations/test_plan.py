@@ -13,7 +13,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Target
-from reconciler.operations.planning import PlanOptions, plan_segment
+from reconciler.operations.plan import PlanOptions, plan_segment
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)

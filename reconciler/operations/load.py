@@ -1,11 +1,79 @@
-"""Which segments a command works on: `--select`, `--exclude` and the names given to `--allow-*`."""
+"""From the specs and flags of a command line to the segments that it works on."""
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from reconciler.errors import UsageError
+from reconciler.errors import SpecError, UsageError
+from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.spec import Spec, Target
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The specs named, and of their segments the selected ones."""
+
+    specs: tuple[Spec, ...]
+    targets: tuple[Target, ...]
+    allowed: dict[str, frozenset[Guard]] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of segments that several of the named specs have: a flag must say `workspace/NAME` for them."""
+        names = Counter(segment.name for spec in self.specs for segment in spec.segments)
+        return frozenset(name for name, times in names.items() if times > 1)
+
+
+def load_specs(specs: Sequence[str]) -> tuple[Spec, ...]:
+    """Read the specs with this process's environment. Raises UsageError, SpecError."""
+    from reconciler.spec import load
+
+    return load(specs, os.environ)
+
+
+def load(
+    specs: Sequence[str],
+    select: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    *,
+    allow_removals: Sequence[str] | None = None,
+    allow_additions: Sequence[str] | None = None,
+    allow_empty: Sequence[str] | None = None,
+) -> Loaded:
+    """Read the specs, select segments, and resolve whom the guards let past. Raises UsageError, SpecError."""
+    found = load_specs(specs)
+    targets = choose(list_targets(found), select or (), exclude or ())
+    given = {
+        Guard.MAX_REMOVALS: allow_removals or (),
+        Guard.MAX_ADDITIONS: allow_additions or (),
+        Guard.ALLOW_EMPTY: allow_empty or (),
+    }
+    allowed: dict[str, frozenset[Guard]] = {}
+    for guard, names in given.items():
+        for label in resolve_allowed(targets, names):
+            allowed[label] = allowed.get(label, frozenset()) | {guard}
+    return Loaded(found, tuple(targets), allowed)
+
+
+def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
+    """Raise SpecError, naming every spec without an App API key, where a command can't do without."""
+    missing = sorted({str(target.spec.path) for target in targets if target.spec.destination.app_api_key is None})
+    if missing:
+        raise SpecError(
+            [f"{path}: {purpose} needs destination.app_api_key" for path in missing],
+            "create an App API key in Customer.io (Settings, API credentials) and set app_api_key",
+        )
+
+
+def flags_of(allowed: dict[str, frozenset[Guard]]) -> list[str]:
+    """Write what was allowed as the flags that said so, for the history."""
+    return sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
+
+
+# --- Which segments a command works on: `--select`, `--exclude` and the names given to `--allow-*`.
 
 TAG = "tag:"
 
@@ -15,7 +83,7 @@ def list_targets(specs: Iterable[Spec]) -> tuple[Target, ...]:
     return tuple(Target(spec, segment) for spec in specs for segment in spec.segments)
 
 
-def select(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[str]) -> tuple[Target, ...]:
+def choose(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[str]) -> tuple[Target, ...]:
     """Give the targets that match a pattern of `select` (all, where there is none) and no pattern of `exclude`.
 
     A pattern is `NAME`, `workspace/NAME` or `tag:NAME`, each also as a glob; case counts.

@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.errors import ExitCode, UsageError
 from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
-from reconciler.selection import list_targets, resolve_allowed, select
+from reconciler.operations.load import choose, list_targets, resolve_allowed
 
 
 def make_spec(workspace: str, *segments: Segment, path: str = "spec.yaml") -> Spec:
@@ -53,7 +53,7 @@ def test_targets_come_in_the_order_of_the_files():
     ],
 )
 def test_patterns_choose_and_leave_out(chosen, left_out, expected):
-    assert labels(select(TARGETS, chosen, left_out)) == expected
+    assert labels(choose(TARGETS, chosen, left_out)) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_patterns_choose_and_leave_out(chosen, left_out, expected):
 def test_a_pattern_that_matches_nothing_is_a_usage_error(pattern):
     for chosen, left_out in (([pattern, "vip"], []), (["vip"], [pattern])):
         with pytest.raises(UsageError) as caught:
-            select(TARGETS, chosen, left_out)
+            choose(TARGETS, chosen, left_out)
 
         assert caught.value.exit_code is ExitCode.USAGE
         assert repr(pattern) in caught.value.message
@@ -70,7 +70,7 @@ def test_a_pattern_that_matches_nothing_is_a_usage_error(pattern):
 
 def test_all_idle_patterns_are_told_with_what_is_close():
     with pytest.raises(UsageError) as caught:
-        select(TARGETS, ["vipp", "churn-risk", "vip", "tag:nigthly"], [])
+        choose(TARGETS, ["vipp", "churn-risk", "vip", "tag:nigthly"], [])
 
     assert caught.value.message == "--select matches no segment: 'vipp', 'churn-risk', 'tag:nigthly'."
     assert (
@@ -81,14 +81,14 @@ def test_all_idle_patterns_are_told_with_what_is_close():
 
 def test_where_nothing_is_close_what_there_is_is_told():
     with pytest.raises(UsageError) as caught:
-        select(TARGETS, ["zzzzzz"], [])
+        choose(TARGETS, ["zzzzzz"], [])
 
     assert caught.value.hint.startswith("There are: vip, churn_risk, vip[old], eu/vip,")
 
 
 def test_an_exclude_that_leaves_nothing_is_a_usage_error():
     with pytest.raises(UsageError, match="No segment is left"):
-        select(TARGETS, ["vip"], ["*"])
+        choose(TARGETS, ["vip"], ["*"])
 
 
 class TestAllowing:

@@ -9,7 +9,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy
 from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Target
-from reconciler.operations.planning import environment_mismatch
+from reconciler.operations.plan import environment_mismatch
 
 
 @dataclass(frozen=True)

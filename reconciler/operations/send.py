@@ -14,8 +14,7 @@ from reconciler.models.batches import Answer, Batch, Direction, Fate
 from reconciler.models.events import Reporter, Sending
 from reconciler.models.run import Tally
 from reconciler.models.spec import Target
-from reconciler.operations.planning import as_known
-from reconciler.operations.suspicion import Suspicion
+from reconciler.operations.plan import as_known
 from reconciler.state.base import HeldSegment
 
 log = logging.getLogger(__name__)
@@ -443,3 +442,69 @@ def count_acknowledged(tally: Tally, batch: Batch) -> Tally:
         return replace(tally, removed=tally.removed + number)
     resent = len(batch.resends)
     return replace(tally, added=tally.added + number - resent, resent=tally.resent + resent)
+
+
+# --- How long to wait until a request that was given up, or only accepted, has surely taken effect.
+
+LEAST_AFTER_TAKEOVER = 2.0
+"""Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""
+
+
+def seconds_left(attempted_at: float | None, held: HeldSegment, settle: float) -> float:
+    """Give the seconds until `settle` has passed since an attempt, and since the lock was taken from a living holder.
+
+    Never more than `settle` (two seconds at least after such a takeover), whatever a clock said.
+    """
+    now, left = held.now(), 0.0
+    if attempted_at is not None:
+        left = min(attempted_at + settle - now, settle)
+    if held.taken_over_at is not None:
+        least = max(settle, LEAST_AFTER_TAKEOVER)
+        left = max(left, min(held.taken_over_at + least - now, least))
+    return max(left, 0.0)
+
+
+# --- Telling whether a 400 is about some ids or about the request as a whole.
+
+MOST_REJECTED = 100
+"""From so many rejected ids on, the 400 is about the request."""
+
+
+class Suspicion:
+    """Keeps what the answers of one segment have shown so far.
+
+    A batch that gets a 400 is halved until the bad ids are alone. That must not go on for a request that can't succeed
+    at all (a data-driven segment, an id type that the workspace lacks). One acknowledged request clears the suspicion;
+    when three batches fail without one (say, a batch and both its halves), a single id of another batch is probed.
+    """
+
+    def __init__(self, accepted_before: bool) -> None:
+        self._accepted_before = accepted_before
+        self._acknowledged = False
+        self._failed = 0
+        self.rejected: list[str] = []
+        self.is_about_the_request = False
+
+    @property
+    def wants_probe(self) -> bool:
+        """Three batches failed, and nothing was acknowledged."""
+        return self._failed >= 3 and not self._acknowledged
+
+    def acknowledge(self) -> None:
+        self._acknowledged = True
+
+    def fail_batch(self) -> None:
+        """A batch of several ids got a 400."""
+        self._failed += 1
+
+    def fail_id(self, member: str, is_probe: bool) -> None:
+        """A single id got a 400."""
+        self._failed += 1
+        self.rejected.append(member)
+        if is_probe or len(self.rejected) >= MOST_REJECTED:
+            self.is_about_the_request = True
+
+    def conclude(self) -> None:
+        """All is sent: if nothing was ever accepted, the 400s were about the request."""
+        if self.rejected and not self._acknowledged and not self._accepted_before:
+            self.is_about_the_request = True

@@ -21,7 +21,7 @@ from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Ownership, Target
-from reconciler.operations.verifying import read_back
+from reconciler.operations.read_back import read_back
 
 log = logging.getLogger(__name__)
 

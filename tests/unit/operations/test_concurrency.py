@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.cli.threads import work_on_each
+from reconciler.operations.concurrency import work_on_each
 
 
 @pytest.fixture
