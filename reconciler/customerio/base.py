@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Protocol
 
-from reconciler.models.batches import Answer, Batch
+from reconciler.models.batches import Batch, BatchResult
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
 from reconciler.models.remote import Page, RemoteSegment
@@ -30,7 +30,7 @@ class Track(Protocol):
         """The environment id, for a plan file; None where it can't be had at once."""
         ...
 
-    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
         """Send one batch, with its retries."""
         ...
 

@@ -76,7 +76,7 @@ HTTPX_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.Co
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptResult:
     """One attempt's end. `status` is None where none came; then `failure` says why, in words without secrets or ids."""
 
     kind: Kind
@@ -95,14 +95,14 @@ class Outcome:
     """The proxy failed or refused: Customer.io was not reached."""
 
 
-HELD = Outcome(Kind.HELD)
+HELD = AttemptResult(Kind.HELD)
 
 
 @dataclass(frozen=True)
-class Ending:
+class CallResult:
     """A call with all its attempts. `outcome` is the last attempt's; `held`: the next was not let start."""
 
-    outcome: Outcome
+    outcome: AttemptResult
     attempts: int
     unknown_at: float | None
     """Unix seconds when the last attempt of unknown outcome was given up."""
@@ -116,30 +116,30 @@ def sort_status(status: int) -> Kind:
     return STATUSES.get(status) or CLASSES.get(status // 100, Kind.UNKNOWN)
 
 
-def sort_failure(error: Exception) -> Outcome:
+def sort_failure(error: Exception) -> AttemptResult:
     """Sort what httpx raised before a status came."""
     causes = tuple(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted ({cause.verify_message})"
-            return Outcome(Kind.STOPPED, failure=reason, untrusted=True)
+            return AttemptResult(Kind.STOPPED, failure=reason, untrusted=True)
     reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), "")
     if isinstance(error, httpx.ProxyError):
         return _sort_proxy(str(error)[:3], reason)
     kind, words = next(FAILURES[base] for base in type(error).__mro__ if base in FAILURES)
-    return Outcome(kind, failure=f"{words} ({reason})" if reason else words)
+    return AttemptResult(kind, failure=f"{words} ({reason})" if reason else words)
 
 
-def _sort_proxy(status: str, reason: str) -> Outcome:
+def _sort_proxy(status: str, reason: str) -> AttemptResult:
     """Sort what a proxy did. `status` is its answer to CONNECT, if it gave one; that text is httpcore's."""
     kind, words = FAILURES[httpx.ProxyError]
     if not status.isdigit():
         said = f"{words} ({reason})" if reason else words
-        return Outcome(kind, failure=said, by_proxy=True)
+        return AttemptResult(kind, failure=said, by_proxy=True)
     if status == "407":
-        return Outcome(Kind.STOPPED, failure="the proxy asks for other credentials (407)", by_proxy=True)
+        return AttemptResult(Kind.STOPPED, failure="the proxy asks for other credentials (407)", by_proxy=True)
     permanent = status.startswith("4") and status not in ("408", "429")
-    return Outcome(
+    return AttemptResult(
         Kind.STOPPED if permanent else kind, failure=f"the proxy refuses to connect ({status})", by_proxy=True
     )
 
@@ -193,7 +193,9 @@ class Explanation:
     hint: str
 
 
-def explain(ending: Ending, surface: Surface, words: str, missing: str = "does not know this segment") -> Explanation:
+def explain(
+    ending: CallResult, surface: Surface, words: str, missing: str = "does not know this segment"
+) -> Explanation:
     """Explain a call that was not accepted. `words` are the API's own, with ids and secrets masked; `missing` says what
     a 404 means."""
     if ending.outcome.kind is Kind.HELD:
@@ -202,7 +204,7 @@ def explain(ending: Ending, surface: Surface, words: str, missing: str = "does n
     return Explanation(found.message + _tried(ending), found.hint)
 
 
-def _tried(ending: Ending) -> str:
+def _tried(ending: CallResult) -> str:
     """Say how many attempts there were, and what each came to where that differs."""
     if ending.attempts <= 1:
         return ""
@@ -211,7 +213,7 @@ def _tried(ending: Ending) -> str:
     return f", after {ending.attempts} attempts" + (f" ({each})" if len(ends) > 1 else "")
 
 
-def _explain(outcome: Outcome, surface: Surface, words: str, missing: str) -> Explanation:
+def _explain(outcome: AttemptResult, surface: Surface, words: str, missing: str) -> Explanation:
     if outcome.status is None:
         return _without_status(outcome, surface)
     if outcome.kind is Kind.FOREIGN:
@@ -229,7 +231,7 @@ def _explain(outcome: Outcome, surface: Surface, words: str, missing: str) -> Ex
     return Explanation(found.message, advice or found.hint)
 
 
-def _without_status(outcome: Outcome, surface: Surface) -> Explanation:
+def _without_status(outcome: AttemptResult, surface: Surface) -> Explanation:
     message = f"{surface.name} at {surface.host}: {outcome.failure}"
     if outcome.by_proxy:
         variable = surface.proxy.variable if surface.proxy else "HTTPS_PROXY"
@@ -243,7 +245,7 @@ def _without_status(outcome: Outcome, surface: Surface) -> Explanation:
     return Explanation(message, "check the network, a proxy and destination.timeout, then run again")
 
 
-def _redirect(outcome: Outcome, surface: Surface, words: str) -> Explanation:
+def _redirect(outcome: AttemptResult, surface: Surface, words: str) -> Explanation:
     """Tell the wrong region, of which Customer.io itself says something, from a login page and the like."""
     host = outcome.redirects_to
     other_region = host.endswith(".customer.io") and host != urlsplit(surface.base).hostname

@@ -7,11 +7,11 @@ import orjson
 
 from reconciler.customerio import responses
 from reconciler.customerio.base import Gate
-from reconciler.customerio.outcomes import Ending, Kind, Outcome, Surface, explain, wrong_version
+from reconciler.customerio.outcomes import AttemptResult, CallResult, Kind, Surface, explain, wrong_version
 from reconciler.customerio.responses import repeat
 from reconciler.customerio.transport import Call, Clients, Retrier
 from reconciler.errors import DestinationError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.spec import DestinationSettings, Segment
 
 REGION = Call("GET", "/api/v1/accounts/region", wants_body=True)
@@ -19,11 +19,11 @@ REGION = Call("GET", "/api/v1/accounts/region", wants_body=True)
 ACTIONS = {Direction.ADD: "add_customers", Direction.REMOVE: "remove_customers"}
 
 FATES = {
-    Kind.ACCEPTED: Fate.ACKNOWLEDGED,
-    Kind.BAD_REQUEST: Fate.BAD_REQUEST,
-    Kind.TOO_LARGE: Fate.TOO_LARGE,
-    Kind.STOPPED: Fate.STOPPED,
-    Kind.FOREIGN: Fate.STOPPED,
+    Kind.ACCEPTED: Outcome.ACKNOWLEDGED,
+    Kind.BAD_REQUEST: Outcome.BAD_REQUEST,
+    Kind.TOO_LARGE: Outcome.TOO_LARGE,
+    Kind.STOPPED: Outcome.STOPPED,
+    Kind.FOREIGN: Outcome.STOPPED,
 }
 
 
@@ -54,7 +54,7 @@ class TrackClient:
         self._compare(region, environment)
         return environment
 
-    def _do_without(self, outcome: Outcome) -> None:
+    def _do_without(self, outcome: AttemptResult) -> None:
         """Warn that nothing could be checked, unless that is sure to end badly."""
         page = "a web page" if outcome.is_page else "no region endpoint"
         found = f"there is {page} at {self.surface.base}{REGION.path} ({outcome.status})"
@@ -89,18 +89,18 @@ class TrackClient:
                 "use this workspace's keys, or correct workspace_id",
             )
 
-    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
         """Send one batch, with its retries. 2xx means accepted, not applied.
 
         A `cio_id` is sent as it is, without the `cio_` prefix that paths want.
         """
         ending = self.retrier.run(_call(segment, batch), gate.admit)
-        fate = _fate(ending)
-        if fate is Fate.ACKNOWLEDGED:
-            return Answer(fate, ending.attempts, ending.unknown_at)
+        outcome = _fate(ending)
+        if outcome is Outcome.ACKNOWLEDGED:
+            return BatchResult(outcome, ending.attempts, ending.unknown_at)
         words = repeat(ending.outcome.body, (*batch.ids, *self._secrets()))
         problem = explain(ending, self.surface, words)
-        return Answer(fate, ending.attempts, ending.unknown_at, problem.message, problem.hint)
+        return BatchResult(outcome, ending.attempts, ending.unknown_at, problem.message, problem.hint)
 
     def close(self) -> None:
         """Close the connections."""
@@ -115,11 +115,11 @@ def _call(segment: Segment, batch: Batch) -> Call:
     return Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
 
 
-def _fate(ending: Ending) -> Fate:
+def _fate(ending: CallResult) -> Outcome:
     """Sum up all attempts: one that may have been applied outweighs those that were refused."""
     kind = ending.outcome.kind
     if kind in FATES:
         return FATES[kind]
     if ending.unknown_at is not None:
-        return Fate.UNKNOWN
-    return Fate.NOT_STARTED if ending.held or kind is Kind.HELD else Fate.REFUSED
+        return Outcome.UNKNOWN
+    return Outcome.NOT_STARTED if ending.held or kind is Kind.HELD else Outcome.REFUSED

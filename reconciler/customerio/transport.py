@@ -15,7 +15,15 @@ from typing import Any, Protocol
 import httpx
 
 from reconciler.customerio.network import Deadline, Stream
-from reconciler.customerio.outcomes import HELD, HTTPX_FAILURES, Ending, Kind, Outcome, sort_failure, sort_status
+from reconciler.customerio.outcomes import (
+    HELD,
+    HTTPX_FAILURES,
+    AttemptResult,
+    CallResult,
+    Kind,
+    sort_failure,
+    sort_status,
+)
 from reconciler.customerio.rate_limit import Limiter
 from reconciler.customerio.responses import BodyError, check_receipt, decode_body, is_page
 
@@ -109,7 +117,7 @@ class Departure(Protocol):
 class Carrier(Protocol):
     """Carries an attempt to Customer.io. Whatever httpx raises comes back as an outcome."""
 
-    def carry(self, attempt: Attempt) -> Outcome: ...
+    def carry(self, attempt: Attempt) -> AttemptResult: ...
 
 
 class Wire:
@@ -125,11 +133,11 @@ class Wire:
         self._wall = wall
         self._address = functools.lru_cache(maxsize=128)(self._make_address)  # parsing takes as long as writing
 
-    def carry(self, attempt: Attempt) -> Outcome:
+    def carry(self, attempt: Attempt) -> AttemptResult:
         with self._clients.lend() as client:
             return self._carry(client, attempt)
 
-    def _carry(self, client: httpx.Client, attempt: Attempt) -> Outcome:
+    def _carry(self, client: httpx.Client, attempt: Attempt) -> AttemptResult:
         seconds = attempt.seconds()
         self._deadline.set(seconds)
         watch = Watch(attempt.departure)
@@ -158,7 +166,7 @@ class Wire:
             extensions={"trace": watch},
         )
 
-    def _receive(self, response: httpx.Response, call: Call) -> Outcome:
+    def _receive(self, response: httpx.Response, call: Call) -> AttemptResult:
         status, kind = response.status_code, sort_status(response.status_code)
         stream = response.extensions.get("network_stream")
         connection = stream if isinstance(stream, Stream) else None
@@ -169,7 +177,7 @@ class Wire:
         try:
             raw = self._read(response, most)
             if connection and connection.has_more():
-                return Outcome(Kind.UNKNOWN, status, failure="more came than one answer")
+                return AttemptResult(Kind.UNKNOWN, status, failure="more came than one answer")
             if kind is Kind.ACCEPTED and connection and connection.came_early:
                 raise BodyError("it was answered before it had left whole", Kind.UNKNOWN)
             if kind is Kind.ACCEPTED and call.is_write:
@@ -179,10 +187,10 @@ class Wire:
                 body = _decode(response, raw, most)
         except BodyError as error:
             if kind is Kind.ACCEPTED:
-                return Outcome(error.kind, status, failure=str(error), retry_after=retry_after)
+                return AttemptResult(error.kind, status, failure=str(error), retry_after=retry_after)
             body = b""  # words that were cut could end in half an id, which no mask finds
         redirects_to = _host(response) if response.has_redirect_location else ""
-        return Outcome(
+        return AttemptResult(
             kind, status, body, retry_after, redirects_to=redirects_to, is_page=is_page(response.headers, body)
         )
 
@@ -226,7 +234,7 @@ class Logged:
         self._inner = inner
         self._clock = clock
 
-    def carry(self, attempt: Attempt) -> Outcome:
+    def carry(self, attempt: Attempt) -> AttemptResult:
         if not LOG.isEnabledFor(logging.DEBUG):
             return self._inner.carry(attempt)
         began = self._clock()
@@ -245,7 +253,7 @@ class Limited:
         self._limiter = limiter
         self._slots = threading.BoundedSemaphore(max(1, at_once))
 
-    def carry(self, attempt: Attempt) -> Outcome:
+    def carry(self, attempt: Attempt) -> AttemptResult:
         with self._slots:
             permit = self._limiter.take()
             if permit is None:
@@ -326,7 +334,7 @@ class Retrier:
     wait: Callable[[float], bool]
     chance: Callable[[], float]
 
-    def run(self, call: Call, admit: Callable[[int], bool] | None = None) -> Ending:
+    def run(self, call: Call, admit: Callable[[int], bool] | None = None) -> CallResult:
         """Make the call. `admit` is asked before each attempt, by its number from 1, when only sending is left."""
         budget = Budget(self.clock, self.timeout)
         last, unknown_at = HELD, None
@@ -334,27 +342,27 @@ class Retrier:
         for number in range(1, MAX_ATTEMPTS + 1):
             outcome = self._attempt(call, number, budget, admit)
             if outcome.kind is Kind.HELD:
-                return Ending(last, number - 1, unknown_at, budget.left() > 0, tuple(ends))
+                return CallResult(last, number - 1, unknown_at, budget.left() > 0, tuple(ends))
             ends.append(str(outcome.status or outcome.failure))
             if outcome.kind.is_doubtful:
                 unknown_at = self.wall()
             if not outcome.kind.is_retried or number == MAX_ATTEMPTS:
-                return Ending(outcome, number, unknown_at, False, tuple(ends))
+                return CallResult(outcome, number, unknown_at, False, tuple(ends))
             seconds = self._pause(number, outcome)
             if seconds >= budget.left():
-                return Ending(outcome, number, unknown_at, False, tuple(ends))
+                return CallResult(outcome, number, unknown_at, False, tuple(ends))
             if self.wait(seconds):
-                return Ending(outcome, number, unknown_at, True, tuple(ends))
+                return CallResult(outcome, number, unknown_at, True, tuple(ends))
             last = outcome
         raise AssertionError("the last attempt returns")
 
-    def _attempt(self, call: Call, number: int, budget: Budget, admit: Callable[[int], bool] | None) -> Outcome:
+    def _attempt(self, call: Call, number: int, budget: Budget, admit: Callable[[int], bool] | None) -> AttemptResult:
         def may_start() -> bool:
             return budget.open() and (admit is None or admit(number))
 
         return self.carrier.carry(Attempt(call, number, budget.attempt_seconds, may_start))
 
-    def _pause(self, number: int, outcome: Outcome) -> float:
+    def _pause(self, number: int, outcome: AttemptResult) -> float:
         """Give the seconds to wait: anything up to twice as much each time, and no less than the server asks."""
         jitter = self.chance() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
         return max(jitter, outcome.retry_after or 0.0)

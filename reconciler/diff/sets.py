@@ -210,7 +210,7 @@ class Sets:
         return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
 
     def latest_reversed(self, sent: Iterable[Flag]) -> str:
-        """One number: the latest attempt of unknown fate that a change (one of `sent`) reverses, or null."""
+        """One number: the latest attempt of unknown outcome that a change (one of `sent`) reverses, or null."""
         return f"""SELECT max(if(changes.flags & {Flag.DESIRED:d} <> 0, overlay.remove_at, overlay.add_at))
             FROM {self._db}.changes AS changes JOIN {self._db}.overlay AS overlay ON changes.id = overlay.id
             WHERE changes.flags IN ({_list(sent)})"""

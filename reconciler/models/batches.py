@@ -35,7 +35,7 @@ class Batch:
         return f"Batch({self.direction}, {len(self.ids)} ids)"
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """What one request with all its attempts came to."""
 
     ACKNOWLEDGED = "acknowledged"
@@ -55,10 +55,10 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The end of one request. Whatever `fate` is, `unknown_at` tells of the attempts whose outcome is unknown."""
+class BatchResult:
+    """The end of one request. Whatever `outcome` is, `unknown_at` tells of the attempts whose outcome is unknown."""
 
-    fate: Fate
+    outcome: Outcome
     attempts: int = 0
     unknown_at: float | None = None
     """Unix seconds when the latest attempt that may or may not have been applied was *given up*; None: none was."""
@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def may_be_applied(self) -> bool:
-        return self.fate is Fate.ACKNOWLEDGED or self.unknown_at is not None
+        return self.outcome is Outcome.ACKNOWLEDGED or self.unknown_at is not None
 
 
 LATE_SECONDS = 3600.0

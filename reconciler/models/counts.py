@@ -37,7 +37,7 @@ class Counts:
     unkeyed: int | None = None
     """Members whom the id type cannot express; None where the real membership was not read."""
     reversed_at: float | None = None
-    """Unix seconds of the latest attempt, of unknown fate, that one of these changes reverses."""
+    """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
 
     @property
     def judged_additions(self) -> int:

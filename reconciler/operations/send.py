@@ -10,7 +10,7 @@ from typing import Protocol, assert_never
 from reconciler.customerio.base import Gate, Track
 from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.events import Reporter, Sending
 from reconciler.models.run import Tally
 from reconciler.models.spec import Target
@@ -28,7 +28,7 @@ MOST_CAUSES = 3
 FOLD_EVERY = 64
 """Batches between two folds: some 100 ms of work, while those in flight go on."""
 
-NOT_STARTED = Answer(Fate.NOT_STARTED)
+NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
 
 
 class Stop(Protocol):
@@ -134,8 +134,8 @@ class Delivery:
         self._pushed_back: deque[Batch] = deque()
         self._ready: deque[Parcel] = deque()
         """Wait for room."""
-        self._flying: dict[Future[Answer], Parcel] = {}
-        self._landed: deque[tuple[Parcel, Answer]] = deque()
+        self._flying: dict[Future[BatchResult], Parcel] = {}
+        self._landed: deque[tuple[Parcel, BatchResult]] = deque()
         """Answered, and not recorded yet."""
         self._roots = 0
         self._exhausted = 0
@@ -247,7 +247,7 @@ class Delivery:
         self._ready.extendleft(rest)
         return replace(probe, is_probe=True)
 
-    def _cut(self, parcel: Parcel, answer: Answer, parts: Sequence[Batch]) -> list[Parcel]:
+    def _cut(self, parcel: Parcel, answer: BatchResult, parts: Sequence[Batch]) -> list[Parcel]:
         """Replace a batch by parts of it, whose intents are durable then."""
         numbers = self._held.split(parcel.seq, answer, parts)
         doubtful = parcel.is_doubtful or answer.unknown_at is not None
@@ -261,7 +261,7 @@ class Delivery:
 
     # --- in -------------------------------------------------------------------------------------------------------
 
-    def _collect(self, done: Set[Future[Answer]]) -> None:
+    def _collect(self, done: Set[Future[BatchResult]]) -> None:
         """Take the answers of the requests that have ended, in the order in which these were submitted."""
         for future in [each for each in self._flying if each in done]:
             parcel, error = self._flying.pop(future), future.exception()
@@ -301,9 +301,9 @@ class Delivery:
             self._held.fold()
             self._unfolded = 0
 
-    def _count(self, parcel: Parcel, answer: Answer) -> None:
+    def _count(self, parcel: Parcel, answer: BatchResult) -> None:
         self._done += len(parcel.batch.ids)
-        if answer.fate is Fate.ACKNOWLEDGED:
+        if answer.outcome is Outcome.ACKNOWLEDGED:
             self.tally = count_acknowledged(self.tally, parcel.batch)
         elif answer.unknown_at is not None or parcel.is_doubtful:
             self._count_unsettled([parcel])
@@ -312,30 +312,30 @@ class Delivery:
         number = sum(len(parcel.batch.ids) for parcel in parcels)
         self.tally = replace(self.tally, unsettled=self.tally.unsettled + number)
 
-    def _judge(self, parcel: Parcel, answer: Answer) -> None:
-        match answer.fate:
-            case Fate.ACKNOWLEDGED:
+    def _judge(self, parcel: Parcel, answer: BatchResult) -> None:
+        match answer.outcome:
+            case Outcome.ACKNOWLEDGED:
                 self._exhausted = 0
                 self._suspicion.acknowledge()
-            case Fate.UNKNOWN | Fate.REFUSED:
+            case Outcome.UNKNOWN | Outcome.REFUSED:
                 self._exhaust(parcel, answer)
-            case Fate.BAD_REQUEST | Fate.TOO_LARGE:
+            case Outcome.BAD_REQUEST | Outcome.TOO_LARGE:
                 self._suspicion.fail_id(parcel.batch.ids[0], parcel.is_probe)
                 self._refuse(answer)
-            case Fate.STOPPED:
+            case Outcome.STOPPED:
                 self._halt(DestinationError(f"{self._target.where}: {answer.message}", answer.hint, code="refused"))
-            case Fate.NOT_STARTED:
+            case Outcome.NOT_STARTED:
                 pass  # whoever held it back has said why
             case _:
-                assert_never(answer.fate)
+                assert_never(answer.outcome)
 
-    def _exhaust(self, parcel: Parcel, answer: Answer) -> None:
+    def _exhaust(self, parcel: Parcel, answer: BatchResult) -> None:
         if self._is_halted():
             return  # its attempts were cut short
         self._exhausted += 1
         self._causes[answer.message] += 1
         self._last_exhausted = answer
-        if answer.fate is Fate.UNKNOWN or parcel.is_doubtful:
+        if answer.outcome is Outcome.UNKNOWN or parcel.is_doubtful:
             self._unknown += len(parcel.batch.ids)
         else:
             self._unsent += len(parcel.batch.ids)
@@ -343,21 +343,21 @@ class Delivery:
             known = "whether they arrived is unknown" if self._unknown else "none of them arrived"
             self._halt(self._out_of_attempts(f"stopped, as {MOST_EXHAUSTED} batches in a row failed; {known}"))
 
-    def _halve(self, parcel: Parcel, answer: Answer) -> None:
+    def _halve(self, parcel: Parcel, answer: BatchResult) -> None:
         """Cut a batch in two. What was cut last is sent first: few parts are open at a time, and bad ids show soon."""
         halves = self._cut(parcel, answer, parcel.batch.halve())
         self._ready.extendleft(reversed(halves))
-        if answer.fate is Fate.BAD_REQUEST:
+        if answer.outcome is Outcome.BAD_REQUEST:
             self._suspicion.fail_batch()
         self._refuse(answer)
 
-    def _refuse(self, answer: Answer) -> None:
+    def _refuse(self, answer: BatchResult) -> None:
         self._exhausted = 0  # it answers
         self._last_refusal = answer
         if self._suspicion.is_about_the_request:
             self._halt(self._about_the_request(answer))
 
-    def _about_the_request(self, answer: Answer) -> DestinationError:
+    def _about_the_request(self, answer: BatchResult) -> DestinationError:
         return DestinationError(
             f"{self._target.where}: Customer.io refuses the request as a whole: {answer.message}",
             "check that the segment is a manual one, and that the workspace knows people by "
@@ -410,11 +410,11 @@ class Delivery:
         if self._suspicion.is_about_the_request:
             self._halt(self._about_the_request(self._last_refusal))
         elif self._causes:
-            fates = [
+            outcomes = [
                 f"whether {self._unknown:,} ids arrived is unknown" if self._unknown else "",
                 f"{self._unsent:,} ids did not arrive" if self._unsent else "",
             ]
-            self._halt(self._out_of_attempts(f"all attempts were used up; {'; '.join(filter(None, fates))}"))
+            self._halt(self._out_of_attempts(f"all attempts were used up; {'; '.join(filter(None, outcomes))}"))
 
     def _out_of_attempts(self, what: str) -> DestinationError:
         """Name the most frequent causes of batches that used up their attempts."""
@@ -430,9 +430,9 @@ class Delivery:
         )
 
 
-def must_split(parcel: Parcel, answer: Answer) -> bool:
+def must_split(parcel: Parcel, answer: BatchResult) -> bool:
     """Tell whether a batch has to be cut in two, to find what is wrong with it."""
-    return answer.fate in (Fate.BAD_REQUEST, Fate.TOO_LARGE) and len(parcel.batch.ids) > 1
+    return answer.outcome in (Outcome.BAD_REQUEST, Outcome.TOO_LARGE) and len(parcel.batch.ids) > 1
 
 
 def count_acknowledged(tally: Tally, batch: Batch) -> Tally:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from reconciler.models.batches import Answer, Batch
+from reconciler.models.batches import Batch, BatchResult
 from reconciler.models.columns import Rows
 from reconciler.models.counts import Census
 from reconciler.models.drift import Adoption, Findings
@@ -37,7 +37,7 @@ class Stored(Protocol):
     def journal(self) -> Rows:
         """What is not folded yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
         without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
-        acknowledged one, the latest earlier attempt of unknown fate), `ids` (utf8, joined by line feeds)."""
+        acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
         ...
 
 
@@ -89,11 +89,11 @@ class HeldSegment(Protocol):
         """Record, durably, that one more attempt of this batch is about to start."""
         ...
 
-    def settle(self, answers: Sequence[tuple[int, Answer]]) -> None:
+    def settle(self, answers: Sequence[tuple[int, BatchResult]]) -> None:
         """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
         ...
 
-    def split(self, seq: int, answer: Answer, parts: Sequence[Batch]) -> list[int]:
+    def split(self, seq: int, answer: BatchResult, parts: Sequence[Batch]) -> list[int]:
         """Replace one batch by parts of it, whose intents are then durable."""
         ...
 

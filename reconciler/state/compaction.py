@@ -169,7 +169,7 @@ def _bury(connection: Connection, key: int) -> None:
 
 
 def _leave_echoes(connection: Connection, key: int, direction: Direction) -> None:
-    """Remember attempts of unknown fate that may still arrive: of this request, and of an earlier one just like it."""
+    """Remember attempts of unknown outcome that may still arrive: of this request, and of an earlier one like it."""
     run(
         connection,
         "INSERT INTO reconcile_marks (segment_key, id, mark, direction, at) "

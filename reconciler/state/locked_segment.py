@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError, StateSetBack
-from reconciler.models.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.models.batches import Batch, BatchResult, Direction, Mark, Outcome
 from reconciler.models.counts import Census
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
@@ -101,11 +101,13 @@ class HeldSegment:
                 seq=seq,
             )
 
-    def settle(self, answers: Sequence[tuple[int, Answer]]) -> None:
+    def settle(self, answers: Sequence[tuple[int, BatchResult]]) -> None:
         with self._write() as connection:
             ahead = skew(self._database, connection, self._clock)
             now = self._database.now(connection)
-            plain = [seq for seq, answer in answers if answer.fate is Fate.ACKNOWLEDGED and answer.unknown_at is None]
+            plain = [
+                seq for seq, answer in answers if answer.outcome is Outcome.ACKNOWLEDGED and answer.unknown_at is None
+            ]
             self._acknowledge(connection, plain, now)
             for seq, answer in answers:
                 if seq not in plain:
@@ -116,9 +118,9 @@ class HeldSegment:
 
     def withdraw(self, seqs: Sequence[int]) -> None:
         """Take back intents whose request never left."""
-        self.settle([(seq, Answer(Fate.NOT_STARTED)) for seq in seqs])
+        self.settle([(seq, BatchResult(Outcome.NOT_STARTED)) for seq in seqs])
 
-    def split(self, seq: int, answer: Answer, parts: Sequence[Batch]) -> list[int]:
+    def split(self, seq: int, answer: BatchResult, parts: Sequence[Batch]) -> list[int]:
         with self._write() as connection:
             now, ahead = self._database.now(connection), skew(self._database, connection, self._clock)
             row = connection.execute(
@@ -135,7 +137,7 @@ class HeldSegment:
     def _insert(
         self, connection: Connection, key: int, batches: Sequence[Batch], now: float, earlier: float | None
     ) -> list[int]:
-        """`earlier`: when an attempt of unknown fate that carried the same ids was given up.
+        """`earlier`: when an attempt of unknown outcome that carried the same ids was given up.
 
         Raises StateError for an id that a row of the journal can't hold, before anything is sent.
         """
@@ -168,10 +170,10 @@ class HeldSegment:
                 now=now,
             )
 
-    def _settle_one(self, connection: Connection, seq: int, answer: Answer, now: float, ahead: float) -> None:
+    def _settle_one(self, connection: Connection, seq: int, answer: BatchResult, now: float, ahead: float) -> None:
         """`ahead`: seconds that the state's clock is ahead of the one by which the answer tells its time."""
         unknown_at = None if answer.unknown_at is None else min(answer.unknown_at + ahead, now)
-        if answer.fate is Fate.ACKNOWLEDGED:
+        if answer.outcome is Outcome.ACKNOWLEDGED:
             run(
                 connection,
                 "UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now, "

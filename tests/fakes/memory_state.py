@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.errors import StateError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.counts import Census
 from reconciler.models.drift import Adoption
 from reconciler.models.plan import Head
@@ -142,21 +142,21 @@ class FakeHeld:
             self.rows[seq] = replace(row, attempts=row.attempts + 1)
             self.steps.append(Step("retry", seq))
 
-    def settle(self, answers: Sequence[tuple[int, Answer]]) -> None:
+    def settle(self, answers: Sequence[tuple[int, BatchResult]]) -> None:
         with self.mutex:
             self._write("settle")
             for seq, answer in answers:
                 self._settle_one(seq, answer)
-                self.steps.append(Step("settle", seq, detail=answer.fate))
+                self.steps.append(Step("settle", seq, detail=answer.outcome))
 
-    def split(self, seq: int, answer: Answer, parts: Sequence[Batch]) -> list[int]:
+    def split(self, seq: int, answer: BatchResult, parts: Sequence[Batch]) -> list[int]:
         with self.mutex:
             self._write("split")
             row = self.rows[seq]
             assert sorted(member for part in parts for member in part.ids) == sorted(row.batch.ids)
             doubt = row.unknown_at if answer.unknown_at is None else answer.unknown_at
             self._settle_one(seq, answer)
-            self.steps.append(Step("split", seq, detail=answer.fate))
+            self.steps.append(Step("split", seq, detail=answer.outcome))
             return [self._insert("part", part, doubt) for part in parts]
 
     def reject(self, ids: Sequence[str]) -> None:
@@ -238,10 +238,10 @@ class FakeHeld:
         self.steps.append(Step(verb, self._last, batch))
         return self._last
 
-    def _settle_one(self, seq: int, answer: Answer) -> None:
+    def _settle_one(self, seq: int, answer: BatchResult) -> None:
         row = self.rows[seq]
         assert row.outcome is None, "settled twice"
-        if answer.fate is Fate.ACKNOWLEDGED:
+        if answer.outcome is Outcome.ACKNOWLEDGED:
             doubt = row.unknown_at if answer.unknown_at is None else answer.unknown_at
             self.rows[seq] = replace(row, outcome="acknowledged", unknown_at=doubt)
         elif answer.unknown_at is not None:

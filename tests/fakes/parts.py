@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.customerio.base import Gate
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.events import Event
@@ -92,7 +92,7 @@ Script = Callable[[Batch, int], Reply]
 """From a batch and the number of the attempt, from 1, to what it meets."""
 
 RETRIED = (Reply.LOST, Reply.VANISHED, Reply.BUSY)
-ENDINGS = {Reply.BAD: Fate.BAD_REQUEST, Reply.LARGE: Fate.TOO_LARGE, Reply.DENIED: Fate.STOPPED}
+ENDINGS = {Reply.BAD: Outcome.BAD_REQUEST, Reply.LARGE: Outcome.TOO_LARGE, Reply.DENIED: Outcome.STOPPED}
 MOST_ATTEMPTS = 5
 
 
@@ -162,22 +162,22 @@ class FakeTrack:
         self.asked += 1
         return self.environment_id
 
-    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
         unknown_at: float | None = None
         self.requests += 1
         for attempt in range(1, MOST_ATTEMPTS + 1):
             if not gate.admit(attempt):
-                held = Fate.NOT_STARTED if unknown_at is None else Fate.UNKNOWN
-                return Answer(held, attempt - 1, unknown_at, "held")
+                held = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
+                return BatchResult(held, attempt - 1, unknown_at, "held")
             reply = self._attempt(batch, attempt)
             if reply in (Reply.LOST, Reply.VANISHED):
                 unknown_at = self.held.now()
             if reply is Reply.OK:
-                return Answer(Fate.ACKNOWLEDGED, attempt, unknown_at)
+                return BatchResult(Outcome.ACKNOWLEDGED, attempt, unknown_at)
             if reply in ENDINGS:
-                return Answer(ENDINGS[reply], attempt, unknown_at, "the API's words", "a hint")
-        fate = Fate.REFUSED if unknown_at is None else Fate.UNKNOWN
-        return Answer(fate, MOST_ATTEMPTS, unknown_at, "no answer")
+                return BatchResult(ENDINGS[reply], attempt, unknown_at, "the API's words", "a hint")
+        outcome = Outcome.REFUSED if unknown_at is None else Outcome.UNKNOWN
+        return BatchResult(outcome, MOST_ATTEMPTS, unknown_at, "no answer")
 
     def _attempt(self, batch: Batch, attempt: int) -> Reply:
         with self.held.mutex:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from reconciler.customerio.outcomes import HELD, Outcome
+from reconciler.customerio.outcomes import HELD, AttemptResult
 from reconciler.customerio.transport import Attempt
 from reconciler.models.spec import DestinationSettings, Secret, Segment
 
@@ -48,7 +48,7 @@ class Script:
     """A carrier that plays outcomes in turn; each attempt takes `seconds`, after `queue` seconds in the limiter."""
 
     time: FakeTime
-    outcomes: Iterable[Outcome]
+    outcomes: Iterable[AttemptResult]
     seconds: float = 0.0
     queue: float = 0.0
     allowed: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Script:
     def __post_init__(self) -> None:
         self._left = list(self.outcomes)
 
-    def carry(self, attempt: Attempt) -> Outcome:
+    def carry(self, attempt: Attempt) -> AttemptResult:
         self.time.advance(self.queue)
         if not attempt.admit():
             return HELD

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from reconciler.customerio.base import Gate
 from reconciler.errors import StateError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.plan import Head
@@ -171,19 +171,19 @@ class MortalTrack:
         self.life.step("preflight")
         return 12345
 
-    def send(self, segment: Segment, batch: Batch, gate: Gate) -> Answer:
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
         unknown_at: float | None = None
         for attempt in range(1, MOST_ATTEMPTS + 1):
             if not gate.admit(attempt):
-                fate = Fate.NOT_STARTED if unknown_at is None else Fate.UNKNOWN
-                return Answer(fate, attempt - 1, unknown_at, "held")
+                outcome = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
+                return BatchResult(outcome, attempt - 1, unknown_at, "held")
             reply = self._attempt(batch)
             if reply == "ok":
-                return Answer(Fate.ACKNOWLEDGED, attempt, unknown_at)
+                return BatchResult(Outcome.ACKNOWLEDGED, attempt, unknown_at)
             if reply == "lost":
                 unknown_at = self.remote.clock.time
-        fate = Fate.REFUSED if unknown_at is None else Fate.UNKNOWN
-        return Answer(fate, MOST_ATTEMPTS, unknown_at, "no answer")
+        outcome = Outcome.REFUSED if unknown_at is None else Outcome.UNKNOWN
+        return BatchResult(outcome, MOST_ATTEMPTS, unknown_at, "no answer")
 
     def _attempt(self, batch: Batch) -> str:
         for member in batch.ids:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
@@ -17,17 +17,17 @@ from reconciler.state.base import Stored
 from reconciler.state.processes import Identity
 from reconciler.state.store import SqlLedger, Surroundings
 
-ACKNOWLEDGED = Answer(Fate.ACKNOWLEDGED, 1)
-NOT_STARTED = Answer(Fate.NOT_STARTED)
-REFUSED = Answer(Fate.REFUSED, 1)
+ACKNOWLEDGED = BatchResult(Outcome.ACKNOWLEDGED, 1)
+NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
+REFUSED = BatchResult(Outcome.REFUSED, 1)
 
 
-def unknown(at: float) -> Answer:
-    return Answer(Fate.UNKNOWN, 1, at)
+def unknown(at: float) -> BatchResult:
+    return BatchResult(Outcome.UNKNOWN, 1, at)
 
 
-def acknowledged_after_unknown(at: float) -> Answer:
-    return Answer(Fate.ACKNOWLEDGED, 2, at)
+def acknowledged_after_unknown(at: float) -> BatchResult:
+    return BatchResult(Outcome.ACKNOWLEDGED, 2, at)
 
 
 def add(*ids: str) -> Batch:
@@ -115,7 +115,7 @@ class Bench:
     def target(self, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10) -> Target:
         return make_target(self.settings, segment_id, id_type=id_type, timeout=timeout)
 
-    def send(self, *pairs: tuple[Batch, Answer], plan_id: str | None = None) -> None:
+    def send(self, *pairs: tuple[Batch, BatchResult], plan_id: str | None = None) -> None:
         """One run: each batch is intended and answered."""
         with self.ledger() as ledger, ledger.hold(self.target(), "run", plan_id) as held:
             seqs = held.intend([batch for batch, _ in pairs])

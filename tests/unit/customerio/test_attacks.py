@@ -10,7 +10,7 @@ import httpcore
 import pytest
 
 from reconciler.customerio.network import IDLE_SECONDS, Deadline, Stream
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, FakeTime, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
 
@@ -35,48 +35,48 @@ class Peer:
             read_request(connection)
 
 
-def send(clients: Clients, *ids: str) -> Answer:
+def send(clients: Clients, *ids: str) -> BatchResult:
     return clients[0].send(SEGMENT, Batch(Direction.ADD, ids), FakeGate())
 
 
 @pytest.mark.parametrize(
-    ("answer", "fate"),
+    ("answer", "outcome"),
     [
-        (OK, Fate.ACKNOWLEDGED),
-        (OK + OK, Fate.UNKNOWN),
-        (OK * 3, Fate.UNKNOWN),
-        (OK + b"\r\n", Fate.UNKNOWN),
-        (OK + b"HTTP/1.1 200 OK\r\nContent-Le", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: 2\r\n\r\n{}\n", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: 0\r\n\r\n" + OK, Fate.UNKNOWN),
-        (reply("204 No Content") + b"{}\n", Fate.UNKNOWN),
-        (reply("204 No Content") + OK, Fate.UNKNOWN),
-        (reply("400 Bad Request") + OK, Fate.UNKNOWN),
-        (reply("401 Unauthorized") + OK, Fate.UNKNOWN),
-        (reply("429 Too Many Requests") + OK, Fate.UNKNOWN),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Fate.ACKNOWLEDGED),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK, Fate.ACKNOWLEDGED),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + OK, Fate.UNKNOWN),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + OK, Fate.UNKNOWN),
-        (CHUNKS + b"\r\n", Fate.ACKNOWLEDGED),
-        (CHUNKS + b"Trailer: x\r\nOther: y\r\n\r\n", Fate.ACKNOWLEDGED),
-        (CHUNKS + b"\r\n" + OK, Fate.UNKNOWN),
-        (CHUNKS + b"Trailer: x\r\n\r\n" + OK, Fate.UNKNOWN),
-        (CHUNKS + b"\r\n\r\n", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n{}\n", Fate.ACKNOWLEDGED),
-        (HEAD + b"Content-Length: 3, 3\r\n\r\n{}\n", Fate.ACKNOWLEDGED),
-        (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n{}\n", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: -3\r\n\r\n{}\n", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{}\n", Fate.UNKNOWN),
-        (HEAD + b"Content-Length: 300\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + OK, Fate.UNKNOWN),
-        (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", Fate.UNKNOWN),
-        (HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\n{}\n" + OK, Fate.UNKNOWN),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n{}\n" + OK, Fate.UNKNOWN),
-        (b"HTTP/1.1 200 OK\nContent-Length: 3\n\n{}\n" + OK, Fate.UNKNOWN),
+        (OK, Outcome.ACKNOWLEDGED),
+        (OK + OK, Outcome.UNKNOWN),
+        (OK * 3, Outcome.UNKNOWN),
+        (OK + b"\r\n", Outcome.UNKNOWN),
+        (OK + b"HTTP/1.1 200 OK\r\nContent-Le", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: 2\r\n\r\n{}\n", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: 0\r\n\r\n" + OK, Outcome.UNKNOWN),
+        (reply("204 No Content") + b"{}\n", Outcome.UNKNOWN),
+        (reply("204 No Content") + OK, Outcome.UNKNOWN),
+        (reply("400 Bad Request") + OK, Outcome.UNKNOWN),
+        (reply("401 Unauthorized") + OK, Outcome.UNKNOWN),
+        (reply("429 Too Many Requests") + OK, Outcome.UNKNOWN),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Outcome.ACKNOWLEDGED),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK, Outcome.ACKNOWLEDGED),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + OK, Outcome.UNKNOWN),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + OK, Outcome.UNKNOWN),
+        (CHUNKS + b"\r\n", Outcome.ACKNOWLEDGED),
+        (CHUNKS + b"Trailer: x\r\nOther: y\r\n\r\n", Outcome.ACKNOWLEDGED),
+        (CHUNKS + b"\r\n" + OK, Outcome.UNKNOWN),
+        (CHUNKS + b"Trailer: x\r\n\r\n" + OK, Outcome.UNKNOWN),
+        (CHUNKS + b"\r\n\r\n", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n{}\n", Outcome.ACKNOWLEDGED),
+        (HEAD + b"Content-Length: 3, 3\r\n\r\n{}\n", Outcome.ACKNOWLEDGED),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n{}\n", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: -3\r\n\r\n{}\n", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{}\n", Outcome.UNKNOWN),
+        (HEAD + b"Content-Length: 300\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + OK, Outcome.UNKNOWN),
+        (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", Outcome.UNKNOWN),
+        (HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\n{}\n" + OK, Outcome.UNKNOWN),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n{}\n" + OK, Outcome.UNKNOWN),
+        (b"HTTP/1.1 200 OK\nContent-Length: 3\n\n{}\n" + OK, Outcome.UNKNOWN),
     ],
 )
 def test_a_second_batch_is_never_acknowledged_by_what_came_with_the_first_answer(
-    open_clients: Open, answer: bytes, fate: Fate
+    open_clients: Open, answer: bytes, outcome: Outcome
 ) -> None:
     peer = Peer(answer)
     with RawServer(peer.serve) as server:
@@ -84,8 +84,8 @@ def test_a_second_batch_is_never_acknowledged_by_what_came_with_the_first_answer
 
         first, second = send(clients, "one"), send(clients, "two")
 
-    assert first.fate is fate
-    assert second.fate is Fate.UNKNOWN
+    assert first.outcome is outcome
+    assert second.outcome is Outcome.UNKNOWN
     assert peer.applied == {"one"}
 
 
@@ -110,7 +110,7 @@ def test_what_comes_between_two_requests_answers_neither(open_clients: Open, lat
 
         second = send(clients, "two")
 
-    assert (first.fate, second.fate) == (Fate.ACKNOWLEDGED, Fate.ACKNOWLEDGED)
+    assert (first.outcome, second.outcome) == (Outcome.ACKNOWLEDGED, Outcome.ACKNOWLEDGED)
     assert [number for number, _ in requests] == [0, 1]
 
 

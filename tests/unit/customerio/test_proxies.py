@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.customerio.hosts import find_proxy, is_excepted
 from reconciler.errors import DestinationError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
 
@@ -23,7 +23,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def send(clients: Clients) -> Answer:
+def send(clients: Clients) -> BatchResult:
     return clients[0].send(SEGMENT, Batch(Direction.ADD, ("cust_000001",)), FakeGate())
 
 
@@ -158,24 +158,24 @@ PAGE = reply("502 Bad Gateway", b"<html>hunter2", "Content-Type: text/html")
 
 
 @pytest.mark.parametrize(
-    ("answer", "fate", "attempts", "words"),
+    ("answer", "outcome", "attempts", "words"),
     [
-        (reply("407 Proxy Authentication Required"), Fate.STOPPED, 1, "the proxy asks for other credentials (407)"),
-        (reply("403 Forbidden", b"<html>hunter2"), Fate.STOPPED, 1, "the proxy refuses to connect (403)"),
-        (reply("404 Not Found"), Fate.STOPPED, 1, "the proxy refuses to connect (404)"),
-        (reply("429 Too Many Requests"), Fate.REFUSED, 5, "the proxy refuses to connect (429)"),
-        (PAGE, Fate.REFUSED, 5, "the proxy refuses to connect (502)"),
-        (reply("302 Found", b"", "Location: https://login/?t=hunter2"), Fate.REFUSED, 5, "refuses to connect (302)"),
+        (reply("407 Proxy Authentication Required"), Outcome.STOPPED, 1, "the proxy asks for other credentials (407)"),
+        (reply("403 Forbidden", b"<html>hunter2"), Outcome.STOPPED, 1, "the proxy refuses to connect (403)"),
+        (reply("404 Not Found"), Outcome.STOPPED, 1, "the proxy refuses to connect (404)"),
+        (reply("429 Too Many Requests"), Outcome.REFUSED, 5, "the proxy refuses to connect (429)"),
+        (PAGE, Outcome.REFUSED, 5, "the proxy refuses to connect (502)"),
+        (reply("302 Found", b"", "Location: https://login/?t=hunter2"), Outcome.REFUSED, 5, "refuses to connect (302)"),
     ],
 )
 def test_what_a_proxy_refuses_is_told_as_the_proxys_and_was_not_applied(
-    open_clients: Open, monkeypatch: pytest.MonkeyPatch, answer: bytes, fate: Fate, attempts: int, words: str
+    open_clients: Open, monkeypatch: pytest.MonkeyPatch, answer: bytes, outcome: Outcome, attempts: int, words: str
 ) -> None:
     with RawServer(always(answer)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
         got = send(open_clients(destination()))
 
-    assert (got.fate, got.attempts, got.unknown_at) == (fate, attempts, None)
+    assert (got.outcome, got.attempts, got.unknown_at) == (outcome, attempts, None)
     assert words in got.message
     assert "HTTPS_PROXY" in got.hint
     assert "NO_PROXY" in got.hint
@@ -191,7 +191,7 @@ def test_a_proxy_where_nobody_listens_is_told_as_the_proxys(
 
     got = send(open_clients(destination()))
 
-    assert (got.fate, got.unknown_at) == (Fate.REFUSED, None)
+    assert (got.outcome, got.unknown_at) == (Outcome.REFUSED, None)
     assert "the proxy does not connect (Connection refused)" in got.message
     assert "https_proxy" in got.hint
 
@@ -207,7 +207,7 @@ def test_a_proxy_that_never_opens_a_tunnel_leaves_no_doubt(
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         got = send(open_clients(destination()))
 
-    assert (got.fate, got.unknown_at) == (Fate.REFUSED, None)
+    assert (got.outcome, got.unknown_at) == (Outcome.REFUSED, None)
     assert "the proxy: the connection was closed without a whole answer" in got.message
     assert "HTTPS_PROXY" in got.hint
 
@@ -226,7 +226,7 @@ def test_a_proxy_is_asked_for_a_tunnel_and_never_gets_the_keys(
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
         got = send(open_clients(destination()))
 
-    assert got.fate in (Fate.REFUSED, Fate.UNKNOWN)
+    assert got.outcome in (Outcome.REFUSED, Outcome.UNKNOWN)
     assert asked[0].startswith(b"CONNECT track.customer.io:443 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic" in asked[0]
     assert not any(b"\r\nAuthorization" in text or b"cust_" in text for text in asked)

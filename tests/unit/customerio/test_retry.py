@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.customerio.outcomes import Ending, Kind, Outcome
+from reconciler.customerio.outcomes import AttemptResult, CallResult, Kind
 from reconciler.customerio.transport import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Call, Retrier
 from tests.fakes.wire import FakeGate, FakeTime, Script
 
 CALL = Call("POST", "/x")
-OK = Outcome(Kind.ACCEPTED, 200)
-LOST = Outcome(Kind.UNKNOWN, failure="the connection was lost")
-BUSY = Outcome(Kind.REFUSED, 429)
-BAD = Outcome(Kind.BAD_REQUEST, 400)
+OK = AttemptResult(Kind.ACCEPTED, 200)
+LOST = AttemptResult(Kind.UNKNOWN, failure="the connection was lost")
+BUSY = AttemptResult(Kind.REFUSED, 429)
+BAD = AttemptResult(Kind.BAD_REQUEST, 400)
 
 
-def run(script: Script, gate: FakeGate | None = None, timeout: float = 10, chance: float = 1.0) -> Ending:
+def run(script: Script, gate: FakeGate | None = None, timeout: float = 10, chance: float = 1.0) -> CallResult:
     time = script.time
     retrier = Retrier(script, timeout, time.clock, time.wall, time.wait, lambda: chance)
     return retrier.run(CALL, (gate or FakeGate()).admit)
@@ -25,7 +25,7 @@ def run(script: Script, gate: FakeGate | None = None, timeout: float = 10, chanc
 def test_what_can_not_get_better_is_not_tried_again(kind: Kind) -> None:
     time = FakeTime()
 
-    ending = run(Script(time, [Outcome(kind, 499)]))
+    ending = run(Script(time, [AttemptResult(kind, 499)]))
 
     assert (ending.outcome.kind, ending.attempts, ending.unknown_at, ending.held) == (kind, 1, None, False)
     assert time.waits == []
@@ -57,7 +57,7 @@ def test_a_refusal_alone_leaves_nothing_unknown() -> None:
 
 
 @pytest.mark.parametrize("last", [OK, BUSY, BAD])
-def test_an_unknown_attempt_is_remembered_by_when_it_was_given_up_whatever_came_later(last: Outcome) -> None:
+def test_an_unknown_attempt_is_remembered_by_when_it_was_given_up_whatever_came_later(last: AttemptResult) -> None:
     time = FakeTime()
     began = time.wall()
 
@@ -78,7 +78,7 @@ def test_the_latest_unknown_attempt_counts() -> None:
 def test_retry_after_is_waited_for() -> None:
     time = FakeTime()
 
-    run(Script(time, [Outcome(Kind.REFUSED, 429, retry_after=30), OK]))
+    run(Script(time, [AttemptResult(Kind.REFUSED, 429, retry_after=30), OK]))
 
     assert time.waits == [30]
 
@@ -86,7 +86,7 @@ def test_retry_after_is_waited_for() -> None:
 def test_a_retry_after_beyond_the_budget_ends_the_request_at_once() -> None:
     time = FakeTime()
 
-    ending = run(Script(time, [Outcome(Kind.REFUSED, 429, retry_after=3600), OK]))
+    ending = run(Script(time, [AttemptResult(Kind.REFUSED, 429, retry_after=3600), OK]))
 
     assert (ending.outcome.status, ending.attempts, time.waits) == (429, 1, [])
     assert not ending.held
@@ -95,7 +95,7 @@ def test_a_retry_after_beyond_the_budget_ends_the_request_at_once() -> None:
 def test_a_retry_after_shorter_than_the_jitter_does_not_shorten_it() -> None:
     time = FakeTime()
 
-    run(Script(time, [Outcome(Kind.UNKNOWN, 503, retry_after=0), OK]))
+    run(Script(time, [AttemptResult(Kind.UNKNOWN, 503, retry_after=0), OK]))
 
     assert time.waits == [0.5]
 
@@ -159,10 +159,10 @@ def test_a_stop_ends_the_pause_and_starts_nothing() -> None:
     chance=st.floats(0, 1),
 )
 def test_no_request_outlasts_its_budget_or_forgets_an_unknown_attempt(
-    kinds: list[Outcome], seconds: float, timeout: float, asked: float | None, chance: float
+    kinds: list[AttemptResult], seconds: float, timeout: float, asked: float | None, chance: float
 ) -> None:
     time = FakeTime()
-    outcomes = [Outcome(kind.kind, kind.status, retry_after=asked) for kind in kinds]
+    outcomes = [AttemptResult(kind.kind, kind.status, retry_after=asked) for kind in kinds]
     script = Script(time, outcomes, seconds=min(seconds, timeout))
     began = time.clock()
 

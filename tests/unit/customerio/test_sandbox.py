@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from reconciler.errors import DestinationError
-from reconciler.models.batches import Batch, Direction, Fate
+from reconciler.models.batches import Batch, Direction, Outcome
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
 from reconciler.models.remote import RemoteSegment
@@ -45,7 +45,7 @@ def test_who_is_added_is_read_back_and_who_is_removed_is_not(clients: Clients) -
     added = track.send(SEGMENT, Batch(Direction.ADD, ("1", "2", "nobody")), FakeGate())
     removed = track.send(SEGMENT, Batch(Direction.REMOVE, ("2",)), FakeGate())
 
-    assert (added.fate, removed.fate) == (Fate.ACKNOWLEDGED, Fate.ACKNOWLEDGED)
+    assert (added.outcome, removed.outcome) == (Outcome.ACKNOWLEDGED, Outcome.ACKNOWLEDGED)
     assert [key for page in app.members(56, IdType.ID) for key in page.keys] == ["1"]
     assert app.count(56) == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
 
@@ -66,7 +66,7 @@ def tunnel_to(port: int) -> Serve:
     return serve
 
 
-def send(clients: Clients, *ids: str) -> Answer:
+def send(clients: Clients, *ids: str) -> BatchResult:
     return clients[0].send(SEGMENT, Batch(Direction.ADD, ids), FakeGate())
 
 
@@ -77,7 +77,7 @@ def test_a_connection_is_kept_although_tls_talks_between_the_requests(open_clien
 
         answers = [send(clients, *("x" * 140 + str(number) for number in range(size))) for size in (1, 1000, 1)]
 
-    assert [(answer.fate, answer.attempts) for answer in answers] == [(Fate.ACKNOWLEDGED, 1)] * 3
+    assert [(answer.outcome, answer.attempts) for answer in answers] == [(Outcome.ACKNOWLEDGED, 1)] * 3
     assert server.connections == 1
 
 
@@ -85,7 +85,7 @@ def test_an_answer_given_twice_is_unknown(open_clients: Open) -> None:
     with RawServer(over_tls(always(OK + OK))) as server:
         answer = send(open_clients(destination(f"https://localhost:{server.port}")), "one")
 
-    assert (answer.fate, server.connections) == (Fate.UNKNOWN, 5)
+    assert (answer.outcome, server.connections) == (Outcome.UNKNOWN, 5)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -100,7 +100,7 @@ def test_a_tunnel_through_a_proxy_is_kept_too(open_clients: Open, monkeypatch: p
             made = (proxy.connections, server.connections)
             clients[0].close()
 
-    assert [(answer.fate, answer.attempts) for answer in answers] == [(Fate.ACKNOWLEDGED, 1)] * 3
+    assert [(answer.outcome, answer.attempts) for answer in answers] == [(Outcome.ACKNOWLEDGED, 1)] * 3
     assert made == (1, 1)
 
 
@@ -111,5 +111,5 @@ def test_a_certificate_that_is_not_trusted_ends_it_and_nothing_was_sent(
     with RawServer(over_tls(always(OK))) as server:
         answer = send(open_clients(destination(f"https://localhost:{server.port}")), "one")
 
-    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.STOPPED, 1, None)
+    assert (answer.outcome, answer.attempts, answer.unknown_at) == (Outcome.STOPPED, 1, None)
     assert "SSL_CERT_FILE" in answer.hint

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import DestinationError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Region, Segment
 from tests.fakes.wire import KEY, SEGMENT, SITE, FakeGate, FakeTime, destination
@@ -21,7 +21,7 @@ REGION_URL = "https://track.customer.io/api/v1/accounts/region"
 BATCH = Batch(Direction.ADD, ("cust_000001", "5"))
 
 
-def send(clients: Clients, batch: Batch = BATCH, gate: FakeGate | None = None) -> Answer:
+def send(clients: Clients, batch: Batch = BATCH, gate: FakeGate | None = None) -> BatchResult:
     return clients[0].send(SEGMENT, batch, gate or FakeGate())
 
 
@@ -33,7 +33,7 @@ def test_a_write_is_exactly_these_bytes(open_clients: Open) -> None:
     answer = send(open_clients(destination()), batch)
 
     request = route.calls.last.request
-    assert answer == Answer(Fate.ACKNOWLEDGED, 1)
+    assert answer == BatchResult(Outcome.ACKNOWLEDGED, 1)
     assert str(request.url) == ADD_URL + "?id_type=id"
     assert request.content == '{"ids":["7","007","a\\"b","żółw","a+b@x.com"]}'.encode()
     assert httpx.BasicAuth(SITE, KEY)._auth_header == request.headers["authorization"]
@@ -76,67 +76,67 @@ def test_a_redirect_is_not_followed_and_names_the_other_region(open_clients: Ope
 
     answer = send(open_clients(destination()))
 
-    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.STOPPED, 1, None)
+    assert (answer.outcome, answer.attempts, answer.unknown_at) == (Outcome.STOPPED, 1, None)
     assert "destination.region to eu" in answer.hint
     assert not other.called
 
 
 @respx.mock
 @pytest.mark.parametrize(
-    ("status", "fate", "attempts"),
+    ("status", "outcome", "attempts"),
     [
-        (400, Fate.BAD_REQUEST, 1),
-        (422, Fate.BAD_REQUEST, 1),
-        (401, Fate.STOPPED, 1),
-        (403, Fate.STOPPED, 1),
-        (404, Fate.STOPPED, 1),
-        (405, Fate.STOPPED, 1),
-        (407, Fate.STOPPED, 1),
-        (409, Fate.STOPPED, 1),
-        (410, Fate.STOPPED, 1),
-        (413, Fate.TOO_LARGE, 1),
-        (408, Fate.UNKNOWN, 5),
-        (429, Fate.REFUSED, 5),
-        (500, Fate.UNKNOWN, 5),
-        (503, Fate.UNKNOWN, 5),
-        (522, Fate.UNKNOWN, 5),
+        (400, Outcome.BAD_REQUEST, 1),
+        (422, Outcome.BAD_REQUEST, 1),
+        (401, Outcome.STOPPED, 1),
+        (403, Outcome.STOPPED, 1),
+        (404, Outcome.STOPPED, 1),
+        (405, Outcome.STOPPED, 1),
+        (407, Outcome.STOPPED, 1),
+        (409, Outcome.STOPPED, 1),
+        (410, Outcome.STOPPED, 1),
+        (413, Outcome.TOO_LARGE, 1),
+        (408, Outcome.UNKNOWN, 5),
+        (429, Outcome.REFUSED, 5),
+        (500, Outcome.UNKNOWN, 5),
+        (503, Outcome.UNKNOWN, 5),
+        (522, Outcome.UNKNOWN, 5),
     ],
 )
-def test_each_status_ends_so_and_says_why(open_clients: Open, status: int, fate: Fate, attempts: int) -> None:
+def test_each_status_ends_so_and_says_why(open_clients: Open, status: int, outcome: Outcome, attempts: int) -> None:
     respx.post(ADD_URL).respond(status)
 
     answer = send(open_clients(destination()))
 
-    assert (answer.fate, answer.attempts) == (fate, attempts)
-    assert (answer.unknown_at is not None) == (fate is Fate.UNKNOWN)
+    assert (answer.outcome, answer.attempts) == (outcome, attempts)
+    assert (answer.unknown_at is not None) == (outcome is Outcome.UNKNOWN)
     assert str(status) in answer.message
     assert answer.hint
 
 
 @respx.mock
 @pytest.mark.parametrize(
-    ("error", "fate", "unknown"),
+    ("error", "outcome", "unknown"),
     [
-        (httpx.ConnectError, Fate.REFUSED, False),
-        (httpx.ConnectTimeout, Fate.REFUSED, False),
-        (httpx.PoolTimeout, Fate.REFUSED, False),
-        (httpx.ReadTimeout, Fate.UNKNOWN, True),
-        (httpx.WriteTimeout, Fate.UNKNOWN, True),
-        (httpx.WriteError, Fate.UNKNOWN, True),
-        (httpx.ReadError, Fate.UNKNOWN, True),
-        (httpx.RemoteProtocolError, Fate.UNKNOWN, True),
-        (httpx.LocalProtocolError, Fate.STOPPED, False),
-        (httpx.UnsupportedProtocol, Fate.STOPPED, False),
+        (httpx.ConnectError, Outcome.REFUSED, False),
+        (httpx.ConnectTimeout, Outcome.REFUSED, False),
+        (httpx.PoolTimeout, Outcome.REFUSED, False),
+        (httpx.ReadTimeout, Outcome.UNKNOWN, True),
+        (httpx.WriteTimeout, Outcome.UNKNOWN, True),
+        (httpx.WriteError, Outcome.UNKNOWN, True),
+        (httpx.ReadError, Outcome.UNKNOWN, True),
+        (httpx.RemoteProtocolError, Outcome.UNKNOWN, True),
+        (httpx.LocalProtocolError, Outcome.STOPPED, False),
+        (httpx.UnsupportedProtocol, Outcome.STOPPED, False),
     ],
 )
-def test_each_failure_ends_so(open_clients: Open, error: type[Exception], fate: Fate, unknown: bool) -> None:
+def test_each_failure_ends_so(open_clients: Open, error: type[Exception], outcome: Outcome, unknown: bool) -> None:
     respx.post(ADD_URL).mock(side_effect=error)
 
     answer = send(open_clients(destination()))
 
-    assert answer.fate is fate
+    assert answer.outcome is outcome
     assert (answer.unknown_at is not None) == unknown
-    assert answer.attempts == (1 if fate is Fate.STOPPED else 5)
+    assert answer.attempts == (1 if outcome is Outcome.STOPPED else 5)
 
 
 @respx.mock
@@ -155,7 +155,7 @@ def test_a_server_that_asks_to_wait_is_waited_for(open_clients: Open, time: Fake
 
     answer = send(open_clients(destination()))
 
-    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.ACKNOWLEDGED, 2, None)
+    assert (answer.outcome, answer.attempts, answer.unknown_at) == (Outcome.ACKNOWLEDGED, 2, None)
     assert time.waits == [7.0]
 
 
@@ -169,26 +169,26 @@ def test_an_unknown_attempt_is_told_whatever_came_after_it(open_clients: Open, t
 
     assert answer.unknown_at == began
     assert answer.may_be_applied
-    assert answer.fate is {200: Fate.ACKNOWLEDGED, 400: Fate.BAD_REQUEST, 429: Fate.UNKNOWN}[later]
+    assert answer.outcome is {200: Outcome.ACKNOWLEDGED, 400: Outcome.BAD_REQUEST, 429: Outcome.UNKNOWN}[later]
 
 
 @respx.mock
 @pytest.mark.parametrize(
-    ("first", "last", "fate", "attempts"),
+    ("first", "last", "outcome", "attempts"),
     [
-        (200, 0, Fate.NOT_STARTED, 0),
-        (429, 1, Fate.NOT_STARTED, 1),
-        (503, 1, Fate.UNKNOWN, 1),
+        (200, 0, Outcome.NOT_STARTED, 0),
+        (429, 1, Outcome.NOT_STARTED, 1),
+        (503, 1, Outcome.UNKNOWN, 1),
     ],
 )
 def test_a_shut_gate_ends_with_what_is_known(
-    open_clients: Open, first: int, last: int, fate: Fate, attempts: int
+    open_clients: Open, first: int, last: int, outcome: Outcome, attempts: int
 ) -> None:
     route = respx.post(ADD_URL).respond(first)
 
     answer = send(open_clients(destination()), gate=FakeGate(last))
 
-    assert (answer.fate, answer.attempts, route.call_count) == (fate, attempts, attempts)
+    assert (answer.outcome, answer.attempts, route.call_count) == (outcome, attempts, attempts)
 
 
 @respx.mock
@@ -198,7 +198,7 @@ def test_a_stopping_run_sends_nothing_and_does_not_ask_the_gate(open_clients: Op
 
     answer = send(open_clients(destination()), gate=gate)
 
-    assert (answer.fate, gate.asked, route.called) == (Fate.NOT_STARTED, [], False)
+    assert (answer.outcome, gate.asked, route.called) == (Outcome.NOT_STARTED, [], False)
 
 
 @respx.mock
@@ -213,7 +213,7 @@ def test_a_gate_that_fails_gives_its_permit_back(open_clients: Open, time: FakeT
     with pytest.raises(RuntimeError, match="lease lost"):
         send(clients, gate=Broken())
 
-    assert send(clients).fate is Fate.ACKNOWLEDGED
+    assert send(clients).outcome is Outcome.ACKNOWLEDGED
     assert time.waits == []
 
 
@@ -365,7 +365,7 @@ def test_any_answer_to_a_write_has_an_end(clients: Clients, status: int, body: b
 
         answer = send(clients)
 
-    assert answer.fate is not Fate.ACKNOWLEDGED or status < 300
-    assert answer.fate is not Fate.ACKNOWLEDGED or not body.strip() or body.strip().startswith(b"{")
+    assert answer.outcome is not Outcome.ACKNOWLEDGED or status < 300
+    assert answer.outcome is not Outcome.ACKNOWLEDGED or not body.strip() or body.strip().startswith(b"{")
     assert len(answer.message) < 500
     assert answer.message.isprintable()

@@ -11,11 +11,11 @@ import pytest
 from reconciler.customerio.connection import open_client, trust
 from reconciler.customerio.hosts import find_proxy
 from reconciler.customerio.network import IDLE_SECONDS, Deadline
-from reconciler.customerio.outcomes import Kind, Outcome
+from reconciler.customerio.outcomes import AttemptResult, Kind
 from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
 from reconciler.customerio.transport import Clients as HttpClients
 from reconciler.errors import DestinationError
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import (
     APP_KEY,
     KEY,
@@ -56,7 +56,7 @@ def in_turn(*answers: bytes | None) -> Callable[[socket.socket, int], None]:
     return serve
 
 
-def send(clients: Clients, gate: FakeGate | None = None) -> Answer:
+def send(clients: Clients, gate: FakeGate | None = None) -> BatchResult:
     return clients[0].send(SEGMENT, BATCH, gate or FakeGate())
 
 
@@ -65,7 +65,7 @@ def test_one_connection_serves_many_requests(open_clients: Open) -> None:
         clients = open_clients(destination(server.url))
 
         for _ in range(5):
-            assert send(clients).fate is Fate.ACKNOWLEDGED
+            assert send(clients).outcome is Outcome.ACKNOWLEDGED
 
         assert server.connections == 1
 
@@ -74,7 +74,7 @@ def test_a_connection_lost_after_sending_is_unknown_and_the_retry_is_acknowledge
     with RawServer(in_turn(None, OK)) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert (answer.fate, answer.attempts) == (Fate.ACKNOWLEDGED, 2)
+    assert (answer.outcome, answer.attempts) == (Outcome.ACKNOWLEDGED, 2)
     assert answer.unknown_at is not None
 
 
@@ -82,7 +82,7 @@ def test_a_connection_lost_each_time_is_unknown(open_clients: Open) -> None:
     with RawServer(in_turn(*[None] * 5)) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert (answer.fate, answer.attempts) == (Fate.UNKNOWN, 5)
+    assert (answer.outcome, answer.attempts) == (Outcome.UNKNOWN, 5)
     assert "closed without a whole answer" in answer.message
 
 
@@ -95,7 +95,7 @@ def test_what_is_not_an_answer_is_unknown_and_never_shown(open_clients: Open, ga
     with RawServer(in_turn(*[garbage] * 5)) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert (answer.fate, answer.attempts) == (Fate.UNKNOWN, 5)
+    assert (answer.outcome, answer.attempts) == (Outcome.UNKNOWN, 5)
     assert "SSH" not in answer.message
 
 
@@ -105,7 +105,7 @@ def test_nobody_listens_is_refused_and_nothing_is_unknown(open_clients: Open) ->
 
     answer = send(open_clients(destination(f"http://127.0.0.1:{port}")))
 
-    assert (answer.fate, answer.attempts, answer.unknown_at) == (Fate.REFUSED, 5, None)
+    assert (answer.outcome, answer.attempts, answer.unknown_at) == (Outcome.REFUSED, 5, None)
     assert "Connection refused" in answer.message
     assert "5 attempts" in answer.message
 
@@ -132,7 +132,7 @@ class Recorder:
         self.events.append("end")
 
 
-def carry(base: str, time: FakeTime) -> tuple[Outcome, list[str]]:
+def carry(base: str, time: FakeTime) -> tuple[AttemptResult, list[str]]:
     """Make one attempt on a bare wire."""
     recorder, deadline, tls = Recorder(), Deadline(time.clock), trust()
     with closing(HttpClients(lambda: open_client({}, tls, deadline, find_proxy(base)))) as clients:
@@ -179,7 +179,7 @@ def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, ans
     with RawServer(in_turn(answer)) as server:
         got = send(open_clients(destination(server.url)))
 
-    assert got == Answer(Fate.ACKNOWLEDGED, 1)
+    assert got == BatchResult(Outcome.ACKNOWLEDGED, 1)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
     with RawServer(in_turn(answer)) as server:
         got = send(open_clients(destination(server.url)))
 
-    assert (got.fate, got.attempts) == (Fate.STOPPED, 1)
+    assert (got.outcome, got.attempts) == (Outcome.STOPPED, 1)
     assert got.unknown_at is not None
     assert "is not the Track API" in got.message
     assert words in got.message
@@ -223,7 +223,7 @@ def test_a_200_that_does_not_come_whole_is_unknown_and_tried_again(open_clients:
     with RawServer(in_turn(answer, OK)) as server:
         got = send(open_clients(destination(server.url)))
 
-    assert (got.fate, got.attempts) == (Fate.ACKNOWLEDGED, 2)
+    assert (got.outcome, got.attempts) == (Outcome.ACKNOWLEDGED, 2)
     assert got.unknown_at is not None
 
 
@@ -232,7 +232,7 @@ def test_an_error_whose_body_is_cut_is_that_error_and_shows_no_half_of_an_id(ope
     with RawServer(in_turn(cut)) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert answer.fate is Fate.BAD_REQUEST
+    assert answer.outcome is Outcome.BAD_REQUEST
     assert "cust" not in answer.message
 
 
@@ -257,7 +257,7 @@ def test_a_server_that_trickles_its_head_is_given_up_at_the_deadline(
     with RawServer(serve) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert answer.fate is Fate.UNKNOWN
+    assert answer.outcome is Outcome.UNKNOWN
     assert "no answer in time" in answer.message
 
 
@@ -289,7 +289,7 @@ def test_an_attempt_has_the_whole_time_again(open_clients: Open, time: FakeTime)
     with RawServer(serve) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert (answer.fate, answer.attempts) == (Fate.ACKNOWLEDGED, 2)
+    assert (answer.outcome, answer.attempts) == (Outcome.ACKNOWLEDGED, 2)
 
 
 def test_a_proxy_that_trickles_is_given_up_at_the_deadline(
@@ -306,7 +306,7 @@ def test_a_proxy_that_trickles_is_given_up_at_the_deadline(
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         answer = send(open_clients(destination(None)))
 
-    assert (answer.fate, answer.unknown_at) == (Fate.REFUSED, None)
+    assert (answer.outcome, answer.unknown_at) == (Outcome.REFUSED, None)
     assert "the proxy: no answer in time" in answer.message
 
 
@@ -323,7 +323,7 @@ def test_endless_interim_answers_are_given_up_at_the_deadline(open_clients: Open
     with RawServer(serve) as server:
         answer = send(open_clients(destination(server.url)))
 
-    assert answer.fate is Fate.UNKNOWN
+    assert answer.outcome is Outcome.UNKNOWN
     assert "no answer in time" in answer.message
 
 
@@ -333,7 +333,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with RawServer(always(OK)) as server:
-        assert send(open_clients(destination(server.url))).fate is Fate.ACKNOWLEDGED
+        assert send(open_clients(destination(server.url))).outcome is Outcome.ACKNOWLEDGED
 
 
 def test_a_page_whose_body_is_cut_is_asked_for_again(open_clients: Open) -> None:

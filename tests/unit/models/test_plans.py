@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.batches import Answer, Batch, Direction, Fate, Mark
+from reconciler.models.batches import Batch, BatchResult, Direction, Mark, Outcome
 from reconciler.models.counts import Counts
 from reconciler.models.drift import DriftCounts, DriftStatus, judge_drift
 from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
@@ -48,13 +48,13 @@ def test_the_words_that_states_and_plan_files_hold_stay_what_they_are() -> None:
 
 
 def test_an_answer_that_says_only_its_fate_tells_of_no_attempt() -> None:
-    assert Answer(Fate.NOT_STARTED) == Answer(Fate.NOT_STARTED, 0, None, "", "")
+    assert BatchResult(Outcome.NOT_STARTED) == BatchResult(Outcome.NOT_STARTED, 0, None, "", "")
 
 
-@pytest.mark.parametrize("fate", Fate)
-def test_an_unknown_attempt_may_be_applied_whatever_came_last(fate: Fate) -> None:
-    assert Answer(fate, 2, unknown_at=1.0).may_be_applied
-    assert Answer(fate, 1).may_be_applied is (fate is Fate.ACKNOWLEDGED)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_unknown_attempt_may_be_applied_whatever_came_last(outcome: Outcome) -> None:
+    assert BatchResult(outcome, 2, unknown_at=1.0).may_be_applied
+    assert BatchResult(outcome, 1).may_be_applied is (outcome is Outcome.ACKNOWLEDGED)
 
 
 # --- counts and plans --------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_after_anything_a_quiet_run_makes_the_segment_equal_to_any_query(data: s
 
 
 def arrive_late(world: World, late: dict[str, object]) -> set[str]:
-    """What is there once requests of unknown fate that were still on their way have come in."""
+    """What is there once requests of unknown outcome that were still on their way have come in."""
     present = set(world.track.present)
     for member, way in late.items():
         if member not in world.track.acknowledged:

@@ -51,7 +51,7 @@ def expect(statuses: Statuses, unmatched: set[str], step: tuple) -> None:
     """What one batch makes of the statuses."""
     direction, ids, answer = step
     for id in ids if answer.may_be_applied else ():
-        if answer.fate != ACKNOWLEDGED.fate:
+        if answer.outcome != ACKNOWLEDGED.outcome:
             statuses[id] = f"unsettled {direction}"
         elif direction is Direction.REMOVE:
             statuses[id] = "absent"

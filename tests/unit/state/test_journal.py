@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.errors import StateError
-from reconciler.models.batches import Answer, Fate
+from reconciler.models.batches import BatchResult, Outcome
 from reconciler.models.ids import IdType
 from reconciler.state import open_snapshot
 from tests.support.states import (
@@ -75,7 +75,7 @@ def test_a_retry_moves_the_time_on_from_which_to_wait(sqlite_bench: Bench):
 def test_a_batch_that_was_refused_is_replaced_by_its_parts(bench: Bench):
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         (seq,) = held.intend([add("a", "b", "c")])
-        parts = held.split(seq, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b", "c")])
+        parts = held.split(seq, BatchResult(Outcome.BAD_REQUEST, 1), [add("a"), add("b", "c")])
         assert bench.look().journal == (("add", None, ("a",)), ("add", None, ("b", "c")))
         held.settle([(parts[0], REFUSED), (parts[1], ACKNOWLEDGED)])
     assert bench.look().members == ("b", "c")
@@ -85,7 +85,7 @@ def test_a_batch_that_was_refused_is_replaced_by_its_parts(bench: Bench):
 def test_parts_of_a_batch_of_unknown_fate_fall_back_to_unsettled(bench: Bench):
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         (seq,) = held.intend([add("a", "b", "c")])
-        parts = held.split(seq, Answer(Fate.BAD_REQUEST, 2, NOW), [add("a"), add("b"), add("c")])
+        parts = held.split(seq, BatchResult(Outcome.BAD_REQUEST, 2, NOW), [add("a"), add("b"), add("c")])
         held.settle([(parts[0], REFUSED), (parts[1], NOT_STARTED), (parts[2], ACKNOWLEDGED)])
     assert bench.look().members == ("c",)
     assert bench.look().marks == (("a", "unsettled", "add"), ("b", "unsettled", "add"), ("c", "echo", "add"))
@@ -94,8 +94,8 @@ def test_parts_of_a_batch_of_unknown_fate_fall_back_to_unsettled(bench: Bench):
 def test_parts_of_parts_remember_the_attempt_that_carried_them_all(bench: Bench):
     with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
         (seq,) = held.intend([add("a", "b")])
-        (part,) = held.split(seq, Answer(Fate.TOO_LARGE, 2, NOW), [add("a", "b")])
-        first, second = held.split(part, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b")])
+        (part,) = held.split(seq, BatchResult(Outcome.TOO_LARGE, 2, NOW), [add("a", "b")])
+        first, second = held.split(part, BatchResult(Outcome.BAD_REQUEST, 1), [add("a"), add("b")])
         held.settle([(first, REFUSED), (second, ACKNOWLEDGED)])
     assert bench.look().marks == (("a", "unsettled", "add"), ("b", "echo", "add"))
 
@@ -103,7 +103,7 @@ def test_parts_of_parts_remember_the_attempt_that_carried_them_all(bench: Bench)
 def test_an_acknowledged_part_tells_of_the_attempt_before_it_is_folded(sqlite_bench: Bench):
     with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
         (seq,) = held.intend([add("a", "b")])
-        first, _ = held.split(seq, Answer(Fate.BAD_REQUEST, 2, NOW - 3), [add("a"), add("b")])
+        first, _ = held.split(seq, BatchResult(Outcome.BAD_REQUEST, 2, NOW - 3), [add("a"), add("b")])
         held.settle([(first, ACKNOWLEDGED)])
         with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
             told = [(outcome, unknown_at, ids) for _, _, outcome, _, unknown_at, ids in fetch(stored.journal())]
@@ -131,7 +131,7 @@ def test_every_change_raises_the_serial_and_draws_a_token_and_the_lineage_stays(
 
         (seq,) = held.intend([add("a", "b")])
         note()
-        first, second = held.split(seq, Answer(Fate.BAD_REQUEST, 1), [add("a"), add("b")])
+        first, second = held.split(seq, BatchResult(Outcome.BAD_REQUEST, 1), [add("a"), add("b")])
         note()
         held.settle([(first, ACKNOWLEDGED), (second, unknown(NOW))])
         note()

@@ -14,7 +14,7 @@ from tests.support.states import Bench, make_target
 
 CHILD = """
 import json, sys
-from reconciler.models.batches import Answer, Batch, Direction, Fate
+from reconciler.models.batches import BatchResult, Batch, Direction, Outcome
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_ledger
 from tests.support.states import make_target
@@ -26,7 +26,7 @@ with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "run", 
         ids = tuple(f"{number:04}-{part}" for part in range(100))
         (seq,) = held.intend([Batch(Direction.ADD, ids)])
         say("intended", ids)
-        held.settle([(seq, Answer(Fate.ACKNOWLEDGED, 1))])
+        held.settle([(seq, BatchResult(Outcome.ACKNOWLEDGED, 1))])
         say("acknowledged", ids)
         if number % 7 == 6:
             held.fold()

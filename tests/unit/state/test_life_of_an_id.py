@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.models.batches import Answer, Fate
+from reconciler.models.batches import BatchResult, Outcome
 from tests.support.states import (
     ACKNOWLEDGED,
     NOT_STARTED,
@@ -53,7 +53,7 @@ def test_an_unsettled_id_remembers_when_its_attempt_was_given_up(sqlite_bench: B
     assert sqlite_bench.marks() == {("a", "unsettled"): ("add", NOW - 7)}
 
 
-@pytest.mark.parametrize("answer", [REFUSED, NOT_STARTED, Answer(Fate.STOPPED, 1)])
+@pytest.mark.parametrize("answer", [REFUSED, NOT_STARTED, BatchResult(Outcome.STOPPED, 1)])
 def test_a_certain_refusal_puts_ids_back_to_where_they_were(bench: Bench, answer):
     bench.send((add("a"), ACKNOWLEDGED), (add("b"), unknown(NOW)))
     before = bench.look()
@@ -62,7 +62,7 @@ def test_a_certain_refusal_puts_ids_back_to_where_they_were(bench: Bench, answer
 
 
 def test_a_refusal_after_an_attempt_of_unknown_fate_unsettles(bench: Bench):
-    bench.send((add("a"), Answer(Fate.REFUSED, 2, NOW)))
+    bench.send((add("a"), BatchResult(Outcome.REFUSED, 2, NOW)))
     assert bench.look().marks == (("a", "unsettled", "add"),)
 
 

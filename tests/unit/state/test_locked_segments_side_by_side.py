@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from reconciler.models.batches import Answer, Batch
+from reconciler.models.batches import Batch, BatchResult
 from reconciler.state.locked_segment import HeldSegment
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -20,7 +20,7 @@ MONTH = 31 * 24 * 3600.0
 IDS = tuple("abcdefgh")
 
 
-def settle(held: HeldSegment, *pairs: tuple[Batch, Answer]) -> None:
+def settle(held: HeldSegment, *pairs: tuple[Batch, BatchResult]) -> None:
     held.settle([(held.intend([batch])[0], answer) for batch, answer in pairs])
 
 
