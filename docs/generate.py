@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from reconciler.cli import run
-from reconciler.diff.postgres import write
+from reconciler.diff.pushdown import write
 from reconciler.models.ids import IdType
 from reconciler.models.pushdown import Proof, Site
 from reconciler.spec import refresh_reference

@@ -10,14 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.diff.base import Comparison
-from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
-from reconciler.diff.census import Census, Numbers, Returned, count_drift
-from reconciler.diff.failures import broken_query, broken_sets, broken_state, translating
-from reconciler.diff.in_database import Found, compare_there
-from reconciler.diff.instance import Instance
-from reconciler.diff.sets import Sets
-from reconciler.diff.standing import HELD, POSSIBLE, Change, Flag, select
-from reconciler.diff.tables import Tables
+from reconciler.diff.failures import broken_query, broken_state
+from reconciler.diff.flags import HELD, POSSIBLE, Census, Change, Flag, Numbers, Returned, count_drift, select
+from reconciler.diff.pushdown import Found, compare_there
+from reconciler.diff.statements import Sets
+from reconciler.diff.tables import Tables, read_batches, unless_empty, write_batches, write_page
+from reconciler.embedded_duckdb import Instance, broken_sets, translating
 from reconciler.errors import IncompleteRead, SourceError
 from reconciler.models.batches import Batch, Direction, lingers_since
 from reconciler.models.columns import Rows

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self
 
 import duckdb
 
-from reconciler.diff.failures import Limits, broken_sets, stopped, translating
-from reconciler.diff.instance import Instance
-from reconciler.models.columns import ArrowStream
+from reconciler.embedded_duckdb import Instance, Limits, broken_sets, stopped, translating
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
+from reconciler.models.remote import Page
+from reconciler.models.spec import MAX_BATCH
 
 BYTES_PER_ROW = 20
 """Memory for each row that is grouped, the rest spilled. Measured: at 512 MB 30 million go well, 100 million fail."""
@@ -126,3 +129,49 @@ class Tables:
         except duckdb.OutOfMemoryException:  # another segment has it all: wait for that
             with self._instance.alone():
                 return cursor.execute(sql).fetchall()
+
+
+# --- blocks of text: how rows from Python come into tables (see `models.columns.Rows`) --------------------------------
+
+BATCHES_PER_BLOCK = 50
+_ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
+
+
+def unless_empty(rows: Rows) -> "Rows | None":
+    """The same rows, or None where it is known that there are none."""
+    if not isinstance(rows, Iterator):
+        return rows
+    first = next(rows, None)
+    return None if first is None else chain([first], rows)
+
+
+def write_page(page: Page) -> tuple[str, str]:
+    """Members as a block for each column: `cio_id`, `key`. A key that would break its row apart is no key."""
+    cio_ids, keys = _ROW.join(page.cio_ids), _ROW.join([key or "" for key in page.keys])
+    ends = len(page.cio_ids) - 1
+    if cio_ids.count(_ROW) != ends:
+        cio_ids = _ROW.join(cio_id.replace(_ROW, " ") for cio_id in page.cio_ids)
+    if keys.count(_ROW) != ends:
+        keys = _ROW.join("" if key is None or _ROW in key else key for key in page.keys)
+    return cio_ids, keys
+
+
+def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
+    """Batches as rows of `id`, `adds`, many batches in a block."""
+    rest = iter(batches)
+    while some := list(islice(rest, BATCHES_PER_BLOCK)):
+        yield _ROW.join(_write_batch(batch) for batch in some)
+
+
+def read_batches(direction: Direction, joined: str, resends: str | None) -> Iterator[Batch]:
+    """Ids that are joined by line feeds, as in the journal, as batches; all are full but the last."""
+    ids = sorted(joined.split("\n"))
+    again = frozenset(resends.split("\n") if resends else ())
+    for start in range(0, len(ids), MAX_BATCH):
+        batch = ids[start : start + MAX_BATCH]
+        yield Batch(direction, tuple(batch), again.intersection(batch))
+
+
+def _write_batch(batch: Batch) -> str:
+    end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
+    return f"{end}{_ROW}".join(batch.ids) + end

@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 
 from reconciler.arrow import take
+from reconciler.embedded_duckdb import Workbench
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.arrow import Stream, WatchedStream
 from reconciler.sources.base import ValueStream
-from reconciler.sources.bench import Workbench
 from reconciler.sources.columns import choose, refuse_type
 from reconciler.sources.complaints import Complaint
 from reconciler.sources.failures import Scrubber

@@ -18,12 +18,12 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
+from reconciler.embedded_duckdb import Workbench
 from reconciler.models.columns import ArrowStream
 from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.arrow import WatchedStream
 from reconciler.sources.base import ValueStream
-from reconciler.sources.bench import Workbench
 from reconciler.sources.columns import choose, refuse_type
 from reconciler.sources.complaints import Complaint
 from reconciler.sources.connections import Connections

@@ -14,11 +14,11 @@ import adbc_driver_sqlite.dbapi
 import duckdb
 from adbc_driver_manager import ArrowArrayStreamHandle
 
+from reconciler.embedded_duckdb import Workbench
 from reconciler.errors import SourceError
 from reconciler.models.spec import Segment
 from reconciler.sources.arrow import RowStream, Stream
 from reconciler.sources.base import ValueStream
-from reconciler.sources.bench import Workbench
 from reconciler.sources.blocks import blocks
 from reconciler.sources.columns import choose
 from reconciler.sources.complaints import Complaint

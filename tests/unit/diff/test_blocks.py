@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.diff import blocks
-from reconciler.diff.blocks import read_batches, unless_empty, write_batches, write_page
+from reconciler.diff import tables
+from reconciler.diff.tables import read_batches, unless_empty, write_batches, write_page
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.columns import FIELD_END, ROW_END
 from tests.fakes.arrow_streams import make_page
@@ -40,7 +40,7 @@ def test_a_key_that_would_break_its_row_is_no_key_and_a_person_stays_one() -> No
 
 
 def test_batches_become_rows_many_in_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BATCHES_PER_BLOCK", 2)
+    monkeypatch.setattr(tables, "BATCHES_PER_BLOCK", 2)
     batches = [Batch(Direction.ADD, ("a", "b")), Batch(Direction.REMOVE, ("c",)), Batch(Direction.ADD, ("d",))]
 
     assert list(write_batches(batches)) == [
@@ -51,7 +51,7 @@ def test_batches_become_rows_many_in_a_block(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ids_become_full_batches_in_order_with_those_that_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "MAX_BATCH", 2)
+    monkeypatch.setattr(tables, "MAX_BATCH", 2)
 
     found = list(read_batches(Direction.ADD, "e\nb\nd\na\nc", "e\nb"))
 

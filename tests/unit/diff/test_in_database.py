@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.diff.postgres import _be_sure
+from reconciler.diff.pushdown import _be_sure
 from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
@@ -273,9 +273,9 @@ def test_a_query_that_fails_midway_says_so_without_its_values(place: Place) -> N
 
 
 def count_travelled(place: Place, target: Target, caplog: pytest.LogCaptureFixture) -> tuple[int, Findings]:
-    with caplog.at_level(logging.DEBUG, "reconciler.diff.in_database"):
+    with caplog.at_level(logging.DEBUG, "reconciler.diff.pushdown"):
         found = place.look(target, place.source())
-    (record,) = (record for record in caplog.records if record.name == "reconciler.diff.in_database")
+    (record,) = (record for record in caplog.records if record.name == "reconciler.diff.pushdown")
     assert isinstance(record.args, tuple)
     return int(str(record.args[-1])), found
 

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.diff.spill import PREFIX, open_spill_folder
+from reconciler.embedded_duckdb import PREFIX, open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 from reconciler.models.batches import Direction
 from reconciler.models.columns import Rows

@@ -1,4 +1,4 @@
-"""The rules of ids by column give what `core.ids` gives value by value."""
+"""The rules of ids by column give what `models.ids` gives value by value."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff.rules import NULL, fold, is_plain, refusal
+from reconciler.diff.statements import NULL, fold, is_plain, refusal
 from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")

@@ -2,14 +2,17 @@
 
 import pytest
 
-from reconciler.diff.census import Census, Returned, count_drift, count_having
-from reconciler.diff.standing import (
+from reconciler.diff.flags import (
     HELD,
     NOTHING,
     POSSIBLE,
     UNSETTLED,
+    Census,
     Change,
     Flag,
+    Returned,
+    count_drift,
+    count_having,
     decide,
     is_exempt,
     is_stray,

@@ -11,11 +11,10 @@ import pytest
 
 from reconciler.diff import embedded
 from reconciler.diff.base import Comparison
-from reconciler.diff.census import Returned
 from reconciler.diff.embedded import EmbeddedComparison, EmbeddedSetEngine
-from reconciler.diff.in_database import Found
-from reconciler.diff.rules import NULL
-from reconciler.diff.standing import Flag
+from reconciler.diff.flags import Flag, Returned
+from reconciler.diff.pushdown import Found
+from reconciler.diff.statements import NULL
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
 from reconciler.models.batches import Batch, Direction
@@ -205,7 +204,7 @@ def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
     local_stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "IDS_AT_ONCE", 4)
-    monkeypatch.setattr("reconciler.diff.blocks.MAX_BATCH", 2)
+    monkeypatch.setattr("reconciler.diff.tables.MAX_BATCH", 2)
     marks = tuple(MarkRow(each, "unmatched", None, 1.0) for each in "adghk")
     with local_stage.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
         comparison.compare()

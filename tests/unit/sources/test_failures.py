@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.diff.spill import PREFIX, sweep
+from reconciler.embedded_duckdb import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Secret
 from reconciler.sources import open_source
@@ -425,20 +425,17 @@ def test_no_folder_is_left_behind(duckdb_warehouse, temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_the_folder_of_a_dead_run_is_swept_by_the_set_engine_and_that_of_a_living_one_is_not(
-    duckdb_warehouse, temporary
-):
-    (temporary / "reconcile-spill-1-dead").mkdir()
+def test_the_folder_of_a_dead_run_is_deleted_by_the_next_and_that_of_a_living_one_is_not(duckdb_warehouse, temporary):
+    dead = temporary / f"{PREFIX}1-dead"
+    dead.mkdir()
 
     with duckdb_warehouse.source.open(segment("SELECT 1")):
-        before = set(temporary.iterdir())
-        sweep(temporary)
         (living,) = temporary.iterdir()
+        sweep(temporary)
+        (still,) = temporary.iterdir()
 
-    assert len(before) == 2
+    assert living == still != dead
     assert living.name.startswith(PREFIX)
-    assert living in before
-    assert not living.name.endswith("dead")
 
 
 def test_a_failure_leaves_nothing_on_stderr_when_the_process_ends(sqlite_warehouse):
