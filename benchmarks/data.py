@@ -12,7 +12,7 @@ from reconciler.models.drift import Adoption
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Segment, Target
 from reconciler.spec import load
-from reconciler.state import open_ledger
+from reconciler.state import open_store
 
 SEGMENT = 56
 IDS = "SELECT 'cus_' || lower(lpad(to_hex(hash(i)), 16, '0'))[3:16] AS id, i FROM range({size}) t(i)"
@@ -103,10 +103,10 @@ def seed_state(spec: Path, stored: Path) -> None:
 def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]) -> None:
     """Make the snapshot of each segment hold the ids that `read_ids` gives, in their order."""
     (loaded,) = load([str(spec)], {})
-    with open_ledger(loaded.state) as ledger:
+    with open_store(loaded.state) as ledger:
         for segment in loaded.segments:
             adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
-            with ledger.hold(Target(loaded, segment), "seed", None) as held:
+            with ledger.lock(Target(loaded, segment), "seed", None) as held:
                 held.adopt(adoption)
                 held.complete()
 

@@ -25,7 +25,7 @@ from reconciler.diff.tables import Tables
 from reconciler.operations.send import Delivery
 from reconciler.sources.duck import DuckSource
 from reconciler.state.columnar import ColumnarSnapshot
-from reconciler.state.locked_segment import HeldSegment
+from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {
     "a segment's comparison": (EmbeddedComparison, "compare"),
@@ -41,9 +41,9 @@ MANY: dict[str, tuple[type, str]] = {
 SEND: dict[str, tuple[type, str]] = {
     "the segment's sending": (Delivery, "run"),
     "- reading batches": (Delivery, "_next_batches"),
-    "- intents": (HeldSegment, "intend"),
-    "- outcomes": (HeldSegment, "settle"),
-    "- folding": (HeldSegment, "fold"),
+    "- intents": (LockedSegment, "intend"),
+    "- outcomes": (LockedSegment, "settle"),
+    "- compaction": (LockedSegment, "compact"),
     "requests (in 32 threads)": (Wire, "carry"),
 }
 

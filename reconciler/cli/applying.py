@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.cli.console import Console
@@ -23,7 +24,9 @@ from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.load import Loaded, flags_of
 from reconciler.operations.plan import as_problem, fail
 from reconciler.plan_file import PlanFile, check_age, check_environment, check_heads
-from reconciler.state.base import Ledger
+
+if TYPE_CHECKING:
+    from reconciler.state.store import StateStore
 
 
 @dataclass
@@ -222,7 +225,7 @@ class Applying:
             except ReconcileError as error:  # the segments of another state go on
                 self._drop_all(self._sharing(ledger, sessions), RunStatus.FAILED, error)
 
-    def _sharing(self, ledger: Ledger, sessions: Sequence[Session]) -> list[Session]:
+    def _sharing(self, ledger: "StateStore", sessions: Sequence[Session]) -> list[Session]:
         return [session for session in sessions if self.wiring.ledger(session.target) is ledger]
 
     def _end(self, sessions: Sequence[Session], run: Run) -> None:

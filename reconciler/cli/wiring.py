@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.cli.console import Console
 from reconciler.cli.flags import DEFAULT_MEMORY_LIMIT, LogFormat
@@ -26,7 +26,10 @@ from reconciler.operations.apply import Parts
 from reconciler.operations.concurrency import Once
 from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
 from reconciler.sources.base import Host, Source
-from reconciler.state.base import Ledger, Resident, Snapshot
+from reconciler.state.base import Resident, Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.state.store import StateStore
 
 Part = TypeVar("Part")
 
@@ -98,14 +101,14 @@ class Wiring:
 
         return self._share(("host", settings.url, target.spec.state), make)
 
-    def ledger(self, target: Target) -> Ledger:
+    def ledger(self, target: Target) -> "StateStore":
         settings: StateSettings = target.spec.state
 
-        def make() -> Ledger:
-            from reconciler.state import open_ledger
+        def make() -> "StateStore":
+            from reconciler.state import open_store
 
             return self._stack.enter_context(
-                open_ledger(settings, lock_timeout=self.lock_timeout, pause=lambda seconds: self.stop.wait(seconds))
+                open_store(settings, lock_timeout=self.lock_timeout, pause=lambda seconds: self.stop.wait(seconds))
             )
 
         return self._share(("ledger", settings), make)

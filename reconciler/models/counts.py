@@ -59,7 +59,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Census:
+class StateCounts:
     """Numbers of ids that the state holds of one segment."""
 
     stored: int

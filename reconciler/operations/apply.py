@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from reconciler.customerio.base import App, Track
 from reconciler.diff.base import Comparison, SetEngine
@@ -29,7 +30,10 @@ from reconciler.operations.plan import (
 from reconciler.operations.read_back import Confirmation, read_back, wait_for_agreement
 from reconciler.operations.send import Delivery, Stop, seconds_left
 from reconciler.operations.workspace import check_before_reading
-from reconciler.state.base import HeldSegment, Ledger
+
+if TYPE_CHECKING:
+    from reconciler.state.locked_segment import LockedSegment
+    from reconciler.state.store import StateStore
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ log = logging.getLogger(__name__)
 class Parts:
     """What one segment is worked on with."""
 
-    ledger: Ledger
+    ledger: "StateStore"
     sets: SetEngine
     track: Track
     app: App | None
@@ -76,7 +80,7 @@ class Session:
         self._parts = parts
         self._options = options
         self._stack = ExitStack()
-        self._held: HeldSegment | None = None
+        self._held: LockedSegment | None = None
         self._comparison: Comparison | None = None
         self._started = parts.clock()
         self._tally = Tally()
@@ -128,7 +132,7 @@ class Session:
 
     def _open(self, waits: bool) -> None:
         self._held = self._stack.enter_context(
-            self._parts.ledger.hold(self.target, self._options.run_id, self._options.plan_id, waits=waits)
+            self._parts.ledger.lock(self.target, self._options.run_id, self._options.plan_id, waits=waits)
         )
         self._started = self._parts.clock()
         self._comparison = self._stack.enter_context(self._parts.sets.open(self.target))
@@ -214,7 +218,7 @@ class Session:
         if self.reads_back and error is None and not self._parts.stop.is_set():
             confirmation, error = self._confirm(self._held, self._comparison)
         if confirmation and confirmation.drift and confirmation.drift.lingering:
-            self._tally = replace(self._tally, unsettled=self._held.census().unsettled)
+            self._tally = replace(self._tally, unsettled=self._held.count().unsettled)
         is_whole = error is None and not self._tally.unsettled and self._is_all_sent()
         if is_whole and (self.plan.has_work or not self.plan.head.completed or confirmation):
             self._held.complete()
@@ -233,7 +237,7 @@ class Session:
                 code="stale",
             )
 
-    def _send(self, held: HeldSegment, comparison: Comparison, counts: Counts) -> ReconcileError | None:
+    def _send(self, held: "LockedSegment", comparison: Comparison, counts: Counts) -> ReconcileError | None:
         """Send, and fold. `_tally` has what it came to, whatever follows."""
         self._settle_down(held, counts)
         parts = self._parts
@@ -253,17 +257,17 @@ class Session:
         try:
             if delivery.rejected:
                 held.reject(delivery.rejected)
-            held.fold()
+            held.compact()
         except ReconcileError as error:
             return delivery.error or error
         return delivery.error
 
-    def _settle_down(self, held: HeldSegment, counts: Counts) -> None:
+    def _settle_down(self, held: "LockedSegment", counts: Counts) -> None:
         """Wait before reversing an id whose last outcome is unknown: the earlier request may still arrive."""
         if counts.reversed_at is not None:
             self._wait_since(counts.reversed_at, held)
 
-    def _wait_for_doubts(self, held: HeldSegment) -> None:
+    def _wait_for_doubts(self, held: "LockedSegment") -> None:
         """Wait before reading what will be written down: what an earlier request changes must be there by then.
 
         Raises SegmentError where a signal cuts the wait short.
@@ -274,7 +278,7 @@ class Session:
                 f"{self.target.where}: stopped before the segment was read back", "run it again", code="stopped"
             )
 
-    def _wait_since(self, attempted_at: float, held: HeldSegment) -> bool:
+    def _wait_since(self, attempted_at: float, held: "LockedSegment") -> bool:
         """Wait until an attempt has surely arrived; true, at once, when the run is stopping."""
         seconds = seconds_left(attempted_at, held, self.target.spec.destination.settle)
         if seconds <= 0:
@@ -284,7 +288,9 @@ class Session:
 
     # --- read back ------------------------------------------------------------------------------------------------
 
-    def _confirm(self, held: HeldSegment, comparison: Comparison) -> tuple[Confirmation | None, ReconcileError | None]:
+    def _confirm(
+        self, held: "LockedSegment", comparison: Comparison
+    ) -> tuple[Confirmation | None, ReconcileError | None]:
         parts = self._parts
         try:
             app = require_app(self.target, parts.app)
@@ -341,7 +347,7 @@ class Session:
 
     def _count_unmatched(self) -> int | None:
         try:
-            return self._held.census().unmatched if self._held else None
+            return self._held.count().unmatched if self._held else None
         except Exception:  # a number that is not known; the lock must be given back all the same
             log.debug("counting %s failed", self.target.label, exc_info=True)
             return None
@@ -369,7 +375,7 @@ def _refused(target: Target, number: int) -> DestinationError:
 
 def pass_preflight(
     sessions: Sequence[Session],
-    ledger: Ledger,
+    ledger: "StateStore",
     preflight: Callable[[], int | None],
     inspect: Callable[[str, int | None], None],
 ) -> None:
@@ -394,7 +400,7 @@ def pass_preflight(
             session.drop(status, as_known(error))
 
 
-def bind(target: Target, ledger: Ledger, environment_id: int) -> None:
+def bind(target: Target, ledger: "StateStore", environment_id: int) -> None:
     """Bind the workspace's name to the environment at Customer.io, or refuse another one."""
     bound = ledger.environment(target.workspace)
     if bound is not None and bound != environment_id:

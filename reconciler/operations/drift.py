@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from reconciler.customerio.base import App
 from reconciler.diff.base import Comparison
@@ -13,7 +14,9 @@ from reconciler.models.spec import Target
 from reconciler.operations.plan import as_problem, check_environment, check_head, look_up, require_app
 from reconciler.operations.read_back import read_back
 from reconciler.operations.send import seconds_left
-from reconciler.state.base import HeldSegment
+
+if TYPE_CHECKING:
+    from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def survey(
 class Takeover:
     """One segment of a `refresh`, under its lock: look first, then take over what was seen."""
 
-    def __init__(self, target: Target, held: HeldSegment, comparison: Comparison, app: App | None) -> None:
+    def __init__(self, target: Target, held: "LockedSegment", comparison: Comparison, app: App | None) -> None:
         self.target = target
         self._held = held
         self._comparison = comparison
@@ -76,7 +79,7 @@ class Takeover:
         self._retypes = head.id_type not in (None, self.target.segment.id_type)
         if not self._retypes:
             return
-        unsettled = self._held.census().unsettled
+        unsettled = self._held.count().unsettled
         if unsettled:
             raise SegmentError(
                 f"{self.target.where}: the state holds segment {self.target.segment.segment_id} by {head.id_type}, and "
@@ -97,7 +100,7 @@ class Takeover:
                 code="id_type",
             )
         self._held.adopt(self._comparison.adoption(known_only))
-        census = self._held.census()
+        census = self._held.count()
         strangers = self.counts.strangers
         return RefreshRow(
             self.target,

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from reconciler.customerio.base import Gate, Track
 from reconciler.diff.base import Comparison
@@ -15,7 +15,9 @@ from reconciler.models.events import Reporter, Sending
 from reconciler.models.run import Tally
 from reconciler.models.spec import Target
 from reconciler.operations.plan import as_known
-from reconciler.state.base import HeldSegment
+
+if TYPE_CHECKING:
+    from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ MOST_EXHAUSTED = 3
 MOST_CAUSES = 3
 """So many different causes of failed batches are named, the most frequent first."""
 
-FOLD_EVERY = 64
+COMPACT_EVERY = 64
 """Batches between two folds: some 100 ms of work, while those in flight go on."""
 
 NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
@@ -60,7 +62,7 @@ class BatchGate:
 
     def __init__(
         self,
-        held: HeldSegment,
+        held: "LockedSegment",
         parcel: Parcel,
         target: Target,
         is_halted: Callable[[], bool],
@@ -109,7 +111,7 @@ class Delivery:
         self,
         target: Target,
         comparison: Comparison,
-        held: HeldSegment,
+        held: "LockedSegment",
         track: Track,
         pool: Executor,
         stop: Stop,
@@ -141,7 +143,7 @@ class Delivery:
         self._exhausted = 0
         self._last_exhausted = NOT_STARTED
         self._last_refusal = NOT_STARTED
-        self._unfolded = 0
+        self._uncompacted = 0
         self.tally = Tally()
         self.error: ReconcileError | None = None
         self._unknown = 0
@@ -293,13 +295,13 @@ class Delivery:
             self._halve(*self._landed[0])
             self._landed.popleft()
         self._reporter.tell(Sending(self._target, self._done, self._total))
-        self._unfolded += len(whole)
+        self._uncompacted += len(whole)
 
     def _fold_some(self) -> None:
         """Fold now and then, so that the journal of a large fill stays short."""
-        if self._unfolded >= FOLD_EVERY:
-            self._held.fold()
-            self._unfolded = 0
+        if self._uncompacted >= COMPACT_EVERY:
+            self._held.compact()
+            self._uncompacted = 0
 
     def _count(self, parcel: Parcel, answer: BatchResult) -> None:
         self._done += len(parcel.batch.ids)
@@ -450,7 +452,7 @@ LEAST_AFTER_TAKEOVER = 2.0
 """Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""
 
 
-def seconds_left(attempted_at: float | None, held: HeldSegment, settle: float) -> float:
+def seconds_left(attempted_at: float | None, held: "LockedSegment", settle: float) -> float:
     """Give the seconds until `settle` has passed since an attempt, and since the lock was taken from a living holder.
 
     Never more than `settle` (two seconds at least after such a takeover), whatever a clock said.

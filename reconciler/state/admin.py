@@ -19,18 +19,18 @@ from reconciler.state.copying import copy_tables, is_empty, is_same
 from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
 from reconciler.state.file import is_empty_database, make_file, reading_uri
-from reconciler.state.lock import LockSmith, Place, break_locks, find_row, make_terms, read_holder, write_under
+from reconciler.state.lock import LockManager, Place, break_locks, find_row, make_terms, read_holder, write_under
 from reconciler.state.opening import open_database, open_reader, open_unchecked
 from reconciler.state.processes import SystemClock, this_machine
 from reconciler.state.reader import Reader
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 
 _NAME_FREE = "name a database that holds no state in `--to`"
 
 
-def here() -> Surroundings:
+def here() -> Runtime:
     """This machine as it is."""
-    return Surroundings(SystemClock(), this_machine())
+    return Runtime(SystemClock(), this_machine())
 
 
 def forget(
@@ -39,16 +39,16 @@ def forget(
     segment_id: int,
     *,
     lock_timeout: float = 0.0,
-    surroundings: Surroundings | None = None,
+    runtime: Runtime | None = None,
 ) -> bool:
     """Drop all that the state knows of a segment, under its lock; tells whether it knew anything.
 
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
-    around = surroundings or here()
+    around = runtime or here()
     place = Place(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database:
-        smith = LockSmith(database, around.clock, around.machine, lock_timeout)
+        smith = LockManager(database, around.clock, around.machine, lock_timeout)
         try:
             lock = smith.take(place, uuid.uuid4().hex, "state forget", make_terms(0, math.inf))
         except LockHeld as error:
@@ -69,11 +69,9 @@ def forget(
     return known > 0
 
 
-def unlock(
-    settings: StateSettings, workspace: str, segment_id: int, *, surroundings: Surroundings | None = None
-) -> str | None:
+def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
     """Break a segment's lock, whoever has it; says who had it. Its holder can write no more. Raises StateError."""
-    around = surroundings or here()
+    around = runtime or here()
     place = Place(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database, database.write() as connection:
         holder = read_holder(find_row(connection, place, database.lock_row()))
@@ -133,13 +131,13 @@ def _escape(path: Path) -> str:
 # --- upgrades ----------------------------------------------------------------------------------------------------
 
 
-def upgrade(settings: StateSettings, *, surroundings: Surroundings | None = None) -> Path | None:
+def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path | None:
     """Bring an older schema up to date; a SQLite file is copied beside itself first, and the copy's path returned.
 
     None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
     lock lives. Raises StateError, LockHeld.
     """
-    around = surroundings or here()
+    around = runtime or here()
     address = parse(settings.url)
     found, version = open_reader(settings, around.clock).find_schema()
     if found is schema.Schema.NONE:
@@ -192,7 +190,7 @@ WHERE l.pid IS NOT NULL
 """
 
 
-def refuse_live_locks(database: Database | Reader, connection: Connection, around: Surroundings) -> None:
+def refuse_live_locks(database: Database | Reader, connection: Connection, around: Runtime) -> None:
     """Raise LockHeld if somebody works with this state."""
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
@@ -209,7 +207,7 @@ def refuse_live_locks(database: Database | Reader, connection: Connection, aroun
 # --- moving house ------------------------------------------------------------------------------------------------
 
 
-def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings | None = None) -> None:
+def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = None) -> None:
     """Move a whole state, lineage and all but locks, into another database that holds none.
 
     The old place is closed once the copy is there, and says where the state is now. Cut short before that, the same
@@ -217,7 +215,7 @@ def copy_to(settings: StateSettings, to: Secret, *, surroundings: Surroundings |
 
     Raises UsageError, with nothing changed, where there is something already; StateError, LockHeld.
     """
-    around = surroundings or here()
+    around = runtime or here()
     if _is_same(parse(settings.url), parse(to)):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
     _refuse_taken(settings, StateSettings(to), around)
@@ -235,7 +233,7 @@ def _is_same(one: Address, other: Address) -> bool:
     return one == other
 
 
-def _copy_rows(reading: Connection, to: StateSettings, around: Surroundings) -> None:
+def _copy_rows(reading: Connection, to: StateSettings, around: Runtime) -> None:
     with open_database(to, around.clock) as target, target.write() as writing:
         made = is_empty(writing)
         if made:
@@ -247,7 +245,7 @@ def _copy_rows(reading: Connection, to: StateSettings, around: Surroundings) -> 
         raise StateError(f"the copy differs from the state ({target.address})", "nothing was changed; run it again")
 
 
-def _refuse_taken(settings: StateSettings, to: StateSettings, around: Surroundings) -> None:
+def _refuse_taken(settings: StateSettings, to: StateSettings, around: Runtime) -> None:
     """Raise UsageError unless a place is free: nothing, an empty file, or a database without a state.
 
     A copy of this very state may be there, too: of a move that was cut short. Other tables may stand in a PostgreSQL,
@@ -267,7 +265,7 @@ def _refuse_taken(settings: StateSettings, to: StateSettings, around: Surroundin
         raise
 
 
-def _is_copy(settings: StateSettings, there: Connection, around: Surroundings) -> bool:
+def _is_copy(settings: StateSettings, there: Connection, around: Runtime) -> bool:
     with open_reader(settings, around.clock).read() as connection:
         return connection is not None and is_same(connection, there)
 

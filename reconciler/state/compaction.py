@@ -71,7 +71,7 @@ def _up_to(ids: int, entries: Iterator[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def fold(database: Database, connection: Connection, key: int, entries: Sequence[Entry]) -> None:
+def compact(database: Database, connection: Connection, key: int, entries: Sequence[Entry]) -> None:
     """Fold rows in their order; neighbours of one kind together, as sets."""
     for (direction, outcome), group in groupby(entries, key=lambda entry: (entry.direction, entry.outcome)):
         rows = list(group)
@@ -80,7 +80,7 @@ def fold(database: Database, connection: Connection, key: int, entries: Sequence
             _admit_batches(database, connection, key, first, last)
         else:
             database.pick_batches(connection, key, first, last)
-            _fold_picked(connection, key, direction, outcome)
+            _compact_picked(connection, key, direction, outcome)
         run(
             connection,
             "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last",
@@ -110,7 +110,7 @@ def _admit_batches(database: Database, connection: Connection, key: int, first: 
     )
 
 
-def _fold_picked(connection: Connection, key: int, direction: str, outcome: str) -> None:
+def _compact_picked(connection: Connection, key: int, direction: str, outcome: str) -> None:
     if outcome == UNKNOWN:
         unsettle(connection, key, Direction(direction))
     elif direction == Direction.ADD:

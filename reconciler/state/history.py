@@ -13,7 +13,7 @@ from reconciler.models.spec import StateSettings
 from reconciler.state.lock import Place, find_row, read_holder
 from reconciler.state.opening import open_reader
 from reconciler.state.processes import Clock, Machine, SystemClock, this_machine
-from reconciler.state.reader import Reader, take_census
+from reconciler.state.reader import Reader, count_ids
 
 _MEMBERS_PER_LIST = 10_000
 
@@ -115,7 +115,7 @@ class Records:
                 yield list(ids)
 
     def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:
-        census = take_census(self._reader, connection, row.segment_key)
+        census = count_ids(self._reader, connection, row.segment_key)
         marked = dict(map(tuple, connection.execute(text(_MARKED), {"key": row.segment_key})))
         return SegmentRecord(
             row.workspace,

@@ -169,7 +169,7 @@ class HeldLock:
         return not self._lost and left >= seconds
 
     def is_in_sight(self) -> bool:
-        """Make sure that the state has shown the fence a short while ago; ask it, if need be."""
+        """Make sure that the state has shown the fence a short while ago: less than half of `settle`, or a second."""
         with self._looking:
             for _ in range(LOOKS):
                 if self._lost or self._has_seen():
@@ -266,8 +266,8 @@ def break_locks(connection: Connection, now: float, place: Place | None = None) 
 
 
 @dataclass(frozen=True)
-class LockSmith:
-    """Takes locks for one process. `timeout`: seconds to wait for one; `pause`: see `open_ledger`."""
+class LockManager:
+    """Takes locks for one process. `timeout`: seconds to wait for one; `pause`: see `open_store`."""
 
     database: Database
     clock: Clock

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError, StateSetBack
 from reconciler.models.batches import Batch, BatchResult, Direction, Mark, Outcome
-from reconciler.models.counts import Census
+from reconciler.models.counts import StateCounts
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
@@ -21,7 +21,7 @@ from reconciler.state.database import Database, run, skew
 from reconciler.state.journal import ID_END, check_ids
 from reconciler.state.lock import HeldLock, write_under
 from reconciler.state.processes import Clock
-from reconciler.state.reader import find_segment, read_head, take_census
+from reconciler.state.reader import count_ids, find_segment, read_head
 from reconciler.state.tables import BATCHES
 
 _SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
@@ -39,8 +39,12 @@ class Work:
     plan_id: str | None
 
 
-class HeldSegment:
-    """See `state.base.HeldSegment`. Methods may be called from several threads."""
+class LockedSegment:
+    """One segment's state under its lock. Methods may be called from several threads.
+
+    Every write compares the fence and raises LeaseLost when it has moved. Taking the lock has already recovered what a
+    dead run left: its intents count as unknown, as of now.
+    """
 
     def __init__(self, database: Database, clock: Clock, lock: HeldLock, work: Work, draw: Callable[[], uuid.UUID]):
         self._database = database
@@ -55,28 +59,34 @@ class HeldSegment:
         self._tokens: tuple[str | None, ...] = ()
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
+        """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     def head(self) -> Head:
+        """As it is now."""
         with self._database.read() as connection:
             return read_head(connection, self._lock.place.workspace, self._lock.place.segment_id)
 
-    def census(self) -> Census:
+    def count(self) -> StateCounts:
+        """Count what the state holds of this segment now."""
         with self._database.read() as connection:
             row = self._find(connection)
-            return take_census(self._database, connection, row.segment_key if row else None)
+            return count_ids(self._database, connection, row.segment_key if row else None)
 
     def now(self) -> float:
+        """Unix seconds by the state's clock."""
         with self._database.read() as connection:
             return self._database.now(connection)
 
     def doubtful_at(self) -> float | None:
+        """When the latest attempt of unknown outcome was given up, also one that an acknowledged one followed."""
         with self._database.read() as connection:
             row = self._find(connection)
             return compaction.find_latest_doubt(connection, row.segment_key) if row else None
 
     def attempted_at(self) -> float | None:
+        """When the latest attempt ended that was or may have been accepted."""
         statement = f"SELECT attempted_at FROM reconcile_segments WHERE {_SEGMENT}"
         with self._database.read() as connection:
             attempted_at: float | None = connection.execute(text(statement), self._lock.place.values()).scalar()
@@ -85,6 +95,7 @@ class HeldSegment:
     # --- the journal ----------------------------------------------------------------------------------------------
 
     def intend(self, batches: Sequence[Batch]) -> list[int]:
+        """Make the intent to send durable; gives a journal number per batch."""
         with self._write() as connection:
             key = self._ensure(connection)
             now = self._database.now(connection)
@@ -93,6 +104,7 @@ class HeldSegment:
         return seqs
 
     def retry(self, seq: int) -> None:
+        """Record, durably, that one more attempt of this batch is about to start."""
         with self._write() as connection:
             run(
                 connection,
@@ -102,6 +114,7 @@ class HeldSegment:
             )
 
     def settle(self, answers: Sequence[tuple[int, BatchResult]]) -> None:
+        """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
         with self._write() as connection:
             ahead = skew(self._database, connection, self._clock)
             now = self._database.now(connection)
@@ -121,6 +134,7 @@ class HeldSegment:
         self.settle([(seq, BatchResult(Outcome.NOT_STARTED)) for seq in seqs])
 
     def split(self, seq: int, answer: BatchResult, parts: Sequence[Batch]) -> list[int]:
+        """Replace one batch by parts of it, whose intents are then durable."""
         with self._write() as connection:
             now, ahead = self._database.now(connection), skew(self._database, connection, self._clock)
             row = connection.execute(
@@ -218,17 +232,18 @@ class HeldSegment:
                 compaction.renew_doubts(connection, row.segment_key, min(self.taken_over_at, now))
         sweep(self._write, self._lock.place)
 
-    def fold(self) -> None:
-        while self._fold_chunk():
+    def compact(self) -> None:
+        """Fold settled batches into the members, in chunks."""
+        while self._compact_chunk():
             pass
 
-    def _fold_chunk(self) -> bool:
+    def _compact_chunk(self) -> bool:
         with self._write() as connection:
             row = self._find(connection)
             if row is None:
                 return False
             entries = compaction.next_chunk(connection, row.segment_key)
-            compaction.fold(self._database, connection, row.segment_key, entries)
+            compaction.compact(self._database, connection, row.segment_key, entries)
             if compaction.next_chunk(connection, row.segment_key):
                 return True
             compaction.prune(connection, row.segment_key, self._database.now(connection))
@@ -237,6 +252,7 @@ class HeldSegment:
     # --- what was found out ---------------------------------------------------------------------------------------
 
     def reject(self, ids: Sequence[str]) -> None:
+        """Remember ids that were refused by themselves."""
         with self._write() as connection:
             key = self._ensure(connection)
             self._database.pick(connection, ids)
@@ -244,11 +260,13 @@ class HeldSegment:
             self._touch(connection)
 
     def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
-        self.fold()
+        """Make members of wanted ids that a read-back showed (`exclusive`), a list of `find` in each transaction."""
+        self.compact()
         self._take_over(find, self._appear)
 
     def record(self, findings: Findings) -> None:
-        self.fold()
+        """Take over what a read-back showed."""
+        self.compact()
         self._take_over(findings.appeared, self._appear)
         self._take_over(findings.vanished, self._vanish)
         self._take_over(findings.lingering, self._linger)
@@ -284,8 +302,9 @@ class HeldSegment:
         compaction.drop_mark(connection, key, Mark.REMOVED)
 
     def adopt(self, adoption: Adoption) -> None:
+        """Make the snapshot equal to what is there (`refresh`), in one transaction. Unsettled marks become echoes."""
         self.recover()
-        self.fold()
+        self.compact()
         with self._write() as connection:
             old = self._find(connection)
             self._ensure(connection, adoption.id_type)
@@ -304,6 +323,7 @@ class HeldSegment:
         sweep(self._write, self._lock.place)
 
     def complete(self) -> None:
+        """A run of this segment came to its end with nothing unsettled by it."""
         with self._write() as connection:
             key = self._ensure(connection)
             compaction.forget_rejections(connection, key, before=self._since)

@@ -18,7 +18,7 @@ from reconciler.state.processes import Clock, SystemClock, this_machine
 if TYPE_CHECKING:
     from reconciler.state.database import Database
     from reconciler.state.reader import Reader
-    from reconciler.state.store import SqlLedger, Surroundings
+    from reconciler.state.store import Runtime, StateStore
 
 
 def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
@@ -54,22 +54,22 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
 
 
 @contextmanager
-def open_ledger(
+def open_store(
     settings: StateSettings,
     *,
     lock_timeout: float = 0.0,
     pause: Callable[[float], bool] | None = None,
-    surroundings: "Surroundings | None" = None,
-) -> "Iterator[SqlLedger]":
+    runtime: "Runtime | None" = None,
+) -> "Iterator[StateStore]":
     """Open a state for writing, and create it where it is missing. Raises StateError.
 
     `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
     """
-    from reconciler.state.store import SqlLedger, Surroundings
+    from reconciler.state.store import Runtime, StateStore
 
-    around = surroundings or Surroundings(SystemClock(), this_machine())
+    around = runtime or Runtime(SystemClock(), this_machine())
     with open_database(settings, around.clock) as database:
-        yield SqlLedger(database, around, lock_timeout, pause)
+        yield StateStore(database, around, lock_timeout, pause)
 
 
 @contextmanager

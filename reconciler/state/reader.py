@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, text
 
-from reconciler.models.counts import Census
+from reconciler.models.counts import StateCounts
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.address import Address, SqliteAddress
@@ -153,16 +153,16 @@ FROM known
 """How the journal changes the numbers of what is folded: each id's last row decides."""
 
 
-def take_census(database: Database | Reader, connection: Connection, key: int | None) -> Census:
+def count_ids(database: Database | Reader, connection: Connection, key: int | None) -> StateCounts:
     """Count by status; `key` None: a segment that the state does not know."""
     if key is None:
-        return Census(0, 0, 0)
+        return StateCounts(0, 0, 0)
     folded = connection.execute(text(_FOLDED), {"key": key}).one()
     if not _has_journal(connection, key):
-        return Census(*folded)
+        return StateCounts(*folded)
     journaled = connection.execute(text(_JOURNALED.format(pieces=database.pieces)), {"key": key}).one()
     stored, unsettled, unmatched = (a + int(b) for a, b in zip(folded, journaled, strict=True))
-    return Census(stored, unsettled, unmatched)
+    return StateCounts(stored, unsettled, unmatched)
 
 
 def _has_journal(connection: Connection, key: int) -> bool:

@@ -31,7 +31,7 @@ from reconciler.state.file import folder_lock, is_missing, make_folder, make_uri
 from reconciler.state.lock import break_locks
 from reconciler.state.opening import open_unchecked
 from reconciler.state.reader import SqliteReader
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 
 _OWN_TOOLS = (
     "restore the PostgreSQL database with its own tools (pg_dump, pg_restore, or your provider's backups) while "
@@ -74,7 +74,7 @@ def find_place(settings: StateSettings, file: Path) -> SqliteAddress:
     return address
 
 
-def look(settings: StateSettings, around: Surroundings | None = None) -> Contents | None:
+def look(settings: StateSettings, around: Runtime | None = None) -> Contents | None:
     """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
     address = parse(settings.url)
     assert isinstance(address, SqliteAddress)
@@ -92,13 +92,13 @@ def restore(
     settings: StateSettings,
     file: Path,
     *,
-    surroundings: Surroundings | None = None,
+    runtime: Runtime | None = None,
 ) -> Restored:
     """Put a backup in the place of the state. Plan files that were made before are stale then.
 
     Refuses while a run is alive, and where the file is no state. Raises UsageError, LockHeld, StateError.
     """
-    around = surroundings or here()
+    around = runtime or here()
     address = find_place(settings, file)
     path = Path(os.path.realpath(address.path))
     with explained(address):
@@ -125,7 +125,7 @@ def _draft_beside(address: SqliteAddress, path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _prepare(file: Path, draft: Path, around: Surroundings) -> Contents:
+def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
     """Copy the backup, verify the copy, and make it a state that knows where it comes from."""
     backup = SqliteAddress(file)
     copy_file(backup, draft)
@@ -171,7 +171,7 @@ def _count(connection: Connection) -> Contents:
 # --- in the place of the old one ---------------------------------------------------------------------------------
 
 
-def _replace(address: SqliteAddress, path: Path, draft: Path, around: Surroundings) -> Path | None:
+def _replace(address: SqliteAddress, path: Path, draft: Path, around: Runtime) -> Path | None:
     """Give the copy of an old state that could not be read, if that was so."""
     aside = None
     try:
@@ -191,7 +191,7 @@ def _replace(address: SqliteAddress, path: Path, draft: Path, around: Surroundin
     return aside
 
 
-def _refuse_others(address: SqliteAddress, around: Surroundings) -> None:
+def _refuse_others(address: SqliteAddress, around: Runtime) -> None:
     """Raise LockHeld while a run is alive, and StateError for a file that is no state of ours."""
     reader = SqliteReader(address, around.clock, must_exist=False)
     found, _ = reader.find_schema()

@@ -14,14 +14,14 @@ from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state.compaction import find_forgotten, sweep
 from reconciler.state.database import Database, run
-from reconciler.state.lock import HeldLock, LockSmith, Place, Pulse, beat_in_thread, make_terms, write_under
-from reconciler.state.locked_segment import HeldSegment, Work
+from reconciler.state.lock import HeldLock, LockManager, Place, Pulse, beat_in_thread, make_terms, write_under
+from reconciler.state.locked_segment import LockedSegment, Work
 from reconciler.state.processes import Clock, Machine
 from reconciler.state.reader import find_environment
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Runtime:
     """What the state takes from outside: clocks, process identity, randomness, a pulse."""
 
     clock: Clock
@@ -30,24 +30,25 @@ class Surroundings:
     pulse: Pulse = beat_in_thread
 
 
-class SqlLedger:
-    """See `state.base.Ledger`."""
+class StateStore:
+    """The writing side of a state database."""
 
     def __init__(
         self,
         database: Database,
-        surroundings: Surroundings,
+        runtime: Runtime,
         lock_timeout: float = 0.0,
         pause: Callable[[float], bool] | None = None,
     ) -> None:
         self._database = database
-        self._around = surroundings
-        self._smith = LockSmith(database, surroundings.clock, surroundings.machine, lock_timeout, pause)
+        self._around = runtime
+        self._smith = LockManager(database, runtime.clock, runtime.machine, lock_timeout, pause)
         self._commands: dict[str, str] = {}
 
     # --- history --------------------------------------------------------------------------------------------------
 
     def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
+        """Open a run in the history."""
         self._commands[run_id] = command
         with self._database.write() as connection:
             run(
@@ -65,6 +66,7 @@ class SqlLedger:
             )
 
     def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
+        """Close it, with its JSON document."""
         with self._database.write() as connection:
             run(
                 connection,
@@ -96,17 +98,17 @@ class SqlLedger:
     # --- locks ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def hold(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[HeldSegment]:
+    def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
         place = Place(target.workspace, target.segment.segment_id, target.segment.name)
         terms = make_terms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), terms, waits=waits)
         work = Work(target.segment.id_type, run_id, plan_id)
-        held = HeldSegment(self._database, self._around.clock, lock, work, self._around.draw)
+        held = LockedSegment(self._database, self._around.clock, lock, work, self._around.draw)
         with ExitStack() as stack:
             stack.callback(self._leave, lock)
             stack.enter_context(self._around.pulse(lock.renew, lock.pulse_seconds))
             held.recover()
-            held.fold()
+            held.compact()
             try:
                 yield held
             except BaseException:
@@ -115,8 +117,8 @@ class SqlLedger:
                 raise
             self._put_away(held)
 
-    def _put_away(self, held: HeldSegment) -> None:
-        held.fold()
+    def _put_away(self, held: LockedSegment) -> None:
+        held.compact()
         held.stamp()
 
     def _leave(self, lock: HeldLock) -> None:
@@ -132,6 +134,7 @@ class SqlLedger:
             return find_environment(connection, workspace)
 
     def bind(self, workspace: str, environment_id: int) -> None:
+        """Bind a workspace's name to an environment; it must be free or bound to the same. Raises StateError."""
         with self._database.write() as connection:
             run(
                 connection,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
-from reconciler.state.store import SqlLedger
+from reconciler.state.store import StateStore
 from tests.support.project import Project, Result, people, segment
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\n::error::pwned\r##[error]pwned\u202e"
@@ -330,7 +330,7 @@ def test_a_history_that_can_t_be_written_is_told_and_decides_no_exit_code(
     def fail(*_: object) -> None:
         raise StateError("the disk of the state is full")
 
-    monkeypatch.setattr(SqlLedger, "end", fail)
+    monkeypatch.setattr(StateStore, "end", fail)
 
     done = filled.run("apply", "spec.yaml")
 

@@ -8,8 +8,7 @@ from unittest import mock
 
 from reconciler.models.batches import Direction
 from reconciler.operations.send import Delivery, Stop
-from reconciler.state.base import Lease
-from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, Status, never
+from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, FakeLease, Status, never
 from tests.fakes.parts import (
     FakeComparison,
     FakeReporter,
@@ -72,7 +71,7 @@ def deliver(
     fault: Callable[[str, int], Exception | None] = never,
     pool: Executor | None = None,
     stop: Stop | None = None,
-    lease: Lease | None = None,
+    lease: FakeLease | None = None,
     reporter: FakeReporter | None = None,
     accepted_before: bool = True,
     batches_error: Exception | None = None,

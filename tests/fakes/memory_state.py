@@ -8,12 +8,12 @@ from typing import Any
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.counts import Census
+from reconciler.models.counts import StateCounts
 from reconciler.models.drift import Adoption
 from reconciler.models.plan import Head
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
-from reconciler.state.base import HeldSegment, Lease
+from reconciler.state.locked_segment import LockedSegment
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 
@@ -103,7 +103,7 @@ class FakeHeld:
         self.adopted: list[Adoption] = []
         self.unmatched = 0
         self.lingering = 0
-        self.lease: Lease = FakeLease()
+        self.lease = FakeLease()
         self.taken_over_at: float | None = None
         self.latest_doubt: float | None = None
         self.latest_attempt: float | None = None
@@ -114,7 +114,7 @@ class FakeHeld:
         self._calls: dict[str, int] = {}
         self._last = 0
 
-    # --- what a HeldSegment does
+    # --- what a LockedSegment does
 
     def head(self) -> Head:
         self._write("head")
@@ -164,9 +164,9 @@ class FakeHeld:
         self.rejected += ids
         self.steps.append(Step("reject"))
 
-    def fold(self) -> None:
-        self._write("fold")
-        self.steps.append(Step("fold"))
+    def compact(self) -> None:
+        self._write("compact")
+        self.steps.append(Step("compact"))
 
     def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
         self._write("admit")
@@ -182,11 +182,11 @@ class FakeHeld:
         self._write("adopt")
         self.adopted.append(adoption)
 
-    def census(self) -> Census:
-        self._write("census")
+    def count(self) -> StateCounts:
+        self._write("count")
         words = [self.status(member).word for member in self.known]
         lingering = self.lingering if self.recorded else 0
-        return Census(words.count("stored"), words.count("unsettled") + lingering, self.unmatched)
+        return StateCounts(words.count("stored"), words.count("unsettled") + lingering, self.unmatched)
 
     def complete(self) -> None:
         self._write("complete")
@@ -263,7 +263,7 @@ class FakeLedger:
     waits: list[bool] = field(default_factory=list)
 
     @contextmanager
-    def hold(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[HeldSegment]:
+    def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
         self.waits.append(waits)
         if self.refusal is not None:
             raise self.refusal

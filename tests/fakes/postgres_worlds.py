@@ -18,7 +18,7 @@ from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import Host, ValueStream, Visit
-from reconciler.state import open_ledger, open_snapshot
+from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Snapshot, Stored
 from tests.fakes.arrow_streams import Warehouse, make_target, pages_of, values_of
 from tests.fakes.set_model import World
@@ -84,7 +84,7 @@ class ServerStage:
         self._database = database
         self._numbers = itertools.count(1)
         self._hosts: dict[int, WorldHost] = {}
-        with open_ledger(StateSettings(Secret(url))):
+        with open_store(StateSettings(Secret(url))):
             pass
         self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._run(ROWS)

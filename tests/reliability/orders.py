@@ -19,7 +19,7 @@ from reconciler.models.spec import GuardSettings, Limit
 from reconciler.operations.apply import Session
 from reconciler.plan_file import PlanFile, open_plan_file, seal, write
 from reconciler.state.base import Snapshot
-from reconciler.state.store import SqlLedger
+from reconciler.state.store import StateStore
 
 FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
 STRICT = GuardSettings(max_removals=Limit(count=2), max_additions=Limit(count=3), allow_empty=False)
@@ -80,7 +80,7 @@ def prepare(session: Session, order: Order, snapshot: Snapshot) -> None:
     session.prepare(_resume(file, 0))
 
 
-def spend(session: Session, order: Order, ledger: SqlLedger) -> None:
+def spend(session: Session, order: Order, ledger: StateStore) -> None:
     """As `reconcile apply` does in the end."""
     assert session.result is not None
     run = Run("run", datetime.now(UTC), (session.result,), (), None)

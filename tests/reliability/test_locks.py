@@ -22,7 +22,7 @@ from reconciler.models.run import RunStatus
 from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 from tests.reliability.worlds import Life, Planet, finish
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.project import Project, segment
@@ -92,7 +92,7 @@ def test_a_holder_whose_lock_is_broken_starts_nothing_once_the_next_run_is_done(
 def break_lock(planet: Planet, number: int, at: int, name: str) -> None:
     """At one step of a run its lock is broken by hand, and another run empties the segment."""
     if at == number and name in RESTING:
-        unlock(planet.bench.settings, "production", 56, surroundings=Surroundings(planet.bench.clock, FakeMachine()))
+        unlock(planet.bench.settings, "production", 56, runtime=Runtime(planet.bench.clock, FakeMachine()))
         _, other = planet.live("")
         assert other is not None
         assert other.status in (RunStatus.APPLIED, RunStatus.UNCHANGED)

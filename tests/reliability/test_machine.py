@@ -20,7 +20,7 @@ from reconciler.models.guards import Guard
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.state import open_snapshot
 from reconciler.state.admin import unlock
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 from tests.reliability.orders import STRICT, Order, Sealed
 from tests.reliability.test_locks import RESTING
 from tests.reliability.worlds import SETTLE, Life, Planet, finish
@@ -104,7 +104,7 @@ class Reconciling(RuleBasedStateMachine):
     def _break_lock(self, at: int, other: frozenset[str], number: int, name: str) -> None:
         if number == at and name in RESTING:
             bench = self.planet.bench
-            unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+            unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
             self.planet.live(other)
 
     @rule(desired=QUERIES, end=st.none() | STEPS, seed=st.integers(0, 9), dies=st.none() | st.integers(3, 30))

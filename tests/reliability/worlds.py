@@ -28,7 +28,7 @@ from reconciler.state import open_snapshot
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
 from reconciler.state.opening import open_database
-from reconciler.state.store import SqlLedger, Surroundings
+from reconciler.state.store import Runtime, StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient
 from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool
@@ -384,7 +384,7 @@ class Planet:
             assert session.result is not None
             return session.result
 
-    def _gather(self, ledger: SqlLedger, sets: ModelSets, life: Life, order: Order) -> Parts:
+    def _gather(self, ledger: StateStore, sets: ModelSets, life: Life, order: Order) -> Parts:
         changes = order.sealed.changes if order.sealed else None
         track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
         app = self._window() if order.confirms else None
@@ -405,12 +405,12 @@ class Planet:
             self.remote.acknowledged[member] = ADD  # a read-back shows it as surely
         self.check_claims()
 
-    def _take_over(self, life: Life, ledger: SqlLedger) -> None:
+    def _take_over(self, life: Life, ledger: StateStore) -> None:
         target, snapshot, run_id = self.target, open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
         ledger.begin(run_id, target.workspace, "refresh", (), None)
         stack = ExitStack()
         try:
-            held = stack.enter_context(ledger.hold(target, run_id, None))
+            held = stack.enter_context(ledger.lock(target, run_id, None))
             comparison: Any = ModelComparison(snapshot, target, (), self.size, self.bench.clock.wall)
             takeover = Takeover(target, held, comparison, self._window())  # type: ignore[arg-type]
             takeover.look(lambda words: None, self._wait)
@@ -436,7 +436,7 @@ class Planet:
         return LazyPool(self.chance.randrange) if self.shuffles else InlinePool()
 
     @contextmanager
-    def _open_ledger(self, life: Life, failing: Container[int], lock_timeout: float) -> Iterator[SqlLedger]:
+    def _open_ledger(self, life: Life, failing: Container[int], lock_timeout: float) -> Iterator[StateStore]:
         pid = next(self.pids)
         self.alive.add(pid)
         machine = FakeMachine(pid=pid, running={each: f"t{each}" for each in self.alive})
@@ -444,9 +444,9 @@ class Planet:
             raw: Any = database
             with raw._engine.connect() as connection:  # a dead process is not a dead machine: the disk need not spin
                 connection.connection.dbapi_connection.execute("PRAGMA synchronous=OFF")
-            around = Surroundings(self.bench.clock, machine, pulse=self.bench.pulse)
+            around = Runtime(self.bench.clock, machine, pulse=self.bench.pulse)
             try:
-                yield SqlLedger(MortalDatabase(database, life, failing), around, lock_timeout)  # type: ignore[arg-type]
+                yield StateStore(MortalDatabase(database, life, failing), around, lock_timeout)  # type: ignore[arg-type]
             finally:
                 self.alive.discard(pid)
 

@@ -12,10 +12,10 @@ from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
-from reconciler.state import open_ledger, open_snapshot
+from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Stored
 from reconciler.state.processes import Identity
-from reconciler.state.store import SqlLedger, Surroundings
+from reconciler.state.store import Runtime, StateStore
 
 ACKNOWLEDGED = BatchResult(Outcome.ACKNOWLEDGED, 1)
 NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
@@ -95,7 +95,7 @@ class Contents:
 
 @dataclass
 class Bench:
-    """A state with its surroundings, made up."""
+    """A state with its runtime, made up."""
 
     url: str
     clock: FakeClock = field(default_factory=FakeClock)
@@ -107,9 +107,9 @@ class Bench:
         return StateSettings(Secret(self.url))
 
     @contextmanager
-    def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[SqlLedger]:
-        around = Surroundings(self.clock, machine or self.machine, pulse=self.pulse)
-        with open_ledger(self.settings, lock_timeout=lock_timeout, surroundings=around) as ledger:
+    def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
+        around = Runtime(self.clock, machine or self.machine, pulse=self.pulse)
+        with open_store(self.settings, lock_timeout=lock_timeout, runtime=around) as ledger:
             yield ledger
 
     def target(self, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10) -> Target:
@@ -117,7 +117,7 @@ class Bench:
 
     def send(self, *pairs: tuple[Batch, BatchResult], plan_id: str | None = None) -> None:
         """One run: each batch is intended and answered."""
-        with self.ledger() as ledger, ledger.hold(self.target(), "run", plan_id) as held:
+        with self.ledger() as ledger, ledger.lock(self.target(), "run", plan_id) as held:
             seqs = held.intend([batch for batch, _ in pairs])
             held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
 

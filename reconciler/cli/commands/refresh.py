@@ -93,7 +93,7 @@ def refresh_one(
             if (place := (id(ledger), target.workspace)) not in begun:
                 ledger.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
                 begun.add(place)
-            held = stack.enter_context(ledger.hold(target, run_id, None))
+            held = stack.enter_context(ledger.lock(target, run_id, None))
             comparison = stack.enter_context(wiring.sets().open(target))
             takeover = Takeover(target, held, comparison, wiring.app(target))
             environment_id = check_environment(wiring, target)

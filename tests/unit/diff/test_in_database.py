@@ -31,7 +31,7 @@ from reconciler.models.spec import (
 )
 from reconciler.sources import open_source
 from reconciler.sources.base import Host, Visit
-from reconciler.state import open_ledger, open_snapshot
+from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Resident, Snapshot
 from tests.fakes.arrow_streams import Stage, make_target
 from tests.fakes.postgres_worlds import ServerStage
@@ -61,7 +61,7 @@ class Place:
         self.url = url
         self._spill = spill
         self._numbers = itertools.count(1)
-        with open_ledger(StateSettings(Secret(url))):
+        with open_store(StateSettings(Secret(url))):
             pass
 
     def connect(self) -> psycopg.Connection:

@@ -453,7 +453,7 @@ def test_where_the_state_fails_once_what_is_in_flight_is_recorded_all_the_same()
 
 
 def test_where_folding_fails_what_is_in_flight_is_recorded_all_the_same() -> None:
-    fault = lambda name, count: StateError("the disk is full") if name == "fold" else None  # noqa: E731
+    fault = lambda name, count: StateError("the disk is full") if name == "compact" else None  # noqa: E731
     world = deliver(name_ids(200), size=1, fault=fault, pool=LazyPool())
     check_laws(world)
     assert world.error_code == "state"

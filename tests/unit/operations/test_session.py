@@ -44,7 +44,7 @@ def test_what_was_sent_is_folded_before_the_run_completes() -> None:
     play = Play()
     play.run()
     verbs = [step.verb for step in play.held.steps]
-    assert verbs.index("fold") < verbs.index("complete")
+    assert verbs.index("compact") < verbs.index("complete")
 
 
 @pytest.mark.parametrize("completed", [True, False])
@@ -368,7 +368,7 @@ def test_a_comparison_that_gives_fewer_than_it_counted_is_not_applied() -> None:
 
 
 @pytest.mark.parametrize("error", [StateError("the disk is full"), LeaseLost("taken over"), Crash("id000001")])
-@pytest.mark.parametrize("write", ["reject", "fold", "complete", "settle", "intend"])
+@pytest.mark.parametrize("write", ["reject", "compact", "complete", "settle", "intend"])
 def test_whatever_the_state_refuses_what_was_sent_is_told(write: str, error: Exception) -> None:
     play = Play()
     play.track.script = poisoned("id000002")
@@ -386,7 +386,7 @@ def test_whatever_the_state_refuses_what_was_sent_is_told(write: str, error: Exc
 @pytest.mark.parametrize("error", [StateError("the disk is full"), Crash("id000001")])
 def test_a_census_that_fails_is_a_number_not_known(error: Exception) -> None:
     play = Play()
-    play.held._fault = failing("census", error=error)
+    play.held._fault = failing("count", error=error)
     result = play.run()
     assert (result.status, result.unmatched) == (RunStatus.APPLIED, None)
 

@@ -12,7 +12,7 @@ from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_to, forget
 from reconciler.state.copying import copy_tables, is_empty
 from reconciler.state.database import Database
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -37,14 +37,14 @@ def fill(bench: Bench) -> None:
         ledger.spend("plan-0")
     bench.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
     bench.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.record(findings(vanished=["a"]))
         held.complete()
         held.intend([add("late")])
 
 
-def around(bench: Bench, machine: FakeMachine | None = None) -> Surroundings:
-    return Surroundings(bench.clock, machine or bench.machine)
+def around(bench: Bench, machine: FakeMachine | None = None) -> Runtime:
+    return Runtime(bench.clock, machine or bench.machine)
 
 
 def rows_of(url: str) -> dict[str, list]:
@@ -62,10 +62,10 @@ def rows_of(url: str) -> dict[str, list]:
 
 def test_forgetting_drops_all_of_one_segment_and_nothing_else(bench: Bench):
     fill(bench)
-    with bench.ledger() as ledger, ledger.hold(bench.target(57), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(57), "run", None) as held:
         held.complete()
 
-    assert forget(bench.settings, "production", 56, surroundings=around(bench))
+    assert forget(bench.settings, "production", 56, runtime=around(bench))
 
     snapshot = open_snapshot(bench.settings)
     assert snapshot.head("production", 56).is_new
@@ -77,21 +77,21 @@ def test_forgetting_drops_all_of_one_segment_and_nothing_else(bench: Bench):
 
 def test_forgetting_what_is_not_known_says_so(bench: Bench):
     fill(bench)
-    assert not forget(bench.settings, "production", 99, surroundings=around(bench))
+    assert not forget(bench.settings, "production", 99, runtime=around(bench))
 
 
 def test_forgetting_takes_the_lock(bench: Bench):
     fill(bench)
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
         with pytest.raises(LockHeld):
-            forget(bench.settings, "production", 56, surroundings=around(bench, ELSEWHERE))
+            forget(bench.settings, "production", 56, runtime=around(bench, ELSEWHERE))
     assert not open_snapshot(bench.settings).head("production", 56).is_new
 
 
 def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(bench: Bench):
     fill(bench)
     before = open_snapshot(bench.settings).head("production", 56).lineage
-    forget(bench.settings, "production", 56, surroundings=around(bench))
+    forget(bench.settings, "production", 56, runtime=around(bench))
     bench.send((add("a"), ACKNOWLEDGED))
     assert open_snapshot(bench.settings).head("production", 56).lineage != before
     assert bench.look().members == ("a",)
@@ -110,7 +110,7 @@ def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(bench: Benc
 
 def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
     fill(bench)
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.intend([add("on its way")])
         backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
     copy = Bench(f"sqlite:///{tmp_path}/copy.db")
@@ -159,7 +159,7 @@ def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
     fill(bench)
     before = bench.look(), open_snapshot(bench.settings).head("production", 56)
 
-    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
 
     moved = Bench(other_url, bench.clock)
     assert rows_of(other_url) == rows_of(bench.url)
@@ -169,9 +169,9 @@ def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
 def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(bench: Bench, other_url: str):
     fill(bench)
     with bench.ledger() as ledger:
-        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
 
-        with pytest.raises(StateError, match="has moved"), ledger.hold(bench.target(), "run", None):
+        with pytest.raises(StateError, match="has moved"), ledger.lock(bench.target(), "run", None):
             pass
 
 
@@ -180,8 +180,8 @@ def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(bench:
     fill(bench)
 
     def move_and_write() -> None:
-        with bench.ledger(machine=unseen) as ledger, ledger.hold(bench.target(), "run", None) as held:
-            copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+        with bench.ledger(machine=unseen) as ledger, ledger.lock(bench.target(), "run", None) as held:
+            copy_to(bench.settings, Secret(other_url), runtime=around(bench))
             held.intend([add("late")])
 
     with pytest.raises(LeaseLost):
@@ -197,7 +197,7 @@ def test_a_copy_that_differs_is_not_kept(bench: Bench, other_url: str, monkeypat
     monkeypatch.setattr(admin, "copy_tables", lose_one)
 
     with pytest.raises(StateError, match="differs"):
-        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
 
     assert "b" in bench.look().members
     assert Bench(other_url).look().members == ()
@@ -205,10 +205,10 @@ def test_a_copy_that_differs_is_not_kept(bench: Bench, other_url: str, monkeypat
 
 def test_a_state_that_moved_goes_on(bench: Bench, other_url: str):
     fill(bench)
-    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
     moved = Bench(other_url, bench.clock)
     moved.send((add("new"), ACKNOWLEDGED))
-    with moved.ledger() as ledger, ledger.hold(moved.target(57), "run", None) as held:
+    with moved.ledger() as ledger, ledger.lock(moved.target(57), "run", None) as held:
         held.complete()
     assert "new" in moved.look().members
 
@@ -218,26 +218,26 @@ def test_a_state_is_not_copied_over_another(bench: Bench, other_url: str):
     other = Bench(other_url, bench.clock)
     other.send((add("precious"), ACKNOWLEDGED))
     with pytest.raises(UsageError, match="a state already"):
-        copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
     assert other.look().members == ("precious",)
 
 
 def test_a_state_is_not_copied_while_somebody_works(bench: Bench, other_url: str):
     fill(bench)
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
         with pytest.raises(LockHeld, match="in use"):
-            copy_to(bench.settings, Secret(other_url), surroundings=around(bench, ELSEWHERE))
+            copy_to(bench.settings, Secret(other_url), runtime=around(bench, ELSEWHERE))
 
 
 def test_a_state_is_not_copied_onto_itself(bench: Bench):
     fill(bench)
     with pytest.raises(UsageError, match="already is"):
-        copy_to(bench.settings, Secret(bench.url), surroundings=around(bench))
+        copy_to(bench.settings, Secret(bench.url), runtime=around(bench))
 
 
 def test_locks_are_not_copied(bench: Bench, other_url: str):
     fill(bench)
-    copy_to(bench.settings, Secret(other_url), surroundings=around(bench))
+    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
     engine = sqlalchemy.create_engine(other_url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM reconcile_locks").scalar_one() == 0
@@ -245,5 +245,5 @@ def test_locks_are_not_copied(bench: Bench, other_url: str):
 
 def test_a_copy_into_sqlite_is_its_owners_alone(bench: Bench, tmp_path):
     fill(bench)
-    copy_to(bench.settings, Secret(f"sqlite:///{tmp_path}/second.db"), surroundings=around(bench))
+    copy_to(bench.settings, Secret(f"sqlite:///{tmp_path}/second.db"), runtime=around(bench))
     assert Path(tmp_path / "second.db").stat().st_mode & 0o777 == 0o600

@@ -11,24 +11,24 @@ NOW = 1_800_000_000.0
 
 def adopt(bench: Bench, found: Adoption) -> None:
     target = bench.target(id_type=found.id_type)
-    with bench.ledger() as ledger, ledger.hold(target, "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(target, "run", None) as held:
         held.adopt(found)
 
 
 def test_a_segment_that_the_state_never_met_is_bootstrapped(bench: Bench):
     adopt(bench, adoption(members=["a", "b", "c"]))
     assert bench.look().members == ("a", "b", "c")
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         assert not held.head().is_new
         assert not held.head().completed
 
 
 def test_what_was_stored_is_replaced_and_the_lineage_stays(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         before = held.head()
     adopt(bench, adoption(members=["b", "c"], unmatched=["a"]))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         assert held.head().lineage == before.lineage
         assert held.head().serial > before.serial
     assert bench.look().members == ("b", "c")
@@ -55,7 +55,7 @@ def test_unsettled_ids_become_members_or_unmatched_with_an_echo(bench: Bench):
 
 
 def test_rejections_stay_remembered_of_who_is_not_there(bench: Bench):
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.reject(["bad", "good by now"])
     adopt(bench, adoption(members=["good by now"]))
     assert bench.look().marks == (("bad", "rejected", None),)
@@ -66,7 +66,7 @@ def test_another_id_type_leaves_nothing_of_the_old_ids(bench: Bench):
     adopt(bench, adoption(members=["a@b"], id_type=IdType.EMAIL))
     assert bench.look().members == ("a@b",)
     assert bench.look().marks == ()
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         assert held.head().id_type == "email"
 
 
@@ -82,7 +82,7 @@ def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(be
         adopt(bench, Adoption(IdType.ID, broken, lists([]), lists([])))
     assert bench.look() == before
 
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
         pass
     with bench.ledger() as ledger, ledger._database.read() as connection:
         from sqlalchemy import text

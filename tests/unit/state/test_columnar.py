@@ -30,7 +30,7 @@ def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
         (remove("a"), ACKNOWLEDGED),
         (remove("b"), unknown(1_795_000_001.5)),
     )
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         held.reject(["r"])
 
     head, contents = both_ways(sqlite_bench)
@@ -41,7 +41,7 @@ def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
 
 
 def test_an_intent_without_an_outcome_is_seen(sqlite_bench: Bench):
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         held.intend([add("x", "y")])
         # Nothing is read here: the ledger is open, and only one library may have the file open.
     _, contents = both_ways(sqlite_bench)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import Census
+from reconciler.models.counts import StateCounts
 from reconciler.state import compaction
 from tests.support.states import ACKNOWLEDGED, REFUSED, Bench, Contents, acknowledged_after_unknown, findings, unknown
 
@@ -16,7 +16,7 @@ IDS = ["a", "b", "c", "d"]
 ANSWERS = [ACKNOWLEDGED, acknowledged_after_unknown(NOW - 1), unknown(NOW - 1), REFUSED]
 steps = st.one_of(
     st.tuples(st.sampled_from(Direction), st.sets(st.sampled_from(IDS), min_size=1), st.sampled_from(ANSWERS)),
-    st.sampled_from(["fold", "read back", "run anew"]),
+    st.sampled_from(["compact", "read back", "run anew"]),
 )
 
 Statuses = dict[str, str]
@@ -60,9 +60,9 @@ def expect(statuses: Statuses, unmatched: set[str], step: tuple) -> None:
             statuses[id] = "unmatched" if id in unmatched else "member"
 
 
-def census_of(statuses: Statuses) -> Census:
+def census_of(statuses: Statuses) -> StateCounts:
     said = list(statuses.values())
-    return Census(said.count("member"), sum(s.startswith("unsettled") for s in said), said.count("unmatched"))
+    return StateCounts(said.count("member"), sum(s.startswith("unsettled") for s in said), said.count("unmatched"))
 
 
 def check_life(bench: Bench, segment_id: int, life: list) -> None:
@@ -73,13 +73,13 @@ def check_life(bench: Bench, segment_id: int, life: list) -> None:
         going_on = True
         while going_on:
             going_on = False
-            with ledger.hold(target, "run", None) as held:
+            with ledger.lock(target, "run", None) as held:
                 for step in todo:
                     if step == "run anew":
                         going_on = True
                         break
-                    if step == "fold":
-                        held.fold()
+                    if step == "compact":
+                        held.compact()
                     elif step == "read back":
                         vanished = [id for id in IDS if statuses[id] == "member"][:1]
                         held.record(findings(vanished=vanished))
@@ -90,7 +90,7 @@ def check_life(bench: Bench, segment_id: int, life: list) -> None:
                         held.settle([(seq, step[2])])
                         expect(statuses, unmatched, step)
                 assert statuses_of(bench.look(segment_id)) == statuses
-                assert held.census() == census_of(statuses)
+                assert held.count() == census_of(statuses)
             folded = bench.look(segment_id)
             assert folded.journal == ()
             assert statuses_of(folded) == statuses
@@ -123,66 +123,66 @@ def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(bench: Bench):
 def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.settle([(seq, ACKNOWLEDGED) for seq in held.intend(batches)])
         serial = held.head().serial
     assert len(bench.look().members) == 21
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         assert held.head().serial == serial, "folding changes nothing that a plan rests on"
 
 
 def test_who_writes_for_long_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
     bench = sqlite_bench
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 1)
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         seqs = held.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         bench.clock.sleep = bench.clock.slept.append
         bench.clock.boot = count(step=0.125).__next__  # each transaction asks twice, and takes a quarter of a second
-        held.fold()
+        held.compact()
         bench.clock.boot = bench.clock.wall
     assert len(bench.clock.slept) == 2
 
 
 def test_what_is_on_its_way_is_folded_by_nobody_nor_what_came_after_it(bench: Bench):
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         flying, landed = held.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
         held.settle([(landed, ACKNOWLEDGED)])
-        held.fold()
+        held.compact()
         assert bench.look().journal == (("add", None, ("a",)), ("remove", "acknowledged", ("a",)))
         held.settle([(flying, ACKNOWLEDGED)])
     assert bench.look().members == ()
 
 
 def test_nothing_is_folded_that_lies_between_two_on_their_way(bench: Bench):
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         seqs = held.intend([Batch(Direction.ADD, (id,)) for id in IDS])
         held.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
-        held.fold()
+        held.compact()
         journal = [("add", None, ("b",)), ("add", "acknowledged", ("c",)), ("add", None, ("d",))]
         assert bench.look() == Contents(("a",), (), tuple(journal))
 
 
 def test_a_first_fill_goes_from_the_journal_to_the_members_without_a_stop(sqlite_bench: Bench, monkeypatch):
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         monkeypatch.delattr(type(ledger._database), "pick_batches")
         seqs = held.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
-        held.fold()
+        held.compact()
     assert sqlite_bench.look() == Contents(("a", "b", "c"), (), ())
 
 
 def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
     """How the batches of a journal, with so many ids each, are taken together."""
     chunks = []
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         ids = map(str, count())
         seqs = held.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         with ledger._database.write() as connection:
             while entries := compaction.next_chunk(connection, 1):
                 chunks.append([entry.number for entry in entries])
-                compaction.fold(ledger._database, connection, 1, entries)
+                compaction.compact(ledger._database, connection, 1, entries)
     return chunks
 
 
@@ -212,8 +212,8 @@ def test_tombstones_and_echoes_last_to_the_second(sqlite_bench: Bench):
 
     def kinds_after(seconds: float) -> set[str]:
         bench.clock.time = NOW + seconds
-        with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
-            held.fold()
+        with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
+            held.compact()
         return {mark for _, mark, _ in bench.look().marks}
 
     bench.send((Batch(Direction.ADD, ("a", "b")), acknowledged_after_unknown(NOW)))
@@ -228,7 +228,7 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_be
     """Whoever is unsettled already stays so, as of the attempt that made it so."""
     bench = sqlite_bench
     bench.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.record(findings(lingering=["a", "c"]))
         held.record(findings(vanished=["b"]))
         bench.clock.time += 60
@@ -244,7 +244,7 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_be
 def test_a_removal_buries_with_its_time_whom_the_state_held_or_did_not_know(sqlite_bench: Bench):
     bench, (a, b, c, d) = sqlite_bench, IDS
     bench.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.record(findings(vanished=[a, b]))
     bench.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
     assert bench.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}

@@ -13,7 +13,7 @@ import sqlalchemy.exc
 
 from reconciler.errors import StateError
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_ledger, open_snapshot
+from reconciler.state import open_snapshot, open_store
 from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.failures import explain, explained, to_state_error
 from tests.support.states import ACKNOWLEDGED, Bench, add
@@ -25,7 +25,7 @@ def settings(url: str) -> StateSettings:
 
 def fail_at_both(url: str) -> list[StateError]:
     errors = []
-    for use in (lambda: open_snapshot(settings(url)), lambda: open_ledger(settings(url)).__enter__()):
+    for use in (lambda: open_snapshot(settings(url)), lambda: open_store(settings(url)).__enter__()):
         with pytest.raises(StateError) as caught:
             use()
         assert caught.value.hint
@@ -75,7 +75,7 @@ def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_bench: Bench):
 
 def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_bench: Bench):
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         with ledger._database.read() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}")
@@ -139,7 +139,7 @@ def test_a_role_that_may_not_create_tables_is_told_so_when_it_writes(barred):
     assert open_snapshot(settings(barred)).head("production", 56).is_new
 
     with pytest.raises(StateError, match="may not use the schema") as caught:
-        open_ledger(settings(barred)).__enter__()
+        open_store(settings(barred)).__enter__()
 
     assert "GRANT USAGE, CREATE ON SCHEMA" in caught.value.hint
 

@@ -51,7 +51,7 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
     bench.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
     with bench.ledger() as ledger:
         ledger.begin("run-2", "production", "apply", [], None)
-        with ledger.hold(bench.target(), "run-2", None) as held:
+        with ledger.lock(bench.target(), "run-2", None) as held:
             (seq,) = held.intend([remove("a")])
             held.settle([(seq, ACKNOWLEDGED)])
             held.reject(["bad"])
@@ -75,7 +75,7 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
 
 def test_what_is_not_folded_yet_counts(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         added, removed, flying = held.intend([add("c"), remove("a"), add("d")])
         held.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
         record = records(bench).segment("production", 56)
@@ -98,7 +98,7 @@ def test_the_holder_is_named_while_he_lives(bench: Bench):
     neighbour = FakeMachine(pid=200, running={200: "t200"})
     with bench.ledger() as ledger:
         ledger.begin("run-1", "production", "apply", [], None)
-        with ledger.hold(bench.target(), "run-1", None) as held:
+        with ledger.lock(bench.target(), "run-1", None) as held:
             held.complete()
             assert "pid 100 on here" in (records(bench).holder("production", 56) or "")
             record = records(bench).segment("production", 56)
@@ -110,7 +110,7 @@ def test_the_holder_is_named_while_he_lives(bench: Bench):
 
 def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
     for segment_id in (56, 57, 58):
-        with bench.ledger() as ledger, ledger.hold(bench.target(segment_id), "run", None) as held:
+        with bench.ledger() as ledger, ledger.lock(bench.target(segment_id), "run", None) as held:
             held.complete()
     assert [each.segment_id for each in find_orphans(records(bench), "production", {57})] == [56, 58]
     assert find_orphans(records(bench), "staging", set()) == []

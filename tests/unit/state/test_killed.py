@@ -9,19 +9,19 @@ import pytest
 
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_ledger
+from reconciler.state import open_store
 from tests.support.states import Bench, make_target
 
 CHILD = """
 import json, sys
 from reconciler.models.batches import BatchResult, Batch, Direction, Outcome
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_ledger
+from reconciler.state import open_store
 from tests.support.states import make_target
 
 settings = StateSettings(Secret(sys.argv[1]))
 say = lambda *what: print(json.dumps(what), flush=True)
-with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "run", None) as held:
+with open_store(settings) as ledger, ledger.lock(make_target(settings), "run", None) as held:
     for number in range(1000):
         ids = tuple(f"{number:04}-{part}" for part in range(100))
         (seq,) = held.intend([Batch(Direction.ADD, ids)])
@@ -29,7 +29,7 @@ with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "run", 
         held.settle([(seq, BatchResult(Outcome.ACKNOWLEDGED, 1))])
         say("acknowledged", ids)
         if number % 7 == 6:
-            held.fold()
+            held.compact()
 """
 
 
@@ -46,8 +46,8 @@ def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
     child.wait()
 
     settings = StateSettings(Secret(url))
-    with open_ledger(settings) as ledger, ledger.hold(make_target(settings), "next run", None) as held:
-        census = held.census()
+    with open_store(settings) as ledger, ledger.lock(make_target(settings), "next run", None) as held:
+        census = held.count()
         held.intend([Batch(Direction.ADD, ("after",))])
         held.complete()
 

@@ -12,7 +12,7 @@ from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
 from reconciler.state.lock import make_terms
 from reconciler.state.processes import Linux, SystemClock, is_dead, this_machine
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
 
 NEIGHBOUR = FakeMachine(pid=200, running={100: "t100", 200: "t200"})
@@ -21,7 +21,7 @@ ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
 
 def hold(stack: ExitStack, bench: Bench, machine: FakeMachine | None = None, *, lock_timeout: float = 0, run="run"):
     ledger = stack.enter_context(bench.ledger(machine=machine, lock_timeout=lock_timeout))
-    return stack.enter_context(ledger.hold(bench.target(), run, None))
+    return stack.enter_context(ledger.lock(bench.target(), run, None))
 
 
 def end_lease(bench: Bench) -> None:
@@ -37,10 +37,10 @@ def test_a_lock_that_is_held_is_refused_and_says_by_whom(bench: Bench, other):
     with ExitStack() as stack:
         ledger = stack.enter_context(bench.ledger())
         ledger.begin("run-1", "production", "apply", [], None)
-        stack.enter_context(ledger.hold(bench.target(), "run-1", None))
+        stack.enter_context(ledger.lock(bench.target(), "run-1", None))
 
         with pytest.raises(LockHeld) as caught, bench.ledger(machine=other) as second:
-            with second.hold(bench.target(), "run-2", None):
+            with second.lock(bench.target(), "run-2", None):
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
     assert caught.value.message.startswith("locked by ")
@@ -57,7 +57,7 @@ def test_a_lock_that_was_given_back_can_be_taken(bench: Bench):
 
 def test_other_segments_are_free(bench: Bench):
     with bench.ledger() as ledger, bench.ledger(machine=ELSEWHERE) as other:
-        with ledger.hold(bench.target(56), "run", None), other.hold(bench.target(57), "run", None):
+        with ledger.lock(bench.target(56), "run", None), other.lock(bench.target(57), "run", None):
             pass
 
 
@@ -171,7 +171,7 @@ def test_a_lease_covers_what_fits_into_its_minute(sqlite_bench: Bench):
 
 def test_a_lease_is_three_time_outs_if_that_is_longer(sqlite_bench: Bench):
     with sqlite_bench.ledger() as ledger:
-        with ledger.hold(sqlite_bench.target(timeout=100), "run", None) as held:
+        with ledger.lock(sqlite_bench.target(timeout=100), "run", None) as held:
             assert held.lease.covers(300)
             assert not held.lease.covers(301)
 
@@ -207,9 +207,9 @@ def test_a_lease_ends_where_the_state_cannot_be_reached(sqlite_bench: Bench):
 def test_a_broken_lock_is_told_and_its_holder_stops(bench: Bench):
     with ExitStack() as stack:
         held = hold(stack, bench, run="run-1")
-        around = Surroundings(bench.clock, bench.machine)
-        assert "pid 100 on here" in unlock(bench.settings, "production", 56, surroundings=around)
-        assert unlock(bench.settings, "production", 56, surroundings=around) is None
+        around = Runtime(bench.clock, bench.machine)
+        assert "pid 100 on here" in unlock(bench.settings, "production", 56, runtime=around)
+        assert unlock(bench.settings, "production", 56, runtime=around) is None
         bench.pulse.beats[0]()
         assert not held.lease.covers(0)
         with pytest.raises(LeaseLost):
@@ -350,7 +350,7 @@ def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
 def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
     with ExitStack() as stack:
         held = hold(stack, bench)
-        unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+        unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
         bench.clock.time += 6
         assert not held.lease.is_in_sight()
         with pytest.raises(LeaseLost):
@@ -368,9 +368,9 @@ def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_b
         seqs = held.intend([add("a"), add("b")])
         held.settle([(seqs[0], unknown(began))])
         bench.clock.time += 30
-        unlock(bench.settings, "production", 56, surroundings=Surroundings(bench.clock, bench.machine))
+        unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
         bench.clock.time += 30
-        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.hold(bench.target(), "run", None) as other:
+        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == began + 30
             assert other.doubtful_at() == other.attempted_at() == began + 60
         assert bench.marks() == {
@@ -387,7 +387,7 @@ def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_no
         hold(grave, bench)
         bench.clock.time += 61
         taken_at = bench.clock.time
-        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.hold(bench.target(), "run", None) as other:
+        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             grave.close()
@@ -395,7 +395,7 @@ def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_no
         hold(grave, bench)
         bench.clock.time += 5
         dead = FakeMachine(pid=200, running={200: "t200"})
-        with bench.ledger(machine=dead) as ledger, ledger.hold(bench.target(), "run", None) as other:
+        with bench.ledger(machine=dead) as ledger, ledger.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             grave.close()
@@ -407,7 +407,7 @@ def test_times_of_the_future_count_as_now(sqlite_bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
     bench.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(bench.clock.time)))
     bench.clock.time -= 3600
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         assert held.doubtful_at() == held.attempted_at() == bench.clock.time
     assert bench.marks() == {
         ("a", "removed"): (None, bench.clock.time),

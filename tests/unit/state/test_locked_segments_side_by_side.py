@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from reconciler.models.batches import Batch, BatchResult
-from reconciler.state.locked_segment import HeldSegment
+from reconciler.state.locked_segment import LockedSegment
 from tests.support.states import (
     ACKNOWLEDGED,
     Bench,
@@ -20,11 +20,11 @@ MONTH = 31 * 24 * 3600.0
 IDS = tuple("abcdefgh")
 
 
-def settle(held: HeldSegment, *pairs: tuple[Batch, BatchResult]) -> None:
+def settle(held: LockedSegment, *pairs: tuple[Batch, BatchResult]) -> None:
     held.settle([(held.intend([batch])[0], answer) for batch, answer in pairs])
 
 
-def mark_in_every_way(held: HeldSegment) -> None:
+def mark_in_every_way(held: LockedSegment) -> None:
     """One id each: unmatched, removed, rejected, unsettled, with an echo; the others are members."""
     settle(held, (add(*IDS), ACKNOWLEDGED), (remove("b"), ACKNOWLEDGED), (add("d"), unknown(NOW - 5)))
     settle(held, (remove("e"), unknown(NOW - 4)), (add("f"), acknowledged_after_unknown(NOW - 3)))
@@ -32,7 +32,7 @@ def mark_in_every_way(held: HeldSegment) -> None:
     held.reject(["c"])
 
 
-def live(held: HeldSegment, bench: Bench) -> Iterator[Contents]:
+def live(held: LockedSegment, bench: Bench) -> Iterator[Contents]:
     """What the state says of segment 56 after each of its steps, with every id in every situation."""
     for batch, answer in [
         (add(*IDS), ACKNOWLEDGED),
@@ -42,7 +42,7 @@ def live(held: HeldSegment, bench: Bench) -> Iterator[Contents]:
         (remove(*IDS[2:6]), acknowledged_after_unknown(NOW - 1)),
     ]:
         settle(held, (batch, answer))
-        held.fold()
+        held.compact()
         yield bench.look()
     held.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
     held.admit(lambda: iter([["e", "g"]]))
@@ -50,31 +50,31 @@ def live(held: HeldSegment, bench: Bench) -> Iterator[Contents]:
     mark_in_every_way(held)
     held.record(findings(vanished=["g"]))
     settle(held, (remove(*IDS), ACKNOWLEDGED))
-    held.fold()
+    held.compact()
     yield bench.look()
     mark_in_every_way(held)
     settle(held, (add(*IDS), ACKNOWLEDGED))
-    held.fold()
+    held.compact()
     yield bench.look()
     bench.clock.time += MONTH
     held.complete()
-    held.fold()
+    held.compact()
     yield bench.look()
 
 
 def test_a_segment_lives_as_if_it_were_alone(sqlite_bench: Bench, tmp_path):
     alone = Bench(f"sqlite:///{tmp_path}/alone/state.db")
-    with alone.ledger() as ledger, ledger.hold(alone.target(), "run", None) as held:
+    with alone.ledger() as ledger, ledger.lock(alone.target(), "run", None) as held:
         expected = list(live(held, alone))
 
     bench = sqlite_bench
-    with bench.ledger() as ledger, ledger.hold(bench.target(57), "run", None) as other:
+    with bench.ledger() as ledger, ledger.lock(bench.target(57), "run", None) as other:
         mark_in_every_way(other)
-        other.fold()
+        other.compact()
         flying = other.intend([add("a", "b"), remove("c", "g")])
         other.settle([(flying[0], ACKNOWLEDGED)])
         before = bench.look(57)
-        with ledger.hold(bench.target(), "run", None) as held:
+        with ledger.lock(bench.target(), "run", None) as held:
             found = list(live(held, bench))
         assert bench.look(57) == before
 
@@ -86,13 +86,13 @@ def test_a_segment_lives_as_if_it_were_alone(sqlite_bench: Bench, tmp_path):
 def test_batches_of_two_segments_that_send_at_once_fold_each_into_their_own(bench: Bench):
     with (
         bench.ledger() as ledger,
-        ledger.hold(bench.target(56), "run", None) as one,
-        ledger.hold(bench.target(57), "run", None) as other,
+        ledger.lock(bench.target(56), "run", None) as one,
+        ledger.lock(bench.target(57), "run", None) as other,
     ):
         for number in range(3):
             settle(one, (add(f"one-{number}"), ACKNOWLEDGED))
             settle(other, (add(f"other-{number}"), ACKNOWLEDGED))
-        one.fold()
+        one.compact()
         assert bench.look(56).members == ("one-0", "one-1", "one-2")
         assert [ids for _, _, ids in bench.look(57).journal] == [("other-0",), ("other-1",), ("other-2",)]
     assert bench.look(57).members == ("other-0", "other-1", "other-2")

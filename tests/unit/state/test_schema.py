@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_ledger, open_snapshot, schema
+from reconciler.state import open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.history import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
-from reconciler.state.store import Surroundings
+from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, Bench, Contents, FakeMachine, add
 
 NEXT = f"{int(REVISION) + 1:04}"
@@ -94,7 +94,7 @@ def test_the_newest_migration_is_the_schema_that_this_version_knows():
 def test_a_newer_schema_is_refused_with_both_versions_named(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
     set_version(bench, "9999")
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
         with pytest.raises(StateError) as caught:
             use()
         assert "9999" in caught.value.message
@@ -104,7 +104,7 @@ def test_a_newer_schema_is_refused_with_both_versions_named(bench: Bench):
 def test_an_older_schema_is_refused_with_the_command_to_run(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
     set_version(bench, "0000")
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
         with pytest.raises(StateError) as caught:
             use()
         assert "state upgrade" in caught.value.hint
@@ -155,11 +155,11 @@ def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, mon
 
 
 def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeypatch):
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None):
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
         monkeypatch.setattr(schema, "REVISION", NEXT)
         other = FakeMachine(host="there", pid=300, running={300: "t300"})
         with pytest.raises(LockHeld, match="in use"):
-            upgrade(bench.settings, surroundings=Surroundings(bench.clock, other))
+            upgrade(bench.settings, runtime=Runtime(bench.clock, other))
     with connect(bench.url).begin() as connection:
         assert schema.read_version(connection) == REVISION
 
@@ -197,7 +197,7 @@ def test_many_who_make_a_state_at_once_make_one(bench: Bench):
 def test_must_exist_makes_nothing(bench: Bench):
     settings = StateSettings(Secret(bench.url), must_exist=True)
     with pytest.raises(StateError, match="no state") as caught:
-        open_ledger(settings).__enter__()
+        open_store(settings).__enter__()
     assert "must_exist" in caught.value.hint
     with pytest.raises(StateError):
         open_snapshot(settings)
@@ -244,12 +244,12 @@ def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_
     bench: Bench, tmp_path
 ):
     make_first_edition(bench.url, tmp_path)
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_ledger(bench.settings).__enter__()):
+    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
         with pytest.raises(StateError, match="older schema") as caught:
             use()
         assert "state upgrade" in caught.value.hint
 
-    upgrade(bench.settings, surroundings=Surroundings(bench.clock, bench.machine))
+    upgrade(bench.settings, runtime=Runtime(bench.clock, bench.machine))
 
     head = open_snapshot(bench.settings).head("production", 56)
     assert (head.serial, head.change_token, head.completed, head.environment_id) == (8, None, True, 77)
@@ -270,7 +270,7 @@ def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_
 
 def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(bench: Bench, tmp_path):
     make_first_edition(bench.url, tmp_path)
-    upgrade(bench.settings, surroundings=Surroundings(bench.clock, bench.machine))
+    upgrade(bench.settings, runtime=Runtime(bench.clock, bench.machine))
 
     bench.send((add("u", "c"), ACKNOWLEDGED))
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from reconciler.errors import StateError, StateSetBack
 from reconciler.state import open_snapshot
-from reconciler.state.locked_segment import HeldSegment
+from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.opening import open_database
 from reconciler.state.sqlite import SqliteDatabase
 from tests.support.states import ACKNOWLEDGED, Bench, add
@@ -32,18 +32,18 @@ def put_back(connection: Connection, moment: dict[str, Sequence[dict[str, object
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
 
 
-def send(held: HeldSegment, *ids: str) -> None:
+def send(held: LockedSegment, *ids: str) -> None:
     (seq,) = held.intend([add(*ids)])
     held.settle([(seq, ACKNOWLEDGED)])
 
 
-@pytest.mark.parametrize("act", ["intend", "settle", "fold", "complete", "stamp"])
+@pytest.mark.parametrize("act", ["intend", "settle", "compact", "complete", "stamp"])
 def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: Bench, act: str) -> None:
     with (
         bench.ledger() as ledger,
         open_database(bench.settings, bench.clock) as database,
         suppress(StateSetBack),
-        ledger.hold(bench.target(), "run", None) as held,
+        ledger.lock(bench.target(), "run", None) as held,
     ):
         (first,) = held.intend([add("a")])
         with database.read() as connection:
@@ -54,7 +54,7 @@ def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: B
         acts: dict[str, Callable[[], object]] = {
             "intend": lambda: held.intend([add("c")]),
             "settle": lambda: held.settle([(first, ACKNOWLEDGED)]),
-            "fold": held.fold,
+            "compact": held.compact,
             "complete": held.complete,
             "stamp": held.stamp,
         }
@@ -74,7 +74,7 @@ def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(
         bench.ledger() as ledger,
         open_database(bench.settings, bench.clock) as database,
         suppress(StateSetBack),
-        ledger.hold(bench.target(), "run", None) as held,
+        ledger.lock(bench.target(), "run", None) as held,
     ):
         with database.write() as connection:
             connection.execute(text("UPDATE reconcile_locks SET fence = fence - 1"))
@@ -97,7 +97,7 @@ def test_a_write_whose_commit_is_in_doubt_is_no_loss(
                 raise StateError("the connection was lost")
         raise StateError("the connection was lost")
 
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         send(held, "a")
         monkeypatch.setattr(SqliteDatabase, "write", fail)
         with pytest.raises(StateError, match="connection was lost"):

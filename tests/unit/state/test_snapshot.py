@@ -51,7 +51,7 @@ def test_a_segment_that_was_never_met_has_nothing_but_the_environment(bench: Ben
 def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
     with bench.ledger() as ledger:
         ledger.bind("production", 77)
-        with ledger.hold(bench.target(), "run", "plan-1") as held:
+        with ledger.lock(bench.target(), "run", "plan-1") as held:
             held.intend([add("a")])
             held.complete()
             head = held.head()
@@ -93,12 +93,12 @@ def test_reading_waits_for_no_writer(bench: Bench):
 def test_more_rows_than_a_block_holds_come_whole_and_in_order(bench: Bench):
     ids = [f"{number:06}" for number in range(40_000)]
     batches = [add(*ids[start : start + 1000]) for start in range(0, 40_000, 1000)]
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         seqs = held.intend(batches)
         assert [ids for _, _, ids in bench.look().journal] == [batch.ids for batch in batches]
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
     assert list(bench.look().members) == ids
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         held.record(findings(vanished=ids[:20_000]))
     contents = bench.look()
     assert [id for id, _, _ in contents.marks] == ids[:20_000]
@@ -106,7 +106,7 @@ def test_more_rows_than_a_block_holds_come_whole_and_in_order(bench: Bench):
 
 
 def test_the_journal_tells_of_the_unknown_attempt_before_an_acknowledged_one_and_of_no_other(bench: Bench):
-    with bench.ledger() as ledger, ledger.hold(bench.target(), "run", None) as held:
+    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         doubtful, plain, lost, _ = held.intend([add("a"), add("b"), remove("c"), add("d")])
         held.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
         with open_snapshot(bench.settings).open("production", 56) as stored:
@@ -211,7 +211,7 @@ def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_bench: Bench
 def test_a_state_that_holds_a_write_ahead_log_of_a_killed_run_is_read_with_it(sqlite_bench: Bench, tmp_path):
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
     file = state_file(sqlite_bench)
-    with sqlite_bench.ledger() as ledger, ledger.hold(sqlite_bench.target(), "run", None) as held:
+    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
         held.intend([add("b")])
         for source in file.parent.iterdir():
             (tmp_path / source.name).write_bytes(source.read_bytes())
