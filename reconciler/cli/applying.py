@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.documents import write_plan
 from reconciler.cli.flags import Format
@@ -232,7 +231,7 @@ class Applying:
         """Write the history. A state that can't take it is told of, unless its segments have told so."""
         from reconciler.render import json
 
-        code, document = exit_code_of_run(run), json.run(without_ids(run), __version__)
+        code, document = exit_code_of_run(run), json.dump(json.document(without_ids(run)))
         for target, workspace in self._places(sessions):
             ledger = self.wiring.ledger(target)
             try:

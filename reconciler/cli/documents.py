@@ -1,34 +1,26 @@
 """Results to renderers: picks how a document is written and writes it to stdout."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
-from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.flags import Format
 from reconciler.errors import ReconcileError
 from reconciler.models.drift import Drift
 from reconciler.models.plan import Plan, Problem
-from reconciler.models.results import History, Refresh, Status
+from reconciler.models.results import History, Refresh, RunRecord, SegmentRecord, Status
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
 
-if TYPE_CHECKING:
-    from reconciler.state.history import RunRecord, SegmentRecord
 
-
-def show_plan(
-    console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
-) -> None:
-    """Show a plan. `plan_id`: that of its plan file; `shared`: names of segments that several named specs have."""
-    document = write_plan(console, plan, output, plan_id=plan_id, shared=shared)
+def show_plan(console: Console, plan: Plan, output: Format, *, shared: Collection[str] = ()) -> None:
+    """Show a plan. `shared`: names of segments that several named specs have."""
+    document = write_plan(console, plan, output, shared=shared)
     console.show(document, is_data=output is Format.JSON)
     _tell(console, output, plan.warnings, [(segment.target, segment.error) for segment in plan.segments])
 
 
-def write_plan(
-    console: Console, plan: Plan, output: Format, *, plan_id: str | None = None, shared: Collection[str] = ()
-) -> str:
+def write_plan(console: Console, plan: Plan, output: Format, *, shared: Collection[str] = ()) -> str:
     """Write a plan in the format asked for."""
     from reconciler.render import json, markdown, text
 
@@ -36,7 +28,7 @@ def write_plan(
     more: dict[str, Any] = {"shared_names": shared, "sqlite_unattended": unattended}
     return _write(
         output,
-        lambda: json.plan(plan, __version__, plan_id=plan_id),
+        lambda: json.dump(json.document(plan)),
         lambda: markdown.plan(plan, **more),
         lambda: text.plan(plan, console.width, console.colors, verbose=console.verbose, **more),
     )
@@ -50,7 +42,7 @@ def show_run(console: Console, run: Run, output: Format, *, shared: Collection[s
     more: dict[str, Any] = {"shared_names": shared, "sqlite_unattended": unattended}
     document = _write(
         output,
-        lambda: json.run(run, __version__),
+        lambda: json.dump(json.document(run)),
         lambda: markdown.run(run, **more),
         lambda: text.run(run, console.width, console.colors, verbose=console.verbose, **more),
     )
@@ -64,7 +56,7 @@ def show_drift(console: Console, drift: Drift, output: Format) -> None:
 
     document = _write(
         output,
-        lambda: json.drift(drift, __version__),
+        lambda: json.dump(json.document(drift)),
         lambda: markdown.drift(drift),
         lambda: text.drift(drift, console.width, console.colors, verbose=console.verbose),
     )
@@ -78,7 +70,7 @@ def show_refresh(console: Console, refresh: Refresh, output: Format) -> None:
 
     document = _write(
         output,
-        lambda: json.refresh(refresh, __version__),
+        lambda: json.dump(json.document(refresh)),
         lambda: markdown.refresh(refresh),
         lambda: text.refresh(refresh, console.width, console.colors, verbose=console.verbose),
     )
@@ -92,7 +84,7 @@ def show_status(console: Console, status: Status, output: Format) -> None:
 
     document = _write(
         output,
-        lambda: json.status(status, __version__),
+        lambda: json.dump(json.document(status)),
         lambda: markdown.status(status),
         lambda: text.status(status, console.width, console.colors),
     )
@@ -105,43 +97,25 @@ def show_history(console: Console, history: History, output: Format) -> None:
 
     document = _write(
         output,
-        lambda: json.history(history, __version__),
+        lambda: json.dump(json.document(history)),
         lambda: markdown.history(history),
         lambda: text.history(history, console.width, console.colors),
     )
     console.show(document, is_data=output is Format.JSON)
 
 
-def show_past_run(console: Console, record: "RunRecord", output: Format) -> None:
-    """Show one past run whole: the document that it left, with what the history knows beside it."""
-    import json as plain_json
+def show_record(console: Console, record: RunRecord | SegmentRecord, output: Format) -> None:
+    """Show one past run whole (the document that it left, with what the history knows), or one segment of the state."""
+    from reconciler.render import json, markdown, text
 
-    from reconciler.render import json
-
-    row = record.row
-    around = {
-        "command": row.command,
-        "started_at": json.write_time(row.started_at),
-        "ended_at": json.write_time(row.ended_at),
-        "exit_code": row.exit_code,
-        "allowed": list(record.allowed),
-        "plan_id": record.plan_id,
-    }
-    left = plain_json.loads(record.document) if record.document else {"run_id": row.run_id, "workspace": row.workspace}
-    _show_fields(console, left | around, output)
-
-
-def show_record(console: Console, record: "SegmentRecord", output: Format) -> None:
-    """Show what the state holds of one segment."""
-    from dataclasses import asdict
-    from datetime import datetime
-
-    from reconciler.render import json
-
-    fields = {
-        key: json.write_time(value) if isinstance(value, datetime) else value for key, value in asdict(record).items()
-    }
-    _show_fields(console, fields | {"last_run": record.last_run.run_id if record.last_run else None}, output)
+    fields = json.document(record)
+    document = _write(
+        output,
+        lambda: json.dump(fields),
+        lambda: markdown.past_run(fields),
+        lambda: text.past_run(fields, console.width, console.colors),
+    )
+    console.show(document, is_data=output is Format.JSON)
 
 
 def show_members(
@@ -156,7 +130,7 @@ def show_members(
         case Format.TEXT:
             pieces: Iterable[str] = (escape_data("".join(f"{member}\n" for member in ids)) for ids in members)
         case Format.JSON:
-            pieces = json.members(workspace, segment_id, members, __version__)
+            pieces = json.members(workspace, segment_id, members)
         case Format.MARKDOWN:
             raise UsageError("ids are not written as Markdown", "give --format text or json")
         case _:
@@ -170,18 +144,6 @@ def find_document(targets: Sequence[Target]) -> str:
 
     specs = sorted({str(target.spec.path) for target in targets})
     return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
-
-
-def _show_fields(console: Console, fields: dict[str, Any], output: Format) -> None:
-    from reconciler.render import json, markdown, text
-
-    document = _write(
-        output,
-        lambda: json.past_run(fields),
-        lambda: markdown.past_run(fields),
-        lambda: text.past_run(fields, console.width, console.colors),
-    )
-    console.show(document, is_data=output is Format.JSON)
 
 
 def _tell(

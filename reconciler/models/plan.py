@@ -122,6 +122,8 @@ class Plan:
     created_at: datetime
     segments: tuple[SegmentPlan, ...]
     warnings: tuple[str, ...] = ()
+    plan_id: str | None = None
+    """That of the plan file that it was sealed into."""
 
     def of_status(self, status: PlanStatus) -> tuple[SegmentPlan, ...]:
         return tuple(segment for segment in self.segments if segment.status is status)

@@ -1,10 +1,12 @@
-"""What `status`, `history` and `refresh` have to say, as values."""
+"""The results of `status`, `history` and `refresh`, and the type of all results."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from reconciler.models.plan import Problem
+from reconciler.models.drift import Drift
+from reconciler.models.plan import Plan, Problem
+from reconciler.models.run import Run
 from reconciler.models.spec import Target
 
 # --- status ------------------------------------------------------------------------------------------------------
@@ -41,6 +43,31 @@ class StatusRow:
     @property
     def name(self) -> str:
         return self.target.segment.name
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """One segment that the state knows, in numbers of ids. `holder`: who has its lock now, in words."""
+
+    workspace: str
+    segment_id: int
+    name: str
+    """What the spec called it when it was last written to."""
+    id_type: str
+    lineage: str
+    serial: int
+    members: int
+    unsettled: int
+    unmatched: int
+    rejected: int
+    removed: int
+    """Tombstones: removed in the last 30 days, and not yet seen to be gone."""
+    completed_at: datetime | None
+    confirmed_at: datetime | None
+    last_run: LastRun | None
+    holder: str | None
+    restored: bool
+    """It comes from a backup, and no refresh has looked since at what is really there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +110,20 @@ class HistoryRow:
     removed: int | None = None
     rejected: int | None = None
     unsettled: int | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One past run of a workspace, whole. `document` is the JSON that it printed; None while it goes on, or if it died.
+
+    `allowed`: the guards that were let past, as they were named on the command line.
+    """
+
+    row: HistoryRow
+    tool_version: str
+    allowed: tuple[str, ...]
+    plan_id: str | None
+    document: str | None
 
 
 @dataclass(frozen=True)
@@ -133,3 +174,7 @@ class Refresh:
     created_at: datetime
     segments: tuple[RefreshRow, ...]
     warnings: tuple[str, ...] = ()
+
+
+Result = Plan | Run | Drift | Refresh | Status | History | RunRecord | SegmentRecord
+"""What a command gives: every renderer writes each of these."""

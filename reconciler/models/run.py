@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.models.plan import Problem, SegmentPlan
+from reconciler.models.spec import Target
 
 
 class RunStatus(StrEnum):
@@ -49,6 +50,18 @@ class SegmentRun:
     error: Problem | None = None
     confirmed: bool | None = None
     """The read-back agreed; None where none was asked for or it did not come to an end."""
+
+    @property
+    def target(self) -> Target:
+        return self.plan.target
+
+    @property
+    def unmatched_after(self) -> int | None:
+        """Unmatched ids at the end of the run; where nothing was sent they are those of its plan."""
+        counts = self.plan.counts
+        if self.unmatched is not None or counts is None or self.tally.touched:
+            return self.unmatched
+        return counts.unmatched
 
 
 @dataclass(frozen=True)

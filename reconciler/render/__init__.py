@@ -1,1 +1,31 @@
-"""Results as text, JSON and Markdown: pure functions from values to str."""
+"""Results as documents: `render` writes any of them in any format.
+
+Each format is one module with a function `write(result, options)`.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """How a document is written; each is the name of its module here."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the formats for people take into account; JSON takes nothing from it."""
+
+    width: int = 80
+    """Columns of the terminal."""
+    color: bool = False
+    verbose: bool = False
+    """Show unchanged segments one by one, and where each was compared."""
+    shared_names: Collection[str] = ()
+    """Names for which flags need `workspace/NAME`, in addition to those that occur twice in the result itself."""
+    sqlite_unattended: bool = False
+    """The state is a SQLite file, and nobody sits at a terminal."""

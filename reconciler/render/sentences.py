@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from signal import Signals
+from typing import Any
 
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Drift
@@ -14,7 +15,7 @@ from reconciler.models.results import Refresh, Status
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.escaping import clean
-from reconciler.render.json import count_unmatched, summarise_drift, summarise_plan, summarise_refresh, summarise_run
+from reconciler.render.json import summarise
 
 SENDS_MESSAGES = "a change can send messages"
 
@@ -143,7 +144,7 @@ def say_used_by(used_by: UsedBy | None) -> str:
 
 def list_run_details(run: SegmentRun) -> list[str]:
     """What became of ids that did not simply arrive, each a clause."""
-    tally, unmatched = run.tally, count_unmatched(run)
+    tally, unmatched = run.tally, run.unmatched_after
     clauses = [
         f"{count(tally.rejected, 'id')} rejected by Customer.io; the next run tries again" if tally.rejected else "",
         f"{tally.unsettled:,} unsettled: whether they arrived is unknown, and the next run settles it"
@@ -227,33 +228,33 @@ def refresh_command(target: Target, shared: Collection[str]) -> str:
 # --- the last line -----------------------------------------------------------------------------------------------
 
 
-def summarise(kind: str, parts: Iterable[str]) -> str:
+def _join_clauses(kind: str, parts: Iterable[str]) -> str:
     """One sentence: a beginning and what follows it after semicolons."""
     return "; ".join([kind, *(part for part in parts if part)]) + "."
 
 
-def _tail(summary: dict[str, int] | dict[str, int | None], names: Sequence[str]) -> list[str]:
+def _tail(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [f"{number:,} {name}" for name in names if (number := summary[name])]
 
 
 def say_plan(plan: Plan) -> str:
     """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
-    summary = summarise_plan(plan)
+    summary = summarise(plan)
     segments, changed, resend = summary["segments"], summary["changed"], summary["resend"]
     again = f"{resend:,} unmatched to send again" if resend else ""
     if changed:
         begin = f"Plan: {summary['remove']:,} to remove, {summary['add']:,} to add, in {count(changed, 'segment')}"
     elif summary["unchanged"] == segments and not resend:
         verb = "is as its query says" if segments == 1 else "are as their queries say"
-        return summarise(f"Nothing to do: {count(segments, 'segment')} {verb}", [])
+        return _join_clauses(f"Nothing to do: {count(segments, 'segment')} {verb}", [])
     else:
         begin = "Plan: nothing to change" if summary["unchanged"] else "Plan: nothing to send"
-    return summarise(begin, [again, *_tail(summary, ("unchanged", "blocked", "failed"))])
+    return _join_clauses(begin, [again, *_tail(summary, ("unchanged", "blocked", "failed"))])
 
 
 def say_run(run: Run) -> str:
     """`Applied: 10 removed, 20 added, in 3 segments; 1 unchanged; 1 blocked.`"""
-    summary = summarise_run(run)
+    summary = summarise(run)
     touched = sum(segment.tally.touched for segment in run.segments)
     ids = [
         f"{summary['resent']:,} sent again" if summary["resent"] else "",
@@ -270,7 +271,7 @@ def say_run(run: Run) -> str:
         begin, tail = f"Nothing to do: {count(len(run.segments), 'segment')} {verb}", []
     else:
         begin = "Nothing was changed"
-    return summarise(begin, [*ids, *tail]) + stopped
+    return _join_clauses(begin, [*ids, *tail]) + stopped
 
 
 def _name_signal(number: int | None) -> str:
@@ -280,7 +281,7 @@ def _name_signal(number: int | None) -> str:
 
 def say_drift(drift: Drift) -> str:
     """`Drift: 1 of 3 segments; 5 missing; 2 foreign, of these 1 lingering; 1 failed.`"""
-    summary = summarise_drift(drift)
+    summary = summarise(drift)
     segments, drifted, failed = len(drift.segments), summary["drifted"], summary["failed"]
     known = [segment.counts for segment in drift.segments if segment.counts]
     missing, foreign = sum(each.missing for each in known), sum(each.foreign for each in known)
@@ -293,21 +294,21 @@ def say_drift(drift: Drift) -> str:
         f"{failed:,} failed" if failed else "",
     ]
     if drifted:
-        return summarise(f"Drift: {drifted:,} of {count(segments, 'segment')}", parts)
-    return summarise(f"In sync: {summary['in_sync']:,} of {count(segments, 'segment')}", parts)
+        return _join_clauses(f"Drift: {drifted:,} of {count(segments, 'segment')}", parts)
+    return _join_clauses(f"In sync: {summary['in_sync']:,} of {count(segments, 'segment')}", parts)
 
 
 def say_refresh(refresh: Refresh) -> str:
     """`Refreshed: 2 segments, 1,000 members; 40 were not known, 40 of them taken over; 1 failed.`"""
-    summary = summarise_refresh(refresh)
+    summary = summarise(refresh)
     done = [each for each in refresh.segments if each.stored is not None]
     strangers = sum(each.strangers or 0 for each in done)
     adopted = sum(each.adopted or 0 for each in done)
     members = sum(each.stored or 0 for each in done)
     fate = "all of them taken over" if adopted == strangers else f"{adopted:,} of them taken over"
     taken = f"{strangers:,} were not known, {fate if adopted else 'and are left alone'}" if strangers else ""
-    begin = f"Refreshed: {count(summary['refreshed'] or 0, 'segment')}, {count(members, 'member')}"
-    return summarise(begin, [taken, *_tail(summary, ("locked", "failed"))])
+    begin = f"Refreshed: {count(summary['refreshed'], 'segment')}, {count(members, 'member')}"
+    return _join_clauses(begin, [taken, *_tail(summary, ("locked", "failed"))])
 
 
 def say_status(value: Status) -> str:
@@ -323,4 +324,4 @@ def say_status(value: Status) -> str:
         f"{failed:,} can't be read" if failed else "",
         count(len(value.orphans), "orphan") if value.orphans else "",
     ]
-    return summarise(begin, parts)
+    return _join_clauses(begin, parts)

@@ -11,7 +11,7 @@ from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, Refresh
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import sentences
-from reconciler.render.json import count_unmatched, write_time
+from reconciler.render.json import write_time
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def run_row(run: SegmentRun) -> Row:
         number(tally.resent or None),
         number(tally.rejected or None, "red"),
         number(tally.unsettled or None, "red"),
-        number(count_unmatched(run) or None),
+        number(run.unmatched_after or None),
         number(tally.requests or None),
         number(tally.retries or None),
         Cell(f"{tally.seconds:,.1f}" if tally.requests else ""),

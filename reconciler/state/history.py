@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from reconciler.models.results import HistoryRow, LastRun
+from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state.lock import Place, find_row, read_holder
 from reconciler.state.opening import open_reader
@@ -16,45 +15,6 @@ from reconciler.state.processes import Clock, Machine, SystemClock, this_machine
 from reconciler.state.reader import Reader, count_ids
 
 _MEMBERS_PER_LIST = 10_000
-
-
-@dataclass(frozen=True)
-class SegmentRecord:
-    """One segment that the state knows, in numbers of ids. `holder`: who has its lock now, in words."""
-
-    workspace: str
-    segment_id: int
-    name: str
-    """What the spec called it when it was last written to."""
-    id_type: str
-    lineage: str
-    serial: int
-    members: int
-    unsettled: int
-    unmatched: int
-    rejected: int
-    removed: int
-    """Tombstones: removed in the last 30 days, and not yet seen to be gone."""
-    completed_at: datetime | None
-    confirmed_at: datetime | None
-    last_run: LastRun | None
-    holder: str | None
-    restored: bool
-    """It comes from a backup, and no refresh has looked since at what is really there."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One past run of a workspace, whole. `document` is the JSON that it printed; None while it goes on, or if it died.
-
-    `allowed`: the guards that were let past, as they were named on the command line.
-    """
-
-    row: HistoryRow
-    tool_version: str
-    allowed: tuple[str, ...]
-    plan_id: str | None
-    document: str | None
 
 
 class Records:

@@ -49,12 +49,12 @@ def history(
 
 def show_one(console: "Console", specs: "tuple[Spec, ...]", run_id: str, output: flags.Format) -> None:
     """Show one run whole: the document that it left, or that it left none."""
-    from reconciler.cli.documents import show_past_run
+    from reconciler.cli.documents import show_record
     from reconciler.errors import UsageError
     from reconciler.state.history import open_records
 
     for state in {each.state for each in specs}:
         for record in open_records(state).run(run_id):
-            show_past_run(console, record, output)
+            show_record(console, record, output)
             return
     raise UsageError(f"there is no run {run_id!r} in this state", "`reconcile history SPEC` lists them")

@@ -73,12 +73,12 @@ def plan(
             wiring.warn_of_specs()
             made = make_plan(wiring, loaded, options, parallel, draft)
             made = made if draft is None else bind_plan(wiring, made)
-        plan_id = seal_plan(made, draft) if draft is not None else None
-    if plan_id is None:
+        made = seal_plan(made, draft) if draft is not None else made
+    if made.plan_id is None:
         show_plan(console, made, output, shared=loaded.shared)
     else:
         with console.after_the_work(f"the plan is sealed into {out} all the same"):
-            show_plan(console, made, output, plan_id=plan_id, shared=loaded.shared)
+            show_plan(console, made, output, shared=loaded.shared)
         console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
     return exit_code_of_plan(made, detailed_exitcode)
 
@@ -165,14 +165,14 @@ def bind_plan(wiring: "Wiring", made: "Plan") -> "Plan":
     return replace(made, segments=segments, warnings=tuple(wiring.warnings))
 
 
-def seal_plan(made: "Plan", draft: "Draft") -> str | None:
-    """Seal the plan, if nothing in it is blocked or failed, and give its id."""
+def seal_plan(made: "Plan", draft: "Draft") -> "Plan":
+    """Seal the plan, if nothing in it is blocked or failed; one that was sealed has an id."""
     from reconciler import __version__
     from reconciler.models.plan import PlanStatus
     from reconciler.plan_file import seal
 
     if made.of_status(PlanStatus.BLOCKED) or made.of_status(PlanStatus.FAILED):
-        return None
+        return made
     plan_id = uuid.uuid4().hex
     draft.seal(seal(made, plan_id, __version__, Path.cwd()))
-    return plan_id
+    return replace(made, plan_id=plan_id)

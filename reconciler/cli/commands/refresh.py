@@ -125,13 +125,12 @@ def record(wiring: "Wiring", done: "Refresh") -> None:
     """Close the entry in the history of each state; a state that can't take it has failed its segments already."""
     from contextlib import suppress
 
-    from reconciler import __version__
     from reconciler.errors import ReconcileError
     from reconciler.models.exit_codes import exit_code_of_refresh
     from reconciler.models.run import Run
     from reconciler.render import json
 
-    code, document = exit_code_of_refresh(done), json.refresh(done, __version__)
+    code, document = exit_code_of_refresh(done), json.dump(json.document(done))
     for target in {(row.target.spec.state, row.target.workspace): row.target for row in done.segments}.values():
         with suppress(ReconcileError):
             nothing_sent = Run(done.run_id, done.created_at, ())

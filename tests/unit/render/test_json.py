@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler import __version__
 from reconciler.models.plan import Examples, Plan, RemoteFacts
 from reconciler.models.results import (
     History,
@@ -18,6 +19,7 @@ from reconciler.models.results import (
     Refresh,
     RefreshRow,
     RefreshStatus,
+    RunRecord,
     Status,
     StatusRow,
 )
@@ -41,16 +43,21 @@ CONTRACT = """{
 }"""  # noqa: E501 (as it stands in the contract)
 
 
+def read(result) -> dict[str, Any]:
+    return json.loads(render.dump(render.document(result)))
+
+
 def write_plan(*segments, **more) -> dict[str, Any]:
-    return json.loads(render.plan(Plan(samples.TWO_AM, segments), "0.1.0", **more))
+    return read(Plan(samples.TWO_AM, segments, **more))
 
 
 def write_run(*segments, **more) -> dict[str, Any]:
-    return json.loads(render.run(samples.make_run(*segments, **more), "0.1.0"))
+    return read(samples.make_run(*segments, **more))
 
 
 def test_a_plan_has_every_field_of_the_contract_in_its_order() -> None:
     expected, found = json.loads(CONTRACT), write_plan(samples.make_plan())
+    expected["tool_version"] = __version__
 
     assert list(found)[: len(expected)] == list(expected)
     assert {key: found[key] for key in expected if key not in ("segments", "summary")} == {
@@ -143,7 +150,7 @@ def test_a_run_whose_unmatched_ids_are_not_known_says_null() -> None:
 
 
 def test_a_runs_summary_counts_every_status() -> None:
-    assert json.loads(render.run(samples.make_whole_run(), "0.1.0"))["summary"] == {
+    assert read(samples.make_whole_run())["summary"] == {
         "segments": 6,
         "applied": 1,
         "unchanged": 1,
@@ -162,7 +169,7 @@ def test_a_runs_summary_counts_every_status() -> None:
 
 
 def test_drift_has_the_fields_of_the_contract() -> None:
-    found = json.loads(render.drift(samples.make_drift(), "0.1.0"))
+    found = read(samples.make_drift())
 
     drifted, _, failed = found["segments"]
     names = ("status", "stored", "remote", "missing", "foreign", "lingering", "unkeyed")
@@ -174,20 +181,35 @@ def test_drift_has_the_fields_of_the_contract() -> None:
 def test_status_history_and_refresh_are_documents_too() -> None:
     last = LastRun("run-1", samples.TWO_AM, samples.TWO_AM, 0)
     row = StatusRow(samples.make_target(), True, 10, 1, 0, 0, last, "host a, pid 7")
-    status = json.loads(render.status(Status(samples.TWO_AM, (row,), (OrphanRow("production", 9),)), "0.1.0"))
+    status = read(Status(samples.TWO_AM, (row,), (OrphanRow("production", 9),)))
     assert status["segments"][0]["last_run"]["ended_at"] == "2026-11-21T02:00:00Z"
     assert status["segments"][0]["lock_holder"] == "host a, pid 7"
     assert status["orphans"][0]["members"] is None
 
     runs = (HistoryRow("run-1", samples.TWO_AM, "apply a.yaml", "production"),)
-    history = json.loads(render.history(History(samples.TWO_AM, runs), "0.1.0"))
+    history = read(History(samples.TWO_AM, runs))
     assert history["kind"] == "history"
     assert history["runs"][0]["exit_code"] is None
 
     rows = (RefreshRow(samples.make_target(), RefreshStatus.REFRESHED, 10, 4, 4, 0, 0, 0),)
-    refresh = json.loads(render.refresh(Refresh("run-2", samples.TWO_AM, rows), "0.1.0"))
+    refresh = read(Refresh("run-2", samples.TWO_AM, rows))
     assert refresh["segments"][0]["adopted"] == 4
     assert refresh["summary"]["refreshed"] == 1
+
+
+def test_a_past_run_is_its_own_document_with_what_the_history_knows() -> None:
+    row = HistoryRow("run-1", samples.TWO_AM, "apply a.yaml", "production", samples.TWO_AM, 0)
+    document = render.dump(render.document(samples.make_whole_run()))
+
+    found = read(RunRecord(row, "0.1.0", ("--allow-removals vip",), None, document))
+    assert (found["kind"], found["segments"][0]["name"]) == ("run", "vip_customers")
+    assert (found["command"], found["exit_code"], found["allowed"]) == ("apply a.yaml", 0, ["--allow-removals vip"])
+    assert found["ended_at"] == "2026-11-21T02:00:00Z"
+
+
+def test_a_run_that_left_no_document_has_what_the_history_knows() -> None:
+    found = read(RunRecord(HistoryRow("run-1", samples.TWO_AM, "apply", "production"), "0.1.0", (), None, None))
+    assert (found["run_id"], found["workspace"], found["exit_code"]) == ("run-1", "production", None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Markdown for pull requests: escaped, short, and what is wrong comes first."""
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -95,7 +94,7 @@ def test_drift_status_history_and_refresh_are_documents_too() -> None:
 
 
 def test_a_past_run_is_a_document_of_any_fields() -> None:
-    written = markdown.past_run(json.loads(documents.run(samples.make_whole_run(), "0.1.0")))
+    written = markdown.past_run(documents.document(samples.make_whole_run()))
     assert "- run id: run-1" in written
     assert "| partial | lapsed | 10 | 5 | 61 | 2 | 13 |" in written
     assert "- **lapsed**: Customer.io does not answer" in written

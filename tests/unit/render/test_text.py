@@ -1,7 +1,6 @@
 """Plans, runs and drift as people see them."""
 
 import itertools
-import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -452,7 +451,7 @@ def test_refresh_says_whom_the_next_plan_may_remove() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_past_run_is_shown_from_its_document(width: int) -> None:
-    document = json.loads(documents.run(samples.make_whole_run(), "0.1.0"))
+    document = documents.document(samples.make_whole_run())
     document["allowed"] = ["max_removals", "allow_empty"]
     shown = text.past_run(document, width)
     assert "run id: run-1" in shown
