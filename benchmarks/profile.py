@@ -23,7 +23,7 @@ from reconciler.customerio.transport import Wire
 from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Delivery
-from reconciler.sources.duck import DuckSource
+from reconciler.sources.duckdb import DuckSource
 from reconciler.state.columnar import ColumnarSnapshot
 from reconciler.state.locked_segment import LockedSegment
 

@@ -51,7 +51,7 @@ def _open_file(driver: str, database: str, settings: SourceSettings, memory_limi
 
     scrubber = Scrubber.of(settings.name, settings.url)
     if driver == "duckdb":
-        from reconciler.sources.duck import DuckSource
+        from reconciler.sources.duckdb import DuckSource
 
         return DuckSource.of(database, scrubber, memory_limit)
     from reconciler.sources.sqlite import SqliteSource
@@ -62,9 +62,9 @@ def _open_file(driver: str, database: str, settings: SourceSettings, memory_limi
 def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
     from sqlalchemy.exc import ArgumentError
 
-    from reconciler.sources.credentials import list_secrets
-    from reconciler.sources.drivers import choose_driver, missing_driver
+    from reconciler.sources.connections import choose_driver, missing_driver
     from reconciler.sources.failures import Scrubber
+    from reconciler.sources.messages import list_secrets
 
     url = choose_driver(_read(settings.name, settings.url))
     scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url), _names_of(url))

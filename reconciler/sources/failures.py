@@ -7,10 +7,9 @@ from enum import StrEnum
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret
-from reconciler.models.tokens import ONLY_PARAMS
-from reconciler.sources.complaints import Complaint
+from reconciler.models.sql import ONLY_PARAMS
+from reconciler.sources.messages import Complaint, find_names, find_paths, is_path, redact
 from reconciler.sources.query import Query
-from reconciler.sources.redaction import find_names, find_paths, is_path, redact
 
 
 class Kind(StrEnum):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 from functools import partial
 from typing import Any
 
@@ -14,18 +15,15 @@ from sqlalchemy.pool import NullPool
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Segment
-from reconciler.models.tokens import Kind, Piece, Statement
+from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources.arrow import RowStream
 from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import Rows, blocks
-from reconciler.sources.columns import choose, refuse_type
-from reconciler.sources.complaints import Complaint
-from reconciler.sources.connections import Connections
-from reconciler.sources.described import find_unfit
-from reconciler.sources.drivers import missing_driver
-from reconciler.sources.duck import handing_out
+from reconciler.sources.connections import Connections, missing_driver
+from reconciler.sources.duckdb import handing_out
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query
+from reconciler.sources.messages import Complaint
+from reconciler.sources.query import Query, choose, refuse_type
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -202,3 +200,65 @@ def _make_scannable(statement: Statement, driver: str) -> Statement:
                 "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
             )
     return Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))
+
+
+# --- The types that a driver's cursor gives for its columns, as far as they tell that no value can be an id.
+
+_NAMES = re.compile(
+    r"(db_type_|nullable\(|lowcardinality\()*"
+    r"(date(time)?|time(tz)?|timestamp(_?[ln]?tz)?|interval|float|double|real|bool(ean)?|(var)?binary|bytea|bytes|(long_)?raw|"
+    r"json|array|list|map|struct|row|record|tuple|geography|geometry|vector)(?![a-z])",
+    re.IGNORECASE,
+)
+_CLASSES = (date, time, timedelta, float, bool, bytes, bytearray, memoryview, list, tuple, dict)
+_OBJECTS = ("DATETIME", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "FLOAT", "DOUBLE", "BOOLEAN")
+"""Not BINARY: to MySQL's drivers a long text is a BLOB."""
+
+_POSTGRES = {
+    16: "boolean",
+    17: "bytea",
+    114: "json",
+    700: "real",
+    701: "double precision",
+    1082: "date",
+    1083: "time",
+    1114: "timestamp",
+    1184: "timestamp with time zone",
+    1186: "interval",
+    1266: "time with time zone",
+    3802: "jsonb",
+}
+_MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
+_SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
+_SNOWFLAKE |= {10: "array", 11: "binary", 12: "time", 13: "boolean"}
+_NUMBERS = {
+    "psycopg": _POSTGRES,
+    "psycopg2": _POSTGRES,
+    "pg8000": _POSTGRES,
+    "redshift_connector": _POSTGRES,
+    "pymysql": _MYSQL,
+    "mysqldb": _MYSQL,
+    "mysqlconnector": _MYSQL,
+    "mariadbconnector": _MYSQL,
+    "snowflake": _SNOWFLAKE,
+}
+"""By the driver's name in a URL: the numbers of the protocol.
+
+Sources: pg_type.dat of PostgreSQL, field_types.h of MySQL, type_codes.py of Snowflake's driver.
+"""
+
+
+def find_unfit(code: Any, dialect: Dialect) -> str | None:
+    """Give the name of a column's type if no value of it can be an id. `code` is from the cursor's description."""
+    if code is None:
+        return None
+    if isinstance(code, type):
+        return code.__name__ if issubclass(code, _CLASSES) else None
+    numbers = _NUMBERS.get(dialect.driver, {})
+    if isinstance(code, int) and code in numbers:
+        return numbers[code]
+    name = code if isinstance(code, str) else getattr(code, "name", None)
+    if isinstance(name, str):
+        return name.lower() if _NAMES.match(name) else None
+    objects = {name: getattr(dialect.dbapi, name, None) for name in _OBJECTS}
+    return next((name.lower() for name, each in objects.items() if each is not None and bool(code == each)), None)

@@ -20,11 +20,10 @@ from reconciler.models.spec import Segment
 from reconciler.sources.arrow import RowStream, Stream
 from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import blocks
-from reconciler.sources.columns import choose
-from reconciler.sources.complaints import Complaint
-from reconciler.sources.duck import handing_out, one_row, require, stream_of
+from reconciler.sources.duckdb import handing_out, one_row, require, stream_of
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query
+from reconciler.sources.messages import Complaint
+from reconciler.sources.query import Query, choose
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
 # all stand for NULL, which no value meets: an empty text gets a byte of its own. What is no id is told by bytes that no

@@ -8,9 +8,9 @@ from typing import Any
 from reconciler.errors import SpecError, UsageError
 from reconciler.models.spec import Secret, Spec
 from reconciler.spec.building import build
+from reconciler.spec.checks import check_claims, check_sense
 from reconciler.spec.draft import read
 from reconciler.spec.files import expand
-from reconciler.spec.sense import check_claims, check_sense
 from reconciler.spec.shape import fit
 
 __all__ = ["load", "read_state_url", "reference", "refresh_reference", "schema"]
@@ -58,14 +58,14 @@ def read_state_url(text: str, folder: Path) -> Secret:
 
 def schema() -> dict[str, Any]:
     """Give the JSON Schema (draft 2020-12) of one spec file."""
-    from reconciler.spec.json_schema import make_schema
+    from reconciler.spec.schema import make_schema
 
     return make_schema()
 
 
 def reference() -> str:
     """Give the reference of the keys as Markdown."""
-    from reconciler.spec.key_reference import write_reference
+    from reconciler.spec.schema import write_reference
 
     return write_reference()
 
@@ -75,6 +75,6 @@ def refresh_reference(page: str) -> str:
 
     Raises ValueError if the page has no markers.
     """
-    from reconciler.spec.key_reference import refresh
+    from reconciler.spec.schema import refresh
 
     return refresh(page)

@@ -17,8 +17,8 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import Scalar, Secret, Segment, SourceSettings
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
-from reconciler.sources.credentials import list_secrets
 from reconciler.sources.failures import Scrubber
+from reconciler.sources.messages import list_secrets
 from reconciler.sources.rows import RowSource
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.models.spec import Secret
-from reconciler.sources.complaints import Complaint, shorten
 from reconciler.sources.failures import Kind, Scrubber, sort
+from reconciler.sources.messages import Complaint, shorten
 from reconciler.sources.query import Query
 
 from .conftest import segment

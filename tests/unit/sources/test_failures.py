@@ -15,12 +15,10 @@ from reconciler.embedded_duckdb import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Secret
 from reconciler.sources import open_source
-from reconciler.sources.complaints import Complaint
-from reconciler.sources.credentials import list_secrets
-from reconciler.sources.drivers import choose_driver
+from reconciler.sources.connections import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, mask, sort
+from reconciler.sources.messages import Complaint, list_secrets, redact
 from reconciler.sources.query import Query
-from reconciler.sources.redaction import redact
 from reconciler.sources.rows import RowSource
 
 from .conftest import segment, settings
@@ -229,7 +227,7 @@ def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatc
 def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, url, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "reconciler.sources.postgres", raising=False)
-    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: None)
+    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: None)
 
     with pytest.raises(SourceError, match="there is no driver") as caught:
         open_source(settings(url)).check(segment("SELECT 1"))
@@ -253,11 +251,11 @@ def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package
 def test_mysql_means_pymysql_unless_mysqlclient_is_there(monkeypatch, scheme):
     url = make_url(f"{scheme}://u@h/d")
 
-    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: None)
+    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: None)
     assert choose_driver(url).drivername == f"{scheme}+pymysql"
     assert choose_driver(url.set(drivername="mysql+mysqldb")).drivername == "mysql+mysqldb"
 
-    monkeypatch.setattr("reconciler.sources.drivers.find_spec", lambda _: object())
+    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: object())
     assert choose_driver(url) == url
 
 

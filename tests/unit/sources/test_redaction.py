@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.tokens import lexicon_of, parse
-from reconciler.sources.redaction import find_names, find_paths, redact
+from reconciler.models.sql import lexicon_of, parse
+from reconciler.sources.messages import find_names, find_paths, redact
 
 
 def names(query: str, dialect: str = "postgresql", *params: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from psycopg.types.string import TextLoader
 
 from reconciler.errors import SourceError
 from reconciler.sources.blocks import blocks
-from reconciler.sources.described import find_unfit
+from reconciler.sources.rows import find_unfit
 
 from .conftest import segment
 

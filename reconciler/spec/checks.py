@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from reconciler.files import NotPlain, check_plain
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DestinationSettings
-from reconciler.models.tokens import Piece
+from reconciler.models.sql import Piece
 from reconciler.spec.draft import Draft
 from reconciler.spec.fields import read_boolean, read_integer
 from reconciler.spec.files import read_text
 from reconciler.spec.models import DEFAULT_STATE_URL
 from reconciler.spec.problems import KeyPath, show, suggest
-from reconciler.spec.surprises import check_inherited_params, check_query, check_removals
 from reconciler.spec.urls import find_file, locate, read_dialect
 from reconciler.spec.variables import Resolved
+from reconciler.spec.warnings import check_inherited_params, check_query, check_removals
 
 
 def check_sense(draft: Draft) -> dict[str, str]:

@@ -15,11 +15,9 @@ from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.arrow import Stream, WatchedStream
 from reconciler.sources.base import ValueStream
-from reconciler.sources.columns import choose, refuse_type
-from reconciler.sources.complaints import Complaint
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query
-from reconciler.sources.redaction import find_paths
+from reconciler.sources.messages import Complaint, find_paths
+from reconciler.sources.query import Query, choose, refuse_type
 
 _TEXTS = frozenset({"varchar", "enum"})
 _INTEGERS = frozenset(

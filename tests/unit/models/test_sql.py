@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import SourceError
-from reconciler.models.tokens import Kind, lexicon_of, parse, scan
+from reconciler.models.sql import Kind, lexicon_of, parse, scan
 
 DIALECTS = ["sqlite", "postgresql", "duckdb", "mysql", "mssql", "bigquery", "snowflake", "databricks", "oracle"]
 DIALECTS += ["redshift", "clickhousedb", "hive", "impala", "starrocks", "trino", "ibm_db_sa", "no one knows it"]

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
 from reconciler.spec import load
-from reconciler.spec.document import parse
-from reconciler.spec.folding import FoldedText
+from reconciler.spec.document import FoldedText, parse
 
 DESTINATION = "destination: {site_id: site, api_key: key}\n"
 HIDES = "has a comment that hides what follows it"

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from reconciler.errors import SourceError
-from reconciler.models.tokens import Kind, Piece, lexicon_of, scan
+from reconciler.models.sql import Kind, Piece, lexicon_of, scan
+from reconciler.spec.document import FoldedText
 from reconciler.spec.draft import Draft
 from reconciler.spec.fields import read_limit
-from reconciler.spec.folding import FoldedText
 from reconciler.spec.problems import KeyPath
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*(?::-[^{}]*)?\}", re.ASCII)
