@@ -24,7 +24,7 @@ from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Delivery
 from reconciler.sources.duckdb import DuckSource
-from reconciler.state.columnar import ColumnarSnapshot
+from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
 from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {

@@ -1,5 +1,129 @@
-"""The state database: what was sent and acknowledged, the journal, the locks, the history."""
+"""The state database: what was sent and acknowledged, the journal, the locks, the history.
 
-from reconciler.state.opening import open_snapshot, open_store
+A back end is imported when a state of its kind is opened: a plan over a file does without SQLAlchemy, a third of its
+start. A missing state is made by the first writer.
+"""
 
-__all__ = ["open_snapshot", "open_store"]
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from reconciler.errors import StateError
+from reconciler.models.spec import StateSettings
+from reconciler.state import schema
+from reconciler.state.base import Snapshot
+from reconciler.state.failures import explained
+from reconciler.state.location import SqliteAddress, make_private, parse, refuse_network
+from reconciler.state.processes import Clock, SystemClock, this_machine
+
+if TYPE_CHECKING:
+    from reconciler.state.backends.base import Database, Reader
+    from reconciler.state.store import Runtime, StateStore
+
+__all__ = ["open_database", "open_reader", "open_snapshot", "open_store", "open_unchecked"]
+
+
+def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
+    """Open a state for reading; nothing is created. Raises StateError.
+
+    `alone`: nothing else in this process opens this state meanwhile; then it is read faster.
+    """
+    address = parse(settings.url)
+    if not isinstance(address, SqliteAddress):
+        with _needs_drivers():
+            from reconciler.state.backends.postgres import PostgresReader, PostgresSnapshot
+
+            return PostgresSnapshot(PostgresReader(address, settings.must_exist))
+    if alone:
+        from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
+
+        return ColumnarSnapshot(address, settings.must_exist)
+    from reconciler.state.backends.sqlite import SqliteReader, SqliteSnapshot
+
+    return SqliteSnapshot(SqliteReader(address, SystemClock(), settings.must_exist))
+
+
+def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
+    """Open a state for reading rows of it. Raises StateError."""
+    address = parse(settings.url)
+    if isinstance(address, SqliteAddress):
+        from reconciler.state.backends.sqlite import SqliteReader
+
+        return SqliteReader(address, clock, settings.must_exist)
+    with _needs_drivers():
+        from reconciler.state.backends.postgres import PostgresReader
+
+        return PostgresReader(address, settings.must_exist)
+
+
+@contextmanager
+def _needs_drivers() -> Iterator[None]:
+    """Raise StateError where a library for PostgreSQL is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise StateError(
+            "a state in PostgreSQL needs drivers that are not installed", "pip install 'reconcile-segments[postgres]'"
+        ) from None
+
+
+@contextmanager
+def open_store(
+    settings: StateSettings,
+    *,
+    lock_timeout: float = 0.0,
+    pause: Callable[[float], bool] | None = None,
+    runtime: "Runtime | None" = None,
+) -> "Iterator[StateStore]":
+    """Open a state for writing, and create it where it is missing. Raises StateError.
+
+    `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
+    """
+    from reconciler.state.store import Runtime, StateStore
+
+    around = runtime or Runtime(SystemClock(), this_machine())
+    with open_database(settings, around.clock) as database:
+        yield StateStore(database, around, lock_timeout, pause)
+
+
+@contextmanager
+def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> "Iterator[Database]":
+    """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
+    must_exist = settings.must_exist or not creates
+    with open_reader(settings, clock).read() as connection:  # before a file that is not ours is touched
+        if connection is None and must_exist:
+            raise schema.missing(parse(settings.url))
+    with open_unchecked(settings, clock) as database:
+        _prepare_tables(database, must_exist)
+        yield database
+
+
+@contextmanager
+def open_unchecked(settings: StateSettings, clock: Clock) -> "Iterator[Database]":
+    """Open a state's database, whatever its schema; a missing file is made."""
+    address = parse(settings.url)
+    if isinstance(address, SqliteAddress):
+        from reconciler.state.backends.sqlite import SqliteDatabase
+
+        refuse_network(address)
+        with explained(address):
+            make_private(address.path)
+        database: Database = SqliteDatabase(address, clock)
+    else:
+        with _needs_drivers():
+            from reconciler.state.backends.postgres import PostgresDatabase
+
+            database = PostgresDatabase(address)
+    with closing(database):
+        yield database
+
+
+def _prepare_tables(database: "Database", must_exist: bool) -> None:
+    with database.read() as connection:
+        if schema.is_there(connection, database.address):
+            return
+    if must_exist:
+        raise schema.missing(database.address)
+    with database.creating() as connection:
+        if not schema.is_there(connection, database.address):
+            schema.create(connection)

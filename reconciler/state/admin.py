@@ -3,27 +3,27 @@
 import math
 import sqlite3
 import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, Table, func, select, text
 
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import schema
-from reconciler.state.address import Address, SqliteAddress, parse
+from reconciler.state import open_database, open_reader, open_unchecked, schema
+from reconciler.state.backends.base import Database, Reader, run
 from reconciler.state.compaction import sweep
-from reconciler.state.copying import copy_tables, is_empty, is_same
-from reconciler.state.database import Database, run
 from reconciler.state.failures import explained
-from reconciler.state.file import is_empty_database, make_file, reading_uri
+from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import LockManager, Place, break_locks, find_row, make_terms, read_holder, write_under
-from reconciler.state.opening import open_database, open_reader, open_unchecked
 from reconciler.state.processes import SystemClock, this_machine
-from reconciler.state.reader import Reader
 from reconciler.state.store import Runtime
+from reconciler.state.tables import LOCKS, METADATA
 
 _NAME_FREE = "name a database that holds no state in `--to`"
 
@@ -204,7 +204,7 @@ def refuse_live_locks(database: Database | Reader, connection: Connection, aroun
             )
 
 
-# --- moving house ------------------------------------------------------------------------------------------------
+# --- moves -------------------------------------------------------------------------------------------------------
 
 
 def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = None) -> None:
@@ -272,3 +272,58 @@ def _is_copy(settings: StateSettings, there: Connection, around: Runtime) -> boo
 
 def _there_is_a_state(address: Address) -> UsageError:
     return UsageError(f"there is a state already ({address})", _NAME_FREE)
+
+
+# --- copying rows ------------------------------------------------------------------------------------------------
+
+_ROWS_PER_STEP = 10_000
+
+COPIED: Sequence[Table] = [table for table in METADATA.sorted_tables if table is not LOCKS]
+"""All but the locks: they are about processes that work with the old place."""
+
+
+def is_empty(connection: Connection) -> bool:
+    """Tell whether a state has nothing in it."""
+    return all(connection.execute(select(table).limit(1)).first() is None for table in COPIED)
+
+
+def copy_tables(source: Connection, target: Database, writing: Connection) -> None:
+    """Copy every row, sorted as it is stored."""
+    for table in COPIED:
+        _copy_table(source, target, writing, table)
+        _move_counter_on(target, writing, table)
+
+
+def is_same(one: Connection, other: Connection) -> bool:
+    """Tell whether two states hold the same, but for their locks."""
+    return all(_has_same_rows(one, other, table) for table in COPIED)
+
+
+def _has_same_rows(one: Connection, other: Connection, table: Table) -> bool:
+    """Compare sums of hashes, as two databases may sort differently; block by block, so that no connection idles."""
+    digest = 0
+    for rows, others in zip_longest(_partitions(one, table), _partitions(other, table), fillvalue=()):
+        if len(rows) != len(others):
+            return False
+        digest += sum(map(hash, map(tuple, rows))) - sum(map(hash, map(tuple, others)))
+    return digest == 0
+
+
+def _partitions(connection: Connection, table: Table) -> Iterator[Sequence[Row[Any]]]:
+    rows = connection.execute(select(table), execution_options={"yield_per": _ROWS_PER_STEP})
+    return rows.partitions(_ROWS_PER_STEP)
+
+
+def _copy_table(source: Connection, target: Database, writing: Connection, table: Table) -> None:
+    statement = select(table).order_by(*table.primary_key.columns)
+    rows = source.execute(statement, execution_options={"yield_per": _ROWS_PER_STEP})
+    for part in rows.partitions(_ROWS_PER_STEP):
+        target.load(writing, table, [tuple(row) for row in part])
+
+
+def _move_counter_on(target: Database, writing: Connection, table: Table) -> None:
+    column: Any = table.autoincrement_column
+    if column is not None:
+        highest = writing.execute(select(func.max(column))).scalar()
+        if highest is not None:
+            target.count_from(writing, table, column.name, highest + 1)

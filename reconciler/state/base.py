@@ -1,5 +1,6 @@
 """What the state is to the rest of the program: reading it, and writing it under a lock."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -33,6 +34,23 @@ class Stored(Protocol):
         without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
         acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
         ...
+
+
+@dataclass
+class NothingStored:
+    """A segment that the state has never met; it is a `Stored`."""
+
+    head: Head
+    now: float = 0.0
+
+    def members(self) -> Iterator[str]:
+        return iter(())
+
+    def marks(self) -> Iterator[str]:
+        return iter(())
+
+    def journal(self) -> Iterator[str]:
+        return iter(())
 
 
 class Snapshot(Protocol):

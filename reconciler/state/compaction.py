@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from reconciler.models.batches import Direction, Mark
 from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.drift import Adoption
-from reconciler.state.database import Database, run
+from reconciler.state.backends.base import Database, run
 from reconciler.state.journal import ID_END, is_readable
 from reconciler.state.lock import Place
 

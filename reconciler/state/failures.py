@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.errors import ReconcileError, StateError
 from reconciler.files import NotPlain
-from reconciler.state.address import Address
+from reconciler.state.location import Address
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
+from reconciler.state import open_reader
+from reconciler.state.backends.base import Reader
 from reconciler.state.lock import Place, find_row, read_holder
-from reconciler.state.opening import open_reader
 from reconciler.state.processes import Clock, Machine, SystemClock, this_machine
-from reconciler.state.reader import Reader, count_ids
+from reconciler.state.reader import count_ids
 
 _MEMBERS_PER_LIST = 10_000
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
-from reconciler.state.database import Database, run
+from reconciler.state.backends.base import Database, run
 from reconciler.state.processes import Clock, Identity, Machine, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 

@@ -15,9 +15,9 @@ from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
 from reconciler.state import compaction
+from reconciler.state.backends.base import Database, run, skew
 from reconciler.state.base import Row
 from reconciler.state.compaction import copy_generation, new_key, sweep
-from reconciler.state.database import Database, run, skew
 from reconciler.state.journal import ID_END, check_ids
 from reconciler.state.lock import HeldLock, write_under
 from reconciler.state.processes import Clock

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError
-from reconciler.state.address import Address, SqliteAddress
+from reconciler.state.location import Address, SqliteAddress
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -12,8 +12,8 @@ from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Target
+from reconciler.state.backends.base import Database, run
 from reconciler.state.compaction import find_forgotten, sweep
-from reconciler.state.database import Database, run
 from reconciler.state.lock import HeldLock, LockManager, Place, Pulse, beat_in_thread, make_terms, write_under
 from reconciler.state.locked_segment import LockedSegment, Work
 from reconciler.state.processes import Clock, Machine

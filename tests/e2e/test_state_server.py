@@ -15,9 +15,9 @@ from tests.support.project import Project, Result, people, segment
 from tests.support.proxy import Proxy, run_proxy
 
 IMPATIENT = """
-from reconciler.state import driver
-driver.ANSWER_SECONDS = 1
-driver.LIBPQ["connect_timeout"] = 2
+from reconciler.state.backends import postgres
+postgres.ANSWER_SECONDS = 1
+postgres.LIBPQ["connect_timeout"] = 2
 from reconciler.cli import main
 main()
 """

@@ -24,10 +24,9 @@ from reconciler.models.spec import GuardSettings, Segment, Target
 from reconciler.operations.apply import ApplyOptions, Parts, Session, pass_preflight
 from reconciler.operations.drift import Takeover
 from reconciler.operations.plan import PlanOptions, plan_segment
-from reconciler.state import open_snapshot
+from reconciler.state import open_database, open_snapshot
+from reconciler.state.backends.base import Database
 from reconciler.state.base import Snapshot
-from reconciler.state.database import Database
-from reconciler.state.opening import open_database
 from reconciler.state.store import Runtime, StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient

@@ -162,18 +162,18 @@ def restore(
 ) -> int:
     """Put a backup in the place of the state. What was sent after it was made is not in it: run `refresh` then."""
     from reconciler.errors import ExitCode, UsageError
-    from reconciler.state import restoring
+    from reconciler.state import restore
 
     console = open_console(verbose, quiet, log_format)
     if not (yes or console.asks):
         raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
     settings = load_one(spec).state
-    address = restoring.find_place(settings, file)
+    address = restore.find_place(settings, file)
     if not yes:
-        there = restoring.look(settings) or "none, or one that can't be read"
+        there = restore.look(settings) or "none, or one that can't be read"
         if not console.ask(f"Replace the state {address} ({there}) with {file}?"):
             raise declined()
-    restored = restoring.restore(settings, file)
+    restored = restore.restore(settings, file)
     if restored.aside is not None:
         console.warn(f"the old state could not be read; a copy of it is in {restored.aside}")
     console.report(

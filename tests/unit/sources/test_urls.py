@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from reconciler.errors import StateError
 from reconciler.models.spec import Secret
 from reconciler.sources import split_file_url
-from reconciler.state.address import SqliteAddress, parse
+from reconciler.state.location import SqliteAddress, parse
 
 letters = st.text(st.sampled_from("a.%2F?&=:#é /"), max_size=12)
 

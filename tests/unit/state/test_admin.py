@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.models.spec import Secret
 from reconciler.state import admin, open_snapshot
-from reconciler.state.admin import backup, backup_output, copy_to, forget
-from reconciler.state.copying import copy_tables, is_empty
-from reconciler.state.database import Database
+from reconciler.state.admin import backup, backup_output, copy_tables, copy_to, forget, is_empty
+from reconciler.state.backends.base import Database
 from reconciler.state.store import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (

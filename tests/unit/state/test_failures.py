@@ -14,8 +14,8 @@ import sqlalchemy.exc
 from reconciler.errors import StateError
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, open_store
-from reconciler.state.address import SqliteAddress, parse
 from reconciler.state.failures import explain, explained, to_state_error
+from reconciler.state.location import SqliteAddress, parse
 from tests.support.states import ACKNOWLEDGED, Bench, add
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 from sqlalchemy import Connection, make_url, text
 
-from reconciler.state.driver import STATEMENT_SECONDS
-from reconciler.state.opening import open_database, open_reader
+from reconciler.state import open_database, open_reader
+from reconciler.state.backends.postgres import STATEMENT_SECONDS
 from tests.support.postgres import Postgres
 from tests.support.states import ACKNOWLEDGED, Bench, add
 

@@ -7,10 +7,9 @@ import pytest
 from sqlalchemy import Connection, text
 
 from reconciler.errors import StateError, StateSetBack
-from reconciler.state import open_snapshot
+from reconciler.state import open_database, open_snapshot
+from reconciler.state.backends.sqlite import SqliteDatabase
 from reconciler.state.locked_segment import LockedSegment
-from reconciler.state.opening import open_database
-from reconciler.state.sqlite import SqliteDatabase
 from tests.support.states import ACKNOWLEDGED, Bench, add
 
 TABLES = ("reconcile_segments", "reconcile_batches", "reconcile_members", "reconcile_marks")

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.errors import StateError
 from reconciler.models.plan import Head
 from reconciler.models.pushdown import Proof, Site
 from reconciler.state import schema, tables
-from reconciler.state.address import Address, PostgresAddress
-from reconciler.state.base import Stored, make_head
-from reconciler.state.columns import JOURNAL, MARKS, MEMBERS, NothingStored
-from reconciler.state.database import run, transaction
+from reconciler.state.backends.base import run, transaction
+from reconciler.state.base import NothingStored, Stored, make_head
 from reconciler.state.failures import explained
 from reconciler.state.journal import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
+from reconciler.state.location import Address, PostgresAddress
 from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -24,8 +24,34 @@ _POOL_SIZE = 4
 _MOST_CONNECTIONS = 32
 _BATCHES_AT_ONCE = 100
 
+CONNECT_SECONDS = 10
+
+STATEMENT_SECONDS = 20
+"""The server ends a statement of ours after so long: a lease lasts three times as long."""
+
+ANSWER_SECONDS = 25
+"""An answer that is not there by then comes no more. Longer than the server's own limit: its words say more."""
+
+LIBPQ = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": ANSWER_SECONDS * 1000,
+    "client_encoding": "utf8",
+}
+"""For a server that vanished, and for a database that is not in UTF-8. What the URL says goes before."""
+
 _CREATION_LOCK = 0x7265636F6E63696C
 """Of PostgreSQL's advisory locks the one under which tables are made: 'reconcil' in ASCII."""
+
+MEMBERS = "SELECT id FROM {schema}reconcile_members WHERE segment_key = {key}"
+MARKS = "SELECT id, mark, direction, at FROM {schema}reconcile_marks WHERE segment_key = {key}"
+JOURNAL = (
+    "SELECT seq, direction, outcome, at, CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS unknown_at, ids\n"
+    "FROM {schema}reconcile_batches WHERE segment_key = {key}"
+)
+"""`schema` is empty, or ends in a dot."""
 
 _WHICH_DATABASE = """SELECT concat_ws(' ', current_database(), oid, pg_is_in_recovery(), current_setting('port'),
     CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint))
@@ -144,32 +170,27 @@ def _escape(id: str) -> str:
 
 def _connect(address: PostgresAddress, **options: Any) -> Engine:
     with explained(address):
-        try:
-            from reconciler.state import driver
-
-            engine = create_engine(address.driver_url, pool_pre_ping=True, hide_parameters=True, **options)
-        except ModuleNotFoundError:
-            raise _driver_missing() from None
+        engine = create_engine(address.driver_url, pool_pre_ping=True, hide_parameters=True, **options)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:
-        return driver.connect(*arguments, **named)
+        return _connect_driver(*arguments, **named)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        _set_up(connection, driver.STATEMENT_SECONDS)
+        _set_up(connection)
 
     return engine
 
 
-def _set_up(connection: Connection, statement_seconds: float) -> None:
+def _set_up(connection: Connection) -> None:
     """Say what a transaction relies on, whatever the role or the server has set.
 
     It holds for the transaction alone, so that it does so behind a pooler, too. Nothing of ours is idle in a writing
     transaction; a reading one is, while what it read is compared.
     """
     reading = connection.get_execution_options().get("state_reading", False)
-    milliseconds = int(statement_seconds * 1000)
+    milliseconds = STATEMENT_SECONDS * 1000
     settings = {
         "statement_timeout": milliseconds,
         "lock_timeout": 0,
@@ -182,10 +203,35 @@ def _set_up(connection: Connection, statement_seconds: float) -> None:
     driver.execute("; ".join([_READING if reading else _WRITING, *statements]))
 
 
-def _driver_missing() -> StateError:
-    return StateError(
-        "a state in PostgreSQL needs drivers that are not installed", "pip install 'reconcile-segments[postgres]'"
-    )
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when an answer stays away; the statement then fails with OperationalError.
+
+    A server whose process stands still, or a proxy that forwards nothing any more, keeps its TCP connection alive:
+    neither keepalives nor time-outs of the server itself end such a wait.
+    """
+
+    def wait(self, gen: Any, *options: Any, **more: Any) -> Any:
+        """As psycopg's: every exchange with the server comes through here."""
+        return super().wait(self._within(gen, ANSWER_SECONDS), *options, **more)
+
+    def _within(self, exchange: Any, seconds: float) -> Any:
+        """Pass an exchange on; psycopg wakes it up several times a second."""
+        deadline = monotonic() + seconds
+        try:
+            wanted = next(exchange)
+            while True:
+                ready = yield wanted
+                if not ready and monotonic() > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(f"the server has not answered for {seconds:g} seconds")
+                wanted = exchange.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def _connect_driver(*arguments: Any, **options: Any) -> TimedConnection:
+    """Connect as psycopg does, but prepare nothing: behind a pooler each transaction may meet another session."""
+    return TimedConnection.connect(*arguments, **{**LIBPQ, "prepare_threshold": None, **options})
 
 
 class PostgresReader:

@@ -10,11 +10,23 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
-from reconciler.state.address import Address, SqliteAddress
-from reconciler.state.database import run, transaction
+from reconciler.models.plan import Head
+from reconciler.state import schema
+from reconciler.state.backends.base import run, transaction
+from reconciler.state.base import Stored, make_head
 from reconciler.state.failures import explained
-from reconciler.state.file import BUSY_SECONDS, folder_lock, make_uri, reading_uri
+from reconciler.state.journal import JOURNAL_LINES, MARKS, MEMBERS, Walk
+from reconciler.state.location import (
+    BUSY_SECONDS,
+    Address,
+    SqliteAddress,
+    folder_lock,
+    is_missing,
+    make_uri,
+    reading_uri,
+)
 from reconciler.state.processes import Clock
+from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
 
 PAUSE_SECONDS = 0.11
 """Longer than SQLite's busy handler sleeps between two tries (100 ms): one that waits gets in."""
@@ -141,7 +153,7 @@ class SqliteDatabase:
             self._engine.dispose()
 
 
-def open_reader(address: SqliteAddress) -> Engine:
+def _open_reading(address: SqliteAddress) -> Engine:
     """Open a file for reading only: nothing of it is changed."""
     engine = create_engine(
         "sqlite://",
@@ -161,3 +173,99 @@ def _begin_explicitly(engine: Engine) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+class SqliteReader:
+    """Reads a file; a missing one stays missing."""
+
+    pieces = PIECES
+    address: Address
+
+    def __init__(self, address: SqliteAddress, clock: Clock, must_exist: bool) -> None:
+        self.address = address
+        self._file = address
+        self._clock = clock
+        self._must_exist = must_exist
+
+    @contextmanager
+    def read(self) -> Iterator[Connection | None]:
+        if self._is_missing():
+            self._refuse_missing()
+            yield None
+            return
+        with transaction(_open_reading(self._file), self.address, reading=True) as connection:
+            known = schema.is_there(connection, self.address)
+            if not known:
+                self._refuse_missing()
+            yield connection if known else None
+
+    def find_schema(self) -> tuple[schema.Schema, str]:
+        if self._is_missing():
+            return schema.Schema.NONE, ""
+        with transaction(_open_reading(self._file), self.address, reading=True) as connection:
+            return schema.look(connection, self.address), schema.read_version(connection)
+
+    def now(self, _connection: Connection) -> float:
+        return self._clock.wall()
+
+    def _is_missing(self) -> bool:
+        with explained(self.address):
+            return is_missing(self._file.path)
+
+    def _refuse_missing(self) -> None:
+        if self._must_exist:
+            raise schema.missing(self.address)
+
+
+class SqliteStored:
+    """See `state.base.Stored`: everything is read in the one transaction of `connection`."""
+
+    def __init__(self, head: Head, key: int | None, connection: Connection | None, now: float = 0.0) -> None:
+        self.head = head
+        self.now = now
+        self._key = key
+        self._connection = connection
+
+    def members(self) -> Iterator[str]:
+        return self._walk(MEMBERS)
+
+    def marks(self) -> Iterator[str]:
+        return self._walk(MARKS)
+
+    def journal(self) -> Iterator[str]:
+        if self._connection is not None and self._key is not None:
+            for (line,) in self._connection.exec_driver_sql(JOURNAL_LINES.format(key=self._key)):
+                yield line
+
+    def _walk(self, walk: Walk) -> Iterator[str]:
+        if self._connection is None or self._key is None:
+            return iter(())
+        return walk.read(self._connection, self._key)
+
+
+class SqliteSnapshot:
+    """See `state.base.Snapshot`. A file that is missing is an empty state, and stays missing."""
+
+    def __init__(self, reader: SqliteReader) -> None:
+        self._reader = reader
+        with reader.read():
+            pass
+
+    def head(self, workspace: str, segment_id: int) -> Head:
+        with self._reader.read() as connection:
+            return Head() if connection is None else read_head(connection, workspace, segment_id)
+
+    def is_spent(self, plan_id: str) -> bool:
+        with self._reader.read() as connection:
+            return connection is not None and is_spent(connection, plan_id)
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+        with self._reader.read() as connection:
+            if connection is None:
+                yield SqliteStored(Head(), None, None)
+                return
+            with explained(self._reader.address):
+                row = find_segment(connection, workspace, segment_id)
+                head = make_head(row, find_environment(connection, workspace))
+            yield SqliteStored(head, row.segment_key if row else None, connection, self._reader.now(connection))

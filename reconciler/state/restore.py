@@ -22,15 +22,13 @@ from sqlalchemy import Connection, text
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import schema
-from reconciler.state.address import SqliteAddress, parse
+from reconciler.state import open_unchecked, schema
 from reconciler.state.admin import copy_file, here, migrate, refuse_live_locks
-from reconciler.state.database import run
+from reconciler.state.backends.base import run
+from reconciler.state.backends.sqlite import SqliteReader
 from reconciler.state.failures import explained, is_damage
-from reconciler.state.file import folder_lock, is_missing, make_folder, make_uri, side_files
+from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
 from reconciler.state.lock import break_locks
-from reconciler.state.opening import open_unchecked
-from reconciler.state.reader import SqliteReader
 from reconciler.state.store import Runtime
 
 _OWN_TOOLS = (

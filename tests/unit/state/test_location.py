@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
-from reconciler.state import mounts
-from reconciler.state.address import SqliteAddress
+from reconciler.state import location
+from reconciler.state.location import SqliteAddress
 from tests.support.states import ACKNOWLEDGED, Bench, add
 
 TABLE = """\
@@ -34,13 +34,13 @@ TABLE = """\
     ],
 )
 def test_the_type_is_that_of_the_innermost_and_latest_mount(path: str, kind: str) -> None:
-    assert mounts.find_type(Path(path), TABLE) == kind
+    assert location.find_type(Path(path), TABLE) == kind
 
 
 @pytest.mark.parametrize("path", ["/home/me/state.db", "/mnt/with blank/state.db", "/mnt/ssh/state.db"])
 def test_a_network_file_system_is_refused_with_a_way_out(path: str) -> None:
     with pytest.raises(StateError) as caught:
-        mounts.refuse_network(SqliteAddress(Path(path)), TABLE)
+        location.refuse_network(SqliteAddress(Path(path)), TABLE)
 
     assert "network file system" in caught.value.message
     assert "PostgreSQL" in caught.value.hint
@@ -49,7 +49,7 @@ def test_a_network_file_system_is_refused_with_a_way_out(path: str) -> None:
 @pytest.mark.parametrize("table", [TABLE, "", "a line that nobody knows\n"])
 def test_another_file_system_or_one_that_is_not_known_is_let_through(table: str) -> None:
     for path in ("/srv/state.db", "/mnt/c/state.db", "/mnt/over/state.db"):
-        mounts.refuse_network(SqliteAddress(Path(path)), table)
+        location.refuse_network(SqliteAddress(Path(path)), table)
 
 
 def test_nothing_is_made_on_a_network_file_system(
@@ -57,7 +57,7 @@ def test_nothing_is_made_on_a_network_file_system(
 ) -> None:
     table = tmp_path / "mountinfo"
     table.write_text("22 1 0:1 / / rw - nfs server:/ rw\n")
-    monkeypatch.setattr(mounts, "_MOUNTS", table)
+    monkeypatch.setattr(location, "_MOUNTS", table)
 
     with pytest.raises(StateError, match="network file system"):
         sqlite_bench.send((add("a"), ACKNOWLEDGED))

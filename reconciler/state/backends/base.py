@@ -6,8 +6,9 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table, text
 
-from reconciler.state.address import Address
+from reconciler.state import schema
 from reconciler.state.failures import explained
+from reconciler.state.location import Address
 from reconciler.state.processes import Clock
 
 
@@ -67,6 +68,26 @@ class Database(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Reads one state database."""
+
+    address: Address
+    pieces: str
+    """As `Database.pieces`."""
+
+    def read(self) -> AbstractContextManager[Connection | None]:
+        """A transaction that sees one moment; None: there is no state. Raises StateError."""
+        ...
+
+    def find_schema(self) -> tuple[schema.Schema, str]:
+        """Which schema there is, and its name. Raises StateError for one of a newer tool."""
+        ...
+
+    def now(self, connection: Connection, /) -> float:
+        """Unix seconds by the database's clock."""
+        ...
 
 
 @contextmanager
