@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from reconciler.clock import Clock, SystemClock
 from reconciler.errors import StateError
 from reconciler.models.spec import StateSettings
 from reconciler.state import schema
 from reconciler.state.base import Snapshot
 from reconciler.state.failures import explained
 from reconciler.state.location import SqliteAddress, make_private, parse, refuse_network
-from reconciler.state.processes import Clock, SystemClock, this_machine
+from reconciler.state.processes import this_machine
 
 if TYPE_CHECKING:
     from reconciler.state.backends.base import Database, Reader

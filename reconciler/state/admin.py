@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, func, select, text
 
+from reconciler.clock import SystemClock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.spec import Secret, StateSettings
@@ -21,7 +22,7 @@ from reconciler.state.compaction import sweep
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import LockManager, Place, break_locks, find_row, make_terms, read_holder, write_under
-from reconciler.state.processes import SystemClock, this_machine
+from reconciler.state.processes import this_machine
 from reconciler.state.store import Runtime
 from reconciler.state.tables import LOCKS, METADATA
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from reconciler.clock import Clock, SystemClock
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_reader
 from reconciler.state.backends.base import Reader
 from reconciler.state.lock import Place, find_row, read_holder
-from reconciler.state.processes import Clock, Machine, SystemClock, this_machine
+from reconciler.state.processes import Processes, this_machine
 from reconciler.state.reader import count_ids
 
 _MEMBERS_PER_LIST = 10_000
@@ -21,7 +22,7 @@ _MEMBERS_PER_LIST = 10_000
 class Records:
     """Reads them. A state that is missing has none. Every method raises StateError."""
 
-    def __init__(self, reader: Reader, clock: Clock, machine: Machine) -> None:
+    def __init__(self, reader: Reader, clock: Clock, machine: Processes) -> None:
         self._reader = reader
         self._clock = clock
         self._machine = machine
@@ -182,7 +183,7 @@ def find_orphans(records: Records, workspace: str, listed: set[int]) -> list[Seg
     return [segment for segment in records.segments(workspace) if segment.segment_id not in listed]
 
 
-def open_records(settings: StateSettings, *, clock: Clock | None = None, machine: Machine | None = None) -> Records:
+def open_records(settings: StateSettings, *, clock: Clock | None = None, machine: Processes | None = None) -> Records:
     """Open a state to tell of it. Raises StateError."""
     clock = clock or SystemClock()
     return Records(open_reader(settings, clock), clock, machine or this_machine())

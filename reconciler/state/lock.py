@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
 from reconciler.state.backends.base import Database, run
-from reconciler.state.processes import Clock, Identity, Machine, is_dead
+from reconciler.state.processes import Processes, ProcessIdentity, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
 LEAST_LEASE = 60.0
@@ -49,7 +50,7 @@ class Place:
 class Holder:
     """Who has a lock."""
 
-    identity: Identity
+    identity: ProcessIdentity
     run_id: str
     command: str
     acquired_at: float
@@ -65,14 +66,14 @@ class Holder:
         who = f"`reconcile {self.command}`" if self.command else "a process"
         return f"{who} (pid {self.identity.pid} on {self.identity.host}) since {since}, last heard of {silent} s ago"
 
-    def is_gone(self, now: float, boot: float, machine: Machine) -> bool:
+    def is_gone(self, now: float, boot: float, machine: Processes) -> bool:
         """Tell whether the lock may be taken over: its holder is dead, or its lease has ended.
 
         `now` is the time of the state, which can be set; a lease from this boot is judged by `boot`, which can't.
         """
         if is_dead(self.identity, machine):
             return True
-        if self.boot_expires_at is not None and machine.me().is_neighbour(self.identity):
+        if self.boot_expires_at is not None and machine.me().sees_same_processes(self.identity):
             return boot >= self.boot_expires_at
         return now >= self.expires_at
 
@@ -81,7 +82,7 @@ def read_holder(row: Row[Any] | None) -> Holder | None:
     """Read a row of the locks; None: nobody holds it."""
     if row is None or row.pid is None:
         return None
-    identity = Identity(row.host, row.boot_id, row.pid_namespace, row.pid, row.started)
+    identity = ProcessIdentity(row.host, row.boot_id, row.pid_namespace, row.pid, row.started)
     boot_expires_at = getattr(row, "boot_expires_at", None)  # a state that is about to be upgraded lacks it
     return Holder(identity, row.run_id, row.command, row.acquired_at, row.heartbeat_at, row.expires_at, boot_expires_at)
 
@@ -271,7 +272,7 @@ class LockManager:
 
     database: Database
     clock: Clock
-    machine: Machine
+    machine: Processes
     timeout: float = 0.0
     pause: Callable[[float], bool] | None = None
 

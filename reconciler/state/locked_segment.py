@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, text
 
+from reconciler.clock import Clock
 from reconciler.errors import StateError, StateSetBack
 from reconciler.models.batches import Batch, BatchResult, Direction, Mark, Outcome
 from reconciler.models.counts import StateCounts
@@ -20,7 +21,6 @@ from reconciler.state.base import Row
 from reconciler.state.compaction import copy_generation, new_key, sweep
 from reconciler.state.journal import ID_END, check_ids
 from reconciler.state.lock import HeldLock, write_under
-from reconciler.state.processes import Clock
 from reconciler.state.reader import count_ids, find_segment, read_head
 from reconciler.state.tables import BATCHES
 

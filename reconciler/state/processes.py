@@ -1,21 +1,23 @@
-"""This machine: its clocks, who this process is, and whether another one still runs."""
+"""The identity of a process, and whether the process still runs.
+
+Locks hold these identities, so what is written here must be understood by later versions. psutil is not used:
+`Process.create_time()` is Unix time, which changes when the clock is set, and a holder that seems to have another start
+time counts as dead (see docs/decisions.md).
+"""
 
 import os
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-from reconciler.clock import boot_seconds
 
 _DEAD_STATES = frozenset("ZX")
 
 
 @dataclass(frozen=True)
-class Identity:
-    """One process among all that ever were: `started` tells it from a later one with the same pid.
+class ProcessIdentity:
+    """One process, unique over time: `started` tells it from a later one with the same pid.
 
     An empty text: this system doesn't say. Then nobody can know from outside whether the process runs.
     """
@@ -26,59 +28,47 @@ class Identity:
     pid: int
     started: str
 
-    def is_neighbour(self, other: "Identity") -> bool:
-        """Tell whether both see the same processes: same host, same boot, same pid namespace."""
+    def sees_same_processes(self, other: "ProcessIdentity") -> bool:
+        """Return whether both have the same host, boot and pid namespace."""
         mine = (self.host, self.boot_id, self.pid_namespace)
         return bool(self.boot_id) and mine == (other.host, other.boot_id, other.pid_namespace)
 
 
-class Clock(Protocol):
-    """Seconds. `boot` counts on while the machine is suspended; `wall` is Unix time."""
+class Processes(Protocol):
+    """The processes of this machine."""
 
-    def wall(self) -> float: ...
-
-    def boot(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-class Machine(Protocol):
-    """Knows processes."""
-
-    def me(self) -> Identity: ...
+    def me(self) -> ProcessIdentity: ...
 
     def started(self, pid: int) -> str | None:
-        """When a process began, as this system writes it; None: there is none, or it is a zombie; empty: not told."""
+        """Return when a process began, as this system writes it.
+
+        None: there is no such process, or it is a zombie. Empty: this system doesn't say.
+        """
         ...
 
 
-def is_dead(holder: Identity, machine: Machine) -> bool:
-    """Tell whether a process surely runs no more; one that can't be seen from here may run."""
-    if not holder.started or not machine.me().is_neighbour(holder):
+def is_dead(holder: ProcessIdentity, processes: Processes) -> bool:
+    """Return whether a process certainly runs no more; one that can't be seen from here may run."""
+    if not holder.started or not processes.me().sees_same_processes(holder):
         return False
-    started = machine.started(holder.pid)
+    started = processes.started(holder.pid)
     return started is None or (bool(started) and started != holder.started)
 
 
-class SystemClock:
-    """The clocks of this system."""
-
-    def wall(self) -> float:
-        return time.time()
-
-    def boot(self) -> float:
-        return boot_seconds()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
-class Linux:
+class LinuxProcesses:
     """Processes as /proc shows them."""
 
-    def me(self) -> Identity:
+    def me(self) -> ProcessIdentity:
+        try:
+            boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            boot_id = ""
+        try:
+            pid_namespace = str(Path("/proc/self/ns/pid").readlink())
+        except OSError:
+            pid_namespace = ""
         pid = os.getpid()
-        return Identity(socket.gethostname(), self._boot_id(), self._pid_namespace(), pid, self.started(pid) or "")
+        return ProcessIdentity(socket.gethostname(), boot_id, pid_namespace, pid, self.started(pid) or "")
 
     def started(self, pid: int) -> str | None:
         if not _exists(pid):
@@ -90,33 +80,24 @@ class Linux:
         state, *fields = stat.rpartition(")")[2].split()
         return None if state in _DEAD_STATES else fields[18]
 
-    def _boot_id(self) -> str:
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            return ""
 
-    def _pid_namespace(self) -> str:
-        try:
-            return str(Path("/proc/self/ns/pid").readlink())
-        except OSError:
-            return ""
-
-
-class Unix:
+class UnixProcesses:
     """Processes as `ps` shows them, for systems without /proc."""
 
-    def me(self) -> Identity:
+    def me(self) -> ProcessIdentity:
         pid = os.getpid()
-        boot_id = _ask("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid") or ""
-        return Identity(socket.gethostname(), boot_id, "", pid, self.started(pid) or "")
+        boot_id = _run("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
+        return ProcessIdentity(socket.gethostname(), boot_id, "", pid, self.started(pid) or "")
 
     def started(self, pid: int) -> str | None:
         if not _exists(pid):
             return None
-        said = _ask("/bin/ps", "-o", "state=,lstart=", "-p", str(pid))
-        state, _, started = (said or "").strip().partition(" ")
+        state, _, started = _run("/bin/ps", "-o", "state=,lstart=", "-p", str(pid)).partition(" ")
         return None if state[:1] in _DEAD_STATES and state else started.strip()
+
+
+def this_machine() -> Processes:
+    return LinuxProcesses() if Path("/proc/self/stat").exists() else UnixProcesses()
 
 
 def _exists(pid: int) -> bool:
@@ -124,18 +105,15 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # it is another user's
         return True
     return True
 
 
-def _ask(*command: str) -> str | None:
+def _run(*command: str) -> str:
+    """Return what a command prints, without the white space around it; empty if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603 (ours)
     except (OSError, subprocess.SubprocessError):
-        return None
+        return ""
     return done.stdout.strip()
-
-
-def this_machine() -> Machine:
-    return Linux() if Path("/proc/self/stat").exists() else Unix()

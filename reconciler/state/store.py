@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
+from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Target
@@ -16,7 +17,7 @@ from reconciler.state.backends.base import Database, run
 from reconciler.state.compaction import find_forgotten, sweep
 from reconciler.state.lock import HeldLock, LockManager, Place, Pulse, beat_in_thread, make_terms, write_under
 from reconciler.state.locked_segment import LockedSegment, Work
-from reconciler.state.processes import Clock, Machine
+from reconciler.state.processes import Processes
 from reconciler.state.reader import find_environment
 
 
@@ -25,7 +26,7 @@ class Runtime:
     """What the state takes from outside: clocks, process identity, randomness, a pulse."""
 
     clock: Clock
-    machine: Machine
+    machine: Processes
     draw: Callable[[], uuid.UUID] = uuid.uuid4
     pulse: Pulse = beat_in_thread
 

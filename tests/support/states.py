@@ -14,7 +14,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Stored
-from reconciler.state.processes import Identity
+from reconciler.state.processes import ProcessIdentity
 from reconciler.state.store import Runtime, StateStore
 
 ACKNOWLEDGED = BatchResult(Outcome.ACKNOWLEDGED, 1)
@@ -66,8 +66,8 @@ class FakeMachine:
     pid: int = 100
     running: dict[int, str] = field(default_factory=lambda: {100: "t100"})
 
-    def me(self) -> Identity:
-        return Identity(self.host, self.boot_id, self.pid_namespace, self.pid, self.running[self.pid])
+    def me(self) -> ProcessIdentity:
+        return ProcessIdentity(self.host, self.boot_id, self.pid_namespace, self.pid, self.running[self.pid])
 
     def started(self, pid: int) -> str | None:
         return self.running.get(pid)

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table, text
 
+from reconciler.clock import Clock
 from reconciler.state import schema
 from reconciler.state.failures import explained
 from reconciler.state.location import Address
-from reconciler.state.processes import Clock
 
 
 class Database(Protocol):

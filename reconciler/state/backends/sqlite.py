@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
+from reconciler.clock import Clock
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.backends.base import run, transaction
@@ -25,7 +26,6 @@ from reconciler.state.location import (
     make_uri,
     reading_uri,
 )
-from reconciler.state.processes import Clock
 from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
 
 PAUSE_SECONDS = 0.11

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import pytest
 import sqlalchemy
 
+from reconciler.clock import SystemClock
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
 from reconciler.state.lock import make_terms
-from reconciler.state.processes import Linux, SystemClock, is_dead, this_machine
+from reconciler.state.processes import LinuxProcesses, is_dead, this_machine
 from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
 
@@ -251,7 +252,7 @@ def test_the_clock_for_leases_counts_suspension():
 
     clock = SystemClock()
     assert abs(clock.boot() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 5
-    assert isinstance(this_machine(), Linux)
+    assert isinstance(this_machine(), LinuxProcesses)
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
