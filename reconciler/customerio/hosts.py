@@ -11,8 +11,8 @@ from urllib.request import getproxies
 import httpx
 
 from reconciler.errors import DestinationError
-from reconciler.models.loopback import is_loopback
 from reconciler.models.spec import DestinationSettings, Region
+from reconciler.models.urls import is_loopback
 
 TRACK_HOSTS = {Region.US: "https://track.customer.io", Region.EU: "https://track-eu.customer.io"}
 APP_HOSTS = {Region.US: "https://api.customer.io", Region.EU: "https://api-eu.customer.io"}

@@ -1,11 +1,10 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret, Segment, SourceSettings
+from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Source
 
 if TYPE_CHECKING:
@@ -20,43 +19,39 @@ _NO_QUERIES = (
 )
 """How a statement begins that is no query in any database."""
 
-_FILE = re.compile(r"(?P<driver>sqlite|sqlite\+pysqlite|duckdb)://(?:/(?P<database>[^?]*)(?:\?.*)?)?", re.DOTALL)
-"""SQLAlchemy reads the URLs of servers. Those of files are read here: its import takes longer than a small query."""
+_URL_HINT = "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX."
 
 
 def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Source:
     """Choose the reader for a source by its URL. Nothing is connected yet. Raises SourceError."""
-    file = split_file_url(settings.url.reveal())
-    return _open_server(settings, memory_limit) if file is None else _open_file(*file, settings, memory_limit)
+    try:
+        url = DatabaseUrl.parse(settings.url.reveal())
+    except ValueError as error:
+        raise SourceError(f"source {settings.name}: its url {error}", _URL_HINT) from None
+    return _open_file(url, settings, memory_limit) if url.is_file else _open_server(settings, memory_limit)
 
 
 def check_query(settings: SourceSettings, segment: Segment) -> None:
     """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
     from reconciler.sources.query import Query
 
-    dialect = re.split(r"[+:]", settings.url.reveal(), maxsplit=1)[0]
+    dialect = settings.url.reveal().partition(":")[0].partition("+")[0]
     word = Query.of(segment, dialect).statement.first_word()
     if word in _NO_QUERIES:
         raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
 
 
-def split_file_url(url: str) -> tuple[str, str] | None:
-    """The driver and the database of a SQLite or DuckDB file's URL, as SQLAlchemy reads them; None: it is no file's."""
-    file = _FILE.fullmatch(url)
-    return None if file is None else (file["driver"], unquote(file["database"] or ""))
-
-
-def _open_file(driver: str, database: str, settings: SourceSettings, memory_limit: str) -> Source:
+def _open_file(url: DatabaseUrl, settings: SourceSettings, memory_limit: str) -> Source:
     from reconciler.sources.failures import Scrubber
 
     scrubber = Scrubber.of(settings.name, settings.url)
-    if driver == "duckdb":
+    if url.dialect == "duckdb":
         from reconciler.sources.duckdb import DuckSource
 
-        return DuckSource.of(database, scrubber, memory_limit)
+        return DuckSource.of(url.database, scrubber, memory_limit)
     from reconciler.sources.sqlite import SqliteSource
 
-    return SqliteSource.of(database, scrubber, memory_limit)
+    return SqliteSource.of(url.file, scrubber, memory_limit)
 
 
 def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
@@ -95,7 +90,7 @@ def _read(name: str, text: Secret) -> "URL":
 def _unreadable(name: str) -> SourceError:
     return SourceError(
         f"source {name}: its url is not a SQLAlchemy URL, or has a port that is none",
-        "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX.",
+        _URL_HINT,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi
@@ -88,8 +88,8 @@ class SqliteSource:
     kept: Kept
 
     @classmethod
-    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
-        file = _file_of(database)
+    def of(cls, path: str | None, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
+        file = None if path is None else Path(path)
         return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(file))
 
     @property
@@ -220,12 +220,6 @@ def _stamp(file: Path) -> tuple[int, int, bool]:
     file = file.resolve()
     status = file.stat()
     return status.st_mtime_ns, status.st_size, _wal_of(file).exists()
-
-
-def _file_of(database: str) -> Path | None:
-    """The file of a path or of SQLite's own `file:` URI; None: a database in memory."""
-    path = unquote(urlsplit(database).path) if database.startswith("file:") else database
-    return None if path in ("", ":memory:") else Path(path)
 
 
 def _type(bench: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:

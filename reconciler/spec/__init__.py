@@ -48,10 +48,10 @@ def _agree_on_states(specs: Sequence[Spec]) -> Iterator[Spec]:
 
 def read_state_url(text: str, folder: Path) -> Secret:
     """Read a state's URL from a command line; a relative file is relative to `folder`. Raises UsageError."""
-    from reconciler.spec.urls import anchor, check_state_url
+    from reconciler.models.urls import check_state_url, make_absolute
 
     try:
-        return Secret(anchor(check_state_url(text), folder))
+        return Secret(make_absolute(check_state_url(text), folder))
     except ValueError as error:
         raise UsageError(f"--to: {error}", "write sqlite:///file or postgresql://user:password@host/database") from None
 

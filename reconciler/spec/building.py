@@ -17,10 +17,10 @@ from reconciler.models.spec import (
     Spec,
     StateSettings,
 )
+from reconciler.models.urls import make_absolute, resolve_path
 from reconciler.spec import models
 from reconciler.spec.document import Document
 from reconciler.spec.problems import Problem
-from reconciler.spec.urls import anchor, locate
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
 
 
 def _anchor(url: Secret, folder: Path) -> Secret:
-    return Secret(anchor(url.reveal(), folder))
+    return Secret(make_absolute(url.reveal(), folder))
 
 
 def _build_destination(said: models.Destination) -> DestinationSettings:
@@ -65,7 +65,7 @@ def _build_segment(
         source=said["source"] or next(iter(file.sources)),
         id_type=id_type,
         description=said["description"],
-        query_file=locate(file_name, document.folder) if file_name else None,
+        query_file=resolve_path(file_name, document.folder) if file_name else None,
         params={**file.defaults.params, **own.params},
         id_column=said["id_column"],
         tags=tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),

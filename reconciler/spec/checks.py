@@ -11,12 +11,12 @@ from reconciler.files import NotPlain, check_plain
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DestinationSettings
 from reconciler.models.sql import Piece
+from reconciler.models.urls import DatabaseUrl, resolve_path
 from reconciler.spec.draft import Draft
 from reconciler.spec.fields import read_boolean, read_integer
 from reconciler.spec.files import read_text
 from reconciler.spec.models import DEFAULT_STATE_URL
 from reconciler.spec.problems import KeyPath, show, suggest
-from reconciler.spec.urls import find_file, locate, read_dialect
 from reconciler.spec.variables import Resolved
 from reconciler.spec.warnings import check_inherited_params, check_query, check_removals
 
@@ -47,7 +47,7 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
     if not isinstance(url, str) or draft.is_spoiled(where):
         return
     with suppress(ValueError, OSError):  # what else is wrong is said by others
-        path = find_file(url, draft.document.folder)
+        path = DatabaseUrl.parse(url).find_file(draft.document.folder)
         try:
             if path is not None:
                 check_plain(path)
@@ -78,7 +78,7 @@ def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
     if not isinstance(name, str) or not name or draft.is_spoiled(where):
         return None
     try:
-        text = read_text(locate(name, draft.document.folder))
+        text = read_text(resolve_path(name, draft.document.folder))
     except ValueError as error:
         draft.refuse_value(where, f"names a file that {error} (its path is relative to the spec)")
         return None
@@ -93,7 +93,10 @@ def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
     where = draft.setting(segment, "source")
     name = draft.value(where) if where else next(iter(known), None)
     url = draft.value(("sources", name, "url")) if isinstance(name, str) else None
-    return read_dialect(url) if isinstance(url, str) else None
+    try:
+        return DatabaseUrl.parse(url).dialect if isinstance(url, str) else None
+    except ValueError:
+        return None
 
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from reconciler.models.spec import Limit, Scalar, Secret
-from reconciler.spec.urls import check_api_url, check_source_url, check_state_url
+from reconciler.models.urls import check_api_url, check_source_url, check_state_url
 from reconciler.spec.variables import Reference, read_parameter
 
 LARGEST_SEGMENT_ID = 2**31 - 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.models.loopback import is_loopback
+from reconciler.models.urls import is_loopback
 
 
 @pytest.mark.parametrize(

