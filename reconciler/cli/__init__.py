@@ -8,9 +8,9 @@ from contextlib import suppress
 from types import FrameType
 
 from reconciler.cli.streams import Stream, occupy_descriptors, safe_streams
-from reconciler.errors import ExitCode
+from reconciler.errors import DEFECT, ExitCode
 
-LAST_WORDS = "error: unexpected failure\n  next: this is a defect of reconcile; run again with --verbose and report\n"
+LAST_RESORT = f"error: unexpected failure\n  next: {DEFECT}\n"
 
 
 def main() -> None:
@@ -59,5 +59,5 @@ def explain_whatever(error: Exception, argv: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except Exception:
         with suppress(Exception):
-            sys.stderr.write(LAST_WORDS)
+            sys.stderr.write(LAST_RESORT)
         return ExitCode.FAILED

@@ -54,3 +54,26 @@ def cut_short(wiring: Wiring) -> Iterator[None]:
         yield
     if state.signal is not None:
         raise SystemExit(128 + state.signal)
+
+
+@contextmanager
+def exiting_on_signals() -> Iterator[list[int]]:
+    """Raise SystemExit with 128 and its number at the first signal, for a block that has something to clean up.
+
+    Yields a list that gets the number: code that runs in the block may lose the exception. Later signals are ignored,
+    so that the clean-up is not interrupted.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, receive) for number in (*SIGNALS, signal.SIGHUP)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

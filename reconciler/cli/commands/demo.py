@@ -1,35 +1,34 @@
-"""`reconcile demo`: the guided tour."""
+"""`reconcile demo`: every command, on a generated shop and a local Customer.io."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reconciler.cli import flags
+from reconciler.cli import flags, run
+from reconciler.cli.console import Console
+from reconciler.cli.demo.script import run_demo
+from reconciler.cli.demo.terminal import MAX_WIDTH, Terminal
+from reconciler.errors import ExitCode
 
 
 def demo(
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="DIR", help="Make the project in this new or empty folder, and leave it there."),
+        typer.Option("--keep", metavar="DIR", help="Create the project in this new or empty folder, and keep it."),
     ] = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
 ) -> int:
-    """Take the guided tour: a made-up warehouse, a local Customer.io, and every command run for real on them.
+    """Run every command for real, on a generated warehouse and a local Customer.io, and check the results.
 
     It needs no account and no keys, takes under a minute, and leaves nothing behind.
     """
-    from reconciler.cli import run
-    from reconciler.cli.console import Console
-    from reconciler.cli.demo.tour import play
-    from reconciler.cli.demo.voice import WIDEST, Voice
-    from reconciler.errors import ExitCode
-
     console = Console(verbose, quiet, log_format)
-    given = [flag for flag, is_set in (("--verbose", verbose), ("--quiet", quiet)) if is_set]
+    options = [flag for flag, is_set in (("--verbose", verbose), ("--quiet", quiet)) if is_set]
     if log_format is not flags.LogFormat.TEXT:
-        given += ["--log-format", log_format.value]
-    play(Voice(console.show, min(console.width, WIDEST), console.colors), run, keep, flags=given)
+        options += ["--log-format", log_format.value]
+    terminal = Terminal(console.show, min(console.width, MAX_WIDTH), color=console.colors)
+    run_demo(terminal, run, keep, options=options)
     return ExitCode.DONE

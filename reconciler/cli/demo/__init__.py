@@ -1,1 +1,1 @@
-"""The guided tour: a warehouse, a project and a sandbox for a minute, and every command run for real on them."""
+"""The demo: the commands of `reconcile`, run for real on a generated shop and a local Customer.io."""

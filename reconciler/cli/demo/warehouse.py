@@ -1,23 +1,24 @@
-"""A small shop's warehouse: generated, always the same for the same seed, and with the flaws of a real one."""
+"""The generated warehouse of the demo: the same rows for the same seed, with the flaws of real data."""
 
 import csv
 import random
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 
+from reconciler.models.spec import Segment
+
 SEED = 20260601
 TODAY = date(2026, 6, 1)
-"""The warehouse's own last day: a tour must not change with the calendar."""
+"""The last day of the data, so that the demo does not change with the calendar."""
 
 DAYS = 5 * 365
-FIRST_NUMBER = 100_001
+FIRST_CUSTOMER = 100_001
 FIRST_ORDER = 1_000_001
 UNKNOWN_EVERY = 50
-"""Of so many customers one is not at Customer.io."""
+"""One of this number of customers has no profile at Customer.io."""
 
 _SCHEMA = """
 CREATE TABLE customers (
@@ -45,18 +46,17 @@ _FIRST_NAMES = (
 _LAST_NAMES = (
     *("Abbott", "Bauer", "Costa", "Dubois", "Eriksson", "Fischer", "Garcia", "Hughes", "Ivanova", "Jansen"),
     *("Keller", "Lopez", "Moreau", "Novak", "Okafor", "Peters", "Quinn", "Rossi", "Schmidt", "Taylor"),
-    *("Ullman", "Visser", "Weber", "Young", "Zimmer"),
 )
 
 Customer = tuple[str, str | None, str, int, str, float]
 Order = tuple[str, str, float, str]
 
 
-def build(path: Path, customers: int, seed: int = SEED) -> int:
-    """Write the warehouse as a new SQLite file; give the number of orders."""
-    people, orders = generate(customers, seed)
+def create_warehouse(path: Path, customers: int) -> int:
+    """Write the warehouse as a new SQLite file and return its number of orders."""
+    people, orders = generate_rows(customers, SEED)
     with closing(sqlite3.connect(path)) as connection:
-        # Nobody else has the file yet, so nothing is lost if this is cut short.
+        # A new file has no other reader and nothing to lose, so durability would only cost time.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
         connection.executemany("INSERT INTO customers VALUES (?, ?, ?, ?, ?, ?)", people)
         connection.executemany("INSERT INTO orders VALUES (?, ?, ?, ?)", orders)
@@ -64,75 +64,52 @@ def build(path: Path, customers: int, seed: int = SEED) -> int:
     return len(orders)
 
 
-def generate(customers: int, seed: int) -> tuple[list[Customer], list[Order]]:
-    """Make the rows of both tables."""
-    # Not for secrets: a seed makes the same people each time.
-    rng = random.Random(seed)  # noqa: S311
+def generate_rows(customers: int, seed: int) -> tuple[list[Customer], list[Order]]:
+    """Generate the rows of both tables. Few emails are missing or shared; a third of the customers stopped buying."""
+    rng = random.Random(seed)  # noqa: S311  (reproducible data, no secrets)
+    chance = rng.random
     days = [(TODAY - timedelta(days=ago)).isoformat() for ago in range(DAYS)]
-    emails = _generate_emails(customers, rng)
     countries = rng.choices(list(_COUNTRIES), list(_COUNTRIES.values()), k=customers)
     people: list[Customer] = []
     orders: list[Order] = []
+    email: str | None = None
     for index in range(customers):
-        customer_id = f"C{FIRST_NUMBER + index}"
-        joined = int(rng.random() * DAYS)
-        bought = _generate_orders(customer_id, joined, FIRST_ORDER + len(orders), days, rng)
+        customer_id = f"C{FIRST_CUSTOMER + index}"
+        flaw = chance()
+        if not 0.002 <= flaw < 0.005:  # otherwise it shares the email of the customer before
+            email = f"{rng.choice(_FIRST_NAMES)}.{rng.choice(_LAST_NAMES)}{index + 1}@example.com".lower()
+        joined = int(chance() * DAYS)
+        last = int(chance() * joined) if chance() < 1 / 3 else 0
+        first = FIRST_ORDER + len(orders)
+        bought = [
+            # Most amounts are small, a few are not.
+            (f"O{number}", customer_id, round(12 + 320 * chance() ** 3, 2), days[rng.randint(last, joined)])
+            for number in range(first, first + int(rng.expovariate(1 / 3)))
+        ]
         ltv = round(sum(order[2] for order in bought), 2)
-        people.append((customer_id, emails[index], countries[index], int(rng.random() < 0.7), days[joined], ltv))
+        has_consent = int(chance() < 0.7)
+        people.append((customer_id, None if flaw < 0.002 else email, countries[index], has_consent, days[joined], ltv))
         orders += bought
     return people, orders
 
 
-def _generate_orders(customer_id: str, joined: int, first: int, days: list[str], rng: random.Random) -> list[Order]:
-    """Orders between the day somebody joined and, for a third, a day on which they stopped buying."""
-    chance = rng.random
-    number = int(rng.expovariate(1 / 3))
-    last = int(chance() * joined) if chance() < 1 / 3 else 0
-    span = joined - last + 1
-    return [
-        # Most baskets are small, and a few are not.
-        (f"O{number}", customer_id, round(12 + 320 * chance() ** 3, 2), days[last + int(chance() * span)])
-        for number in range(first, first + number)
-    ]
-
-
-def _generate_emails(customers: int, rng: random.Random) -> list[str | None]:
-    """Emails as warehouses have them: some are missing, some in capitals, some shared by two customers."""
-    people = list(zip(rng.choices(_FIRST_NAMES, k=customers), rng.choices(_LAST_NAMES, k=customers), strict=True))
-    namesakes: Counter[tuple[str, str]] = Counter()
-    emails: list[str | None] = []
-    for first, last in people:
-        namesakes[first, last] += 1
-        email: str | None = f"{first}.{last}{namesakes[first, last]}@example.com"
-        chance = rng.random()
-        if chance < 0.002:
-            email = None
-        elif chance < 0.005 and emails:
-            email = emails[-1]
-        emails.append(email if email is None or chance > 0.97 else email.lower())
-    return emails
-
-
-def write_people(warehouse: Path, path: Path) -> int:
-    """Write the customers whom Customer.io knows, most but not all, as a CSV of id and email; give their number."""
+def export_people(warehouse: Path, path: Path) -> dict[str, str | None]:
+    """Write most of the customers to a CSV of id and email, for the sandbox, and return their emails by id."""
     query = "SELECT customer_id, email FROM customers WHERE rowid % ? ORDER BY rowid"
     with closing(sqlite3.connect(warehouse)) as connection, path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "email"))
         rows = connection.execute(query, (UNKNOWN_EVERY,)).fetchall()
-        writer.writerows(rows)
-    return len(rows)
+        csv.writer(file, lineterminator="\n").writerows([("id", "email"), *rows])
+    return dict(rows)
 
 
-def change(warehouse: Path, script: str) -> None:
-    """Run SQL statements on the warehouse, as `sqlite3 warehouse.db` would."""
+def run_script(warehouse: Path, script: str) -> None:
+    """Run SQL statements, as `sqlite3 warehouse.db` does."""
     with closing(sqlite3.connect(warehouse)) as connection:
         connection.executescript(script)
-        connection.commit()
 
 
-def look(warehouse: Path, query: str) -> Iterator[str]:
-    """Give the lines that `sqlite3 -header -column` shows for a query."""
+def format_rows(warehouse: Path, query: str) -> Iterator[str]:
+    """Yield the lines that `sqlite3 -header -column` prints for a query."""
     with closing(sqlite3.connect(warehouse)) as connection:
         cursor = connection.execute(query)
         names = [column[0] for column in cursor.description]
@@ -142,7 +119,8 @@ def look(warehouse: Path, query: str) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def fetch(warehouse: Path, query: str, params: Mapping[str, object]) -> set[str]:
-    """Give the ids that a query returns, without its NULLs."""
+def read_ids(warehouse: Path, segment: Segment) -> set[str]:
+    """Run the query of a segment and return its ids without NULLs."""
     with closing(sqlite3.connect(warehouse)) as connection:
-        return {value for (value,) in connection.execute(query, params) if value is not None}
+        rows = connection.execute(segment.query, dict(segment.params))
+        return {value for (value,) in rows if value is not None}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.commands.init import scaffold
+from reconciler.cli.commands.init import write_project
 from reconciler.errors import SpecError, UsageError
 from reconciler.spec import load
 
@@ -12,7 +12,7 @@ ENVIRONMENT = {"WAREHOUSE_URL": "sqlite:///warehouse.db", "CUSTOMERIO_SITE_ID": 
 def test_a_new_folder_gets_a_spec_that_is_valid_once_the_variables_are_set(tmp_path):
     folder = tmp_path / "segments"
 
-    paths = scaffold(folder)
+    paths = write_project(folder)
 
     assert paths == [folder / "reconcile.yaml", folder / "sql/example.sql", folder / ".gitignore"]
     (spec,) = load([str(folder)], ENVIRONMENT)
@@ -20,7 +20,7 @@ def test_a_new_folder_gets_a_spec_that_is_valid_once_the_variables_are_set(tmp_p
 
 
 def test_without_the_variables_the_spec_names_them(tmp_path):
-    scaffold(tmp_path)
+    write_project(tmp_path)
 
     with pytest.raises(SpecError) as caught:
         load([str(tmp_path)], {})
@@ -35,7 +35,7 @@ def test_what_is_there_is_never_overwritten_and_then_nothing_is_written(tmp_path
     path.write_text("mine")
 
     with pytest.raises(UsageError, match="Already there"):
-        scaffold(tmp_path)
+        write_project(tmp_path)
 
     assert path.read_text() == "mine"
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
@@ -45,7 +45,7 @@ def test_a_link_to_nowhere_is_not_written_through(tmp_path):
     (tmp_path / "reconcile.yaml").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(UsageError):
-        scaffold(tmp_path)
+        write_project(tmp_path)
 
     assert not (tmp_path / "elsewhere").exists()
 
@@ -54,7 +54,7 @@ def test_a_link_to_nowhere_is_not_written_through(tmp_path):
 def test_a_gitignore_that_is_there_gets_the_missing_lines(tmp_path, before, kept):
     (tmp_path / ".gitignore").write_text(before)
 
-    paths = scaffold(tmp_path)
+    paths = write_project(tmp_path)
 
     text = (tmp_path / ".gitignore").read_text()
     assert text.startswith(kept)
@@ -65,7 +65,7 @@ def test_a_gitignore_that_is_there_gets_the_missing_lines(tmp_path, before, kept
 def test_a_gitignore_that_has_them_is_left_alone(tmp_path):
     (tmp_path / ".gitignore").write_text("*.plan\n.reconcile/\n")
 
-    paths = scaffold(tmp_path)
+    paths = write_project(tmp_path)
 
     assert (tmp_path / ".gitignore").read_text() == "*.plan\n.reconcile/\n"
     assert tmp_path / ".gitignore" not in paths
@@ -75,8 +75,8 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UsageError, match="Can't write into"):
-        scaffold(tmp_path / "file" / "below")
+        write_project(tmp_path / "file" / "below")
 
 
 def test_what_is_written_ends_with_a_line_break(tmp_path):
-    assert all(Path(path).read_text().endswith("\n") for path in scaffold(tmp_path))
+    assert all(Path(path).read_text().endswith("\n") for path in write_project(tmp_path))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.cli import LAST_WORDS, console, run
+from reconciler.cli import LAST_RESORT, console, run
 
 Break = Callable[[BaseException], None]
 
@@ -87,7 +87,7 @@ def test_an_error_that_cannot_be_explained_has_last_words(
 
     assert run(["plan", "spec.yaml"]) == 1
 
-    assert capsys.readouterr().err == LAST_WORDS
+    assert capsys.readouterr().err == LAST_RESORT
 
 
 def test_ctrl_c_while_an_error_is_told_is_130(breaks: Break, monkeypatch: pytest.MonkeyPatch) -> None:
