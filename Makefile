@@ -65,7 +65,8 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 mutants: .venv/mutants-ready
-	nice -n 19 $(BIN)/python -m benchmarks.mutants $(ARGS)
+	nice -n 19 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 .venv/mutants-ready: .venv/ready
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
