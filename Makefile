@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 10
 
-.PHONY: demo test test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
+.PHONY: demo test test-fast test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
 
 test: setup
 	$(BIN)/pytest -n auto
+
+# The first answer: the unit tests that start no server and are not slow.
+test-fast: setup
+	$(BIN)/pytest -n auto -q -m "not server and not slow" tests/unit
 
 # Draws anew, again and again, until the minutes are over; stops at the first find.
 test-random: setup

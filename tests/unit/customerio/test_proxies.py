@@ -11,6 +11,8 @@ from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Clients]
 TRACK = "https://track.customer.io"
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

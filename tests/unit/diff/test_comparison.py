@@ -15,6 +15,8 @@ from tests.fakes.arrow_streams import AnyStage, Stage
 from tests.fakes.random_worlds import IDS, make_crowd, worlds
 from tests.fakes.set_model import Outcome, World
 
+pytestmark = pytest.mark.slow
+
 many = settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)  # fewer under a profile with fewer
 
 

@@ -23,6 +23,8 @@ from tests.fakes.parts import (
     poisoned,
 )
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = name_ids(5000)
 LEAVERS = name_ids(2500, "gone")
 

@@ -13,6 +13,8 @@ from tests.fakes.deliveries import World, check_laws, deliver
 from tests.fakes.memory_state import ADD, FakeHeld, FakeLease, never
 from tests.fakes.parts import FakeStop, InlinePool, LazyPool, Reply, Script, name_ids
 
+pytestmark = pytest.mark.slow
+
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLIES = st.sampled_from(
     [*[Reply.OK] * 8, Reply.LOST, Reply.VANISHED, Reply.BUSY, Reply.BAD, Reply.BAD, Reply.LARGE, Reply.DENIED]

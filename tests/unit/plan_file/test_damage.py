@@ -18,6 +18,8 @@ from reconciler.models.plan import Plan
 from reconciler.plan_file import MAX_BATCH_BYTES, open_plan_file, seal, write
 from tests.unit.render import samples
 
+pytestmark = pytest.mark.slow
+
 REMOVED = tuple(f"r{place}" for place in range(10))
 ADDED = tuple(f"a{place}" for place in range(20))
 

@@ -176,6 +176,7 @@ def test_any_name_is_words_and_nothing_more(name: str) -> None:
     "make", [samples.make_blocked, samples.make_failed, samples.make_first_fill, samples.make_plan]
 )
 @pytest.mark.parametrize("name", ["n" * 300, "😀" * 300, "<&$" * 100, "short"])
+@pytest.mark.slow
 def test_it_is_under_60_kb_however_many_segments(make, name: str) -> None:
     plans = [make(f"{name}{place}", place) for place in range(800)]
 

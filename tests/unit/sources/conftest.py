@@ -87,9 +87,13 @@ def sqlite_warehouse(tmp_path: Path) -> Warehouse:
         with closing(sqlite3.connect(file)) as connection, connection:
             return [row[0] for row in connection.execute(sql).fetchall()]
 
-    run("CREATE TABLE IF NOT EXISTS nobody (id TEXT)")
+    def execute(sql: str) -> None:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(f"BEGIN; {sql}; COMMIT")
+
+    execute("CREATE TABLE IF NOT EXISTS nobody (id TEXT)")
     url = f"sqlite:///{file}"
-    return Warehouse("sqlite", url, open_source(settings(url)), run, lambda sql: run(sql) and None)
+    return Warehouse("sqlite", url, open_source(settings(url)), run, execute)
 
 
 @pytest.fixture

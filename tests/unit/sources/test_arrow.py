@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from reconciler.sources.arrow import RowStream, WatchedStream
 from reconciler.sources.blocks import blocks, write_block
 
+pytestmark = pytest.mark.slow
+
 VALUES = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 BLOCKS = st.lists(st.lists(st.tuples(VALUES, st.booleans()), max_size=40), max_size=4)
 

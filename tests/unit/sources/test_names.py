@@ -9,21 +9,20 @@ from reconciler.errors import SourceError
 
 from .conftest import segment
 
+pytestmark = pytest.mark.slow
+
 OURS = ["q", "p", "c0", "raw", "typed", "value", "names", "every"]
 
 
 @pytest.fixture
 def people(warehouse):
     """Each name is a table of two people, and beside it stands a table of vips."""
-    for name in (*OURS, "vips"):
-        warehouse.execute(f"DROP TABLE IF EXISTS {name}")
-        warehouse.execute(f"CREATE TABLE {name} (id INTEGER, {name} INTEGER)")
-    for name in OURS:
-        warehouse.execute(f"INSERT INTO {name} VALUES (501, 501), (502, 502)")
-    warehouse.execute("INSERT INTO vips VALUES (1, 1), (2, 2), (3, 3)")
+    drop = [f"DROP TABLE IF EXISTS {name}" for name in (*OURS, "vips")]
+    create = [f"CREATE TABLE {name} (id INTEGER, {name} INTEGER)" for name in (*OURS, "vips")]
+    fill = [f"INSERT INTO {name} VALUES (501, 501), (502, 502)" for name in OURS]
+    warehouse.execute("; ".join([*drop, *create, *fill, "INSERT INTO vips VALUES (1, 1), (2, 2), (3, 3)"]))
     yield warehouse
-    for name in (*OURS, "vips"):
-        warehouse.execute(f"DROP TABLE {name}")
+    warehouse.execute("; ".join(drop))
 
 
 def ids(warehouse, query, id_column=None, **params):

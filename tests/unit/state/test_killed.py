@@ -12,6 +12,8 @@ from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_store
 from tests.support.states import Bench, make_target
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import json, sys
 from reconciler.models.batches import BatchResult, Batch, Direction, Outcome
