@@ -1,4 +1,4 @@
-"""What the state has to tell people: each segment in numbers, and the runs that were."""
+"""What the state says to people: the numbers of each segment, its stored ids, and the past runs."""
 
 import json
 from collections.abc import Iterator
@@ -8,110 +8,21 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock, SystemClock
+from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_reader
 from reconciler.state.backends.base import Reader
 from reconciler.state.lock import Place, find_row, read_holder
 from reconciler.state.processes import Processes, this_machine
-from reconciler.state.reader import count_ids
+from reconciler.state.reader import count_ids, find_segment, write_statuses
 
 _MEMBERS_PER_LIST = 10_000
 
-
-class Records:
-    """Reads them. A state that is missing has none. Every method raises StateError."""
-
-    def __init__(self, reader: Reader, clock: Clock, machine: Processes) -> None:
-        self._reader = reader
-        self._clock = clock
-        self._machine = machine
-
-    def segments(self, workspace: str) -> list[SegmentRecord]:
-        """Every segment that the state knows of a workspace, by id."""
-        with self._reader.read() as connection:
-            if connection is None:
-                return []
-            rows = connection.execute(text(_SEGMENTS), {"workspace": workspace}).all()
-            return [self._read_segment(connection, row) for row in rows]
-
-    def segment(self, workspace: str, segment_id: int) -> SegmentRecord | None:
-        with self._reader.read() as connection:
-            if connection is None:
-                return None
-            statement = text(f"SELECT * FROM ({_SEGMENTS}) found WHERE segment_id = :segment_id")
-            row = connection.execute(statement, {"workspace": workspace, "segment_id": segment_id}).one_or_none()
-            return self._read_segment(connection, row) if row else None
-
-    def holder(self, workspace: str, segment_id: int) -> str | None:
-        """Who has the segment's lock now, in words; one who is dead, or whose lease has ended, has it no more."""
-        with self._reader.read() as connection:
-            return self._find_holder(connection, workspace, segment_id) if connection is not None else None
-
-    def runs(self, workspace: str, limit: int) -> list[HistoryRow]:
-        """The latest runs of a workspace, newest first."""
-        with self._reader.read() as connection:
-            if connection is None:
-                return []
-            statement = text(f"{_RUNS} WHERE r.workspace = :workspace {_RUN_ORDER} LIMIT :limit")
-            rows = connection.execute(statement, {"workspace": workspace, "limit": limit})
-            return [_read_run(row).row for row in rows]
-
-    def run(self, run_id: str) -> list[RunRecord]:
-        """One run: a record for each workspace that it worked on; empty if there was none such."""
-        with self._reader.read() as connection:
-            if connection is None:
-                return []
-            rows = connection.execute(text(f"{_RUNS} WHERE r.run_id = :run_id {_RUN_ORDER}"), {"run_id": run_id})
-            return [_read_run(row) for row in rows]
-
-    def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
-        """The stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""
-        with self._reader.read() as connection:
-            if connection is None:
-                return
-            statement = text(_MEMBERS.format(pieces=self._reader.pieces))
-            values = {"workspace": workspace, "segment_id": segment_id}
-            streaming = connection.execution_options(yield_per=_MEMBERS_PER_LIST)
-            for ids in streaming.execute(statement, values).scalars().partitions(_MEMBERS_PER_LIST):
-                yield list(ids)
-
-    def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:
-        census = count_ids(self._reader, connection, row.segment_key)
-        marked = dict(map(tuple, connection.execute(text(_MARKED), {"key": row.segment_key})))
-        return SegmentRecord(
-            row.workspace,
-            row.segment_id,
-            row.name,
-            row.id_type,
-            row.lineage,
-            row.serial,
-            census.stored,
-            census.unsettled,
-            census.unmatched,
-            marked.get("rejected", 0),
-            marked.get("removed", 0),
-            _moment(row.completed_at),
-            _moment(row.confirmed_at),
-            _read_last_run(row),
-            self._find_holder(connection, row.workspace, row.segment_id),
-            row.restored_at is not None,
-        )
-
-    def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
-        now = self._reader.now(connection)
-        holder = read_holder(find_row(connection, Place(workspace, segment_id, "")))
-        if holder is None or holder.is_gone(now, self._clock.boot(), self._machine):
-            return None
-        return holder.describe(now)
-
-
-_SEGMENTS = (
-    "SELECT s.*, r.started_at, r.ended_at, r.exit_code FROM reconcile_segments s LEFT JOIN reconcile_runs r "
-    "ON r.run_id = s.last_run_id AND r.workspace = s.workspace WHERE s.workspace = :workspace ORDER BY s.segment_id"
-)
-
-_MARKED = "SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark"
+_SEGMENTS = """
+SELECT s.*, r.started_at, r.ended_at, r.exit_code FROM reconcile_segments s
+LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace
+"""
 
 _RUNS = """
 SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconcile_runs r LEFT JOIN (
@@ -123,67 +34,142 @@ SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconci
 
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
 
-_MEMBERS = """
-WITH segment AS (
-  SELECT segment_key FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id
-), journal AS (
-  SELECT piece.value AS id, b.seq, b.direction, b.outcome FROM {pieces}
-  WHERE b.segment_key = (SELECT segment_key FROM segment)
-), latest AS (
-  SELECT j.* FROM journal j JOIN (SELECT id, max(seq) AS seq FROM journal GROUP BY id) l
-  ON j.id = l.id AND j.seq = l.seq
-)
-SELECT id FROM reconcile_members WHERE segment_key = (SELECT segment_key FROM segment)
-AND id NOT IN (SELECT id FROM latest)
-UNION ALL
-SELECT id FROM latest WHERE direction = 'add' AND outcome = 'acknowledged' AND NOT EXISTS (
-  SELECT 1 FROM reconcile_marks m
-  WHERE m.segment_key = (SELECT segment_key FROM segment) AND m.id = latest.id AND m.mark = 'unmatched'
-  AND NOT EXISTS (
-    SELECT 1 FROM journal r WHERE r.id = m.id AND r.direction = 'remove' AND r.outcome = 'acknowledged'
-  )
-)
-ORDER BY 1
-"""
+
+class Records:
+    """Reads a state without a lock; a state that is missing has no records. Every method raises StateError."""
+
+    def __init__(self, reader: Reader, clock: Clock, processes: Processes) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._processes = processes
+
+    def segments(self, workspace: str) -> list[SegmentRecord]:
+        """Return every segment that the state knows of a workspace, by id."""
+        return self._read_segments("s.workspace = :workspace", workspace=workspace)
+
+    def segment(self, workspace: str, segment_id: int) -> SegmentRecord | None:
+        found = self._read_segments(
+            "s.workspace = :workspace AND s.segment_id = :segment_id", workspace=workspace, segment_id=segment_id
+        )
+        return found[0] if found else None
+
+    def orphans(self, workspace: str, listed: set[int]) -> list[SegmentRecord]:
+        """Return the segments that the state knows and no spec lists. Nothing ever touches them."""
+        return [segment for segment in self.segments(workspace) if segment.segment_id not in listed]
+
+    def holder(self, workspace: str, segment_id: int) -> str | None:
+        """Describe the holder of a segment's lock; None: nobody has it, or its holder is dead, or its lease ended."""
+        with self._reader.read() as connection:
+            return self._find_holder(connection, workspace, segment_id) if connection is not None else None
+
+    def runs(self, workspace: str, limit: int) -> list[HistoryRow]:
+        """Return the latest runs of a workspace, newest first."""
+        found = self._read_runs(
+            f"WHERE r.workspace = :workspace {_RUN_ORDER} LIMIT :limit", workspace=workspace, limit=limit
+        )
+        return [record.row for record in found]
+
+    def run(self, run_id: str) -> list[RunRecord]:
+        """Return one run: a record for each workspace that it worked on; none if the state does not know it."""
+        return self._read_runs(f"WHERE r.run_id = :run_id {_RUN_ORDER}", run_id=run_id)
+
+    def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
+        """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""
+        with self._reader.read() as connection:
+            segment = find_segment(connection, workspace, segment_id) if connection is not None else None
+            if connection is None or segment is None:
+                return
+            statement = f"""
+            WITH {write_statuses(self._reader.pieces)}
+            SELECT id FROM reconcile_members
+            WHERE segment_key = :key AND id NOT IN (SELECT id FROM id_status WHERE decided)
+            UNION ALL
+            SELECT id FROM id_status WHERE status = {IdStatus.STORED:d}
+            ORDER BY 1"""
+            streaming = connection.execution_options(yield_per=_MEMBERS_PER_LIST)
+            found = streaming.execute(text(statement), {"key": segment.segment_key}).scalars()
+            for ids in found.partitions(_MEMBERS_PER_LIST):
+                yield list(ids)
+
+    def _read_segments(self, which: str, **values: object) -> list[SegmentRecord]:
+        with self._reader.read() as connection:
+            if connection is None:
+                return []
+            rows = connection.execute(text(f"{_SEGMENTS} WHERE {which} ORDER BY s.segment_id"), values).all()
+            return [self._read_segment(connection, row) for row in rows]
+
+    def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:
+        counts = count_ids(self._reader, connection, row.segment_key)
+        marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
+        marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
+        last_run = None
+        if row.last_run_id is not None:
+            started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
+            last_run = LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
+        return SegmentRecord(
+            workspace=row.workspace,
+            segment_id=row.segment_id,
+            name=row.name,
+            id_type=row.id_type,
+            lineage=row.lineage,
+            serial=row.serial,
+            members=counts.stored,
+            unsettled=counts.unsettled,
+            unmatched=counts.unmatched,
+            rejected=marked.get("rejected", 0),
+            removed=marked.get("removed", 0),
+            completed_at=_moment(row.completed_at),
+            confirmed_at=_moment(row.confirmed_at),
+            last_run=last_run,
+            holder=self._find_holder(connection, row.workspace, row.segment_id),
+            restored=row.restored_at is not None,
+        )
+
+    def _read_runs(self, which: str, **values: object) -> list[RunRecord]:
+        with self._reader.read() as connection:
+            if connection is None:
+                return []
+            return [_read_run(row) for row in connection.execute(text(f"{_RUNS} {which}"), values)]
+
+    def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
+        now = self._reader.now(connection)
+        holder = read_holder(find_row(connection, Place(workspace, segment_id, "")))
+        if holder is None or holder.is_gone(now, self._clock.boot(), self._processes):
+            return None
+        return holder.describe(now)
+
+
+def open_records(settings: StateSettings, *, clock: Clock | None = None, processes: Processes | None = None) -> Records:
+    """Open a state for reading records of it. Raises StateError."""
+    clock = clock or SystemClock()
+    return Records(open_reader(settings, clock), clock, processes or this_machine())
 
 
 def _read_run(row: Row[Any]) -> RunRecord:
+    added, removed, rejected, unsettled = (
+        None if number is None else int(number)  # PostgreSQL sums to a Decimal
+        for number in (row.added, row.removed, row.rejected, row.unsettled)
+    )
     return RunRecord(
         HistoryRow(
-            row.run_id,
-            datetime.fromtimestamp(row.started_at, UTC),
-            row.command,
-            row.workspace,
-            _moment(row.ended_at),
-            row.exit_code,
-            row.segments,
-            *(None if number is None else int(number) for number in (row.added, row.removed)),
-            *(None if number is None else int(number) for number in (row.rejected, row.unsettled)),
+            run_id=row.run_id,
+            started_at=datetime.fromtimestamp(row.started_at, UTC),
+            command=row.command,
+            workspace=row.workspace,
+            ended_at=_moment(row.ended_at),
+            exit_code=row.exit_code,
+            segments=row.segments,
+            added=added,
+            removed=removed,
+            rejected=rejected,
+            unsettled=unsettled,
         ),
-        row.tool_version,
-        tuple(json.loads(row.allowed)),
-        row.plan_id,
-        row.document,
+        tool_version=row.tool_version,
+        allowed=tuple(json.loads(row.allowed)),
+        plan_id=row.plan_id,
+        document=row.document,
     )
-
-
-def _read_last_run(row: Row[Any]) -> LastRun | None:
-    if row.last_run_id is None:
-        return None
-    started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
-    return LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
 
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def find_orphans(records: Records, workspace: str, listed: set[int]) -> list[SegmentRecord]:
-    """Segments that the state knows and no spec lists. Nothing ever touches them."""
-    return [segment for segment in records.segments(workspace) if segment.segment_id not in listed]
-
-
-def open_records(settings: StateSettings, *, clock: Clock | None = None, machine: Processes | None = None) -> Records:
-    """Open a state to tell of it. Raises StateError."""
-    clock = clock or SystemClock()
-    return Records(open_reader(settings, clock), clock, machine or this_machine())

@@ -73,7 +73,7 @@ def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     """The segments of these workspaces that the state knows and no named spec lists."""
     from reconciler.errors import StateError
     from reconciler.models.results import OrphanRow
-    from reconciler.state.history import find_orphans, open_records
+    from reconciler.state.history import open_records
 
     listed: dict[str, set[int]] = {}
     for spec in loaded.specs:
@@ -81,7 +81,7 @@ def list_orphans(loaded: "Loaded") -> "Sequence[OrphanRow]":
     orphans: dict[OrphanRow, None] = {}
     for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in loaded.specs):
         try:
-            found = find_orphans(open_records(state), workspace, listed[workspace])
+            found = open_records(state).orphans(workspace, listed[workspace])
         except StateError:
             continue  # said already, segment by segment
         for each in found:

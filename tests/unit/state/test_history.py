@@ -9,7 +9,7 @@ from reconciler.errors import StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.state.history import Records, find_orphans, open_records
+from reconciler.state.history import Records, open_records
 from tests.support.states import (
     ACKNOWLEDGED,
     Bench,
@@ -25,7 +25,7 @@ NOW = 1_800_000_000.0
 
 
 def records(bench: Bench, machine: FakeMachine | None = None) -> Records:
-    return open_records(bench.settings, clock=bench.clock, machine=machine or bench.machine)
+    return open_records(bench.settings, clock=bench.clock, processes=machine or bench.machine)
 
 
 def run_of(bench: Bench, run_id: str = "run-1") -> Run:
@@ -73,7 +73,7 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
     assert records(bench).segments("production") == [record]
 
 
-def test_what_is_not_folded_yet_counts(bench: Bench):
+def test_what_is_not_compacted_yet_counts(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
     with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
         added, removed, flying = held.intend([add("c"), remove("a"), add("d")])
@@ -94,7 +94,7 @@ def test_the_ids_stream_in_byte_order(bench: Bench):
     assert [id for part in found for id in part] == [*ids, "Z", "z", "é"]
 
 
-def test_the_holder_is_named_while_he_lives(bench: Bench):
+def test_the_holder_is_named_while_it_lives(bench: Bench):
     neighbour = FakeMachine(pid=200, running={200: "t200"})
     with bench.ledger() as ledger:
         ledger.begin("run-1", "production", "apply", [], None)
@@ -104,7 +104,7 @@ def test_the_holder_is_named_while_he_lives(bench: Bench):
             record = records(bench).segment("production", 56)
             assert record is not None
             assert "pid 100" in (record.holder or "")
-            assert records(bench, neighbour).holder("production", 56) is None, "he is dead, as his neighbour can see"
+            assert records(bench, neighbour).holder("production", 56) is None, "it is dead, as its neighbour can see"
     assert records(bench).holder("production", 56) is None
 
 
@@ -112,8 +112,8 @@ def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
     for segment_id in (56, 57, 58):
         with bench.ledger() as ledger, ledger.lock(bench.target(segment_id), "run", None) as held:
             held.complete()
-    assert [each.segment_id for each in find_orphans(records(bench), "production", {57})] == [56, 58]
-    assert find_orphans(records(bench), "staging", set()) == []
+    assert [each.segment_id for each in records(bench).orphans("production", {57})] == [56, 58]
+    assert records(bench).orphans("staging", set()) == []
 
 
 # --- history ---------------------------------------------------------------------------------------------------------
