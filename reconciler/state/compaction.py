@@ -16,7 +16,7 @@ from reconciler.models.batches import Direction, Mark
 from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.drift import Adoption
 from reconciler.state.backends.base import Database, run
-from reconciler.state.journal import ID_END, is_readable
+from reconciler.state.blocks import ID_END, is_readable
 from reconciler.state.lock import Place
 
 IDS_PER_CHUNK = 50_000

@@ -18,8 +18,8 @@ from reconciler.models.plan import Head
 from reconciler.state import compaction
 from reconciler.state.backends.base import Database, run, skew
 from reconciler.state.base import Row
+from reconciler.state.blocks import ID_END, check_ids
 from reconciler.state.compaction import copy_generation, new_key, sweep
-from reconciler.state.journal import ID_END, check_ids
 from reconciler.state.lock import HeldLock, write_under
 from reconciler.state.reader import count_ids, find_segment, read_head
 from reconciler.state.tables import BATCHES

@@ -13,8 +13,8 @@ from reconciler.models.pushdown import Proof, Site
 from reconciler.state import schema, tables
 from reconciler.state.backends.base import run, transaction
 from reconciler.state.base import NothingStored, Stored, make_head
+from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.failures import explained
-from reconciler.state.journal import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.location import Address, PostgresAddress
 from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
 

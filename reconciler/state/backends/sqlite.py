@@ -15,8 +15,8 @@ from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.backends.base import run, transaction
 from reconciler.state.base import Stored, make_head
+from reconciler.state.blocks import JOURNAL_LINES, MARKS, MEMBERS, Walk
 from reconciler.state.failures import explained
-from reconciler.state.journal import JOURNAL_LINES, MARKS, MEMBERS, Walk
 from reconciler.state.location import (
     BUSY_SECONDS,
     Address,

@@ -20,8 +20,8 @@ from reconciler.models.columns import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.base import HEAD_COLUMNS, NothingStored, Row, Stored, make_head
+from reconciler.state.blocks import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 from reconciler.state.failures import explained
-from reconciler.state.journal import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
