@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.cases import SMALL, serving
 from reconciler.cli import run
-from reconciler.customerio.transport import Wire
+from reconciler.customerio.transport import Transport
 from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Delivery
@@ -44,7 +44,7 @@ SEND: dict[str, tuple[type, str]] = {
     "- intents": (LockedSegment, "intend"),
     "- outcomes": (LockedSegment, "settle"),
     "- compaction": (LockedSegment, "compact"),
-    "requests (in 32 threads)": (Wire, "carry"),
+    "requests (in 32 threads)": (Transport, "_exchange"),
 }
 
 

@@ -1,4 +1,7 @@
-"""Where Customer.io listens. Source: Track and App API specifications, server addresses."""
+"""Where to connect: the hosts of Customer.io, and the proxy that the environment names for them.
+
+What is said of a URL or of a variable never repeats its value.
+"""
 
 import importlib.util
 import ipaddress
@@ -11,44 +14,41 @@ from urllib.request import getproxies
 import httpx
 
 from reconciler.errors import DestinationError
-from reconciler.models.spec import DestinationSettings, Region
+from reconciler.models.spec import Region
 from reconciler.models.urls import is_loopback
 
 TRACK_HOSTS = {Region.US: "https://track.customer.io", Region.EU: "https://track-eu.customer.io"}
 APP_HOSTS = {Region.US: "https://api.customer.io", Region.EU: "https://api-eu.customer.io"}
+"""Source: Track and App API specifications, server addresses."""
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+PROXY_FORM = "write it as http://user:password@host:port, special characters in user and password as %XX"
+
+NO_PROXY_ENTRY = re.compile(
+    r"\[(?P<v6>[^\]]*)\](?P<size>/\d+)?(:(?P<port6>\d+))?|(?P<name>[^:]*)(:(?P<port>\d+))?|(?P<bare6>.*)"
+)
 
 
-def track_base(destination: DestinationSettings) -> str:
-    """Give the base URL of the Track API, without a slash at its end. Raises DestinationError."""
-    return _checked(destination.track_url, "track_url") or TRACK_HOSTS[destination.region]
+def base_url(override: str | None, key: str, host: str) -> str:
+    """Give the base URL of an API, without a slash at its end: `destination.<key>` if it is set, else `host`.
 
-
-def app_base(destination: DestinationSettings) -> str:
-    """Give the base URL of the App API, without a slash at its end. Raises DestinationError."""
-    return _checked(destination.app_url, "app_url") or APP_HOSTS[destination.region]
-
-
-def _checked(text: str | None, key: str) -> str | None:
-    """Refuse a URL that can't be a base, without repeating it: it may hold a password."""
-    if not text:
-        return None
+    Raises DestinationError, without repeating the URL: it may hold a password.
+    """
+    if not override:
+        return host
     try:
-        url = httpx.URL(text)
-        url.host.encode("idna")  # what looking it up does
+        url = httpx.URL(override)
+        url.host.encode("idna")  # as resolving it does
     except (httpx.InvalidURL, ValueError):
         raise DestinationError(f"destination.{key} is not a URL", "write it as https://host") from None
-    if url.scheme not in ("http", "https") or not url.host or " " in text or (url.port or 1) > 65535:
+    if url.scheme not in ("http", "https") or not url.host or " " in override or (url.port or 1) > 65535:
         raise DestinationError(f"destination.{key} is not a URL of the web", "write it as https://host")
     if url.userinfo or url.query or url.fragment:
         raise DestinationError(
             f"destination.{key} holds more than a host and a path", "leave user, password, ? and # out of it"
         )
-    return text.rstrip("/")
-
-
-SCHEMES = ("http", "https", "socks5", "socks5h")
-
-FORM = "write it as http://user:password@host:port, special characters in user and password as %XX"
+    return override.rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -77,56 +77,51 @@ def find_proxy(base: str) -> Proxy | None:
     text = named.get(kind)
     if not text or is_loopback(host) or is_excepted(host, parts.port, named.get("no", "")):
         return None
-    return _parse(text, _variable(kind, text))
-
-
-def _variable(kind: str, text: str) -> str:
     names = (f"{kind}_proxy", f"{kind.upper()}_PROXY")
-    return next((name for name in names if os.environ.get(name) == text), "the system's proxy setting")
+    variable = next((name for name in names if os.environ.get(name) == text), "the system's proxy setting")
+    return _parse_proxy(text, variable)
 
 
 def is_excepted(host: str, port: int | None, text: str) -> bool:
     """Tell whether NO_PROXY names the host. An entry that makes no sense excepts nothing."""
-    entries = re.split(r"[,\s]+", text.lower())
-    return any(_names(entry.rpartition("://")[2], host, port or 443) for entry in entries if entry)
+    for entry in re.split(r"[,\s]+", text.lower()):
+        entry = entry.rpartition("://")[2]
+        if entry == "*":
+            return True
+        match = NO_PROXY_ENTRY.fullmatch(entry)
+        if match is None:
+            continue
+        only = match["port6"] or match["port"]
+        if only and only != str(port or 443):
+            continue
+        named = (match["v6"] or "") + (match["size"] or "") or match["bare6"] or match["name"] or ""
+        try:
+            is_named = ipaddress.ip_address(host) in ipaddress.ip_network(named, strict=False)
+        except ValueError:
+            name = named.removeprefix("*").strip(".")
+            is_named = bool(name) and (host == name or host.endswith(f".{name}"))
+        if is_named:
+            return True
+    return False
 
 
-def _names(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    match = re.fullmatch(
-        r"\[(?P<v6>[^\]]*)\](?P<size>/\d+)?(:(?P<port6>\d+))?|(?P<name>[^:]*)(:(?P<port>\d+))?|(?P<bare6>.*)", entry
-    )
-    if match is None:
-        return False
-    only = match["port6"] or match["port"]
-    if only and only != str(port):
-        return False
-    named = (match["v6"] or "") + (match["size"] or "") or match["bare6"] or match["name"] or ""
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(named, strict=False)
-    except ValueError:
-        name = named.removeprefix("*").strip(".")
-        return bool(name) and (host == name or host.endswith(f".{name}"))
-
-
-def _parse(text: str, variable: str) -> Proxy:
-    """Read the URL of a proxy. One that can be read in two ways is refused: a part of a password could be shown."""
+def _parse_proxy(text: str, variable: str) -> Proxy:
+    """Parse the URL of a proxy. One that can be read in two ways is refused: a part of a password could be shown."""
     full = text if "://" in text else f"http://{text}"
     scheme, _, rest = full.partition("://")
     place, *path = re.split(r"[/?#]", rest, maxsplit=1)
     userinfo, _, address = place.rpartition("@")
     if not full.isprintable() or " " in full or "@" in userinfo or "".join(path):
-        raise _unusable(variable, "it is not the URL of a proxy", FORM)
-    if scheme.lower() not in SCHEMES:
-        raise _unusable(variable, "its URL is of no kind that a proxy has", FORM)
+        raise _unusable(variable, "it is not the URL of a proxy", PROXY_FORM)
+    if scheme.lower() not in PROXY_SCHEMES:
+        raise _unusable(variable, "its URL is of no kind that a proxy has", PROXY_FORM)
     try:
         parts = urlsplit(f"//{address}")
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError:
-        raise _unusable(variable, "its host or port is wrong", FORM) from None
+        raise _unusable(variable, "its host or port is wrong", PROXY_FORM) from None
     if not host:
-        raise _unusable(variable, "it names no host", FORM)
+        raise _unusable(variable, "it names no host", PROXY_FORM)
     user, _, password = userinfo.partition(":")
     auth = (unquote(user).encode(), unquote(password).encode()) if userinfo else None
     proxy = Proxy(variable, scheme.lower(), host, port, auth)

@@ -23,6 +23,9 @@ PIECE = 65536
 IDLE_SECONDS = 5.0
 """How long an unused connection is kept. Short: one that the server has just closed makes an outcome unknown."""
 
+LEAST_SECONDS = 0.001
+"""Shortest time-out: 0 would mean not to wait at all."""
+
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """What ends a head, and a chunked body."""
 
@@ -46,7 +49,10 @@ ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
 
 
 class Deadline(threading.local):
-    """When the attempt that this thread is making must be over."""
+    """When the attempt that this thread is making must be over.
+
+    httpx times each read by itself: a server that trickles could hold it for ever.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -61,7 +67,7 @@ class Deadline(threading.local):
 
     def cap(self, timeout: float | None) -> float:
         """Shorten a time-out to what is left."""
-        left = max(self._at - self.clock(), LEAST)
+        left = max(self._at - self.clock(), LEAST_SECONDS)
         return left if timeout is None else min(timeout, left)
 
 
@@ -117,19 +123,15 @@ class Stream(httpcore.NetworkStream):
             if self._deadline.is_over:
                 raise httpcore.WriteTimeout
             if self._is_idle:
-                self._begin()
+                if self._peek() is not None:
+                    raise httpcore.ConnectError  # what has come by now answers no request: this one is not sent
+                self._is_idle, self.came_early, self._tail, self._body_left = False, False, b"", None
             else:
-                self.came_early = self.came_early or is_final(self._look() or b"")
+                self.came_early = self.came_early or is_final(self._peek() or b"")
             self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
 
-    def _begin(self) -> None:
-        """Begin a request. What has come by now answers none: then the request is not sent."""
-        if self._look() is not None:
-            raise httpcore.ConnectError
-        self._is_idle, self.came_early, self._tail, self._body_left = False, False, b"", None
-
-    def _look(self) -> bytes | None:
-        """Give what has come, without waiting. None: nothing; empty: the other side has closed."""
+    def _peek(self) -> bytes | None:
+        """Give what has come, without waiting. None: nothing; empty: the peer has closed."""
         if self._arrived:
             return self._arrived
         if not self._inner.get_extra_info("is_readable"):
@@ -141,12 +143,12 @@ class Stream(httpcore.NetworkStream):
         return self._arrived
 
     def expect(self, length: int | None) -> None:
-        """Tell the length of the body that comes now; None: it ends in another way."""
+        """Set the length of the body that comes now; None: it ends in another way."""
         self._body_left = length
 
     def has_more(self) -> bool:
         """Tell whether anything follows the answer. Then the connection is not used again."""
-        return bool(self._look())
+        return bool(self._peek())
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -159,12 +161,11 @@ class Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """Ask about the connection. httpcore does not use one again that is readable while it is idle."""
-        if info == "is_readable" and (self._arrived or self.came_early or self._is_old()):
-            return True
+        if info == "is_readable":
+            is_old = self._deadline.clock() - self._used_at > IDLE_SECONDS
+            if self._arrived or self.came_early or is_old:
+                return True
         return self._inner.get_extra_info(info)
-
-    def _is_old(self) -> bool:
-        return self._deadline.clock() - self._used_at > IDLE_SECONDS
 
 
 def is_final(answer: bytes) -> bool:
@@ -219,7 +220,7 @@ def open_pool(tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> h
     )
 
 
-class Transport(httpx.BaseTransport):
+class PoolTransport(httpx.BaseTransport):
     """Carries httpx's requests over a pool of httpcore's."""
 
     def __init__(self, pool: httpcore.ConnectionPool) -> None:
@@ -262,7 +263,3 @@ def _httpx_errors() -> Iterator[None]:
         yield
     except tuple(ERRORS) as error:
         raise ERRORS[type(error)](str(error)) from error
-
-
-LEAST = 0.001
-"""Shortest time-out in seconds: 0 would mean not to wait at all."""

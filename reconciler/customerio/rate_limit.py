@@ -1,16 +1,16 @@
-"""Never more than so many starts in any sliding second, whoever asks."""
+"""A limit on the requests that start in any sliding second, shared by all threads of a run."""
 
 import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
+from typing import Self
 
 SLACK = 0.03
 """Seconds by which the window is longer than needed: what a pause of either machine may squeeze together."""
 
 HASTE = 1.25
-"""How many times the rate is gone after a pause, to make up for it. All at once would arrive squeezed together."""
+"""Factor on the rate after a pause, to make up for it. All at once would arrive squeezed together."""
 
 BURST = 5
 """Requests that may leave at once."""
@@ -19,7 +19,7 @@ GRAIN = 0.02
 """Seconds whose requests may leave at once: waits can't be much shorter and still be kept."""
 
 POLL = 0.005
-"""Seconds between two looks while every permit is out."""
+"""Seconds between two checks while every permit is out."""
 
 LEAST = 0.0001
 """Shortest wait in seconds; a rounding error of the clock is shorter."""
@@ -39,19 +39,16 @@ class Window:
 
     def take(self, now: float) -> float:
         """Hand out a permit and give 0, or give the seconds to wait before asking again."""
-        wait = self._wait(now)
+        while self._starts and now - self._starts[0] >= self.seconds:
+            self._starts.popleft()
+        if len(self._starts) + self._out >= self.capacity:
+            return max(self._starts[0] + self.seconds - now, LEAST) if self._starts else POLL
+        wait = self._due - self._tolerance - now
         if wait > 0:
             return max(wait, LEAST)
         self._out += 1
         self._due = max(self._due, now) + self._gap
         return 0.0
-
-    def _wait(self, now: float) -> float:
-        while self._starts and now - self._starts[0] >= self.seconds:
-            self._starts.popleft()
-        if len(self._starts) + self._out < self.capacity:
-            return self._due - self._tolerance - now
-        return max(self._starts[0] + self.seconds - now, LEAST) if self._starts else POLL
 
     def start(self, now: float) -> None:
         """Use a permit: its request has left by now."""
@@ -62,38 +59,6 @@ class Window:
         """Return a permit that was not used."""
         self._out -= 1
         self._due -= self._gap
-
-
-class Permit:
-    """The right to start one request. Leaving its `with` gives it back if nothing has left."""
-
-    def __init__(self, use: Callable[[], None], give_back: Callable[[], None]) -> None:
-        self._use = use
-        self._give_back = give_back
-        self._open = True
-        self._leaving = False
-
-    def begin(self) -> None:
-        """Say that the first byte of the request leaves now."""
-        self._leaving = True
-
-    def end(self) -> None:
-        """Say that the whole request has left: from now on its time counts. Saying it again changes nothing."""
-        if self._open:
-            self._open = False
-            self._use()
-
-    def __enter__(self) -> "Permit":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._leaving:
-            self.end()
-        elif self._open:
-            self._open = False
-            self._give_back()
 
 
 class Limiter:
@@ -112,24 +77,49 @@ class Limiter:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
-    def take(self) -> Permit | None:
+    def take(self) -> "Permit | None":
         """Wait for a permit; None: the run is stopping."""
         with self._turn:  # the first in the queue waits for time to pass, the others wait for it
-            if self._wait(0):
-                return None
-            while (seconds := self._try()) > 0:
-                if self._wait(seconds):
-                    return None
-        return Permit(self._start, self._give_back)
+            seconds = 0.0
+            while not self._wait(seconds):
+                with self._lock:
+                    seconds = self._window.take(self._clock())
+                if seconds == 0:
+                    return Permit(self._give_back)
+        return None
 
-    def _try(self) -> float:
+    def _give_back(self, is_used: bool) -> None:
         with self._lock:
-            return self._window.take(self._clock())
+            if is_used:
+                self._window.start(self._clock())
+            else:
+                self._window.give_back()
 
-    def _start(self) -> None:
-        with self._lock:
-            self._window.start(self._clock())
 
-    def _give_back(self) -> None:
-        with self._lock:
-            self._window.give_back()
+class Permit:
+    """The right to start one request. Leaving its `with` gives it back if nothing has left."""
+
+    def __init__(self, give_back: Callable[[bool], None]) -> None:
+        self._give_back = give_back
+        self._is_out = True
+        self._is_leaving = False
+
+    def begin(self) -> None:
+        """Note that the first byte of the request leaves now."""
+        self._is_leaving = True
+
+    def end(self) -> None:
+        """Note that the whole request has left: from now on its time counts. A second call changes nothing."""
+        if self._is_out:
+            self._is_out = False
+            self._give_back(True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_leaving:
+            self.end()
+        elif self._is_out:
+            self._is_out = False
+            self._give_back(False)

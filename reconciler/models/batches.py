@@ -26,30 +26,31 @@ class Batch:
 
     def cut(self, position: int) -> tuple["Batch", "Batch"]:
         """Split before the id at `position`."""
-        return self._part(self.ids[:position]), self._part(self.ids[position:])
-
-    def _part(self, ids: tuple[str, ...]) -> "Batch":
-        return Batch(self.direction, ids, self.resends.intersection(ids))
+        first, rest = (
+            Batch(self.direction, ids, self.resends.intersection(ids))
+            for ids in (self.ids[:position], self.ids[position:])
+        )
+        return first, rest
 
     def __repr__(self) -> str:
         return f"Batch({self.direction}, {len(self.ids)} ids)"
 
 
 class Outcome(StrEnum):
-    """What one request with all its attempts came to."""
+    """What an attempt came to, or a request with all its attempts."""
 
     ACKNOWLEDGED = "acknowledged"
-    """2xx: accepted. It says nothing per id."""
+    """2xx: accepted, which is not yet applied. It says nothing per id."""
     UNKNOWN = "unknown"
-    """Attempts are used up, and at least one may have been applied."""
+    """408, 5xx, a time-out, a lost connection: retried, and it may have been applied."""
     REFUSED = "refused"
-    """Attempts are used up (429, no connection), and certainly none was applied."""
+    """429, no connection: retried, and it certainly was not applied."""
     BAD_REQUEST = "bad_request"
-    """400: something in the batch, or about the request."""
+    """400, 422: something in the batch, or about the request."""
     TOO_LARGE = "too_large"
     """413."""
     STOPPED = "stopped"
-    """401, 403, 404, 3xx: nothing more of this segment may be sent."""
+    """401, 403, 404, 3xx, an answer that Customer.io does not give: nothing more of this segment may be sent."""
     NOT_STARTED = "not_started"
     """The run was stopping, or the lease too short for another attempt."""
 
@@ -76,9 +77,9 @@ LATE_SECONDS = 3600.0
 
 
 def lingers_since(now: float, settle: float) -> float:
-    """Give the time of the oldest removal that may explain why somebody is still there; all are Unix seconds.
+    """Give the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
 
-    Whoever was removed earlier and is there was put there again by somebody else.
+    An id that was removed earlier and is there was added again by somebody else.
     """
     return now - settle - LATE_SECONDS
 

@@ -1,13 +1,11 @@
-"""Doubles for the room's tests: time that moves when told to, a scripted carrier, a raw server on loopback."""
+"""Doubles for the client's tests: time that moves when told to, a gate, a raw server on loopback."""
 
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from reconciler.customerio.outcomes import HELD, AttemptResult
-from reconciler.customerio.transport import Attempt
 from reconciler.models.spec import DestinationSettings, Secret, Segment
 
 SITE, KEY, APP_KEY = "site-4711", "track-key-4712", "app-key-4713"
@@ -41,28 +39,6 @@ class FakeTime:
             if not self.stopping:
                 self.advance(seconds)
         return self.stopping
-
-
-@dataclass
-class Script:
-    """A carrier that plays outcomes in turn; each attempt takes `seconds`, after `queue` seconds in the limiter."""
-
-    time: FakeTime
-    outcomes: Iterable[AttemptResult]
-    seconds: float = 0.0
-    queue: float = 0.0
-    allowed: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._left = list(self.outcomes)
-
-    def carry(self, attempt: Attempt) -> AttemptResult:
-        self.time.advance(self.queue)
-        if not attempt.admit():
-            return HELD
-        self.allowed.append(attempt.seconds())
-        self.time.advance(self.seconds)
-        return self._left.pop(0)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from reconciler.customerio.app_api import AppClient
-from reconciler.customerio.connection import Ambience, connect
+from reconciler.customerio.connection import connect
 from reconciler.customerio.track_api import TrackClient
 from reconciler.models.spec import DestinationSettings
 from tests.fakes.wire import FakeTime
@@ -41,8 +41,14 @@ def open_clients(time: FakeTime, warnings: list[str]) -> Iterator[Callable[[Dest
     opened: list[TrackClient | AppClient] = []
 
     def open_both(settings: DestinationSettings) -> Clients:
-        ambience = Ambience(clock=time.clock, wall=time.wall, chance=lambda: 0.5)
-        track, app = connect(settings, stop=QuickStop(time), warn=warnings.append, ambience=ambience)
+        track, app = connect(
+            settings,
+            stop=QuickStop(time),
+            warn=warnings.append,
+            clock=time.clock,
+            wall=time.wall,
+            chance=lambda: 0.5,
+        )
         assert app is not None
         opened.extend((track, app))
         return track, app

@@ -1,26 +1,35 @@
 """Opening both APIs: what is refused before anything is sent, and that no secret shows."""
 
+import inspect
 import threading
 
 import pytest
 
 from reconciler.clock import boot_seconds
-from reconciler.customerio.connection import Ambience, connect
-from reconciler.customerio.hosts import app_base, track_base
+from reconciler.customerio.connection import connect
 from reconciler.errors import DestinationError
 from reconciler.models.spec import Region, Secret
 from tests.fakes.wire import APP_KEY, KEY, SITE, destination
 
 
-def test_each_region_has_its_hosts() -> None:
-    us, eu = destination(), destination(region=Region.EU)
+@pytest.mark.parametrize(
+    ("url", "region", "track_base", "app_base"),
+    [
+        (None, Region.US, "https://track.customer.io", "https://api.customer.io"),
+        (None, Region.EU, "https://track-eu.customer.io", "https://api-eu.customer.io"),
+        ("http://127.0.0.1:8025/", Region.EU, "http://127.0.0.1:8025", "http://127.0.0.1:8025"),
+    ],
+    ids=["us", "eu", "an override loses its last slash"],
+)
+def test_each_region_has_its_hosts_unless_they_are_overridden(
+    url: str | None, region: Region, track_base: str, app_base: str
+) -> None:
+    track, app = connect(destination(url, region=region), stop=threading.Event(), warn=print)
 
-    assert (track_base(us), app_base(us)) == ("https://track.customer.io", "https://api.customer.io")
-    assert (track_base(eu), app_base(eu)) == ("https://track-eu.customer.io", "https://api-eu.customer.io")
-
-
-def test_an_override_stands_for_the_host_and_loses_its_last_slash() -> None:
-    assert track_base(destination("http://127.0.0.1:8025/")) == "http://127.0.0.1:8025"
+    assert app is not None
+    assert (track.endpoint.base, app.endpoint.base) == (track_base, app_base)
+    track.close()
+    app.close()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,7 @@ def test_without_an_app_key_there_is_no_app_client() -> None:
 
 
 def test_deadlines_use_the_clock_that_counts_suspension() -> None:
-    assert Ambience().clock is boot_seconds
+    assert inspect.signature(connect).parameters["clock"].default is boot_seconds
 
 
 def test_nothing_that_is_opened_shows_a_secret() -> None:

@@ -7,15 +7,16 @@ import ssl
 import httpx
 import pytest
 
-from reconciler.customerio.outcomes import FAILURES, HTTPX_FAILURES, Kind, sort_failure, sort_status
+from reconciler.customerio.outcomes import FAILURES, HTTPX_FAILURES, sort_failure, sort_status
+from reconciler.models.batches import Outcome
 
 EXPECTED = {
-    Kind.ACCEPTED: set(range(200, 300)),
-    Kind.BAD_REQUEST: {400, 422},
-    Kind.TOO_LARGE: {413},
-    Kind.REFUSED: {429},
-    Kind.UNKNOWN: {408, *range(100, 200), *range(500, 600)},
-    Kind.STOPPED: {*range(300, 500)} - {400, 408, 413, 422, 429},
+    Outcome.ACKNOWLEDGED: set(range(200, 300)),
+    Outcome.BAD_REQUEST: {400, 422},
+    Outcome.TOO_LARGE: {413},
+    Outcome.REFUSED: {429},
+    Outcome.UNKNOWN: {408, *range(100, 200), *range(500, 600)},
+    Outcome.STOPPED: {*range(300, 500)} - {400, 408, 413, 422, 429},
 }
 
 HTTPX_ERRORS = [
@@ -34,31 +35,31 @@ def make(kind: type[Exception]) -> Exception:
     return kind("secret words of the server")
 
 
-def test_every_status_has_one_kind() -> None:
-    expected = {status: kind for kind, statuses in EXPECTED.items() for status in statuses}
+def test_every_status_has_one_outcome() -> None:
+    expected = {status: outcome for outcome, statuses in EXPECTED.items() for status in statuses}
 
     assert {status: sort_status(status) for status in range(100, 600)} == expected
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 999])
 def test_a_status_that_does_not_exist_may_have_been_applied(status: int) -> None:
-    assert sort_status(status) is Kind.UNKNOWN
+    assert sort_status(status) is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("kind", HTTPX_ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_of_httpx_is_sorted_and_caught(kind: type[Exception]) -> None:
-    outcome = sort_failure(make(kind))
+    result = sort_failure(make(kind))
 
     assert issubclass(kind, HTTPX_FAILURES)
-    assert outcome.status is None
-    assert outcome.failure
-    assert "secret" not in outcome.failure
+    assert result.status is None
+    assert result.failure
+    assert "secret" not in result.failure
     if kind in NOT_SENT:
-        assert outcome.kind is Kind.REFUSED
+        assert result.outcome is Outcome.REFUSED
     elif kind in NEVER_WRITTEN or kind is httpx.TooManyRedirects:
-        assert outcome.kind is Kind.STOPPED
+        assert result.outcome is Outcome.STOPPED
     else:
-        assert outcome.kind is Kind.UNKNOWN
+        assert result.outcome is Outcome.UNKNOWN
 
 
 def test_the_table_names_no_class_that_it_does_not_sort() -> None:
@@ -76,10 +77,10 @@ def test_an_unknown_host_was_certainly_not_told_anything() -> None:
     error = httpx.ConnectError("x")
     error.__context__ = socket.gaierror(-2, "Name or service not known")
 
-    outcome = sort_failure(error)
+    result = sort_failure(error)
 
-    assert outcome.kind is Kind.REFUSED
-    assert "Name or service not known" in outcome.failure
+    assert result.outcome is Outcome.REFUSED
+    assert "Name or service not known" in result.failure
 
 
 def test_a_certificate_that_is_not_trusted_stops_at_once() -> None:
@@ -88,8 +89,8 @@ def test_a_certificate_that_is_not_trusted_stops_at_once() -> None:
     error = httpx.ConnectError("x")
     error.__cause__ = cause
 
-    outcome = sort_failure(error)
+    result = sort_failure(error)
 
-    assert outcome.kind is Kind.STOPPED
-    assert outcome.untrusted
-    assert "self-signed certificate" in outcome.failure
+    assert result.outcome is Outcome.STOPPED
+    assert result.is_untrusted
+    assert "self-signed certificate" in result.failure

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
+import httpx
 import pytest
 
-from reconciler.customerio.connection import open_client, trust
+from reconciler.customerio.connection import open_client
 from reconciler.customerio.hosts import find_proxy
 from reconciler.customerio.network import IDLE_SECONDS, Deadline
-from reconciler.customerio.outcomes import AttemptResult, Kind
-from reconciler.customerio.transport import Attempt, Call, Wire, parse_retry_after
-from reconciler.customerio.transport import Clients as HttpClients
+from reconciler.customerio.outcomes import CallResult
+from reconciler.customerio.transport import Call, Transport, parse_retry_after
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import (
@@ -120,10 +120,13 @@ def test_a_connection_that_was_never_made_costs_no_permit(open_clients: Open, ti
 
 
 class Recorder:
-    """Notes when a request leaves."""
+    """A limiter and its only permit, which notes when a request leaves."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
+
+    def take(self) -> "Recorder":
+        return self
 
     def begin(self) -> None:
         self.events.append("begin")
@@ -131,32 +134,49 @@ class Recorder:
     def end(self) -> None:
         self.events.append("end")
 
+    def __enter__(self) -> "Recorder":
+        return self
 
-def carry(base: str, time: FakeTime) -> tuple[AttemptResult, list[str]]:
-    """Make one attempt on a bare wire."""
-    recorder, deadline, tls = Recorder(), Deadline(time.clock), trust()
-    with closing(HttpClients(lambda: open_client({}, tls, deadline, find_proxy(base)))) as clients:
-        wire = Wire(clients, base, deadline, time.wall)
-        outcome = wire.carry(Attempt(Call("POST", "/x", content=b"{}"), 1, lambda: 10.0, lambda: True, recorder))
-    return outcome, recorder.events
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def attempt_once(base: str, time: FakeTime) -> tuple[CallResult, list[str]]:
+    """Make one attempt over a real connection."""
+    recorder, deadline, tls, proxy = Recorder(), Deadline(time.clock), httpx.create_ssl_context(), find_proxy(base)
+    transport = Transport(
+        base,
+        lambda: open_client({}, tls, deadline, proxy),
+        recorder,  # type: ignore[arg-type]
+        deadline,
+        timeout=10,
+        concurrency=1,
+        wait=lambda seconds: True,
+        clock=time.clock,
+        wall=time.wall,
+        chance=lambda: 0.5,
+        is_proxied=proxy is not None,
+    )
+    with closing(transport):
+        return transport.call(Call("POST", "/x", content=b"{}")), recorder.events
 
 
 def test_a_request_is_told_when_it_begins_to_leave_when_it_has_left_and_when_it_is_answered(time: FakeTime) -> None:
     with RawServer(in_turn(OK)) as server:
-        assert carry(server.url, time)[1] == ["begin", "end", "end"]
+        assert attempt_once(server.url, time)[1] == ["begin", "end", "end"]
 
 
 def test_a_request_that_is_never_answered_has_left_all_the_same(time: FakeTime) -> None:
     with RawServer(in_turn(None)) as server:
-        assert carry(server.url, time)[1] == ["begin", "end"]
+        assert attempt_once(server.url, time)[1] == ["begin", "end"]
 
 
 def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(in_turn(reply("403 Forbidden"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        outcome, events = carry("https://track.customer.io", time)
+        result, events = attempt_once("https://track.customer.io", time)
 
-    assert (outcome.kind, outcome.failure) == (Kind.STOPPED, "the proxy refuses to connect (403)")
+    assert (result.outcome, result.last.failure) == (Outcome.STOPPED, "the proxy refuses to connect (403)")
     assert events == []
 
 
