@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reconciler.cli.console import Console
-from reconciler.cli.documents import write_plan
-from reconciler.cli.flags import Format
+from reconciler.cli.documents import write
 from reconciler.cli.signals import Stopping
 from reconciler.cli.wiring import Wiring
 from reconciler.customerio.base import Track
@@ -23,6 +22,7 @@ from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.load import Loaded, flags_of
 from reconciler.operations.plan import as_problem, fail
 from reconciler.plan_file import PlanFile, check_age, check_environment, check_heads
+from reconciler.render import Format
 
 if TYPE_CHECKING:
     from reconciler.state.store import StateStore
@@ -171,7 +171,7 @@ class Applying:
             return True
         plan = Plan(created_at, tuple(session.plan for session in sessions), tuple(self.wiring.warnings))
         self.wiring.pause_progress()
-        self.console.prompt(write_plan(self.console, plan, Format.TEXT, shared=self.loaded.shared))
+        self.console.prompt(write(self.console, plan, Format.TEXT, shared=self.loaded.shared))
         return self.console.ask(f"Send these changes to Customer.io ({_name_workspaces(working)})?", self.wiring.stop)
 
     def _decline(self, sessions: Sequence[Session]) -> None:

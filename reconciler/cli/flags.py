@@ -6,14 +6,7 @@ from typing import Annotated
 import typer
 
 from reconciler.models.sizes import MIN_MEMORY, read_size
-
-
-class Format(StrEnum):
-    """How the document on stdout is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    MARKDOWN = "markdown"
+from reconciler.render import Format as Format
 
 
 class LogFormat(StrEnum):

@@ -3,9 +3,14 @@
 Each format is one module with a function `write(result, options)`.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.models.results import Result
 
 
 class Format(StrEnum):
@@ -29,3 +34,9 @@ class Options:
     """Names for which flags need `workspace/NAME`, in addition to those that occur twice in the result itself."""
     sqlite_unattended: bool = False
     """The state is a SQLite file, and nobody sits at a terminal."""
+
+
+def render(result: "Result", output: Format, options: Options) -> str:
+    """Write a result in a format. The format's module is imported here: text needs Rich, and the others don't."""
+    write: Callable[[Result, Options], str] = import_module(f"{__name__}.{output.value}").write
+    return write(result, options)

@@ -27,6 +27,7 @@ from reconciler.models.results import (
 )
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
+from reconciler.render import Options
 from reconciler.render.escaping import escape_data
 
 FORMAT_VERSION = "1.0"
@@ -37,6 +38,11 @@ Fields = dict[str, Any]
 _UNSAFE = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+
+
+def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every format's)
+    """Write the document of a result."""
+    return dump(document(result))
 
 
 def document(result: Result) -> Fields:

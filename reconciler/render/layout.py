@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 
 from reconciler.render.escaping import clean, clean_lines
-from reconciler.render.tables import Cell, Column, Row
+from reconciler.render.report import Cell, Column, Row
 
 MIN_WIDTH = 40
 GAP = 2

@@ -3,21 +3,25 @@
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from signal import Signals
-from typing import Any
 
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Drift
-from reconciler.models.guards import ALLOW_FLAGS, Verdict
+from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan, SegmentPlan, UsedBy
 from reconciler.models.results import Refresh, Status
-from reconciler.models.run import Run, RunStatus, SegmentRun
+from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.escaping import clean
 from reconciler.render.json import summarise
+from reconciler.render.report import Breach
 
 SENDS_MESSAGES = "a change can send messages"
+
+LOST_STATE = (
+    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
+    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
+)
 
 
 def count(number: int, noun: str) -> str:
@@ -25,13 +29,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def join(parts: Iterable[str]) -> str:
+def join(parts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    said = [part for part in parts if part]
-    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else "".join(said)
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
-def say_share(counts: Counts) -> str:
+def list_numbers(*numbers: tuple[int | None, str]) -> list[str]:
+    """`2 rejected` for each number with what it counts; those that are 0 or not known are left out."""
+    return [f"{number:,} {what}" for number, what in numbers if number]
+
+
+def format_share(counts: Counts) -> str:
     """The changes as a share of the stored members; empty where there are none stored, or no change."""
     changes = counts.add + counts.remove
     return f"{changes * 100 / counts.stored:.1f}%" if changes and counts.stored else ""
@@ -40,7 +48,7 @@ def say_share(counts: Counts) -> str:
 # --- names -------------------------------------------------------------------------------------------------------
 
 
-def find_shared(targets: Sequence[Target], given: Collection[str] = ()) -> frozenset[str]:
+def find_shared(targets: Iterable[Target], given: Collection[str] = ()) -> frozenset[str]:
     """Names that stand in more than one spec: flags need `workspace/NAME` for them."""
     numbers = Counter(target.segment.name for target in targets)
     return frozenset(given) | {name for name, number in numbers.items() if number > 1}
@@ -56,45 +64,37 @@ def quote(text: str) -> str:
     return shlex.quote(clean(text))
 
 
+def refresh_command(target: Target, shared: Collection[str]) -> str:
+    """The command that takes over the members of one segment."""
+    return f"reconcile refresh {quote(str(target.spec.path))} --select {quote(label(target, shared))}"
+
+
 # --- one segment -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Breach:
-    """One guard that was breached: what it says, and the flag that lets the segment past (None: there is none)."""
-
-    guard: str
-    detail: str
-    flag: str | None
-    allowed: bool
 
 
 def list_breaches(plan: SegmentPlan, shared: Collection[str]) -> list[Breach]:
     """Every breach of a segment, the allowed ones too."""
     name = quote(label(plan.target, shared))
-    return [_describe_breach(verdict, name) for verdict in plan.verdicts if verdict.breached]
-
-
-def _describe_breach(verdict: Verdict, name: str) -> Breach:
-    flag = ALLOW_FLAGS.get(verdict.name)
-    detail = verdict.detail or f"{verdict.actual}; the limit is {verdict.limit}"
-    return Breach(verdict.name.value, detail, f"{flag} {name}" if flag else None, verdict.allowed)
+    breaches = []
+    for verdict in plan.verdicts:
+        if verdict.breached:
+            flag = ALLOW_FLAGS.get(verdict.name)
+            detail = verdict.detail or f"{verdict.actual}; the limit is {verdict.limit}"
+            breaches.append(Breach(verdict.name.value, detail, f"{flag} {name}" if flag else None, verdict.allowed))
+    return breaches
 
 
 def list_notes(plan: SegmentPlan) -> list[str]:
-    """What is worth knowing of a plan beside its numbers, each a few words."""
+    """The most important facts of a plan that are no numbers of ids, each a few words."""
     counts = plan.counts
     if counts is None:
         return []
-    allowed = [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]
-    exclusive = plan.target.segment.ownership is Ownership.EXCLUSIVE
-    notes = [
-        "first fill" if plan.first_fill else "",
-        f"{join(allowed)} let past" if allowed else "",
-        f"{count(counts.strays, 'stray')} removed" if exclusive and counts.strays else "",
-        f"{counts.unkeyed:,} unkeyed" if counts.unkeyed else "",
-    ]
-    return [note for note in notes if note]
+    notes = ["first fill"] if plan.first_fill else []
+    if allowed := [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]:
+        notes.append(f"{join(allowed)} allowed")
+    if plan.target.segment.ownership is Ownership.EXCLUSIVE and counts.strays:
+        notes.append(f"{count(counts.strays, 'stray')} removed")
+    return notes + list_numbers((counts.unkeyed, "unkeyed"))
 
 
 def list_details(plan: SegmentPlan) -> list[str]:
@@ -102,226 +102,176 @@ def list_details(plan: SegmentPlan) -> list[str]:
     counts = plan.counts
     if counts is None:
         return []
-    clauses = [
+    used_by = describe_use(plan.remote.used_by)
+    return [
         *list_bad_values(counts),
-        f"{counts.unsettled:,} unsettled from an earlier run" if counts.unsettled else "",
-        f"{counts.unmatched:,} unmatched (not there when last read)" if counts.unmatched else "",
-        f"{counts.adopt:,} there already, for apply to take into the state" if counts.adopt else "",
-        f"{counts.unkeyed:,} unkeyed (there, and never removed)" if counts.unkeyed else "",
-        say_used_by(plan.remote.used_by),
+        *list_numbers(
+            (counts.unsettled, "unsettled from an earlier run"),
+            (counts.unmatched, "unmatched (not there when last read)"),
+            (counts.adopt, "there already, for apply to take into the state"),
+            (counts.unkeyed, "unkeyed (there, and never removed)"),
+        ),
+        *([used_by] if used_by else []),
     ]
-    return [clause for clause in clauses if clause]
-
-
-def say_engine(plan: SegmentPlan) -> str:
-    """Where it was compared, if that is not here."""
-    return "compared in the database" if plan.counts and plan.engine == "in_database" else ""
 
 
 def list_bad_values(counts: Counts) -> list[str]:
-    """What of the query's result is no id of its own, each a clause."""
-    clauses = [
-        f"{count(counts.nulls, 'NULL')} left out" if counts.nulls else "",
-        f"{count(counts.invalid, 'invalid value')} left out" if counts.invalid else "",
-        f"{count(counts.duplicates, 'duplicate')} counted once" if counts.duplicates else "",
-    ]
-    return [clause for clause in clauses if clause]
+    """The values in the query's result that are no id of their own, each kind a clause."""
+    values = (
+        (counts.nulls, "NULL", "left out"),
+        (counts.invalid, "invalid value", "left out"),
+        (counts.duplicates, "duplicate", "counted once"),
+    )
+    return [f"{count(number, noun)} {what}" for number, noun, what in values if number]
 
 
-def say_used_by(used_by: UsedBy | None) -> str:
+def describe_use(used_by: UsedBy | None) -> str:
     """`used by 2 campaigns and 1 newsletter draft: a change can send messages`; empty where nothing uses it."""
     if used_by is None:
         return ""
-    parts = [
-        count(len(used_by.campaigns), "campaign") if used_by.campaigns else "",
-        count(len(used_by.draft_newsletters), "newsletter draft") if used_by.draft_newsletters else "",
-        count(len(used_by.sent_newsletters), "sent newsletter") if used_by.sent_newsletters else "",
-    ]
+    users = (
+        (len(used_by.campaigns), "campaign"),
+        (len(used_by.draft_newsletters), "newsletter draft"),
+        (len(used_by.sent_newsletters), "sent newsletter"),
+    )
+    names = join([count(number, noun) for number, noun in users if number])
     active = used_by.campaigns or used_by.draft_newsletters
-    said = join(parts)
-    return f"used by {said}{': ' + SENDS_MESSAGES if active else ''}" if said else ""
+    return f"used by {names}{': ' + SENDS_MESSAGES if active else ''}" if names else ""
 
 
 def list_run_details(run: SegmentRun) -> list[str]:
     """What became of ids that did not simply arrive, each a clause."""
-    tally, unmatched = run.tally, run.unmatched_after
-    clauses = [
-        f"{count(tally.rejected, 'id')} rejected by Customer.io; the next run tries again" if tally.rejected else "",
-        f"{tally.unsettled:,} unsettled: whether they arrived is unknown, and the next run settles it"
-        if tally.unsettled
-        else "",
-        f"{unmatched:,} unmatched (not there when last read): each apply sends them again" if unmatched else "",
-        "the read-back agrees" if run.confirmed and not unmatched else "",
-        "the read-back does not agree yet" if run.confirmed is False else "",
-    ]
-    return [clause for clause in clauses if clause]
+    rejected, unmatched = run.tally.rejected, run.unmatched_after
+    clauses = [f"{count(rejected, 'id')} rejected by Customer.io; the next run tries again"] if rejected else []
+    clauses += list_numbers(
+        (run.tally.unsettled, "unsettled: whether they arrived is unknown, and the next run settles it"),
+        (unmatched, "unmatched (not there when last read): each apply sends them again"),
+    )
+    if run.confirmed and not unmatched:
+        clauses.append("the read-back agrees")
+    if run.confirmed is False:
+        clauses.append("the read-back does not agree yet")
+    return clauses
 
 
-def say_failure(run: SegmentRun) -> str:
-    """How a segment of a run stopped short; empty where it did not."""
-    verbs = {
-        RunStatus.STALE: "is stale; nothing was sent for it",
-        RunStatus.LOCKED: "is locked; nothing was sent for it",
-        RunStatus.PARTIAL: "is partly done",
-        RunStatus.FAILED: "failed",
-    }
-    if run.status is RunStatus.PARTIAL and run.error is None and run.tally.rejected:
-        return f"is partly done: {count(run.tally.rejected, 'id')} rejected"
-    if run.status is RunStatus.FAILED and run.error is None:
-        return "failed: its ids were rejected" if run.tally.rejected else "was stopped before anything was sent"
-    return verbs.get(run.status, "")
-
-
-# --- first fills -------------------------------------------------------------------------------------------------
-
-LOST_STATE = (
-    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
-    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
-)
-
-
-def find_first_fills(plans: Iterable[SegmentPlan]) -> list[SegmentPlan]:
-    """Those of which the state knows nothing; a segment that failed may be known."""
-    return [plan for plan in plans if plan.counts is not None and plan.first_fill]
-
-
-def is_taken_over_by_refresh(plan: SegmentPlan) -> bool:
+def keeps_strangers(plan: SegmentPlan) -> bool:
     """Tell whether members that the state does not know stay until a refresh; `exclusive` reads them in each plan."""
     return plan.target.segment.ownership is not Ownership.EXCLUSIVE
 
 
-def can_lose_its_state(filled: Iterable[SegmentPlan]) -> bool:
-    """Tell whether a first fill for want of a state would leave members behind."""
-    return any(map(is_taken_over_by_refresh, filled))
-
-
-def say_empty_fills(filled: Sequence[SegmentPlan]) -> str:
-    """How many of these have no members; empty where none is known to have none."""
-    empty = sum(plan.remote.members == 0 for plan in filled)
-    verb = "has" if empty == 1 else "have"
-    return f"{count(empty, 'segment')} {verb} no members now" if empty else ""
-
-
-def say_first_fill(plan: SegmentPlan, done: bool = False) -> str:
-    """What is known of the members that a segment may have before its first fill (`done`: had before it); empty where
-    there are none."""
+def describe_unknown_members(plan: SegmentPlan, is_over: bool) -> str:
+    """What is known of the members that a segment may have before its first fill, or had before one that is over;
+    empty where there are none."""
     members = plan.remote.members
     if members == 0:
         return ""
-    if not is_taken_over_by_refresh(plan):
-        said = f"it had {count(members, 'member')} when it was read" if members is not None else "it was read"
-        return f"{said}; whoever the query does not return is removed"
+    if not keeps_strangers(plan):
+        found = f"it had {count(members, 'member')} when it was read" if members is not None else "it was read"
+        return f"{found}; members that the query does not return are removed"
     if members is None:
-        return f"members that it may already have{' had' if done else ''} are unknown, and stay"
+        return f"members that it may already have{' had' if is_over else ''} are unknown, and stay"
     number = count(members, "member")
-    said = (
-        f"it had {number} whom the state did not know" if done else f"it has {number} now whom the state does not know"
-    )
-    return f"{said}, and who stay"
-
-
-def refresh_command(target: Target, shared: Collection[str]) -> str:
-    """The command that takes over the members of one segment."""
-    return f"reconcile refresh {quote(str(target.spec.path))} --select {quote(label(target, shared))}"
+    if is_over:
+        return f"it had {number} that the state did not know, and they stay"
+    return f"it has {number} now that the state does not know, and they stay"
 
 
 # --- the last line -----------------------------------------------------------------------------------------------
 
 
-def _join_clauses(kind: str, parts: Iterable[str]) -> str:
-    """One sentence: a beginning and what follows it after semicolons."""
-    return "; ".join([kind, *(part for part in parts if part)]) + "."
-
-
-def _tail(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
-    return [f"{number:,} {name}" for name in names if (number := summary[name])]
-
-
-def say_plan(plan: Plan) -> str:
+def summarise_plan(plan: Plan) -> str:
     """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
-    summary = summarise(plan)
-    segments, changed, resend = summary["segments"], summary["changed"], summary["resend"]
-    again = f"{resend:,} unmatched to send again" if resend else ""
-    if changed:
-        begin = f"Plan: {summary['remove']:,} to remove, {summary['add']:,} to add, in {count(changed, 'segment')}"
-    elif summary["unchanged"] == segments and not resend:
-        verb = "is as its query says" if segments == 1 else "are as their queries say"
-        return _join_clauses(f"Nothing to do: {count(segments, 'segment')} {verb}", [])
-    else:
-        begin = "Plan: nothing to change" if summary["unchanged"] else "Plan: nothing to send"
-    return _join_clauses(begin, [again, *_tail(summary, ("unchanged", "blocked", "failed"))])
+    numbers = summarise(plan)
+    if not numbers["changed"] and not numbers["resend"] and numbers["unchanged"] == numbers["segments"]:
+        return _report_nothing_to_do(len(plan.segments))
+    begin = "Plan: nothing to change" if numbers["unchanged"] else "Plan: nothing to send"
+    if numbers["changed"]:
+        where = count(numbers["changed"], "segment")
+        begin = f"Plan: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
+    again = list_numbers((numbers["resend"], "unmatched to send again"))
+    names = ("unchanged", "blocked", "failed")
+    return _join_clauses(begin, again, list_numbers(*((numbers[name], name) for name in names)))
 
 
-def say_run(run: Run) -> str:
+def summarise_run(run: Run) -> str:
     """`Applied: 10 removed, 20 added, in 3 segments; 1 unchanged; 1 blocked.`"""
-    summary = summarise(run)
-    touched = sum(segment.tally.touched for segment in run.segments)
-    ids = [
-        f"{summary['resent']:,} sent again" if summary["resent"] else "",
-        f"{summary['rejected']:,} rejected" if summary["rejected"] else "",
-        f"{summary['unsettled']:,} unsettled" if summary["unsettled"] else "",
-        f"{summary['unmatched']:,} unmatched" if summary["unmatched"] else "",
-    ]
-    tail = _tail(summary, ("unchanged", "blocked", "stale", "locked", "partial", "failed"))
-    stopped = f" Stopped by {_name_signal(run.stopped_by)}: run it again to go on." if run.stopped_by else ""
-    if touched:
-        begin = f"Applied: {summary['removed']:,} removed, {summary['added']:,} added, in {count(touched, 'segment')}"
-    elif summary["unchanged"] == summary["segments"] and not stopped:
-        verb = "is as its query says" if summary["segments"] == 1 else "are as their queries say"
-        begin, tail = f"Nothing to do: {count(len(run.segments), 'segment')} {verb}", []
+    numbers = summarise(run)
+    ids = list_numbers(
+        (numbers["resent"], "sent again"),
+        *((numbers[name], name) for name in ("rejected", "unsettled", "unmatched")),
+    )
+    names = ("unchanged", "blocked", "stale", "locked", "partial", "failed")
+    segments = list_numbers(*((numbers[name], name) for name in names))
+    if touched := sum(segment.tally.touched for segment in run.segments):
+        where = count(touched, "segment")
+        sentence = _join_clauses(
+            f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}", ids, segments
+        )
+    elif numbers["unchanged"] == numbers["segments"] and not run.stopped_by:
+        sentence = _report_nothing_to_do(len(run.segments), ids)
     else:
-        begin = "Nothing was changed"
-    return _join_clauses(begin, [*ids, *tail]) + stopped
+        sentence = _join_clauses("Nothing was changed", ids, segments)
+    if run.stopped_by:
+        known = {each.value: each.name for each in Signals}
+        name = known.get(run.stopped_by, f"signal {run.stopped_by}")
+        sentence += f" Stopped by {name}: run it again to go on."
+    return sentence
 
 
-def _name_signal(number: int | None) -> str:
-    known = {each.value: each.name for each in Signals}
-    return known.get(number or 0, f"signal {number}")
-
-
-def say_drift(drift: Drift) -> str:
+def summarise_drift(drift: Drift) -> str:
     """`Drift: 1 of 3 segments; 5 missing; 2 foreign, of these 1 lingering; 1 failed.`"""
-    summary = summarise(drift)
-    segments, drifted, failed = len(drift.segments), summary["drifted"], summary["failed"]
+    numbers = summarise(drift)
     known = [segment.counts for segment in drift.segments if segment.counts]
     missing, foreign = sum(each.missing for each in known), sum(each.foreign for each in known)
     lingering = sum(each.lingering for each in known)
     unmatched, appeared = sum(each.unmatched for each in known), sum(each.appeared for each in known)
-    parts = [
-        f"{missing:,} missing" if missing else "",
-        f"{foreign:,} foreign" + (f", of these {lingering:,} lingering" if lingering else "") if foreign else "",
-        f"{unmatched:,} unmatched" + (f", of these {appeared:,} there by now" if appeared else "") if unmatched else "",
-        f"{failed:,} failed" if failed else "",
-    ]
-    if drifted:
-        return _join_clauses(f"Drift: {drifted:,} of {count(segments, 'segment')}", parts)
-    return _join_clauses(f"In sync: {summary['in_sync']:,} of {count(segments, 'segment')}", parts)
+    clauses = list_numbers(
+        (missing, "missing"),
+        (foreign, "foreign" + (f", of these {lingering:,} lingering" if lingering else "")),
+        (unmatched, "unmatched" + (f", of these {appeared:,} there by now" if appeared else "")),
+        (numbers["failed"], "failed"),
+    )
+    begin, concerned = ("Drift", numbers["drifted"]) if numbers["drifted"] else ("In sync", numbers["in_sync"])
+    return _join_clauses(f"{begin}: {concerned:,} of {count(len(drift.segments), 'segment')}", clauses)
 
 
-def say_refresh(refresh: Refresh) -> str:
+def summarise_refresh(refresh: Refresh) -> str:
     """`Refreshed: 2 segments, 1,000 members; 40 were not known, 40 of them taken over; 1 failed.`"""
-    summary = summarise(refresh)
+    numbers = summarise(refresh)
     done = [each for each in refresh.segments if each.stored is not None]
     strangers = sum(each.strangers or 0 for each in done)
     adopted = sum(each.adopted or 0 for each in done)
-    members = sum(each.stored or 0 for each in done)
-    fate = "all of them taken over" if adopted == strangers else f"{adopted:,} of them taken over"
-    taken = f"{strangers:,} were not known, {fate if adopted else 'and are left alone'}" if strangers else ""
-    begin = f"Refreshed: {count(summary['refreshed'], 'segment')}, {count(members, 'member')}"
-    return _join_clauses(begin, [taken, *_tail(summary, ("locked", "failed"))])
+    fate = "and are left alone"
+    if adopted:
+        fate = "all of them taken over" if adopted == strangers else f"{adopted:,} of them taken over"
+    members = count(sum(each.stored or 0 for each in done), "member")
+    return _join_clauses(
+        f"Refreshed: {count(numbers['refreshed'], 'segment')}, {members}",
+        list_numbers((strangers, f"were not known, {fate}")),
+        list_numbers((numbers["locked"], "locked"), (numbers["failed"], "failed")),
+    )
 
 
-def say_status(value: Status) -> str:
+def summarise_status(status: Status) -> str:
     """`3 segments, 1,000 members; 1 unsettled; 1 orphan.`"""
-    members = sum(row.members or 0 for row in value.segments)
-    unsettled = sum(row.unsettled or 0 for row in value.segments)
-    new = sum(not row.known and row.error is None for row in value.segments)
-    failed = sum(row.error is not None for row in value.segments)
-    begin = f"{count(len(value.segments), 'segment')}, {count(members, 'member')}"
-    parts = [
-        f"{unsettled:,} unsettled" if unsettled else "",
-        f"{new:,} not in the state yet" if new else "",
-        f"{failed:,} can't be read" if failed else "",
-        count(len(value.orphans), "orphan") if value.orphans else "",
-    ]
-    return _join_clauses(begin, parts)
+    rows = status.segments
+    members = sum(row.members or 0 for row in rows)
+    return _join_clauses(
+        f"{count(len(rows), 'segment')}, {count(members, 'member')}",
+        list_numbers(
+            (sum(row.unsettled or 0 for row in rows), "unsettled"),
+            (sum(not row.known and row.error is None for row in rows), "not in the state yet"),
+            (sum(row.error is not None for row in rows), "can't be read"),
+        ),
+        [count(len(status.orphans), "orphan")] if status.orphans else [],
+    )
+
+
+def _report_nothing_to_do(segments: int, clauses: Sequence[str] = ()) -> str:
+    verb = "is as its query says" if segments == 1 else "are as their queries say"
+    return _join_clauses(f"Nothing to do: {count(segments, 'segment')} {verb}", clauses)
+
+
+def _join_clauses(begin: str, *clauses: Iterable[str]) -> str:
+    """One sentence: a beginning and what follows it after semicolons."""
+    return "; ".join([begin, *(clause for some in clauses for clause in some)]) + "."

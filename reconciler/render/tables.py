@@ -1,7 +1,6 @@
 """The tables of every document: one line per segment, orphan or past run, for text and for Markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -12,27 +11,7 @@ from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import sentences
 from reconciler.render.json import write_time
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table, and its style."""
-
-    text: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column. `drop`: the higher, the sooner it goes when space is short; 0 stays. Flexible ones are cut first."""
-
-    title: str
-    right: bool = False
-    drop: int = 0
-    flexible: bool = False
-
-
-Row = Sequence[Cell]
+from reconciler.render.report import Cell, Column, Row
 
 MANY = 20
 """With more segments than this, the unchanged ones share a line."""
@@ -125,7 +104,7 @@ def plan_row(plan: SegmentPlan) -> Row:
         _removals(counts.remove),
         _additions(counts.add),
         number(counts.resend or None),
-        Cell(sentences.say_share(counts)),
+        Cell(sentences.format_share(counts)),
         Cell(", ".join(sentences.list_notes(plan))),
     ]
 

@@ -45,7 +45,7 @@ def apply(
     """Make the segments equal to their queries, or send exactly what a plan file holds."""
     from reconciler.cli.applying import Applying
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import find_document, show_run
+    from reconciler.cli.documents import name_history, show
     from reconciler.cli.signals import stopping
     from reconciler.cli.wiring import wired
     from reconciler.errors import PlanFileError
@@ -84,8 +84,8 @@ def apply(
         stop.on_stop = wiring.interrupt
         applying = Applying(console, wiring, loaded, options, parallel, sealed, asks=console.asks and not yes)
         run = applying.run(stop)
-    with console.after_the_work(find_document(loaded.targets)):
-        show_run(console, run, output, shared=loaded.shared)
+    with console.after_the_work(name_history(loaded.targets)):
+        show(console, run, output, shared=loaded.shared)
     return exit_code_of_run(run)
 
 

@@ -31,7 +31,7 @@ def drift(
     from functools import partial
 
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_drift
+    from reconciler.cli.documents import show
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.drift import Drift
@@ -48,7 +48,7 @@ def drift(
         look = partial(survey_one, wiring, ignore_foreign=ignore_foreign)
         segments = tuple(work_on_each(loaded.targets, look, parallel, "drift"))
         found = Drift(created_at, segments, tuple(wiring.warnings))
-    show_drift(console, found, output)
+    show(console, found, output)
     return exit_code_of_drift(found)
 
 

@@ -28,7 +28,7 @@ def history(
     from datetime import UTC, datetime
 
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_history
+    from reconciler.cli.documents import show
     from reconciler.errors import ExitCode
     from reconciler.models.results import History
     from reconciler.operations.load import load_specs
@@ -43,18 +43,18 @@ def history(
     places = {(each.state, each.destination.workspace) for each in specs}
     runs = [row for state, workspace in places for row in open_records(state).runs(workspace, limit)]
     runs.sort(key=lambda row: row.started_at, reverse=True)
-    show_history(console, History(datetime.now(UTC), tuple(runs[:limit])), output)
+    show(console, History(datetime.now(UTC), tuple(runs[:limit])), output)
     return ExitCode.DONE
 
 
 def show_one(console: "Console", specs: "tuple[Spec, ...]", run_id: str, output: flags.Format) -> None:
     """Show one run whole: the document that it left, or that it left none."""
-    from reconciler.cli.documents import show_record
+    from reconciler.cli.documents import show
     from reconciler.errors import UsageError
     from reconciler.state.history import open_records
 
     for state in {each.state for each in specs}:
         for record in open_records(state).run(run_id):
-            show_record(console, record, output)
+            show(console, record, output)
             return
     raise UsageError(f"there is no run {run_id!r} in this state", "`reconcile history SPEC` lists them")

@@ -49,7 +49,7 @@ def plan(
 ) -> int:
     """Show what apply would do: run each query, compare it with the snapshot, judge the guards. Sends nothing."""
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_plan
+    from reconciler.cli.documents import show
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.exit_codes import exit_code_of_plan
@@ -75,10 +75,10 @@ def plan(
             made = made if draft is None else bind_plan(wiring, made)
         made = seal_plan(made, draft) if draft is not None else made
     if made.plan_id is None:
-        show_plan(console, made, output, shared=loaded.shared)
+        show(console, made, output, shared=loaded.shared)
     else:
         with console.after_the_work(f"the plan is sealed into {out} all the same"):
-            show_plan(console, made, output, shared=loaded.shared)
+            show(console, made, output, shared=loaded.shared)
         console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
     return exit_code_of_plan(made, detailed_exitcode)
 

@@ -40,7 +40,7 @@ def refresh(
     from datetime import UTC, datetime
 
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import find_document, show_refresh
+    from reconciler.cli.documents import name_history, show
     from reconciler.cli.signals import cut_short
     from reconciler.cli.wiring import wired
     from reconciler.models.exit_codes import exit_code_of_refresh
@@ -63,8 +63,8 @@ def refresh(
         rows = tuple(refresh_one(console, wiring, target, run_id, adopt, asks, begun) for target in loaded.targets)
         done = Refresh(run_id, created_at, rows, tuple(wiring.warnings))
         record(wiring, done)
-    with console.after_the_work(find_document(loaded.targets)):
-        show_refresh(console, done, output)
+    with console.after_the_work(name_history(loaded.targets)):
+        show(console, done, output)
     return exit_code_of_refresh(done)
 
 

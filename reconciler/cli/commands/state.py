@@ -35,7 +35,8 @@ def show(
     log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
 ) -> int:
     """Show what the state holds of one segment; with --members, every stored id: one a line, or as JSON."""
-    from reconciler.cli.documents import show_members, show_record
+    from reconciler.cli.documents import show as show_document
+    from reconciler.cli.documents import show_members
     from reconciler.errors import ExitCode
     from reconciler.state.history import open_records
 
@@ -49,7 +50,7 @@ def show(
     record = records.segment(found.destination.workspace, segment_id)
     if record is None:
         raise unknown(found, segment_id)
-    show_record(console, record, output)
+    show_document(console, record, output)
     return ExitCode.DONE
 
 

@@ -25,7 +25,7 @@ def status(
     from datetime import UTC, datetime
 
     from reconciler.cli.console import Console
-    from reconciler.cli.documents import show_status
+    from reconciler.cli.documents import show
     from reconciler.errors import ExitCode
     from reconciler.models.results import Status
     from reconciler.operations.load import load
@@ -37,7 +37,7 @@ def status(
     rows = tuple(describe(target) for target in loaded.targets)
     warnings = tuple(warn_of_restored(row.target) for row in rows if row.restored)
     report = Status(datetime.now(UTC), rows, tuple(list_orphans(loaded)), warnings)
-    show_status(console, report, output)
+    show(console, report, output)
     return ExitCode.FAILED if any(row.error for row in rows) else ExitCode.DONE
 
 

@@ -21,20 +21,28 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.models.run import RunStatus, Tally
+from reconciler.render import Format, Options, markdown, render, stored_documents
 from reconciler.render import json as documents
-from reconciler.render import markdown
 from tests.unit.render import samples
 
 HOSTILE = "<script>|`@team` [x](http://evil) ![i](u) **b** \x1b[31m\u202e&lt; #1\n# head\n| a | b |"
 
 
+def write_result(result, **more) -> str:
+    return render(result, Format.MARKDOWN, Options(**more))
+
+
 def write(*segments, warnings=(), **more) -> str:
-    return markdown.plan(Plan(samples.TWO_AM, tuple(segments), tuple(warnings)), **more)
+    return write_result(Plan(samples.TWO_AM, tuple(segments), tuple(warnings)), **more)
+
+
+def write_document(document) -> str:
+    return markdown.write_report(stored_documents.describe(document, "run"))
 
 
 def test_a_whole_plan() -> None:
     assert (
-        markdown.plan(samples.make_everything())
+        write_result(samples.make_everything())
         == """\
 ### reconcile plan: production
 
@@ -52,8 +60,8 @@ def test_a_whole_plan() -> None:
 
 - **churn_risk** is blocked; nothing is sent for it
   - max_removals: 1,500 removals of 2,000 members; the limit is 25%; if that is right: `--allow-removals churn_risk`
-  - min_members: the query returned 500 members; at least 1,000 are required; no flag lets this past
-  - must_include: of 1 sentinel ids, 1 not in the query's result; no flag lets this past
+  - min_members: the query returned 500 members; at least 1,000 are required; no flag allows this
+  - must_include: of 1 sentinel ids, 1 not in the query's result; no flag allows this
 - **broken** failed: specs/vip.yaml:40: no such table: customers
   - check the query
 
@@ -74,7 +82,7 @@ def test_a_whole_plan() -> None:
 
 
 def test_a_run_tells_what_was_not_done_first() -> None:
-    written = markdown.run(samples.make_whole_run())
+    written = write_result(samples.make_whole_run())
     order = ["✗ partial", "✗ failed", "! blocked", "! locked", "✓ applied", "= unchanged"]
     places = [written.index(f"| {status} |") for status in order]
     assert places == sorted(places)
@@ -82,19 +90,19 @@ def test_a_run_tells_what_was_not_done_first() -> None:
 
 
 def test_drift_status_history_and_refresh_are_documents_too() -> None:
-    assert "| ≠ drifted | vip_customers | 56 |" in markdown.drift(samples.make_drift())
+    assert "| ≠ drifted | vip_customers | 56 |" in write_result(samples.make_drift())
     row = StatusRow(samples.make_target(), True, 10)
-    status = markdown.status(Status(samples.TWO_AM, (row,), (OrphanRow("production", 99),)))
+    status = write_result(Status(samples.TWO_AM, (row,), (OrphanRow("production", 99),)))
     assert "| vip_customers | 56 | 10 |" in status
     assert "| production | 99 |" in status
-    history = markdown.history(History(samples.TWO_AM, (HistoryRow("run-1", samples.TWO_AM, "apply a|b"),)))
+    history = write_result(History(samples.TWO_AM, (HistoryRow("run-1", samples.TWO_AM, "apply a|b"),)))
     assert "apply a\\|b" in history
     rows = (RefreshRow(samples.make_target(), RefreshStatus.REFRESHED, 10, 4, 4),)
-    assert "4 were not known" in markdown.refresh(Refresh("run-1", samples.TWO_AM, rows))
+    assert "4 were not known" in write_result(Refresh("run-1", samples.TWO_AM, rows))
 
 
 def test_a_past_run_is_a_document_of_any_fields() -> None:
-    written = markdown.past_run(documents.document(samples.make_whole_run()))
+    written = write_document(documents.document(samples.make_whole_run()))
     assert "- run id: run-1" in written
     assert "| partial | lapsed | 10 | 5 | 61 | 2 | 13 |" in written
     assert "- **lapsed**: Customer.io does not answer" in written
@@ -116,13 +124,13 @@ def write_all(name: str) -> list[str]:
     row = StatusRow(filled.target, True, 1, holder=name, error=failed.error)
     refreshed = RefreshRow(filled.target, RefreshStatus.FAILED, title=name, error=failed.error)
     return [
-        markdown.plan(Plan(samples.TWO_AM, plans, (name,)), sqlite_unattended=True),
-        markdown.run(samples.make_run(*runs, warnings=(name,))),
-        markdown.drift(Drift(samples.TWO_AM, drifts, (name,))),
-        markdown.status(Status(samples.TWO_AM, (row,), (OrphanRow(name, 1, name),), (name,))),
-        markdown.refresh(Refresh(name, samples.TWO_AM, (refreshed,), (name,))),
-        markdown.past_run({"run_id": name, name: name, "allowed": [name], "warnings": [name], **make_document(name)}),
-        markdown.history(History(samples.TWO_AM, (HistoryRow(name, samples.TWO_AM, name, name),), (name,))),
+        write_result(Plan(samples.TWO_AM, plans, (name,)), sqlite_unattended=True),
+        write_result(samples.make_run(*runs, warnings=(name,))),
+        write_result(Drift(samples.TWO_AM, drifts, (name,))),
+        write_result(Status(samples.TWO_AM, (row,), (OrphanRow(name, 1, name),), (name,))),
+        write_result(Refresh(name, samples.TWO_AM, (refreshed,), (name,))),
+        write_document({"run_id": name, name: name, "allowed": [name], "warnings": [name], **make_document(name)}),
+        write_result(History(samples.TWO_AM, (HistoryRow(name, samples.TWO_AM, name, name),), (name,))),
     ]
 
 
@@ -189,7 +197,7 @@ def test_it_is_under_60_kb_however_many_segments(make, name: str) -> None:
 def test_a_run_of_many_failures_is_under_60_kb() -> None:
     problem = Problem("x", "m<" * 3000, "h" * 3000)
     runs = [samples.run_of(samples.make_failed(f"f{n}", n), RunStatus.FAILED, error=problem) for n in range(300)]
-    assert len(markdown.run(samples.make_run(*runs)).encode()) < 60_000
+    assert len(write_result(samples.make_run(*runs)).encode()) < 60_000
 
 
 def test_of_too_many_segments_the_blocked_and_failed_are_shown_first() -> None:
@@ -224,14 +232,14 @@ def test_every_table_of_segments_says_the_workspace_where_there_are_several(kind
     targets = [plan.target for plan in plans]
     error = Problem("state", "no disk")
     documents = {
-        "run": lambda: markdown.run(samples.make_run(*map(samples.run_of, plans))),
-        "drift": lambda: markdown.drift(
+        "run": lambda: write_result(samples.make_run(*map(samples.run_of, plans))),
+        "drift": lambda: write_result(
             Drift(samples.TWO_AM, tuple(SegmentDrift(each, DriftStatus.FAILED, error=error) for each in targets))
         ),
-        "refresh": lambda: markdown.refresh(
+        "refresh": lambda: write_result(
             Refresh("r", samples.TWO_AM, tuple(RefreshRow(each, RefreshStatus.FAILED, error=error) for each in targets))
         ),
-        "status": lambda: markdown.status(
+        "status": lambda: write_result(
             Status(samples.TWO_AM, tuple(StatusRow(each, known=False, error=error) for each in targets), ())
         ),
     }

@@ -25,18 +25,26 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.models.run import RunStatus, Tally
+from reconciler.render import Format, Options, render, stored_documents, text
 from reconciler.render import json as documents
-from reconciler.render import text
 from reconciler.render.layout import fit
-from reconciler.render.tables import Column
+from reconciler.render.report import Column
 from tests.unit.render import samples
 
 WIDTHS = [60, 80, 120, 200]
 HOSTILE = "\x1b[31m[bold]:smile:\n\u202eevil|<b>@team"
 
 
+def write(result, width: int = 80, **more) -> str:
+    return render(result, Format.TEXT, Options(width, **more))
+
+
 def show(*segments, width: int = 80, warnings: tuple[str, ...] = (), **more) -> str:
-    return text.plan(Plan(samples.TWO_AM, segments, warnings), width, **more)
+    return write(Plan(samples.TWO_AM, segments, warnings), width, **more)
+
+
+def show_document(document, width: int = 80) -> str:
+    return text.write_report(stored_documents.describe(document, "run"), Options(width))
 
 
 def last_line(shown: str) -> str:
@@ -52,7 +60,7 @@ def flatten(shown: str) -> str:
 
 def test_a_plan_at_100_columns() -> None:
     assert (
-        text.plan(samples.make_everything(), 100, sqlite_unattended=True)
+        write(samples.make_everything(), 100, sqlite_unattended=True)
         == """\
 specs/vip.yaml · workspace production
 
@@ -69,9 +77,9 @@ Status       Segment        Id    Desired  Stored  Remove         Add  Change  N
       if that is right, run it again with
         --allow-removals churn_risk
     min_members: the query returned 500 members; at least 1,000 are required
-      no flag lets this past: mend the query or the spec
+      no flag allows this: correct the query or the spec
     must_include: of 1 sentinel ids, 1 not in the query's result
-      no flag lets this past: mend the query or the spec
+      no flag allows this: correct the query or the spec
 
 ✗ broken failed: specs/vip.yaml:40: no such table: customers
     check the query
@@ -96,7 +104,7 @@ Plan: 10 to remove, 1,234,587 to add, in 2 segments; 1 unchanged; 1 blocked; 1 f
 
 def test_a_run_at_120_columns() -> None:
     assert (
-        text.run(samples.make_whole_run(), 120)
+        write(samples.make_whole_run(), 120)
         == """\
 specs/vip.yaml · workspace production
 
@@ -114,9 +122,9 @@ Status       Segment        Id  Desired  Removed  Added  Rejected  Unsettled  Un
       if that is right, run it again with
         --allow-removals churn_risk
     min_members: the query returned 500 members; at least 1,000 are required
-      no flag lets this past: mend the query or the spec
+      no flag allows this: correct the query or the spec
     must_include: of 1 sentinel ids, 1 not in the query's result
-      no flag lets this past: mend the query or the spec
+      no flag allows this: correct the query or the spec
 
 ✗ broken failed: specs/vip.yaml:40: no such table: customers
     check the query
@@ -140,7 +148,7 @@ failed.
 
 def test_drift_at_80_columns() -> None:
     assert (
-        text.drift(samples.make_drift(), 80)
+        write(samples.make_drift(), 80)
         == """\
 specs/vip.yaml · workspace production
 
@@ -156,7 +164,7 @@ Status     Segment        Id  Stored  Remote  Missing  Foreign  Lingering
 Missing: stored, and not there. Foreign: there, and not stored. Lingering:
 removed by reconcile in the last hour, and still there. To mend it: `reconcile
 refresh`, then `reconcile apply`. It puts the missing back, and removes the
-foreign whom the query does not return; `refresh --adopt known` lets them stay.
+foreign that the query does not return; `refresh --adopt known` lets them stay.
 
 Drift: 1 of 3 segments; 2 missing; 5 foreign, of these 1 lingering; 1 failed.
 """
@@ -192,7 +200,7 @@ def test_words_wrap_and_commands_do_not(width: int) -> None:
 
 def test_the_wider_the_page_the_more_columns() -> None:
     plan = Plan(samples.TWO_AM, (huge_plan(), samples.make_first_fill()))
-    titles = [text.plan(plan, width).splitlines()[2].split() for width in WIDTHS]
+    titles = [write(plan, width).splitlines()[2].split() for width in WIDTHS]
     assert all(set(few) <= set(more) for few, more in itertools.pairwise(titles))
     assert titles[0][:2] == ["Status", "Segment"]
     assert titles[-1][-2:] == ["Change", "Notes"]
@@ -274,7 +282,7 @@ def test_the_last_line_of_a_plan_says_it_all(segments, sentence: str) -> None:
     ],
 )
 def test_the_last_line_of_a_run_says_it_all(run, sentence: str) -> None:
-    assert last_line(text.run(run, 200)) == sentence
+    assert last_line(write(run, 200)) == sentence
 
 
 def test_a_name_that_two_specs_share_is_flagged_with_its_workspace() -> None:
@@ -299,10 +307,10 @@ def test_each_guard_with_a_flag_names_its_own() -> None:
     assert "--allow-additions vip_customers" in shown
 
 
-def test_a_guard_that_was_let_past_is_noted() -> None:
+def test_a_breach_that_was_allowed_is_noted() -> None:
     counts = Counts(desired=400, stored=100, held=100, add=300, unchanged=100)
     plan = samples.make_plan(counts=counts, allowed={Guard.MAX_ADDITIONS})
-    assert "max_additions let past" in show(plan, width=120)
+    assert "max_additions allowed" in show(plan, width=120)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +318,7 @@ def test_a_guard_that_was_let_past_is_noted() -> None:
     [
         (None, "members that it may already have are unknown"),
         (0, "1 segment has no members now"),
-        (1234, "it has 1,234 members now whom the state does not know"),
+        (1234, "it has 1,234 members now that the state does not know"),
     ],
 )
 def test_a_first_fill_says_what_is_known_of_its_members(members: int | None, said: str) -> None:
@@ -325,19 +333,19 @@ def test_a_first_fill_says_what_is_known_of_its_members(members: int | None, sai
     ("members", "said"),
     [
         (None, "members that it may already have had are unknown"),
-        (1234, "it had 1,234 members whom the state did not know"),
+        (1234, "it had 1,234 members that the state did not know"),
     ],
 )
 def test_after_a_first_fill_the_members_it_had_are_still_told(members: int | None, said: str) -> None:
     run = samples.make_run(samples.run_of(samples.make_first_fill(members=members), tally=Tally(added=1)))
-    assert said in flatten(text.run(run))
-    assert "reconcile refresh specs/vip.yaml --select newcomers" in text.run(run)
+    assert said in flatten(write(run))
+    assert "reconcile refresh specs/vip.yaml --select newcomers" in write(run)
 
 
 def test_after_the_first_fill_of_an_empty_segment_only_a_state_that_can_be_lost_is_told() -> None:
     run = samples.make_run(samples.run_of(samples.make_first_fill(members=0), tally=Tally(added=1)))
-    assert "First fill" not in text.run(run)
-    assert "lost" in text.run(run, sqlite_unattended=True)
+    assert "First fill" not in write(run)
+    assert "lost" in write(run, sqlite_unattended=True)
 
 
 def test_of_many_first_fills_a_few_are_named() -> None:
@@ -393,7 +401,7 @@ def hostile_plan() -> Plan:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_hostile_names_reach_no_terminal(width: int) -> None:
-    shown = text.plan(hostile_plan(), width)
+    shown = write(hostile_plan(), width)
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "[bold]:smile:" in shown
@@ -401,7 +409,7 @@ def test_hostile_names_reach_no_terminal(width: int) -> None:
 
 def test_a_segment_that_a_signal_kept_from_starting_is_not_called_failed() -> None:
     run = samples.make_run(samples.run_of(samples.make_plan(), RunStatus.FAILED), stopped_by=15)
-    shown = text.run(run)
+    shown = write(run)
     assert "vip_customers was stopped before anything was sent" in shown
     assert "Stopped by SIGTERM" in shown
 
@@ -416,7 +424,7 @@ def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
         StatusRow(samples.make_target("newcomers", 59), False),
         StatusRow(samples.make_target("broken", 58), False, error=Problem("state", "no such file", "apply first")),
     )
-    shown = text.status(Status(samples.TWO_AM, rows, (OrphanRow("production", 99, "id", 10),)), 80)
+    shown = write(Status(samples.TWO_AM, rows, (OrphanRow("production", 99, "id", 10),)), 80)
 
     assert "vip_customers is locked by host a, pid 7, since 02:00." in shown
     assert "reconcile state forget specs/vip.yaml id:99" in shown
@@ -430,19 +438,19 @@ def test_history_lists_runs() -> None:
         HistoryRow("run-2", samples.TWO_AM, "apply specs/vip.yaml", "production"),
         HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM + timedelta(seconds=185), 0, 3, 7, 8),
     )
-    shown = text.history(History(samples.TWO_AM, rows), 120)
+    shown = write(History(samples.TWO_AM, rows), 120)
     assert "2026-11-21 02:00Z  3 min 5 s     0         3       -8     +7" in shown
     assert "?" in shown
-    assert text.history(History(samples.TWO_AM, ())) == "No runs yet.\n"
+    assert write(History(samples.TWO_AM, ())) == "No runs yet.\n"
 
 
-def test_refresh_says_whom_the_next_plan_may_remove() -> None:
+def test_refresh_says_that_the_next_plan_may_remove_members() -> None:
     rows = (
         RefreshRow(samples.make_target(), RefreshStatus.REFRESHED, 1000, 40, 40),
         RefreshRow(samples.make_target("b", 2), RefreshStatus.LOCKED, error=Problem("locked", "host a", "wait")),
     )
-    shown = text.refresh(Refresh("run-1", samples.TWO_AM, rows), 120)
-    assert "The next plan removes those taken over whom the query does not return." in shown
+    shown = write(Refresh("run-1", samples.TWO_AM, rows), 120)
+    assert "The next plan removes those taken over that the query does not return." in shown
     assert "b is locked; nothing was changed for it: host a" in shown
     assert last_line(shown) == (
         "Refreshed: 1 segment, 1,000 members; 40 were not known, all of them taken over; 1 locked."
@@ -453,7 +461,7 @@ def test_refresh_says_whom_the_next_plan_may_remove() -> None:
 def test_a_past_run_is_shown_from_its_document(width: int) -> None:
     document = documents.document(samples.make_whole_run())
     document["allowed"] = ["max_removals", "allow_empty"]
-    shown = text.past_run(document, width)
+    shown = show_document(document, width)
     assert "run id: run-1" in shown
     assert "lapsed: Customer.io does not answer" in shown
     assert "allowed: max_removals, allow_empty" in shown
@@ -469,7 +477,7 @@ JSON = st.recursive(
 
 def test_a_key_of_a_stored_document_commands_no_terminal() -> None:
     document = {"\x1b[1m": 1, "segments": [{"\x1b[2J\x9b": False, "name": "\x1b[31m"}], "summary": {"\x1b": 2}}
-    shown = text.past_run(document)
+    shown = show_document(document)
     assert not {"\x1b", "\x9b"} & set(shown)
 
 
@@ -477,7 +485,7 @@ def test_a_key_of_a_stored_document_commands_no_terminal() -> None:
 @example({"segments": [{"\x1b": False}]})
 @given(st.dictionaries(st.sampled_from(["segments", "warnings", "summary", "kind"]) | st.text(), JSON))
 def test_any_document_can_be_shown(document) -> None:
-    assert "\x1b" not in text.past_run(document)
+    assert "\x1b" not in show_document(document)
 
 
 @settings(deadline=None, max_examples=40)
@@ -485,6 +493,6 @@ def test_any_document_can_be_shown(document) -> None:
 def test_any_name_can_be_shown(name: str, width: int, status: RunStatus) -> None:
     plan = samples.make_blocked(name, remote=RemoteFacts(name))
     run = samples.run_of(plan, status, Tally(added=1), error=Problem(name, name, name))
-    for shown in (show(plan, width=width), text.run(samples.make_run(run), width)):
+    for shown in (show(plan, width=width), write(samples.make_run(run), width)):
         assert not set("\x1b\x07\x9b\u202e") & set(shown)
         shown.encode()
