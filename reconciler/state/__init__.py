@@ -6,6 +6,7 @@ start. A missing state is made by the first writer.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Clock, SystemClock
@@ -30,22 +31,17 @@ def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
     `alone`: nothing else in this process opens this state meanwhile; then it is read faster.
     """
     address = parse(settings.url)
-    if not isinstance(address, SqliteAddress):
-        with _needs_drivers():
-            from reconciler.state.backends.postgres import PostgresReader, PostgresSnapshot
-
-            return PostgresSnapshot(PostgresReader(address, settings.must_exist))
-    if alone:
+    if alone and isinstance(address, SqliteAddress):
         from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
 
         return ColumnarSnapshot(address, settings.must_exist)
-    from reconciler.state.backends.sqlite import SqliteReader, SqliteSnapshot
-
-    return SqliteSnapshot(SqliteReader(address, SystemClock(), settings.must_exist))
+    reader = open_reader(settings, SystemClock())
+    with reader.read():  # whether there is a state that can be used
+        return reader
 
 
 def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
-    """Open a state for reading rows of it. Raises StateError."""
+    """Open a state for reading rows of it; it is connected to when it is read. Raises StateError."""
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
         from reconciler.state.backends.sqlite import SqliteReader
@@ -55,17 +51,6 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
         from reconciler.state.backends.postgres import PostgresReader
 
         return PostgresReader(address, settings.must_exist)
-
-
-@contextmanager
-def _needs_drivers() -> Iterator[None]:
-    """Raise StateError where a library for PostgreSQL is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError:
-        raise StateError(
-            "a state in PostgreSQL needs drivers that are not installed", "pip install 'reconcile-segments[postgres]'"
-        ) from None
 
 
 @contextmanager
@@ -90,12 +75,20 @@ def open_store(
 @contextmanager
 def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> "Iterator[Database]":
     """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
-    must_exist = settings.must_exist or not creates
-    with open_reader(settings, clock).read() as connection:  # before a file that is not ours is touched
-        if connection is None and must_exist:
-            raise schema.missing(parse(settings.url))
+    from reconciler.state.backends.base import create_tables, has_state
+
+    settings = replace(settings, must_exist=settings.must_exist or not creates)
+    with open_reader(settings, clock).read():  # before a file that is not ours is touched
+        pass
     with open_unchecked(settings, clock) as database:
-        _prepare_tables(database, must_exist)
+        with database.read() as connection:
+            known = has_state(connection, database.address)
+        if not known and settings.must_exist:
+            raise schema.missing(database.address)
+        if not known:
+            with database.creating() as connection:
+                if not has_state(connection, database.address):
+                    create_tables(connection)
         yield database
 
 
@@ -119,12 +112,12 @@ def open_unchecked(settings: StateSettings, clock: Clock) -> "Iterator[Database]
         yield database
 
 
-def _prepare_tables(database: "Database", must_exist: bool) -> None:
-    with database.read() as connection:
-        if schema.is_there(connection, database.address):
-            return
-    if must_exist:
-        raise schema.missing(database.address)
-    with database.creating() as connection:
-        if not schema.is_there(connection, database.address):
-            schema.create(connection)
+@contextmanager
+def _needs_drivers() -> Iterator[None]:
+    """Raise StateError where a library for PostgreSQL is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise StateError(
+            "a state in PostgreSQL needs drivers that are not installed", "pip install 'reconcile-segments[postgres]'"
+        ) from None

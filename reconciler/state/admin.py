@@ -75,7 +75,7 @@ def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime:
     around = runtime or here()
     place = Place(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database, database.write() as connection:
-        holder = read_holder(find_row(connection, place, database.lock_row()))
+        holder = read_holder(find_row(connection, place, database.row_lock))
         if holder is None:
             return None
         now = database.now(connection)
@@ -150,7 +150,7 @@ def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path 
         with database.creating() as connection:
             database.bar_locks(connection)
             refuse_live_locks(database, connection, around)
-            migrate(connection)
+            schema.migrate(connection)
     return copy
 
 
@@ -171,17 +171,6 @@ def _copy_beside(address: SqliteAddress, version: str) -> Path:
         finally:
             partial.unlink(missing_ok=True)
     return copy
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the tables up to date."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(schema.locate_migrations()).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 _LIVE_LOCKS = """
@@ -225,7 +214,8 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = No
         refuse_live_locks(source, reading, around)
         _copy_rows(reading, StateSettings(to), around)
         break_locks(reading, source.now(reading))  # whoever stands still has none of them when he goes on
-        schema.close(reading, str(parse(to)))
+        moved = f"{schema.MOVED}{parse(to)}"
+        run(reading, f"UPDATE {schema.VERSION_TABLE} SET version_num = :version", version=moved)
 
 
 def _is_same(one: Address, other: Address) -> bool:

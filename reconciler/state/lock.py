@@ -216,7 +216,7 @@ class HeldLock:
         Fences only grow: a lower one, or none, is of a time before this lock was taken.
         """
         began = self._clock.boot()
-        row = find_row(connection, self.place, self._database.lock_row())
+        row = find_row(connection, self.place, self._database.row_lock)
         if row is None or row.fence < self.fence:
             self.give_up()
             raise StateSetBack
@@ -297,7 +297,7 @@ class LockManager:
                 "ON CONFLICT (workspace, segment_id) DO NOTHING",
                 **place.values(),
             )
-            row = find_row(connection, place, self.database.lock_row())
+            row = find_row(connection, place, self.database.row_lock)
             assert row is not None
             refuse_moved(select_version(connection), self.database.address)  # it may have since it was opened
             now = self.database.now(connection)

@@ -1,12 +1,16 @@
 """Questions to the state about one segment, one workspace or one plan file."""
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection, text
 
 from reconciler.models.counts import StateCounts
 from reconciler.models.id_status import UNSETTLED, IdStatus, write_id_status
 from reconciler.models.plan import Head
-from reconciler.state.backends.base import Database, Reader
 from reconciler.state.base import HEAD_COLUMNS, Row, make_head
+
+if TYPE_CHECKING:
+    from reconciler.state.backends.base import Database, Reader
 
 
 def find_segment(connection: Connection, workspace: str, segment_id: int) -> Row | None:
@@ -51,7 +55,7 @@ def write_statuses(pieces: str) -> str:
     )
 
 
-def count_ids(database: Database | Reader, connection: Connection, key: int | None) -> StateCounts:
+def count_ids(database: "Database | Reader", connection: Connection, key: int | None) -> StateCounts:
     """Count by status; `key` None: a segment that the state does not know."""
     if key is None:
         return StateCounts(0, 0, 0)

@@ -23,8 +23,8 @@ from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_unchecked, schema
-from reconciler.state.admin import copy_file, here, migrate, refuse_live_locks
-from reconciler.state.backends.base import run
+from reconciler.state.admin import copy_file, here, refuse_live_locks
+from reconciler.state.backends.base import find_schema, run
 from reconciler.state.backends.sqlite import SqliteReader
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
@@ -132,12 +132,12 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
             raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
     with open_unchecked(StateSettings(Secret(f"sqlite:///{quote(str(draft))}")), around.clock) as database:
         with database.read() as connection:
-            found = schema.look(connection, backup)
+            found, _ = find_schema(connection, backup)
         if found is schema.Schema.NONE:
             raise StateError(f"the backup holds no state ({backup})", "take another one; nothing was changed")
         with database.creating() as connection:
             if found is schema.Schema.OLDER:
-                migrate(connection)
+                schema.migrate(connection)
             now = database.now(connection)
             break_locks(connection, now)
             _begin_anew(connection, now, around.draw)

@@ -1,4 +1,4 @@
-"""Which schema a state has, and making one. Alembic is imported by an upgrade alone."""
+"""Which schema a state has, whether this version of the tool can use it, and bringing an older one up to date."""
 
 from collections.abc import Collection
 from enum import Enum
@@ -17,7 +17,7 @@ REVISION = "0002"
 VERSION_TABLE = "reconcile_version"
 
 
-_MOVED = "moved to "
+MOVED = "moved to "
 """How the version of a state begins that was copied to another place: no tool, older or newer, works with it."""
 
 
@@ -29,15 +29,11 @@ class Schema(Enum):
     OLDER = "older"
 
 
-def look(connection: "Connection", address: Address) -> Schema:
-    """Tell which schema there is. Raises StateError for one of a newer tool, and for a file of something else."""
-    from sqlalchemy import inspect
-
-    return judge(inspect(connection).get_table_names(), read_version(connection), address)
-
-
 def judge(tables: Collection[str], version: str, address: Address) -> Schema:
-    """As `look`; `version` is what the table of versions says, empty where there is none."""
+    """Tell which schema a database with these tables has; `version` is its name, empty where there is none.
+
+    Raises StateError for one of a newer tool, and for a file of something else.
+    """
     if VERSION_TABLE not in tables and tables and isinstance(address, SqliteAddress):
         raise StateError(
             f"this file is not a state: it holds other tables ({address})",
@@ -56,62 +52,25 @@ def judge(tables: Collection[str], version: str, address: Address) -> Schema:
 
 def refuse_moved(version: str, address: Address) -> None:
     """Raise StateError if `version` says that the state is somewhere else now."""
-    if version.startswith(_MOVED):
+    if version.startswith(MOVED):
         raise StateError(
-            f"the state has moved to {version.removeprefix(_MOVED)} ({address})", "set `state.url` to where it is now"
+            f"the state has moved to {version.removeprefix(MOVED)} ({address})", "set `state.url` to where it is now"
         )
 
 
-def read_version(connection: "Connection") -> str:
-    """The schema's name; empty where there is none."""
-    from sqlalchemy import inspect
-
-    return select_version(connection) if inspect(connection).has_table(VERSION_TABLE) else ""
-
-
 def select_version(connection: "Connection") -> str:
-    """As `read_version`, where there is a state."""
+    """Read the name of the schema, where there is a state."""
     return str(connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() or "")
 
 
-def is_there(connection: "Connection", address: Address) -> bool:
-    """Tell whether there is a state that can be used. Raises StateError for an older or newer one."""
-    return is_usable(look(connection, address), address)
-
-
 def is_usable(schema: Schema, address: Address) -> bool:
-    """As `is_there`."""
+    """Tell whether there is a state that can be used. Raises StateError for an older one."""
     if schema is Schema.OLDER:
         raise StateError(
             f"the state has an older schema than {REVISION} ({address})",
             "run `reconcile state upgrade SPEC`; it makes a backup first",
         )
     return schema is Schema.CURRENT
-
-
-def create(connection: "Connection") -> None:
-    """Make all tables, in one transaction. The migrations lead to the same, and a test says so."""
-    from sqlalchemy import text
-
-    from reconciler.state.tables import METADATA
-
-    METADATA.create_all(connection)
-    kind = "TEXT" if connection.dialect.name == "postgresql" else "VARCHAR(32)"  # as the migrations leave it
-    connection.execute(
-        text(
-            f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num {kind} NOT NULL, "
-            f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
-        )
-    )
-    connection.execute(text(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:revision)"), {"revision": REVISION})
-
-
-def close(connection: "Connection", moved_to: str) -> None:
-    """Leave word where the state is now; whoever opens it here is told, and refused."""
-    from sqlalchemy import text
-
-    statement = text(f"UPDATE {VERSION_TABLE} SET version_num = :version")
-    connection.execute(statement, {"version": f"{_MOVED}{moved_to}"})
 
 
 def missing(address: Address) -> StateError:
@@ -121,6 +80,17 @@ def missing(address: Address) -> StateError:
         "check `state.url`, or restore the state from a backup; to begin a new one, run `reconcile refresh` once "
         "with `must_exist: false` in the spec",
     )
+
+
+def migrate(connection: "Connection") -> None:
+    """Bring the tables up to date."""
+    from alembic import command  # slow to import, and only an upgrade needs it
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(locate_migrations()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def locate_migrations() -> Path:

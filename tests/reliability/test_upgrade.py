@@ -59,7 +59,7 @@ def surround(owner, name):
 
 schema.locate_migrations = lambda: Path(sys.argv[2])
 schema.REVISION = sys.argv[3]
-for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (admin, "migrate")]:
+for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (schema, "migrate")]:
     surround(owner, name)
 admin.upgrade(StateSettings(Secret(sys.argv[1])))
 die_at("after the commit")

@@ -1,93 +1,174 @@
-"""What the state needs of a database, whichever it is."""
+"""What every state database does alike, and what each must do for itself. Every method raises StateError."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
 
-from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy import Connection, Engine, Table, inspect, text
 
 from reconciler.clock import Clock
+from reconciler.models.plan import Head
 from reconciler.state import schema
+from reconciler.state.base import NothingStored, Stored, make_head
+from reconciler.state.blocks import Walk
 from reconciler.state.failures import explained
 from reconciler.state.location import Address
+from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
+from reconciler.state.schema import VERSION_TABLE, Schema
+from reconciler.state.tables import METADATA
+
+_ROWS_AT_ONCE = 100
+"""Rows of the journal that one exchange with the server brings."""
 
 
-class Database(Protocol):
-    """One open state database. Every method raises StateError."""
+class Database(ABC):
+    """One open state database: the writing side."""
 
     address: Address
     pieces: str
-    """The journal beside its ids one by one, as a FROM clause: columns of `b`, and `piece.value`."""
+    """The journal with one row per id, as a FROM clause: columns of `b`, and `piece.value`."""
+
+    row_lock: str = ""
+    """What a SELECT ends with to keep its row from other writers."""
+
+    _engine: Engine
 
     def write(self) -> AbstractContextManager[Connection]:
         """One transaction; it may wait for other writers."""
-        ...
+        return transaction(self._engine, self.address)
 
     def read(self) -> AbstractContextManager[Connection]:
         """One read-only transaction, that sees one moment."""
-        ...
+        return transaction(self._engine, self.address, reading=True)
 
+    @abstractmethod
     def creating(self) -> AbstractContextManager[Connection]:
-        """One transaction in which nobody else makes or upgrades the tables."""
-        ...
+        """One transaction in which no other process makes or upgrades the tables."""
 
+    @abstractmethod
     def now(self, connection: Connection, /) -> float:
         """Unix seconds by the database's clock."""
-        ...
 
-    def lock_row(self) -> str:
-        """What a SELECT ends with to keep its row from other writers."""
-        ...
-
+    @abstractmethod
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
         """Fill the temporary table `picked` (`id`, `at`, `unknown_at`) with ids."""
-        ...
 
+    @abstractmethod
     def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
         """Fill `picked` with the ids of a segment's batches from one number to another, with their latest times."""
-        ...
 
-    def bar_locks(self, connection: Connection) -> None:
-        """Keep others from taking segments' locks until the transaction ends."""
-        ...
-
+    @abstractmethod
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Insert whole rows in bulk."""
-        ...
 
-    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
+    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:  # noqa: B027 (nothing to do by default)
         """Make the database hand out numbers from this one on."""
-        ...
 
-    def make_way(self) -> None:
-        """Let others write who wait for it, between two transactions of ours."""
-        ...
+    def bar_locks(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
+        """Keep others from taking segments' locks until the transaction ends."""
 
-    def tidy(self) -> None:
+    def make_way(self) -> None:  # noqa: B027 (nothing to do by default)
+        """Let waiting writers write, between two transactions of ours."""
+
+    def tidy(self) -> None:  # noqa: B027 (nothing to do by default)
         """Leave the files small."""
-        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._engine.dispose()
 
 
-class Reader(Protocol):
-    """Reads one state database."""
+class Reader(ABC):
+    """The reading side: sees one moment, takes no lock, changes nothing. It is a `state.base.Snapshot`."""
 
-    address: Address
     pieces: str
     """As `Database.pieces`."""
 
-    def read(self) -> AbstractContextManager[Connection | None]:
-        """A transaction that sees one moment; None: there is no state. Raises StateError."""
-        ...
+    members: Walk
+    marks: Walk
+    journal: str
+    """The statement that gives the journal of segment `{key}` as lines."""
 
-    def find_schema(self) -> tuple[schema.Schema, str]:
-        """Which schema there is, and its name. Raises StateError for one of a newer tool."""
-        ...
+    def __init__(self, address: Address, engine: Engine, must_exist: bool) -> None:
+        self.address = address
+        self._engine = engine
+        self._must_exist = must_exist
 
+    @abstractmethod
     def now(self, connection: Connection, /) -> float:
         """Unix seconds by the database's clock."""
-        ...
+
+    def is_missing(self) -> bool:
+        """Tell whether there is no database to connect to; without a state in it is another matter."""
+        return False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection | None]:
+        """A transaction that sees one moment; None: there is no state, and none is made."""
+        with self._transaction() as connection:
+            there = connection is not None and has_state(connection, self.address)
+            if not there and self._must_exist:
+                raise schema.missing(self.address)
+            yield connection if there else None
+
+    def find_schema(self) -> tuple[Schema, str]:
+        """Find which schema there is, and its name; raises StateError for one of a newer tool."""
+        with self._transaction() as connection:
+            return (Schema.NONE, "") if connection is None else find_schema(connection, self.address)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection | None]:
+        with explained(self.address):
+            missing = self.is_missing()
+        if missing:
+            yield None
+            return
+        with transaction(self._engine, self.address, reading=True) as connection:
+            yield connection
+
+    def head(self, workspace: str, segment_id: int) -> Head:
+        with self.read() as connection:
+            return Head() if connection is None else read_head(connection, workspace, segment_id)
+
+    def is_spent(self, plan_id: str) -> bool:
+        with self.read() as connection:
+            return connection is not None and is_spent(connection, plan_id)
+
+    @contextmanager
+    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+        with self.read() as connection:
+            if connection is None:
+                yield NothingStored(Head())
+                return
+            row = find_segment(connection, workspace, segment_id)
+            head = make_head(row, find_environment(connection, workspace))
+            yield NothingStored(head) if row is None else self._make_stored(head, row.segment_key, connection)
+
+    def _make_stored(self, head: Head, key: int, connection: Connection) -> Stored:
+        return SqlStored(self, head, key, connection)
+
+
+class SqlStored:
+    """See `state.base.Stored`: everything is read in the one transaction of `connection`.
+
+    Block by block, so that each statement ends soon: how long all takes is up to what takes the blocks.
+    """
+
+    def __init__(self, reader: Reader, head: Head, key: int, connection: Connection) -> None:
+        self.head = head
+        self.now = reader.now(connection)
+        self._reader = reader
+        self._key = key
+        self._connection = connection
+
+    def members(self) -> Iterator[str]:
+        return self._reader.members.read(self._connection, self._key)
+
+    def marks(self) -> Iterator[str]:
+        return self._reader.marks.read(self._connection, self._key)
+
+    def journal(self) -> Iterator[str]:
+        statement = text(self._reader.journal.format(key=self._key))
+        yield from self._connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}).scalars()
 
 
 @contextmanager
@@ -103,11 +184,38 @@ def transaction(engine: Engine, address: Address, *, reading: bool = False) -> I
             connection.close()
 
 
+def run(connection: Connection, statement: str, **values: object) -> int:
+    """Execute one statement with named values; gives the number of rows it touched."""
+    return connection.execute(text(statement), values).rowcount
+
+
 def skew(database: Database, connection: Connection, clock: Clock) -> float:
     """Seconds that the database's clock is ahead of this machine's."""
     return database.now(connection) - clock.wall()
 
 
-def run(connection: Connection, statement: str, **values: object) -> int:
-    """Execute one statement with named values; gives the number of rows it touched."""
-    return connection.execute(text(statement), values).rowcount
+def find_schema(connection: Connection, address: Address) -> tuple[Schema, str]:
+    """Find which schema there is, and its name; empty: none.
+
+    Raises StateError for one of a newer tool, and for a file of something else.
+    """
+    inspector = inspect(connection)
+    version = schema.select_version(connection) if inspector.has_table(VERSION_TABLE) else ""
+    return schema.judge(inspector.get_table_names(), version, address), version
+
+
+def has_state(connection: Connection, address: Address) -> bool:
+    """Tell whether there is a state that can be used. Raises StateError for an older or newer one."""
+    return schema.is_usable(find_schema(connection, address)[0], address)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make all tables, in one transaction. The migrations lead to the same, and a test says so."""
+    METADATA.create_all(connection)
+    kind = "TEXT" if connection.dialect.name == "postgresql" else "VARCHAR(32)"  # as the migrations leave it
+    run(
+        connection,
+        f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num {kind} NOT NULL, "
+        f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))",
+    )
+    run(connection, f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:revision)", revision=schema.REVISION)

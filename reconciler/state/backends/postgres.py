@@ -10,19 +10,18 @@ from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
 
 from reconciler.models.plan import Head
 from reconciler.models.pushdown import Proof, Site
-from reconciler.state import schema, tables
-from reconciler.state.backends.base import run, transaction
-from reconciler.state.base import NothingStored, Stored, make_head
+from reconciler.state import tables
+from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
 from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.failures import explained
-from reconciler.state.location import Address, PostgresAddress
-from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
+from reconciler.state.location import PostgresAddress
+
+_PIECES = "reconcile_batches b CROSS JOIN LATERAL unnest(string_to_array(b.ids, chr(10))) AS piece(value)"
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _POOL_SIZE = 4
 _MOST_CONNECTIONS = 32
-_BATCHES_AT_ONCE = 100
 
 CONNECT_SECONDS = 10
 
@@ -69,25 +68,15 @@ SELECT set_config('synchronous_commit',
 """An intent must be on the disk, on that of a synchronous standby too, before its request leaves."""
 
 
-class PostgresDatabase:
-    """The writing side: a small pool, as segments and heartbeats work side by side."""
+class PostgresDatabase(Database):
+    """The writing side: a small pool, as segments and heartbeats work in parallel."""
 
-    pieces = "reconcile_batches b CROSS JOIN LATERAL unnest(string_to_array(b.ids, chr(10))) AS piece(value)"
-    address: Address
+    pieces = _PIECES
+    row_lock = " FOR UPDATE"
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
-        self._engine = _connect(address, pool_size=_POOL_SIZE, max_overflow=_MOST_CONNECTIONS - _POOL_SIZE)
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with transaction(self._engine, self.address) as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        with transaction(self._engine, self.address, reading=True) as connection:
-            yield connection
+        self._engine = _make_engine(address, pool_size=_POOL_SIZE, max_overflow=_MOST_CONNECTIONS - _POOL_SIZE)
 
     @contextmanager
     def creating(self) -> Iterator[Connection]:
@@ -95,30 +84,18 @@ class PostgresDatabase:
             run(connection, f"SELECT pg_advisory_xact_lock({_CREATION_LOCK})")
             yield connection
 
-    def now(self, connection: Connection, /) -> float:
-        """By the server's clock, as it is now and not as the transaction began."""
+    def now(self, connection: Connection) -> float:
         return _read_clock(connection)
 
-    def lock_row(self) -> str:
-        return " FOR UPDATE"
-
-    def _make_picked(self, connection: Connection) -> None:
-        run(
-            connection,
-            'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" NOT NULL, at double precision, '
-            "unknown_at double precision) ON COMMIT DROP",
-        )
-        run(connection, "TRUNCATE picked")
-
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        self._make_picked(connection)
+        _empty_picked(connection)
         driver: Any = connection.connection.dbapi_connection
         with driver.cursor() as cursor, cursor.copy("COPY picked (id) FROM STDIN") as copy:
-            copy.write("".join(f"{_escape(id)}\n" for id in dict.fromkeys(ids)))
+            copy.write("".join(f"{id.translate(_COPY_ESCAPES)}\n" for id in dict.fromkeys(ids)))
         run(connection, "ANALYZE picked")
 
     def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
-        self._make_picked(connection)
+        _empty_picked(connection)
         run(
             connection,
             "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
@@ -148,59 +125,96 @@ class PostgresDatabase:
             number=number,
         )
 
-    def make_way(self) -> None:
-        """Whoever waits for a row is served in turn."""
 
-    def tidy(self) -> None:
-        """The server looks after its files itself."""
+def _empty_picked(connection: Connection) -> None:
+    run(
+        connection,
+        'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" NOT NULL, at double precision, '
+        "unknown_at double precision) ON COMMIT DROP",
+    )
+    run(connection, "TRUNCATE picked")
 
-    def close(self) -> None:
-        self._engine.dispose()
+
+class PostgresReader(Reader):
+    """Reads a database; one without our tables stays without them. It is a `state.base.Resident`."""
+
+    pieces = _PIECES
+    members = POSTGRES_MEMBERS
+    marks = POSTGRES_MARKS
+    journal = POSTGRES_JOURNAL_LINES
+
+    def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
+        super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)
+
+    def now(self, connection: Connection) -> float:
+        return _read_clock(connection)
+
+    def prove(self) -> Proof:
+        with transaction(self._engine, self.address, reading=True) as connection:
+            return _prove(connection)
+
+    def _make_stored(self, head: Head, key: int, connection: Connection) -> "PostgresStored":
+        return PostgresStored(self, head, key, connection)
+
+
+class PostgresStored(SqlStored):
+    """It is a `state.base.Sited`."""
+
+    def site(self) -> Site:
+        """Where the rows of the segment are, with their schemas: another session may have another search path."""
+        moment = self._connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+        found = self._connection.execute(text(_WHICH_TABLES)).all()
+        schemas = {name: schema for name, schema, _ in found}
+        members, marks, journal = (
+            query.format(schema=f"{schemas[table.name]}.", key=self._key)
+            for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
+        )
+        return Site(_prove(self._connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
+
+
+def _prove(connection: Connection) -> Proof:
+    return Proof(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
 
 
 def _read_clock(connection: Connection) -> float:
+    """Read the server's clock as it is now, and not as the transaction began."""
     seconds = connection.execute(text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"))
     return float(seconds.scalar_one())
 
 
-def _escape(id: str) -> str:
-    """As COPY reads text."""
-    return id.translate(_COPY_ESCAPES)
+# --- connections -------------------------------------------------------------------------------------------------
 
 
-def _connect(address: PostgresAddress, **options: Any) -> Engine:
+def _make_engine(address: PostgresAddress, **options: Any) -> Engine:
     with explained(address):
         engine = create_engine(address.driver_url, pool_pre_ping=True, hide_parameters=True, **options)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:
-        return _connect_driver(*arguments, **named)
+        # Nothing is prepared: behind a pooler each transaction may meet another session.
+        return TimedConnection.connect(*arguments, **{**LIBPQ, "prepare_threshold": None, **named})
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        _set_up(connection)
+        """Set what a transaction relies on, whatever the role or the server has set.
+
+        It holds for the transaction alone, so that it does so behind a pooler, too. Nothing of ours is idle in a
+        writing transaction; a reading one is, while what it read is compared.
+        """
+        reading = connection.get_execution_options().get("state_reading", False)
+        milliseconds = STATEMENT_SECONDS * 1000
+        settings = {
+            "statement_timeout": milliseconds,
+            "lock_timeout": 0,
+            "idle_in_transaction_session_timeout": 0 if reading else milliseconds,
+        }
+        if (connection.dialect.server_version_info or ()) >= (17,):
+            settings["transaction_timeout"] = 0
+        statements = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("; ".join([_READING if reading else _WRITING, *statements]))
 
     return engine
-
-
-def _set_up(connection: Connection) -> None:
-    """Say what a transaction relies on, whatever the role or the server has set.
-
-    It holds for the transaction alone, so that it does so behind a pooler, too. Nothing of ours is idle in a writing
-    transaction; a reading one is, while what it read is compared.
-    """
-    reading = connection.get_execution_options().get("state_reading", False)
-    milliseconds = STATEMENT_SECONDS * 1000
-    settings = {
-        "statement_timeout": milliseconds,
-        "lock_timeout": 0,
-        "idle_in_transaction_session_timeout": 0 if reading else milliseconds,
-    }
-    if (connection.dialect.server_version_info or ()) >= (17,):
-        settings["transaction_timeout"] = 0
-    statements = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute("; ".join([_READING if reading else _WRITING, *statements]))
 
 
 class TimedConnection(psycopg.Connection[Any]):
@@ -227,113 +241,3 @@ class TimedConnection(psycopg.Connection[Any]):
                 wanted = exchange.send(ready)
         except StopIteration as end:
             return end.value
-
-
-def _connect_driver(*arguments: Any, **options: Any) -> TimedConnection:
-    """Connect as psycopg does, but prepare nothing: behind a pooler each transaction may meet another session."""
-    return TimedConnection.connect(*arguments, **{**LIBPQ, "prepare_threshold": None, **options})
-
-
-class PostgresReader:
-    """Reads a database; one without our tables stays without them."""
-
-    pieces = PostgresDatabase.pieces
-    address: Address
-
-    def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
-        self.address = address
-        self._must_exist = must_exist
-        self._engine = _connect(address, poolclass=NullPool)
-
-    @contextmanager
-    def read(self) -> Iterator[Connection | None]:
-        with transaction(self._engine, self.address, reading=True) as connection:
-            known = schema.is_there(connection, self.address)
-            if not known and self._must_exist:
-                raise schema.missing(self.address)
-            yield connection if known else None
-
-    def find_schema(self) -> tuple[schema.Schema, str]:
-        with transaction(self._engine, self.address, reading=True) as connection:
-            return schema.look(connection, self.address), schema.read_version(connection)
-
-    def prove(self) -> Proof:
-        """Say which database it is, whether there are tables of ours or not."""
-        with transaction(self._engine, self.address, reading=True) as connection:
-            return _prove(connection)
-
-    def now(self, connection: Connection, /) -> float:
-        return _read_clock(connection)
-
-
-class PostgresSnapshot:
-    """See `state.base.Snapshot` and `Resident`."""
-
-    def __init__(self, reader: PostgresReader) -> None:
-        self._reader = reader
-        with reader.read():
-            pass
-
-    def head(self, workspace: str, segment_id: int) -> Head:
-        with self._reader.read() as connection:
-            return Head() if connection is None else read_head(connection, workspace, segment_id)
-
-    def is_spent(self, plan_id: str) -> bool:
-        with self._reader.read() as connection:
-            return connection is not None and is_spent(connection, plan_id)
-
-    def prove(self) -> Proof:
-        return self._reader.prove()
-
-    @contextmanager
-    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        with self._reader.read() as connection:
-            row = find_segment(connection, workspace, segment_id) if connection is not None else None
-            if connection is None or row is None:
-                head = Head() if connection is None else read_head(connection, workspace, segment_id)
-                yield NothingStored(head)
-                return
-            head = make_head(row, find_environment(connection, workspace))
-            yield PostgresStored(head, row.segment_key, connection)
-
-
-def _prove(connection: Connection) -> Proof:
-    return Proof(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
-
-
-def _find_site(connection: Connection, key: int) -> Site:
-    """Where the rows of a segment stand, with their schemas: whoever reads them may have another search path."""
-    moment = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-    found = connection.execute(text(_WHICH_TABLES)).all()
-    schemas = {name: schema for name, schema, _ in found}
-    members, marks, journal = (
-        query.format(schema=f"{schemas[table.name]}.", key=key)
-        for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
-    )
-    return Site(_prove(connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
-
-
-class PostgresStored:
-    """See `state.base.Stored` and `Sited`: everything is read in the one transaction of `connection`.
-
-    Block by block, so that each statement ends soon: how long all takes is up to whoever takes the blocks.
-    """
-
-    def __init__(self, head: Head, key: int, connection: Connection) -> None:
-        self.head = head
-        self.now = _read_clock(connection)
-        self._key = key
-        self._connection = connection
-
-    def site(self) -> Site:
-        return _find_site(self._connection, self._key)
-
-    def members(self) -> Iterator[str]:
-        return POSTGRES_MEMBERS.read(self._connection, self._key)
-
-    def marks(self) -> Iterator[str]:
-        return POSTGRES_MARKS.read(self._connection, self._key)
-
-    def journal(self) -> Iterator[str]:
-        statement = text(POSTGRES_JOURNAL_LINES.format(key=self._key))
-        yield from self._connection.execute(statement, execution_options={"yield_per": _BATCHES_AT_ONCE}).scalars()

@@ -15,6 +15,7 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
+from reconciler.state.backends.base import create_tables
 from reconciler.state.history import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
 from reconciler.state.store import Runtime
@@ -69,13 +70,13 @@ def test_the_migrations_lead_to_the_tables_that_a_new_state_gets(url: str, tmp_p
             for table in by_migration:
                 connection.exec_driver_sql(f"DROP TABLE {table}")
     with connect(migrated if migrated.startswith("postgresql") else other).begin() as connection:
-        schema.create(connection)
+        create_tables(connection)
         assert describe(connection) == by_migration
-        assert schema.read_version(connection) == REVISION
+        assert schema.select_version(connection) == REVISION
 
 
 def test_in_sqlite_members_lie_in_the_order_of_their_ids(tmp_path):
-    for name, make in (("made", schema.create), ("migrated", migrate)):
+    for name, make in (("made", create_tables), ("migrated", migrate)):
         with connect(f"sqlite:///{tmp_path}/{name}.db").begin() as connection:
             make(connection)
             statement = "SELECT sql FROM sqlite_master WHERE name = 'reconcile_members'"
@@ -142,7 +143,7 @@ def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, mon
     monkeypatch.setattr(schema, "REVISION", NEXT)
     copy = upgrade(bench.settings)
     with connect(bench.url).begin() as connection:
-        assert schema.read_version(connection) == NEXT
+        assert schema.select_version(connection) == NEXT
         assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []
     assert bench.look().members == ("a",)
     if bench.url.startswith("sqlite"):
@@ -161,7 +162,7 @@ def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeyp
         with pytest.raises(LockHeld, match="in use"):
             upgrade(bench.settings, runtime=Runtime(bench.clock, other))
     with connect(bench.url).begin() as connection:
-        assert schema.read_version(connection) == REVISION
+        assert schema.select_version(connection) == REVISION
 
 
 def test_a_step_that_fails_leaves_the_state_as_it_was(bench: Bench, older, monkeypatch):
