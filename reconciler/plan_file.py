@@ -1,4 +1,4 @@
-"""The sealed plan file: the value (`sealed`), whether it may be applied (`checks`), its format and its keeper.
+"""The plan file: a plan that is sealed, kept in a file, and checked again before it is applied.
 
 Lines, each ended by a line feed:
 
@@ -14,15 +14,15 @@ import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import OutputFile, open_plain
@@ -33,8 +33,18 @@ from reconciler.models.ids import IdType, can_be_held, is_id
 from reconciler.models.plan import Head, Plan, PlanStatus, SegmentPlan
 from reconciler.models.spec import MAX_BATCH, Target
 
+FORMAT = 1
+"""The version of the format that is written, and the newest that is read."""
+
+MAGIC = b'{"reconcile_plan":'
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+
 LIFETIME = timedelta(hours=24)
 """How long a plan file can be applied."""
+
+MAX_CLOCK_LEAD = timedelta(minutes=5)
+"""How far the clock of the machine that made a plan file may be ahead of ours."""
 
 AGAIN = "Make a new plan file: reconcile plan SPEC... --out FILE"
 """The next step after most refusals."""
@@ -89,24 +99,21 @@ class SealedPlan:
 
 
 def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPlan:
-    """Turn a plan without blocked and failed segments into what a plan file says; specs are named from `folder`."""
+    """Seal a plan that has no blocked or failed segment; its specs are named from `folder`."""
     segments = tuple(_seal_segment(segment, folder) for segment in plan.segments)
     return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, segments)
-
-
-def _name(spec: Path, folder: Path) -> str:
-    """Name a file from a folder. Where a link stands before a `..` the short name would lead elsewhere."""
-    name = os.path.relpath(spec, folder)
-    is_same = os.path.realpath(folder / name) == os.path.realpath(spec)
-    return name if is_same else os.path.relpath(os.path.realpath(spec), os.path.realpath(folder))
 
 
 def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
     if plan.counts is None or plan.status not in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
         raise ReconcileError("A plan with a blocked or failed segment can't be sealed.", AGAIN)
     target, head = plan.target, plan.head
+    spec = os.path.relpath(target.spec.path, folder)
+    real = os.path.realpath(target.spec.path)
+    if os.path.realpath(folder / spec) != real:  # a link stands before a `..`: the short name would lead elsewhere
+        spec = os.path.relpath(real, os.path.realpath(folder))
     return SealedSegment(
-        spec=_name(target.spec.path, folder),
+        spec=spec,
         workspace=target.workspace,
         name=target.segment.name,
         segment_id=target.segment.segment_id,
@@ -122,20 +129,7 @@ def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
     )
 
 
-AHEAD = timedelta(minutes=5)
-"""How far the clock of the machine that made a plan file may be ahead of ours."""
-
-
-def check(
-    sealed: SealedPlan, targets: Sequence[Target], heads: Sequence[Head], now: datetime, *, spent: bool = False
-) -> None:
-    """Raise PlanFileError, naming every reason of the first kind there is, unless the whole plan may be applied.
-
-    `targets`: what the specs say now; `heads`: what the state says now, one for each of `sealed.segments`.
-    """
-    check_age(sealed, now, spent=spent)
-    check_specs(sealed, targets)
-    check_heads(sealed, heads)
+# --- may it be applied? ------------------------------------------------------------------------------------------
 
 
 def check_age(sealed: SealedPlan, now: datetime, *, spent: bool = False) -> None:
@@ -144,7 +138,7 @@ def check_age(sealed: SealedPlan, now: datetime, *, spent: bool = False) -> None
         _refuse(["The plan file is spent: it has been applied already."])
     if now >= sealed.expires_at:
         _refuse([f"The plan file has expired: it was made at {sealed.created_at:%Y-%m-%d %H:%M} and lasts 24 hours."])
-    if sealed.created_at > now + AHEAD:
+    if sealed.created_at > now + MAX_CLOCK_LEAD:
         _refuse(
             [
                 f"The plan file was made at {sealed.created_at:%Y-%m-%d %H:%M}, and it is {now:%Y-%m-%d %H:%M} here: "
@@ -172,7 +166,7 @@ def check_specs(sealed: SealedPlan, targets: Sequence[Target]) -> None:
 
 
 def _compare(segment: SealedSegment, target: Target | None) -> str:
-    """Say how a segment differs from what was sealed; an empty text if it does not."""
+    """How a segment differs from the sealed one; empty if it does not."""
     where = f"segment {segment.name} in {segment.spec}"
     if target is None:
         return f"{where} is no longer there"
@@ -191,7 +185,13 @@ def _compare(segment: SealedSegment, target: Target | None) -> str:
 def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
     """Raise PlanFileError, naming each segment whose environment or state is not the one the plan was made from."""
     pairs = list(zip(sealed.segments, heads, strict=True))
-    _refuse([_another(segment, head.environment_id) for segment, head in pairs if _has_moved(segment, head)])
+    _refuse(
+        [
+            _describe_other_environment(segment, head.environment_id)
+            for segment, head in pairs
+            if _is_other_environment(segment, head)
+        ]
+    )
     _refuse(
         [
             f"segment {segment.name} in {segment.spec} is stale: its state has changed since the plan was made"
@@ -204,17 +204,17 @@ def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
 def check_environment(sealed: SealedPlan, workspace: str, environment_id: int | None) -> None:
     """Raise PlanFileError if Customer.io reports another environment for a workspace than the plan was made for."""
     head = Head(environment_id=environment_id)
-    found = (each for each in sealed.segments if each.workspace == workspace and _has_moved(each, head))
-    _refuse([_another(segment, environment_id) for segment in found])
+    found = (each for each in sealed.segments if each.workspace == workspace and _is_other_environment(each, head))
+    _refuse([_describe_other_environment(segment, environment_id) for segment in found])
 
 
-def _has_moved(segment: SealedSegment, head: Head) -> bool:
-    """An environment that is not known yet differs from none."""
+def _is_other_environment(segment: SealedSegment, head: Head) -> bool:
+    """Tell whether the environment is another one; one that is not known yet differs from none."""
     known = segment.environment_id is not None and head.environment_id is not None
     return known and segment.environment_id != head.environment_id
 
 
-def _another(segment: SealedSegment, environment_id: int | None) -> str:
+def _describe_other_environment(segment: SealedSegment, environment_id: int | None) -> str:
     return (
         f"segment {segment.name} in {segment.spec}: the plan was made for environment {segment.environment_id} "
         f"of Customer.io; workspace {segment.workspace} is now environment {environment_id}"
@@ -222,7 +222,7 @@ def _another(segment: SealedSegment, environment_id: int | None) -> str:
 
 
 def is_stale(plan_id: str, segment: SealedSegment, head: Head) -> bool:
-    """Tell whether the state moved since; what this plan itself changed does not count (it may be a first fill)."""
+    """Tell whether the state has changed since; changes made by this plan itself (maybe a first fill) don't count."""
     if head.plan_id == plan_id and head.plan_base == segment.serial and segment.lineage in (None, head.lineage):
         return False
     return head.version != segment.version
@@ -235,8 +235,11 @@ def _refuse(problems: Sequence[str]) -> None:
         raise PlanFileError(f"The plan file can't be applied: {'; '.join(problems)}", AGAIN)
 
 
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
 class Draft:
-    """A plan file on its way: segments may be spooled from several threads; nothing has a name until it is sealed."""
+    """A plan file that is being made: several threads may spool segments; there is no file until it is sealed."""
 
     def __init__(self, output: OutputFile, spool: IO[bytes]) -> None:
         self._output = output
@@ -255,19 +258,17 @@ class Draft:
 
     def seal(self, plan: SealedPlan) -> None:
         """Write the file, 0600, whole or not at all. Raises ReconcileError."""
+        header = {name: getattr(plan, name) for name in SealedPlan.__dataclass_fields__}
         with self._lock, self._output.explained(), self._output.replaced() as path, path.open("wb") as file:
-            file.writelines(self._lines(plan))
+            digest = hashlib.sha256()
+            for line in self._lines({"reconcile_plan": FORMAT, **header}, len(plan.segments)):
+                digest.update(line)
+                file.write(line)
+            file.write(_write_line({"sha256": digest.hexdigest()}))
 
-    def _lines(self, plan: SealedPlan) -> Iterator[bytes]:
-        digest = hashlib.sha256()
-        for line in self._body(plan):
-            digest.update(line)
-            yield line
-        yield _write_line({"sha256": digest.hexdigest()})
-
-    def _body(self, plan: SealedPlan) -> Iterator[bytes]:
-        yield _write_line({"reconcile_plan": FORMAT, **_fields(plan)})
-        for index in range(len(plan.segments)):
+    def _lines(self, header: dict[str, Any], segments: int) -> Iterator[bytes]:
+        yield _write_line(header)
+        for index in range(segments):
             for offset, length in self._spans.get(index, ()):
                 self._spool.seek(offset)
                 yield self._spool.read(length)
@@ -275,12 +276,12 @@ class Draft:
 
 def plan_output(named: str) -> OutputFile:
     """The file that `--out` names: only a plan file, or an empty one, is replaced."""
-    return OutputFile(named, "--out", "plan file", is_head, code="plan_file")
+    return OutputFile(named, "--out", "plan file", lambda head: head.startswith(MAGIC), code="plan_file")
 
 
 @contextmanager
 def drafting(output: OutputFile) -> Iterator[Draft]:
-    """Start a plan file. An older one goes at once: unless the draft is sealed, no file is there afterwards.
+    """Start a plan file. An older one is deleted at once: unless the draft is sealed, no file is there afterwards.
 
     Raises UsageError, with nothing changed, where the file may not be written.
     """
@@ -291,61 +292,28 @@ def drafting(output: OutputFile) -> Iterator[Draft]:
         yield Draft(output, spool)
 
 
-def write(path: Path, plan: SealedPlan, batches: Callable[[int], Iterable[Batch]]) -> None:
-    """Write a plan whose batches are at hand: `batches(index)` gives those of one segment, removals first."""
-    with drafting(plan_output(str(path))) as draft:
-        for index in range(len(plan.segments)):
-            draft.spool(index, batches(index))
-        draft.seal(plan)
-
-
-def _fields(plan: SealedPlan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in SealedPlan.__dataclass_fields__}
-
-
 def _write_line(value: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(value, default=_write_set, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(value, default=sorted, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         # Not chained: its message may hold what could not be written.
         raise ReconcileError("A name or an id is not valid Unicode, so no plan file can be written.") from None
 
 
-def _write_set(value: object) -> list[str]:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    raise TypeError
+# --- reading -----------------------------------------------------------------------------------------------------
 
 
 def is_plan_file(path: Path) -> bool:
-    """Tell a plan file from a spec, by how it begins; false where nothing can be read."""
+    """Tell a plan file from a spec, by its first bytes; false where nothing can be read.
+
+    One that was cut off in its first bytes counts, too, unless it has a spec's name.
+    """
     try:
         with open_plain(path) as file:
-            return is_head(file.read(len(MAGIC)))
+            head = file.read(len(MAGIC))
     except OSError:
         return False
-
-
-def is_remnant(path: Path) -> bool:
-    """Tell whether a file may be a plan file that was cut off in its first bytes; with a spec's name it is none."""
-    try:
-        with open_plain(path) as file:
-            return MAGIC.startswith(file.read(len(MAGIC))) and path.suffix not in (".yaml", ".yml")
-    except OSError:
-        return False
-
-
-def open_plan_file(path: Path) -> "PlanFile":
-    """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
-    try:
-        file = open_plain(path)
-    except OSError as error:
-        raise PlanFileError(f"The plan file {path} can't be read: {error.strerror}.", AGAIN) from None
-    try:
-        return PlanFile(file, _Verifier(path, file).verify(), path)
-    except BaseException:
-        file.close()
-        raise
+    return head == MAGIC or (MAGIC.startswith(head) and path.suffix not in (".yaml", ".yml"))
 
 
 class Span(NamedTuple):
@@ -356,36 +324,24 @@ class Span(NamedTuple):
     crc: int
 
 
-@dataclass(frozen=True)
-class _Verified:
-    """What verifying found: the plan, and where each segment's batches are."""
-
-    plan: SealedPlan
-    spans: tuple[tuple[Span, ...], ...]
-
-
 class PlanFile:
     """A verified plan file; batches are read from disk as they are asked for, from any thread."""
 
-    def __init__(self, file: IO[bytes], verified: _Verified, path: Path) -> None:
-        self._file = file
-        self._spans = verified.spans
+    def __init__(self, path: Path, file: IO[bytes], plan: SealedPlan, spans: Sequence[Sequence[Span]]) -> None:
         self.path = path
-        self.plan = verified.plan
+        self.plan = plan
+        self._file = file
+        self._spans = spans
 
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
         for span in self._spans[index]:
-            yield parse_batch(self._read(span), partial(_damaged, self.path))[1]
-
-    def _read(self, span: Span) -> bytes:
-        try:
-            line = os.pread(self._file.fileno(), span.length, span.offset)
-        except OSError as error:
-            raise PlanFileError(f"The plan file {self.path} can't be read: {error.strerror}.", AGAIN) from None
-        if zlib.crc32(line) != span.crc:
-            _damaged(self.path, "it changed after it was verified")
-        return line
+            with _explained(self.path):
+                line = os.pread(self._file.fileno(), span.length, span.offset)
+                if zlib.crc32(line) != span.crc:
+                    raise _Damage("it changed after it was verified")
+                _, batch = _parse_batch(line)
+            yield batch
 
     def name_in(self, error: ReconcileError) -> None:
         """Name the specs and the file in the next step of an error of this plan."""
@@ -401,160 +357,118 @@ class PlanFile:
         self.close()
 
 
-@dataclass
-class _Verifier:
-    """Reads a plan file once, line by line, with a bound on every line."""
-
-    path: Path
-    file: IO[bytes]
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def verify(self) -> _Verified:
+def open_plan_file(path: Path) -> PlanFile:
+    """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
+    with _explained(path):
+        file = open_plain(path)
         try:
-            plan = self._read_header()
-            return _Verified(plan, self._read_body(plan))
-        except OSError as error:
-            raise PlanFileError(f"The plan file {self.path} can't be read: {error.strerror}.", AGAIN) from None
-
-    def _read_header(self) -> SealedPlan:
-        if not is_head(self.file.read(len(MAGIC))):
-            raise PlanFileError(f"{self.path} is not a plan file.", AGAIN)
-        self.file.seek(0)
-        line = self._read_line(MAX_HEADER_BYTES)
-        header = parse_line(line, self._fail)
-        version = header.pop("reconcile_plan", None)
-        if type(version) is int and version > FORMAT:
-            message = f"The plan file {self.path} has format {version}; this version of reconcile reads {FORMAT}."
-            raise PlanFileError(message, "Apply it with the version that made it, or make a new plan file.")
-        if type(version) is not int or version != FORMAT:
-            self._fail("its header is wrong")
-        self.digest.update(line)
-        return parse_plan(header, self._fail)
-
-    def _read_body(self, plan: SealedPlan) -> tuple[tuple[Span, ...], ...]:
-        spans: list[list[Span]] = [[] for _ in plan.segments]
-        expected = _Expected(plan)
-        offset = self.file.tell()
-        while True:
-            line = self._read_line(MAX_BATCH_BYTES)
-            if line.startswith(b'{"sha256"'):
-                break
-            index, batch = parse_batch(line, self._fail)
-            if not expected.take(index, batch):
-                self._fail("its batches are not what its header says")
-            if not holds_ids(batch, plan.segments[index].id_type):
-                self._fail("it holds a text that can't be an id")
-            self.digest.update(line)
-            spans[index].append(Span(offset, len(line), zlib.crc32(line)))
-            offset += len(line)
-        self._read_footer(line, expected)
-        return tuple(tuple(each) for each in spans)
-
-    def _read_footer(self, line: bytes, expected: "_Expected") -> None:
-        if parse_line(line, self._fail) != {"sha256": self.digest.hexdigest()}:
-            self._fail("its checksum does not match its content")
-        if self.file.read(1):
-            self._fail("something follows its end")
-        if not expected.is_complete():
-            self._fail("its batches are not what its header says")
-
-    def _read_line(self, limit: int) -> bytes:
-        line = self.file.readline(limit)
-        if not line.endswith(b"\n"):
-            self._fail("a line is too long" if len(line) >= limit else "it is cut short")
-        return line
-
-    def _fail(self, reason: str) -> NoReturn:
-        _damaged(self.path, reason)
+            plan, digest = _read_header(path, file)
+            return PlanFile(path, file, plan, _verify_body(file, plan, digest))
+        except BaseException:
+            file.close()
+            raise
 
 
-class _Expected:
-    """What the header says of the batches, crossed off as they come: segment by segment, removals first."""
-
-    def __init__(self, plan: SealedPlan) -> None:
-        order = (Direction.REMOVE, Direction.ADD)
-        self._left = [segment.size(direction) for segment in plan.segments for direction in order]
-        self._order = order
-        self._latest = 0
-
-    def take(self, index: int, batch: Batch) -> bool:
-        place = 2 * index + self._order.index(batch.direction)
-        if not self._latest <= place < len(self._left):
-            return False
-        self._latest = place
-        self._left[place] -= len(batch.ids)
-        return self._left[place] >= 0
-
-    def is_complete(self) -> bool:
-        return not any(self._left)
+class _Damage(Exception):
+    """The content of a plan file is wrong; its text says how."""
 
 
-def _damaged(path: Path, reason: str) -> NoReturn:
-    raise PlanFileError(f"The plan file {path} is damaged or was edited: {reason}.", AGAIN)
-
-
-FORMAT = 1
-"""The version of the format that is written, and the newest that is read."""
-
-MAGIC = b'{"reconcile_plan":'
-MAX_HEADER_BYTES = 16 * 1024 * 1024
-MAX_BATCH_BYTES = 1024 * 1024
-
-Fail = Callable[[str], NoReturn]
-
-
-def is_head(head: bytes) -> bool:
-    """Tell whether a file is a plan file, by its first bytes."""
-    return head.startswith(MAGIC)
-
-
-def parse_line(line: bytes, fail: Fail) -> dict[str, Any]:
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a plan file is read into PlanFileError."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        fail("a line is not JSON")
-    if not isinstance(value, dict):
-        fail("a line is not what it should be")
-    return value
+        yield
+    except OSError as error:
+        raise PlanFileError(f"The plan file {path} can't be read: {error.strerror}.", AGAIN) from None
+    except _Damage as damage:
+        raise PlanFileError(f"The plan file {path} is damaged or was edited: {damage}.", AGAIN) from None
 
 
-def parse_batch(line: bytes, fail: Fail) -> tuple[int, Batch]:
-    value = parse_line(line, fail)
-    index, direction, ids = value.get("segment"), value.get("direction"), value.get("ids")
-    if type(index) is not int or index < 0 or direction not in ("add", "remove") or not isinstance(ids, list):
-        fail("a batch is not what it should be")
-    if not 0 < len(ids) <= MAX_BATCH or set(map(type, ids)) != {str} or "" in ids:
-        fail("a batch does not hold ids")
-    return index, Batch(Direction(direction), tuple(ids))
-
-
-def holds_ids(batch: Batch, id_type: IdType) -> bool:
-    """Hold the ids of a batch against the rules of ids; what is removed may be whatever a state can hold."""
-    if batch.direction is Direction.REMOVE:
-        return all(map(can_be_held, batch.ids))
-    return all(is_id(member, id_type) for member in batch.ids)
-
-
-def parse_plan(header: dict[str, Any], fail: Fail) -> SealedPlan:
-    # Here, since it takes a while and most commands read no plan file.
-    from pydantic import TypeAdapter, ValidationError
-
+def _read_header(path: Path, file: IO[bytes]) -> tuple[SealedPlan, Any]:
+    """Give the plan of the first line, and the digest of that line."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise PlanFileError(f"{path} is not a plan file.", AGAIN)
+    file.seek(0)
+    line = _read_line(file, MAX_HEADER_BYTES)
+    header = _parse_line(line)
+    version = header.pop("reconcile_plan", None)
+    if type(version) is int and version > FORMAT:
+        message = f"The plan file {path} has format {version}; this version of reconcile reads {FORMAT}."
+        raise PlanFileError(message, "Apply it with the version that made it, or make a new plan file.")
+    if type(version) is not int or version != FORMAT:
+        raise _Damage("its header is wrong")
     try:
         plan = TypeAdapter(SealedPlan).validate_json(orjson.dumps(header), strict=True)
     except (ValidationError, TypeError):
-        fail("its header is wrong")
-    if not _is_sound(plan):
-        fail("its header is wrong")
-    return plan
-
-
-def _is_sound(plan: SealedPlan) -> bool:
+        raise _Damage("its header is wrong") from None
     if plan.created_at.tzinfo is None or plan.expires_at.tzinfo is None:
-        return False
-    numbers = [number for segment in plan.segments for number in _numbers(segment)]
-    return plan.expires_at - plan.created_at <= LIFETIME and all(number >= 0 for number in numbers)
+        raise _Damage("its header is wrong")
+    numbers = [
+        number
+        for segment in plan.segments
+        for number in (*vars(segment.counts).values(), segment.segment_id, segment.serial, segment.environment_id)
+    ]
+    if plan.expires_at - plan.created_at > LIFETIME or any(number is not None and number < 0 for number in numbers):
+        raise _Damage("its header is wrong")
+    return plan, hashlib.sha256(line)
 
 
-def _numbers(segment: SealedSegment) -> list[float]:
-    said = [*vars(segment.counts).values(), segment.segment_id, segment.serial, segment.environment_id]
-    return [number for number in said if number is not None]
+def _verify_body(file: IO[bytes], plan: SealedPlan, digest: Any) -> list[list[Span]]:
+    """Read to the end, and give the places of each segment's batches, which come as the header says: segment by
+    segment, removals first, and no id more or fewer."""
+    left = [segment.size(direction) for segment in plan.segments for direction in (Direction.REMOVE, Direction.ADD)]
+    spans: list[list[Span]] = [[] for _ in plan.segments]
+    latest, offset = 0, file.tell()
+    while not (line := _read_line(file, MAX_BATCH_BYTES)).startswith(b'{"sha256"'):
+        index, batch = _parse_batch(line)
+        place = 2 * index + (batch.direction is Direction.ADD)
+        if not latest <= place < len(left) or left[place] < len(batch.ids):
+            raise _Damage("its batches are not what its header says")
+        latest = place
+        left[place] -= len(batch.ids)
+        if not _holds_ids(batch, plan.segments[index].id_type):
+            raise _Damage("it holds a text that can't be an id")
+        digest.update(line)
+        spans[index].append(Span(offset, len(line), zlib.crc32(line)))
+        offset += len(line)
+    if _parse_line(line) != {"sha256": digest.hexdigest()}:
+        raise _Damage("its checksum does not match its content")
+    if file.read(1):
+        raise _Damage("something follows its end")
+    if any(left):
+        raise _Damage("its batches are not what its header says")
+    return spans
+
+
+def _read_line(file: IO[bytes], limit: int) -> bytes:
+    line = file.readline(limit)
+    if not line.endswith(b"\n"):
+        raise _Damage("a line is too long" if len(line) >= limit else "it is cut short")
+    return line
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise _Damage("a line is not JSON") from None
+    if not isinstance(value, dict):
+        raise _Damage("a line is not what it should be")
+    return value
+
+
+def _parse_batch(line: bytes) -> tuple[int, Batch]:
+    value = _parse_line(line)
+    index, direction, ids = value.get("segment"), value.get("direction"), value.get("ids")
+    if type(index) is not int or index < 0 or direction not in ("add", "remove") or not isinstance(ids, list):
+        raise _Damage("a batch is not what it should be")
+    if not 0 < len(ids) <= MAX_BATCH or set(map(type, ids)) != {str} or "" in ids:
+        raise _Damage("a batch does not hold ids")
+    return index, Batch(Direction(direction), tuple(ids))
+
+
+def _holds_ids(batch: Batch, id_type: IdType) -> bool:
+    """Hold the ids of a batch against the rules of ids; a removed id may be any that a state can hold."""
+    if batch.direction is Direction.REMOVE:
+        return all(map(can_be_held, batch.ids))
+    return all(is_id(each, id_type) for each in batch.ids)

@@ -17,9 +17,10 @@ from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.run import Run, RunStatus
 from reconciler.models.spec import GuardSettings, Limit
 from reconciler.operations.apply import Session
-from reconciler.plan_file import PlanFile, open_plan_file, seal, write
+from reconciler.plan_file import PlanFile, open_plan_file, seal
 from reconciler.state.base import Snapshot
 from reconciler.state.store import StateStore
+from tests.fakes.plan_files import write
 
 FREE = GuardSettings(max_removals=Limit(count=10**9), max_additions=Limit(count=10**9), allow_empty=True)
 STRICT = GuardSettings(max_removals=Limit(count=2), max_additions=Limit(count=3), allow_empty=False)

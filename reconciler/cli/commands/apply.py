@@ -92,9 +92,9 @@ def apply(
 def open_sealed(stack: ExitStack, named: list[str]) -> "PlanFile | None":
     """Open the plan file if that is what was named. Raises UsageError, PlanFileError."""
     from reconciler.errors import UsageError
-    from reconciler.plan_file import is_plan_file, is_remnant, open_plan_file
+    from reconciler.plan_file import is_plan_file, open_plan_file
 
-    files = [name for name in named if is_plan_file(Path(name)) or is_remnant(Path(name))]
+    files = [name for name in named if is_plan_file(Path(name))]
     if not files:
         return None
     if len(named) > 1:

@@ -12,7 +12,15 @@ from reconciler.errors import PlanFileError
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, Plan
 from reconciler.models.spec import Target
-from reconciler.plan_file import SealedPlan, check, check_age, check_environment, check_heads, is_stale, seal
+from reconciler.plan_file import (
+    SealedPlan,
+    check_age,
+    check_environment,
+    check_heads,
+    check_specs,
+    is_stale,
+    seal,
+)
 from tests.unit.render import samples
 
 PLANS = (samples.make_plan(), samples.make_unchanged("loyal", 60))
@@ -26,6 +34,13 @@ def make_sealed(*plans) -> SealedPlan:
 
 def targets() -> list[Target]:
     return [plan.target for plan in PLANS]
+
+
+def check(sealed, found, heads, now, **more) -> None:
+    """All checks of `apply PLANFILE`, in their order."""
+    check_age(sealed, now, **more)
+    check_specs(sealed, found)
+    check_heads(sealed, heads)
 
 
 def refuse(sealed=None, now=NOW, found=None, heads=HEADS, **more) -> str:

@@ -21,12 +21,11 @@ from reconciler.plan_file import (
     SealedPlan,
     drafting,
     is_plan_file,
-    is_remnant,
     open_plan_file,
     plan_output,
     seal,
-    write,
 )
+from tests.fakes.plan_files import write
 from tests.unit.render import samples
 
 OLDER = b'{"reconcile_plan":1,"plan_id":"older"}\n'
@@ -340,7 +339,7 @@ def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     assert "SELECT" not in text
 
 
-@pytest.mark.parametrize("content", [b"", b"version: 1\n", b"\xff\xfe", b'{"reconcile'])
+@pytest.mark.parametrize("content", [b"version: 1\n", b"\xff\xfe", b'{"reconcile"'])
 def test_another_file_is_no_plan_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other"
     path.write_bytes(content)
@@ -383,14 +382,16 @@ def test_a_plan_file_that_was_cut_off_in_its_first_bytes_is_told_from_a_spec(tmp
 
     def is_left(name: str, content: bytes) -> bool:
         (tmp_path / name).write_bytes(content)
-        return is_remnant(tmp_path / name)
+        return is_plan_file(tmp_path / name)
 
     assert all(is_left("vip.plan", content[:length]) for length in (0, 1, 9))
     assert not is_left("vip.plan", b"segments:")
     assert not is_left("vip.plan", content[1:])
-    assert is_remnant(whole)
     assert not any(is_left(name, content[:1]) for name in ("spec.yaml", "spec.yml"))
-    assert not any(map(is_remnant, (tmp_path, tmp_path / "missing")))
+    assert not any(map(is_plan_file, (tmp_path, tmp_path / "missing")))
+    (tmp_path / "cut.plan").write_bytes(content[:9])
+    with pytest.raises(PlanFileError, match="is not a plan file"):
+        open_plan_file(tmp_path / "cut.plan")
 
 
 def test_an_id_that_is_no_unicode_is_refused_without_being_shown(tmp_path: Path) -> None:
