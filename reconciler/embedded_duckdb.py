@@ -103,7 +103,7 @@ class Instance:
         self._stack = ExitStack()
         self._heavy = threading.Lock()
         self._opening = threading.Lock()
-        self._interrupted = False
+        self.interrupted = False
 
     @property
     def limits(self) -> Limits:
@@ -155,7 +155,7 @@ class Instance:
     def alone(self) -> Iterator[None]:
         """For a statement that may need all the memory: two at once would starve each other."""
         with self._heavy:
-            if self._interrupted:
+            if self.interrupted:
                 raise stopped()
             yield
 
@@ -174,7 +174,7 @@ class Instance:
 
     def interrupt(self) -> None:
         """End every statement that runs: it fails. To be called from any thread, or from a signal's handler."""
-        self._interrupted = True
+        self.interrupted = True
         for cursor in list(self._cursors):
             with suppress(duckdb.Error):  # it was closed meanwhile
                 cursor.interrupt()

@@ -247,7 +247,11 @@ class EmbeddedComparison:
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
         with translating(broken_query(), self._tables.limits), source.open(self._segment) as values:
-            self._tables.read(self._sets.desire(values.all_typed), values.arrow)
+            if isinstance(values.rows, Iterator):
+                self._tables.run(self._sets.begin("desired"))
+                self._tables.repeat(self._sets.desire_block(values.select), ([block] for block in values.rows))
+            else:
+                self._tables.read(self._sets.desire(values.select), values.rows)
         returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
         self._refuse_bad(returned)
         return returned

@@ -32,9 +32,14 @@ COLUMNS = {
         "ids": "VARCHAR",
     },
     "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
+    "desired": {"refused": "VARCHAR", "id": "VARCHAR"},
     "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
 }
 """The tables that are filled from outside; the first three as `state.base.Stored` has them."""
+
+_LINES = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"
+"""The rows of a block of text. A table of one block, as DuckDB would take a bare $1 apart while it plans: three times
+slower."""
 
 EXTRA = {"members": f", flags UTINYINT DEFAULT {Flag.STORED:d}"}
 
@@ -143,14 +148,17 @@ class Sets:
 
     # --- what is desired ---
 
-    def desire(self, all_typed: bool) -> str:
-        """Read the stream `incoming`."""
-        refused = refusal("value", "true" if all_typed else "typed", self._id_type)
-        return self._create(
-            "desired",
-            f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
-            FROM (SELECT value, {refused} AS refused FROM incoming)""",
-        )
+    def desire(self, select: str) -> str:
+        """Read the stream `incoming`; `select` is as in `sources.base.ValueStream`."""
+        return self._create("desired", self._judge(select))
+
+    def desire_block(self, select: str) -> str:
+        """Add the values of the block of text $1."""
+        return f"INSERT INTO {self._db}.desired WITH incoming AS ({_LINES}) {self._judge(select)}"
+
+    def _judge(self, select: str) -> str:
+        return f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
+            FROM (SELECT value, {refusal("value", "typed", self._id_type)} AS refused FROM ({select}))"""
 
     def tally_desired(self) -> str:
         """Why it is no id (null: it is one), number of rows."""
@@ -243,12 +251,10 @@ class Sets:
     def add_block(self, table: str) -> str:
         """Add the rows of the block of text $1 (see `models.columns.Rows`)."""
         kinds = COLUMNS[table].values()
-        # A table of one block, as DuckDB would take a bare $1 apart while it plans: three times slower.
-        rows = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"
         if len(kinds) == 1:
-            return f"{self._insert(table)} {rows}"
+            return f"{self._insert(table)} {_LINES}"
         fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in enumerate(kinds, 1))
-        lines = f"SELECT string_split(line, chr({FIELD_END})) AS fields FROM ({rows})"
+        lines = f"SELECT string_split(line, chr({FIELD_END})) AS fields FROM ({_LINES})"
         return f"{self._insert(table)} SELECT {fields} FROM ({lines})"
 
     def add_page(self) -> str:

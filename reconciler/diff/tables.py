@@ -65,7 +65,7 @@ class Tables:
         return sum(self._insert(sql, values) for values in parameters)
 
     def _insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        if self._stopped:
+        if self._stopped or self._instance.interrupted:
             raise stopped()
         return int(self._cursor.execute(sql, parameters).fetchall()[0][0])
 

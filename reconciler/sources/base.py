@@ -4,21 +4,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from reconciler.models.columns import ArrowStream
+from reconciler.models.columns import ArrowStream, Rows
 from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import Segment
+
+ALL_TYPED = "SELECT value, true AS typed FROM incoming"
 
 
 @dataclass(frozen=True)
 class ValueStream:
     """What a query returned, before the rules of ids.
 
-    Columns: `value` (utf8; null: NULL) is the value written exactly (`7`, never `7.0`); `typed` (bool) is true where
-    the *source* gave a string, integer, UUID or integral decimal. `all_typed`: the column `typed` is absent, all are.
+    `select` is SQL of DuckDB over `incoming`: the stream, or the lines of the blocks of text (column `line`). It gives
+    `value` (text; null: NULL), the value written exactly (`7`, never `7.0`), and `typed` (boolean), true where the
+    *source* gave a string, integer, UUID or integral decimal.
     """
 
-    arrow: ArrowStream
-    all_typed: bool = False
+    rows: Rows
+    select: str = "SELECT value, typed FROM incoming"
 
 
 class Source(Protocol):

@@ -1,35 +1,57 @@
-"""Rows from Python as blocks of one column, written exactly."""
+"""Rows from Python as blocks of text (see `models.columns.Rows`), a line for each value, written exactly."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from reconciler.models.ids import Invalid, write_exactly
-from reconciler.sources.arrow import Block
+from reconciler.models.columns import FIELD_END, ROW_END
+from reconciler.models.ids import Invalid, has_utf8, write_exactly
 
 BLOCK_ROWS = 50_000
+
+_END, _NULL = chr(ROW_END), chr(FIELD_END)
+_UNFIT = _NULL * 2
+_OTHER_CONTROL = "\x1d"
+
+SELECT_LINES = f"""
+SELECT CASE WHEN starts_with(line, chr({FIELD_END})) THEN if(line = chr({FIELD_END}), NULL, '') ELSE line END AS value,
+    line <> chr({FIELD_END}) || chr({FIELD_END}) AS typed
+FROM incoming"""
+"""For `ValueStream.select`: what the lines of these blocks mean."""
 
 Rows = Sequence[Sequence[object]]
 
 
-def blocks(fetch: Callable[[int], Rows], at: int, *, fit: bool = True) -> Iterator[Block]:
+def read_blocks(fetch: Callable[[int], Rows], at: int, *, fit: bool = True) -> Iterator[str]:
     """Fetch to the end; column number `at` holds the ids. `fit`: values of its type may be ids."""
-    write = write_block if fit else write_unfit
+    write = write_block if fit else _write_unfit
     while rows := fetch(BLOCK_ROWS):
         yield write([row[at] for row in rows])
 
 
-def write_block(values: Sequence[Any]) -> Block:
-    """Write values exactly; a column of one plain type is not looked at value by value."""
+def write_block(values: Sequence[Any]) -> str:
+    """Write values exactly; a column of one plain type is not examined value by value."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {str}:
-        return values, None
-    if kinds <= {int}:
-        return [None if value is None else str(value) for value in values], None
-    written = [None if value is None else write_exactly(value) for value in values]
-    typed = [not isinstance(text, Invalid) for text in written]
-    return [text if good else "" for text, good in zip(written, typed, strict=True)], typed
+        block = _END.join([_NULL if value is None else value for value in values])
+    elif kinds <= {int}:
+        block = _END.join([_NULL if value is None else str(value) for value in values])
+    else:
+        return _END.join(map(_write_value, values))
+    is_separable = block.count(_END) == len(values) - 1 and block.count(_NULL) == values.count(None)
+    return block if is_separable and has_utf8(block) else _END.join(map(_write_value, values))
 
 
-def write_unfit(values: Sequence[Any]) -> Block:
+def _write_value(value: Any) -> str:
+    """Write one value. Half a surrogate pair is no text; such a value is of a wrong type."""
+    if value is None:
+        return _NULL
+    text = write_exactly(value)
+    if isinstance(text, Invalid) or not has_utf8(text):
+        return _UNFIT
+    # No id holds a control character, and whatever is counted of the value holds for any other such character too.
+    return text.replace(_END, _OTHER_CONTROL).replace(_NULL, _OTHER_CONTROL)
+
+
+def _write_unfit(values: Sequence[Any]) -> str:
     """Write values of a type that ids can't have, whatever the driver has made of them."""
-    return [None if value is None else "" for value in values], [value is None for value in values]
+    return _END.join([_NULL if value is None else _UNFIT for value in values])

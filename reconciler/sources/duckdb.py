@@ -8,13 +8,11 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.arrow import take
 from reconciler.embedded_duckdb import Workbench
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
-from reconciler.sources.arrow import Stream, WatchedStream
-from reconciler.sources.base import ValueStream
+from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import Complaint, find_paths
 from reconciler.sources.query import Query, choose, refuse_type
@@ -30,11 +28,6 @@ _INTEGRAL = (  # a macro of the user's database may be called as a function is
     "WHEN {0} IS NOT NULL THEN '' END AS value, "
     "coalesce({0} = system.main.trunc({0}), true) AS typed"
 )
-
-
-def stream_of(relation: duckdb.DuckDBPyRelation) -> WatchedStream:
-    """Start a relation, whose rows come while they are read."""
-    return WatchedStream(take(relation.__arrow_c_stream__()))
 
 
 def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
@@ -59,21 +52,29 @@ def require(file: Path, scrubber: Scrubber) -> None:
     raise SourceError(f"source {scrubber.source}: {problem}", hint)
 
 
+_STREAM_FAILED = "reading the stream registered as "
+"""How DuckDB begins what a stream that it reads says of its own failure."""
+
+
 @contextmanager
-def handing_out(stream: Stream, scrubber: Scrubber, query: Query, *, all_typed: bool) -> Iterator[ValueStream]:
-    """Lend a stream; if it broke, whatever the reader made of that becomes a SourceError."""
+def explaining_stream(scrubber: Scrubber, query: Query) -> Iterator[None]:
+    """Turn the failure of a stream, which its reader meets as an error of DuckDB, into SourceError."""
     try:
-        handle = stream.open()
-        try:
-            yield ValueStream(handle, all_typed)
-        finally:
-            handle.release()
-    except Exception:
-        if stream.failure is None:
+        yield
+    except duckdb.InvalidInputException as error:
+        if _STREAM_FAILED not in str(error):
             raise
-        if not isinstance(stream.failure, Exception):  # a signal came while the reader was in our code
-            raise stream.failure from None
-        raise scrubber.complain(Complaint.of(stream.failure), query) from None
+        raise scrubber.complain(Complaint.of(error), query) from None
+
+
+@dataclass(frozen=True)
+class StartedRelation:
+    """The rows of a relation that has started; they come while they are read, once."""
+
+    capsule: object
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.capsule
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,11 @@ class DuckSource:
             connection = stack.enter_context(self._connect())
             try:
                 relation, projection = self._relation(connection, query)
-                stream = stream_of(relation)
+                stream = StartedRelation(relation.__arrow_c_stream__())
             except duckdb.Error as error:
                 raise self._complain(error, connection, query) from None
-            stack.callback(stream.close)
-            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=projection.all_typed))
+            stack.enter_context(explaining_stream(self.scrubber, query))
+            yield ValueStream(stream, ALL_TYPED) if projection.all_typed else ValueStream(stream)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")

@@ -22,10 +22,9 @@ from reconciler.embedded_duckdb import Workbench
 from reconciler.models.columns import ArrowStream
 from reconciler.models.pushdown import Proof, Site, Unfit
 from reconciler.models.spec import Scalar, Segment
-from reconciler.sources.arrow import WatchedStream
-from reconciler.sources.base import ValueStream
+from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.connections import Connections
-from reconciler.sources.duckdb import handing_out, one_row
+from reconciler.sources.duckdb import explaining_stream, one_row
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import Complaint
 from reconciler.sources.query import Query, choose, refuse_type
@@ -107,8 +106,8 @@ class PostgresSource:
         with self._explaining(query):
             _execute(connection, "SET TRANSACTION READ ONLY")
             _bind(connection, query, self.bench)
-        with self._stream(connection, query, plan.sql, plan.all_typed) as values:
-            yield values
+        with self._stream(connection, query, plan.sql) as rows:
+            yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
@@ -166,15 +165,16 @@ class PostgresSource:
             yield connection
 
     @contextmanager
-    def _stream(self, connection: Connection, query: Query, sql: str, all_typed: bool = False) -> Iterator[ValueStream]:
+    def _stream(self, connection: Connection, query: Query, sql: str) -> Iterator[ArrowStream]:
         with ExitStack() as stack:
             with self._explaining(query):
                 cursor = stack.enter_context(closing(connection.cursor()))
                 cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(BATCH_BYTES)})
                 cursor.execute(sql)
-                stream = WatchedStream(cursor.fetch_arrow())
-            stack.callback(stream.close)
-            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=all_typed))
+                stream = cursor.fetch_arrow()
+            stack.callback(stream.release)
+            stack.enter_context(explaining_stream(self.scrubber, query))
+            yield stream
 
     @contextmanager
     def _explaining(self, query: Query | None = None) -> Iterator[None]:
@@ -196,12 +196,10 @@ class PostgresVisit:
     """See `sources.base.Visit`."""
 
     values: str
-    _stream: Callable[[str], AbstractContextManager[ValueStream]] = field(repr=False)
+    _stream: Callable[[str], AbstractContextManager[ArrowStream]] = field(repr=False)
 
-    @contextmanager
-    def open(self, statement: str) -> Iterator[ArrowStream]:
-        with self._stream(statement) as stream:
-            yield stream.arrow
+    def open(self, statement: str) -> AbstractContextManager[ArrowStream]:
+        return self._stream(statement)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,9 @@ from sqlalchemy.pool import NullPool
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Segment
 from reconciler.models.sql import Kind, Piece, Statement
-from reconciler.sources.arrow import RowStream
 from reconciler.sources.base import ValueStream
-from reconciler.sources.blocks import Rows, blocks
+from reconciler.sources.blocks import SELECT_LINES, Rows, read_blocks
 from reconciler.sources.connections import Connections, missing_driver
-from reconciler.sources.duckdb import handing_out
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import Complaint
 from reconciler.sources.query import Query, choose, refuse_type
@@ -82,8 +80,13 @@ class RowSource:
         with self.connections.one(), ExitStack() as stack:
             result = self._run(stack, query, "")
             at = self._choose(result, query)
-            stream = RowStream(blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at)))
-            yield stack.enter_context(handing_out(stream, self.scrubber, query, all_typed=False))
+            yield ValueStream(self._read(result, at, query), SELECT_LINES)
+
+    def _read(self, result: CursorResult[Any], at: int, query: Query) -> Iterator[str]:
+        try:
+            yield from read_blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at))
+        except Exception as error:
+            raise self.scrubber.complain(Complaint.of(error), query) from None
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self._dialect)

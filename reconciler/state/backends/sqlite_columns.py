@@ -4,6 +4,7 @@ The Arrow driver has a SQLite library of its own, and two libraries in one proce
 (see `snapshot`). So once this is made, nothing else in the process may open the file: no ledger, no records.
 """
 
+import errno
 import sqlite3
 import threading
 import time
@@ -15,7 +16,6 @@ from typing import Any
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
-from reconciler.arrow import Once, read_texts
 from reconciler.models.columns import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
@@ -47,7 +47,7 @@ class ColumnarSnapshot:
         with ExitStack() as stack:
             if self._heads is None:
                 return False
-            return bool(read_texts(_execute(self._connect(stack), stack, statement)))
+            return bool(self._rows.read(_execute(self._connect(stack), stack, statement)))
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
@@ -80,7 +80,7 @@ class ColumnarSnapshot:
             f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
         )
         found = Found()
-        for kind, *texts in read_texts(_execute(connection, stack, statement)):
+        for kind, *texts in self._rows.read(_execute(connection, stack, statement)):
             if kind == "segment":
                 *row, marks, journal = texts
                 found = replace(found, row=_parse_row(row), has_marks=marks == "yes", has_journal=journal == "yes")
@@ -147,7 +147,7 @@ class ColumnarStored:
         self._rows = rows
 
     def members(self) -> ArrowStream:
-        return Once(_execute(self._connection, self._stack, _MEMBERS.format(key=self._key)))
+        return _execute(self._connection, self._stack, _MEMBERS.format(key=self._key))
 
     def marks(self) -> Iterator[str]:
         return self._lines(MARK_LINES) if self._found.has_marks else iter(())
@@ -167,10 +167,19 @@ class Scribe:
         self._database = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
 
+    def read(self, stream: ArrowStream) -> list[tuple[str, ...]]:
+        """Give all rows of a small stream; its columns are texts. Raises OSError."""
+        with closing(self._cursor()) as cursor:
+            cursor.register("raw", stream)
+            try:
+                return cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM raw").fetchall()
+            except duckdb.Error as error:
+                raise OSError(errno.EIO, str(error)) from None
+
     def walk(self, stream: ArrowStream, size: int) -> Iterator[str]:
         """Give the lines of a stream's one column, `size` of them at a time, as blocks."""
         with closing(self._cursor()) as cursor:
-            cursor.register("raw", Once(stream))
+            cursor.register("raw", stream)
             cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM raw")
             while rows := cursor.fetchmany(size):
                 yield chr(ROW_END).join(row[0] for row in rows)

@@ -16,7 +16,7 @@ from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, Sour
 from reconciler.models.columns import ArrowStream, Rows
 from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment
-from reconciler.sources.base import Source, ValueStream
+from reconciler.sources.base import ALL_TYPED, Source, ValueStream
 from tests.fakes.arrow_streams import (
     AnyStage,
     FakeSnapshot,
@@ -83,7 +83,7 @@ def test_invalid_values_stop_the_segment_and_are_counted_by_reason(stage: AnySta
 def test_text_that_is_no_utf8_is_invalid(tmp_path: Path) -> None:
     with duckdb.connect(":memory:") as database, broken_text(tmp_path / "texts.db") as texts:
         warehouse = Warehouse(database)
-        source = FakeSource(ValueStream(texts, all_typed=True))
+        source = FakeSource(ValueStream(texts, ALL_TYPED))
         snapshot = FakeSnapshot(FakeStored(warehouse, World()))
         with EmbeddedSetEngine("64MB", tmp_path, lambda _: source, lambda _: snapshot) as engine:
             with engine.open(make_target(World(), OnBad.SKIP, OnBad.SKIP)) as comparison:
@@ -111,7 +111,7 @@ class DyingSource:
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         dying = f"CASE WHEN range < 100000 THEN 'a' || range ELSE error('bad value {SECRET}') END"
-        yield ValueStream(self._warehouse.query(f"SELECT {dying} AS value FROM range(200000)"), True)
+        yield ValueStream(self._warehouse.query(f"SELECT {dying} AS value FROM range(200000)"), ALL_TYPED)
 
     def check(self, segment: Segment) -> None:
         raise NotImplementedError
@@ -219,7 +219,7 @@ def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_stage
 class EndlessSource(DyingSource):
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
-        yield ValueStream(self._warehouse.query("SELECT 'a' AS value FROM range(1000000000000)"), True)
+        yield ValueStream(self._warehouse.query("SELECT 'a' AS value FROM range(1000000000000)"), ALL_TYPED)
 
 
 def test_a_signal_ends_a_query_that_would_go_on_for_ever(tmp_path: Path) -> None:

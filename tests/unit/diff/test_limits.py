@@ -17,7 +17,7 @@ from reconciler.models.columns import Rows
 from reconciler.models.counts import Counts
 from reconciler.models.sizes import read_size
 from reconciler.models.spec import OnBad, Segment, Target
-from reconciler.sources.base import ValueStream
+from reconciler.sources.base import ALL_TYPED, ValueStream
 from tests.fakes.arrow_streams import FakeSnapshot, FakeStored, Warehouse, make_target
 from tests.fakes.set_model import World
 from tests.support.limits import limited_files
@@ -40,7 +40,9 @@ class ManySource:
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
-        yield ValueStream(self._warehouse.query(f"SELECT 'person-' || hash(range) AS value FROM range({MANY})"), True)
+        yield ValueStream(
+            self._warehouse.query(f"SELECT 'person-' || hash(range) AS value FROM range({MANY})"), ALL_TYPED
+        )
 
     def check(self, segment: Segment) -> None:
         raise NotImplementedError

@@ -16,7 +16,8 @@ from sqlalchemy.engine import make_url
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Scalar, Secret, Segment, SourceSettings
 from reconciler.sources import open_source
-from reconciler.sources.base import Source
+from reconciler.sources.base import Source, ValueStream
+from reconciler.sources.blocks import SELECT_LINES
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import list_secrets
 from reconciler.sources.rows import RowSource
@@ -38,9 +39,26 @@ def settings(url: str) -> SourceSettings:
 def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
     """Every (value, typed) that a query gives, in order."""
     with source.open(segment(query, id_column, **params)) as values, closing(reader().cursor()) as cursor:
-        cursor.register("desired", values.arrow)
-        typed = "true" if values.all_typed else "typed"
-        return [(row[0], row[1]) for row in cursor.execute(f"SELECT value, {typed} FROM desired").fetchall()]
+        return list(rows_of(values, cursor))
+
+
+def rows_of(values: ValueStream, reading: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    """Every (value, typed), one after the other."""
+    if isinstance(values.rows, Iterator):
+        lines = "SELECT unnest(string_split(block, chr(30))) AS line FROM (VALUES ($1)) AS blocks (block)"
+        for block in values.rows:
+            yield from reading.execute(f"WITH incoming AS ({lines}) {values.select}", [block]).fetchall()
+        return
+    reading.register("incoming", values.rows)
+    result = reading.execute(values.select)
+    while rows := result.fetchmany(100_000):
+        yield from rows
+
+
+def values_of(block: str) -> list[Row]:
+    """Every (value, typed) of a block of text."""
+    with closing(reader().cursor()) as cursor:
+        return list(rows_of(ValueStream(iter([block]), SELECT_LINES), cursor))
 
 
 @cache

@@ -197,6 +197,6 @@ def test_what_duckdb_says_of_the_system(duckdb_warehouse, monkeypatch, words, ki
     def refuse(*_args: object) -> None:
         raise duckdb.IOException(words)
 
-    monkeypatch.setattr("reconciler.sources.duckdb.stream_of", refuse)
+    monkeypatch.setattr("reconciler.sources.duckdb.StartedRelation", refuse)
 
     assert fail(duckdb_warehouse.url, "SELECT id FROM nobody").hint == kind.value

@@ -8,10 +8,10 @@ import pytest
 from psycopg.types.string import TextLoader
 
 from reconciler.errors import SourceError
-from reconciler.sources.blocks import blocks
+from reconciler.sources.blocks import read_blocks
 from reconciler.sources.rows import find_unfit
 
-from .conftest import segment
+from .conftest import segment, values_of
 
 DUCKDB = {
     "DATE '2026-01-01'": "DATE",
@@ -192,4 +192,6 @@ def test_drivers_tell_by_their_type_objects():
 def test_a_column_of_such_a_type_is_written_as_what_is_no_id():
     rows = iter([[("2026-01-01", 1), (None, 2)], []])
 
-    assert list(blocks(lambda _: next(rows), 0, fit=False)) == [(["", None], [False, True])]
+    assert [values_of(block) for block in read_blocks(lambda _: next(rows), 0, fit=False)] == [
+        [("", False), (None, True)]
+    ]
