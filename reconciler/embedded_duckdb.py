@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.errors import ReconcileError, SegmentError, UsageError
+from reconciler.errors import DEFECT, ReconcileError, SegmentError, UsageError
 from reconciler.models.sizes import read_size
 
 MAX_THREADS = 4
@@ -83,7 +83,7 @@ def _full_disk(limits: Limits) -> SegmentError:
 
 def broken_sets() -> SegmentError:
     """Something of ours failed."""
-    return SegmentError("comparing the ids failed", "this is a defect of reconcile; please report it", code="internal")
+    return SegmentError("comparing the ids failed", DEFECT, code="internal")
 
 
 # --- the database -----------------------------------------------------------------------------------------------------
