@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import flags
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, with_console
 from reconciler.errors import ExitCode, UsageError
 from reconciler.files import open_plain
 
@@ -16,14 +15,12 @@ TEMPLATE = Path(__file__).parents[1] / "templates" / "init"
 SPEC, QUERY, GITIGNORE = Path("reconcile.yaml"), Path("sql/example.sql"), Path(".gitignore")
 
 
+@with_console
 def init(
+    console: Console,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)] = Path(),
-    verbose: flags.Verbose = False,
-    quiet: flags.Quiet = False,
-    log_format: flags.LogFormatOption = flags.LogFormat.TEXT,
 ) -> int:
     """Write a spec, a query file and a .gitignore to start from. Overwrites nothing."""
-    console = Console(verbose, quiet, log_format)
     written = write_project(folder)
     spec = folder / SPEC
     named = shlex.quote(str(spec))
