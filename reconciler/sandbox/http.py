@@ -20,11 +20,8 @@ class Request:
         self.path, _, self._query = target.partition("?")
         self.headers = headers
         self.body = body
-
-    @cached_property
-    def parts(self) -> tuple[str, ...]:
+        self.parts = tuple(unquote(part) for part in self.path.strip("/").split("/"))
         """The steps of the path, percent-decoded."""
-        return tuple(unquote(part) for part in self.path.strip("/").split("/"))
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -59,21 +56,21 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def segment_number(text: str) -> int | None:
-    """A segment id from a path, where it is one (the API's are of 32 bits)."""
+def parse_number(text: str) -> int | None:
+    """Return a whole number of up to ten digits (the API's are of 32 bits); None for any other text."""
     return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None
 
 
-def answer(document: Any, status: int = 200) -> Response:
-    """A JSON answer, with a newline at its end as the real ones have."""
+def json_response(document: Any, status: int = 200) -> Response:
+    """Make a JSON answer, with a newline at its end as the real ones have."""
     return Response(status, json.dumps(document, separators=(",", ":")).encode() + b"\n")
 
 
-def track_error(status: int, *texts: str) -> Response:
-    """An error in the shape of the Track API."""
-    return answer({"meta": {"errors": list(texts)}}, status)
+def track_error(status: int, text: str) -> Response:
+    """Make an error in the shape of the Track API."""
+    return json_response({"meta": {"errors": [text]}}, status)
 
 
 def app_error(status: int, detail: str) -> Response:
-    """An error in the shape of the App API; its `status` is a string there."""
-    return answer({"errors": [{"detail": detail, "status": str(status)}]}, status)
+    """Make an error in the shape of the App API; its `status` is a string there."""
+    return json_response({"errors": [{"detail": detail, "status": str(status)}]}, status)

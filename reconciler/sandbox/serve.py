@@ -8,7 +8,7 @@ from threading import Event
 
 from reconciler.sandbox.faults import Fault
 from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.request_log import Journal
+from reconciler.sandbox.request_log import RequestLog
 from reconciler.sandbox.server import DEFAULT_PORT, Sandbox
 from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.storage import (
@@ -28,7 +28,6 @@ DEFAULT_SETTINGS = Settings(app_rate_limit=10)
 class SandboxOptions:
     """Everything that can be said about a sandbox on a command line. `state` is loaded first, where it exists."""
 
-    host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     people: tuple[Path, ...] = ()
     segments: tuple[SegmentSeed, ...] = ()
@@ -36,7 +35,7 @@ class SandboxOptions:
     settings: Settings = DEFAULT_SETTINGS
     credentials: Credentials = field(default_factory=Credentials)
     state: Path | None = None
-    journal_limit: int | None = 1000
+    log_limit: int | None = 1000
 
 
 def serve(options: SandboxOptions, ready: Callable[[str], None], stop: Event) -> None:
@@ -56,30 +55,24 @@ def serve(options: SandboxOptions, ready: Callable[[str], None], stop: Event) ->
 
 
 def open_sandbox(options: SandboxOptions) -> Sandbox:
-    """A running sandbox as the options want it."""
+    """Start a sandbox: from the state file, then people, then those segments that the state did not bring."""
     sandbox = Sandbox(
         options.port,
-        host=options.host,
         settings=options.settings,
         credentials=options.credentials,
         faults=options.faults,
-        journal=Journal(options.journal_limit),
+        log=RequestLog(options.log_limit),
     )
+    workspace = sandbox.workspace
     try:
-        fill(sandbox, options)
+        if options.state is not None and os.path.lexists(options.state):
+            load_state(workspace, read_state_file(options.state))
+        for path in options.people:
+            workspace.add_people(read_people(path))
+        for seed in options.segments:
+            if workspace.segment(seed.id) is None:
+                workspace.create_segment(seed.name, id=seed.id, type=seed.type)
     except BaseException:
         sandbox.close()
         raise
     return sandbox
-
-
-def fill(sandbox: Sandbox, options: SandboxOptions) -> None:
-    """State file, then people, then those segments that the state did not bring."""
-    workspace = sandbox.workspace
-    if options.state is not None and os.path.lexists(options.state):
-        load_state(workspace, read_state_file(options.state))
-    for path in options.people:
-        workspace.add_people(read_people(path))
-    for seed in options.segments:
-        if workspace.segment(seed.id) is None:
-            workspace.create_segment(seed.name, id=seed.id, type=seed.type)

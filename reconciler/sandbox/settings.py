@@ -1,6 +1,6 @@
-"""How the sandbox behaves where Customer.io leaves room: one frozen value, every field a knob.
+"""How the sandbox behaves where Customer.io leaves room: one frozen value, every field a setting.
 
-The defaults are what Customer.io documents or most likely does; where it is unknown, the knob has the other answers.
+The defaults are what Customer.io documents or most likely does.
 """
 
 import math
@@ -9,18 +9,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from reconciler.sandbox.people import CioForm
-
 NEVER = math.inf
 """An `apply_delay` after which nothing is ever applied (JSON and text: `never`)."""
 
+FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
 
 class SandboxError(ValueError):
-    """A sandbox option, fault, setting or file that cannot be used; the text says what and how to mend it."""
+    """A sandbox option, fault, setting or file that cannot be used; the text says what and how to correct it."""
 
 
 class UnknownIds(StrEnum):
-    """What an add does with ids of nobody: current Customer.io ignores, that of 2018 created people."""
+    """What an add does with ids that nobody has: current Customer.io ignores them, that of 2018 created people."""
 
     IGNORE = "ignore"
     CREATE = "create"
@@ -34,34 +34,12 @@ class SegmentAnswer(StrEnum):
     SILENT = "200"
 
 
-class LastPage(StrEnum):
-    """How the last membership page says that it is the last."""
-
-    OMITTED = "omitted"
-    EMPTY = "empty"
-    NULL = "null"
-
-
-class BigLimit(StrEnum):
-    """What a membership `limit` above 30,000 gets (undocumented)."""
-
-    CLAMP = "clamp"
-    REFUSE = "refuse"
-
-
 class WrongRegion(StrEnum):
     """How the host of the wrong region answers; both were observed."""
 
     OFF = "off"
     REDIRECT = "redirect"
     UNAUTHORIZED = "unauthorized"
-
-
-class OverLimit(StrEnum):
-    """What happens to a Track request above the limit: 429, or 200 with the data dropped (both documented)."""
-
-    REFUSE = "refuse"
-    DROP = "drop"
 
 
 class Region(StrEnum):
@@ -73,43 +51,55 @@ class Region(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All knobs. Rates are requests per second, 0 is no limit; `latency` is milliseconds, other times are seconds."""
+    """All settings. Rates are requests per second, 0 is no limit; `latency` is milliseconds, other times are seconds.
+
+    `count_offset` is added to each count of members; `max_body` is bytes, 0 is no limit.
+    """
 
     region: Region = Region.US
     environment_id: int = 3
     latency: float = 0.0
     apply_delay: float = 0.0
     track_rate_limit: int = 0
-    track_over_limit: OverLimit = OverLimit.REFUSE
     app_rate_limit: int = 0
-    retry_after: str = ""
     max_body: int = 0
     unknown_ids: UnknownIds = UnknownIds.IGNORE
-    cio_form: CioForm = CioForm.BOTH
-    id_only: bool = False
     missing_segment: SegmentAnswer = SegmentAnswer.NOT_FOUND
     dynamic_segment: SegmentAnswer = SegmentAnswer.BAD_REQUEST
-    last_page: LastPage = LastPage.OMITTED
-    big_limit: BigLimit = BigLimit.CLAMP
-    null_lists: bool = False
     count_offset: int = 0
-    count_lag: float = 0.0
-    unique_names: bool = False
-    protect_used: bool = False
-    region_endpoint: bool = True
     wrong_region: WrongRegion = WrongRegion.OFF
     track_key_revoked: bool = False
     app_key_revoked: bool = False
 
     def changed(self, changes: Mapping[str, Any]) -> "Settings":
-        """A copy with some knobs set from JSON values or text; `SandboxError` names what is wrong."""
+        """Return a copy with some settings from JSON values or text. Raises `SandboxError`."""
         kinds = {field.name: type(getattr(self, field.name)) for field in fields(self)}
-        parsed = {name: _parse(name, kinds.get(name), value) for name, value in changes.items()}
-        return replace(self, **parsed)
+        for name in changes:
+            if name not in kinds:
+                raise SandboxError(f"no setting is named {name!r}; there are: {', '.join(kinds)}")
+        return replace(self, **{name: _parse(name, kinds[name], value) for name, value in changes.items()})
 
     def as_json(self) -> dict[str, Any]:
-        """Every knob as a JSON value."""
+        """Return every setting as a JSON value."""
         return {name: "never" if value == NEVER else value for name, value in asdict(self).items()}
+
+
+def _parse(name: str, kind: type, value: Any) -> Any:
+    if kind is float:
+        return parse_seconds(name, value)
+    text = str(value)
+    if kind is bool:
+        if text.lower() not in FLAGS:
+            raise SandboxError(f"{name}: {value!r} is neither true nor false")
+        return FLAGS[text.lower()]
+    try:
+        parsed = kind(text)
+    except ValueError:
+        choices = "a whole number" if kind is int else f"one of {', '.join(kind)}"  # type: ignore[arg-type]
+        raise SandboxError(f"{name}: {value!r} is not {choices}") from None
+    if kind is int and parsed < 0 and name != "count_offset":
+        raise SandboxError(f"{name}: {value!r} is below 0")
+    return parsed
 
 
 def parse_setting(text: str) -> tuple[str, str]:
@@ -121,7 +111,7 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 
 def parse_seconds(name: str, value: object) -> float:
-    """A number of seconds from 0 up, or `never`."""
+    """Parse a number of seconds from 0 up, or `never`. Raises `SandboxError`."""
     if value == "never":
         return NEVER
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -133,44 +123,3 @@ def parse_seconds(name: str, value: object) -> float:
     if math.isnan(number) or number < 0:
         raise SandboxError(f"{name}: {value!r} is not a number from 0 up")
     return number
-
-
-def _parse(name: str, kind: type | None, value: Any) -> Any:
-    if kind is None:
-        known = ", ".join(field.name for field in fields(Settings))
-        raise SandboxError(f"no setting is named {name!r}; there are: {known}")
-    if kind is float:
-        return parse_seconds(name, value)
-    if kind is bool:
-        return _parse_flag(name, value)
-    if kind is int:
-        return _parse_count(name, value)
-    if kind is str:
-        return "" if value is None else str(value)
-    return _parse_choice(name, kind, value)
-
-
-def _parse_flag(name: str, value: object) -> bool:
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    flag = words.get(str(value).lower())
-    if flag is None:
-        raise SandboxError(f"{name}: {value!r} is neither true nor false")
-    return flag
-
-
-def _parse_count(name: str, value: object) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        raise SandboxError(f"{name}: {value!r} is not a whole number") from None
-    if number < 0 and name != "count_offset":
-        raise SandboxError(f"{name}: {value!r} is below 0")
-    return number
-
-
-def _parse_choice(name: str, kind: type, value: object) -> Any:
-    try:
-        return kind(str(value))
-    except ValueError:
-        choices = ", ".join(str(choice) for choice in kind)  # type: ignore[attr-defined]
-        raise SandboxError(f"{name}: {value!r} is none of {choices}") from None

@@ -1,14 +1,12 @@
-"""What the sandbox reads from and writes to disk, and segments as text.
+"""What the sandbox reads from and writes to disk: people, its own state; and segments as text.
 
-A workspace as one JSON document and back: people, segments with members, suppressed identifiers, pending writes.
-
-`people` are lists of id (or null), email (or null) and cio_id; a segment's `members` are cio_ids; `due_in` is seconds:
+The state is a workspace as one JSON document: people, segments with members, pending writes. `people` are lists of id
+(or null), email (or null) and cio_id; a segment's `members` are cio_ids; `due_in` is seconds:
 
     {
         "format": 1,
         "people": [["1", "a@example.com", "a3000001"]],
         "segments": [{"id": 56, "name": "vip", "type": "manual", "members": ["a3000001"]}],
-        "suppressed": [["id", "9"]],
         "pending": [{"due_in": 1.5, "segment_id": 56, "direction": "add", "id_type": "id", "ids": ["1"]}]
     }
 """
@@ -27,9 +25,11 @@ from typing import IO, Any
 
 from reconciler.sandbox.people import IdType
 from reconciler.sandbox.settings import NEVER, SandboxError, parse_seconds
-from reconciler.sandbox.workspace import Direction, Segment, SegmentType, UsedBy, Workspace
+from reconciler.sandbox.workspace import Direction, SegmentType, UsedBy, Workspace
 
 Row = tuple[str | None, str | None]
+
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class SegmentSeed:
 
 
 def parse_segment(text: str) -> SegmentSeed:
-    """A segment from `56:vip_customers` or `57:churn:dynamic`; raises `SandboxError`."""
+    """Parse a segment from `56:vip_customers` or `57:churn:dynamic`; raises `SandboxError`."""
     number, _, rest = text.partition(":")
     name, kind = rest, SegmentType.MANUAL
     for choice in SegmentType:
@@ -54,7 +54,7 @@ def parse_segment(text: str) -> SegmentSeed:
 
 
 def read_people(path: Path) -> Iterator[Row]:
-    """The (id, email) pairs of a CSV with a header, or of a file of JSON objects, one a line (`.jsonl`, `.ndjson`).
+    """Yield (id, email) pairs from a CSV with a header, or from JSON objects, one a line (`.jsonl`, `.ndjson`, `.json`).
 
     The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Raises
     `SandboxError` with the line of whatever cannot be read.
@@ -75,16 +75,11 @@ def _read_csv(path: Path, lines: Any) -> Iterator[Row]:
         header = [name.strip().lower() for name in next(reader, [])]
         if not {"id", "email"} & set(header):
             raise SandboxError(f"people file {path}: the first line must name the columns id, email or both")
-        places = [header.index(name) if name in header else None for name in ("id", "email")]
-        for cells in reader:
-            if cells:
-                yield _row(path, reader.line_num, *(_cell(cells, place) for place in places))
+        for cells in filter(None, reader):
+            person = dict(zip(header, cells, strict=False))
+            yield _row(path, reader.line_num, person.get("id"), person.get("email"))
     except csv.Error as error:
         raise SandboxError(f"people file {path}, line {reader.line_num}: {error}") from None
-
-
-def _cell(cells: list[str], place: int | None) -> str | None:
-    return cells[place] or None if place is not None and place < len(cells) else None
 
 
 def _read_json_lines(path: Path, lines: Any) -> Iterator[Row]:
@@ -97,29 +92,15 @@ def _read_json_lines(path: Path, lines: Any) -> Iterator[Row]:
             person = None
         if not isinstance(person, dict):
             raise SandboxError(f"people file {path}, line {number}: one JSON object a line is needed")
-        yield _row(path, number, _json_text(person.get("id")), _json_text(person.get("email")))
+        yield _row(path, number, person.get("id"), person.get("email"))
 
 
-def _json_text(value: Any) -> str | None:
-    """Integers are welcome here, unlike in the API: files come out of databases."""
-    return None if value is None or value == "" else str(value)
-
-
-def _row(path: Path, line: int, id: str | None, email: str | None) -> Row:
+def _row(path: Path, line: int, *values: Any) -> Row:
+    """Integers are accepted here, unlike in the API: files come out of databases."""
+    id, email = (None if value is None or value == "" else str(value) for value in values)
     if id is None and email is None:
         raise SandboxError(f"people file {path}, line {line}: neither id nor email")
     return id, email
-
-
-def read_state_file(path: Path) -> Any:
-    """The JSON document in a file; raises `SandboxError` when it cannot be read."""
-    try:
-        with _open_plain(path) as file:
-            return json.loads(file.read())
-    except OSError as error:
-        raise SandboxError(f"state file {path}: {error.strerror}") from None
-    except ValueError:
-        raise SandboxError(f"state file {path} is not JSON") from None
 
 
 def _open_plain(path: Path) -> IO[bytes]:
@@ -129,6 +110,17 @@ def _open_plain(path: Path) -> IO[bytes]:
         os.close(handle)
         raise OSError(errno.EINVAL, "must be a plain file")
     return os.fdopen(handle, "rb")
+
+
+def read_state_file(path: Path) -> Any:
+    """Return the JSON document in a file; raises `SandboxError` when it cannot be read."""
+    try:
+        with _open_plain(path) as file:
+            return json.loads(file.read())
+    except OSError as error:
+        raise SandboxError(f"state file {path}: {error.strerror}") from None
+    except ValueError:
+        raise SandboxError(f"state file {path} is not JSON") from None
 
 
 def write_state_file(path: Path, document: Any) -> None:
@@ -146,16 +138,15 @@ def write_state_file(path: Path, document: Any) -> None:
         raise SandboxError(f"state file {path}: {error.strerror}") from None
 
 
-FORMAT = 1
-
-
 def dump_state(workspace: Workspace, now: float) -> dict[str, Any]:
-    """The whole workspace; `now` is the time on its clock, from which `due_in` is reckoned."""
+    """Return the whole workspace; `now` is the time on its clock, from which `due_in` is reckoned."""
     return {
         "format": FORMAT,
         "people": [[person.id, person.email, person.cio_id] for person in workspace.people()],
-        "segments": [_dump_segment(workspace, segment) for segment in workspace.segments()],
-        "suppressed": [list(identifier) for identifier in workspace.suppressed()],
+        "segments": [
+            {**asdict(segment), "members": [person.cio_id for person in workspace.members(segment.id)]}
+            for segment in workspace.segments()
+        ],
         "pending": [
             {
                 "due_in": "never" if write.due == NEVER else max(0.0, write.due - now),
@@ -169,38 +160,23 @@ def dump_state(workspace: Workspace, now: float) -> dict[str, Any]:
     }
 
 
-def load_state(workspace: Workspace, document: Mapping[str, Any]) -> None:
+def load_state(workspace: Workspace, document: Any) -> None:
     """Fill an empty workspace from a document; raises `SandboxError` when it is none of ours."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise SandboxError(f"not a sandbox state of format {FORMAT}")
     try:
-        _load(workspace, document)
+        workspace.add_people(tuple(person) for person in document["people"])
+        for fields in document["segments"]:
+            fields = dict(fields)
+            members, tags, uses = fields.pop("members"), fields.pop("tags", None), fields.pop("used_by", {})
+            used_by = UsedBy(**{name: tuple(numbers) for name, numbers in uses.items()})
+            workspace.create_segment(**fields, tags=None if tags is None else tuple(tags), used_by=used_by)
+            workspace.set_members(fields["id"], members, IdType.CIO_ID)
+        for write in document.get("pending", ()):
+            direction, id_type = Direction(write["direction"]), IdType(write["id_type"])
+            due_in = parse_seconds("due_in", write["due_in"])
+            workspace.submit(write["segment_id"], direction, id_type, write["ids"], due_in)
+    except SandboxError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, SandboxError):
-            raise
         raise SandboxError(f"the sandbox state is damaged ({type(error).__name__})") from None
-
-
-def _dump_segment(workspace: Workspace, segment: Segment) -> dict[str, Any]:
-    return {**asdict(segment), "members": [person.cio_id for person in workspace.members(segment.id)]}
-
-
-def _load(workspace: Workspace, document: Mapping[str, Any]) -> None:
-    for id, email, cio_id in document["people"]:
-        workspace.identify(id, email, cio_id)
-    for fields in document["segments"]:
-        fields = dict(fields)
-        members = fields.pop("members")
-        tags, use = fields.pop("tags", None), fields.pop("used_by", {})
-        workspace.create_segment(
-            **fields,
-            tags=None if tags is None else tuple(tags),
-            used_by=UsedBy(**{name: tuple(numbers) for name, numbers in use.items()}),
-        )
-        workspace.set_members(fields["id"], members, IdType.CIO_ID)
-    for id_type, value in document.get("suppressed", ()):
-        workspace.suppress(id_type, value)
-    for write in document.get("pending", ()):
-        direction, id_type = Direction(write["direction"]), IdType(write["id_type"])
-        due_in = parse_seconds("due_in", write["due_in"])
-        workspace.submit(write["segment_id"], direction, id_type, write["ids"], due_in)

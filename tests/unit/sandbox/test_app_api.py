@@ -45,15 +45,6 @@ def test_all_segments_are_listed(sandbox, client):
     ]
 
 
-def test_empty_lists_can_be_null(sandbox, client):
-    sandbox.configure(null_lists=True)
-
-    page = client.app("GET", "segments/56/membership").json
-    assert (page["ids"], page["identifiers"]) == (None, None)
-    sandbox.workspace.delete_segment(56)
-    assert client.app("GET", "segments").json == {"segments": None}
-
-
 def test_a_segment_is_created_empty_and_manual_with_200(sandbox, client):
     reply = client.app("POST", "segments", {"segment": {"name": "VIP", "description": "d"}})
 
@@ -65,14 +56,6 @@ def test_a_segment_is_created_empty_and_manual_with_200(sandbox, client):
 
 @pytest.mark.parametrize("wish", [{}, [], {"segment": {}}, {"segment": {"name": ""}}, {"segment": {"name": 5}}])
 def test_a_segment_needs_a_name(client, wish):
-    assert client.app("POST", "segments", wish).status == 400
-
-
-def test_names_need_not_be_unique_unless_configured(sandbox, client):
-    wish = {"segment": {"name": "vip"}}
-
-    assert client.app("POST", "segments", wish).status == 200
-    sandbox.configure(unique_names=True)
     assert client.app("POST", "segments", wish).status == 400
 
 
@@ -89,30 +72,13 @@ def test_an_unknown_segment_gets_404_with_the_status_as_a_string(client, segment
     assert reply.json["errors"][0]["status"] == "404"
 
 
-def test_a_deleted_segment_is_gone(client):
-    reply = client.app("DELETE", "segments/56")
-
-    assert (reply.status, reply.body) == (204, b"")
-    assert "content-length" not in reply.headers
-    assert client.app("DELETE", "segments/56").status == 404
-    assert client.add(["1"]).status == 404
-
-
-def test_a_segment_in_use_can_be_protected(sandbox, client):
-    sandbox.workspace.change_segment(56, used_by=UsedBy(campaigns=(12,)))
-    sandbox.configure(protect_used=True)
-
-    assert client.app("DELETE", "segments/56").status == 409
-
-
 def test_the_uses_of_a_segment_are_told(sandbox, client):
     sandbox.create_segment("used", id=7, used_by=UsedBy(campaigns=(12,)))
-    sandbox.configure(null_lists=True)
 
     use = client.app("GET", "segments/7/used_by").json
 
     assert use["segment_id"] == 7
-    assert use["used_by"] == {"campaigns": [12], "sent_newsletters": None, "draft_newsletters": None}
+    assert use["used_by"] == {"campaigns": [12], "sent_newsletters": [], "draft_newsletters": []}
 
 
 def test_members_are_told_with_every_identifier(sandbox, client):
@@ -130,15 +96,6 @@ def test_members_are_told_with_every_identifier(sandbox, client):
             {"email": "cy@example.com", "id": None, "cio_id": "a3000003"},
         ],
     }
-
-
-def test_an_id_only_workspace_has_no_emails(sandbox, client):
-    sandbox.configure(id_only=True)
-    client.add(["1"])
-
-    page = client.app("GET", "segments/56/membership").json
-
-    assert page["identifiers"] == [{"id": "1", "cio_id": "a3000001"}]
 
 
 def test_pages_hold_each_member_once(sandbox, client):
@@ -162,28 +119,16 @@ def test_a_page_has_a_thousand_members_by_default(sandbox, client):
     assert [len(page) for page in read_all(client, "")] == [1000, 1]
 
 
-def test_a_limit_above_the_maximum_is_clamped_or_refused(sandbox, client):
+def test_a_limit_above_the_maximum_is_clamped(sandbox, client):
     sandbox.add_people((str(number), None) for number in range(30_001))
     sandbox.put_members(56, [str(number) for number in range(30_001)])
 
     assert len(client.app("GET", "segments/56/membership?limit=30001").json["identifiers"]) == 30_000
-    sandbox.configure(big_limit="refuse")
-    assert client.app("GET", "segments/56/membership?limit=30001").status == 400
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "start=x", "start=NTc6MQ==", "start=NTY6LTE="])
 def test_a_wrong_page_gets_400(client, query):
     assert client.app("GET", f"segments/56/membership?{query}").status == 400
-
-
-@pytest.mark.parametrize(("knob", "has_next"), [("omitted", False), ("empty", True), ("null", True)])
-def test_the_last_page_says_so_as_configured(sandbox, client, knob, has_next):
-    sandbox.configure(last_page=knob)
-
-    page = client.app("GET", "segments/56/membership").json
-
-    assert ("next" in page) is has_next
-    assert not page.get("next")
 
 
 def test_a_writer_between_two_pages_makes_the_reader_miss_a_member(sandbox, client):
@@ -194,6 +139,10 @@ def test_a_writer_between_two_pages_makes_the_reader_miss_a_member(sandbox, clie
     second = client.app("GET", f"segments/56/membership?limit=10&start={first['next']}").json
 
     assert [item["id"] for item in second["identifiers"]] == [f"p{number}" for number in range(11, 20)]
+
+
+def test_a_last_page_has_no_token(client):
+    assert "next" not in client.app("GET", "segments/56/membership").json
 
 
 def test_the_count_is_that_of_the_members(client):
@@ -209,56 +158,6 @@ def test_the_count_can_be_off_but_never_below_nothing(sandbox, client):
     assert client.app("GET", "segments/56/customer_count").json["count"] == 1
     sandbox.configure(count_offset=-5)
     assert client.app("GET", "segments/56/customer_count").json["count"] == 0
-
-
-def test_the_count_can_lag_behind_the_members(sandbox, client, clock):
-    sandbox.configure(count_lag=10)
-    clock.now += 60
-    client.add(["1"])
-    clock.now += 4
-    client.add(["2"])
-
-    counts = []
-    for step in (0, 6, 4):
-        clock.now += step
-        counts.append(client.app("GET", "segments/56/customer_count").json["count"])
-
-    assert counts == [0, 1, 2]
-
-
-def test_a_look_up_leaves_unknown_ids_out(client):
-    reply = client.app("POST", "customers/attributes", {"ids": ["1", "zz", "1"]})
-
-    (found,) = reply.json["customers"]
-    identifiers = {"email": "Ann@example.com", "id": "1", "cio_id": "a3000001"}
-    assert found["customer"] == {"id": "1", "identifiers": identifiers, "attributes": identifiers}
-
-
-def test_a_look_up_takes_other_kinds(client):
-    found = client.app("POST", "customers/attributes?id_type=email", {"ids": ["ANN@example.com"]}).json["customers"]
-
-    assert found[0]["customer"]["identifiers"]["id"] == "1"
-
-
-@pytest.mark.parametrize("document", [{}, [], {"ids": []}, {"ids": [1]}, {"ids": "1"}, {"ids": ["x"] * 101}])
-def test_a_wrong_look_up_gets_400(client, document):
-    assert client.app("POST", "customers/attributes", document).status == 400
-
-
-def test_a_look_up_by_a_kind_that_is_not_enabled_gets_400(sandbox, client):
-    assert client.app("POST", "customers/attributes?id_type=phone", {"ids": ["1"]}).status == 400
-    sandbox.configure(id_only=True)
-    assert client.app("POST", "customers/attributes?id_type=email", {"ids": ["1"]}).status == 400
-
-
-def test_the_segments_of_a_person_are_told(client):
-    client.add(["1"])
-
-    expected = {"segments": [{"id": 56, "name": "vip", "description": ""}]}
-    assert client.app("GET", "customers/1/segments").json == expected
-    assert client.app("GET", "customers/ann%40example.com/segments?id_type=email").json == expected
-    assert client.app("GET", "customers/cio_a3000002/segments?id_type=cio_id").json == {"segments": []}
-    assert client.app("GET", "customers/nobody/segments").status == 404
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic c2FuZGJveC1zaXRlOnNhbmRib3gta2V5"])

@@ -4,13 +4,11 @@ import http.client
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reconciler.sandbox import faults
-from reconciler.sandbox.faults import Fault, FaultPlan, Kind, Moment, fault_from_json, parse_fault
+from reconciler.sandbox.faults import FaultPlan, parse_fault
 from reconciler.sandbox.request_log import Api, Call
-from reconciler.sandbox.settings import NEVER, SandboxError
+from reconciler.sandbox.settings import SandboxError
 
 LOST = http.client.RemoteDisconnected
 
@@ -22,7 +20,7 @@ def test_a_status_may_come_before_or_after_the_change(sandbox, client, status, a
 
     assert client.add(["1"]).status == status
     assert sandbox.workspace.size(56) == size
-    assert (sandbox.calls[0].status, sandbox.calls[0].accepted) == (status, after_change)
+    assert sandbox.calls[0].status == status
     assert client.add(["2"]).status == 200
 
 
@@ -43,7 +41,7 @@ def test_a_connection_may_be_lost_before_or_after_the_change(sandbox, client, af
 
     assert sandbox.workspace.size(56) == size
     (call,) = sandbox.calls
-    assert (call.status, call.accepted, call.fault) == (None, after_change, "drop")
+    assert (call.status, call.fault) == (None, "drop")
     client.close()
     assert client.add(["1"]).status == 200
 
@@ -197,12 +195,12 @@ def test_faults_are_tried_in_order_and_the_first_that_strikes_is_the_only_one(sa
 
 def test_the_same_seed_throws_the_same_dice():
     fault = faults.drops(probability=0.5, times=None)
-    call = Call(1, 0.0, Api.TRACK, "POST", "/api/v1/segments/56/add_customers")
+    call = Call(1, Api.TRACK, "POST", "/api/v1/segments/56/add_customers")
 
     runs = []
     for seed in (5, 5, 6):
         plan = FaultPlan([fault], random.Random(seed))
-        runs.append([plan.strike(call) for _ in range(50)])
+        runs.append([plan.choose(call) for _ in range(50)])
 
     assert runs[0] == runs[1] != runs[2]
     assert set(runs[0]) == {None, fault}
@@ -228,14 +226,6 @@ def test_requests_above_the_rate_limit_get_429_until_a_second_has_passed(sandbox
     assert status() == 200
 
 
-def test_over_the_limit_data_may_be_dropped_behind_a_200(sandbox, client):
-    sandbox.configure(track_rate_limit=1, track_over_limit="drop", retry_after="1")
-
-    assert [client.add(["1"]).status, client.add(["2"]).status] == [200, 200]
-    assert sandbox.members(56) == {"1"}
-    assert [call.accepted for call in sandbox.calls] == [True, False]
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -249,6 +239,7 @@ def test_over_the_limit_data_may_be_dropped_behind_a_200(sandbox, client):
         ("after=change,drop", faults.drops(after_change=True)),
         ("hang=0.5", faults.hangs(0.5)),
         ("late=never", faults.late()),
+        ("hang=1,late=5", faults.hangs(1, apply_delay=5)),
         ("drop,late=5", faults.drops(after_change=True, apply_delay=5)),
         ("late=5,status=500", faults.answers(500, after_change=True, apply_delay=5)),
         ("poison=7,poison=8", faults.poison("7", "8")),
@@ -294,29 +285,3 @@ def test_a_fault_that_is_not_understood_is_refused_with_words(text):
 
 def test_a_poison_id_shows_in_no_repr():
     assert "secret" not in repr(parse_fault("poison=secret"))
-
-
-kinds = st.sampled_from(list(Kind))
-
-
-@given(
-    kind=kinds,
-    moment=st.sampled_from(list(Moment)),
-    status=st.integers(200, 599),
-    ids=st.frozensets(st.sampled_from("123é")),
-    times=st.none() | st.integers(1, 5),
-    delay=st.sampled_from([None, 2.0, NEVER]),
-    path=st.sampled_from([None, "add_*"]),
-)
-def test_a_fault_survives_json(kind, moment, status, ids, times, delay, path):
-    if delay is not None and kind in (Kind.DROP, Kind.STATUS):
-        moment = Moment.AFTER
-    fault = Fault(kind, moment, status, ids=ids, times=times, apply_delay=delay, path=path)
-
-    assert fault_from_json(fault.as_json()) == fault
-
-
-@pytest.mark.parametrize("document", [{}, {"status": 500}, {"kind": "boom"}, {"kind": "drop", "often": 2}])
-def test_json_that_is_no_fault_is_refused(document):
-    with pytest.raises(SandboxError):
-        fault_from_json(document)
