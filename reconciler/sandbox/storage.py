@@ -54,7 +54,7 @@ def parse_segment(text: str) -> SegmentSeed:
 
 
 def read_people(path: Path) -> Iterator[Row]:
-    """Yield (id, email) pairs from a CSV with a header, or from JSON objects, one a line (`.jsonl`, `.ndjson`, `.json`).
+    """Yield (id, email) pairs from a CSV with a header, or from JSON objects, one a line (`.jsonl`, `.ndjson`).
 
     The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Raises
     `SandboxError` with the line of whatever cannot be read.
