@@ -6,7 +6,7 @@ Lines, each ended by a line feed:
     {"segment": 0, "direction": "remove", "ids": [up to 1,000]}      in the order in which they are sent
     {"sha256": "..."}                                                over every byte before this line
 
-The checksum tells damage; it is no signature. The file holds ids, and no secrets.
+The checksum detects damage; it is no signature. The file holds ids, and no secrets.
 """
 
 import hashlib
@@ -110,7 +110,7 @@ def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
     target, head = plan.target, plan.head
     spec = os.path.relpath(target.spec.path, folder)
     real = os.path.realpath(target.spec.path)
-    if os.path.realpath(folder / spec) != real:  # a link stands before a `..`: the short name would lead elsewhere
+    if os.path.realpath(folder / spec) != real:  # a link comes before a `..`: the short name would lead elsewhere
         spec = os.path.relpath(real, os.path.realpath(folder))
     return SealedSegment(
         spec=spec,
@@ -317,7 +317,7 @@ def is_plan_file(path: Path) -> bool:
 
 
 class Span(NamedTuple):
-    """One line of the file; `crc` tells that it is still the one that was verified."""
+    """One line of the file; `crc` shows that it is still the one that was verified."""
 
     offset: int
     length: int

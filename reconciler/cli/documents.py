@@ -34,7 +34,7 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
 def write(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:
     """Write a result in a format, for the terminal there is."""
     targets = [segment.target for segment in result.segments] if isinstance(result, Plan | Run) else []
-    # If the file is lost with the runner, nobody can be removed any more.
+    # If the file is lost with the runner, no member can be removed any more.
     is_sqlite = any(target.spec.state.url.reveal().startswith("sqlite") for target in targets)
     options = Options(
         console.width,

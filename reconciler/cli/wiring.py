@@ -24,7 +24,7 @@ from reconciler.models.plan import Head
 from reconciler.models.spec import DestinationSettings, SourceSettings, StateSettings, Target
 from reconciler.operations.apply import Parts
 from reconciler.operations.concurrency import Once
-from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
+from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
 from reconciler.sources.base import Host, Source
 from reconciler.state.base import Resident, Snapshot
 
@@ -181,7 +181,7 @@ class Wiring:
     def pause_progress(self) -> None:
         """Take the bars off the terminal, for a question."""
         reporter = self._made.get("reporter")
-        if isinstance(reporter, Bars):
+        if isinstance(reporter, NoProgress):
             reporter.pause()
 
     def parts(self, target: Target) -> Parts:
@@ -246,15 +246,17 @@ def _account(destination: DestinationSettings) -> tuple[object, ...]:
     return (*place, destination.site_id, destination.api_key, destination.app_api_key)
 
 
-def choose_reporter(console: Console) -> Quiet:
+def choose_reporter(console: Console) -> NoProgress:
     """Bars on a terminal, a line per segment elsewhere, JSON lines on request, nothing with --quiet."""
     if console.quiet:
-        return Quiet()
+        return NoProgress()
     if console.log_format is LogFormat.JSON:
-        return JsonLines(sys.stderr, lambda: datetime.now(UTC))
+        return ProgressJson(sys.stderr, lambda: datetime.now(UTC))
     if console.animates:
-        return Bars(draw_on(sys.stderr))
-    return Plain(sys.stderr)
+        from reconciler.render.progress_bars import ProgressBars  # it loads Rich, which only a terminal needs
+
+        return ProgressBars(draw_on(sys.stderr))
+    return ProgressLines(sys.stderr)
 
 
 @contextmanager

@@ -36,24 +36,19 @@ def exit_code_of_run(run: Run) -> int:
     """
     if run.stopped_by is not None:
         return SIGNALLED + run.stopped_by
-    touched = _is_touched(run)
-    return choose_first(_judge_segment(segment, touched) for segment in run.segments)
-
-
-def _is_touched(run: Run) -> bool:
-    return any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
-
-
-def _judge_segment(segment: SegmentRun, touched: bool) -> ExitCode:
-    tally = segment.tally
-    if segment.status in (RunStatus.PARTIAL, RunStatus.FAILED) or tally.rejected or tally.unsettled:
-        return ExitCode.PARTIAL if touched else ExitCode.FAILED
+    touched = any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in run.segments)
     codes = {
         RunStatus.BLOCKED: ExitCode.BLOCKED,
         RunStatus.STALE: ExitCode.STALE,
         RunStatus.LOCKED: ExitCode.LOCKED,
     }
-    return codes.get(segment.status, ExitCode.DONE)
+    found = []
+    for segment in run.segments:
+        if segment.status in (RunStatus.PARTIAL, RunStatus.FAILED) or segment.tally.rejected or segment.tally.unsettled:
+            found.append(ExitCode.PARTIAL if touched else ExitCode.FAILED)
+        else:
+            found.append(codes.get(segment.status, ExitCode.DONE))
+    return choose_first(found)
 
 
 def exit_code_of_drift(drift: Drift) -> ExitCode:
@@ -69,7 +64,8 @@ def exit_code_of_drift(drift: Drift) -> ExitCode:
 def exit_code_of_refresh(refresh: Refresh) -> ExitCode:
     """Give the exit code of `refresh`, which changes nothing at Customer.io: a failure is never more than 1.
 
-    Who was removed and is still there is unsettled from now on, as after a confirmation: there is something left to do.
+    A member that was removed and is still there is unsettled from now on, as after a confirmation: something is left
+    to do.
     """
     codes = {
         RefreshStatus.REFRESHED: ExitCode.DONE,

@@ -24,11 +24,11 @@ class LastRun:
 
 @dataclass(frozen=True)
 class StatusRow:
-    """What the state holds of one segment, in numbers of ids; None: not known. `holder`: who has its lock, in words."""
+    """What the state holds of one segment, in numbers of ids; None: not known. `holder`: the run that holds its lock, in words."""
 
     target: Target
     known: bool
-    """The state has met this segment."""
+    """The state has an entry for this segment."""
     members: int | None = None
     unsettled: int | None = None
     unmatched: int | None = None
@@ -36,7 +36,7 @@ class StatusRow:
     last_run: LastRun | None = None
     holder: str | None = None
     restored: bool = False
-    """It comes from a backup, and no refresh has looked since at what is really there."""
+    """It comes from a backup, and no refresh has read the real members since."""
     error: Problem | None = None
     """Why the state could not be read."""
 
@@ -47,7 +47,7 @@ class StatusRow:
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """One segment that the state knows, in numbers of ids. `holder`: who has its lock now, in words."""
+    """One segment that the state knows, in numbers of ids. `holder`: the run that holds its lock now, in words."""
 
     workspace: str
     segment_id: int
@@ -67,7 +67,7 @@ class SegmentRecord:
     last_run: LastRun | None
     holder: str | None
     restored: bool
-    """It comes from a backup, and no refresh has looked since at what is really there."""
+    """It comes from a backup, and no refresh has read the real members since."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class HistoryRow:
 class RunRecord:
     """One past run of a workspace, whole. `document` is the JSON that it printed; None while it goes on, or if it died.
 
-    `allowed`: the guards that were let past, as they were named on the command line.
+    `allowed`: the guards that were allowed, as they were named on the command line.
     """
 
     row: HistoryRow
@@ -155,7 +155,7 @@ class RefreshRow:
     strangers: int | None = None
     """There, and the state did not know them: taken over, or left alone under `--adopt known`."""
     adopted: int | None = None
-    """Of `strangers`: taken over. The next plan removes those whom the query does not return."""
+    """Of `strangers`: taken over. The next plan removes those that the query does not return."""
     unmatched: int | None = None
     unsettled: int | None = None
     """Sent a remove, and still there: the next apply sends them again."""

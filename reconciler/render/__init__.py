@@ -33,7 +33,7 @@ class Options:
     shared_names: Collection[str] = ()
     """Names for which flags need `workspace/NAME`, in addition to those that occur twice in the result itself."""
     sqlite_unattended: bool = False
-    """The state is a SQLite file, and nobody sits at a terminal."""
+    """The state is a SQLite file, and there is no terminal to answer on."""
 
 
 def render(result: "Result", output: Format, options: Options) -> str:

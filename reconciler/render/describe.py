@@ -66,8 +66,8 @@ def describe(result: Result, options: Options) -> Report:
             return Report(
                 "history",
                 f"{sentences.count(number, 'run')}, newest first." if number else "No runs yet.",
-                columns=tables.HISTORY_COLUMNS,
-                lines=tuple(Line(tables.history_row(each)) for each in result.runs),
+                columns=tables.columns(tables.HISTORY),
+                lines=tuple(Line(tables.fill(tables.HISTORY, each)) for each in result.runs),
                 noun="runs",
                 warnings=result.warnings,
             )
@@ -100,7 +100,7 @@ def _describe_plan(plan: Plan, options: Options) -> Report:
         "plan",
         sentences.summarise_plan(plan),
         _name_place(targets),
-        columns=tables.PLAN_COLUMNS,
+        columns=[*tables.SEGMENT, *tables.columns(tables.COUNTS), tables.NOTES],
         lines=tuple(lines),
         quiet="unchanged",
         trouble_title="Blocked and failed",
@@ -130,7 +130,7 @@ def _describe_run(run: Run, options: Options) -> Report:
         "run",
         sentences.summarise_run(run),
         _name_place(targets),
-        columns=tables.RUN_COLUMNS,
+        columns=[*tables.SEGMENT, *tables.columns(tables.RUN)],
         lines=tuple(lines),
         quiet="unchanged",
         troubles=tuple(troubles),
@@ -157,7 +157,7 @@ def _describe_drift(drift: Drift) -> Report:
         "drift",
         sentences.summarise_drift(drift),
         _name_place(targets),
-        columns=tables.DRIFT_COLUMNS,
+        columns=[*tables.SEGMENT, *tables.columns(tables.DRIFT)],
         lines=tuple(
             Line(
                 tables.drift_row(each), each.target, _DRIFT_RANKS.index(each.status), each.status is DriftStatus.IN_SYNC
@@ -196,7 +196,7 @@ def _describe_refresh(refresh: Refresh) -> Report:
         "refresh",
         sentences.summarise_refresh(refresh),
         _name_place(targets),
-        columns=tables.REFRESH_COLUMNS,
+        columns=[*tables.SEGMENT, *tables.columns(tables.REFRESH)],
         lines=tuple(lines),
         quiet="refreshed, nobody new",
         troubles=tuple(troubles),
@@ -213,15 +213,15 @@ def _describe_status(status: Status) -> Report:
         first = status.orphans[0]
         specs = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
         spec = sentences.quote(specs[0]) if specs else "SPEC"
-        rows = [tables.orphan_row(each) for each in status.orphans]
+        rows = [tables.fill(tables.ORPHANS, each) for each in status.orphans]
         command = f"reconcile state forget {spec} id:{first.segment_id}"
-        orphans = Orphans(tables.ORPHAN_COLUMNS, rows, command)
+        orphans = Orphans(tables.columns(tables.ORPHANS), rows, command)
     return Report(
         "status",
         sentences.summarise_status(status),
         _name_place(targets),
-        columns=tables.STATUS_COLUMNS,
-        lines=tuple(Line(tables.status_row(each), each.target) for each in status.segments),
+        columns=tables.columns(tables.STATUS),
+        lines=tuple(Line(tables.fill(tables.STATUS, each), each.target) for each in status.segments),
         trouble_title="Failed",
         troubles=tuple(
             Trouble(sentences.label(each.target, shared), "can't be read", each.error)

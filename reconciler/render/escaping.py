@@ -25,7 +25,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
 _JOINERS = "\u200c\u200d"  # legitimate inside words and emoji; they reorder nothing
 
-# Read by GitHub where they are written, whatever stands around them.
+# Read by GitHub where they are written, whatever is around them.
 # An underscore inside a word means nothing.
 _SPECIAL = re.compile(r"[\\`*\[\]|~#@$&<>]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)//|(?<=www)\.")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "//": "&#47;/", ".": "&#46;"}

@@ -34,7 +34,7 @@ FORMAT_VERSION = "1.0"
 
 Fields = dict[str, Any]
 
-# JSON leaves these as they are, and a terminal may obey them, or an encoder refuse them.
+# JSON leaves these as they are; a terminal may obey them, or an encoder refuse them.
 _UNSAFE = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -94,7 +94,7 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterat
 
 
 def dump(document: Fields) -> str:
-    """Write a document so that no terminal obeys what stands in it."""
+    """Write a document so that no terminal obeys its content."""
     return _make_safe(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 

@@ -1,10 +1,12 @@
 """The tables of every document: one line per segment, orphan or past run, for text and for Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
-from reconciler.models.drift import DriftStatus, SegmentDrift
+from reconciler.models.counts import Counts
+from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, RefreshStatus, StatusRow
 from reconciler.models.run import RunStatus, SegmentRun
@@ -13,10 +15,14 @@ from reconciler.render import sentences
 from reconciler.render.json import write_time
 from reconciler.render.report import Cell, Column, Row
 
+T = TypeVar("T")
+Table = Sequence[tuple[Column, Callable[[T], Cell]]]
+"""Each column with the function that makes its cell from a value."""
+
 MANY = 20
 """With more segments than this, the unchanged ones share a line."""
 
-# The marker tells the status without colour, too.
+# The marker shows the status without colour, too.
 STYLES: Mapping[StrEnum, tuple[str, str]] = {
     PlanStatus.CHANGES: ("~", "bold"),
     PlanStatus.UNCHANGED: ("=", "dim"),
@@ -37,122 +43,140 @@ STYLES: Mapping[StrEnum, tuple[str, str]] = {
     RefreshStatus.FAILED: ("✗", "red"),
 }
 
-_SEGMENT = (
+
+def number(value: int | None, style: str = "") -> Cell:
+    return Cell("" if value is None else f"{value:,}", style)
+
+
+def nonzero(value: int | None, style: str = "") -> Cell:
+    return number(value or None, style)
+
+
+def alert(value: int | None, style: str) -> Cell:
+    """A number that has a style unless it is 0."""
+    return number(value, style if value else "")
+
+
+def signed(sign: str, value: int | None, style: str) -> Cell:
+    """`-1,500`; a plain `0`."""
+    return Cell(f"{sign}{value:,}", style) if value else Cell("" if value is None else "0", "dim")
+
+
+# --- segments ----------------------------------------------------------------------------------------------------
+
+SEGMENT = (
     Column("Status"),
     Column("Segment", flexible=True),
     Column("Id", right=True, drop=2),
     Column("Title", drop=9, flexible=True),
 )
+"""The first columns of every table of segments but that of `status`."""
 
-PLAN_COLUMNS = (
-    *_SEGMENT,
-    Column("Desired", right=True, drop=4),
-    Column("Stored", right=True, drop=5),
-    Column("Remove", right=True),
-    Column("Add", right=True),
-    Column("Resend", right=True, drop=3),
-    Column("Change", right=True, drop=6),
-    Column("Notes", drop=8, flexible=True),
+COUNTS: Table[Counts] = (
+    (Column("Desired", right=True, drop=4), lambda counts: number(counts.desired)),
+    (Column("Stored", right=True, drop=5), lambda counts: number(counts.stored)),
+    (Column("Remove", right=True), lambda counts: signed("-", counts.remove, "red")),
+    (Column("Add", right=True), lambda counts: signed("+", counts.add, "green")),
+    (Column("Resend", right=True, drop=3), lambda counts: nonzero(counts.resend)),
+    (Column("Change", right=True, drop=6), lambda counts: Cell(sentences.format_share(counts))),
 )
 
-RUN_COLUMNS = (
-    *_SEGMENT,
-    Column("Desired", right=True, drop=6),
-    Column("Removed", right=True),
-    Column("Added", right=True),
-    Column("Resent", right=True, drop=5),
-    Column("Rejected", right=True, drop=1),
-    Column("Unsettled", right=True, drop=1),
-    Column("Unmatched", right=True, drop=4),
-    Column("Requests", right=True, drop=7),
-    Column("Retries", right=True, drop=8),
-    Column("Seconds", right=True, drop=10),
+RUN: Table[SegmentRun] = (
+    (Column("Desired", right=True, drop=6), lambda run: number(run.plan.counts.desired if run.plan.counts else None)),
+    (Column("Removed", right=True), lambda run: signed("-", run.tally.removed, "red")),
+    (Column("Added", right=True), lambda run: signed("+", run.tally.added, "green")),
+    (Column("Resent", right=True, drop=5), lambda run: nonzero(run.tally.resent)),
+    (Column("Rejected", right=True, drop=1), lambda run: nonzero(run.tally.rejected, "red")),
+    (Column("Unsettled", right=True, drop=1), lambda run: nonzero(run.tally.unsettled, "red")),
+    (Column("Unmatched", right=True, drop=4), lambda run: nonzero(run.unmatched_after)),
+    (Column("Requests", right=True, drop=7), lambda run: nonzero(run.tally.requests)),
+    (Column("Retries", right=True, drop=8), lambda run: nonzero(run.tally.retries)),
+    (
+        Column("Seconds", right=True, drop=10),
+        lambda run: Cell(f"{run.tally.seconds:,.1f}" if run.tally.requests else ""),
+    ),
 )
 
-DRIFT_COLUMNS = (
-    *_SEGMENT,
-    Column("Stored", right=True, drop=4),
-    Column("Remote", right=True, drop=5),
-    Column("Missing", right=True),
-    Column("Foreign", right=True),
-    Column("Lingering", right=True, drop=3),
-    Column("Unmatched", right=True, drop=7),
-    Column("Appeared", right=True, drop=8),
-    Column("Unkeyed", right=True, drop=6),
+DRIFT: Table[DriftCounts] = (
+    (Column("Stored", right=True, drop=4), lambda counts: number(counts.stored)),
+    (Column("Remote", right=True, drop=5), lambda counts: number(counts.remote)),
+    (Column("Missing", right=True), lambda counts: alert(counts.missing, "red")),
+    (Column("Foreign", right=True), lambda counts: alert(counts.foreign, "yellow")),
+    (Column("Lingering", right=True, drop=3), lambda counts: nonzero(counts.lingering, "red")),
+    (Column("Unmatched", right=True, drop=7), lambda counts: nonzero(counts.unmatched)),
+    (Column("Appeared", right=True, drop=8), lambda counts: nonzero(counts.appeared)),
+    (Column("Unkeyed", right=True, drop=6), lambda counts: nonzero(counts.unkeyed)),
 )
 
-REFRESH_COLUMNS = (
-    *_SEGMENT,
-    Column("Stored", right=True),
-    Column("Not known", right=True),
-    Column("Taken over", right=True, drop=1),
-    Column("Unmatched", right=True, drop=4),
-    Column("Lingering", right=True, drop=5),
-    Column("Unkeyed", right=True, drop=6),
+REFRESH: Table[RefreshRow] = (
+    (Column("Stored", right=True), lambda row: number(row.stored)),
+    (Column("Not known", right=True), lambda row: alert(row.strangers, "yellow")),
+    (Column("Taken over", right=True, drop=1), lambda row: number(row.adopted)),
+    (Column("Unmatched", right=True, drop=4), lambda row: nonzero(row.unmatched)),
+    (Column("Lingering", right=True, drop=5), lambda row: nonzero(row.lingering)),
+    (Column("Unkeyed", right=True, drop=6), lambda row: nonzero(row.unkeyed)),
 )
+
+STATUS: Table[StatusRow] = (
+    (Column("Segment", flexible=True), lambda row: Cell(row.name)),
+    (Column("Id", right=True, drop=2), lambda row: Cell(str(row.target.segment.segment_id), "dim")),
+    (
+        Column("Members", right=True),
+        lambda row: Cell("new") if row.members is None and not (row.known or row.error) else number(row.members),
+    ),
+    (Column("Unsettled", right=True, drop=1), lambda row: nonzero(row.unsettled, "red")),
+    (Column("Unmatched", right=True, drop=3), lambda row: nonzero(row.unmatched)),
+    (Column("Rejected", right=True, drop=4), lambda row: nonzero(row.rejected, "red")),
+    (Column("Last run", drop=6), lambda row: Cell(_format_minute(row.last_run.started_at) if row.last_run else "")),
+    (
+        Column("Exit", right=True, drop=5),
+        lambda row: Cell(_format_code(row.last_run.exit_code) if row.last_run else ""),
+    ),
+    (Column("Run id", drop=9, flexible=True), lambda row: Cell(row.last_run.run_id if row.last_run else "", "dim")),
+    (Column("Lock", drop=7, flexible=True), lambda row: Cell(row.holder or "", "yellow")),
+)
+
+NOTES = Column("Notes", drop=8, flexible=True)
+
+
+def columns(table: Table[T]) -> list[Column]:
+    return [column for column, _ in table]
+
+
+def fill(table: Table[T], value: T) -> list[Cell]:
+    """Make the cells of one line."""
+    return [make(value) for _, make in table]
 
 
 def plan_row(plan: SegmentPlan) -> Row:
-    counts = plan.counts
-    head = _identify(plan.status, plan.target, plan.remote.title)
-    if counts is None:
-        return [*head, *[Cell()] * 7]
-    return [
-        *head,
-        number(counts.desired),
-        number(counts.stored),
-        _removals(counts.remove),
-        _additions(counts.add),
-        number(counts.resend or None),
-        Cell(sentences.format_share(counts)),
-        Cell(", ".join(sentences.list_notes(plan))),
-    ]
+    numbers = fill(COUNTS, plan.counts) if plan.counts else [Cell()] * len(COUNTS)
+    notes = Cell(", ".join(sentences.list_notes(plan)))
+    return [*_identify(plan.status, plan.target, plan.remote.title), *numbers, notes]
 
 
 def run_row(run: SegmentRun) -> Row:
-    tally, counts = run.tally, run.plan.counts
-    return [
-        *_identify(run.status, run.plan.target, run.plan.remote.title),
-        number(counts.desired if counts else None),
-        _removals(tally.removed),
-        _additions(tally.added),
-        number(tally.resent or None),
-        number(tally.rejected or None, "red"),
-        number(tally.unsettled or None, "red"),
-        number(run.unmatched_after or None),
-        number(tally.requests or None),
-        number(tally.retries or None),
-        Cell(f"{tally.seconds:,.1f}" if tally.requests else ""),
-    ]
+    return [*_identify(run.status, run.target, run.plan.remote.title), *fill(RUN, run)]
 
 
 def drift_row(drift: SegmentDrift) -> Row:
-    counts = drift.counts
     head = _identify(drift.status, drift.target, drift.title)
-    if counts is None:
-        return [*head, number(drift.stored), *[Cell()] * 4, number(drift.unmatched or None), *[Cell()] * 2]
-    return [
-        *head,
-        number(counts.stored),
-        number(counts.remote),
-        number(counts.missing, "red" if counts.missing else ""),
-        number(counts.foreign, "yellow" if counts.foreign else ""),
-        number(counts.lingering or None, "red"),
-        number(counts.unmatched or None),
-        number(counts.appeared or None),
-        number(counts.unkeyed or None),
-    ]
+    if drift.counts is not None:
+        return [*head, *fill(DRIFT, drift.counts)]
+    known = {"Stored": number(drift.stored), "Unmatched": nonzero(drift.unmatched)}
+    return [*head, *(known.get(column.title, Cell()) for column, _ in DRIFT)]
 
 
 def refresh_row(row: RefreshRow) -> Row:
+    return [*_identify(row.status, row.target, row.title), *fill(REFRESH, row)]
+
+
+def _identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:
+    marker, style = STYLES[status]
     return [
-        *_identify(row.status, row.target, row.title),
-        number(row.stored),
-        number(row.strangers, "yellow" if row.strangers else ""),
-        number(row.adopted),
-        number(row.unmatched or None),
-        number(row.lingering or None),
-        number(row.unkeyed or None),
+        Cell(f"{marker} {status.value.replace('_', ' ')}", style),
+        Cell(target.segment.name, style if style in ("bold", "dim") else ""),
+        Cell(str(target.segment.segment_id), "dim"),
+        Cell(title if title and title != target.segment.name else "", "dim"),
     ]
 
 
@@ -168,116 +192,37 @@ def collapse(rows: Sequence[tuple[bool, Row]], word: str, is_short: bool) -> lis
     return [*shown, [Cell("=", "dim"), Cell(f"{hidden:,} {word}", "dim"), *[Cell()] * (width - 2)]]
 
 
-def _identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:
-    marker, style = STYLES[status]
-    said = f"{marker} {status.value.replace('_', ' ')}"
-    shown = title if title and title != target.segment.name else ""
-    return [
-        Cell(said, style),
-        Cell(target.segment.name, style if style in ("bold", "dim") else ""),
-        Cell(str(target.segment.segment_id), "dim"),
-        Cell(shown, "dim"),
-    ]
+# --- what the state holds besides the segments of the specs ------------------------------------------------------
 
-
-def number(value: int | None, style: str = "") -> Cell:
-    return Cell("" if value is None else f"{value:,}", style)
-
-
-def _removals(number: int) -> Cell:
-    return Cell(f"-{number:,}", "red") if number else Cell("0", "dim")
-
-
-def _additions(number: int) -> Cell:
-    return Cell(f"+{number:,}", "green") if number else Cell("0", "dim")
-
-
-# --- what the state holds: status, orphans, history -------------------------------------------------------------
-
-STATUS_COLUMNS = (
-    Column("Segment", flexible=True),
-    Column("Id", right=True, drop=2),
-    Column("Members", right=True),
-    Column("Unsettled", right=True, drop=1),
-    Column("Unmatched", right=True, drop=3),
-    Column("Rejected", right=True, drop=4),
-    Column("Last run", drop=6),
-    Column("Exit", right=True, drop=5),
-    Column("Run id", drop=9, flexible=True),
-    Column("Lock", drop=7, flexible=True),
+ORPHANS: Table[OrphanRow] = (
+    (Column("Workspace", flexible=True), lambda row: Cell(row.workspace)),
+    (Column("Id", right=True), lambda row: Cell(str(row.segment_id))),
+    (Column("Id type", drop=3), lambda row: Cell(row.id_type or "")),
+    (Column("Members", right=True), lambda row: number(row.members)),
+    (Column("Unsettled", right=True, drop=1), lambda row: nonzero(row.unsettled, "red")),
+    (Column("Unmatched", right=True, drop=2), lambda row: nonzero(row.unmatched)),
 )
 
-ORPHAN_COLUMNS = (
-    Column("Workspace", flexible=True),
-    Column("Id", right=True),
-    Column("Id type", drop=3),
-    Column("Members", right=True),
-    Column("Unsettled", right=True, drop=1),
-    Column("Unmatched", right=True, drop=2),
+HISTORY: Table[HistoryRow] = (
+    (Column("Run", flexible=True), lambda row: Cell(row.run_id)),
+    (Column("Started"), lambda row: Cell(_format_minute(row.started_at))),
+    (Column("Took", right=True, drop=4), lambda row: Cell(_format_span(row.started_at, row.ended_at))),
+    (
+        Column("Exit", right=True),
+        lambda row: Cell(_format_code(row.exit_code), "" if row.exit_code in (0, 2) else "yellow"),
+    ),
+    (Column("Segments", right=True, drop=3), lambda row: number(row.segments)),
+    (Column("Removed", right=True, drop=1), lambda row: signed("-", row.removed, "red")),
+    (Column("Added", right=True, drop=1), lambda row: signed("+", row.added, "green")),
+    (Column("Rejected", right=True, drop=6), lambda row: nonzero(row.rejected, "red")),
+    (Column("Unsettled", right=True, drop=5), lambda row: nonzero(row.unsettled, "red")),
+    (Column("Workspace", drop=8, flexible=True), lambda row: Cell(row.workspace)),
+    (Column("Command", drop=7, flexible=True), lambda row: Cell(row.command, "dim")),
 )
 
 
-HISTORY_COLUMNS = (
-    Column("Run", flexible=True),
-    Column("Started"),
-    Column("Took", right=True, drop=4),
-    Column("Exit", right=True),
-    Column("Segments", right=True, drop=3),
-    Column("Removed", right=True, drop=1),
-    Column("Added", right=True, drop=1),
-    Column("Rejected", right=True, drop=6),
-    Column("Unsettled", right=True, drop=5),
-    Column("Workspace", drop=8, flexible=True),
-    Column("Command", drop=7, flexible=True),
-)
-
-
-def status_row(row: StatusRow) -> Row:
-    last = row.last_run
-    members = Cell(f"{row.members:,}" if row.members is not None else "" if row.known or row.error else "new")
-    return [
-        Cell(row.name),
-        Cell(str(row.target.segment.segment_id), "dim"),
-        members,
-        number(row.unsettled or None, "red"),
-        number(row.unmatched or None),
-        number(row.rejected or None, "red"),
-        Cell(_minute(last.started_at) if last else ""),
-        Cell("" if last is None else "?" if last.exit_code is None else str(last.exit_code)),
-        Cell(last.run_id if last else "", "dim"),
-        Cell(row.holder or "", "yellow"),
-    ]
-
-
-def orphan_row(row: OrphanRow) -> Row:
-    return [
-        Cell(row.workspace),
-        Cell(str(row.segment_id)),
-        Cell(row.id_type or ""),
-        number(row.members),
-        number(row.unsettled or None, "red"),
-        number(row.unmatched or None),
-    ]
-
-
-def history_row(row: HistoryRow) -> Row:
-    return [
-        Cell(row.run_id),
-        Cell(_minute(row.started_at)),
-        Cell(_say_span(row.started_at, row.ended_at)),
-        Cell("?" if row.exit_code is None else str(row.exit_code), "" if row.exit_code in (0, 2) else "yellow"),
-        number(row.segments),
-        _signed("-", row.removed, "red"),
-        _signed("+", row.added, "green"),
-        number(row.rejected or None, "red"),
-        number(row.unsettled or None, "red"),
-        Cell(row.workspace),
-        Cell(row.command, "dim"),
-    ]
-
-
-def _say_span(start: datetime, end: datetime | None) -> str:
-    """`12 s`, `3 min 5 s`, `2 h 10 min`."""
+def _format_span(start: datetime, end: datetime | None) -> str:
+    """`12 s`, `3 min 5 s`, `2 h 10 min`; empty while there is no end."""
     if end is None:
         return ""
     seconds = max(round((end - start).total_seconds()), 0)
@@ -287,11 +232,12 @@ def _say_span(start: datetime, end: datetime | None) -> str:
     return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
-def _minute(moment: datetime) -> str:
+def _format_minute(moment: datetime) -> str:
     """UTC, to the minute: `2026-11-21 02:00Z`."""
-    said = write_time(moment) or ""
-    return f"{said[:10]} {said[11:16]}Z"
+    written = write_time(moment) or ""
+    return f"{written[:10]} {written[11:16]}Z"
 
 
-def _signed(sign: str, number: int | None, style: str) -> Cell:
-    return Cell(f"{sign}{number:,}", style) if number else Cell("" if number is None else "0", "dim")
+def _format_code(exit_code: int | None) -> str:
+    """The exit code of a run; `?` while it goes on, or if it died."""
+    return "?" if exit_code is None else str(exit_code)

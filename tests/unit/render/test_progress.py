@@ -8,13 +8,14 @@ import pytest
 
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.run import RunStatus, Tally
-from reconciler.render.progress import Bars, JsonLines, Plain, Quiet
+from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
+from reconciler.render.progress_bars import ProgressBars
 from tests.unit.render import samples
 
 TARGET = samples.make_target()
 
 
-def tell_a_story(reporter) -> None:
+def report_all(reporter) -> None:
     with reporter:
         reporter.tell(Postponed(TARGET))
         reporter.tell(Reading(TARGET))
@@ -28,7 +29,7 @@ def tell_a_story(reporter) -> None:
 
 def test_plain_lines_tell_plans_waits_and_ends() -> None:
     stream = io.StringIO()
-    tell_a_story(Plain(stream))
+    report_all(ProgressLines(stream))
     assert stream.getvalue().splitlines() == [
         "production/vip_customers: another run is at work on it: it comes last",
         "production/vip_customers: 10 to remove, 20 to add",
@@ -52,7 +53,7 @@ def test_plain_lines_tell_plans_waits_and_ends() -> None:
 )
 def test_a_plain_line_says_how_it_ended(event, line: str) -> None:
     stream = io.StringIO()
-    Plain(stream).tell(event)
+    ProgressLines(stream).tell(event)
     assert stream.getvalue() == line + "\n"
 
 
@@ -66,7 +67,7 @@ def test_a_plain_line_says_how_it_ended(event, line: str) -> None:
 )
 def test_an_end_that_the_plan_has_told_is_not_told_again(plan, status: RunStatus, line: str) -> None:
     stream = io.StringIO()
-    reporter = Plain(stream)
+    reporter = ProgressLines(stream)
     reporter.tell(Planned(plan))
     reporter.tell(Finished(samples.run_of(plan, status)))
     assert stream.getvalue() == line
@@ -74,7 +75,7 @@ def test_an_end_that_the_plan_has_told_is_not_told_again(plan, status: RunStatus
 
 def test_json_lines_tell_every_event() -> None:
     stream = io.StringIO()
-    tell_a_story(JsonLines(stream, lambda: samples.TWO_AM))
+    report_all(ProgressJson(stream, lambda: samples.TWO_AM))
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
 
     assert [line["event"] for line in lines] == [
@@ -87,26 +88,26 @@ def test_json_lines_tell_every_event() -> None:
 
 def test_json_lines_hold_a_hostile_name_in_ascii() -> None:
     stream = io.StringIO()
-    JsonLines(stream, lambda: samples.TWO_AM).tell(Reading(samples.make_target("\x1b[31m\u202e\n")))
+    ProgressJson(stream, lambda: samples.TWO_AM).tell(Reading(samples.make_target("\x1b[31m\u202e\n")))
     assert stream.getvalue().isascii()
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
 
 
 def test_quiet_says_nothing() -> None:
-    tell_a_story(Quiet())
+    report_all(NoProgress())
 
 
 def test_bars_show_each_stage_and_leave_the_last_line() -> None:
     stream = io.StringIO()
-    bars = Bars(stream, width=120)
-    tell_a_story(bars)
+    bars = ProgressBars(stream, width=120)
+    report_all(bars)
     assert "production/vip_customers: applied: 10 removed, 20 added in 1.2 s" in stream.getvalue()
     assert not bars._progress.tasks
 
 
 def test_bars_say_what_is_going_on() -> None:
-    bars = Bars(io.StringIO(), width=120)
+    bars = ProgressBars(io.StringIO(), width=120)
     with bars:
         seen = []
         for event in (Reading(TARGET), Sending(TARGET, 10, 30), Confirming(TARGET, 5)):
@@ -116,7 +117,7 @@ def test_bars_say_what_is_going_on() -> None:
 
 
 def test_bars_can_be_paused_for_a_prompt_and_go_on() -> None:
-    bars = Bars(io.StringIO(), width=120)
+    bars = ProgressBars(io.StringIO(), width=120)
     with bars:
         bars.tell(Reading(TARGET))
         bars.pause()
@@ -129,7 +130,12 @@ def test_bars_can_be_paused_for_a_prompt_and_go_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [Plain, lambda stream: JsonLines(stream, lambda: samples.TWO_AM), lambda stream: Bars(stream, 120)]
+    "make",
+    [
+        ProgressLines,
+        lambda stream: ProgressJson(stream, lambda: samples.TWO_AM),
+        lambda stream: ProgressBars(stream, 120),
+    ],
 )
 def test_segments_tell_from_several_threads(make) -> None:
     stream = io.StringIO()
