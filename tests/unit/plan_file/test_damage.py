@@ -69,7 +69,7 @@ def test_a_resealed_copy_is_accepted(tmp_path: Path, valid: bytes) -> None:
     read(path)
 
 
-def test_a_segment_that_says_nothing_of_guards_let_past_has_none(tmp_path: Path, valid: bytes) -> None:
+def test_a_segment_that_names_no_allowed_guards_has_none(tmp_path: Path, valid: bytes) -> None:
     path = tmp_path / "x.plan"
     path.write_bytes(edit(valid, lambda lines: lines[0]["segments"][0].pop("allowed")))
     with open_plan_file(path) as file:
