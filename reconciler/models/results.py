@@ -24,7 +24,7 @@ class LastRun:
 
 @dataclass(frozen=True)
 class StatusRow:
-    """What the state holds of one segment, in numbers of ids; None: not known. `holder`: the run that holds its lock, in words."""
+    """What the state holds of one segment, in numbers of ids; None: not known. `holder`: the run with its lock."""
 
     target: Target
     known: bool
