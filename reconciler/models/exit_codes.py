@@ -6,7 +6,7 @@ from reconciler.errors import PRECEDENCE, ExitCode
 from reconciler.models.drift import Drift, DriftStatus
 from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import Refresh, RefreshStatus
-from reconciler.models.run import Run, RunStatus, SegmentRun
+from reconciler.models.run import Run, RunStatus
 
 SIGNALLED = 128
 """What a shell adds to the number of the signal that stopped a command."""
