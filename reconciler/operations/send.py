@@ -81,7 +81,7 @@ class BatchGate:
     def _may_start(self) -> bool:
         if self._is_halted():
             return False
-        if self._held.lease.covers(self._target.spec.destination.timeout) and self._held.lease.is_in_sight():
+        if self._held.lease.covers(self._target.spec.destination.timeout) and self._held.lease.has_fresh_fence():
             return True
         self._halt(
             LeaseLost(

@@ -18,10 +18,10 @@ from reconciler.files import OutputFile
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_database, open_reader, open_unchecked, schema
 from reconciler.state.backends.base import Database, Reader, run
-from reconciler.state.compaction import sweep
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import LockManager, Place, break_locks, find_row, make_terms, read_holder, write_under
+from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder, write_under
+from reconciler.state.members import sweep
 from reconciler.state.processes import this_machine
 from reconciler.state.store import Runtime
 from reconciler.state.tables import LOCKS, METADATA
@@ -47,11 +47,11 @@ def forget(
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
     around = runtime or here()
-    place = Place(workspace, segment_id, f"id:{segment_id}")
+    place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database:
-        smith = LockManager(database, around.clock, around.machine, lock_timeout)
+        locks = LockManager(database, around.clock, around.processes, lock_timeout)
         try:
-            lock = smith.take(place, uuid.uuid4().hex, "state forget", make_terms(0, math.inf))
+            lock = locks.take(place, uuid.uuid4().hex, "state forget", LeaseTerms(0, math.inf))
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
@@ -63,7 +63,7 @@ def forget(
                     "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
                     **place.values(),
                 )
-            with around.pulse(lock.renew, lock.pulse_seconds):
+            with around.heartbeat(lock.renew, lock.heartbeat_seconds):
                 sweep(write, place)
         finally:
             lock.release()
@@ -73,7 +73,7 @@ def forget(
 def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
     """Break a segment's lock, whoever has it; says who had it. Its holder can write no more. Raises StateError."""
     around = runtime or here()
-    place = Place(workspace, segment_id, f"id:{segment_id}")
+    place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database, database.write() as connection:
         holder = read_holder(find_row(connection, place, database.row_lock))
         if holder is None:
@@ -185,7 +185,7 @@ def refuse_live_locks(database: Database | Reader, connection: Connection, aroun
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
         holder = read_holder(row)
-        if holder is not None and not holder.is_gone(now, around.clock.boot(), around.machine):
+        if holder is not None and not holder.is_gone(now, around.clock.boot(), around.processes):
             words = holder.describe(now)
             raise LockHeld(
                 f"the state is in use: {row.workspace}/{row.name or row.segment_id} is locked by {words}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 from reconciler.models.columns import Rows
@@ -22,7 +22,7 @@ class Stored(Protocol):
     """Unix seconds by the state's clock."""
 
     def members(self) -> Rows:
-        """`id` (utf8): acknowledged members, folded, distinct."""
+        """`id` (utf8): acknowledged members that left the journal, distinct."""
         ...
 
     def marks(self) -> Rows:
@@ -30,7 +30,7 @@ class Stored(Protocol):
         ...
 
     def journal(self) -> Rows:
-        """What is not folded yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
+        """What is not compacted yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
         without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
         acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
         ...
@@ -79,25 +79,9 @@ class Sited(Protocol):
     def site(self) -> Site: ...
 
 
-# --- What the state says of a segment as a whole.
-
-HEAD_COLUMNS = (
-    "segment_key",
-    "lineage",
-    "serial",
-    "id_type",
-    "completed_at",
-    "plan_id",
-    "plan_base",
-    "change_token",
-    "restored_at",
-)
-"""Of `reconcile_segments`, in the order of Row."""
-
-
 @dataclass(frozen=True)
-class Row:
-    """A segment's row."""
+class SegmentRow:
+    """What is read of a segment's row; the fields are named as the columns of `reconcile_segments`."""
 
     segment_key: int
     lineage: str
@@ -110,7 +94,10 @@ class Row:
     restored_at: float | None
 
 
-def make_head(row: Row | None, environment_id: int | None) -> Head:
+HEAD_COLUMNS = tuple(field.name for field in fields(SegmentRow))
+
+
+def make_head(row: SegmentRow | None, environment_id: int | None) -> Head:
     if row is None:
         return Head(environment_id=environment_id)
     return Head(

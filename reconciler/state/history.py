@@ -13,7 +13,7 @@ from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRec
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_reader
 from reconciler.state.backends.base import Reader
-from reconciler.state.lock import Place, find_row, read_holder
+from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.processes import Processes, this_machine
 from reconciler.state.reader import count_ids, find_segment, write_statuses
 
@@ -99,7 +99,7 @@ class Records:
             return [self._read_segment(connection, row) for row in rows]
 
     def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:
-        counts = count_ids(self._reader, connection, row.segment_key)
+        counts = count_ids(self._reader.pieces, connection, row.segment_key)
         marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
         marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
         last_run = None
@@ -133,7 +133,7 @@ class Records:
 
     def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
         now = self._reader.now(connection)
-        holder = read_holder(find_row(connection, Place(workspace, segment_id, "")))
+        holder = read_holder(find_row(connection, SegmentRef(workspace, segment_id, "")))
         if holder is None or holder.is_gone(now, self._clock.boot(), self._processes):
             return None
         return holder.describe(now)

@@ -1,19 +1,14 @@
 """Questions to the state about one segment, one workspace or one plan file."""
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import Connection, text
 
 from reconciler.models.counts import StateCounts
 from reconciler.models.id_status import UNSETTLED, IdStatus, write_id_status
 from reconciler.models.plan import Head
-from reconciler.state.base import HEAD_COLUMNS, Row, make_head
-
-if TYPE_CHECKING:
-    from reconciler.state.backends.base import Database, Reader
+from reconciler.state.base import HEAD_COLUMNS, SegmentRow, make_head
 
 
-def find_segment(connection: Connection, workspace: str, segment_id: int) -> Row | None:
+def find_segment(connection: Connection, workspace: str, segment_id: int) -> SegmentRow | None:
     found = connection.execute(
         text(
             f"SELECT {', '.join(HEAD_COLUMNS)} FROM reconcile_segments "
@@ -21,7 +16,7 @@ def find_segment(connection: Connection, workspace: str, segment_id: int) -> Row
         ),
         {"workspace": workspace, "segment_id": segment_id},
     ).one_or_none()
-    return None if found is None else Row(*found)
+    return None if found is None else SegmentRow(*found)
 
 
 def find_environment(connection: Connection, workspace: str) -> int | None:
@@ -55,12 +50,12 @@ def write_statuses(pieces: str) -> str:
     )
 
 
-def count_ids(database: "Database | Reader", connection: Connection, key: int | None) -> StateCounts:
+def count_ids(pieces: str, connection: Connection, key: int | None) -> StateCounts:
     """Count by status; `key` None: a segment that the state does not know."""
     if key is None:
         return StateCounts(0, 0, 0)
     statement = f"""
-    WITH {write_statuses(database.pieces)}, decided AS (
+    WITH {write_statuses(pieces)}, decided AS (
         SELECT status, EXISTS (
             SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = id_status.id
         ) AS is_member

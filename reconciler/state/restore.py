@@ -140,7 +140,7 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
                 schema.migrate(connection)
             now = database.now(connection)
             break_locks(connection, now)
-            _begin_anew(connection, now, around.draw)
+            _begin_anew(connection, now, around.new_uuid)
             contents = _count(connection)
     with draft.open("rb") as file_:
         os.fsync(file_.fileno())

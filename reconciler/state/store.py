@@ -1,4 +1,4 @@
-"""The writing side of the state: runs, locks, bindings, spent plans."""
+"""The writing side of the state: runs, locks, bindings of workspaces, spent plans."""
 
 import json
 import math
@@ -11,24 +11,32 @@ from functools import partial
 from reconciler import __version__
 from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError
-from reconciler.models.run import Run, SegmentRun
+from reconciler.models.run import Run
 from reconciler.models.spec import Target
 from reconciler.state.backends.base import Database, run
-from reconciler.state.compaction import find_forgotten, sweep
-from reconciler.state.lock import HeldLock, LockManager, Place, Pulse, beat_in_thread, make_terms, write_under
-from reconciler.state.locked_segment import LockedSegment, Work
+from reconciler.state.lock import (
+    Heartbeat,
+    HeldLock,
+    LeaseTerms,
+    LockManager,
+    SegmentRef,
+    heartbeat_in_thread,
+    write_under,
+)
+from reconciler.state.locked_segment import LockedSegment
+from reconciler.state.members import find_forgotten, sweep
 from reconciler.state.processes import Processes
 from reconciler.state.reader import find_environment
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the state takes from outside: clocks, process identity, randomness, a pulse."""
+    """What the state takes from outside: clocks, processes, randomness, the heartbeat of a lease."""
 
     clock: Clock
-    machine: Processes
-    draw: Callable[[], uuid.UUID] = uuid.uuid4
-    pulse: Pulse = beat_in_thread
+    processes: Processes
+    new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
+    heartbeat: Heartbeat = heartbeat_in_thread
 
 
 class StateStore:
@@ -42,8 +50,8 @@ class StateStore:
         pause: Callable[[float], bool] | None = None,
     ) -> None:
         self._database = database
-        self._around = runtime
-        self._smith = LockManager(database, runtime.clock, runtime.machine, lock_timeout, pause)
+        self._runtime = runtime
+        self._locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout, pause)
         self._commands: dict[str, str] = {}
 
     # --- history --------------------------------------------------------------------------------------------------
@@ -67,7 +75,7 @@ class StateStore:
             )
 
     def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
-        """Close it, with its JSON document."""
+        """Close a run in the history, with its JSON document."""
         with self._database.write() as connection:
             run(
                 connection,
@@ -80,19 +88,35 @@ class StateStore:
                 workspace=workspace,
             )
             for segment in segments.segments:
-                if segment.plan.target.workspace == workspace:
-                    run(connection, _INSERT_RUN_SEGMENT, run_id=run_id, **_describe(segment))
+                target, tally = segment.plan.target, segment.tally
+                if target.workspace == workspace:
+                    run(
+                        connection,
+                        "INSERT INTO reconcile_run_segments "
+                        "(run_id, workspace, segment_id, name, status, added, removed, rejected, unsettled) VALUES "
+                        "(:run_id, :workspace, :segment_id, :name, :status, :added, :removed, :rejected, :unsettled) "
+                        "ON CONFLICT DO NOTHING",
+                        run_id=run_id,
+                        workspace=workspace,
+                        segment_id=target.segment.segment_id,
+                        name=target.segment.name,
+                        status=segment.status.value,
+                        added=tally.added,
+                        removed=tally.removed,
+                        rejected=tally.rejected,
+                        unsettled=tally.unsettled,
+                    )
             forgotten = find_forgotten(connection)
-        for place in forgotten:
+        for left_over in forgotten:
             with suppress(LockHeld, StateError):
-                self._sweep(place, run_id)
+                self._sweep(left_over, run_id)
 
-    def _sweep(self, place: Place, run_id: str) -> None:
+    def _sweep(self, segment: SegmentRef, run_id: str) -> None:
         """Delete what a `state forget` that was cut short has left of a segment."""
-        lock = self._smith.take(place, run_id, "state forget", make_terms(0, math.inf), waits=False)
+        lock = self._locks.take(segment, run_id, "state forget", LeaseTerms(0, math.inf), waits=False)
         try:
-            with self._around.pulse(lock.renew, lock.pulse_seconds):
-                sweep(partial(write_under, self._database, lock), place)
+            with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
+                sweep(partial(write_under, self._database, lock), segment)
         finally:
             lock.release()
 
@@ -100,29 +124,35 @@ class StateStore:
 
     @contextmanager
     def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
-        place = Place(target.workspace, target.segment.segment_id, target.segment.name)
-        terms = make_terms(target.spec.destination.timeout, target.spec.destination.settle)
-        lock = self._smith.take(place, run_id, self._commands.get(run_id, ""), terms, waits=waits)
-        work = Work(target.segment.id_type, run_id, plan_id)
-        held = LockedSegment(self._database, self._around.clock, lock, work, self._around.draw)
+        """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
+        segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
+        terms = LeaseTerms(target.spec.destination.timeout, target.spec.destination.settle)
+        lock = self._locks.take(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
+        locked = LockedSegment(
+            self._database,
+            self._runtime.clock,
+            lock,
+            self._runtime.new_uuid,
+            id_type=target.segment.id_type,
+            run_id=run_id,
+            plan_id=plan_id,
+        )
         with ExitStack() as stack:
-            stack.callback(self._leave, lock)
-            stack.enter_context(self._around.pulse(lock.renew, lock.pulse_seconds))
-            held.recover()
-            held.compact()
+            stack.callback(self._release, lock)
+            stack.enter_context(self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds))
+            locked.recover()
+            locked.compact()
             try:
-                yield held
+                yield locked
             except BaseException:
                 with suppress(StateError):
-                    self._put_away(held)
+                    locked.compact()
+                    locked.stamp()
                 raise
-            self._put_away(held)
+            locked.compact()
+            locked.stamp()
 
-    def _put_away(self, held: LockedSegment) -> None:
-        held.compact()
-        held.stamp()
-
-    def _leave(self, lock: HeldLock) -> None:
+    def _release(self, lock: HeldLock) -> None:
         """Give the lock back; where that fails its lease ends it."""
         with suppress(StateError):
             lock.release()
@@ -131,6 +161,7 @@ class StateStore:
     # --- workspaces and plans -------------------------------------------------------------------------------------
 
     def environment(self, workspace: str) -> int | None:
+        """Return the environment to which a workspace's name is bound."""
         with self._database.read() as connection:
             return find_environment(connection, workspace)
 
@@ -153,6 +184,7 @@ class StateStore:
             )
 
     def spend(self, plan_id: str) -> None:
+        """Record that a plan file was applied to its end."""
         with self._database.write() as connection:
             run(
                 connection,
@@ -161,28 +193,3 @@ class StateStore:
                 plan_id=plan_id,
                 now=self._database.now(connection),
             )
-
-    def close(self) -> None:
-        self._database.close()
-
-
-_INSERT_RUN_SEGMENT = (
-    "INSERT INTO reconcile_run_segments "
-    "(run_id, workspace, segment_id, name, status, added, removed, rejected, unsettled) VALUES "
-    "(:run_id, :workspace, :segment_id, :name, :status, :added, :removed, :rejected, :unsettled) "
-    "ON CONFLICT DO NOTHING"
-)
-
-
-def _describe(segment: SegmentRun) -> dict[str, object]:
-    target, tally = segment.plan.target, segment.tally
-    return {
-        "workspace": target.workspace,
-        "segment_id": target.segment.segment_id,
-        "name": target.segment.name,
-        "status": segment.status.value,
-        "added": tally.added,
-        "removed": tally.removed,
-        "rejected": tally.rejected,
-        "unsettled": tally.unsettled,
-    }

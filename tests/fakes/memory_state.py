@@ -76,7 +76,7 @@ class FakeLease:
         self.lost = self.lost or self._ends(self._asked)
         return not self.lost
 
-    def is_in_sight(self) -> bool:
+    def has_fresh_fence(self) -> bool:
         return not self.lost
 
 

@@ -443,7 +443,7 @@ class Planet:
             raw: Any = database
             with raw._engine.connect() as connection:  # a dead process is not a dead machine: the disk need not spin
                 connection.connection.dbapi_connection.execute("PRAGMA synchronous=OFF")
-            around = Runtime(self.bench.clock, machine, pulse=self.bench.pulse)
+            around = Runtime(self.bench.clock, machine, heartbeat=self.bench.pulse)
             try:
                 yield StateStore(MortalDatabase(database, life, failing), around, lock_timeout)  # type: ignore[arg-type]
             finally:

@@ -108,7 +108,7 @@ class Bench:
 
     @contextmanager
     def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
-        around = Runtime(self.clock, machine or self.machine, pulse=self.pulse)
+        around = Runtime(self.clock, machine or self.machine, heartbeat=self.pulse)
         with open_store(self.settings, lock_timeout=lock_timeout, runtime=around) as ledger:
             yield ledger
 

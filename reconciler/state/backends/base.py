@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
-from reconciler.clock import Clock
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.base import NothingStored, Stored, make_head
@@ -187,11 +186,6 @@ def transaction(engine: Engine, address: Address, *, reading: bool = False) -> I
 def run(connection: Connection, statement: str, **values: object) -> int:
     """Execute one statement with named values; gives the number of rows it touched."""
     return connection.execute(text(statement), values).rowcount
-
-
-def skew(database: Database, connection: Connection, clock: Clock) -> float:
-    """Seconds that the database's clock is ahead of this machine's."""
-    return database.now(connection) - clock.wall()
 
 
 def find_schema(connection: Connection, address: Address) -> tuple[Schema, str]:

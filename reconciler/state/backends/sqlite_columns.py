@@ -19,7 +19,7 @@ import duckdb
 from reconciler.models.columns import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import HEAD_COLUMNS, NothingStored, Row, Stored, make_head
+from reconciler.state.base import HEAD_COLUMNS, NothingStored, SegmentRow, Stored, make_head
 from reconciler.state.blocks import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
@@ -93,7 +93,7 @@ class ColumnarSnapshot:
 class Found:
     """What the state says of a segment, and whether there is more to read than its members."""
 
-    row: Row | None = None
+    row: SegmentRow | None = None
     environment_id: int | None = None
     has_marks: bool = False
     has_journal: bool = False
@@ -103,7 +103,7 @@ class Found:
 class Heads:
     """The heads of all segments at one moment."""
 
-    segments: Mapping[tuple[str, int], Row]
+    segments: Mapping[tuple[str, int], SegmentRow]
     environments: Mapping[str, int]
 
     def find(self, workspace: str, segment_id: int) -> Head:
@@ -129,7 +129,7 @@ def _judge(connection: sqlite3.Connection, address: SqliteAddress) -> schema.Sch
 
 def _read_heads(connection: sqlite3.Connection) -> Heads:
     rows = connection.execute(f"SELECT workspace, segment_id, {', '.join(HEAD_COLUMNS)} FROM reconcile_segments")
-    segments = {(workspace, segment_id): Row(*rest) for workspace, segment_id, *rest in rows}
+    segments = {(workspace, segment_id): SegmentRow(*rest) for workspace, segment_id, *rest in rows}
     return Heads(segments, dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces")))
 
 
@@ -207,9 +207,9 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _parse_row(texts: list[str]) -> Row:
+def _parse_row(texts: list[str]) -> SegmentRow:
     key, lineage, serial, id_type, completed_at, plan_id, plan_base, change_token, restored_at = texts
-    return Row(
+    return SegmentRow(
         int(key),
         lineage,
         int(serial),

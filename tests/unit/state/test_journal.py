@@ -52,9 +52,9 @@ def test_recovering_does_not_make_a_plan_stale(bench: Bench):
         assert held.head().serial == serial
 
 
-def test_withdrawn_intents_leave_no_trace(bench: Bench):
+def test_intents_whose_request_never_left_leave_no_trace(bench: Bench):
     with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.withdraw(held.intend([add("a"), add("b")]))
+        held.settle([(seq, NOT_STARTED) for seq in held.intend([add("a"), add("b")])])
     assert bench.look().journal == ()
     assert bench.look().marks == ()
 

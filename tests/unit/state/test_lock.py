@@ -11,7 +11,7 @@ import sqlalchemy
 from reconciler.clock import SystemClock
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
-from reconciler.state.lock import make_terms
+from reconciler.state.lock import LeaseTerms
 from reconciler.state.processes import LinuxProcesses, is_dead, this_machine
 from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
@@ -326,11 +326,11 @@ def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlit
         lease = hold(stack, sqlite_bench).lease
         rename(sqlite_bench, "reconcile_locks", "away")
         sqlite_bench.clock.time += 4.9
-        assert lease.is_in_sight()
+        assert lease.has_fresh_fence()
         sqlite_bench.clock.time += 0.2
-        assert not lease.is_in_sight()
+        assert not lease.has_fresh_fence()
         rename(sqlite_bench, "away", "reconcile_locks")
-        assert lease.is_in_sight()
+        assert lease.has_fresh_fence()
 
 
 def test_each_write_shows_the_fence(bench: Bench):
@@ -339,13 +339,13 @@ def test_each_write_shows_the_fence(bench: Bench):
         bench.clock.time += 6
         held.intend([add("a")])
         held.lease.renew = lambda: pytest.fail("it was seen just now")
-        assert held.lease.is_in_sight()
+        assert held.lease.has_fresh_fence()
 
 
 def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
-    assert make_terms(10, settle=10).pulse_seconds == 2.5
-    assert make_terms(10, settle=0).pulse_seconds == 0.5
-    assert make_terms(10, settle=1000).pulse_seconds == 20
+    assert LeaseTerms(10, settle=10).heartbeat_seconds == 2.5
+    assert LeaseTerms(10, settle=0).heartbeat_seconds == 0.5
+    assert LeaseTerms(10, settle=1000).heartbeat_seconds == 20
 
 
 def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
@@ -353,7 +353,7 @@ def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
         held = hold(stack, bench)
         unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
         bench.clock.time += 6
-        assert not held.lease.is_in_sight()
+        assert not held.lease.has_fresh_fence()
         with pytest.raises(LeaseLost):
             stack.close()
 
