@@ -14,7 +14,7 @@ from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.models.ids import IdType
 from reconciler.models.pushdown import Proof, Site
-from reconciler.spec import refresh_reference
+from reconciler.spec.schema import refresh_reference
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent

@@ -70,7 +70,7 @@ class Wiring:
         def make() -> Source:
             from reconciler.sources import open_source
 
-            source = open_source(settings)
+            source = open_source(target.segment.source, settings.url)
             self._stack.enter_context(source.held())
             return source
 

@@ -1,49 +1,81 @@
-"""What a spec says, as frozen values; `reconciler.spec` makes them from YAML."""
+"""The spec: every key with its type, default and meaning, as frozen values.
+
+A file is validated as `SpecFile`, as it is written; `reconciler.spec` resolves it into a `Spec`, whose segments have
+all that they inherit. The JSON Schema and the key reference are made from here: descriptions are written for the user.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, Literal
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+from reconciler.models.fields import (
+    SMALL_CHANGE,
+    Boolean,
+    ColumnName,
+    Concurrency,
+    Count,
+    Credential,
+    FileName,
+    Label,
+    Limit,
+    Name,
+    Names,
+    OptionalApiUrl,
+    OptionalCredential,
+    Parameters,
+    Percentage,
+    PlainNumber,
+    PositiveNumber,
+    Query,
+    Scalar,
+    Secret,
+    SegmentId,
+    SegmentName,
+    Sentinels,
+    SourceUrl,
+    StateUrl,
+    Text,
+    WorkspaceId,
+    WorkspaceName,
+    one_of,
+    read_integer,
+)
 from reconciler.models.ids import IdType
 
-Scalar: TypeAlias = str | int | float | bool | None
-"""A query parameter as YAML gives it; dates arrive as strings."""
+__all__ = [
+    "DEFAULT_STATE_URL",
+    "MAX_BATCH",
+    "SMALL_CHANGE",
+    "Defaults",
+    "DestinationSettings",
+    "GuardSettings",
+    "IdType",
+    "Limit",
+    "OnBad",
+    "Ownership",
+    "Region",
+    "Scalar",
+    "Secret",
+    "Segment",
+    "SegmentKeys",
+    "SourceSettings",
+    "Spec",
+    "SpecFile",
+    "StateSettings",
+    "Target",
+]
 
 MAX_BATCH = 1000
 """Most ids in one add or remove request. Source: Track API specification, `maxItems`."""
 
-SMALL_CHANGE = 10
-"""A percentage does not stop a change of so many members or fewer."""
-
-
-class Secret:
-    """A text that never shows itself; `reveal()` gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
+DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
 
 
 class Region(StrEnum):
@@ -54,7 +86,7 @@ class Region(StrEnum):
 
 
 class Ownership(StrEnum):
-    """Who may be removed: only whom we added, or everybody the query does not return."""
+    """Which members may be removed: those that we added, or all that the query does not return."""
 
     TRACKED = "tracked"
     EXCLUSIVE = "exclusive"
@@ -67,96 +99,155 @@ class OnBad(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True)
-class Limit:
-    """A percentage of the base, or a count; exactly one is set."""
-
-    percent: Decimal | None = None
-    count: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.percent.normalize():f}%" if self.percent is not None else str(self.count)
-
-    def is_exceeded(self, number: int, base: int) -> bool:
-        """Tell, exactly, whether `number` is greater than the limit."""
-        if self.count is not None:
-            return number > self.count
-        assert self.percent is not None
-        return number > SMALL_CHANGE and number * 100 > Fraction(self.percent) * base
+class _Model(BaseModel, frozen=True):
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
-@dataclass(frozen=True)
-class GuardSettings:
+class SourceSettings(_Model, frozen=True):
+    """A database to query."""
+
+    url: SourceUrl = Field(
+        description="Any SQLAlchemy URL; a relative `sqlite:///file` or `duckdb:///file` is relative to the spec."
+    )
+
+
+class DestinationSettings(_Model, frozen=True):
+    """The Customer.io workspace that the segments are in."""
+
+    workspace: WorkspaceName = Field(default="default", description="Names the snapshot in the state.")
+    workspace_id: WorkspaceId | None = Field(
+        default=None, description="A pin: nothing is sent if Customer.io reports another environment_id."
+    )
+    region: Annotated[Region, Strict(False), one_of(Region)] = Field(
+        default=Region.US, description="Where the account lives."
+    )
+    site_id: Credential = Field(description="The Track API's site ID.")
+    api_key: Credential = Field(description="The Track API's key.")
+    app_api_key: OptionalCredential = Field(
+        default=None,
+        description="The App API's key. `drift`, `refresh`, confirmation and `exclusive` need it; empty counts as "
+        "left out.",
+    )
+    track_url: OptionalApiUrl = Field(
+        default=None,
+        description="Instead of the region's Track API (sandbox, proxy), without `/api/v1`; `http://` only for this "
+        "machine, which is never reached through a proxy; empty counts as left out.",
+    )
+    app_url: OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
+    rate_limit: PositiveNumber = Field(default=100, description="Track requests per second, shared by the whole run.")
+    concurrency: Concurrency = Field(default=8, description="Requests in flight at once.")
+    timeout: PositiveNumber = Field(default=10, description="Seconds for one request.")
+    settle: PlainNumber = Field(
+        default=10, description="Seconds to wait before reversing an id whose last outcome is unknown."
+    )
+
+
+class StateSettings(_Model, frozen=True):
+    """Where the snapshot is kept."""
+
+    url: StateUrl = Field(
+        default=Secret(DEFAULT_STATE_URL),
+        description="`sqlite:///file` (relative to the spec) or, for teams and CI, `postgresql://…`.",
+    )
+    must_exist: Boolean = Field(
+        default=False, description="`true`: a missing state is an error, not a first fill (for CI)."
+    )
+
+
+class GuardSettings(_Model, frozen=True):
     """What must hold before a segment is touched."""
 
-    max_removals: Limit = Limit(percent=Decimal(25))
-    max_additions: Limit = Limit(percent=Decimal(100))
-    min_members: int = 0
-    must_include: tuple[str, ...] = ()
-    allow_empty: bool = False
+    max_removals: Percentage = Field(
+        default=Limit(percent=Decimal(25)),
+        description="Most removals: a percentage of the stored members, which never stops ten or fewer, or a count, "
+        "which does.",
+    )
+    max_additions: Percentage = Field(
+        default=Limit(percent=Decimal(100)),
+        description="Most additions: a percentage of the stored members, which never stops ten or fewer, or a count, "
+        "which does.",
+    )
+    min_members: Count = Field(default=0, description="Minimum number of ids that the query must return.")
+    must_include: Sentinels = Field(default=(), description="Sentinel ids that the query must return.")
+    allow_empty: Boolean = Field(
+        default=False, description="`true`: the query may return nobody where there were members."
+    )
 
 
-@dataclass(frozen=True)
-class SourceSettings:
-    """A database to query; `url` is a SQLAlchemy URL (relative SQLite and DuckDB files are already absolute)."""
+class Defaults(_Model, frozen=True):
+    """What every segment inherits: any segment key but `segment_id` and `query`."""
 
-    name: str
-    url: Secret
+    query_file: FileName | None = Field(
+        default=None, description="A file with the query (UTF-8), relative to the spec."
+    )
+    params: Parameters = Field(
+        default_factory=dict, description="Values for the `:name` in the query; bound, never pasted into the SQL."
+    )
+    source: Name | None = Field(default=None, description="The source to query; needed only when there are several.")
+    id_type: Annotated[IdType, Strict(False), one_of(IdType)] = Field(
+        default=IdType.ID, description="What kind of identifier the query returns."
+    )
+    id_column: ColumnName | None = Field(
+        default=None, description="The column with the ids; needed only when the query returns several."
+    )
+    description: Text = Field(default="", description="For people.")
+    tags: Names = Field(default=(), description="For `--select tag:NAME`.")
+    ownership: Annotated[Ownership, Strict(False), one_of(Ownership)] = Field(
+        default=Ownership.TRACKED,
+        description="`tracked`: only members in the snapshot are ever removed. `exclusive`: the query is the whole "
+        "truth, and strays are removed; needs `app_api_key`.",
+    )
+    confirm: Boolean = Field(
+        default=False, description="As `apply --confirm`: reads the membership back; needs `app_api_key`."
+    )
+    nulls: Annotated[OnBad, Strict(False), one_of(OnBad)] = Field(
+        default=OnBad.ERROR, description="What a NULL id does."
+    )
+    invalid: Annotated[OnBad, Strict(False), one_of(OnBad)] = Field(
+        default=OnBad.ERROR, description="What an invalid id does."
+    )
+    guards: GuardSettings = Field(
+        default_factory=GuardSettings, description="What must hold before the segment is touched."
+    )
 
 
-@dataclass(frozen=True)
-class DestinationSettings:
-    """A Customer.io workspace and how to talk to it. `timeout` and `settle` are seconds."""
-
-    workspace: str = "default"
-    workspace_id: int | None = None
-    region: Region = Region.US
-    site_id: Secret = field(default_factory=lambda: Secret(""))
-    api_key: Secret = field(default_factory=lambda: Secret(""))
-    app_api_key: Secret | None = None
-    track_url: str | None = None
-    app_url: str | None = None
-    rate_limit: float = 100
-    concurrency: int = 8
-    timeout: float = 10
-    settle: float = 10
-
-
-@dataclass(frozen=True)
-class StateSettings:
-    """The state database; `url` is absolute already."""
-
-    url: Secret
-    must_exist: bool = False
-
-
-@dataclass(frozen=True)
-class Segment:
+class SegmentKeys(Defaults, frozen=True):
     """One manual segment and the query that says who is in it."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["query", "query_file"]}})
+
+    segment_id: SegmentId = Field(description="The number of the manual segment in Customer.io.")
+    query: Query | None = Field(
+        default=None, description="The SQL itself; exactly one of `query` and `query_file`. Variables don't work here."
+    )
+
+
+class SpecFile(_Model, frozen=True):
+    """A spec of `reconcile`: which queries make which Customer.io segments."""
+
+    version: Annotated[Literal[1], BeforeValidator(read_integer), Label("`1`")] = Field(
+        description="The version of this format."
+    )
+    sources: dict[Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
+    destination: DestinationSettings = Field(description="The Customer.io workspace that the segments are in.")
+    state: StateSettings = Field(default_factory=StateSettings, description="Where the snapshot is kept.")
+    defaults: Defaults = Field(default_factory=Defaults, description="What every segment inherits.")
+    segments: dict[SegmentName, SegmentKeys] = Field(min_length=1, description="The segments, by name.")
+
+
+class Segment(SegmentKeys, frozen=True):
+    """A segment with all that it inherits, its query's text, and where it stands."""
+
     name: str
-    segment_id: int
     query: str
     source: str
-    id_type: IdType = IdType.ID
-    description: str = ""
-    query_file: Path | None = None
-    params: Mapping[str, Scalar] = field(default_factory=dict)
-    id_column: str | None = None
-    tags: tuple[str, ...] = ()
-    ownership: Ownership = Ownership.TRACKED
-    confirm: bool = False
-    nulls: OnBad = OnBad.ERROR
-    invalid: OnBad = OnBad.ERROR
-    guards: GuardSettings = GuardSettings()
     line: int = 0
     warnings: tuple[str, ...] = ()
     """What a reader of the spec would not expect, each with its file and line."""
 
 
-@dataclass(frozen=True)
-class Spec:
-    """One spec file. `path` is as the user named it."""
+class Spec(_Model, frozen=True):
+    """One spec file, resolved: files of SQLite and DuckDB have absolute URLs. `path` is as the user named it."""
 
     path: Path
     sources: Mapping[str, SourceSettings]
@@ -187,10 +278,10 @@ class Target:
         return f"{self.spec.path}:{self.segment.line}"
 
     def definition(self) -> str:
-        """A digest of all that a sealed plan is bound to; secrets, rates, tags and descriptions are not in it."""
+        """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions."""
         segment, destination = self.segment, self.spec.destination
         guards = segment.guards
-        said = [
+        bound = [
             destination.workspace,
             destination.workspace_id,
             destination.region,
@@ -207,4 +298,4 @@ class Target:
             [str(guards.max_removals), str(guards.max_additions), guards.min_members, guards.allow_empty],
             sorted(guards.must_include),
         ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(bound).encode()).hexdigest()

@@ -1,16 +1,11 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
-from typing import TYPE_CHECKING
-
 from reconciler.errors import SourceError
-from reconciler.models.spec import Secret, Segment, SourceSettings
+from reconciler.models.spec import Secret, Segment
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Source
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-
-    from reconciler.sources.failures import Scrubber
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.query import Query
 
 _NO_QUERIES = (
     *("insert", "update", "delete", "merge", "replace", "upsert", "create", "drop", "alter", "truncate", "rename"),
@@ -22,83 +17,58 @@ _NO_QUERIES = (
 _URL_HINT = "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX."
 
 
-def open_source(settings: SourceSettings, *, memory_limit: str = "256MB") -> Source:
-    """Choose the reader for a source by its URL. Nothing is connected yet. Raises SourceError."""
-    try:
-        url = DatabaseUrl.parse(settings.url.reveal())
-    except ValueError as error:
-        raise SourceError(f"source {settings.name}: its url {error}", _URL_HINT) from None
-    return _open_file(url, settings, memory_limit) if url.is_file else _open_server(settings, memory_limit)
+def open_source(name: str, url: Secret, *, memory_limit: str = "256MB") -> Source:
+    """Choose the reader for the source of this name by its URL. Nothing is connected yet. Raises SourceError."""
+    parsed = _parse(name, url)
+    scrubber = Scrubber.of(name, url)
+    if parsed.is_file and parsed.dialect == "duckdb":
+        from reconciler.sources.duckdb import DuckSource
+
+        return DuckSource.of(parsed.database, scrubber, memory_limit)
+    if parsed.is_file:
+        from reconciler.sources.sqlite import SqliteSource
+
+        return SqliteSource.of(parsed.file, scrubber, memory_limit)
+    return _open_server(name, url, memory_limit)
 
 
-def check_query(settings: SourceSettings, segment: Segment) -> None:
+def check_query(name: str, url: Secret, segment: Segment) -> None:
     """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
-    from reconciler.sources.query import Query
-
-    dialect = settings.url.reveal().partition(":")[0].partition("+")[0]
-    word = Query.of(segment, dialect).statement.first_word()
+    word = Query.of(segment, _parse(name, url).dialect).statement.first_word()
     if word in _NO_QUERIES:
         raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
 
 
-def _open_file(url: DatabaseUrl, settings: SourceSettings, memory_limit: str) -> Source:
-    from reconciler.sources.failures import Scrubber
-
-    scrubber = Scrubber.of(settings.name, settings.url)
-    if url.dialect == "duckdb":
-        from reconciler.sources.duckdb import DuckSource
-
-        return DuckSource.of(url.database, scrubber, memory_limit)
-    from reconciler.sources.sqlite import SqliteSource
-
-    return SqliteSource.of(url.file, scrubber, memory_limit)
-
-
-def _open_server(settings: SourceSettings, memory_limit: str) -> Source:
-    from sqlalchemy.exc import ArgumentError
-
-    from reconciler.sources.connections import choose_driver, missing_driver
-    from reconciler.sources.failures import Scrubber
-    from reconciler.sources.messages import list_secrets
-
-    url = choose_driver(_read(settings.name, settings.url))
-    scrubber = Scrubber.of(settings.name, settings.url, list_secrets(url), _names_of(url))
+def _parse(name: str, url: Secret) -> DatabaseUrl:
     try:
-        return _choose(url, scrubber, memory_limit)
-    except ImportError as error:
-        raise missing_driver(settings.name, url.drivername, error) from None
-    except ArgumentError:
-        raise _unreadable(settings.name) from None
+        return DatabaseUrl.parse(url.reveal())
+    except ValueError as error:
+        raise SourceError(f"source {name}: its url {error}", _URL_HINT) from None
 
 
-def _names_of(url: "URL") -> list[str]:
-    """What a database may call by name that stands in its url."""
-    database = url.database or ""
-    return [url.username or "", url.host or "", database, *database.split("/")]
-
-
-def _read(name: str, text: Secret) -> "URL":
+def _open_server(name: str, text: Secret, memory_limit: str) -> Source:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    try:
-        return make_url(text.reveal())
-    except (ArgumentError, ValueError):
-        raise _unreadable(name) from None
-
-
-def _unreadable(name: str) -> SourceError:
-    return SourceError(
-        f"source {name}: its url is not a SQLAlchemy URL, or has a port that is none",
-        _URL_HINT,
-    )
-
-
-def _choose(url: "URL", scrubber: "Scrubber", memory_limit: str) -> Source:
-    if url.drivername in ("postgresql", "postgresql+psycopg"):
-        from reconciler.sources.postgres import PostgresSource
-
-        return PostgresSource.of(url, scrubber, memory_limit)
+    from reconciler.sources.connections import choose_driver, missing_driver
+    from reconciler.sources.messages import list_secrets
     from reconciler.sources.rows import RowSource
 
-    return RowSource(url, scrubber)
+    unreadable = SourceError(f"source {name}: its url is not a SQLAlchemy URL", _URL_HINT)
+    try:
+        url = choose_driver(make_url(text.reveal()))
+    except (ArgumentError, ValueError):
+        raise unreadable from None
+    database = url.database or ""
+    names = [url.username or "", url.host or "", database, *database.split("/")]
+    scrubber = Scrubber.of(name, text, list_secrets(url), names)
+    try:
+        if url.drivername in ("postgresql", "postgresql+psycopg"):
+            from reconciler.sources.postgres import PostgresSource
+
+            return PostgresSource.of(url, scrubber, memory_limit)
+        return RowSource(url, scrubber)
+    except ImportError as error:
+        raise missing_driver(name, url.drivername, error) from None
+    except ArgumentError:
+        raise unreadable from None

@@ -1,24 +1,92 @@
-"""What no single key can tell: whether the parts of a spec, and the specs named together, make sense with each other.
+"""What is wrong with a draft: what does not fit the models, and what no single key can tell.
 
-Every check reads the draft, not the models, so that it also speaks where something else is wrong.
+Every check but `validate` reads the draft, not the models, so that it also reports where something else is wrong.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import EnumType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
 
 from reconciler.files import NotPlain, check_plain
+from reconciler.models.fields import Resolved, read_boolean, read_integer
 from reconciler.models.ids import IdType, Invalid, identify
-from reconciler.models.spec import DestinationSettings
+from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
 from reconciler.models.sql import Piece
 from reconciler.models.urls import DatabaseUrl, resolve_path
-from reconciler.spec.draft import Draft
-from reconciler.spec.fields import read_boolean, read_integer
+from reconciler.spec.document import KeyPath, show
 from reconciler.spec.files import read_text
-from reconciler.spec.models import DEFAULT_STATE_URL
-from reconciler.spec.problems import KeyPath, show, suggest
-from reconciler.spec.variables import Resolved
+from reconciler.spec.problems import Draft, suggest
 from reconciler.spec.warnings import check_inherited_params, check_query, check_removals
+
+_MESSAGES = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
+}
+"""What pydantic finds, by its `type`, in our words; they continue the name of the key."""
+
+
+def validate(draft: Draft) -> SpecFile | None:
+    """Give the spec as its model; None where it does not fit, with the reasons in the draft."""
+    try:
+        return SpecFile.model_validate(draft.document.data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    for detail in details:
+        kind, where, context = detail["type"], detail["loc"], detail.get("ctx", {})
+        if where and where[-1] == "[key]":
+            draft.refuse_key(where[:-1], f"is no name: it {context['error']}")
+        elif kind == "extra_forbidden":
+            draft.refuse_key(where, _describe_unknown(where))
+        elif kind == "missing":
+            draft.refuse_key(where, "is missing")
+        elif kind == "value_error":
+            draft.refuse_value(where, str(context["error"]))
+        elif kind in ("literal_error", "enum"):
+            draft.refuse_value(where, _describe_choice(detail["input"], where))
+        else:
+            draft.refuse_value(where, _MESSAGES.get(kind, "has a value that does not fit").format_map(context))
+    return None
+
+
+def _describe_unknown(where: KeyPath) -> str:
+    name = str(where[-1])
+    if where[0] == "defaults" and len(where) == 2 and name in SegmentKeys.model_fields:
+        return "can't be inherited: each segment has its own"
+    return f"is not a known key{suggest(name, _annotation_at(where[:-1]).model_fields)}"
+
+
+def _describe_choice(value: object, where: KeyPath) -> str:
+    annotation = _annotation_at(where)
+    choices = [str(choice) for choice in (annotation if isinstance(annotation, EnumType) else get_args(annotation))]
+    is_shown = type(value) is str  # one from a variable may be a secret
+    shown = f", not {show(str(value))!r}" if is_shown else ""
+    near = suggest(str(value), choices) if is_shown and value not in choices else ""
+    return f"must be {' or '.join(choices)}{shown}{near}"
+
+
+def _annotation_at(where: KeyPath) -> Any:
+    """Give the type that the models have for a path."""
+    annotation: Any = SpecFile
+    for step in where:
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        annotation = annotation.model_fields[step].annotation if is_model else get_args(annotation)[-1]
+    return annotation
+
+
+# --- the parts of a spec with each other -------------------------------------------------------------------------
 
 
 def check_sense(draft: Draft) -> dict[str, str]:
@@ -44,9 +112,9 @@ def check_sense(draft: Draft) -> dict[str, str]:
 def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> None:
     """Refuse the URL of a database that names a device, a FIFO, a socket or a folder."""
     url = draft.value(where) or default
-    if not isinstance(url, str) or draft.is_spoiled(where):
+    if not isinstance(url, str) or draft.is_refused(where):
         return
-    with suppress(ValueError, OSError):  # what else is wrong is said by others
+    with suppress(ValueError, OSError):  # other checks report what else is wrong
         path = DatabaseUrl.parse(url).find_file(draft.document.folder)
         try:
             if path is not None:
@@ -69,58 +137,48 @@ def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
     if found is None:
         draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
         return None
-    text = _read_query_file(draft, found)
-    return None if text is None else (found, text)
-
-
-def _read_query_file(draft: Draft, where: KeyPath) -> str | None:
-    name = draft.value(where)
-    if not isinstance(name, str) or not name or draft.is_spoiled(where):
+    name = draft.value(found)
+    if not isinstance(name, str) or not name or draft.is_refused(found):
         return None
     try:
         text = read_text(resolve_path(name, draft.document.folder))
     except ValueError as error:
-        draft.refuse_value(where, f"names a file that {error} (its path is relative to the spec)")
+        draft.refuse_value(found, f"names a file that {error} (its path is relative to the spec)")
         return None
     if not text.strip():
-        draft.refuse_value(where, "names a file that is empty")
-    return text
+        draft.refuse_value(found, "names a file that is empty")
+    return found, text
 
 
 def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
-    """Give the dialect of a segment's source; None where that is not known."""
-    known = draft.keys(("sources",))
+    """Give the dialect of a segment's source; None where it is not known."""
     where = draft.setting(segment, "source")
-    name = draft.value(where) if where else next(iter(known), None)
+    name = draft.value(where) if where else next(iter(draft.keys(("sources",))), None)
     url = draft.value(("sources", name, "url")) if isinstance(name, str) else None
-    try:
+    with suppress(ValueError):
         return DatabaseUrl.parse(url).dialect if isinstance(url, str) else None
-    except ValueError:
-        return None
+    return None
 
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:
     known = draft.keys(("sources",))
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    listed = ", ".join(map(show, known[:10])) + more
     where = draft.setting(segment, "source")
     if where is None:
         if len(known) > 1:
-            words = f"is missing; with several sources each segment names one: {_list(known)}"
-            draft.refuse_key((*segment, "source"), words)
+            message = f"is missing; with several sources each segment names one: {listed}"
+            draft.refuse_key((*segment, "source"), message)
         return
     name = draft.value(where)
     if isinstance(name, str) and known and name not in known:
-        said = "" if isinstance(name, Resolved) else f"is `{show(name)}`, which "
-        draft.refuse_value(where, f"{said}names no source of this spec ({_list(known)}){suggest(name, known)}")
-
-
-def _list(names: Sequence[str]) -> str:
-    """Write names in a row, the first ten of them."""
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(show(name) for name in names[:10]) + more
+        shown = "" if isinstance(name, Resolved) else f"is `{show(name)}`, which "
+        draft.refuse_value(where, f"{shown}names no source of this spec ({listed}){suggest(name, known)}")
 
 
 def _check_app_key(draft: Draft, segment: KeyPath) -> None:
-    if _has_app_key(draft):
+    key = ("destination", "app_api_key")
+    if draft.value(key) or draft.is_refused(key):  # a value that was refused might have been a key
         return
     if (where := draft.setting(segment, "ownership")) and draft.value(where) == "exclusive":
         draft.refuse_value(where, "is exclusive, which needs `destination.app_api_key` to read the real members")
@@ -128,33 +186,25 @@ def _check_app_key(draft: Draft, segment: KeyPath) -> None:
         draft.refuse_value(where, "is true, which needs `destination.app_api_key` to read the real members")
 
 
-def _has_app_key(draft: Draft) -> bool:
-    """Tell whether there is a key, or a value that was refused and might have been one."""
-    where = ("destination", "app_api_key")
-    return bool(draft.value(where)) or draft.is_spoiled(where)
-
-
 def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
+    of_type = draft.setting(segment, "id_type")
+    id_type = draft.value(of_type) if of_type else IdType.ID
     where = draft.setting(segment, "guards", "must_include")
-    id_type = _read_id_type(draft, segment)
     values = draft.value(where) if where else None
-    if where is None or id_type is None or not isinstance(values, list):
+    if where is None or not isinstance(values, list) or not isinstance(id_type, str) or id_type not in set(IdType):
         return
     for at, value in enumerate(values):
-        fault = identify(value, id_type)
+        fault = identify(value, IdType(id_type))
         if isinstance(fault, Invalid) and isinstance(value, str | int):
-            draft.refuse_value((*where, at), f"is no valid id of type {id_type}: {fault}")
+            draft.refuse_value((*where, at), f"is no valid id of type {IdType(id_type)}: {fault}")
 
 
-def _read_id_type(draft: Draft, segment: KeyPath) -> IdType | None:
-    where = draft.setting(segment, "id_type")
-    value = draft.value(where) if where else IdType.ID
-    return IdType(value) if isinstance(value, str) and value in set(IdType) else None
+# --- the specs of one run with each other ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """A segment of a workspace that a spec's segment says is its own."""
+    """The segment of a workspace that a segment of a spec is bound to."""
 
     workspace: str
     segment_id: int
@@ -165,10 +215,6 @@ class _Claim:
     def where(self) -> KeyPath:
         return (*self.segment, "segment_id")
 
-    @property
-    def place(self) -> str:
-        return f"{self.draft.document.path}:{self.draft.document.line(self.where)}"
-
 
 def check_claims(drafts: Iterable[Draft]) -> None:
     """Refuse a segment id that two segments of one workspace have, within a spec or across them, at each place."""
@@ -178,29 +224,24 @@ def check_claims(drafts: Iterable[Draft]) -> None:
     for rivals in (rivals for rivals in claims.values() if len(rivals) > 1):
         for claim in rivals:
             other = next(rival for rival in rivals if rival is not claim)
-            claim.draft.refuse_key(claim.where, _say_shared(claim, other))
-
-
-def _say_shared(claim: _Claim, other: _Claim) -> str:
-    return (
-        f"is {claim.segment_id}, which `{show(str(other.segment[1]))}` in the same workspace has too "
-        f"({other.place}); one segment takes one query"
-    )
+            document = other.draft.document
+            claim.draft.refuse_key(
+                claim.where,
+                f"is {claim.segment_id}, which `{show(str(other.segment[1]))}` in the same workspace has too "
+                f"({document.path}:{document.line(other.where)}); one segment takes one query",
+            )
 
 
 def _find_claims(draft: Draft) -> Iterator[_Claim]:
-    workspace = _read_workspace(draft)
+    where = ("destination", "workspace")
+    value = draft.value(where)
+    if where not in draft.document.lines:
+        workspace: str = DestinationSettings.model_fields["workspace"].default
+    elif isinstance(value, str) and not draft.is_refused(where):
+        workspace = str(value)
+    else:
+        workspace = f"of {draft.document.path}"  # one that can't be read is not that of any other spec
     for segment in draft.segments():
         segment_id = read_integer(draft.value((*segment, "segment_id")))
         if isinstance(segment_id, int) and not isinstance(segment_id, bool):
             yield _Claim(workspace, segment_id, draft, segment)
-
-
-def _read_workspace(draft: Draft) -> str:
-    """Give the workspace's name; one that can't be read is not that of any other spec."""
-    where = ("destination", "workspace")
-    if where not in draft.document.lines:
-        return DestinationSettings.workspace
-    value = draft.value(where)
-    is_known = isinstance(value, str) and not draft.is_spoiled(where)
-    return str(value) if is_known else f"of {draft.document.path}"

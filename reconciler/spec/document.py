@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import yaml
 
-from reconciler.models.spec import Scalar
-from reconciler.spec.problems import KeyPath, show
+from reconciler.models.fields import Scalar, read_scalar
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The way to a value: keys, and positions in lists from 0."""
+
+LONGEST_SHOWN = 60
+"""Characters of a key after which a message cuts it."""
 
 DEEPEST = 20
 """Levels of nesting; a spec has five."""
@@ -26,11 +32,6 @@ MOST_REPEATED = 100_000
 """Values that aliases may repeat in one file: a bomb of aliases has billions."""
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_NULL = re.compile(r"|~|null|Null|NULL")
-_TRUE = re.compile(r"true|True|TRUE")
-_FALSE = re.compile(r"false|False|FALSE")
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]{0,99})(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -96,17 +97,10 @@ def parse(path: Path, text: str) -> Document:
     return Document(path, data, unfolded.lines, tuple(reader.doubts))
 
 
-def read_scalar(text: str) -> Scalar:
-    """Read a plain scalar as YAML 1.2 does."""
-    if _NULL.fullmatch(text):
-        return None
-    if _TRUE.fullmatch(text):
-        return True
-    if _FALSE.fullmatch(text):
-        return False
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+def show(name: str) -> str:
+    """Write a name so that it stays on one line and can't change the terminal."""
+    text = name if name.isprintable() else ascii(name)[1:-1]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:

@@ -1,7 +1,7 @@
-"""The reference of a spec's keys, written from the models for docs/spec.md."""
+"""What is generated from the models of a spec: its JSON Schema, and the key reference in docs/spec.md."""
 
 import json
-from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from types import UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin
 
@@ -9,88 +9,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from reconciler.models.spec import Limit, Secret
-from reconciler.spec.fields import Says
-from reconciler.spec.models import Defaults, Destination, Guards, Segment, Source, SpecFile, State
-
-BEGIN = "<!-- begin: generated from reconciler/spec/models.py -->"
-END = "<!-- end: generated -->"
-
-_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
-    ("The file", SpecFile),
-    ("`sources.NAME`", Source),
-    ("`destination`", Destination),
-    ("`state`", State),
-    ("`segments.NAME`", Segment),
-    ("`guards`, in a segment or in `defaults`", Guards),
+from reconciler.models.fields import Label, Limit, Secret
+from reconciler.models.spec import (
+    Defaults,
+    DestinationSettings,
+    GuardSettings,
+    SegmentKeys,
+    SourceSettings,
+    SpecFile,
+    StateSettings,
 )
-
-
-def write_reference() -> str:
-    """Give the reference as Markdown: per section a table of key, type, default and meaning."""
-    return "\n".join(_write_section(title, model) for title, model in _SECTIONS)
-
-
-def refresh(page: str) -> str:
-    """Give a page with what stands between the markers written anew.
-
-    Raises ValueError if the page has no such place.
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no place for the reference: {BEGIN} … {END}")
-    return f"{head}{BEGIN}\n\n{write_reference()}\n{END}{tail}"
-
-
-def _write_section(title: str, model: type[BaseModel]) -> str:
-    lines = [
-        f"### {title}",
-        "",
-        model.__doc__ or "",
-        "",
-        "| key | type | default | meaning |",
-        "| --- | --- | --- | --- |",
-    ]
-    return "\n".join([*lines, *_write_rows(model), ""])
-
-
-def _write_rows(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in _order(model):
-        yield f"| `{name}` | {_say_type(field)} | {_say_default(field)} | {field.description} |"
-
-
-def _order(model: type[BaseModel]) -> Iterable[tuple[str, FieldInfo]]:
-    """A segment's own keys come before those that it may inherit."""
-    inherited = Defaults.model_fields if model is Segment else {}
-    return sorted(model.model_fields.items(), key=lambda item: item[0] in inherited)
-
-
-def _say_type(field: FieldInfo) -> str:
-    says = [part.words for part in _find_marks(field.annotation, field.metadata) if isinstance(part, Says)]
-    return says[0] if says else "mapping"
-
-
-def _find_marks(annotation: Any, metadata: Iterable[object]) -> Iterator[object]:
-    """Give the marks of a type, also where it is a choice of that type and None."""
-    yield from metadata
-    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
-        for part in get_args(annotation):
-            yield from getattr(part, "__metadata__", ())
-
-
-def _say_default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    default = field.get_default(call_default_factory=True)
-    if isinstance(default, BaseModel) or default in (None, "", [], {}):
-        return ""
-    if isinstance(default, Limit | Secret):
-        return f"`{default.reveal() if isinstance(default, Secret) else default}`"
-    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
-
-
-# --- The JSON Schema of a spec, for editors: pydantic's, tidied, with `${NAME}` allowed wherever a value stands.
 
 _Json: TypeAlias = dict[str, Any]
 
@@ -113,40 +41,93 @@ class _Generator(GenerateJsonSchema):
 
 
 def make_schema() -> _Json:
-    """Give the JSON Schema (draft 2020-12) of one spec file."""
+    """Give the JSON Schema (draft 2020-12) of one spec file, with `${NAME}` allowed wherever a value stands."""
     generated = SpecFile.model_json_schema(schema_generator=_Generator)
     return {"$schema": DIALECT, "title": "reconcile spec", **_tidy(generated)}
 
 
 def _tidy(node: _Json) -> _Json:
-    """Drop titles and nulls, and let a variable stand where a number, a boolean or a fixed word is wanted."""
-    said = {key: _tidy_part(key, value) for key, value in node.items() if (key, value) != ("default", None)}
-    said.pop("title", None)
-    return _allow_reference(_flatten(said))
+    """Drop titles and nulls, and allow a reference in place of a number, a boolean or a fixed word."""
+    tidied: _Json = {}
+    for key, value in node.items():
+        if key == "title" or (key, value) == ("default", None):
+            continue
+        if key in ("properties", "$defs"):
+            tidied[key] = {name: _tidy(child) for name, child in value.items()}
+        elif isinstance(value, dict) and key not in _DATA:
+            tidied[key] = _tidy(value)
+        elif key == "anyOf":  # one choice of nested ones; a key that may be left out is not one that may be null
+            choices = [inner for choice in map(_tidy, value) for inner in choice.get("anyOf", [choice])]
+            tidied[key] = [choice for choice in choices if choice != _NULL_SCHEMA]
+        else:
+            tidied[key] = value
+    if len(tidied.get("anyOf", ())) == 1:
+        tidied = {**tidied.pop("anyOf")[0], **tidied}
+    if tidied.get("type") not in ("integer", "number", "boolean") and not {"enum", "const"} & set(tidied):
+        return tidied
+    outside: _Json = {key: tidied.pop(key) for key in ("description", "default") if key in tidied}
+    return {**outside, "anyOf": [tidied, _REFERENCE_SCHEMA]}
 
 
-def _tidy_part(key: str, value: Any) -> Any:
-    if key in ("properties", "$defs"):
-        return {name: _tidy(child) for name, child in value.items()}
-    if isinstance(value, dict) and key not in _DATA:
-        return _tidy(value)
-    if key == "anyOf":
-        return [_tidy(choice) for choice in value]
-    return value
+# --- the key reference -------------------------------------------------------------------------------------------
+
+BEGIN = "<!-- begin: generated from reconciler/models/spec.py -->"
+END = "<!-- end: generated -->"
+
+_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", SpecFile),
+    ("`sources.NAME`", SourceSettings),
+    ("`destination`", DestinationSettings),
+    ("`state`", StateSettings),
+    ("`segments.NAME`", SegmentKeys),
+    ("`guards`, in a segment or in `defaults`", GuardSettings),
+)
 
 
-def _flatten(node: _Json) -> _Json:
-    """Make one choice of nested ones, without null: a key that may be left out is not one that may be null."""
-    if "anyOf" not in node:
-        return node
-    choices = [inner for choice in node["anyOf"] for inner in choice.get("anyOf", [choice]) if inner != _NULL_SCHEMA]
-    rest = {key: value for key, value in node.items() if key != "anyOf"}
-    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}
+def refresh_reference(page: str) -> str:
+    """Give a page with the reference between its markers written anew.
+
+    Raises ValueError if the page has no markers.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no place for the reference: {BEGIN} … {END}")
+    return f"{head}{BEGIN}\n\n{write_reference()}\n{END}{tail}"
 
 
-def _allow_reference(node: _Json) -> _Json:
-    if node.get("type") not in ("integer", "number", "boolean") and not {"enum", "const"} & set(node):
-        return node
-    outside: _Json = {key: node[key] for key in ("description", "default") if key in node}
-    inside = {key: value for key, value in node.items() if key not in outside}
-    return {**outside, "anyOf": [inside, _REFERENCE_SCHEMA]}
+def write_reference() -> str:
+    """Give the reference as Markdown: per section a table of key, type, default and meaning."""
+    lines = []
+    for title, model in _SECTIONS:
+        lines += [f"### {title}", "", model.__doc__ or "", ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        # A segment's own keys come before those that it may inherit.
+        inherited = Defaults.model_fields if model is SegmentKeys else {}
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] in inherited):
+            lines.append(f"| `{name}` | {_write_type(field)} | {_write_default(field)} | {field.description} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _write_type(field: FieldInfo) -> str:
+    marks: list[object] = [*field.metadata]
+    annotation: Any = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        *words, last = [f"`{word}`" for word in annotation]
+        return f"{', '.join(words)} or {last}"
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:  # a choice of a type and None
+        marks += [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
+    labels = [mark.text for mark in marks if isinstance(mark, Label)]
+    return labels[0] if labels else "mapping"
+
+
+def _write_default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default in (None, "", (), {}):
+        return ""
+    if isinstance(default, Secret):
+        return f"`{default.reveal()}`"
+    return f"`{default if isinstance(default, str | Limit) else json.dumps(default)}`"

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from reconciler.errors import SourceError
+from reconciler.models.fields import read_limit
 from reconciler.models.sql import Kind, Piece, lexicon_of, scan
-from reconciler.spec.document import FoldedText
-from reconciler.spec.draft import Draft
-from reconciler.spec.fields import read_limit
-from reconciler.spec.problems import KeyPath
+from reconciler.spec.document import FoldedText, KeyPath
+from reconciler.spec.problems import Draft
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*(?::-[^{}]*)?\}", re.ASCII)
 _BLOCK = "write the query as a block that begins with |"

@@ -121,7 +121,7 @@ def _copy_moment(settings: StateSettings, path: Path) -> None:
     """Copy what a database holds at one moment; whoever writes to it goes on."""
     around = here()
     with open_database(settings, around.clock, creates=False) as source, source.read() as reading:
-        _copy_rows(reading, StateSettings(Secret(f"sqlite:///{_escape(path)}")), around)
+        _copy_rows(reading, StateSettings(url=Secret(f"sqlite:///{_escape(path)}")), around)
 
 
 def _escape(path: Path) -> str:
@@ -208,11 +208,11 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = No
     around = runtime or here()
     if _is_same(parse(settings.url), parse(to)):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
-    _refuse_taken(settings, StateSettings(to), around)
+    _refuse_taken(settings, StateSettings(url=to), around)
     with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
         source.bar_locks(reading)
         refuse_live_locks(source, reading, around)
-        _copy_rows(reading, StateSettings(to), around)
+        _copy_rows(reading, StateSettings(url=to), around)
         break_locks(reading, source.now(reading))  # whoever stands still has none of them when he goes on
         moved = f"{schema.MOVED}{parse(to)}"
         run(reading, f"UPDATE {schema.VERSION_TABLE} SET version_num = :version", version=moved)

@@ -130,7 +130,7 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
     with explained(backup), closing(sqlite3.connect(draft)) as connection:
         if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
-    with open_unchecked(StateSettings(Secret(f"sqlite:///{quote(str(draft))}")), around.clock) as database:
+    with open_unchecked(StateSettings(url=Secret(f"sqlite:///{quote(str(draft))}")), around.clock) as database:
         with database.read() as connection:
             found, _ = find_schema(connection, backup)
         if found is schema.Schema.NONE:

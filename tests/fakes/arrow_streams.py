@@ -145,8 +145,17 @@ def make_target(world: World, nulls: OnBad, invalid: OnBad) -> Target:
         invalid=invalid,
         guards=GuardSettings(must_include=world.sentinels),
     )
-    destination = DestinationSettings(workspace="production")
-    return Target(Spec(Path("spec.yaml"), {}, destination, StateSettings(Secret("")), (segment,)), segment)
+    destination = DestinationSettings(workspace="production", site_id=Secret("site"), api_key=Secret("key"))
+    return Target(
+        Spec(
+            path=Path("spec.yaml"),
+            sources={},
+            destination=destination,
+            state=StateSettings(url=Secret("")),
+            segments=(segment,),
+        ),
+        segment,
+    )
 
 
 def values_of(warehouse: Warehouse, world: World) -> ValueStream:

@@ -28,9 +28,23 @@ def make_target(concurrency: int = 4, settle: float = 10.0, **segment: Any) -> T
         **{"name": "vip", "segment_id": 56, "query": "SELECT id", "source": "warehouse", "line": 7, **segment}
     )
     destination = DestinationSettings(
-        workspace="production", concurrency=concurrency, settle=settle, app_api_key=Secret("app")
+        workspace="production",
+        site_id=Secret("site"),
+        api_key=Secret("key"),
+        app_api_key=Secret("app"),
+        concurrency=concurrency,
+        settle=settle,
     )
-    return Target(Spec(Path("spec.yaml"), {}, destination, StateSettings(Secret("sqlite://")), (made,)), made)
+    return Target(
+        Spec(
+            path=Path("spec.yaml"),
+            sources={},
+            destination=destination,
+            state=StateSettings(url=Secret("sqlite://")),
+            segments=(made,),
+        ),
+        made,
+    )
 
 
 def name_ids(number: int, prefix: str = "id") -> list[str]:

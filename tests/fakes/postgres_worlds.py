@@ -15,7 +15,7 @@ from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.models.plan import Head
 from reconciler.models.pushdown import Proof, Site, Unfit
-from reconciler.models.spec import OnBad, Secret, Segment, SourceSettings, StateSettings, Target
+from reconciler.models.spec import OnBad, Secret, Segment, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import Host, ValueStream, Visit
 from reconciler.state import open_snapshot, open_store
@@ -84,14 +84,14 @@ class ServerStage:
         self._database = database
         self._numbers = itertools.count(1)
         self._hosts: dict[int, WorldHost] = {}
-        with open_store(StateSettings(Secret(url))):
+        with open_store(StateSettings(url=Secret(url))):
             pass
         self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._run(ROWS)
-        source = open_source(SourceSettings("warehouse", Secret(url)))
+        source = open_source("warehouse", Secret(url))
         assert isinstance(source, Host)
         self._source: Host = source
-        self._snapshot: Snapshot = open_snapshot(StateSettings(Secret(url)))
+        self._snapshot: Snapshot = open_snapshot(StateSettings(url=Secret(url)))
         self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._look_back, self._host)
 
     def _host(self, target: Target) -> WorldHost:
@@ -101,7 +101,7 @@ class ServerStage:
     def compare(self, world: World, on_bad: OnBad = OnBad.SKIP) -> Iterator[Comparison]:
         number, rows = next(self._numbers), Warehouse(self._database)
         found = make_target(world, on_bad, on_bad)
-        target = replace(found, segment=replace(found.segment, segment_id=number))
+        target = replace(found, segment=found.segment.model_copy(update={"segment_id": number}))
         self._hosts[number] = WorldHost(self._source, rows, world)
         self._write(number, world)
         try:

@@ -61,7 +61,7 @@ schema.locate_migrations = lambda: Path(sys.argv[2])
 schema.REVISION = sys.argv[3]
 for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (schema, "migrate")]:
     surround(owner, name)
-admin.upgrade(StateSettings(Secret(sys.argv[1])))
+admin.upgrade(StateSettings(url=Secret(sys.argv[1])))
 die_at("after the commit")
 """
 
@@ -148,7 +148,7 @@ def look(bench: Bench, revision: str, monkeypatch: pytest.MonkeyPatch) -> Conten
     """Read a state as the version of the tool that knows this schema: any other refuses it."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "REVISION", revision)
-        with open_snapshot(StateSettings(Secret(bench.url), must_exist=True)).open("production", 56) as stored:
+        with open_snapshot(StateSettings(url=Secret(bench.url), must_exist=True)).open("production", 56) as stored:
             return contents_of(stored)
 
 

@@ -333,9 +333,9 @@ class Planet:
 
     def aim(self, guards: GuardSettings) -> Target:
         target = self.bench.target()
-        segment = replace(target.segment, guards=guards)
-        destination = replace(target.spec.destination, settle=SETTLE, concurrency=2)
-        return Target(replace(target.spec, destination=destination, segments=(segment,)), segment)
+        segment = target.segment.model_copy(update={"guards": guards})
+        destination = target.spec.destination.model_copy(update={"settle": SETTLE, "concurrency": 2})
+        return Target(target.spec.model_copy(update={"destination": destination, "segments": (segment,)}), segment)
 
     def live(
         self, desired: Iterable[str], life: Life | int | None = None, failing: Container[int] = frozenset()

@@ -104,7 +104,7 @@ class Bench:
 
     @property
     def settings(self) -> StateSettings:
-        return StateSettings(Secret(self.url))
+        return StateSettings(url=Secret(self.url))
 
     @contextmanager
     def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
@@ -135,13 +135,15 @@ class Bench:
 def make_target(
     state: StateSettings, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10
 ) -> Target:
-    segment = Segment("vip", segment_id, "SELECT 1", "warehouse", id_type=id_type)
+    segment = Segment(name="vip", segment_id=segment_id, query="SELECT 1", source="warehouse", id_type=id_type)
     spec = Spec(
-        Path("spec.yaml"),
-        {"warehouse": SourceSettings("warehouse", Secret("sqlite://"))},
-        DestinationSettings(workspace="production", timeout=timeout),
-        state,
-        (segment,),
+        path=Path("spec.yaml"),
+        sources={"warehouse": SourceSettings(url=Secret("sqlite://"))},
+        destination=DestinationSettings(
+            workspace="production", site_id=Secret("site"), api_key=Secret("key"), timeout=timeout
+        ),
+        state=state,
+        segments=(segment,),
     )
     return Target(spec, segment)
 

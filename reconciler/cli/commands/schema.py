@@ -3,7 +3,7 @@
 import json
 
 from reconciler.cli.console import Console, with_console
-from reconciler.spec import schema as make_schema
+from reconciler.spec.schema import make_schema
 
 
 @with_console

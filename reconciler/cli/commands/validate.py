@@ -56,7 +56,8 @@ def check_queries(targets: "tuple[Target, ...]") -> None:
     problems = []
     for target in targets:
         try:
-            check_query(target.spec.sources[target.segment.source], target.segment)
+            name = target.segment.source
+            check_query(name, target.spec.sources[name].url, target.segment)
         except SourceError as error:
             problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
     if problems:

@@ -86,7 +86,9 @@ def test_rows_are_formatted_as_by_sqlite3(path: Path) -> None:
 
 
 def test_nulls_are_not_among_the_ids(path: Path) -> None:
-    segment = Segment("one", 1, "SELECT NULL UNION ALL SELECT :one", "warehouse", params={"one": "a"})
+    segment = Segment(
+        name="one", segment_id=1, query="SELECT NULL UNION ALL SELECT :one", source="warehouse", params={"one": "a"}
+    )
 
     assert warehouse.read_ids(path, segment) == {"a"}
 

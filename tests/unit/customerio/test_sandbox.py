@@ -52,7 +52,7 @@ def test_who_is_added_is_read_back_and_who_is_removed_is_not(clients: Clients) -
 
 def test_members_by_email_have_it_in_lower_case(clients: Clients) -> None:
     track, app = clients
-    segment = Segment("vip", 56, "SELECT 1", "w", IdType.EMAIL)
+    segment = Segment(name="vip", segment_id=56, query="SELECT 1", source="w", id_type=IdType.EMAIL)
 
     track.send(segment, Batch(Direction.ADD, ("ann@example.com", "cy@example.com")), FakeGate())
 

@@ -50,7 +50,7 @@ def test_direction_is_in_the_path_and_id_type_always_in_the_query(
     open_clients: Open, id_type: IdType, direction: Direction, action: str
 ) -> None:
     route = respx.post(url__startswith="https://track-eu.customer.io/").respond(200)
-    segment = Segment("vip", 8, "SELECT 1", "w", id_type)
+    segment = Segment(name="vip", segment_id=8, query="SELECT 1", source="w", id_type=id_type)
     track, _ = open_clients(destination(region=Region.EU))
 
     track.send(segment, Batch(direction, ("a@x.com",)), FakeGate())

@@ -25,7 +25,6 @@ from reconciler.models.spec import (
     Ownership,
     Scalar,
     Secret,
-    SourceSettings,
     StateSettings,
     Target,
 )
@@ -61,7 +60,7 @@ class Place:
         self.url = url
         self._spill = spill
         self._numbers = itertools.count(1)
-        with open_store(StateSettings(Secret(url))):
+        with open_store(StateSettings(url=Secret(url))):
             pass
 
     def connect(self) -> psycopg.Connection:
@@ -73,12 +72,12 @@ class Place:
                 connection.execute(statement.encode())
 
     def source(self, url: str = "") -> Host:
-        source = open_source(SourceSettings("warehouse", Secret(url or self.url)))
+        source = open_source("warehouse", Secret(url or self.url))
         assert isinstance(source, Host)
         return source
 
     def snapshot(self) -> Snapshot:
-        return open_snapshot(StateSettings(Secret(self.url)))
+        return open_snapshot(StateSettings(url=Secret(self.url)))
 
     def make_target(
         self,
@@ -93,7 +92,9 @@ class Place:
         """A segment of its own, with these ids stored."""
         number = next(self._numbers)
         found = make_target(World(id_type=id_type), on_bad, on_bad)
-        segment = replace(found.segment, segment_id=number, query=query, params=params or {}, ownership=ownership)
+        segment = found.segment.model_copy(
+            update={"segment_id": number, "query": query, "params": params or {}, "ownership": ownership}
+        )
         with self.connect() as connection:
             connection.execute(
                 "INSERT INTO reconcile_segments (workspace, segment_id, segment_key, name, id_type, lineage, serial) "
@@ -102,7 +103,7 @@ class Place:
             )
             with connection.cursor() as cursor:
                 cursor.executemany("INSERT INTO reconcile_members VALUES (%s, %s)", [(number, each) for each in stored])
-        return Target(found.spec, replace(segment, guards=GuardSettings(must_include=sentinels)))
+        return Target(found.spec, segment.model_copy(update={"guards": GuardSettings(must_include=sentinels)}))
 
     def look(self, target: Target, host: Host | None) -> Findings:
         """Compare: in the database through `host`; None: here."""

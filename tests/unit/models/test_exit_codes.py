@@ -21,8 +21,14 @@ from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")
-SPEC = Spec(Path("a.yaml"), {}, DestinationSettings(), StateSettings(Secret("sqlite://")), (SEGMENT,))
+SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
+SPEC = Spec(
+    path=Path("a.yaml"),
+    sources={},
+    destination=DestinationSettings(site_id=Secret("site"), api_key=Secret("key")),
+    state=StateSettings(url=Secret("sqlite://")),
+    segments=(SEGMENT,),
+)
 TARGET = Target(SPEC, SEGMENT)
 PLANNED = SegmentPlan(TARGET, PlanStatus.CHANGES)
 

@@ -14,8 +14,17 @@ from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, Re
 from reconciler.models.run import Tally
 from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
 
-SEGMENT = Segment("vip", 56, "SELECT 1", "warehouse")
-TARGET = Target(Spec(Path("spec.yaml"), {}, DestinationSettings(), StateSettings(Secret("")), (SEGMENT,)), SEGMENT)
+SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
+TARGET = Target(
+    Spec(
+        path=Path("spec.yaml"),
+        sources={},
+        destination=DestinationSettings(site_id=Secret("site"), api_key=Secret("key")),
+        state=StateSettings(url=Secret("")),
+        segments=(SEGMENT,),
+    ),
+    SEGMENT,
+)
 IDS = st.lists(st.text("abc", min_size=1), unique=True, max_size=30).map(tuple)
 
 

@@ -1,6 +1,5 @@
 """What a sealed plan is bound to: every field of a segment counts, but those that may change."""
 
-from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,24 @@ from reconciler.models.spec import (
     Target,
 )
 
-SEGMENT = Segment("vip", 56, "SELECT id FROM people WHERE ltv > :least", "warehouse", params={"least": 1000}, line=12)
-DESTINATION = DestinationSettings(workspace="production", workspace_id=12345)
+SEGMENT = Segment(
+    name="vip",
+    segment_id=56,
+    query="SELECT id FROM people WHERE ltv > :least",
+    source="warehouse",
+    params={"least": 1000},
+    line=12,
+)
+DESTINATION = DestinationSettings(
+    workspace="production", workspace_id=12345, site_id=Secret("site"), api_key=Secret("key")
+)
 
 
 def aim(segment: Segment = SEGMENT, destination: DestinationSettings = DESTINATION, path: str = "spec.yaml") -> Target:
-    sources = {"warehouse": SourceSettings("warehouse", Secret("sqlite:///a.db"))}
-    return Target(Spec(Path(path), sources, destination, StateSettings(Secret("sqlite:///s.db")), (segment,)), segment)
+    sources = {"warehouse": SourceSettings(url=Secret("sqlite:///a.db"))}
+    state = StateSettings(url=Secret("sqlite:///s.db"))
+    spec = Spec(path=Path(path), sources=sources, destination=destination, state=state, segments=(segment,))
+    return Target(spec, segment)
 
 
 BOUND: dict[str, list[Any]] = {
@@ -80,49 +90,51 @@ CHANGES = [(name, value) for name, values in BOUND.items() for value in values]
 @pytest.mark.parametrize(("name", "value"), CHANGES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(CHANGES)])
 def test_the_definition_changes_with_what_a_plan_is_bound_to(name: str, value: object) -> None:
     changed: Any = {name: value}
-    assert aim(replace(SEGMENT, **changed)).definition() != aim().definition()
+    assert aim(SEGMENT.model_copy(update=changed)).definition() != aim().definition()
 
 
 @pytest.mark.parametrize("name", BOUND_DESTINATION)
 def test_the_definition_changes_with_the_place(name: str) -> None:
     changed: Any = {name: BOUND_DESTINATION[name]}
-    assert aim(destination=replace(DESTINATION, **changed)).definition() != aim().definition()
+    assert aim(destination=DESTINATION.model_copy(update=changed)).definition() != aim().definition()
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_the_definition_stays_where_only_words_change(name: str) -> None:
-    assert aim(replace(SEGMENT, **{name: FREE[name]})).definition() == aim().definition()
+    assert aim(SEGMENT.model_copy(update={name: FREE[name]})).definition() == aim().definition()
 
 
 @pytest.mark.parametrize("name", FREE_DESTINATION)
 def test_the_definition_stays_with_secrets_and_rates(name: str) -> None:
     changed: Any = {name: FREE_DESTINATION[name]}
-    assert aim(destination=replace(DESTINATION, **changed)).definition() == aim().definition()
+    assert aim(destination=DESTINATION.model_copy(update=changed)).definition() == aim().definition()
 
 
 def test_every_field_of_a_segment_is_either_bound_or_free() -> None:
-    assert {field.name for field in fields(Segment)} == {*BOUND, *FREE}
-    assert {field.name for field in fields(DestinationSettings)} == {*BOUND_DESTINATION, *FREE_DESTINATION}
+    assert set(Segment.model_fields) == {*BOUND, *FREE}
+    assert set(DestinationSettings.model_fields) == {*BOUND_DESTINATION, *FREE_DESTINATION}
 
 
 def test_the_order_of_params_and_sentinels_does_not_matter() -> None:
-    one = replace(SEGMENT, params={"a": 1, "b": 2}, guards=GuardSettings(must_include=("x", "y")))
-    other = replace(SEGMENT, params={"b": 2, "a": 1}, guards=GuardSettings(must_include=("y", "x")))
+    one = SEGMENT.model_copy(update={"params": {"a": 1, "b": 2}, "guards": GuardSettings(must_include=("x", "y"))})
+    other = SEGMENT.model_copy(update={"params": {"b": 2, "a": 1}, "guards": GuardSettings(must_include=("y", "x"))})
     assert aim(one).definition() == aim(other).definition()
 
 
 def test_true_and_one_are_different_params() -> None:
-    assert aim(replace(SEGMENT, params={"a": True})).definition() != aim(replace(SEGMENT, params={"a": 1})).definition()
+    one, other = (SEGMENT.model_copy(update={"params": {"a": value}}) for value in (True, 1))
+    assert aim(one).definition() != aim(other).definition()
 
 
 @given(st.text(), st.text())
 def test_any_two_queries_are_told_apart(one: str, other: str) -> None:
-    same = aim(replace(SEGMENT, query=one)).definition() == aim(replace(SEGMENT, query=other)).definition()
+    definitions = [aim(SEGMENT.model_copy(update={"query": query})).definition() for query in (one, other)]
+    same = definitions[0] == definitions[1]
     assert same is (one == other)
 
 
 def test_a_query_with_half_a_surrogate_pair_has_a_definition() -> None:
-    assert aim(replace(SEGMENT, query="SELECT '\ud800'")).definition() != aim().definition()
+    assert aim(SEGMENT.model_copy(update={"query": "SELECT '\ud800'"})).definition() != aim().definition()
 
 
 def test_a_target_says_where_it_stands() -> None:
@@ -131,7 +143,8 @@ def test_a_target_says_where_it_stands() -> None:
 
 def test_a_secret_never_shows_itself() -> None:
     secret = Secret("hunter2")
-    assert "hunter2" not in f"{secret} {secret!r} {aim(destination=replace(DESTINATION, api_key=secret))!r}"
+    target = aim(destination=DESTINATION.model_copy(update={"api_key": secret}))
+    assert "hunter2" not in f"{secret} {secret!r} {target!r}"
     assert secret.reveal() == "hunter2"
     assert secret == Secret("hunter2")
     assert secret != Secret("hunter3")

@@ -8,7 +8,13 @@ from reconciler.operations.load import choose, list_targets, resolve_allowed
 
 
 def make_spec(workspace: str, *segments: Segment, path: str = "spec.yaml") -> Spec:
-    return Spec(Path(path), {}, DestinationSettings(workspace), StateSettings(Secret("")), segments)
+    return Spec(
+        path=Path(path),
+        sources={},
+        destination=DestinationSettings(workspace=workspace, site_id=Secret("site"), api_key=Secret("key")),
+        state=StateSettings(url=Secret("")),
+        segments=segments,
+    )
 
 
 def make_segment(name: str, *tags: str) -> Segment:

@@ -38,9 +38,8 @@ def plan(
 
 def pin(workspace_id: int) -> Target:
     target = make_target()
-    return replace(
-        target, spec=replace(target.spec, destination=replace(target.spec.destination, workspace_id=workspace_id))
-    )
+    destination = target.spec.destination.model_copy(update={"workspace_id": workspace_id})
+    return replace(target, spec=target.spec.model_copy(update={"destination": destination}))
 
 
 def code_of(planned: SegmentPlan) -> str | None:

@@ -52,8 +52,8 @@ def refuse(sealed=None, now=NOW, found=None, heads=HEADS, **more) -> str:
 
 
 def change(target: Target, destination=None, **segment) -> Target:
-    spec = replace(target.spec, destination=replace(target.spec.destination, **(destination or {})))
-    return Target(spec, replace(target.segment, **segment))
+    changed = target.spec.destination.model_copy(update=destination or {})
+    return Target(target.spec.model_copy(update={"destination": changed}), target.segment.model_copy(update=segment))
 
 
 def test_a_plan_that_nothing_has_overtaken_is_accepted() -> None:

@@ -25,9 +25,20 @@ KNOWN = Head(lineage="abc", serial=7, id_type="id", completed=True, environment_
 
 
 def make_target(name="vip_customers", segment_id=56, workspace="production", path="specs/vip.yaml", **more):
-    segment = Segment(name, segment_id, "SELECT 1", "warehouse", line=12, **more)
-    destination = DestinationSettings(workspace=workspace, api_key=Secret("hush"))
-    return Target(Spec(Path(path), {}, destination, StateSettings(Secret("sqlite:///x")), (segment,)), segment)
+    segment = Segment.model_construct(
+        name=name, segment_id=segment_id, query="SELECT 1", source="warehouse", line=12, **more
+    )
+    destination = DestinationSettings.model_construct(workspace=workspace, api_key=Secret("hush"))
+    return Target(
+        Spec(
+            path=Path(path),
+            sources={},
+            destination=destination,
+            state=StateSettings(url=Secret("sqlite:///x")),
+            segments=(segment,),
+        ),
+        segment,
+    )
 
 
 def make_plan(name="vip_customers", segment_id=56, *, counts=None, head=KNOWN, remote=None, allowed=(), **more):

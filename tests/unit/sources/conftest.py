@@ -13,8 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.models.ids import IdType
-from reconciler.models.spec import Scalar, Secret, Segment, SourceSettings
+from reconciler.models.spec import Scalar, Secret, Segment
 from reconciler.sources import open_source
 from reconciler.sources.base import Source, ValueStream
 from reconciler.sources.blocks import SELECT_LINES
@@ -29,11 +28,11 @@ Row = tuple[str | None, bool]
 
 
 def segment(query: str, id_column: str | None = None, **params: Scalar) -> Segment:
-    return Segment("vip", 56, query, "warehouse", IdType.ID, params=params, id_column=id_column)
+    return Segment(name="vip", segment_id=56, query=query, source="warehouse", params=params, id_column=id_column)
 
 
-def settings(url: str) -> SourceSettings:
-    return SourceSettings("warehouse", Secret(url))
+def open_url(url: str) -> Source:
+    return open_source("warehouse", Secret(url))
 
 
 def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
@@ -111,7 +110,7 @@ def sqlite_warehouse(tmp_path: Path) -> Warehouse:
 
     execute("CREATE TABLE IF NOT EXISTS nobody (id TEXT)")
     url = f"sqlite:///{file}"
-    return Warehouse("sqlite", url, open_source(settings(url)), run, execute)
+    return Warehouse("sqlite", url, open_url(url), run, execute)
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
 
     run("CREATE TABLE nobody (id TEXT)")
     url = f"duckdb:///{file}"
-    return Warehouse("duckdb", url, open_source(settings(url)), run, lambda sql: run(sql) and None)
+    return Warehouse("duckdb", url, open_url(url), run, lambda sql: run(sql) and None)
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +144,7 @@ def postgres_warehouse(postgres_server: "Postgres") -> Iterator[Warehouse]:
         execute("CREATE TYPE mood AS ENUM ('a', 'b')")
         execute("CREATE DOMAIN label AS text")
         execute("CREATE DOMAIN positive AS int")
-        yield Warehouse("postgres", url, open_source(settings(url)), run, execute)
+        yield Warehouse("postgres", url, open_url(url), run, execute)
     postgres_server.drop_database(name)
 
 

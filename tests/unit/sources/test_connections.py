@@ -12,12 +12,12 @@ from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret
-from reconciler.sources import open_source, postgres
+from reconciler.sources import postgres
 from reconciler.sources.connections import MOST_CONNECTIONS, Connections
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.rows import RowSource
 
-from .conftest import Warehouse, read, segment, settings
+from .conftest import Warehouse, open_url, read, segment
 
 
 class TooManyConnections(Exception):
@@ -35,7 +35,7 @@ def limited(postgres_warehouse: Warehouse) -> Iterator[str]:
 
 @pytest.mark.parametrize("reader", ["columns", "rows"])
 def test_a_role_that_may_have_two_connections_serves_many_segments_at_once(limited, reader):
-    source = open_source(settings(limited))
+    source = open_url(limited)
     if reader == "rows":
         source = RowSource(make_url(limited), Scrubber.of("warehouse", Secret(limited)))
 
@@ -135,7 +135,7 @@ def test_too_many_connections_have_a_next_step_of_their_own(postgres_warehouse: 
     postgres_warehouse.execute("CREATE ROLE barred LOGIN CONNECTION LIMIT 0")
     url = make_url(postgres_warehouse.url).set(username="barred").render_as_string()
 
-    for source in (open_source(settings(url)), RowSource(make_url(url), Scrubber.of("warehouse", Secret(url)))):
+    for source in (open_url(url), RowSource(make_url(url), Scrubber.of("warehouse", Secret(url)))):
         with pytest.raises(SourceError, match='too many connections for role "barred"') as caught:
             source.check(segment("SELECT 1"))
 

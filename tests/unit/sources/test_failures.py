@@ -14,14 +14,13 @@ from sqlalchemy.engine import make_url
 from reconciler.embedded_duckdb import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Secret
-from reconciler.sources import open_source
 from reconciler.sources.connections import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, mask, sort
 from reconciler.sources.messages import Complaint, list_secrets, redact
 from reconciler.sources.query import Query
 from reconciler.sources.rows import RowSource
 
-from .conftest import rows_of, segment, settings
+from .conftest import open_url, rows_of, segment
 
 PASSWORD = "s3cret/p@ss"
 MEMBER = "ada@example.com"
@@ -100,7 +99,7 @@ def test_a_server_that_is_not_there(tmp_path, driver):
     url = make_url(f"{driver}://ada@/app").set(password=PASSWORD).update_query_dict({"host": str(tmp_path)})
     text = url.render_as_string(hide_password=False)
     native, rows = (
-        open_source(settings(text)),
+        open_url(text),
         RowSource(url, Scrubber.of("warehouse", Secret(text), list_secrets(url))),
     )
 
@@ -136,7 +135,7 @@ def test_a_user_that_is_not_known(postgres_warehouse):
     url = make_url(postgres_warehouse.url).set(username="nobody_at_all")
 
     with pytest.raises(SourceError, match="nobody_at_all") as caught:
-        open_source(settings(url.render_as_string())).check(segment("SELECT 1"))
+        open_url(url.render_as_string()).check(segment("SELECT 1"))
 
     assert caught.value.hint == Kind.AUTH.value
 
@@ -145,7 +144,7 @@ def test_a_database_that_is_not_there(postgres_warehouse):
     url = make_url(postgres_warehouse.url).set(database="nowhere_at_all")
 
     with pytest.raises(SourceError, match="nowhere_at_all") as caught:
-        open_source(settings(url.render_as_string())).check(segment("SELECT 1"))
+        open_url(url.render_as_string()).check(segment("SELECT 1"))
 
     assert caught.value.hint == Kind.CONNECT.value
 
@@ -159,7 +158,7 @@ def test_a_table_that_may_not_be_read(postgres_warehouse):
 
     with (
         pytest.raises(SourceError, match="permission denied") as caught,
-        open_source(settings(url)).open(segment("SELECT id FROM closed")),
+        open_url(url).open(segment("SELECT id FROM closed")),
     ):
         pass
 
@@ -225,7 +224,7 @@ def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, u
     monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: None)
 
     with pytest.raises(SourceError, match="there is no driver") as caught:
-        open_source(settings(url)).check(segment("SELECT 1"))
+        open_url(url).check(segment("SELECT 1"))
 
     assert caught.value.hint == f"pip install {package}"
 
@@ -256,15 +255,15 @@ def test_mysql_means_pymysql_unless_mysqlclient_is_there(monkeypatch, scheme):
 
 @pytest.mark.parametrize("url", ["", "not a url", "postgresql://u:p@host:port/db", "//x"])
 def test_a_url_that_is_none_is_not_shown(url):
-    with pytest.raises(SourceError, match="not a SQLAlchemy URL") as caught:
-        open_source(settings(url))
+    with pytest.raises(SourceError, match="source warehouse: its url ") as caught:
+        open_url(url)
 
     assert not url or url not in everything(caught.value).replace("test_a_url", "")
 
 
 def test_a_url_with_an_option_that_libpq_does_not_know():
     with pytest.raises(SourceError, match="colour"):
-        open_source(settings("postgresql://u@h/d?colour=red"))
+        open_url("postgresql://u@h/d?colour=red")
 
 
 def test_an_error_of_the_reader_passes_as_it_is(warehouse):
@@ -421,9 +420,9 @@ from reconciler.models.spec import Secret, Segment, SourceSettings
 from reconciler.errors import SourceError
 from reconciler.sources import open_source
 kept = []
-source = open_source(SourceSettings("w", Secret({sqlite_warehouse.url!r})))
+source = open_source("w", Secret({sqlite_warehouse.url!r}))
 try:
-    segment = Segment("s", 1, "SELECT abs(-9223372036854775807 - 1)", "w")
+    segment = Segment(name="s", segment_id=1, query="SELECT abs(-9223372036854775807 - 1)", source="w")
     with source.open(segment) as values, duckdb.connect() as reading:
         reading.register("incoming", values.rows)
         reading.execute("SELECT * FROM incoming").fetchall()

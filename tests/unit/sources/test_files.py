@@ -9,15 +9,14 @@ import duckdb
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.sources import open_source
 from reconciler.sources.failures import Kind
 
-from .conftest import read, segment, settings
+from .conftest import open_url, read, segment
 
 
 def fail(url: str, query: str = "SELECT 1", **params: str) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        read(open_source(settings(url)), query, **params)
+        read(open_url(url), query, **params)
     return caught.value
 
 
@@ -44,7 +43,7 @@ def closed_folder(monkeypatch):
 
 @pytest.mark.usefixtures("closed_folder")
 def test_a_wal_database_in_a_folder_that_cannot_be_written_to_is_read_as_it_lies_there(wal_file):
-    source = open_source(settings(f"sqlite:///{wal_file}"))
+    source = open_url(f"sqlite:///{wal_file}")
 
     source.check(segment("SELECT id FROM customers"))
     rows = read(source, "SELECT id FROM customers ORDER BY id")
@@ -55,7 +54,7 @@ def test_a_wal_database_in_a_folder_that_cannot_be_written_to_is_read_as_it_lies
 
 @pytest.mark.usefixtures("closed_folder")
 def test_what_was_read_while_somebody_wrote_is_refused(wal_file):
-    source = open_source(settings(f"sqlite:///{wal_file}"))
+    source = open_url(f"sqlite:///{wal_file}")
 
     with (
         pytest.raises(SourceError, match="written to while it was read") as caught,
@@ -73,7 +72,7 @@ def test_what_still_stands_in_a_wal_is_not_passed_over(wal_file):
         writer.execute("INSERT INTO customers VALUES ('c3')")
         writer.commit()
 
-        rows = read(open_source(settings(f"sqlite:///{wal_file}")), "SELECT id FROM customers")
+        rows = read(open_url(f"sqlite:///{wal_file}"), "SELECT id FROM customers")
 
     assert len(rows) == 3
 
@@ -82,7 +81,7 @@ def test_what_still_stands_in_a_wal_is_not_passed_over(wal_file):
 def test_a_database_that_can_be_locked_is_locked(wal_file, journal_mode):
     with closing(sqlite3.connect(wal_file)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
-    source = open_source(settings(f"sqlite:///{wal_file}"))
+    source = open_url(f"sqlite:///{wal_file}")
 
     with source.open(segment("SELECT id FROM customers")), closing(sqlite3.connect(wal_file)) as writer:
         writer.execute("CREATE TABLE other (id)" if journal_mode == "WAL" else "SELECT 1")

@@ -5,12 +5,11 @@ from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret
-from reconciler.sources import open_source
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.query import Query
 from reconciler.sources.rows import RowSource
 
-from .conftest import segment, settings
+from .conftest import open_url, segment
 
 WRITES = {
     "an insert": "INSERT INTO people VALUES ('b')",
@@ -78,7 +77,7 @@ def test_a_query_cannot_make_the_postgres_transaction_writable(postgres_warehous
 @pytest.mark.parametrize("scheme", ["sqlite", "duckdb"])
 def test_a_missing_file_is_an_error_and_is_not_made(tmp_path, scheme):
     file = tmp_path / "nowhere.db"
-    source = open_source(settings(f"{scheme}:///{file}"))
+    source = open_url(f"{scheme}:///{file}")
 
     for use in (source.check, lambda wanted: source.open(wanted).__enter__()):
         with pytest.raises(SourceError, match=r"there is no file nowhere\.db"):
@@ -93,7 +92,7 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path, scheme):
     file.write_text("not a database\n" * 500)
 
     with pytest.raises(SourceError, match="not a"):
-        open_source(settings(f"{scheme}:///{file}")).check(segment("SELECT 1"))
+        open_url(f"{scheme}:///{file}").check(segment("SELECT 1"))
 
 
 @pytest.mark.parametrize("name", ["with space.db", "50%.db", "what?.db", "a#b.db", "it's.db", "memory.db"])
@@ -104,7 +103,7 @@ def test_a_file_may_have_any_name(request, tmp_path, kind, name):
     file.write_bytes((tmp_path / make_url(warehouse.url).database.rpartition("/")[2]).read_bytes())
     url = make_url(warehouse.url).set(database=str(file)).render_as_string()
 
-    open_source(settings(url)).check(segment("SELECT id FROM nobody"))
+    open_url(url).check(segment("SELECT id FROM nobody"))
 
 
 @pytest.mark.parametrize("query", ["DELETE FROM people", "EXEC clean", "/* SELECT */ DROP TABLE people", "(DELETE)"])

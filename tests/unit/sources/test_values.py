@@ -6,9 +6,8 @@ from contextlib import closing
 import pytest
 
 from reconciler.models.ids import Invalid, write_exactly
-from reconciler.sources import open_source
 
-from .conftest import read, settings
+from .conftest import open_url, read
 
 Row = tuple[str | None, bool]
 
@@ -175,7 +174,7 @@ def test_a_sqlite_database_in_utf_16_is_read_alike(tmp_path):
         connection.execute("PRAGMA encoding = 'UTF-16'")
         connection.execute("CREATE TABLE people (id)")
         connection.executemany("INSERT INTO people VALUES (?)", [("né€𝄞",), (7,), (7.0,), (None,), (b"a",)])
-    source = open_source(settings(f"sqlite:///{tmp_path / 'wide.db'}"))
+    source = open_url(f"sqlite:///{tmp_path / 'wide.db'}")
 
     rows = read(source, "SELECT id FROM people WHERE :all", all=True)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reconciler.models.spec import DestinationSettings, GuardSettings
-from reconciler.spec import schema
+from reconciler.spec.schema import make_schema
 
 GOOD = """\
 version: 1
@@ -71,7 +71,7 @@ def spec(change: str = "", into: str = "") -> Any:
 
 
 def test_it_accepts_a_good_spec():
-    made = schema()
+    made = make_schema()
 
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert accepts(made, spec(), made)
@@ -102,23 +102,23 @@ def test_it_accepts_a_good_spec():
     ],
 )
 def test_it_refuses_what_an_editor_can_know_to_be_wrong(change, into):
-    made = schema()
+    made = make_schema()
 
     assert not accepts(made, spec(change, into), made)
 
 
 def test_it_is_plain_json_with_the_defaults_of_the_contract():
-    made = json.loads(json.dumps(schema()))
+    made = json.loads(json.dumps(make_schema()))
 
-    destination, guards = made["$defs"]["Destination"]["properties"], made["$defs"]["Guards"]["properties"]
-    assert destination["workspace"]["default"] == DestinationSettings().workspace
-    assert destination["concurrency"]["default"] == DestinationSettings().concurrency
+    destination, guards = (made["$defs"][name]["properties"] for name in ("DestinationSettings", "GuardSettings"))
+    assert destination["workspace"]["default"] == DestinationSettings.model_fields["workspace"].default
+    assert destination["concurrency"]["default"] == DestinationSettings.model_fields["concurrency"].default
     assert guards["max_removals"]["default"] == str(GuardSettings().max_removals) == "25%"
-    assert made["$defs"]["State"]["properties"]["url"]["default"] == "sqlite:///.reconcile/state.db"
+    assert made["$defs"]["StateSettings"]["properties"]["url"]["default"] == "sqlite:///.reconcile/state.db"
 
 
 def test_every_key_is_described():
-    made = schema()
+    made = make_schema()
 
     for model in (made, *made["$defs"].values()):
         for key, rule in model["properties"].items():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.spec import reference, refresh_reference, schema
+from reconciler.spec.schema import make_schema, refresh_reference, write_reference
 
 PAGE = Path(__file__).parents[3] / "docs" / "spec.md"
 
@@ -14,16 +14,16 @@ def test_the_page_on_specs_is_up_to_date():
 
 
 def test_every_key_of_the_schema_is_in_the_reference():
-    made = schema()
+    made = make_schema()
 
-    text = reference()
+    text = write_reference()
 
     for model in (made, *made["$defs"].values()):
         assert all(f"| `{key}` |" in text for key in model["properties"])
 
 
 def test_a_default_is_shown_as_a_user_would_write_it():
-    text = reference()
+    text = write_reference()
 
     assert "| `max_removals` | percentage or count | `25%` |" in text
     assert "| `must_exist` | true or false | `false` |" in text
@@ -31,7 +31,7 @@ def test_a_default_is_shown_as_a_user_would_write_it():
 
 
 def test_what_stands_around_the_markers_is_kept():
-    begin, end = "<!-- begin: generated from reconciler/spec/models.py -->", "<!-- end: generated -->"
+    begin, end = "<!-- begin: generated from reconciler/models/spec.py -->", "<!-- end: generated -->"
     page = f"# Before\n{begin}\nstale words\n{end}\nafter\n"
 
     fresh = refresh_reference(page)

@@ -117,7 +117,13 @@ def test_every_key_of_a_spec_arrives(write):
             confirm=True,
             nulls=OnBad.SKIP,
             invalid=OnBad.SKIP,
-            guards=GuardSettings(Limit(percent=Decimal("12.5")), Limit(count=500), 3, ("7", "007", "a"), True),
+            guards=GuardSettings(
+                max_removals=Limit(percent=Decimal("12.5")),
+                max_additions=Limit(count=500),
+                min_members=3,
+                must_include=("7", "007", "a"),
+                allow_empty=True,
+            ),
             line=26,
         ),
     )
@@ -165,14 +171,14 @@ class TestQueries:
         spec = load_one(write(head + "segments: {a: {segment_id: 1, query_file: sql/a.sql}}", "specs/s.yaml"))
 
         assert spec.segments[0].query == "SELECT 'ä'\n"
-        assert spec.segments[0].query_file == Path("specs/sql/a.sql").absolute()
+        assert spec.segments[0].query_file == str(Path("specs/sql/a.sql").absolute())
 
     def test_an_absolute_query_file_is_taken_as_it_is(self, write, head, tmp_path):
         write("SELECT 1", "a.sql")
 
         spec = load_one(write(head + f"segments: {{a: {{segment_id: 1, query_file: {tmp_path}/a.sql}}}}", "s/s.yaml"))
 
-        assert spec.segments[0].query_file == tmp_path / "a.sql"
+        assert spec.segments[0].query_file == f"{tmp_path}/a.sql"
 
     def test_a_byte_order_mark_is_no_part_of_a_query(self, write, head):
         write("\ufeffSELECT 1", "a.sql")
@@ -234,7 +240,13 @@ defaults:
             confirm=True,
             nulls=OnBad.SKIP,
             invalid=OnBad.SKIP,
-            guards=GuardSettings(Limit(percent=Decimal(5)), Limit(count=6), 7, ("me@example.com",), True),
+            guards=GuardSettings(
+                max_removals=Limit(percent=Decimal(5)),
+                max_additions=Limit(count=6),
+                min_members=7,
+                must_include=("me@example.com",),
+                allow_empty=True,
+            ),
             line=16,
         )
 
@@ -302,7 +314,13 @@ segments:
         assert spec.segments[0].segment_id == 56
         assert spec.segments[0].confirm is False
         assert spec.segments[0].tags == ("2024",)
-        assert guards == GuardSettings(Limit(percent=Decimal(10)), Limit(count=9), 56, ("56",), True)
+        assert guards == GuardSettings(
+            max_removals=Limit(percent=Decimal(10)),
+            max_additions=Limit(count=9),
+            min_members=56,
+            must_include=("56",),
+            allow_empty=True,
+        )
         assert {type(text) for text in (destination.workspace, *spec.segments[0].tags, *guards.must_include)} == {str}
 
     @pytest.mark.parametrize(

@@ -9,16 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
-from reconciler.models.spec import Spec
+from reconciler.models.spec import (
+    Defaults,
+    DestinationSettings,
+    GuardSettings,
+    SegmentKeys,
+    SourceSettings,
+    Spec,
+    SpecFile,
+    StateSettings,
+)
 from reconciler.spec import load
-from reconciler.spec.models import Defaults, Destination, Guards, Segment, Source, SpecFile, State
 
 ENVIRONMENT = {"A": "1", "EMPTY": "", "TEXT": "x y"}
 
-KEYS = sorted(
-    {key for model in (SpecFile, Source, Destination, State, Defaults, Segment, Guards) for key in model.model_fields}
-    | {"warehouse", "vip", "<<"}
-)
+MODELS = (SpecFile, SourceSettings, DestinationSettings, StateSettings, Defaults, SegmentKeys, GuardSettings)
+KEYS = sorted({key for model in MODELS for key in model.model_fields} | {"warehouse", "vip", "<<"})
 
 texts = st.text(max_size=8) | st.sampled_from(
     [

@@ -1,6 +1,7 @@
 import pytest
 
-from reconciler.spec.variables import Reference, Resolved, Unresolved, resolve
+from reconciler.models.fields import Reference, Resolved
+from reconciler.spec.variables import Unresolved, resolve
 
 
 @pytest.mark.parametrize(

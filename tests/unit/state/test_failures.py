@@ -20,7 +20,7 @@ from tests.support.states import ACKNOWLEDGED, Bench, add
 
 
 def settings(url: str) -> StateSettings:
-    return StateSettings(Secret(url))
+    return StateSettings(url=Secret(url))
 
 
 def fail_at_both(url: str) -> list[StateError]:
@@ -69,7 +69,7 @@ def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_bench: Bench):
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
     Path(sqlite_bench.url.removeprefix("sqlite:///")).write_bytes(b"")
     with pytest.raises(StateError, match="no state"):
-        open_snapshot(StateSettings(Secret(sqlite_bench.url), must_exist=True))
+        open_snapshot(StateSettings(url=Secret(sqlite_bench.url), must_exist=True))
     assert open_snapshot(sqlite_bench.settings).head("production", 56).is_new
 
 

@@ -21,7 +21,7 @@ from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_store
 from tests.support.states import make_target
 
-settings = StateSettings(Secret(sys.argv[1]))
+settings = StateSettings(url=Secret(sys.argv[1]))
 say = lambda *what: print(json.dumps(what), flush=True)
 with open_store(settings) as ledger, ledger.lock(make_target(settings), "run", None) as held:
     for number in range(1000):
@@ -47,7 +47,7 @@ def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
     child.stdout.close()
     child.wait()
 
-    settings = StateSettings(Secret(url))
+    settings = StateSettings(url=Secret(url))
     with open_store(settings) as ledger, ledger.lock(make_target(settings), "next run", None) as held:
         census = held.count()
         held.intend([Batch(Direction.ADD, ("after",))])

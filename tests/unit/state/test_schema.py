@@ -196,7 +196,7 @@ def test_many_who_make_a_state_at_once_make_one(bench: Bench):
 
 
 def test_must_exist_makes_nothing(bench: Bench):
-    settings = StateSettings(Secret(bench.url), must_exist=True)
+    settings = StateSettings(url=Secret(bench.url), must_exist=True)
     with pytest.raises(StateError, match="no state") as caught:
         open_store(settings).__enter__()
     assert "must_exist" in caught.value.hint

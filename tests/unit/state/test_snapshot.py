@@ -37,7 +37,7 @@ def test_a_state_that_is_missing_is_empty_and_stays_missing(bench: Bench):
         assert stored.head.is_new
         assert contents_of(stored) == NOTHING
     with pytest.raises(StateError, match="no state"):
-        open_snapshot(StateSettings(Secret(bench.url), must_exist=True))
+        open_snapshot(StateSettings(url=Secret(bench.url), must_exist=True))
 
 
 def test_a_segment_that_was_never_met_has_nothing_but_the_environment(bench: Bench):

@@ -51,7 +51,7 @@ def test_an_intent_without_an_outcome_is_seen(sqlite_bench: Bench):
 def test_a_missing_state_and_a_segment_never_met_are_empty(sqlite_bench: Bench):
     assert both_ways(sqlite_bench)[0] == Head()
     with pytest.raises(StateError):
-        open_snapshot(StateSettings(Secret(sqlite_bench.url), must_exist=True), alone=True)
+        open_snapshot(StateSettings(url=Secret(sqlite_bench.url), must_exist=True), alone=True)
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
     assert both_ways(sqlite_bench, 57)[0] == Head()
 

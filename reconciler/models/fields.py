@@ -1,0 +1,298 @@
+"""The values of a spec: how each is read and checked, and what the JSON Schema and the key reference call it.
+
+A check raises ValueError; its message continues the name of the key and never repeats a value, which may be a secret.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from math import isfinite
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
+
+from reconciler.models.urls import check_api_url, check_source_url, check_state_url
+
+Scalar: TypeAlias = str | int | float | bool | None
+"""A query parameter as YAML gives it; dates arrive as strings."""
+
+LARGEST_SEGMENT_ID = 2**31 - 1
+LONGEST_NAME = 200
+MAX_CONCURRENCY = 64
+
+SMALL_CHANGE = 10
+"""A percentage does not stop a change of this many members or fewer."""
+
+
+class Secret:
+    """A text that never shows itself; `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A percentage of the base, or a count; exactly one is set."""
+
+    percent: Decimal | None = None
+    count: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.percent.normalize():f}%" if self.percent is not None else str(self.count)
+
+    def is_exceeded(self, number: int, base: int) -> bool:
+        """Tell, exactly, whether `number` is greater than the limit."""
+        if self.count is not None:
+            return number > self.count
+        assert self.percent is not None
+        return number > SMALL_CHANGE and number * 100 > Fraction(self.percent) * base
+
+
+class Resolved(str):
+    """A text made from variables. It may hold a secret: no message shows it."""
+
+    names: tuple[str, ...] = ()
+    """Of the variables."""
+
+
+class Reference(Resolved):
+    """A value that was one reference to a variable and nothing else: it is read as the type of its key."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the key reference calls a type."""
+
+    text: str
+
+
+_NULL = re.compile(r"|~|null|Null|NULL")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_YAML_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
+_YAML_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]{0,99})(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
+
+_INTEGER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(\d{1,18}(\.\d*)?|\.\d+)", re.ASCII)
+_PERCENTAGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?%", re.ASCII)
+_COUNT = re.compile(r"\d{1,18}", re.ASCII)
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def read_scalar(text: str) -> Scalar:
+    """Read a plain scalar as YAML 1.2 does."""
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text):
+        return True
+    if _FALSE.fullmatch(text):
+        return False
+    if _YAML_INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _YAML_FLOAT.fullmatch(text) else text
+
+
+# --- readers of single values ------------------------------------------------------------------------------------
+
+
+def read_integer(value: object) -> object:
+    """Read a whole number out of a reference; leave any other value as it is."""
+    return int(value) if isinstance(value, Reference) and _INTEGER.fullmatch(value.strip()) else value
+
+
+def read_number(value: object) -> object:
+    """Read a number out of a reference; leave any other value as it is."""
+    return float(value) if isinstance(value, Reference) and _NUMBER.fullmatch(value.strip()) else value
+
+
+def read_boolean(value: object) -> object:
+    """Read true or false out of a reference; leave any other value as it is."""
+    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, Reference) else value
+
+
+def read_limit(value: object) -> Limit:
+    """Read `25%`, `12.5%` or a count."""
+    if isinstance(value, Limit):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Limit(count=value)
+    if isinstance(value, Reference) and _COUNT.fullmatch(value.strip()):
+        return Limit(count=int(value))
+    if isinstance(value, str) and (match := _PERCENTAGE.fullmatch(value.strip())):
+        return Limit(percent=Decimal(match[1]))
+    raise ValueError("must be a percentage such as 25% or a count such as 100 (without quotes)")
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text" + ("; put it in quotes" if isinstance(value, int | float) else ""))
+    return str(value)
+
+
+def _read_sentinel(value: object) -> str:
+    """Read an id; whether it is valid is known only with the `id_type`."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("must be a text or a whole number")
+    return str(value)
+
+
+def _read_parameter(value: object) -> Scalar:
+    """Read a query parameter; one that is a reference as a YAML scalar, and as a text if quotes are around it."""
+    if not isinstance(value, str | int | float | bool | None):
+        raise ValueError("must be a text, a number, true, false or null")
+    if isinstance(value, Reference):
+        if quoted := re.fullmatch(r"'(.*)'|\"(.*)\"", value, re.DOTALL):
+            return quoted[1] if quoted[1] is not None else quoted[2]
+        scalar = read_scalar(str(value).strip())
+        value = str(value) if isinstance(scalar, str) else scalar
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("must be a finite number")
+    return str(value) if isinstance(value, str) else value
+
+
+# --- checks of texts ---------------------------------------------------------------------------------------------
+
+
+def _check_printable(text: str) -> str:
+    """Check that a text, which may have several lines, can neither change a terminal nor break a driver."""
+    if any(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text):
+        raise ValueError("holds a control character")
+    return text
+
+
+def _check_filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return _check_printable(text)
+
+
+def _check_name(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    if not text.isprintable() or text != text.strip() or len(text) > LONGEST_NAME:
+        raise ValueError(f"must be 1 to {LONGEST_NAME} printable characters, with no white space at an end")
+    return text
+
+
+def _check_segment_name(text: str) -> str:
+    if _check_name(text).startswith(("tag:", "id:")):
+        raise ValueError("must not begin with `tag:` or `id:`, which mean something else on the command line")
+    return text
+
+
+def _check_workspace_name(text: str) -> str:
+    if "/" in _check_name(text):
+        raise ValueError("must not hold a /, which parts it from a segment's name on the command line")
+    return text
+
+
+def _check_file_name(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must be the path of a file")
+    return text
+
+
+def _check_parameter_name(text: str) -> str:
+    if not _PARAMETER.fullmatch(text):
+        raise ValueError("must be a name that can stand after a colon: letters, digits and _, no digit first")
+    return text
+
+
+def _check_credential(text: str) -> str:
+    """Check a key: visible ASCII. A line break that came along from a file is the usual fault."""
+    if not text:
+        raise ValueError("must not be empty")
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("holds white space, a line break or a character that no key has")
+    return text
+
+
+# --- the types of the fields --------------------------------------------------------------------------------------
+
+
+def _text(check: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: check(_read_text(value)))
+
+
+def _secret(check: Callable[[str], str], *, may_be_empty: bool = False) -> PlainValidator:
+    def read(value: object) -> Secret | None:
+        if isinstance(value, Secret) or (value is None and may_be_empty):
+            return value
+        text = _read_text(value)
+        return Secret(check(text)) if text or not may_be_empty else None
+
+    return PlainValidator(read)
+
+
+def _read_optional_api_url(value: object) -> str | None:
+    text = "" if value is None else _read_text(value)
+    return check_api_url(text) if text else None
+
+
+def one_of(kind: type[StrEnum]) -> WithJsonSchema:
+    """Describe a choice of words in the JSON Schema where it stands."""
+    return WithJsonSchema({"type": "string", "enum": [str(each) for each in kind]})
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+_FILLED = WithJsonSchema({"type": "string", "minLength": 1})
+_PERCENTAGE_OR_COUNT: dict[str, Any] = {
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]
+}
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(read_integer), Label("whole number from 0")]
+SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID), BeforeValidator(read_integer), Label("whole number")]
+WorkspaceId = Annotated[int, Field(ge=1), BeforeValidator(read_integer), Label("whole number")]
+Concurrency = Annotated[
+    int, Field(ge=1, le=MAX_CONCURRENCY), BeforeValidator(read_integer), Label(f"whole number, 1 to {MAX_CONCURRENCY}")
+]
+PositiveNumber = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(read_number), Label("number above 0")
+]
+PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(read_number), Label("number from 0")]
+Boolean = Annotated[bool, BeforeValidator(read_boolean), Label("true or false")]
+Percentage = Annotated[
+    Limit, PlainValidator(read_limit), WithJsonSchema(_PERCENTAGE_OR_COUNT), Label("percentage or count")
+]
+Text = Annotated[str, _text(_check_printable), Label("text")]
+Query = Annotated[str, _text(_check_filled), Label("SQL")]
+ColumnName = Annotated[str, _text(_check_filled), Label("text")]
+FileName = Annotated[str, _text(_check_file_name), Label("path")]
+Name = Annotated[str, _text(_check_name), Label("name")]
+Names = Annotated[tuple[Name, ...], Strict(False), Label("list of names")]
+SegmentName = Annotated[str, _text(_check_segment_name)]
+WorkspaceName = Annotated[str, _text(_check_workspace_name), Label("name")]
+SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED, Label("SQLAlchemy URL")]
+StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED, Label("SQLAlchemy URL")]
+Credential = Annotated[Secret, _secret(_check_credential), _FILLED, Label("text")]
+OptionalCredential = Annotated[Secret | None, _secret(_check_credential, may_be_empty=True), _TEXT, Label("text")]
+OptionalApiUrl = Annotated[str | None, PlainValidator(_read_optional_api_url), _TEXT, Label("http(s) URL")]
+Sentinel = Annotated[str, PlainValidator(_read_sentinel), WithJsonSchema({"type": ["string", "integer"]})]
+Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Label("list of ids")]
+ParameterName = Annotated[str, _text(_check_parameter_name)]
+Parameter = Annotated[
+    Scalar, PlainValidator(_read_parameter), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
+]
+Parameters = Annotated[dict[ParameterName, Parameter], Label("mapping")]
