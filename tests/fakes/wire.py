@@ -114,6 +114,7 @@ def reply(status: str, body: bytes = b"", *headers: str) -> bytes:
 
 
 def destination(url: str | None = None, **more: object) -> DestinationSettings:
+    """Settings as they are given, right or wrong: the client has checks of its own."""
     settings: dict[str, object] = {
         "site_id": Secret(SITE),
         "api_key": Secret(KEY),
@@ -122,7 +123,7 @@ def destination(url: str | None = None, **more: object) -> DestinationSettings:
         "app_url": url,
         **more,
     }
-    return DestinationSettings(**settings)  # type: ignore[arg-type]
+    return DestinationSettings.model_construct(**settings)  # type: ignore[arg-type]
 
 
 SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
