@@ -22,7 +22,7 @@ import typer
 from reconciler.cli import flags
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
+from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
 from reconciler.render.escaping import clean, clean_block, escape_lacking
 
 Given = ParamSpec("Given")
@@ -224,7 +224,11 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     elif isinstance(error, typer.Abort):
         known = ReconcileError("stopped", "nothing was sent", code="declined")
     elif hasattr(error, "format_message"):  # a usage error of the command line parser
-        known = UsageError(error.format_message(), "see `reconcile --help`")
+        message = error.format_message()
+        if message.startswith("Usage:"):  # a group without a command answers with its whole help
+            sys.stderr.write(f"{message}\n")
+            return ExitCode.USAGE
+        known = UsageError(message, "see `reconcile --help`")
     else:
         known = unexpected(error)
     hint = _hide_urls(known.hint, argv)

@@ -1,4 +1,4 @@
-"""stdout and stderr: what is written there is safe to show, and a stream that fails costs the output, never the run."""
+"""stdout and stderr: what is written is safe for a terminal, and a failing stream loses output but ends no run."""
 
 import errno
 import io
@@ -13,28 +13,34 @@ from reconciler.render.escaping import defuse
 
 
 class Stream(io.TextIOBase):
-    """Writes to stdout or stderr without ever raising because of what is written or where.
+    """Writes to stdout or stderr without raising because of the text or of the stream.
 
-    Text passes `defuse`. Characters that the encoding lacks become `?`. After the first failure all that follows is
-    dropped. `inner` is None where the caller closed the stream; `draws` lets a progress bar move the cursor.
+    Text passes `defuse`. Characters that the encoding lacks become `?`. After the first failure all later text is
+    dropped. `inner` is None if the caller closed the stream; `draws` lets a progress bar move the cursor.
     """
 
     def __init__(self, inner: TextIO | None, *, draws: bool = False) -> None:
         self._inner = inner
         self._draws = draws
-        self._descriptor = _find_descriptor(inner)
         self._encoding = getattr(inner, "encoding", None) or "utf-8"
         self._is_in_line = False
         self._failure: OSError | None = None
         self.is_broken = inner is None
-        """Nothing reaches anybody from here on."""
+        """No later text reaches its reader."""
+        self._descriptor: int | None = None  # none for a stream in memory
+        if inner is not None:
+            with suppress(OSError, ValueError, AttributeError):
+                descriptor = inner.fileno()
+                inner.flush()  # what it has buffered comes first
+                self._descriptor = descriptor
 
     def write(self, text: str) -> int:
-        if not isinstance(text, str):  # how click finds out what takes bytes
-            raise TypeError("a stream of text takes no bytes")
+        if not isinstance(text, str):  # click probes a stream with bytes
+            raise TypeError("a text stream takes no bytes")
         if not self.is_broken and text:
             safe = text if self._draws else defuse(text, in_line=self._is_in_line, colors=self.isatty())
-            self._is_in_line = _ends_in_line(text, self._is_in_line)
+            last = text.rpartition("\n")[2]
+            self._is_in_line = bool(last.strip()) or (self._is_in_line and "\n" not in text)
             try:
                 self._send(safe.encode(self._encoding, "replace"))
             except OSError as error:
@@ -45,12 +51,12 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def take_failure(self) -> OSError | None:
-        """Give the error that broke the stream, once; None if nothing did, or if the reader has gone away (a pipe)."""
+        """Return the error that broke the stream, once; None for no error and for a pipe without a reader."""
         failure, self._failure = self._failure, None
         return None if failure is None or failure.errno == errno.EPIPE else failure
 
     def drawing(self) -> "Stream":
-        """Give the same stream for one who moves the cursor, and whose words are clean already."""
+        """Return the same stream for a writer that moves the cursor and whose text is clean."""
         return Stream(self._inner, draws=True)
 
     def isatty(self) -> bool:
@@ -67,14 +73,14 @@ class Stream(io.TextIOBase):
         return True
 
     def flush(self) -> None:
-        """Nothing is ever held back."""
+        """Do nothing: no text is buffered."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return self._encoding
 
     def _send(self, data: bytes) -> None:
-        """Write past Python's buffers: a signal's handler may write, too, and nothing is left over for the exit."""
+        """Write past Python's buffers: the handler of a signal may write, too, and nothing is left for the exit."""
         if self._descriptor is None:
             assert self._inner is not None
             self._inner.write(data.decode(self._encoding))
@@ -83,35 +89,18 @@ class Stream(io.TextIOBase):
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # whoever shares it made it non-blocking
+            except BlockingIOError:  # another process that shares it made it non-blocking
                 select.select([], [self._descriptor], [])
 
 
-def _ends_in_line(text: str, before: bool) -> bool:
-    """Whether the line that is being written has something in it that is not a blank."""
-    last = text.rpartition("\n")[2]
-    return bool(last.strip()) or (before and "\n" not in text)
-
-
-def _find_descriptor(inner: TextIO | None) -> int | None:
-    """Give the file descriptor under a stream, with all written that it held back; None for one in memory."""
-    if inner is None:
-        return None
-    with suppress(OSError, ValueError, AttributeError):
-        descriptor = inner.fileno()
-        inner.flush()
-        return descriptor
-    return None
-
-
 def draw_on(stream: TextIO) -> TextIO:
-    """Give the stream that a progress bar may draw on."""
+    """Return the stream that a progress bar may draw on."""
     return cast(TextIO, stream.drawing()) if isinstance(stream, Stream) else stream
 
 
 @contextmanager
 def safe_streams() -> Iterator[Stream]:
-    """Put a Stream in the place of stdout and of stderr for a block, unless that was done already; give stdout's."""
+    """Replace stdout and stderr by a Stream for a block, unless that was done already; yield stdout's."""
     before = sys.stdout, sys.stderr
     out, err = (each if isinstance(each, Stream) else Stream(each) for each in before)
     sys.stdout, sys.stderr = out, err
@@ -122,8 +111,10 @@ def safe_streams() -> Iterator[Stream]:
 
 
 def occupy_descriptors() -> None:
-    """Open /dev/null wherever the caller closed stdin, stdout or stderr, or the next file opened would take its place
-    and get what is printed."""
+    """Open /dev/null for a stdin, stdout or stderr that the caller closed.
+
+    Otherwise the next file opened would take its descriptor, and get what is printed.
+    """
     with suppress(OSError):
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass

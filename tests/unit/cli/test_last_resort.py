@@ -98,3 +98,12 @@ def test_ctrl_c_while_an_error_is_told_is_130(breaks: Break, monkeypatch: pytest
     monkeypatch.setattr(console, "explain", interrupt)
 
     assert run(["plan", "spec.yaml"]) == 130
+
+
+@pytest.mark.parametrize("words", [[], ["state"]])
+def test_without_a_command_the_help_is_shown_as_it_is(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 64
+
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: reconcile")
+    assert "\n\nCommands:\n" in shown
