@@ -10,8 +10,8 @@ from typing import TypeVar
 from sqlalchemy.engine import URL
 
 from reconciler.errors import SourceError
-from reconciler.sources.failures import Kind, sort
-from reconciler.sources.messages import Complaint
+from reconciler.sources.failures import Kind, classify
+from reconciler.sources.messages import DatabaseMessage
 
 MOST_CONNECTIONS = 2
 """Of one source at a time, however many segments are worked on; docs/databases.md promises it."""
@@ -42,7 +42,7 @@ class Connections:
             try:
                 return open_one()
             except Exception as error:
-                if sort(Complaint.of(error)) is not Kind.CONNECTIONS:
+                if classify(DatabaseMessage.of(error)) is not Kind.CONNECTIONS:
                     raise
             self._pause(seconds)
         connection = open_one()

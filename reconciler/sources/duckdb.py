@@ -14,7 +14,7 @@ from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.messages import Complaint, find_paths
+from reconciler.sources.messages import find_paths
 from reconciler.sources.query import Query, choose, refuse_type
 
 _TEXTS = frozenset({"varchar", "enum"})
@@ -64,7 +64,7 @@ def explaining_stream(scrubber: Scrubber, query: Query) -> Iterator[None]:
     except duckdb.InvalidInputException as error:
         if _STREAM_FAILED not in str(error):
             raise
-        raise scrubber.complain(Complaint.of(error), query) from None
+        raise scrubber.explain(error, query) from None
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class DuckSource:
                 relation, projection = self._relation(connection, query)
                 stream = StartedRelation(relation.__arrow_c_stream__())
             except duckdb.Error as error:
-                raise self._complain(error, connection, query) from None
+                raise self._explain(error, connection, query) from None
             stack.enter_context(explaining_stream(self.scrubber, query))
             yield ValueStream(stream, ALL_TYPED) if projection.all_typed else ValueStream(stream)
 
@@ -122,15 +122,15 @@ class DuckSource:
             try:
                 projection = self._relation(connection, query)[1]
             except duckdb.Error as error:
-                raise self._complain(error, connection, query) from None
+                raise self._explain(error, connection, query) from None
         if projection.unfit:
             raise refuse_type(projection.unfit)
 
-    def _complain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
+    def _explain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
         """The error of a query that could not begin; DuckDB proposes names that it has."""
         proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
         known = _find_known(connection, query) if proposes else ()
-        return self.scrubber.complain(Complaint.of(error), query, known=known)
+        return self.scrubber.explain(error, query, known=known)
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -165,7 +165,7 @@ def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyCo
             f"source {scrubber.source}: DuckDB opens no file whose path is not UTF-8", "Rename its folder."
         ) from None
     except duckdb.Error as error:
-        raise scrubber.complain(Complaint.of(error)) from None
+        raise scrubber.explain(error) from None
 
 
 def _catalog_of(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Sorts what databases and drivers say into few kinds, each with a next step, and takes out what must not be shown."""
+"""Errors of databases and drivers, classified into few kinds, each with a next step and without what must be hidden."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from enum import StrEnum
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret
 from reconciler.models.sql import ONLY_PARAMS
-from reconciler.sources.messages import Complaint, find_names, find_paths, is_path, redact
+from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, mask, redact
 from reconciler.sources.query import Query
 
 
@@ -43,7 +43,7 @@ class Kind(StrEnum):
     PARAMS = ONLY_PARAMS
     READ_ONLY = "Write a query that only reads: sources are opened read-only."
     FOLDER = (
-        "SQLite has to write beside this database (a -shm file in WAL mode, or what a crash has left to roll back): "
+        "SQLite has to write next to this database (a -shm file in WAL mode, or what a crash has left to roll back): "
         "let the user who runs the command write to the folder, or end the WAL mode (PRAGMA journal_mode = DELETE)."
     )
     UNOPENED = "Check the path in the source's url, and that the user who runs the command may open the file."
@@ -202,21 +202,17 @@ _WORDS = (
 _OF_FILES = frozenset({Kind.NO_FILE, Kind.FILE_DENIED, Kind.NOT_THE_FORMAT, Kind.DATA})
 
 
-def sort(complaint: Complaint) -> Kind:
+def classify(message: DatabaseMessage) -> Kind:
     """Find the kind: by what only words tell, then by the vendor's code, then by SQLSTATE, then by words."""
-    lowered = complaint.words.lower()
-    found = _match(_FIRST_WORDS, lowered) or _sort_by_code(complaint)
-    if found is None and complaint.sqlstate:
-        found = next((kind for start, kind in _SQLSTATES if complaint.sqlstate.startswith(start)), None)
-    kind = found or _match(_WORDS, lowered) or (Kind.SYNTAX if complaint.sqlstate else Kind.OTHER)
-    if kind is Kind.NO_FILE and "permission denied" in lowered:
-        return Kind.FILE_DENIED
-    return kind
-
-
-def _sort_by_code(complaint: Complaint) -> Kind | None:
-    codes, code = _CODES.get(complaint.family, {}), complaint.code or 0
-    return codes.get(code) or (codes.get(code & 0xFF) if complaint.family == "sqlite" else None)
+    lowered = message.text.lower()
+    codes, code, sqlstate = _CODES.get(message.family, {}), message.code or 0, message.sqlstate
+    kind = _match(_FIRST_WORDS, lowered) or codes.get(code)
+    if kind is None and message.family == "sqlite":
+        kind = codes.get(code & 0xFF)  # the primary code of an extended one
+    if kind is None and sqlstate:
+        kind = next((each for start, each in _SQLSTATES if sqlstate.startswith(start)), None)
+    kind = kind or _match(_WORDS, lowered) or (Kind.SYNTAX if sqlstate else Kind.OTHER)
+    return Kind.FILE_DENIED if kind is Kind.NO_FILE and "permission denied" in lowered else kind
 
 
 def _match(table: tuple[tuple[str, Kind], ...], words: str) -> Kind | None:
@@ -239,39 +235,33 @@ class Scrubber:
         dialect = re.split(r"[+:]", url.reveal(), maxsplit=1)[0]
         return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
 
-    def complain(self, complaint: Complaint, query: Query | None = None, *, known: Iterable[str] = ()) -> SourceError:
-        """Give the error for a complaint. Without a query none has run, and the words can hold no id.
+    def explain(self, error: BaseException, query: Query | None = None, *, known: Iterable[str] = ()) -> SourceError:
+        """Give the SourceError for what a driver raised. Without a query none has run: the message can hold no id.
 
         `known`: names of tables and columns that the database has, and may propose.
         """
-        kind = sort(complaint)
-        words = mask(complaint.words, self.secrets)
+        message = DatabaseMessage.of(error)
+        kind = classify(message)
+        shown, hint = mask(message.text, self.secrets), kind.value
         if query is not None:
-            words = self._redact(words, kind, query, known)
-        return SourceError(f"source {self.source}: {' '.join(words.split())}", _hint(kind, query))
+            shown = self._redact(shown, kind, query, known)
+            # A name that `params` lacks is the likeliest cause of a colon that makes no sense.
+            unbound = query.statement.unbound() if kind in (Kind.SYNTAX, Kind.PARAMS) else ()
+            if unbound:
+                hint = f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}"
+        return SourceError(f"source {self.source}: {' '.join(shown.split())}", hint)
 
-    def _redact(self, words: str, kind: Kind, query: Query, known: Iterable[str]) -> str:
+    def _redact(self, text: str, kind: Kind, query: Query, known: Iterable[str]) -> str:
         if kind is Kind.RAISED:
             return "a function of the query raised an error, whose words may hold a row and are not shown"
         names = self.names | find_names(query.statement, self.dialect) | {name.casefold() for name in known}
-        paths = find_paths(query.statement) if kind in _OF_FILES else frozenset()
-        for name, value in query.params.items():
-            if kind in _OF_FILES and isinstance(value, str) and is_path(value):
-                words = words.replace(value, f":{name}")
-        shown = redact(words, names, paths)
+        paths: frozenset[str] = frozenset()
+        if kind in _OF_FILES:
+            paths = find_paths(query.statement)
+            for name, value in query.params.items():
+                if isinstance(value, str) and is_path(value):
+                    text = text.replace(value, f":{name}")
+        shown = redact(text, names, paths)
         if re.search(r"\w", shown):
             return shown
         return "the query failed; the database's words may hold a row, so they are not shown"
-
-
-def _hint(kind: Kind, query: Query | None) -> str:
-    """The next step; a name that `params` lacks is the likeliest cause of a colon that makes no sense."""
-    unbound = query.statement.unbound() if query and kind in (Kind.SYNTAX, Kind.PARAMS) else ()
-    return f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}" if unbound else kind.value
-
-
-def mask(words: str, secrets: Iterable[str]) -> str:
-    """Replace each secret where it stands by itself."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        words = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", words)
-    return words

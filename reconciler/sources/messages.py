@@ -1,7 +1,12 @@
-"""Reads what a driver raised: the database's own words, its SQLSTATE and its vendor's code, wherever they stand."""
+"""What a database says when something fails: its message out of any driver's error, and what of it may be shown.
+
+A message may hold the value of a row wherever the database evaluates while it runs, and the literals of the query,
+which may be ids. No quoting tells a value from a name reliably, so every word is compared with what is known (names of
+the query and of the source, words that databases use), and anything else is replaced by an ellipsis.
+"""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,8 +15,11 @@ from urllib.parse import quote, quote_plus
 
 from reconciler.models.sql import Kind, Statement
 
-MOST_WORDS = 300
-"""Characters after which a message ends with its sentence."""
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+MOST_CHARACTERS = 300
+"""After which a message ends with its sentence."""
 
 _PREFIX = re.compile(
     r"^.*(?:reading the stream registered as '\w+' failed: |Failed to \w+ query: |\[PGRES_FATAL_ERROR\]: |\[libpq\] "
@@ -37,125 +45,105 @@ _REASON = re.compile(
 _STATE = re.compile(r"SQLSTATE:? ?\[?([0-9A-Z]{5})\b|\(([0-9A-Z]{5})\): ")
 _CLICKHOUSE = re.compile(r"^.*?Code: \d+\. DB::\w*Exception: ", re.DOTALL)
 
+_Found = tuple[str, str | None, str, int | None]
+"""Text, SQLSTATE, family, code."""
+
 
 @dataclass(frozen=True)
-class Complaint:
-    """What a database said: its words and, if it gave them, its SQLSTATE and a code of its vendor's `family`."""
+class DatabaseMessage:
+    """What a database said and, if it gave them, its SQLSTATE and a code of its vendor's `family`."""
 
-    words: str
+    text: str
     sqlstate: str | None = None
     family: str = ""
     code: int | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> "Complaint":
-        """Read an error of any driver, also inside one of SQLAlchemy, whose own words hold the SQL."""
-        said = _unwrap(error)
-        for read in (_read_fields, _read_hive, _read_adbc, _read_vendor):
-            found = read(said)
-            if found is not None:
-                break
-        else:
-            found = (str(said), _state_of(said), "", None)
-        text, sqlstate, family, code = found
-        if sqlstate is None:
-            in_words = _STATE.search(text)
-            sqlstate = (in_words[1] or in_words[2]) if in_words else None
+    def of(cls, error: BaseException) -> "DatabaseMessage":
+        """Read an error of any driver, also inside one of SQLAlchemy, whose own text holds the SQL."""
+        error = _unwrap(error)
+        found = _read_fields(error) or _read_adbc(error) or _read_vendor(error)
+        text, sqlstate, family, code = found or (str(error), _state_of(error), "", None)
+        if sqlstate is None and (in_text := _STATE.search(text)):
+            sqlstate = in_text[1] or in_text[2]
         if sqlstate is None and re.search(r"CONTEXT: .* at RAISE\b", text, re.DOTALL):
             sqlstate = "P0001"
         return cls(shorten(text), sqlstate, family, code)
 
 
-Found = tuple[str, str | None, str, int | None]
-"""Words, SQLSTATE, family, code."""
-
-
 def shorten(text: str) -> str:
     """Cut a message down to what went wrong: no trace, no echo of the query, one sentence if it is long."""
     text = _CLICKHOUSE.sub("", _PREFIX.sub("", text))
-    cause = _CAUSE.search(text)
-    if cause:
+    if cause := _CAUSE.search(text):
         reason = _REASON.search(cause[1])
         text = reason[0] if reason else cause[1]
     text = re.sub(r"\[Errno -?\d+\] | \(_ssl\.c:\d+\)", "", text)
     text = _ECHO.sub("", _JAVA.sub("", _TRACE.sub("", text)))
-    words = " ".join(text.split())
-    if len(words) <= MOST_WORDS:
-        return words
-    end = re.search(r"[.!?](?=\s)", words[40:])
-    return words[: min(MOST_WORDS, 40 + end.end()) if end else MOST_WORDS]
+    text = " ".join(text.split())
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    end = re.search(r"[.!?](?=\s)", text[40:])
+    return text[: min(MOST_CHARACTERS, 40 + end.end()) if end else MOST_CHARACTERS]
 
 
 def _unwrap(error: BaseException) -> BaseException:
-    """The innermost error: SQLAlchemy, BigQuery's DB-API and others wrap what they were given."""
-    for inner in _inner(error):
-        return _unwrap(inner)
-    return error
+    """Give the innermost error: SQLAlchemy, BigQuery's DB-API and others wrap what they were given."""
+    wrapped = [getattr(error, "orig", None), *error.args]
+    inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+    return error if inner is None else _unwrap(inner)
 
 
-def _inner(error: BaseException) -> Iterator[BaseException]:
-    original = getattr(error, "orig", None)
-    if isinstance(original, BaseException):
-        yield original
-    yield from (arg for arg in error.args if isinstance(arg, BaseException))
-
-
-def _state_of(said: BaseException) -> str | None:
-    state = getattr(said, "sqlstate", None) or getattr(said, "pgcode", None)
+def _state_of(error: BaseException) -> str | None:
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     return str(state) if state else None
 
 
-def _read_fields(said: BaseException) -> Found | None:
-    """What pg8000, redshift_connector and Trino give as a dictionary."""
-    fields: Any = said.args[0] if said.args else None
-    if not isinstance(fields, Mapping):
-        return None
-    if "M" in fields:
-        return str(fields["M"]), fields.get("C"), "", None
-    if "message" in fields:
-        return f"{fields.get('errorName', '')}: {fields['message']}".lstrip(": "), None, "", None
-    return None
-
-
-def _read_hive(said: BaseException) -> Found | None:
-    """The status of Hive's protocol, whose text is the trace of the server."""
-    status: Any = getattr(said.args[0] if said.args else None, "status", None)
+def _read_fields(error: BaseException) -> _Found | None:
+    """Read what pg8000, redshift_connector, Trino and Hive give as an argument with fields."""
+    fields: Any = error.args[0] if error.args else None
+    if isinstance(fields, Mapping):
+        if "M" in fields:
+            return str(fields["M"]), fields.get("C"), "", None
+        if "message" in fields:
+            return f"{fields.get('errorName', '')}: {fields['message']}".lstrip(": "), None, "", None
+    status: Any = getattr(fields, "status", None)  # of Hive's protocol; its text is the trace of the server
     text = getattr(status, "errorMessage", None)
     return None if text is None else (str(text), getattr(status, "sqlState", None), "", None)
 
 
-def _read_adbc(said: BaseException) -> Found | None:
-    """PostgreSQL's own words, which ADBC keeps beside its own, in which the query is repeated."""
-    details: Any = getattr(said, "details", None)
+def _read_adbc(error: BaseException) -> _Found | None:
+    """Read PostgreSQL's own message, which ADBC keeps next to its own, in which the query is repeated."""
+    details: Any = getattr(error, "details", None)
     if not isinstance(details, (list, tuple)):
         return None
     for key, value in (pair for pair in details if isinstance(pair, tuple) and len(pair) == 2):
         if key in (b"PG_DIAG_MESSAGE_PRIMARY", "PG_DIAG_MESSAGE_PRIMARY"):
-            return bytes(value).decode(errors="replace"), _state_of(said), "", None
+            return bytes(value).decode(errors="replace"), _state_of(error), "", None
     return None
 
 
-def _read_vendor(said: BaseException) -> Found | None:
-    """A code beside the words: psycopg, SQLite, MySQL, Snowflake, Oracle, ODBC, Google."""
-    primary = getattr(getattr(said, "diag", None), "message_primary", None)
+def _read_vendor(error: BaseException) -> _Found | None:
+    """Read a code next to the text: psycopg, SQLite, MySQL, Snowflake, Oracle, ODBC, Google."""
+    state = _state_of(error)
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if primary:
-        return str(primary), _state_of(said), "", None
-    code = getattr(said, "sqlite_errorcode", None)
+        return str(primary), state, "", None
+    code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
-        return str(said), None, "sqlite", code
-    raw, state = getattr(said, "raw_msg", None), _state_of(said)
+        return str(error), None, "sqlite", code
+    raw = getattr(error, "raw_msg", None)
     if raw:
         return str(raw), state, "", None
-    first, second = (*said.args, None, None)[:2]
-    if isinstance(first, int) and isinstance(second, str) and not isinstance(said, OSError):
+    first, second = (*error.args, None, None)[:2]
+    if isinstance(first, int) and isinstance(second, str) and not isinstance(error, OSError):
         return second, state, "mysql", first
     if isinstance(first, str) and isinstance(second, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
         return re.sub(r"^(?:\[[^\]]*\] ?)+|\s*\(\d+\)\s*\(SQL\w+\)|\s*\(SQL\w+\)", "", second), first, "", None
-    text = getattr(first, "message", None) or getattr(said, "message", None)
+    text = getattr(first, "message", None) or getattr(error, "message", None)
     return (str(text), state, "", None) if isinstance(text, str) and text else None
 
 
-# --- What may be shown of a database's message: names of the query and of the source, and words that databases use.
+# --- what may be shown -------------------------------------------------------------------------------------------
 
 HIDDEN = "…"
 
@@ -181,30 +169,27 @@ _PLACE = re.compile(
 
 
 def find_names(statement: Statement, dialect: str) -> frozenset[str]:
-    """The names of a query, in lower case: identifiers of its code, quoted identifiers, and params; no literals."""
-    return frozenset(name.casefold() for text in _find_names(statement, dialect) for name in _NAME.findall(text))
-
-
-def _find_names(statement: Statement, dialect: str) -> Iterator[str]:
+    """Give the names of a query, in lower case: identifiers, also quoted ones, and params; no literals."""
+    names: set[str] = set()
     before = ""
     for piece in statement.pieces:
-        if piece.kind in (Kind.CODE, Kind.PARAM) or (
-            piece.kind is Kind.QUOTED and _is_name(piece.text, before, dialect)
-        ):
-            yield piece.text
-        if piece.kind is not Kind.COMMENT:
-            before = before[-1000:] + piece.text
-
-
-def _is_name(text: str, before: str, dialect: str) -> bool:
-    """Tell whether a quoted piece is an identifier."""
-    if text[0] == '"':
-        return dialect not in _TEXT_IN_DOUBLE_QUOTES and "@" not in text and not _COMPARED.search(before)
-    return text[0] in "`[" and "@" not in text
+        if piece.kind is Kind.COMMENT:
+            continue
+        text = piece.text
+        if piece.kind is not Kind.QUOTED:
+            is_name = True
+        elif text[0] == '"':
+            is_name = dialect not in _TEXT_IN_DOUBLE_QUOTES and "@" not in text and not _COMPARED.search(before)
+        else:
+            is_name = text[0] in "`[" and "@" not in text
+        if is_name:
+            names.update(name.casefold() for name in _NAME.findall(text))
+        before = before[-1000:] + text
+    return frozenset(names)
 
 
 def find_paths(statement: Statement) -> frozenset[str]:
-    """The string literals of a query that are paths of files."""
+    """Give the string literals of a query that are paths of files."""
     texts = (piece.text[1:-1] for piece in statement.pieces if piece.kind is Kind.QUOTED and piece.text[0] == "'")
     return frozenset(text for text in texts if is_path(text))
 
@@ -214,23 +199,22 @@ def is_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
 
 
-def redact(words: str, names: Collection[str] = (), texts: Collection[str] = ()) -> str:
+def redact(message: str, names: Collection[str] = (), texts: Collection[str] = ()) -> str:
     """Show of a message what is known; `names` are in lower case, `texts` are shown as they are."""
+
+    def show(match: re.Match[str]) -> str:
+        if match["kept"]:
+            return match["kept"]
+        bare = match[0].rstrip(".")  # the word may end a sentence
+        end = match[0][len(bare) :]
+        if "@" in bare:
+            return HIDDEN + end
+        return ".".join(part if _is_known(part, names) else HIDDEN for part in bare.split(".")) + end
+
     kept = "|".join([*map(re.escape, sorted(filter(None, texts), key=len, reverse=True)), _PLACE.pattern])
-    shown = re.sub(
-        rf"(?P<kept>{kept})|{_TOKEN.pattern}", lambda match: match["kept"] or _show_token(match[0], names), words
-    )
+    shown = re.sub(rf"(?P<kept>{kept})|{_TOKEN.pattern}", show, message)
     shown = re.sub(rf"{HIDDEN}(?:[\s.,;:@/\\-]*{HIDDEN})+", HIDDEN, shown)
     return " ".join(shown.split())
-
-
-def _show_token(token: str, names: Collection[str]) -> str:
-    """A word that may end a sentence; of a name with dots, the parts that are known."""
-    bare = token.rstrip(".")
-    if "@" in bare:
-        return HIDDEN + token[len(bare) :]
-    parts = [part if _is_known(part, names) else HIDDEN for part in bare.split(".")]
-    return ".".join(parts) + token[len(bare) :]
 
 
 def _is_known(word: str, names: Collection[str]) -> bool:
@@ -243,36 +227,37 @@ def _is_known(word: str, names: Collection[str]) -> bool:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """The words that databases and drivers use in messages, in lower case."""
+    """Give the words that databases and drivers use in messages, in lower case."""
     return frozenset(Path(__file__).with_name("vocabulary.txt").read_text("utf-8").split())
 
 
-# --- The secrets that a source's URL holds, in every spelling that a driver may repeat.
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
+# --- the secrets of a URL ----------------------------------------------------------------------------------------
 
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|signature", re.IGNORECASE)
 """The names of parameters whose values are, or may be, secrets."""
 
 
 def list_secrets(url: "URL") -> tuple[str, ...]:
-    """Give the password, and the secrets among the parameters, as they are and as URLs write them."""
-    found = [str(url.password or ""), *_list_parameters(url)]
+    """Give the password, and the secrets among the parameters, in every spelling that a driver may repeat."""
+    found = [str(url.password or "")]
+    for name, values in url.normalized_query.items():
+        if name == "odbc_connect":
+            found += [*values, *(secret for value in values for secret in _list_odbc_secrets(value))]
+        elif _SECRET.search(name):
+            found += values
     spellings = (each for secret in found for each in (secret, quote(secret, safe=""), quote_plus(secret)))
     return tuple(dict.fromkeys(filter(None, spellings)))
 
 
-def _list_parameters(url: "URL") -> Iterator[str]:
-    for name, values in url.normalized_query.items():
-        for value in values:
-            if name == "odbc_connect":
-                yield value
-                yield from (part[1].strip("{}") for part in _split_odbc(value) if _SECRET.search(part[0]))
-            elif _SECRET.search(name):
-                yield value
+def _list_odbc_secrets(text: str) -> Iterator[str]:
+    """Give the secrets of an ODBC connection string; braces keep a `;` in a value."""
+    for name, value in re.findall(r"([^;=]+)=(\{[^}]*\}|[^;]*)", text):
+        if _SECRET.search(name):
+            yield value.strip("{}")
 
 
-def _split_odbc(text: str) -> list[tuple[str, str]]:
-    """Give each name and value of an ODBC connection string; braces keep a `;` in a value."""
-    return re.findall(r"([^;=]+)=(\{[^}]*\}|[^;]*)", text)
+def mask(message: str, secrets: Iterable[str]) -> str:
+    """Replace each secret where it stands by itself."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", message)
+    return message

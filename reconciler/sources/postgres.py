@@ -26,7 +26,6 @@ from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.connections import Connections
 from reconciler.sources.duckdb import explaining_stream, one_row
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.messages import Complaint
 from reconciler.sources.query import Query, choose, refuse_type
 
 _BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
@@ -87,7 +86,7 @@ class PostgresSource:
         try:
             return cls(make_conninfo(**options), scrubber, Workbench(memory_limit, threads=1))
         except psycopg.Error as error:
-            raise scrubber.complain(Complaint.of(error)) from None
+            raise scrubber.explain(error) from None
 
     def held(self) -> AbstractContextManager[None]:
         return self.bench.held()
@@ -182,7 +181,7 @@ class PostgresSource:
         try:
             yield
         except (psycopg.Error, adbc_driver_manager.Error) as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
 
 
 BATCH_BYTES = 1024 * 1024

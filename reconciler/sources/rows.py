@@ -20,7 +20,6 @@ from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import SELECT_LINES, Rows, read_blocks
 from reconciler.sources.connections import Connections, missing_driver
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.messages import Complaint
 from reconciler.sources.query import Query, choose, refuse_type
 
 _READ_ONLY = {
@@ -86,7 +85,7 @@ class RowSource:
         try:
             yield from read_blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at))
         except Exception as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self._dialect)
@@ -111,12 +110,12 @@ class RowSource:
         except ImportError as error:
             raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
         except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
-            raise self.scrubber.complain(Complaint.of(error)) from None
+            raise self.scrubber.explain(error) from None
         try:
             options = {"stream_results": True, "no_parameters": not values}
             return connection.execution_options(**options).exec_driver_sql(sql, values or None)
         except Exception as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
 
     def _choose(self, result: CursorResult[Any], query: Query) -> int:
         if not result.returns_rows:
@@ -141,7 +140,7 @@ class RowSource:
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
-            raise self.scrubber.complain(Complaint.of(error)) from None
+            raise self.scrubber.explain(error) from None
 
 
 def _fetch(result: CursorResult[Any], size: int) -> Rows:

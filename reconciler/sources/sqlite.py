@@ -20,7 +20,6 @@ from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import SELECT_LINES, read_blocks
 from reconciler.sources.duckdb import explaining_stream, one_row, require
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.messages import Complaint
 from reconciler.sources.query import Query, choose
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
@@ -107,7 +106,7 @@ class SqliteSource:
             try:
                 values = (self._columns if prepared.in_utf_8 else self._rows)(stack, query, prepared)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
-                raise self.scrubber.complain(Complaint.of(error), query) from None
+                raise self.scrubber.explain(error, query) from None
             stack.enter_context(explaining_stream(self.scrubber, query))
             yield values
 
@@ -131,7 +130,7 @@ class SqliteSource:
                 statement.set_sql_query(prepared.sql)
                 statement.prepare()
         except adbc_driver_manager.Error as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
 
     def _prepare(self, query: Query) -> Prepared:
         """SQLite's own module says best what is wrong, and what the columns are called."""
@@ -142,7 +141,7 @@ class SqliteSource:
                 encoding = self._begin(connection)
                 cursor = connection.execute(_select("*", query) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
         names = [column[0] for column in cursor.description]
         at = choose(names, query.id_column)
         if encoding != "UTF-8":
@@ -156,7 +155,7 @@ class SqliteSource:
             connection.execute("SELECT count(*) FROM sqlite_schema")
             return str(connection.execute("PRAGMA encoding").fetchone()[0])
         except sqlite3.Error as error:
-            raise self.scrubber.complain(Complaint.of(error)) from None
+            raise self.scrubber.explain(error) from None
 
     def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> ValueStream:
         """Where texts are UTF-16, their bytes would be too: row by row."""
@@ -169,7 +168,7 @@ class SqliteSource:
         try:
             yield from read_blocks(cursor.fetchmany, at)
         except sqlite3.Error as error:
-            raise self.scrubber.complain(Complaint.of(error), query) from None
+            raise self.scrubber.explain(error, query) from None
 
     def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> ValueStream:
         cursor = self._open_reader(stack)

@@ -1,4 +1,4 @@
-"""YAML with positions: text to plain values, and the line of every key.
+"""YAML with positions: text to plain values, the line of every key, and what YAML changes in a text.
 
 The reader works on libyaml's events, because its composer recurses in C: a file of a hundred thousand brackets
 ends the process. Plain scalars follow YAML 1.2's core schema, so `NO` is a text, `12:30` is a text and `1e3` is a
@@ -45,6 +45,19 @@ class Malformed(Exception):
         self.message = message
 
 
+class FoldedText(str):
+    """A text that YAML may have changed: `folds` are the positions before which a line break became a space."""
+
+    folds: tuple[int, ...] = ()
+    ends_at_hash: bool = False
+    """A ` #`, where a comment begins, ended it."""
+
+    def unfolded(self) -> str:
+        """Give the text with its line breaks."""
+        edges = (0, *self.folds, len(self))
+        return "\n".join(self[start:end] for start, end in pairwise(edges))
+
+
 @dataclass(frozen=True)
 class Document:
     """A spec file as plain values. `lines` has each key and entry; `doubts` are duplicate keys and their like."""
@@ -66,12 +79,20 @@ class Document:
         return self.lines.get(where, 1)
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A value with its line; the value is a scalar, a list of nodes or pairs of a key and its node."""
+def show(name: str) -> str:
+    """Write a name so that it stays on one line and can't change the terminal."""
+    text = name if name.isprintable() else ascii(name)[1:-1]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
-    line: int
-    value: "Scalar | list[_Node] | dict[str, tuple[int, _Node]]"
+
+def transform(data: object, change: Callable[[KeyPath, Scalar], object], where: KeyPath = ()) -> object:
+    """Give `data` with every scalar replaced by what `change` makes of it."""
+    if isinstance(data, dict):
+        return {key: transform(value, change, (*where, key)) for key, value in data.items()}
+    if isinstance(data, list):
+        return [transform(value, change, (*where, at)) for at, value in enumerate(data)]
+    assert data is None or isinstance(data, str | int | float | bool)
+    return change(where, data)
 
 
 def parse(path: Path, text: str) -> Document:
@@ -92,36 +113,45 @@ def parse(path: Path, text: str) -> Document:
         raise Malformed(1, "The file is not YAML.") from None
     if not isinstance(root.value, dict):
         raise Malformed(root.line, "A spec is a mapping that begins with `version: 1`.")
-    unfolded = _Unfolding(reader.size + MOST_REPEATED)
-    data = unfolded.unfold(root, ())
-    return Document(path, data, unfolded.lines, tuple(reader.doubts))
-
-
-def show(name: str) -> str:
-    """Write a name so that it stays on one line and can't change the terminal."""
-    text = name if name.isprintable() else ascii(name)[1:-1]
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    expansion = _Expansion(reader.size + MOST_REPEATED)
+    data = expansion.expand(root, ())
+    return Document(path, data, expansion.lines, tuple(reader.doubts))
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
     ends_early = "end of stream" in (error.problem or "")
     mark = (error.context_mark if ends_early else None) or error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
-    if "nesting depth" in (error.problem or ""):  # a limit of the parser, which looks ahead of the events
+    if "nesting depth" in (error.problem or ""):  # a limit of the parser, which reads ahead of the events
         return Malformed(line, _TOO_DEEP)
-    said = _hide_quoted(error.problem or error.context or "it can't be parsed")
-    hint = "; inside { } and [ ] a ${NAME} must stand in quotes" if _has_bare_reference(text, line) else ""
-    return Malformed(line, f"The file is not YAML: {said}{hint}.")
-
-
-def _hide_quoted(said: str) -> str:
-    """Leave out what the parser quotes from the file, but for its signs: it may be a secret."""
-    return re.sub(r"'[^'<>]{4,}'", "'…'", said)
-
-
-def _has_bare_reference(text: str, line: int) -> bool:
+    # What the parser quotes from the file, but for its signs, may be a secret.
+    problem = re.sub(r"'[^'<>]{4,}'", "'…'", error.problem or error.context or "it can't be parsed")
     near = text.split("\n")[max(line - 2, 0) : line]
-    return any(re.search(r"[\[{,].*\$\{", part) for part in near)
+    has_bare_reference = any(re.search(r"[\[{,].*\$\{", part) for part in near)
+    hint = "; inside { } and [ ] a ${NAME} must stand in quotes" if has_bare_reference else ""
+    return Malformed(line, f"The file is not YAML: {problem}{hint}.")
+
+
+def _read_events(text: str) -> Iterator[yaml.Event]:
+    loader = _LOADER(text)
+    try:
+        while loader.check_event():
+            yield loader.get_event()
+    finally:
+        loader.dispose()
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return event.start_mark.line + 1
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A value with its line; the value is a scalar, a list of nodes or pairs of a key and its node."""
+
+    line: int
+    value: "Scalar | list[_Node] | dict[str, tuple[int, _Node]]"
 
 
 class _Reader:
@@ -151,16 +181,20 @@ class _Reader:
         return root
 
     def find_folds(self) -> None:
-        """Find, in each text of several lines, where YAML has folded a line break away."""
+        """Find, in each text of several lines, where a line break became a space.
+
+        YAML does not tell. So the file is read a second time, with a mark at the beginning of each line that continues
+        a text: where the mark stands behind anything but a line break, the line break was folded away.
+        """
         if not self._flowed:
             return
         text = "".join(self._lines)
-        mark = choose_mark(text)
-        marked = mark_lines(self._lines, [event for event, _ in self._flowed.values()], mark)
+        mark = next(mark for mark in map(chr, _PRIVATE_USE) if mark not in text)
+        marked = _mark_lines(self._lines, [event for event, _ in self._flowed.values()], mark)
         scalars = (event for event in _read_events(marked) if isinstance(event, yaml.ScalarEvent))
         for number, event in enumerate(scalars, start=1):
             if number in self._flowed:
-                self._flowed[number][1].folds = find_folds(event.value, mark)
+                self._flowed[number][1].folds = _find_folds(event.value, mark)
 
     def _next(self) -> yaml.Event:
         event = next(self._events)
@@ -171,49 +205,46 @@ class _Reader:
         if depth > DEEPEST:
             raise Malformed(_line(event), _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
+            if node := self._anchors.get(event.anchor or ""):
+                return node
+            message = "An alias (*) without its anchor (&) before it; a text that begins with * must stand in quotes."
+            raise Malformed(_line(event), message)
         self.size += 1
-        node = self._build(event, depth)
+        if isinstance(event, yaml.MappingStartEvent):
+            self._refuse_tag(event, "map")
+            node = _Node(_line(event), self._mapping(depth))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            self._refuse_tag(event, "seq")
+            entries = []
+            while not isinstance(entry := self._next(), yaml.SequenceEndEvent):
+                entries.append(self._node(entry, depth + 1))
+            node = _Node(_line(event), entries)
+        else:
+            assert isinstance(event, yaml.ScalarEvent)
+            self._refuse_tag(event, "str")
+            text = _take_text(event, self._lines)
+            if isinstance(text, FoldedText) and _is_flowed(event):
+                self._flowed[self._scalars] = (event, text)
+            is_plain = event.style in (None, "") and event.tag is None
+            node = _Node(_line(event), read_scalar(text) if is_plain else text)
         if anchor := getattr(event, "anchor", None):
             self._anchors[anchor] = node
         return node
-
-    def _build(self, event: yaml.Event, depth: int) -> _Node:
-        if isinstance(event, yaml.MappingStartEvent):
-            self._refuse_tag(event, "map")
-            return _Node(_line(event), self._mapping(depth))
-        if isinstance(event, yaml.SequenceStartEvent):
-            self._refuse_tag(event, "seq")
-            return _Node(_line(event), list(self._entries(depth)))
-        assert isinstance(event, yaml.ScalarEvent)
-        self._refuse_tag(event, "str")
-        text = take_text(event, self._lines)
-        if isinstance(text, FoldedText) and is_flowed(event):
-            self._flowed[self._scalars] = (event, text)
-        plain = event.style in (None, "") and event.tag is None
-        return _Node(_line(event), read_scalar(text) if plain else text)
-
-    def _alias(self, event: yaml.AliasEvent) -> _Node:
-        if node := self._anchors.get(event.anchor or ""):
-            return node
-        message = "An alias (*) without its anchor (&) before it; a text that begins with * must stand in quotes."
-        raise Malformed(_line(event), message)
 
     def _refuse_tag(self, event: yaml.Event, allowed: str) -> None:
         tag = getattr(event, "tag", None)
         if tag not in (None, "!", f"tag:yaml.org,2002:{allowed}"):
             self.doubts.append((_line(event), "Tags (!) are not read; a text that begins with ! must stand in quotes."))
 
-    def _entries(self, depth: int) -> Iterator[_Node]:
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            yield self._node(event, depth + 1)
-
     def _mapping(self, depth: int) -> dict[str, tuple[int, _Node]]:
         entries: dict[str, tuple[int, _Node]] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event, depth)
             value = self._node(self._next(), depth + 1)
-            if key is not None and self._is_new(key, _line(event), entries):
+            if key in entries:
+                first = entries[key][0]
+                self.doubts.append((_line(event), f"The key `{show(key)}` stands twice; the first is on line {first}."))
+            elif key is not None:
                 entries[key] = (_line(event), value)
         return entries
 
@@ -230,62 +261,33 @@ class _Reader:
             self._anchors[event.anchor] = _Node(_line(event), event.value)
         return str(event.value)
 
-    def _is_new(self, key: str, line: int, entries: Mapping[str, tuple[int, _Node]]) -> bool:
-        if key in entries:
-            self.doubts.append((line, f"The key `{show(key)}` stands twice; the first is on line {entries[key][0]}."))
-        return key not in entries
-
-
-def _read_events(text: str) -> Iterator[yaml.Event]:
-    loader = _LOADER(text)
-    try:
-        while loader.check_event():
-            yield loader.get_event()
-    finally:
-        loader.dispose()
-
-
-def _line(event: yaml.Event) -> int:
-    assert event.start_mark is not None
-    return event.start_mark.line + 1
-
 
 @dataclass
-class _Unfolding:
+class _Expansion:
     """Turns nodes into plain values, following aliases, and notes the lines on the way."""
 
     limit: int
     lines: dict[KeyPath, int] = field(default_factory=dict)
     size: int = 0
 
-    def unfold(self, node: _Node, where: KeyPath) -> object:
+    def expand(self, node: _Node, where: KeyPath) -> object:
         self.size += 1
         if self.size > self.limit:
             raise Malformed(node.line, f"Aliases (*) repeat more than {MOST_REPEATED:,} values.")
         if len(where) > DEEPEST:
             raise Malformed(node.line, _TOO_DEEP)
         if isinstance(node.value, dict):
-            return {key: self._child(child, (*where, key), line) for key, (line, child) in node.value.items()}
+            for key, (line, _) in node.value.items():
+                self.lines[*where, key] = line
+            return {key: self.expand(child, (*where, key)) for key, (_, child) in node.value.items()}
         if isinstance(node.value, list):
-            return [self._child(child, (*where, at), child.line) for at, child in enumerate(node.value)]
+            for at, child in enumerate(node.value):
+                self.lines[*where, at] = child.line
+            return [self.expand(child, (*where, at)) for at, child in enumerate(node.value)]
         return node.value
 
-    def _child(self, node: _Node, where: KeyPath, line: int) -> object:
-        self.lines[where] = line
-        return self.unfold(node, where)
 
-
-def transform(data: object, change: Callable[[KeyPath, Scalar], object], where: KeyPath = ()) -> object:
-    """Give `data` with every scalar replaced by what `change` makes of it."""
-    if isinstance(data, dict):
-        return {key: transform(value, change, (*where, key)) for key, value in data.items()}
-    if isinstance(data, list):
-        return [transform(value, change, (*where, at)) for at, value in enumerate(data)]
-    assert data is None or isinstance(data, str | int | float | bool)
-    return change(where, data)
-
-
-# --- What YAML makes of a text that is no literal block: line breaks become spaces, and ` #` ends it.
+# --- texts that YAML changes: line breaks become spaces, and ` #` ends a text ------------------------------------
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 """Code points of Unicode that mean nothing."""
@@ -294,76 +296,47 @@ _PROPERTIES = re.compile(r"(?:[&!]\S*|#[^\r\n\x85\u2028\u2029]*|\s)*")
 """What may stand before a text: an anchor, a tag, comments. The parser counts it as a part of it."""
 
 
-class FoldedText(str):
-    """A text that YAML may have changed: `folds` are the positions before which a line break was folded away."""
-
-    folds: tuple[int, ...] = ()
-    ends_at_hash: bool = False
-
-    def unfolded(self) -> str:
-        """Give the text with its line breaks."""
-        edges = (0, *self.folds, len(self))
-        return "\n".join(self[start:end] for start, end in pairwise(edges))
-
-
-def take_text(event: yaml.ScalarEvent, lines: Sequence[str]) -> str:
+def _take_text(event: yaml.ScalarEvent, lines: Sequence[str]) -> str:
     """Give the text of a scalar: a FoldedText, with its folds still to be found, where YAML may have changed it."""
-    ends_at_hash = _is_plain(event) and _stands_before_hash(event, lines)
-    if not ends_at_hash and not is_flowed(event):
+    end = event.end_mark
+    assert end is not None
+    rest = lines[end.line][end.column :] if end.line < len(lines) else ""
+    ends_at_hash = event.style in (None, "") and re.match(r"[ \t]+#", rest) is not None
+    if not ends_at_hash and not _is_flowed(event):
         return str(event.value)
     text = FoldedText(event.value)
     text.ends_at_hash = ends_at_hash
     return text
 
 
-def is_flowed(event: yaml.ScalarEvent) -> bool:
+def _is_flowed(event: yaml.ScalarEvent) -> bool:
     """Tell whether a scalar has several lines and is no literal block."""
     assert event.start_mark is not None
     assert event.end_mark is not None
     return event.style != "|" and event.end_mark.line > event.start_mark.line
 
 
-def _is_plain(event: yaml.ScalarEvent) -> bool:
-    return event.style in (None, "")
-
-
-def _stands_before_hash(event: yaml.ScalarEvent, lines: Sequence[str]) -> bool:
-    mark = event.end_mark
-    assert mark is not None
-    return mark.line < len(lines) and bool(re.match(r"[ \t]+#", lines[mark.line][mark.column :]))
-
-
-def choose_mark(text: str) -> str:
-    """Give a character that the text does not hold."""
-    return next(mark for mark in map(chr, _PRIVATE_USE) if mark not in text)
-
-
-def mark_lines(lines: Sequence[str], events: Sequence[yaml.ScalarEvent], mark: str) -> str:
+def _mark_lines(lines: Sequence[str], events: Sequence[yaml.ScalarEvent], mark: str) -> str:
     """Write the file with a mark at the beginning of each line that continues one of these scalars."""
     marked = list(lines)
     for event in events:
-        for number in _list_continuations(event, lines):
+        start, end = event.start_mark, event.end_mark
+        assert start is not None
+        assert end is not None
+        text = "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line + 1]])
+        properties = _PROPERTIES.match(text)
+        assert properties is not None
+        first = start.line + len(f"{properties[0]}.".splitlines()) - 1
+        for number in range(first + 1, min(end.line + 1, len(lines))):
             line = lines[number]
-            indent = len(line) - len(line.lstrip(" \t"))
-            marked[number] = f"{line[:indent]}{mark}{line[indent:]}"
+            content = line if number < end.line else line[: end.column]
+            if content.strip():
+                indent = len(line) - len(line.lstrip(" \t"))
+                marked[number] = f"{line[:indent]}{mark}{line[indent:]}"
     return "".join(marked)
 
 
-def _list_continuations(event: yaml.ScalarEvent, lines: Sequence[str]) -> Iterator[int]:
-    start, end = event.start_mark, event.end_mark
-    assert start is not None
-    assert end is not None
-    text = "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line + 1]])
-    properties = _PROPERTIES.match(text)
-    assert properties is not None
-    first = start.line + len(f"{properties[0]}.".splitlines()) - 1
-    for number in range(first + 1, min(end.line + 1, len(lines))):
-        content = lines[number] if number < end.line else lines[number][: end.column]
-        if content.strip():
-            yield number
-
-
-def find_folds(marked: str, mark: str) -> tuple[int, ...]:
+def _find_folds(marked: str, mark: str) -> tuple[int, ...]:
     """Give the positions, in the text without its marks, before which a line break was folded away."""
     found, position = [], 0
     for part in marked.split(mark)[:-1]:

@@ -1,4 +1,4 @@
-"""What a reader of a spec would not expect: SQL that YAML has changed, and what reaches nobody.
+"""What a reader of a spec would not expect: SQL that YAML has changed, and keys without effect.
 
 A comment that hides a part of the query is an error; the rest is a warning.
 """
@@ -21,12 +21,12 @@ _BREAK_IN_COMMENT = re.compile(r"[\r\x85\u2028\u2029](?=\s*\S)")
 """Ends a line in an editor, and need not end a comment: databases differ about CR, and none takes the others."""
 
 
-class _Folding(Enum):
-    """What a query loses with the line breaks that YAML folds away."""
+class _Loss(Enum):
+    """What a query loses with the line breaks that YAML replaces by spaces."""
 
-    HARMLESS = "nothing"
-    JOINS = "a line break inside a string, a quoted name or a word"
-    HIDES = "what stands behind a comment"
+    NOTHING = "nothing"
+    LINE_BREAK = "a line break inside a string, a quoted name or a word"
+    CODE = "what stands behind a comment"
 
 
 def check_query(
@@ -42,60 +42,57 @@ def check_query(
         return None
     if dialect is None:
         return None
-    folding = _judge_folding(query, dialect) if isinstance(query, FoldedText) else _Folding.HARMLESS
-    if folding is _Folding.HIDES:
+    loss = _find_loss(query, dialect) if isinstance(query, FoldedText) else _Loss.NOTHING
+    if loss is _Loss.CODE:
         draft.refuse_value(where, f"{_HIDING}, since YAML has folded the line breaks away; {_BLOCK}")
         return None
-    pieces = _cut(query, _list_params(draft, segment), dialect)
+    params = _list_params(draft, segment)
+    pieces = _cut(query, params, dialect)
     if pieces is None:
         return None
-    if code := _find_break_in_comment(pieces):
+    comments = [piece.text for piece in pieces if piece.kind is Kind.COMMENT and not piece.text.startswith("/*")]
+    if found := next(filter(None, map(_BREAK_IN_COMMENT.search, comments)), None):
         draft.refuse_value(
             where,
-            f"{_HIDING}: the line of the comment ends with the character {code}, and not in every database the comment "
-            "does; end each line with a line feed (U+000A)",
+            f"{_HIDING}: the line of the comment ends with the character U+{ord(found[0]):04X}, and not in every "
+            "database the comment does; end each line with a line feed (U+000A)",
         )
         return None
-    if folding is _Folding.JOINS:
-        said = "has a line break inside a string, a name or a word, and YAML folds it away"
-        draft.warn(segment, where, f"{said}; {_BLOCK}")
-    _check_unseen(draft, segment, where, pieces)
-    _check_references(draft, segment, where, pieces)
-    _check_params(draft, segment, where, pieces)
+    if loss is _Loss.LINE_BREAK:
+        problem = "has a line break inside a string, a name or a word, and YAML folds it away"
+        draft.warn(segment, where, f"{problem}; {_BLOCK}")
+    for message in (*_describe_unseen(pieces), *_describe_references(pieces)):
+        draft.warn(segment, where, message)
+    for name, place in params.items():
+        is_own, is_used = place[0] != "defaults", _is_param(pieces, name)
+        if _is_quoted(pieces, name):
+            words = "also stands inside quotes" if is_used else "is used nowhere but inside quotes"
+            problem = words if is_own else f"names :{name}, which {words}"
+            message = f"{problem}, where :{name} is text; write it outside of them"
+            draft.warn(segment, place if is_own else where, message)
+        elif is_own and not is_used:
+            draft.warn(segment, place, "is used nowhere in the query")
     return pieces
 
 
-def _judge_folding(query: FoldedText, dialect: str) -> _Folding:
+def _find_loss(query: FoldedText, dialect: str) -> _Loss:
     """Compare a query with the same with its line breaks; white space between words makes no difference."""
     folded, written = _cut(query, (), dialect), _cut(query.unfolded(), (), dialect)
     if folded is None or written is None:
-        return _Folding.HARMLESS if folded is written else _Folding.HIDES
+        return _Loss.NOTHING if folded is written else _Loss.CODE
     words, written_words = _list_words(folded), _list_words(written)
-    if words != written_words and any(map(_is_comment, folded)):
-        return _Folding.HIDES
-    is_same = words == written_words and _list_quoted(folded) == _list_quoted(written)
-    return _Folding.HARMLESS if is_same else _Folding.JOINS
+    if words != written_words and any(piece.kind is Kind.COMMENT for piece in folded):
+        return _Loss.CODE
+    quoted, written_quoted = (
+        [piece.text for piece in pieces if piece.kind is Kind.QUOTED] for pieces in (folded, written)
+    )
+    return _Loss.NOTHING if words == written_words and quoted == written_quoted else _Loss.LINE_BREAK
 
 
 def _list_words(pieces: Iterable[Piece]) -> list[str]:
     """Give the words of the code, with a mark for each text in quotes."""
     marks = {Kind.COMMENT: " ", Kind.QUOTED: " \0 "}
     return "".join(marks.get(piece.kind, piece.text) for piece in pieces).split()
-
-
-def _list_quoted(pieces: Iterable[Piece]) -> list[str]:
-    return [piece.text for piece in pieces if piece.kind is Kind.QUOTED]
-
-
-def _find_break_in_comment(pieces: Iterable[Piece]) -> str:
-    """Name a character in a line comment behind which an editor shows another line; empty where there is none."""
-    comments = (piece.text for piece in pieces if _is_comment(piece) and not piece.text.startswith("/*"))
-    found = next(filter(None, map(_BREAK_IN_COMMENT.search, comments)), None)
-    return f"U+{ord(found[0]):04X}" if found else ""
-
-
-def _is_comment(piece: Piece) -> bool:
-    return piece.kind is Kind.COMMENT
 
 
 def _cut(query: str, params: Iterable[str], dialect: str) -> list[Piece] | None:
@@ -111,56 +108,43 @@ def _list_params(draft: Draft, segment: KeyPath) -> dict[str, KeyPath]:
     return {name: (*place, name) for place in places for name in draft.keys(place)}
 
 
-def _check_unseen(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Iterable[Piece]) -> None:
-    """Warn of each character of the code that looks like a blank or like nothing and is neither to many databases."""
-    code = (character for piece in pieces if piece.kind is Kind.CODE for character in piece.text)
-    for character in dict.fromkeys(code):
-        if not character.isascii() and unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf"):
-            name = f"U+{ord(character):04X} ({unicodedata.name(character)})"
-            said = f"holds {name} outside of quotes, which many databases take for a part of a name"
-            draft.warn(segment, where, f"{said}; write a plain space, or nothing")
+def _describe_unseen(pieces: Iterable[Piece]) -> list[str]:
+    """Describe each character of the code that looks like a blank, or like nothing, and is neither to databases."""
+    code = "".join(piece.text for piece in pieces if piece.kind is Kind.CODE)
+    return [
+        f"holds U+{ord(character):04X} ({unicodedata.name(character)}) outside of quotes, which many databases take "
+        "for a part of a name; write a plain space, or nothing"
+        for character in dict.fromkeys(code)
+        if not character.isascii() and unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf")
+    ]
 
 
-def _check_references(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Sequence[Piece]) -> None:
+def _describe_references(pieces: Iterable[Piece]) -> list[str]:
     code = (piece.text for piece in pieces if piece.kind is not Kind.COMMENT)
-    for reference in dict.fromkeys(match[0] for text in code for match in _REFERENCE.finditer(text)):
-        draft.warn(
-            segment,
-            where,
-            f"holds {reference}, and variables are not read in a query; name a param (`:name`) and give it the "
-            "variable in `params`",
-        )
+    return [
+        f"holds {reference}, and variables are not read in a query; name a param (`:name`) and give it the variable "
+        "in `params`"
+        for reference in dict.fromkeys(match[0] for text in code for match in _REFERENCE.finditer(text))
+    ]
 
 
-def _check_params(draft: Draft, segment: KeyPath, where: KeyPath, pieces: Sequence[Piece]) -> None:
-    """Warn of each param that is named inside quotes, and of each of the segment's own that is used nowhere."""
-    for name, place in _list_params(draft, segment).items():
-        is_own, is_used = place[0] != "defaults", _is_named(pieces, name, Kind.PARAM)
-        if _is_named(pieces, name, Kind.QUOTED):
-            words = "also stands inside quotes" if is_used else "is used nowhere but inside quotes"
-            said = words if is_own else f"names :{name}, which {words}"
-            draft.warn(segment, place if is_own else where, f"{said}, where :{name} is text; write it outside of them")
-        elif is_own and not is_used:
-            draft.warn(segment, place, "is used nowhere in the query")
+def _is_param(pieces: Iterable[Piece], name: str) -> bool:
+    return any(piece.kind is Kind.PARAM and piece.text == name for piece in pieces)
 
 
-def _is_named(pieces: Iterable[Piece], name: str, kind: Kind) -> bool:
-    pattern = re.compile(rf"(?<!:):{name}(?!\w)" if kind is Kind.QUOTED else re.escape(name))
-    search = pattern.search if kind is Kind.QUOTED else pattern.fullmatch
-    return any(search(piece.text) for piece in pieces if piece.kind is kind)
+def _is_quoted(pieces: Iterable[Piece], name: str) -> bool:
+    """Tell whether `:name` stands inside quotes."""
+    pattern = re.compile(rf"(?<!:):{re.escape(name)}(?!\w)")
+    return any(piece.kind is Kind.QUOTED and pattern.search(piece.text) for piece in pieces)
 
 
 def check_inherited_params(draft: Draft, queries: Mapping[KeyPath, Sequence[Piece] | None]) -> None:
-    """Warn of each param of `defaults` that no segment uses; one that some segments use is no surprise."""
+    """Warn of each param of `defaults` that no segment uses; one that some segments use is expected."""
     for name in draft.keys(("defaults", "params")):
         heirs = [pieces for segment, pieces in queries.items() if name not in draft.keys((*segment, "params"))]
-        if all(pieces is not None and not _is_inherited(pieces, name) for pieces in heirs):
+        if all(pieces is not None and not _is_param(pieces, name) and not _is_quoted(pieces, name) for pieces in heirs):
             for segment in queries:
                 draft.warn(segment, ("defaults", "params", name), "is used by no query")
-
-
-def _is_inherited(pieces: Sequence[Piece], name: str) -> bool:
-    return _is_named(pieces, name, Kind.PARAM) or _is_named(pieces, name, Kind.QUOTED)
 
 
 def check_removals(draft: Draft, segment: KeyPath) -> None:

@@ -15,8 +15,8 @@ from reconciler.embedded_duckdb import PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.models.spec import Scalar, Secret
 from reconciler.sources.connections import choose_driver
-from reconciler.sources.failures import Kind, Scrubber, mask, sort
-from reconciler.sources.messages import Complaint, list_secrets, redact
+from reconciler.sources.failures import Kind, Scrubber, classify
+from reconciler.sources.messages import DatabaseMessage, list_secrets, mask, redact
 from reconciler.sources.query import Query
 from reconciler.sources.rows import RowSource
 
@@ -126,7 +126,7 @@ def test_a_server_that_is_not_there(tmp_path, driver):
 def test_a_secret_of_the_url_is_masked_in_every_spelling(url, spelling):
     scrubber = Scrubber.of("warehouse", Secret(url), list_secrets(make_url(url)))
 
-    error = scrubber.complain(Complaint(f"connection refused with {spelling} for u"))
+    error = scrubber.explain(ValueError(f"connection refused with {spelling} for u"))
 
     assert error.message == "source warehouse: connection refused with *** for u"
 
@@ -291,8 +291,8 @@ def test_an_error_of_the_reader_passes_as_it_is(warehouse):
         ("something new", None, Kind.OTHER),
     ],
 )
-def test_complaints_are_sorted_by_sqlstate_and_then_by_words(words, sqlstate, kind):
-    assert sort(Complaint(words, sqlstate)) is kind
+def test_messages_are_classified_by_sqlstate_and_then_by_words(words, sqlstate, kind):
+    assert classify(DatabaseMessage(words, sqlstate)) is kind
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def query(text: str = "SELECT id FROM members", **params: Scalar) -> Query:
 
 
 def test_unknown_words_are_not_shown_once_a_query_was_sent():
-    error = Scrubber("warehouse", ()).complain(Complaint("no such member: ada"), query())
+    error = Scrubber("warehouse", ()).explain(ValueError("no such member: ada"), query())
 
     assert "ada" not in str(error)
 
@@ -323,10 +323,10 @@ def test_unknown_words_are_not_shown_once_a_query_was_sent():
 def test_a_detail_is_dropped():
     scrubber = Scrubber("warehouse", ())
     words = 'ERROR:  duplicate key\nDETAIL:  Key (id)=(ada) already exists.\nCONTEXT:  "ada"'
-    complaint = Complaint.of(ValueError(words))
+    error = ValueError(words)
 
-    assert "ada" not in str(scrubber.complain(complaint, query()))
-    assert "duplicate key" in str(scrubber.complain(complaint, query()))
+    assert "ada" not in str(scrubber.explain(error, query()))
+    assert "duplicate key" in str(scrubber.explain(error, query()))
 
 
 def test_a_secret_is_masked_where_it_stands_alone():

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.models.spec import Secret
-from reconciler.sources.failures import Kind, Scrubber, sort
-from reconciler.sources.messages import Complaint, shorten
+from reconciler.sources.failures import Kind, Scrubber, classify
+from reconciler.sources.messages import DatabaseMessage, shorten
 from reconciler.sources.query import Query
 
 from .conftest import segment
@@ -24,11 +24,10 @@ class DriverError(Exception):
             setattr(self, name, value)
 
 
-def complain(error: BaseException, url: str = "nosuch://reader@db/app") -> tuple[Kind, str]:
+def explain(error: BaseException, url: str = "nosuch://reader@db/app") -> tuple[Kind, str]:
     scrubber = Scrubber.of("w", Secret(url), (), ("reader", "db", "app"))
-    complaint = Complaint.of(error)
     query = Query.of(segment(QUERY), url.partition(":")[0])
-    return sort(complaint), scrubber.complain(complaint, query).message.removeprefix("source w: ")
+    return classify(DatabaseMessage.of(error)), scrubber.explain(error, query).message.removeprefix("source w: ")
 
 
 def mysql(code: int, words: str) -> DriverError:
@@ -238,7 +237,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("error", "dialect", "kind", "words"), TOLD)
 def test_what_a_driver_raises_is_told_with_its_own_next_step_and_without_an_id(error, dialect, kind, words):
-    found, message = complain(error, f"{dialect}://reader@db/app")
+    found, message = explain(error, f"{dialect}://reader@db/app")
 
     assert found is kind, message
     assert words in message
@@ -251,7 +250,7 @@ def test_a_trace_is_cut_to_its_first_sentence_and_only_that_is_sorted():
     trace = "java.lang.RuntimeException: Division by zero. " + "at org.apache.X.login(Password.java:1) " * 400
 
     assert shorten(trace) == "Division by zero."
-    assert sort(Complaint.of(DriverError(trace))) is Kind.DATA
+    assert classify(DatabaseMessage.of(DriverError(trace))) is Kind.DATA
 
 
 def test_the_echo_of_a_query_is_cut():
@@ -288,7 +287,7 @@ def test_the_echo_of_a_query_is_cut():
     ],
 )
 def test_words_that_come_without_a_code(words, kind):
-    assert sort(Complaint.of(DriverError(words))) is kind
+    assert classify(DatabaseMessage.of(DriverError(words))) is kind
 
 
 @pytest.mark.parametrize(
@@ -311,7 +310,7 @@ def test_words_that_come_without_a_code(words, kind):
     ],
 )
 def test_codes_without_words_that_are_known(state, kind):
-    assert sort(Complaint("anything", state)) is kind
+    assert classify(DatabaseMessage("anything", state)) is kind
 
 
 def test_every_kind_has_a_next_step_of_its_own():
