@@ -194,6 +194,11 @@ def unexpected(error: BaseException) -> ReconcileError:
     return ReconcileError(f"unexpected {type(error).__name__}", DEFECT, code="internal")
 
 
+def as_known(error: BaseException) -> ReconcileError:
+    """Give a ReconcileError as it is, and `unexpected` for any other."""
+    return error if isinstance(error, ReconcileError) else unexpected(error)
+
+
 _COMMAND = re.compile(r"\breconcile [^`]+")
 _PLACEHOLDERS = re.compile(r"\b(SPEC\.\.\.|SPEC\b(?!\.\.\.)|NAME\b|FILE\b)")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.models.sizes import MIN_MEMORY, read_size
+from reconciler.models.sizes import MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.render import Format as Format
 
 
@@ -14,13 +14,6 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-class Adopt(StrEnum):
-    """Which of the members at Customer.io `refresh` takes into the snapshot."""
-
-    ALL = "all"
-    KNOWN = "known"
 
 
 Specs = Annotated[
@@ -91,12 +84,11 @@ MemoryLimit = Annotated[
 ]
 Parallel = Annotated[
     int,
-    typer.Option("--parallel", metavar="N", min=1, max=64, help="Maximum number of segments processed concurrently."),
+    typer.Option(
+        "--parallel", metavar="N", min=1, max=MOST_PARALLEL, help="Maximum number of segments processed concurrently."
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log more detail; show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Suppress progress and warnings on stderr.")]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Format of progress and errors on stderr.")]
-
-DEFAULT_MEMORY_LIMIT = "512MB"
-DEFAULT_PARALLEL = 4

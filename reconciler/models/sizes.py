@@ -2,6 +2,11 @@
 
 import re
 
+DEFAULT_MEMORY_LIMIT = "512MB"
+DEFAULT_PARALLEL = 4
+MOST_PARALLEL = 64
+"""Segments processed concurrently."""
+
 MIN_MEMORY = "16MB"
 """Suffices for small segments, 64 at once. Measured: with 8MB most of them fail."""
 

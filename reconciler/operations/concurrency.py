@@ -1,4 +1,4 @@
-"""Several segments at once, while the main thread keeps an ear open for signals."""
+"""Several segments at once, while the main thread can receive signals; and questions that are asked once."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -13,21 +13,33 @@ TURN_SECONDS = 0.1
 """Python runs a handler in the main thread alone, and a signal that another thread takes does not wake it."""
 
 
-def work_on_each(items: Iterable[Item], work: Callable[[Item], Result], at_once: int, name: str) -> list[Result]:
-    """Work on the items in threads of this name; gives the results in the items' order. Raises what `work` raises."""
+def work_on_each(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    at_once: int,
+    name: str,
+    on_turn: Callable[[], None] = lambda: None,
+    on_exception: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Work on the items in threads of this name; gives the results in the items' order. Raises what `work` raises.
+
+    `on_turn` is called ten times a second meanwhile, in the caller's thread. `on_exception` is called where a signal's
+    handler raises in that thread (Ctrl-C), before the work is awaited.
+    """
     with ThreadPoolExecutor(at_once, name) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        while wait(futures, TURN_SECONDS).not_done:
-            pass
+        try:
+            futures = [pool.submit(work, item) for item in items]
+            while wait(futures, TURN_SECONDS).not_done:
+                on_turn()
+        except BaseException:
+            on_exception()
+            raise
         return [future.result() for future in futures]
-
-
-# --- A question that is asked once, whoever needs the answer.
 
 
 @dataclass(frozen=True)
 class Once:
-    """Asks each question once, and gives everybody the same answer or raises the same error. For several threads."""
+    """Asks each question once, gives each caller the same answer or raises the same error. For several threads."""
 
     _answers: "dict[object, Future[int | None]]" = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -1,27 +1,72 @@
-"""Surveying: what is there against what the state says (`drift`), and taking it over (`refresh`)."""
+"""`drift`: read the members at Customer.io and compare them with the snapshot. Changes nothing."""
 
 import logging
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from reconciler.customerio.base import App
 from reconciler.diff.base import Comparison
-from reconciler.errors import ReconcileError, SegmentError, unexpected
-from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift, judge_drift
+from reconciler.errors import StateError, as_known
+from reconciler.models.drift import DriftStatus, SegmentDrift, judge_drift
+from reconciler.models.events import Event
 from reconciler.models.plan import Head
-from reconciler.models.results import RefreshRow, RefreshStatus
+from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.spec import Target
-from reconciler.operations.plan import as_problem, check_environment, check_head, look_up, require_app
-from reconciler.operations.read_back import read_back
-from reconciler.operations.send import seconds_left
-
-if TYPE_CHECKING:
-    from reconciler.state.locked_segment import LockedSegment
+from reconciler.operations.context import Context
+from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.plan import as_problem, check_head, look_up
+from reconciler.operations.read_back import read_back, require_app
+from reconciler.operations.results import DriftResult
+from reconciler.state.history import open_records
 
 log = logging.getLogger(__name__)
 
 
-def survey(
+def drift(
+    loaded: Loaded,
+    *,
+    ignore_foreign: bool = False,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    parallel: int = DEFAULT_PARALLEL,
+    stop: threading.Event | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> DriftResult:
+    """Compare every selected segment with the snapshot. `ignore_foreign`: others may add members.
+
+    Raises UsageError, and SpecError where an App API key is missing.
+    """
+    refuse_plan_file(loaded, "drift")
+    require_app_keys(loaded.targets, "drift")
+    created_at = datetime.now(UTC)
+    with Context(loaded.targets, memory_limit, reads_only=True, stop=stop, progress=progress) as context:
+        segments = context.for_each(
+            loaded.targets, lambda target: _drift_of_one(context, target, ignore_foreign), parallel, "drift"
+        )
+        return DriftResult(created_at, tuple(segments), tuple(context.warnings))
+
+
+def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> SegmentDrift:
+    """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
+    try:
+        context.check_stop()
+        head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
+        with context.sets().open(target) as comparison:
+            app = context.checked_app(target, head)
+            return compare_segment(target, head, comparison, app, ignore_foreign, context.warn)
+    except Exception as error:  # one segment's failure never stops the others
+        log.debug("the drift of %s failed", target.label, exc_info=True)
+        failed = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, as_known(error)))
+    try:
+        known = open_records(target.spec.state).segment(target.workspace, target.segment.segment_id)
+    except StateError:
+        return failed
+    stored, unmatched = (known.members, known.unmatched) if known else (0, 0)
+    return replace(failed, stored=stored, unmatched=unmatched)
+
+
+def compare_segment(
     target: Target,
     head: Head,
     comparison: Comparison,
@@ -29,93 +74,10 @@ def survey(
     ignore_foreign: bool,
     warn: Callable[[str], None],
 ) -> SegmentDrift:
-    """Read the segment back and compare it with the snapshot. What fails is a value."""
-    try:
-        check_head(target, head)
-        reader = require_app(target, app)
-        title = look_up(target, head, reader, warn).title
-        read_back(target, comparison, reader)
-        counts = comparison.drift()
-    except ReconcileError as error:
-        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, error))
-    except Exception as error:  # one segment's failure never stops the others
-        log.debug("surveying %s failed", target.label, exc_info=True)
-        return SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, unexpected(error)))
+    """Read the segment back and compare it with the snapshot. Raises ReconcileError."""
+    check_head(target, head)
+    reader = require_app(target, app)
+    title = look_up(target, head, reader, warn).title
+    read_back(target, comparison, reader)
+    counts = comparison.drift()
     return SegmentDrift(target, judge_drift(counts, ignore_foreign), counts, title)
-
-
-class Takeover:
-    """One segment of a `refresh`, under its lock: look first, then take over what was seen."""
-
-    def __init__(self, target: Target, held: "LockedSegment", comparison: Comparison, app: App | None) -> None:
-        self.target = target
-        self._held = held
-        self._comparison = comparison
-        self._app = app
-        self._title: str | None = None
-        self._retypes = False
-        """The state has the members by another id type."""
-        self.counts: DriftCounts | None = None
-
-    def look(self, warn: Callable[[str], None], wait: Callable[[float], bool]) -> DriftCounts:
-        """Read the segment back and compare it with the state: once whatever was sent has surely taken effect.
-
-        `wait` waits some seconds, and is true when the command is being stopped.
-        """
-        app = require_app(self.target, self._app)
-        head = self._held.head()
-        self._check(head)
-        self._title = look_up(self.target, head, app, warn).title
-        seconds = seconds_left(self._held.attempted_at(), self._held, self.target.spec.destination.settle)
-        if seconds > 0 and wait(seconds):
-            raise SegmentError(f"{self.target.where}: stopped before it was looked at", "run it again", code="stopped")
-        read_back(self.target, self._comparison, app)
-        self.counts = self._comparison.drift()
-        return self.counts
-
-    def _check(self, head: Head) -> None:
-        """Refuse another environment, and another id type while an outcome is unknown that the old ids alone settle."""
-        check_environment(self.target, head)
-        self._retypes = head.id_type not in (None, self.target.segment.id_type)
-        if not self._retypes:
-            return
-        unsettled = self._held.count().unsettled
-        if unsettled:
-            raise SegmentError(
-                f"{self.target.where}: the state holds segment {self.target.segment.segment_id} by {head.id_type}, and "
-                f"the outcome of {unsettled:,} ids is unknown",
-                f"set id_type back to {head.id_type} and apply, which settles them; or forget the segment "
-                "(`reconcile state forget SPEC NAME`)",
-                code="id_type",
-            )
-
-    def take(self, known_only: bool) -> RefreshRow:
-        """Make the snapshot equal to what was seen. `known_only` leaves strangers alone."""
-        assert self.counts is not None
-        if known_only and self._retypes:
-            raise SegmentError(
-                f"{self.target.where}: the state knows nobody by {self.target.segment.id_type} yet, so `--adopt known` "
-                "would take over nobody",
-                "give `--adopt all`, and read the next plan before you apply it",
-                code="id_type",
-            )
-        self._held.adopt(self._comparison.adoption(known_only))
-        census = self._held.count()
-        strangers = self.counts.strangers
-        return RefreshRow(
-            self.target,
-            RefreshStatus.REFRESHED,
-            stored=census.stored,
-            strangers=strangers,
-            adopted=0 if known_only else strangers,
-            unsettled=census.unsettled,
-            unmatched=census.unmatched,
-            lingering=self.counts.lingering,
-            unkeyed=self.counts.unkeyed,
-            title=self._title,
-        )
-
-
-def fail_refresh(target: Target, error: ReconcileError, status: RefreshStatus = RefreshStatus.FAILED) -> RefreshRow:
-    """The row of a segment that could not be refreshed."""
-    return RefreshRow(target, status, error=as_problem(target, error))

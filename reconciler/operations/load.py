@@ -1,65 +1,118 @@
-"""From the specs and flags of a command line to the segments that it works on."""
+"""From paths and patterns to the segments that an operation works on; or from a plan file to those that it holds."""
 
 import os
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from reconciler.errors import SpecError, UsageError
+from reconciler.errors import PlanFileError, SpecError, UsageError
 from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.spec import Spec, Target
+from reconciler.plan_file import PlanFile, check_age, check_place, check_specs, is_plan_file, open_plan_file
+from reconciler.spec import load as read_specs
+
+TAG = "tag:"
+
+Names = str | Sequence[str]
+"""One name or pattern, or several."""
+
+Allowed = dict[str, frozenset[Guard]]
+"""The guards that a segment may pass for one run, by its label (`workspace/name`)."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The specs named, and of their segments the selected ones."""
+    """Specs, and of their segments the selected ones. With a plan file: what it names, in its order."""
 
     specs: tuple[Spec, ...]
     targets: tuple[Target, ...]
-    allowed: dict[str, frozenset[Guard]] = field(default_factory=dict)
+    plan_file: PlanFile | None = None
+    """Open, and verified; `apply` closes it."""
 
     @property
     def shared(self) -> frozenset[str]:
-        """Names of segments that several of the named specs have: a flag must say `workspace/NAME` for them."""
+        """Names of segments that several of these specs have: a flag must say `workspace/NAME` for them."""
         names = Counter(segment.name for spec in self.specs for segment in spec.segments)
         return frozenset(name for name, times in names.items() if times > 1)
 
 
-def load_specs(specs: Sequence[str]) -> tuple[Spec, ...]:
-    """Read the specs with this process's environment. Raises UsageError, SpecError."""
-    from reconciler.spec import load
-
-    return load(specs, os.environ)
-
-
 def load(
-    specs: Sequence[str],
-    select: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    allow_removals: Sequence[str] | None = None,
-    allow_additions: Sequence[str] | None = None,
-    allow_empty: Sequence[str] | None = None,
+    select: Names = (),
+    exclude: Names = (),
 ) -> Loaded:
-    """Read the specs, select segments, and resolve whom the guards let past. Raises UsageError, SpecError."""
-    found = load_specs(specs)
-    targets = choose(list_targets(found), select or (), exclude or ())
-    given = {
-        Guard.MAX_REMOVALS: allow_removals or (),
-        Guard.MAX_ADDITIONS: allow_additions or (),
-        Guard.ALLOW_EMPTY: allow_empty or (),
-    }
-    allowed: dict[str, frozenset[Guard]] = {}
-    for guard, names in given.items():
-        for label in resolve_allowed(targets, names):
-            allowed[label] = allowed.get(label, frozenset()) | {guard}
-    return Loaded(found, tuple(targets), allowed)
+    """Read specs (files, folders, globs), or one plan file for `apply`. Raises UsageError, SpecError, PlanFileError.
+
+    Variables are taken from the environment of this process.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = [os.fspath(path) for path in given]
+    files = [name for name in named if is_plan_file(Path(name))]
+    if not files:
+        return load_segments(named, as_names(select), as_names(exclude))
+    if len(named) > 1:
+        raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
+    refuse_flags({"select": select, "exclude": exclude})
+    return _load_plan_file(Path(files[0]))
+
+
+def load_segments(paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = ()) -> Loaded:
+    """Read specs and select segments of them. Raises UsageError, SpecError."""
+    specs = load_specs(paths)
+    return Loaded(specs, choose(list_targets(specs), select, exclude))
+
+
+def load_specs(paths: Sequence[str]) -> tuple[Spec, ...]:
+    """Read specs with this process's environment. Raises UsageError, SpecError."""
+    return read_specs(paths, os.environ)
+
+
+def _load_plan_file(path: Path) -> Loaded:
+    """Open and verify a plan file, and load what it names. Raises PlanFileError, SpecError."""
+    file = open_plan_file(path)
+    try:
+        check_age(file.plan, datetime.now(UTC))
+        check_place(file.plan)
+        specs = load_specs(file.plan.specs())
+        every = list_targets(specs)
+        check_specs(file.plan, every)
+    except BaseException as error:
+        if isinstance(error, PlanFileError):
+            file.name_in(error)
+        file.close()
+        raise
+    known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in every}
+    return Loaded(specs, tuple(known[segment.spec, segment.name] for segment in file.plan.segments), file)
+
+
+# --- what an operation needs --------------------------------------------------------------------------------------
+
+
+def refuse_plan_file(loaded: Loaded, command: str) -> None:
+    """Raise UsageError for an operation that works on specs."""
+    if loaded.plan_file is not None:
+        loaded.plan_file.close()
+        raise UsageError(f"{command} takes specs; a plan file can only be applied", "name the specs")
+
+
+def refuse_flags(given: dict[str, Names]) -> None:
+    """Raise UsageError for what belongs into a plan: a plan file is applied as it is."""
+    flags = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if flags:
+        raise UsageError(
+            f"a plan file is applied as it was sealed; {', '.join(flags)} can't change it",
+            "give these flags to `reconcile plan --out FILE`",
+        )
 
 
 def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
-    """Raise SpecError, naming every spec without an App API key, where a command can't do without."""
+    """Raise SpecError, naming every spec without an App API key, where an operation can't do without."""
     missing = sorted({str(target.spec.path) for target in targets if target.spec.destination.app_api_key is None})
     if missing:
         raise SpecError(
@@ -68,14 +121,31 @@ def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
         )
 
 
-def flags_of(allowed: dict[str, frozenset[Guard]]) -> list[str]:
+def resolve_allowed(targets: Sequence[Target], removals: Names, additions: Names, empty: Names) -> Allowed:
+    """Find the segments that may pass a guard: exact names, no patterns.
+
+    Raises UsageError for a name that no segment has, and for one that several have.
+    """
+    allowed: Allowed = {}
+    given = {Guard.MAX_REMOVALS: removals, Guard.MAX_ADDITIONS: additions, Guard.ALLOW_EMPTY: empty}
+    for guard, names in given.items():
+        for name in as_names(names):
+            label = _find_one(targets, name).label
+            allowed[label] = allowed.get(label, frozenset()) | {guard}
+    return allowed
+
+
+def flags_of(allowed: Allowed) -> list[str]:
     """Write what was allowed as the flags that said so, for the history."""
     return sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
 
 
-# --- Which segments a command works on: `--select`, `--exclude` and the names given to `--allow-*`.
+def as_names(names: Names) -> Sequence[str]:
+    """Give a list of names where there may be only one."""
+    return [names] if isinstance(names, str) else names
 
-TAG = "tag:"
+
+# --- names and patterns -------------------------------------------------------------------------------------------
 
 
 def list_targets(specs: Iterable[Spec]) -> tuple[Target, ...]:
@@ -89,28 +159,16 @@ def choose(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[s
     A pattern is `NAME`, `workspace/NAME` or `tag:NAME`, each also as a glob; case counts.
     Raises UsageError for patterns that match nothing, and where nothing is left.
     """
-    _refuse_idle(targets, "--select", select)
-    _refuse_idle(targets, "--exclude", exclude)
+    for flag, patterns in (("--select", select), ("--exclude", exclude)):
+        idle = [pattern for pattern in patterns if not any(_matches(target, pattern) for target in targets)]
+        if idle:
+            listed = ", ".join(repr(pattern) for pattern in idle)
+            raise UsageError(f"{flag} matches no segment: {listed}.", _suggest(targets, idle))
     chosen = [target for target in targets if not select or _matches_any(target, select)]
     left = tuple(target for target in chosen if not _matches_any(target, exclude))
     if not left and (select or exclude):
         raise UsageError("No segment is left: --exclude takes out all that was selected.", "Narrow --exclude.")
     return left
-
-
-def resolve_allowed(targets: Sequence[Target], names: Sequence[str]) -> frozenset[str]:
-    """Give the labels (`workspace/name`) of the segments that `names` mean exactly: no globs, no tags.
-
-    Raises UsageError for a name that no segment has, and for one that several have.
-    """
-    return frozenset(_resolve(targets, name).label for name in names)
-
-
-def _refuse_idle(targets: Sequence[Target], flag: str, patterns: Sequence[str]) -> None:
-    idle = [pattern for pattern in patterns if not any(_matches(target, pattern) for target in targets)]
-    if idle:
-        listed = ", ".join(repr(pattern) for pattern in idle)
-        raise UsageError(f"{flag} matches no segment: {listed}.", _suggest(targets, idle))
 
 
 def _matches_any(target: Target, patterns: Iterable[str]) -> bool:
@@ -128,35 +186,28 @@ def _is_like(text: str, pattern: str) -> bool:
     return text == pattern or fnmatchcase(text, pattern)
 
 
-def _resolve(targets: Sequence[Target], name: str) -> Target:
+def _find_one(targets: Sequence[Target], name: str) -> Target:
     found = [target for target in targets if name == target.segment.name]
     found = found or [target for target in targets if name == target.label]
     if not found:
         raise UsageError(f"No segment is named {name!r}.", _suggest(targets, [name]))
     if len(found) > 1:
-        raise _say_ambiguous(name, found)
+        places = ", ".join(f"{target.label} ({target.where})" for target in found)
+        is_distinct = len({target.label for target in found}) == len(found)
+        hint = "Write workspace/NAME." if is_distinct else "Name fewer specs, or rename one of them."
+        raise UsageError(f"{name!r} means several segments: {places}.", hint)
     return found[0]
 
 
-def _say_ambiguous(name: str, found: Sequence[Target]) -> UsageError:
-    places = ", ".join(f"{target.label} ({target.where})" for target in found)
-    labels = [target.label for target in found]
-    hint = "Write workspace/NAME." if len(set(labels)) == len(labels) else "Name fewer specs, or rename one of them."
-    return UsageError(f"{name!r} means several segments: {places}.", hint)
-
-
 def _suggest(targets: Sequence[Target], patterns: Iterable[str]) -> str:
-    known = list(dict.fromkeys(_list_names(targets)))
+    known = list(
+        dict.fromkeys(
+            [target.segment.name for target in targets]
+            + [target.label for target in targets]
+            + [f"{TAG}{tag}" for target in targets for tag in target.segment.tags]
+        )
+    )
     close = dict.fromkeys(near for pattern in patterns for near in get_close_matches(pattern, known, n=3))
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"There are: {', '.join(known[:10])}{' and more' if len(known) > 10 else ''}."
-
-
-def _list_names(targets: Sequence[Target]) -> Iterable[str]:
-    ways: tuple[Callable[[Target], Iterable[str]], ...] = (
-        lambda target: (target.segment.name,),
-        lambda target: (target.label,),
-        lambda target: (f"{TAG}{tag}" for tag in target.segment.tags),
-    )
-    return (name for way in ways for target in targets for name in way(target))

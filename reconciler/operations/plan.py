@@ -1,40 +1,142 @@
-"""Planning: compare, judge, and say it, one segment at a time. What fails becomes a value, so the others go on."""
+"""`plan`: run each query, compare it with the snapshot, judge the guards. Sends nothing."""
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
+from reconciler import __version__
 from reconciler.customerio.base import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import (
     DestinationError,
     IncompleteRead,
-    PlanFileError,
     ReconcileError,
     SegmentError,
     SourceError,
+    as_known,
     fill_hint,
 )
-from reconciler.errors import unexpected as unexpected
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
+from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
+from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.spec import Ownership, Target
-from reconciler.operations.read_back import read_back
+from reconciler.operations.context import Context
+from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
+from reconciler.operations.read_back import read_back, require_app
+from reconciler.operations.results import PlanResult
+from reconciler.operations.workspace import check_environment, check_pin
+from reconciler.plan_file import Draft, drafting, plan_output, seal
 
 log = logging.getLogger(__name__)
+
+Compare = Callable[[Comparison], Counts]
+"""Finds the changes: `Comparison.compare` from the query, or those of a plan file. May raise ReconcileError."""
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How to plan. `allowed` holds the guards let past, by `workspace/name`; `show_ids` is a number of example ids."""
+    """How to plan. `allowed` has the guards that may be passed, by `workspace/name`; `show_ids`: number of examples."""
 
     allowed: Mapping[str, frozenset[Guard]] = field(default_factory=dict)
     show_ids: int = 0
 
-    def allowed_for(self, target: Target) -> frozenset[Guard]:
-        return self.allowed.get(target.label, frozenset())
+
+def plan(
+    loaded: Loaded,
+    *,
+    out: str | Path | None = None,
+    detailed_exitcode: bool = False,
+    allow_removals: Names = (),
+    allow_additions: Names = (),
+    allow_empty: Names = (),
+    show_ids: int = 0,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    parallel: int = DEFAULT_PARALLEL,
+    stop: threading.Event | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> PlanResult:
+    """Plan every selected segment; `out` seals the plan into a file, unless a segment is blocked or failed.
+
+    Raises UsageError before anything is read.
+    """
+    refuse_plan_file(loaded, "plan")
+    options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
+    with _draft(out) as draft:
+        created_at = datetime.now(UTC)
+        with Context(loaded.targets, memory_limit, reads_only=True, stop=stop, progress=progress) as context:
+            context.warn_of_specs()
+            segments = context.for_each(
+                enumerate(loaded.targets),
+                lambda numbered: _plan_one(context, *numbered, options, draft),
+                parallel,
+                "plan",
+            )
+            if draft is not None:
+                segments = [_bind_to_environment(context, segment) for segment in segments]
+            made = PlanResult(created_at, tuple(segments), tuple(context.warnings), None, detailed_exitcode)
+        failures = made.of_status(PlanStatus.BLOCKED) + made.of_status(PlanStatus.FAILED)
+        if draft is not None and not failures and not context.stop.is_set():
+            plan_id = uuid.uuid4().hex
+            draft.seal(seal(made, plan_id, __version__, Path.cwd()))
+            made = replace(made, plan_id=plan_id)
+    return made
+
+
+@contextmanager
+def _draft(out: str | Path | None) -> Iterator[Draft | None]:
+    """Open a draft of the plan file, if one is asked for; an older plan file is deleted first in any case."""
+    if out is None:
+        yield None
+        return
+    with drafting(plan_output(str(out))) as draft:
+        yield draft
+
+
+def _plan_one(context: Context, index: int, target: Target, options: PlanOptions, draft: Draft | None) -> SegmentPlan:
+    """Plan one segment; its ids go into the draft, if there is one."""
+    context.report(Reading(target))
+    try:
+        context.check_stop()
+        head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
+        with context.sets().open(target) as comparison:
+            app = context.checked_app(target, head)
+            made = plan_segment(target, head, comparison, app, options, context.warn)
+            if draft is not None and made.status is not PlanStatus.BLOCKED:
+                for direction in (Direction.REMOVE, Direction.ADD):
+                    draft.spool(index, comparison.batches(direction))
+    except Exception as error:  # one segment's failure never stops the others
+        log.debug("planning %s failed", target.label, exc_info=True)
+        made = fail(target, as_known(error))
+    context.report(Planned(made))
+    return made
+
+
+def _bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
+    """Ask Customer.io for an environment that the state does not know yet: a plan file is bound to it."""
+    target, bound = segment.target, segment.head.environment_id
+    if bound is not None or not segment.has_work:
+        return segment
+    found = context.ask_environment(target)
+    try:
+        check_environment(target, bound, found)
+    except DestinationError as error:
+        return fail(target, error)
+    if found is None:
+        context.warn(
+            f"the plan file is bound to no environment of workspace {target.workspace}: Customer.io did not tell it"
+        )
+    return replace(segment, head=replace(segment.head, environment_id=found))
+
+
+# --- one segment --------------------------------------------------------------------------------------------------
 
 
 def plan_segment(
@@ -44,74 +146,45 @@ def plan_segment(
     app: App | None,
     options: PlanOptions,
     warn: Callable[[str], None],
+    compare: Compare | None = None,
 ) -> SegmentPlan:
-    """Plan one segment from its query. `head` is what the state says before the query is run."""
+    """Plan one segment, from its query or by `compare`. `head` is what the state says beforehand.
 
-    def compare() -> tuple[Counts, RemoteFacts]:
-        check_head(target, head)
-        exclusive = target.segment.ownership is Ownership.EXCLUSIVE
-        there = read_back(target, comparison, require_app(target, app)) if exclusive else None
-        counts = comparison.compare()
-        facts = look_up_if_needed(target, head, counts, app, warn)
-        return counts, replace(facts, members=there.people) if there and head.is_new else facts
-
-    return describe(target, compare, comparison, app, options, warn)
-
-
-def describe(
-    target: Target,
-    compare: Callable[[], tuple[Counts, RemoteFacts]],
-    comparison: Comparison,
-    app: App | None,
-    options: PlanOptions,
-    warn: Callable[[str], None],
-) -> SegmentPlan:
-    """Make a plan of what `compare` finds, or of how it failed. Raises PlanFileError alone."""
-    try:
-        counts, facts = compare()
-        plan = judge_segment(target, comparison, counts, facts, options)
-        if comparison.head.restored:
-            warn(warn_of_restored(target))
-        return replace(plan, remote=look_up_usage(plan, app, warn))
-    except PlanFileError:
-        raise  # it is about the whole file, and so for the caller
-    except ReconcileError as error:
-        return fail(target, error)
-    except Exception as error:  # one segment's failure never stops the others
-        log.debug("planning %s failed", target.label, exc_info=True)
-        return fail(target, unexpected(error))
-
-
-def judge_segment(
-    target: Target, comparison: Comparison, counts: Counts, facts: RemoteFacts, options: PlanOptions
-) -> SegmentPlan:
-    """Judge the guards over what a comparison found."""
-    head, allowed = comparison.head, options.allowed_for(target)
+    Raises ReconcileError.
+    """
     check_head(target, head)
+    exclusive = target.segment.ownership is Ownership.EXCLUSIVE
+    there = read_back(target, comparison, require_app(target, app)) if exclusive else None
+    counts = compare(comparison) if compare else comparison.compare()
+    remote = RemoteFacts()
+    if counts.is_changed or counts.resend or head.is_new:  # else it is not worth a request
+        remote = look_up(target, head, app, warn)
+    if there and head.is_new:
+        remote = replace(remote, members=there.people)
+
+    head = comparison.head
+    check_head(target, head)
+    allowed = options.allowed.get(target.label, frozenset())
     verdicts = judge(target.segment.guards, counts, head.completed, allowed)
     if any(verdict.blocks for verdict in verdicts):
         status = PlanStatus.BLOCKED
     else:
         status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
-    examples = show_examples(comparison, options.show_ids)
+    examples = Examples()
+    if options.show_ids > 0:
+        examples = Examples(
+            *(comparison.examples(each, options.show_ids) for each in (Direction.ADD, Direction.REMOVE))
+        )
+    if head.restored:
+        warn(warn_of_restored(target))
+    if app is not None and counts.is_changed and remote.title is not None:
+        try:
+            remote = replace(remote, used_by=app.used_by(target.segment.segment_id))
+        except (DestinationError, IncompleteRead) as error:
+            warn(f"{target.label}: what uses the segment is not known: {error.message}")
     return SegmentPlan(
-        target, status, head, counts, verdicts, None, facts, examples, comparison.engine, allowed=allowed
+        target, status, head, counts, verdicts, None, remote, examples, comparison.engine, allowed=allowed
     )
-
-
-def warn_of_restored(target: Target) -> str:
-    """What is to be said of a segment whose state comes from a backup, or has lost writes in a failover."""
-    return (
-        f"{target.label}: its state was restored from a backup, or has lost writes in a failover, and does not know "
-        f"what was sent after that; run `reconcile refresh {target.spec.path}`"
-    )
-
-
-def show_examples(comparison: Comparison, number: int) -> Examples:
-    """Give up to `number` ids of each change; none unless asked for."""
-    if number <= 0:
-        return Examples()
-    return Examples(comparison.examples(Direction.ADD, number), comparison.examples(Direction.REMOVE, number))
 
 
 def check_head(target: Target, head: Head) -> None:
@@ -125,117 +198,63 @@ def check_head(target: Target, head: Head) -> None:
             "SPEC --select NAME`); or forget the segment (`reconcile state forget SPEC NAME`)",
             code="id_type",
         )
-    check_environment(target, head)
-
-
-def check_environment(target: Target, head: Head) -> None:
-    """Refuse a workspace that is bound to another environment than the spec pins."""
-    destination = target.spec.destination
-    pinned = destination.workspace_id
-    if pinned is not None and head.environment_id is not None and pinned != head.environment_id:
-        raise DestinationError(
-            f"{target.spec.path}: workspace {target.workspace!r} is bound to environment {head.environment_id} at "
-            f"Customer.io, and the spec's workspace_id is {pinned}",
-            "correct workspace_id; a second workspace needs a `workspace:` name of its own",
-            code="environment",
-        )
-
-
-def environment_mismatch(target: Target, bound: int, found: int) -> DestinationError:
-    """The workspace's name is bound to one environment, and another was found."""
-    return DestinationError(
-        f"{target.spec.path}: workspace {target.workspace!r} is bound to environment {bound} at Customer.io, "
-        f"but this is environment {found}",
-        "check site_id and api_key; a second workspace needs a `workspace:` name of its own",
-        code="environment",
-    )
-
-
-def require_app(target: Target, app: App | None) -> App:
-    """Give the App API, or say that its key is missing."""
-    if app is None:
-        raise DestinationError(
-            f"{target.where}: reading the segment back needs destination.app_api_key",
-            "create an App API key in Customer.io (Settings, API credentials) and set app_api_key",
-            code="app_api_key",
-        )
-    return app
-
-
-def look_up_if_needed(
-    target: Target, head: Head, counts: Counts, app: App | None, warn: Callable[[str], None]
-) -> RemoteFacts:
-    """As `look_up`, but a segment with nothing to send is not worth a request, unless the state has never met it.
-
-    How many are there already is part of what a first fill says.
-    """
-    idle = not (counts.is_changed or counts.resend or head.is_new)
-    return RemoteFacts() if idle else look_up(target, head, app, warn)
+    check_pin(target, head)
 
 
 def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:
-    """Ask the App API whether the segment is there and manual, and for its name; no key, no answer.
+    """Ask the App API for the segment's title, and whether it exists and is manual; no key, no answer.
 
-    An App API that can't be asked is a warning: nothing of a tracked plan depends on it.
+    For a segment that the state has never met, ask also how many members it has. An App API that can't be asked is a
+    warning, where no plan depends on what is there: nothing of a tracked plan does.
     """
     if app is None:
         return RemoteFacts()
+
+    def tolerate(error: ReconcileError, message: str) -> None:
+        if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
+            raise error
+        warn(f"{message}: {error.message}")
+
+    segment_id = target.segment.segment_id
     try:
-        segment = app.segments().get(target.segment.segment_id)
+        segment = app.segments().get(segment_id)
     except (DestinationError, IncompleteRead) as error:
-        put_up_with(target, error, warn, f"{target.spec.path}: the names of the segments are not known")
+        tolerate(error, f"{target.spec.path}: the names of the segments are not known")
         return RemoteFacts()
     if segment is None:
-        raise no_such_segment(target)
+        raise DestinationError(
+            f"{target.where}: there is no segment {segment_id} in workspace {target.workspace!r}",
+            "check segment_id, and that the keys are those of the right workspace",
+            code="no_such_segment",
+        )
     if not segment.manual:
         raise DestinationError(
-            f"{target.where}: segment {target.segment.segment_id} is data-driven; only manual segments can be changed",
+            f"{target.where}: segment {segment_id} is data-driven; only manual segments can be changed",
             "create a manual segment in Customer.io and put its id here",
             code="not_manual",
         )
-    return RemoteFacts(title=segment.title, members=count_strangers(target, app, warn) if head.is_new else None)
+    members = None
+    if head.is_new:
+        try:
+            members = app.count(segment_id)
+        except (DestinationError, IncompleteRead) as error:
+            tolerate(error, f"{target.where}: how many members there are is not known")
+    return RemoteFacts(title=segment.title, members=members)
 
 
-def count_strangers(target: Target, app: App, warn: Callable[[str], None]) -> int | None:
-    """Ask how many members a segment has that the state does not know yet."""
-    try:
-        return app.count(target.segment.segment_id)
-    except (DestinationError, IncompleteRead) as error:
-        put_up_with(target, error, warn, f"{target.where}: how many members there are is not known")
-        return None
-
-
-def put_up_with(target: Target, error: ReconcileError, warn: Callable[[str], None], words: str) -> None:
-    """Turn an error of the App API into a warning; raise it where a plan depends on what is really there, and where
-    another environment was asked."""
-    if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
-        raise error
-    warn(f"{words}: {error.message}")
-
-
-def no_such_segment(target: Target) -> DestinationError:
-    """The workspace has no segment of this id."""
-    return DestinationError(
-        f"{target.where}: there is no segment {target.segment.segment_id} in workspace {target.workspace!r}",
-        "check segment_id, and that the keys are those of the right workspace",
-        code="no_such_segment",
+def warn_of_restored(target: Target) -> str:
+    """Say that a segment's state comes from a backup, or has lost writes in a failover."""
+    return (
+        f"{target.label}: its state was restored from a backup, or has lost writes in a failover, and does not know "
+        f"what was sent after that; run `reconcile refresh {target.spec.path}`"
     )
 
 
-def look_up_usage(plan: SegmentPlan, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:
-    """Ask what a change could set off; only for segments that change."""
-    changes = plan.counts is not None and plan.counts.is_changed
-    if app is None or not changes or plan.remote.title is None:
-        return plan.remote
-    try:
-        return replace(plan.remote, used_by=app.used_by(plan.target.segment.segment_id))
-    except (DestinationError, IncompleteRead) as error:
-        warn(f"{plan.target.label}: what uses the segment is not known: {error.message}")
-        return plan.remote
+# --- failures as values -------------------------------------------------------------------------------------------
 
 
 def fail(target: Target, error: ReconcileError) -> SegmentPlan:
-    """Turn an error into the plan of a segment that failed; what a source says does not tell where its query stands."""
+    """Turn an error into the plan of a segment that failed; a source's error gets the place of its query."""
     problem = as_problem(target, error)
     if isinstance(error, SourceError):
         problem = replace(problem, message=f"{target.where}: {problem.message}")
@@ -246,8 +265,3 @@ def as_problem(target: Target, error: ReconcileError) -> Problem:
     """Turn an error into a value; its hint names the segment and its spec."""
     hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
     return Problem(error.code, error.message, hint)
-
-
-def as_known(error: BaseException) -> ReconcileError:
-    """The error itself, or `unexpected` where nobody foresaw it."""
-    return error if isinstance(error, ReconcileError) else unexpected(error)

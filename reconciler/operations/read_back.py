@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reconciler.customerio.base import App
 from reconciler.diff.base import Comparison
-from reconciler.errors import IncompleteRead
+from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.drift import DriftCounts
 from reconciler.models.remote import RemoteCount
 from reconciler.models.spec import Target
@@ -14,6 +14,17 @@ from reconciler.models.spec import Target
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between two read-backs: doubled from the first to the longest."""
+
+
+def require_app(target: Target, app: App | None) -> App:
+    """Give the App API, or raise DestinationError: its key is missing."""
+    if app is None:
+        raise DestinationError(
+            f"{target.where}: reading the segment back needs destination.app_api_key",
+            "create an App API key in Customer.io (Settings, API credentials) and set app_api_key",
+            code="app_api_key",
+        )
+    return app
 
 
 def read_back(target: Target, comparison: Comparison, app: App) -> RemoteCount:

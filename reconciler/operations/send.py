@@ -5,16 +5,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from reconciler.customerio.base import Gate, Track
 from reconciler.diff.base import Comparison
-from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError
+from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError, as_known
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.events import Reporter, Sending
+from reconciler.models.events import Event, Sending
 from reconciler.models.run import Tally
 from reconciler.models.spec import Target
-from reconciler.operations.plan import as_known
+from reconciler.operations.context import Stop
 
 if TYPE_CHECKING:
     from reconciler.state.locked_segment import LockedSegment
@@ -31,14 +31,6 @@ COMPACT_EVERY = 64
 """Batches between two folds: some 100 ms of work, while those in flight go on."""
 
 NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
-
-
-class Stop(Protocol):
-    """Set once the run is to stop; a threading.Event is one."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ class Delivery:
         track: Track,
         pool: Executor,
         stop: Stop,
-        reporter: Reporter,
+        report: Callable[[Event], None],
         *,
         total: int,
         accepted_before: bool,
@@ -126,7 +118,7 @@ class Delivery:
         self._track = track
         self._pool = pool
         self._stop = stop
-        self._reporter = reporter
+        self._report = report
         self._total = total
         self._done = 0
         self._at_once = target.spec.destination.concurrency
@@ -294,7 +286,7 @@ class Delivery:
         while self._landed:
             self._halve(*self._landed[0])
             self._landed.popleft()
-        self._reporter.tell(Sending(self._target, self._done, self._total))
+        self._report(Sending(self._target, self._done, self._total))
         self._uncompacted += len(whole)
 
     def _fold_some(self) -> None:

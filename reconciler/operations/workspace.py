@@ -1,7 +1,11 @@
-"""Whose members are read: an App API that is asked nothing where the keys turn out to be of another environment."""
+"""Is this the right workspace? The environment of the keys, against the spec's `workspace_id` and the state's binding.
+
+A workspace name is bound to one environment of Customer.io by the first write. Nothing is read from or sent to another.
+"""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol
 
 from reconciler.customerio.base import App
 from reconciler.errors import DestinationError
@@ -9,7 +13,57 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy
 from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Target
-from reconciler.operations.plan import environment_mismatch
+
+
+class Bindings(Protocol):
+    """Where the bindings are kept: a state that is open for writing."""
+
+    def environment(self, workspace: str) -> int | None: ...
+
+    def bind(self, workspace: str, environment_id: int) -> None: ...
+
+
+def check_pin(target: Target, head: Head) -> None:
+    """Raise DestinationError if the workspace is bound to another environment than the spec pins."""
+    pinned = target.spec.destination.workspace_id
+    if pinned is not None and head.environment_id is not None and pinned != head.environment_id:
+        raise DestinationError(
+            f"{target.spec.path}: workspace {target.workspace!r} is bound to environment {head.environment_id} at "
+            f"Customer.io, and the spec's workspace_id is {pinned}",
+            "correct workspace_id; a second workspace needs a `workspace:` name of its own",
+            code="environment",
+        )
+
+
+def check_environment(target: Target, bound: int | None, found: int | None) -> None:
+    """Raise DestinationError if the keys are of another environment than the spec pins or the workspace is bound to.
+
+    None: not known; what is not known is not checked.
+    """
+    if found is None:
+        return
+    pinned = target.spec.destination.workspace_id
+    if pinned is not None and found != pinned:
+        raise DestinationError(
+            f"{target.spec.path}: workspace_id is {pinned}, but the keys are of environment {found}",
+            "use this workspace's keys, or correct workspace_id",
+            code="environment",
+        )
+    if bound is not None and found != bound:
+        raise DestinationError(
+            f"{target.spec.path}: workspace {target.workspace!r} is bound to environment {bound} at Customer.io, "
+            f"but this is environment {found}",
+            "check site_id and api_key; a second workspace needs a `workspace:` name of its own",
+            code="environment",
+        )
+
+
+def bind(target: Target, bindings: Bindings, found: int | None) -> None:
+    """Check the environment that the keys are of, and bind a workspace that is not bound yet."""
+    bound = bindings.environment(target.workspace)
+    check_environment(target, bound, found)
+    if bound is None and found is not None:
+        bindings.bind(target.workspace, found)
 
 
 @dataclass(frozen=True)
@@ -39,9 +93,9 @@ class CheckedApp:
 def check_before_reading(
     target: Target, head: Head, app: App | None, ask: Callable[[], int | None], warn: Callable[[str], None]
 ) -> App | None:
-    """Give the App API of a target; its first read asks for the environment if the spec pins one or the state knows it.
+    """Give the App API of a target; its reads ask for the environment if the spec pins one or the state knows it.
 
-    `ask` gives the environment id of the keys, None where it can't be had: that is a warning, as nothing is written.
+    `ask` gives the environment id of the keys, None where Customer.io does not tell: a warning, as nothing is written.
     """
     if app is None or (head.environment_id is None and target.spec.destination.workspace_id is None):
         return app
@@ -50,20 +104,6 @@ def check_before_reading(
         found = ask()
         if found is None:
             warn(f"workspace {target.workspace}: Customer.io does not tell which environment the keys are of")
-        else:
-            refuse_other_environment(target, head, found)
+        check_environment(target, head.environment_id, found)
 
     return CheckedApp(app, check)
-
-
-def refuse_other_environment(target: Target, head: Head, found: int) -> None:
-    """Raise DestinationError if an environment is not the one that the spec pins or the state is bound to."""
-    pinned = target.spec.destination.workspace_id
-    if pinned is not None and found != pinned:
-        raise DestinationError(
-            f"{target.spec.path}: workspace_id is {pinned}, but the keys are of environment {found}",
-            "use this workspace's keys, or correct workspace_id",
-            code="environment",
-        )
-    if head.environment_id is not None and found != head.environment_id:
-        raise environment_mismatch(target, head.environment_id, found)

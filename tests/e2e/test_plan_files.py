@@ -356,7 +356,10 @@ def test_a_plan_expires_after_24_hours(filled: Project) -> None:
             def now(cls, tz=None):  # type: ignore[no-untyped-def,override]
                 return now.astimezone(tz) if tz else now.replace(tzinfo=None)
 
-        with mock.patch("time.time", return_value=now.timestamp()), mock.patch("datetime.datetime", Clock):
+        with (
+            mock.patch("time.time", return_value=now.timestamp()),
+            mock.patch("reconciler.operations.load.datetime", Clock),
+        ):
             return filled.run("apply", "sealed.plan")
 
     filled.sandbox.reset_calls()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from unittest import mock
 
 from reconciler.models.batches import Direction
-from reconciler.operations.send import Delivery, Stop
+from reconciler.operations.context import Stop
+from reconciler.operations.send import Delivery
 from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, FakeLease, Status, never
 from tests.fakes.parts import (
     FakeComparison,
@@ -90,7 +91,7 @@ def deliver(
         track,
         pool or InlinePool(),
         stop or FakeStop(),
-        reporter,
+        reporter.tell,
         total=len(add) + len(remove),
         accepted_before=accepted_before,
     )

@@ -10,8 +10,10 @@ from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Head
 from reconciler.models.run import Run, SegmentRun
-from reconciler.operations.apply import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.operations.plan import PlanOptions
+from reconciler.operations.apply import Applying
+from reconciler.operations.apply_segment import ApplyOptions, apply_segment
+from reconciler.operations.context import Parts
+from reconciler.operations.plan import Compare, PlanOptions
 from tests.fakes.memory_state import FakeClock, FakeHeld, FakeLedger
 from tests.fakes.parts import (
     FakeApp,
@@ -59,35 +61,45 @@ class Play:
         self.reporter = FakeReporter(self.hook)
         self.warnings: list[str] = []
 
-    @property
-    def session(self) -> Session:
+    def start(
+        self,
+        *,
+        compare: Compare | None = None,
+        inspect: Callable[[int | None], None] | None = None,
+    ) -> Applying:
+        """The segment, before its first step."""
         target = make_target(settle=self.settle, concurrency=1)
         parts = Parts(
-            self.ledger,
+            self.ledger,  # type: ignore[arg-type]
             self.sets,
             self.track,
             self.app,
             InlinePool(),
             self.stop,
-            self.reporter,
+            self.reporter.tell,
             self.clock,
             self.warnings.append,
             self.track.ask_environment,
+            self.track.preflight,
         )
         plan = PlanOptions({target.label: self.guards_allowed})
-        return Session(target, parts, ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout))
+        chosen = ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout)
+        return Applying(
+            target,
+            lambda waits: apply_segment(target, parts, chosen, waits=waits, compare=compare, inspect=inspect),
+        )
 
-    def run(self, between: Callable[[Session], None] = lambda session: None) -> SegmentRun:
-        """The whole story; `between` happens while somebody is asked."""
-        session = self.session
-        session.lock()
-        session.prepare()
-        between(session)
-        pass_preflight([session], self.ledger, self.track.preflight, lambda workspace, environment: None)
-        session.deliver()
-        return self.check(session)
+    def run(self, between: Callable[[], None] = lambda: None, compare: Compare | None = None) -> SegmentRun:
+        """The whole segment; `between` happens while somebody is asked."""
+        applying = self.start(compare=compare)
+        applying.lock()
+        applying.go_on()  # planned
+        between()
+        applying.go_on()  # checked
+        applying.go_on()
+        return self.check(applying)
 
-    def check(self, session: Session) -> SegmentRun:
+    def check(self, session: Applying) -> SegmentRun:
         """However it ended: all is given back, and that it ended was told once."""
         assert session.result is not None
         assert not self.ledger.is_held

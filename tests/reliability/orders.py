@@ -4,19 +4,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from reconciler.cli.applying import Applying, _resume, is_spent_by
-from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.errors import ReconcileError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Plan, SegmentPlan, UsedBy
 from reconciler.models.remote import Page, RemoteSegment
-from reconciler.models.run import Run, RunStatus
+from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import GuardSettings, Limit
-from reconciler.operations.apply import Session
+from reconciler.operations.apply import Applying, check_as_a_whole, is_spent_by
 from reconciler.plan_file import PlanFile, open_plan_file, seal
 from reconciler.state.base import Snapshot
 from reconciler.state.store import StateStore
@@ -65,28 +62,20 @@ def seal_plan(
     return Sealed(open_plan_file(path), frozenset(desired), changes, age >= timedelta(hours=24))
 
 
-def prepare(session: Session, order: Order, snapshot: Snapshot) -> None:
-    """As `reconcile apply` does: plan from the query, or check the plan file as a whole and take it up."""
-    if order.sealed is None:
-        session.prepare()
-        return
-    file, wiring = order.sealed.file, SimpleNamespace(snapshot=lambda target: snapshot)
-    applying: Any = SimpleNamespace(wiring=wiring)
-    try:
-        Applying._check_as_a_whole(applying, file, [session])
-    except ReconcileError as error:
-        status = {LockHeld: RunStatus.LOCKED, PlanFileError: RunStatus.STALE}[type(error)]
-        session.drop(status, error)
-        return
-    session.prepare(_resume(file, 0))
+def check_whole(segment: Applying, order: Order, snapshot: Snapshot) -> None:
+    """As `reconcile apply` does: check the plan file as a whole once the segment is locked."""
+    if order.sealed is not None:
+        try:
+            check_as_a_whole(order.sealed.file.plan, [segment], lambda target: snapshot)
+        except ReconcileError as error:
+            segment.end(error)
 
 
-def spend(session: Session, order: Order, ledger: StateStore) -> None:
+def spend(result: SegmentRun, order: Order, store: StateStore) -> None:
     """As `reconcile apply` does in the end."""
-    assert session.result is not None
-    run = Run("run", datetime.now(UTC), (session.result,), (), None)
+    run = Run("run", datetime.now(UTC), (result,), (), None)
     if order.sealed is not None and is_spent_by(run):
-        ledger.spend(order.sealed.file.plan.plan_id)
+        store.spend(order.sealed.file.plan.plan_id)
 
 
 @dataclass

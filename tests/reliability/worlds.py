@@ -21,9 +21,11 @@ from reconciler.models.plan import Head
 from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
-from reconciler.operations.apply import ApplyOptions, Parts, Session, pass_preflight
-from reconciler.operations.drift import Takeover
+from reconciler.operations.apply import Applying, compare_with_file
+from reconciler.operations.apply_segment import ApplyOptions, apply_segment
+from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
+from reconciler.operations.refresh import Adopt, refresh_segment
 from reconciler.state import open_database, open_snapshot
 from reconciler.state.backends.base import Database
 from reconciler.state.base import Snapshot
@@ -31,7 +33,7 @@ from reconciler.state.store import Runtime, StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient
 from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool
-from tests.reliability.orders import FREE, Order, Sealed, Window, prepare, seal_plan, spend
+from tests.reliability.orders import FREE, Order, Sealed, Window, check_whole, seal_plan, spend
 from tests.support.states import Bench, FakeClock, FakeMachine, adoption, fetch, findings
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
@@ -368,20 +370,17 @@ class Planet:
                 ledger, ModelSets(snapshot, order.desired, self.size, self.bench.clock.wall), life, order
             )
             ledger.begin(run_id, target.workspace, "apply", (), plan_id)
-            session = Session(target, parts, options)
-            try:
-                session.lock()
-                prepare(session, order, snapshot)
-                pass_preflight([session], ledger, parts.track.preflight, lambda workspace, environment_id: None)
-                with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
-                    session.deliver()
-                spend(session, order, ledger)
-            except Death:
-                with suppress(Death):  # now, and not when the garbage is collected
-                    session._stack.close()
-                raise
-            assert session.result is not None
-            return session.result
+            compare = compare_with_file(order.sealed.file, 0) if order.sealed else None
+            segment = Applying(
+                target, lambda waits: apply_segment(target, parts, options, waits=waits, compare=compare)
+            )
+            segment.lock()
+            check_whole(segment, order, snapshot)
+            with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
+                while segment.result is None:
+                    segment.go_on()
+            spend(segment.result, order, ledger)
+            return segment.result
 
     def _gather(self, ledger: StateStore, sets: ModelSets, life: Life, order: Order) -> Parts:
         changes = order.sealed.changes if order.sealed else None
@@ -389,7 +388,20 @@ class Planet:
         app = self._window() if order.confirms else None
         stop, clock = FakeStop(_Hand(self.bench.clock)), self.bench.clock.wall  # type: ignore[arg-type]
         nobody = lambda: None  # noqa: E731
-        return Parts(ledger, sets, track, app, self._pool(), stop, FakeReporter(), clock, lambda words: None, nobody)  # type: ignore[arg-type]
+        report, warn = FakeReporter().tell, lambda words: None
+        return Parts(
+            ledger,
+            sets,  # type: ignore[arg-type]
+            track,  # type: ignore[arg-type]
+            app,  # type: ignore[arg-type]
+            self._pool(),
+            stop,
+            report,
+            clock,
+            warn,
+            nobody,
+            track.preflight,
+        )
 
     def _window(self) -> Window:
         return Window(self.remote.present, self.remote.arrive_due)
@@ -411,10 +423,17 @@ class Planet:
         try:
             held = stack.enter_context(ledger.lock(target, run_id, None))
             comparison: Any = ModelComparison(snapshot, target, (), self.size, self.bench.clock.wall)
-            takeover = Takeover(target, held, comparison, self._window())  # type: ignore[arg-type]
-            takeover.look(lambda words: None, self._wait)
-            life.step("after a look")
-            takeover.take(known_only=False)
+            window: Any = self._window()
+            refresh_segment(
+                target,
+                held,
+                comparison,
+                window,
+                Adopt.ALL,
+                lambda words: None,
+                self._wait,
+                lambda found: life.step("after a look"),
+            )
         finally:
             stack.close()
 

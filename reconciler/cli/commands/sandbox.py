@@ -80,7 +80,7 @@ def sandbox(
             state=state,
         )
         with stopping(console, "stopping the sandbox") as stop:
-            serve(options, lambda url: announce(console, url, options), stop.event)
+            serve(options, lambda url: announce(console, url, options), stop)
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
     return ExitCode.DONE

@@ -65,3 +65,23 @@ def test_an_error_is_raised_when_all_have_ended() -> None:
         work_on_each([1, 2, 3], work, 1, "work")
 
     assert ended == [2, 3]
+
+
+def test_an_exception_in_the_callers_thread_lets_the_work_end_in_good_order() -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    told, ended = threading.Event(), []
+
+    def work(_: int) -> None:
+        wait_for_main_to_wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        ended.append(told.wait(10))
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work_on_each([1], work, 1, "work", on_exception=told.set)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended == [True]

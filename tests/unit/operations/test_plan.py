@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, SourceError, StateError
+from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, SourceError, StateError, as_known
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
@@ -13,7 +13,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.remote import RemoteSegment
 from reconciler.models.spec import Target
-from reconciler.operations.plan import PlanOptions, plan_segment
+from reconciler.operations.plan import PlanOptions, fail, plan_segment
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)
@@ -33,7 +33,13 @@ def plan(
 ) -> SegmentPlan:
     comparison = comparison or FakeComparison(name_ids(5), name_ids(3, "gone"), counts=counts, head=head)
     warn = [].append if warnings is None else warnings.append
-    return plan_segment(target or make_target(), head, comparison, app, options or PlanOptions(), warn)
+    chosen = target or make_target()
+    try:
+        return plan_segment(chosen, head, comparison, app, options or PlanOptions(), warn)
+    except PlanFileError:
+        raise
+    except Exception as error:  # as an operation does
+        return fail(chosen, as_known(error))
 
 
 def pin(workspace_id: int) -> Target:

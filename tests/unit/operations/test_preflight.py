@@ -1,30 +1,13 @@
-"""The check before the first write of a run."""
+"""The check of credentials and workspace before the first write of a segment."""
 
-from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
-from reconciler.errors import (
-    DestinationError,
-    PlanFileError,
-    StateError,
-)
+from reconciler.errors import DestinationError, PlanFileError, StateError
 from reconciler.models.run import RunStatus
-from reconciler.operations.apply import Session, pass_preflight
 from tests.fakes.parts import Crash
 from tests.fakes.sessions import Play, exit_code
-
-
-def prepared(plays: Iterable[Play]) -> list[Session]:
-    sessions = [play.session for play in plays]
-    for session in sessions:
-        session.lock()
-        session.prepare()
-    return sessions
-
-
-def nobody(workspace: str, environment_id: int | None) -> None:
-    return None
 
 
 def test_the_first_write_binds_the_workspace() -> None:
@@ -33,10 +16,10 @@ def test_the_first_write_binds_the_workspace() -> None:
     assert (play.ledger.bound, play.track.preflights) == (12345, 1)
 
 
-def test_one_preflight_serves_all_segments() -> None:
-    one, other, idle = Play(), Play(), Play(add=[], remove=[])
-    pass_preflight(prepared([one, other, idle]), one.ledger, one.track.preflight, nobody)
-    assert one.track.preflights == 1
+def test_a_segment_with_nothing_to_do_asks_for_no_preflight() -> None:
+    play = Play(add=[], remove=[])
+    play.track.preflight_error = DestinationError("wrong key")
+    assert play.run().status is RunStatus.UNCHANGED
 
 
 def test_an_endpoint_that_does_not_exist_binds_nothing() -> None:
@@ -57,25 +40,32 @@ def test_another_environment_is_refused() -> None:
 
 
 @pytest.mark.parametrize("error", [DestinationError("wrong key"), StateError("no disk"), Crash("id000001")])
-def test_where_the_preflight_fails_no_session_sends(error: Exception) -> None:
-    one, other, idle = Play(), Play(), Play(add=[], remove=[])
-    one.track.preflight_error = error
-    sessions = prepared([one, other, idle])
-    pass_preflight(sessions, one.ledger, one.track.preflight, nobody)
-    for session in sessions:
-        session.deliver()
-    results = [play.check(session) for play, session in zip([one, other, idle], sessions, strict=True)]
-    assert [result.status for result in results] == [RunStatus.FAILED, RunStatus.FAILED, RunStatus.UNCHANGED]
-    assert "id000001" not in repr(results)
+def test_where_the_preflight_fails_nothing_is_sent(error: Exception) -> None:
+    play = Play()
+    play.track.preflight_error = error
+    result = play.run()
+    assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
+    assert "id000001" not in repr(result)
 
 
 def test_a_plan_file_of_another_environment_is_stale() -> None:
-    def refuse(workspace: str, environment_id: int | None) -> None:
-        assert (workspace, environment_id) == ("production", 12345)
+    def refuse(environment_id: int | None) -> None:
+        assert environment_id == 12345
         raise PlanFileError("another environment")
 
     play = Play()
-    (session,) = prepared([play])
-    pass_preflight([session], play.ledger, play.track.preflight, refuse)
-    session.deliver()
-    assert (play.check(session).status, play.ledger.bound) == (RunStatus.STALE, None)
+    segment = play.start(inspect=refuse)
+    segment.lock()
+    while segment.result is None:
+        segment.go_on()
+    assert (play.check(segment).status, play.ledger.bound) == (RunStatus.STALE, None)
+
+
+def test_a_stop_before_the_check_binds_nothing_and_adopts_nobody() -> None:
+    play = Play()
+    play.comparison.there = ["ada"]
+    assert play.comparison.counts is not None
+    play.comparison.counts = replace(play.comparison.counts, adopt=1)
+    result = play.run(between=play.stop.set)
+    assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
+    assert (play.track.preflights, play.ledger.bound, play.held.admitted) == (0, None, [])

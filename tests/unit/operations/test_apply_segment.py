@@ -16,7 +16,7 @@ from reconciler.errors import (
 )
 from reconciler.models.batches import Batch
 from reconciler.models.counts import Counts
-from reconciler.models.events import Event, Finished, Planned, Reading, Sending, Waiting
+from reconciler.models.events import Finished, Planned, Reading, Sending, Waiting
 from reconciler.models.guards import Guard
 from reconciler.models.plan import PlanStatus
 from reconciler.models.run import RunStatus, SegmentRun
@@ -69,7 +69,7 @@ def test_resends_alone_are_sent_and_applied() -> None:
 
 def test_seconds_are_those_of_the_whole_segment() -> None:
     play = Play()
-    result = play.run(lambda session: setattr(play.clock, "seconds", play.clock.seconds + 42))
+    result = play.run(lambda: setattr(play.clock, "seconds", play.clock.seconds + 42))
     assert result.tally.seconds == 42
 
 
@@ -134,7 +134,7 @@ def test_a_query_that_fails(error: Exception) -> None:
 
 def test_a_state_that_changed_while_somebody_was_asked_is_stale() -> None:
     play = Play()
-    result = play.run(lambda session: play.held.change_from_outside())
+    result = play.run(lambda: play.held.change_from_outside())
     assert (result.status, exit_code(result)) == (RunStatus.STALE, 4)
     assert result.error is not None
     assert result.error.code == "stale"
@@ -149,31 +149,35 @@ def test_a_state_that_cannot_be_read_before_sending() -> None:
     assert play.nothing_sent
 
 
-@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.STALE])
-def test_a_dropped_session_sends_nothing_and_ends_once(status: RunStatus) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ReconcileError("not confirmed", code="declined"), RunStatus.FAILED),
+        (PlanFileError("another segment can't be applied", code="declined"), RunStatus.STALE),
+        (LockHeld("another segment is locked"), RunStatus.LOCKED),
+    ],
+)
+def test_a_segment_that_is_ended_after_its_plan_sends_nothing_and_ends_once(
+    error: ReconcileError, status: RunStatus
+) -> None:
     play = Play()
-    session = play.session
-    session.lock()
-    session.prepare()
-    session.drop(status, ReconcileError("not confirmed", code="declined"))
-    session.drop(RunStatus.FAILED)
-    session.deliver()
-    result = play.check(session)
+    segment = play.start()
+    segment.lock()
+    segment.go_on()
+    segment.end(error)
+    segment.end(ReconcileError("once more"))
+    segment.go_on()
+    result = play.check(segment)
     assert (result.status, play.nothing_sent) == (status, True)
     assert result.error is not None
-    assert result.error.code == "declined"
+    assert result.error.message == error.message
 
 
 # --- a sealed plan -----------------------------------------------------------------------------------------------
 
 
 def resume_with(play: Play, resume: Callable[[Comparison], Counts]) -> SegmentRun:
-    session = play.session
-    session.lock()
-    assert session.head() == play.head
-    session.prepare(resume)
-    session.deliver()
-    return play.check(session)
+    return play.run(compare=resume)
 
 
 def test_a_sealed_plan_is_taken_instead_of_the_query() -> None:
@@ -352,7 +356,7 @@ def test_a_signal_when_all_is_sent_changes_nothing() -> None:
 
 def test_a_signal_before_sending() -> None:
     play = Play()
-    result = play.run(lambda session: play.stop.set())
+    result = play.run(lambda: play.stop.set())
     assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
 
 
@@ -402,16 +406,6 @@ def test_a_lock_that_cannot_be_given_back(add: int, status: RunStatus, code: int
     assert "id000001" not in repr(result.error)
 
 
-def test_a_reporter_that_fails_at_the_end_changes_no_result() -> None:
-    def fail(event: Event) -> None:
-        if isinstance(event, Finished):
-            raise BrokenPipeError
-
-    play = Play(hook=fail)
-    result = play.run()
-    assert (result.status, result.error) == (RunStatus.APPLIED, None)
-
-
 # --- who is there already -----------------------------------------------------------------------------------------
 
 
@@ -448,7 +442,7 @@ def test_nobody_is_adopted_from_another_environment() -> None:
 
 def test_nobody_is_adopted_into_a_state_that_changed_meanwhile() -> None:
     play = knowing_two(add=[], remove=[])
-    result = play.run(between=lambda session: play.held.change_from_outside())
+    result = play.run(between=lambda: play.held.change_from_outside())
     assert (result.status, play.held.admitted) == (RunStatus.STALE, [])
 
 

@@ -1,0 +1,310 @@
+"""The parts that one operation works with: opened when first asked for, shared by its segments, closed at the end."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from reconciler.clock import boot_seconds
+from reconciler.customerio.base import App, Track
+from reconciler.diff.base import SetEngine
+from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
+from reconciler.models.events import Event
+from reconciler.models.plan import Head
+from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, MIN_MEMORY, MOST_PARALLEL, read_size
+from reconciler.models.spec import DestinationSettings, Target
+from reconciler.operations.concurrency import Once, work_on_each
+from reconciler.operations.workspace import check_before_reading
+from reconciler.sources.base import Host, Source
+from reconciler.state.base import Resident, Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.state.store import StateStore
+
+Part = TypeVar("Part")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class StopSignal(threading.Event):
+    """A stop that knows the number of the signal that asked for it, for the history."""
+
+    number: int | None = None
+
+
+class Stop(Protocol):
+    """Set once the operation is to stop; a threading.Event is one."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one segment of an apply is worked on with."""
+
+    store: "StateStore"
+    sets: SetEngine
+    track: Track
+    app: App | None
+    pool: Executor
+    """The threads that send."""
+    stop: Stop
+    report: Callable[[Event], None]
+    clock: Callable[[], float]
+    """Seconds that never go back."""
+    warn: Callable[[str], None]
+    ask_environment: Callable[[], int | None]
+    """The environment id of the Track API's keys, None where it can't be had."""
+    preflight: Callable[[], int | None]
+    """As `Track.preflight`, once for all segments of a workspace."""
+
+
+class Context:
+    """The parts of one operation. A context manager; its methods may be called from several threads.
+
+    `progress` is called with one event at a time; what it raises is dropped. `reads_only`: no state is written to.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        memory_limit: str = DEFAULT_MEMORY_LIMIT,
+        *,
+        lock_timeout: float = 0.0,
+        reads_only: bool = False,
+        stop: threading.Event | None = None,
+        progress: Callable[[Event], None] | None = None,
+    ) -> None:
+        if (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
+            raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
+        self.targets = targets
+        self.lock_timeout = lock_timeout
+        self.stop = stop or threading.Event()
+        self.warnings: list[str] = []
+        self._memory_limit = memory_limit
+        self._reads_only = reads_only
+        self._progress = progress
+        self._sets: SetEngine | None = None
+        self._stack = ExitStack()
+        self._made: dict[object, object] = {}
+        self._answers = Once()
+        self._lock = threading.RLock()
+        self._telling = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # --- what is told ---------------------------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Collect a warning for the result, once."""
+        with self._lock:
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+    def warn_of_specs(self) -> None:
+        """Collect what the specs say of these segments that a reader would not expect."""
+        for target in self.targets:
+            for warning in target.segment.warnings:
+                self.warn(warning)
+
+    def report(self, event: Event) -> None:
+        """Tell what happens. Whatever that meets, the operation goes on."""
+        if self._progress is not None:
+            with self._telling, suppress(Exception):
+                self._progress(event)
+
+    # --- where the work is done -----------------------------------------------------------------------------------
+
+    def for_each(self, items: Iterable[Item], work: Callable[[Item], Result], parallel: int, name: str) -> list[Result]:
+        """Work on several items at once, in threads of this name; a stop ends the comparisons that run.
+
+        An exception in the caller's thread, such as KeyboardInterrupt, stops the operation in good order, too.
+        """
+        if not 1 <= parallel <= MOST_PARALLEL:
+            raise UsageError(f"{parallel} segments can't be worked on at once", f"give 1 to {MOST_PARALLEL}")
+        return work_on_each(items, work, parallel, name, self._interrupt_if_stopped, self.stop.set)
+
+    def _interrupt_if_stopped(self) -> None:
+        """End the comparisons that run, once: they can't see the stop."""
+        sets = self._sets
+        if self.stop.is_set() and sets is not None:
+            self._sets = None
+            sets.interrupt()
+
+    def check_stop(self) -> None:
+        """Raise SegmentError once the operation is to stop."""
+        if self.stop.is_set():
+            raise SegmentError("stopped before it was looked at", "run it again; nothing was sent", code="stopped")
+
+    # --- the parts ------------------------------------------------------------------------------------------------
+
+    def source(self, target: Target) -> Source:
+        settings = target.spec.sources[target.segment.source]
+
+        def make() -> Source:
+            from reconciler.sources import open_source
+
+            source = open_source(target.segment.source, settings.url)
+            self._stack.enter_context(source.held())
+            return source
+
+        return self._share(("source", settings.url), make)
+
+    def snapshot(self, target: Target) -> Snapshot:
+        settings = target.spec.state
+
+        def make() -> Snapshot:
+            from reconciler.state import open_snapshot
+
+            return open_snapshot(settings, alone=self._reads_only)
+
+        return self._share(("snapshot", settings), make)
+
+    def host(self, target: Target) -> Host | None:
+        """The source, where its database is the one that has the state, too."""
+        settings = target.spec.sources[target.segment.source]
+
+        def make() -> Host | None:
+            source, snapshot = self.source(target), self.snapshot(target)
+            if not (isinstance(source, Host) and isinstance(snapshot, Resident)):
+                return None
+            try:
+                return source if source.answers(snapshot.prove()) else None
+            except SourceError:
+                return None  # each segment meets it again, and says so
+
+        return self._share(("host", settings.url, target.spec.state), make)
+
+    def store(self, target: Target) -> "StateStore":
+        settings = target.spec.state
+
+        def make() -> "StateStore":
+            from reconciler.state import open_store
+
+            opened = open_store(settings, lock_timeout=self.lock_timeout, pause=lambda seconds: self.stop.wait(seconds))
+            return self._stack.enter_context(opened)
+
+        return self._share(("store", settings), make)
+
+    def sets(self) -> SetEngine:
+        def make() -> SetEngine:
+            from reconciler.diff.embedded import EmbeddedSetEngine
+
+            spill = find_spill_parent(os.environ)
+            engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.host)
+            self._sets = self._stack.enter_context(engine)
+            return self._sets
+
+        return self._share("sets", make)
+
+    def track(self, target: Target) -> Track:
+        return self._customerio(target)[0]
+
+    def app(self, target: Target) -> App | None:
+        return None if target.spec.destination.app_api_key is None else self._customerio(target)[1]
+
+    def _customerio(self, target: Target) -> tuple[Track, App | None]:
+        destination = target.spec.destination
+        account = _account(destination)
+
+        def make() -> tuple[Track, App | None]:
+            from reconciler.customerio.connection import connect
+
+            # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
+            same = [each.spec.destination for each in self.targets if _account(each.spec.destination) == account]
+            slowest = min([destination, *same], key=lambda each: each.rate_limit)
+            track, app = connect(slowest, stop=self.stop, warn=self.warn)
+            self._stack.callback(track.close)
+            if app is not None:
+                self._stack.callback(app.close)
+            return track, app
+
+        return self._share(("customerio", account), make)
+
+    def pool(self, target: Target) -> Executor:
+        """The threads that send, shared by all segments of one workspace."""
+        destination = target.spec.destination
+
+        def make() -> Executor:
+            return self._stack.enter_context(ThreadPoolExecutor(destination.concurrency, "send"))
+
+        return self._share(("pool", _account(destination)), make)
+
+    def parts(self, target: Target) -> Parts:
+        """Everything that one segment of an apply is worked on with. Raises ReconcileError."""
+        return Parts(
+            self.store(target),
+            self.sets(),
+            self.track(target),
+            self.app(target),
+            self.pool(target),
+            self.stop,
+            self.report,
+            boot_seconds,
+            self.warn,
+            lambda: self.ask_environment(target),
+            lambda: self.preflight(target),
+        )
+
+    # --- questions that are asked once ----------------------------------------------------------------------------
+
+    def preflight(self, target: Target) -> int | None:
+        """Check the Track API's credentials and region; gives the environment id. Raises DestinationError."""
+        track = self.track(target)
+        return self._answers.ask(("preflight", id(track)), track.preflight)
+
+    def ask_environment(self, target: Target) -> int | None:
+        """The environment of the Track API's keys; None where it can't be had."""
+        track = self.track(target)
+
+        def ask() -> int | None:
+            with suppress(DestinationError):  # an answer that makes no sense
+                return track.ask_environment()
+            return None
+
+        return self._answers.ask(("environment", id(track)), ask)
+
+    def checked_app(self, target: Target, head: Head) -> App | None:
+        """The App API, which is asked nothing where the keys are of another environment than the state's."""
+        return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
+
+    def _share(self, key: object, make: Callable[[], Part]) -> Part:
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]  # type: ignore[return-value]
+
+
+def find_spill_parent(environment: Mapping[str, str]) -> Path:
+    """Give the folder for temporary files. One that TMPDIR names is used as it is: Python would quietly use another
+    where it can't be written to. Raises SegmentError where there is none."""
+    if named := environment.get("TMPDIR"):
+        return Path(named)
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        raise SegmentError(
+            "there is no folder for temporary files that can be written to",
+            "name one with the variable TMPDIR",
+            code="spill",
+        ) from None
+
+
+def _account(destination: DestinationSettings) -> tuple[object, ...]:
+    """What tells one workspace's connection from another's; rates are not part of it."""
+    place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
+    return (*place, destination.site_id, destination.api_key, destination.app_api_key)

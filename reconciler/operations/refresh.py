@@ -1,0 +1,172 @@
+"""`refresh`: set the snapshot to the members at Customer.io. Nobody is added or removed there."""
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from reconciler.customerio.base import App
+from reconciler.diff.base import Comparison
+from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known
+from reconciler.models.drift import DriftCounts
+from reconciler.models.events import Event, Waiting
+from reconciler.models.results import RefreshRow, RefreshStatus
+from reconciler.models.run import Run
+from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT
+from reconciler.models.spec import Target
+from reconciler.operations.context import Context
+from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.plan import as_problem, look_up
+from reconciler.operations.read_back import read_back, require_app
+from reconciler.operations.results import RefreshResult
+from reconciler.operations.send import seconds_left
+from reconciler.operations.workspace import bind, check_environment, check_pin
+from reconciler.render import json
+
+if TYPE_CHECKING:
+    from reconciler.state.locked_segment import LockedSegment
+
+log = logging.getLogger(__name__)
+
+Approve = Callable[[Target, DriftCounts], bool]
+"""Is told what was found before the state is changed; False: it stays as it is."""
+
+
+class Adopt(StrEnum):
+    """Which members a refresh takes over."""
+
+    ALL = "all"
+    KNOWN = "known"
+    """Only those that the state has in some way."""
+
+
+def refresh(
+    loaded: Loaded,
+    *,
+    adopt: str = Adopt.ALL,
+    lock_timeout: float = 0.0,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    approve: Approve | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> RefreshResult:
+    """Refresh every selected segment, one after another. `approve` is asked for each, in the caller's thread.
+
+    Raises UsageError, and SpecError where an App API key is missing.
+    """
+    refuse_plan_file(loaded, "refresh")
+    if adopt not in set(Adopt):
+        raise UsageError(f"adopt is {adopt!r}", f"give {' or '.join(Adopt)}")
+    require_app_keys(loaded.targets, "refresh")
+    run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
+    with Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress) as context:
+        begun: set[tuple[int, str]] = set()
+        rows = [_refresh_one(context, target, run_id, Adopt(adopt), approve, begun) for target in loaded.targets]
+        result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings))
+        document, nothing_sent = json.dump(json.document(result)), Run(run_id, created_at, ())
+        for target in {(each.spec.state, each.workspace): each for each in loaded.targets}.values():
+            with suppress(ReconcileError):  # a state that can't be written has failed its segments
+                context.store(target).end(run_id, target.workspace, result.exit_code, document, nothing_sent)
+    return result
+
+
+def _refresh_one(
+    context: Context,
+    target: Target,
+    run_id: str,
+    adopt: Adopt,
+    approve: Approve | None,
+    begun: set[tuple[int, str]],
+) -> RefreshRow:
+    """Refresh one segment under its lock. `begun` has the histories that know of this run."""
+
+    def wait(seconds: float) -> bool:
+        context.report(Waiting(target, seconds, "an earlier request may still arrive"))
+        return context.stop.wait(seconds)
+
+    try:
+        store = context.store(target)
+        place = (id(store), target.workspace)
+        if place not in begun:
+            store.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
+            begun.add(place)
+        with store.lock(target, run_id, None) as segment, context.sets().open(target) as comparison:
+            app = context.app(target)
+            environment_id = context.preflight(target)
+            check_environment(target, store.environment(target.workspace), environment_id)
+
+            def confirm(counts: DriftCounts) -> None:
+                if approve is not None and not approve(target, counts):
+                    raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
+                bind(target, store, environment_id)
+
+            return refresh_segment(target, segment, comparison, app, adopt, context.warn, wait, confirm)
+    except Exception as error:  # one segment's failure never stops the others
+        log.debug("refreshing %s failed", target.label, exc_info=True)
+        known = as_known(error)
+        status = RefreshStatus.LOCKED if isinstance(known, LockHeld) else RefreshStatus.FAILED
+        return RefreshRow(target, status, error=as_problem(target, known))
+
+
+def refresh_segment(
+    target: Target,
+    segment: "LockedSegment",
+    comparison: Comparison,
+    app: App | None,
+    adopt: Adopt,
+    warn: Callable[[str], None],
+    wait: Callable[[float], bool],
+    confirm: Callable[[DriftCounts], None],
+) -> RefreshRow:
+    """Read the segment back once everything that was sent has surely taken effect, then take over what was read.
+
+    `wait` waits some seconds, and is true once the operation is to stop. `confirm` raises to leave the state as it is.
+    Raises ReconcileError.
+    """
+    reader = require_app(target, app)
+    head = segment.head()
+    check_pin(target, head)
+    is_retyped = head.id_type not in (None, target.segment.id_type)
+    unsettled = segment.count().unsettled if is_retyped else 0
+    if unsettled:  # which the ids of the old type alone settle
+        raise SegmentError(
+            f"{target.where}: the state holds segment {target.segment.segment_id} by {head.id_type}, and "
+            f"the outcome of {unsettled:,} ids is unknown",
+            f"set id_type back to {head.id_type} and apply, which settles them; or forget the segment "
+            "(`reconcile state forget SPEC NAME`)",
+            code="id_type",
+        )
+    title = look_up(target, head, reader, warn).title
+    seconds = seconds_left(segment.attempted_at(), segment, target.spec.destination.settle)
+    if seconds > 0 and wait(seconds):
+        raise SegmentError(f"{target.where}: stopped before it was looked at", "run it again", code="stopped")
+    read_back(target, comparison, reader)
+    found = comparison.drift()
+
+    confirm(found)
+    known_only = adopt is Adopt.KNOWN
+    if known_only and is_retyped:
+        raise SegmentError(
+            f"{target.where}: the state knows nobody by {target.segment.id_type} yet, so `--adopt known` "
+            "would take over nobody",
+            "give `--adopt all`, and read the next plan before you apply it",
+            code="id_type",
+        )
+    segment.adopt(comparison.adoption(known_only))
+    held = segment.count()
+    return RefreshRow(
+        target,
+        RefreshStatus.REFRESHED,
+        stored=held.stored,
+        strangers=found.strangers,
+        adopted=0 if known_only else found.strangers,
+        unsettled=held.unsettled,
+        unmatched=held.unmatched,
+        lingering=found.lingering,
+        unkeyed=found.unkeyed,
+        title=title,
+    )

@@ -1,0 +1,53 @@
+"""What an operation tells while it goes on."""
+
+import threading
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.models.events import Event, Reading
+from reconciler.operations.context import Context
+from tests.fakes.parts import make_target
+
+EVENT = Reading(make_target())
+
+
+def test_progress_that_fails_changes_nothing() -> None:
+    def fail(event: Event) -> None:
+        raise BrokenPipeError
+
+    with Context((), progress=fail) as context:
+        context.report(EVENT)
+
+
+def test_progress_is_called_with_one_event_at_a_time() -> None:
+    at_work = threading.Lock()
+    told: list[Event] = []
+
+    def tell(event: Event) -> None:
+        assert at_work.acquire(blocking=False)
+        told.append(event)
+        at_work.release()
+
+    with Context((), progress=tell) as context:
+        context.for_each(range(200), lambda _: context.report(EVENT), 8, "tell")
+    assert told == [EVENT] * 200
+
+
+def test_a_warning_is_kept_once() -> None:
+    with Context(()) as context:
+        context.warn("the same")
+        context.warn("the same")
+    assert context.warnings == ["the same"]
+
+
+@pytest.mark.parametrize("limit", ["8MB", "much", ""])
+def test_a_memory_limit_that_cannot_be_used_is_refused_at_once(limit: str) -> None:
+    with pytest.raises(UsageError, match="memory limit"):
+        Context((), limit)
+
+
+@pytest.mark.parametrize("parallel", [0, 65])
+def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel: int) -> None:
+    with Context(()) as context, pytest.raises(UsageError, match="at once"):
+        context.for_each([1], print, parallel, "print")
