@@ -24,7 +24,6 @@ from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Delivery
 from reconciler.sources.duckdb import DuckSource
-from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
 from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {
@@ -32,7 +31,6 @@ MANY: dict[str, tuple[type, str]] = {
     "- its query: parsing, types": (DuckSource, "_relation"),
     "- what the query returned, with the rules of ids": (EmbeddedComparison, "_load_desired"),
     "- the state (in a thread of its own)": (EmbeddedComparison, "_read_state"),
-    "-- its head": (ColumnarSnapshot, "_read_head"),
     "- matching": (EmbeddedComparison, "_change"),
     "(all statements on tables: making and dropping)": (Tables, "run"),
     "(all statements on tables: streams)": (Tables, "read"),

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import StateError
 from reconciler.models.spec import StateSettings
-from reconciler.state import schema
 from reconciler.state.base import Snapshot
 from reconciler.state.failures import explained
-from reconciler.state.location import SqliteAddress, make_private, parse, refuse_network
-from reconciler.state.processes import this_machine
+from reconciler.state.location import Address, SqliteAddress, make_private, parse, refuse_network
 
 if TYPE_CHECKING:
     from reconciler.state.backends.base import Database, Reader
     from reconciler.state.store import Runtime, StateStore
 
-__all__ = ["open_database", "open_reader", "open_snapshot", "open_store", "open_unchecked"]
+__all__ = ["open_address", "open_database", "open_reader", "open_snapshot", "open_store"]
 
 
 def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
@@ -67,7 +65,7 @@ def open_store(
     """
     from reconciler.state.store import Runtime, StateStore
 
-    around = runtime or Runtime(SystemClock(), this_machine())
+    around = runtime or Runtime()
     with open_database(settings, around.clock) as database:
         yield StateStore(database, around, lock_timeout, pause)
 
@@ -75,27 +73,17 @@ def open_store(
 @contextmanager
 def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> "Iterator[Database]":
     """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
-    from reconciler.state.backends.base import create_tables, has_state
-
     settings = replace(settings, must_exist=settings.must_exist or not creates)
     with open_reader(settings, clock).read():  # before a file that is not ours is touched
         pass
-    with open_unchecked(settings, clock) as database:
-        with database.read() as connection:
-            known = has_state(connection, database.address)
-        if not known and settings.must_exist:
-            raise schema.missing(database.address)
-        if not known:
-            with database.creating() as connection:
-                if not has_state(connection, database.address):
-                    create_tables(connection)
+    with open_address(parse(settings.url), clock) as database:
+        database.make_tables(must_exist=settings.must_exist)
         yield database
 
 
 @contextmanager
-def open_unchecked(settings: StateSettings, clock: Clock) -> "Iterator[Database]":
-    """Open a state's database, whatever its schema; a missing file is made."""
-    address = parse(settings.url)
+def open_address(address: Address, clock: Clock) -> "Iterator[Database]":
+    """Open a database, whatever is in it; a missing file is made."""
     if isinstance(address, SqliteAddress):
         from reconciler.state.backends.sqlite import SqliteDatabase
 

@@ -1,4 +1,4 @@
-"""Mending a state: forgetting a segment, breaking a lock, backups, upgrades, moving house."""
+"""Administration of a state: forgetting a segment, breaking a lock, backups, upgrades, moves."""
 
 import math
 import sqlite3
@@ -6,32 +6,26 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select, text
+from sqlalchemy import Connection, Row, Select, Table, func, select, text
 
-from reconciler.clock import SystemClock
+from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_database, open_reader, open_unchecked, schema
+from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.backends.base import Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder, write_under
 from reconciler.state.members import sweep
-from reconciler.state.processes import this_machine
 from reconciler.state.store import Runtime
 from reconciler.state.tables import LOCKS, METADATA
 
 _NAME_FREE = "name a database that holds no state in `--to`"
-
-
-def here() -> Runtime:
-    """This machine as it is."""
-    return Runtime(SystemClock(), this_machine())
 
 
 def forget(
@@ -42,11 +36,11 @@ def forget(
     lock_timeout: float = 0.0,
     runtime: Runtime | None = None,
 ) -> bool:
-    """Drop all that the state knows of a segment, under its lock; tells whether it knew anything.
+    """Drop all that the state knows of a segment, under its lock, and tell whether it knew anything.
 
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
-    around = runtime or here()
+    around = runtime or Runtime()
     place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database:
         locks = LockManager(database, around.clock, around.processes, lock_timeout)
@@ -71,8 +65,8 @@ def forget(
 
 
 def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
-    """Break a segment's lock, whoever has it; says who had it. Its holder can write no more. Raises StateError."""
-    around = runtime or here()
+    """Break a segment's lock and describe its holder, which can write no more; None: it had none. Raises StateError."""
+    around = runtime or Runtime()
     place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, around.clock, creates=False) as database, database.write() as connection:
         holder = read_holder(find_row(connection, place, database.row_lock))
@@ -99,14 +93,16 @@ def backup(settings: StateSettings, output: OutputFile) -> None:
     output.check()
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        found, _ = open_reader(settings, here().clock).find_schema()
+        found, _ = open_reader(settings, SystemClock()).find_schema()
         if found is schema.Schema.NONE:
             raise schema.missing(address)
     with output.explained(), output.replaced() as draft:
         if isinstance(address, SqliteAddress):
             copy_file(address, draft)
         else:
-            _copy_moment(settings, draft)
+            clock = SystemClock()
+            with open_database(settings, clock, creates=False) as source, source.read() as reading:
+                _copy_rows(reading, SqliteAddress(draft), clock)
 
 
 def copy_file(address: SqliteAddress, path: Path) -> None:
@@ -115,18 +111,6 @@ def copy_file(address: SqliteAddress, path: Path) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema")
         with explained(SqliteAddress(path)), closing(sqlite3.connect(path)) as copy:
             source.backup(copy)
-
-
-def _copy_moment(settings: StateSettings, path: Path) -> None:
-    """Copy what a database holds at one moment; whoever writes to it goes on."""
-    around = here()
-    with open_database(settings, around.clock, creates=False) as source, source.read() as reading:
-        _copy_rows(reading, StateSettings(url=Secret(f"sqlite:///{_escape(path)}")), around)
-
-
-def _escape(path: Path) -> str:
-    """Write a path so that the reader of a URL finds it as it is."""
-    return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------
@@ -138,14 +122,14 @@ def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path 
     None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
     lock lives. Raises StateError, LockHeld.
     """
-    around = runtime or here()
+    around = runtime or Runtime()
     address = parse(settings.url)
     found, version = open_reader(settings, around.clock).find_schema()
     if found is schema.Schema.NONE:
         raise schema.missing(address)
     if found is schema.Schema.CURRENT:
         return None
-    with open_unchecked(settings, around.clock) as database:
+    with open_address(address, around.clock) as database:
         copy = _copy_beside(address, version) if isinstance(address, SqliteAddress) else None
         with database.creating() as connection:
             database.bar_locks(connection)
@@ -157,9 +141,9 @@ def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path 
 def _copy_beside(address: SqliteAddress, version: str) -> Path:
     stem = f"{address.path.name}.schema-{version}"
     copy = address.path.with_name(stem)
-    number = 1
-    while copy.exists():
-        number += 1
+    for number in count(2):
+        if not copy.exists():
+            break
         copy = address.path.with_name(f"{stem}-{number}")
     partial = copy.with_name(f"{copy.name}.partial")
     with explained(SqliteAddress(copy)):
@@ -181,7 +165,7 @@ WHERE l.pid IS NOT NULL
 
 
 def refuse_live_locks(database: Database | Reader, connection: Connection, around: Runtime) -> None:
-    """Raise LockHeld if somebody works with this state."""
+    """Raise LockHeld if a living process holds a lock of this state."""
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
         holder = read_holder(row)
@@ -205,69 +189,67 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = No
 
     Raises UsageError, with nothing changed, where there is something already; StateError, LockHeld.
     """
-    around = runtime or here()
-    if _is_same(parse(settings.url), parse(to)):
+    around = runtime or Runtime()
+    origin, target = parse(settings.url), parse(to)
+    if _identify(origin) == _identify(target):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
-    _refuse_taken(settings, StateSettings(url=to), around)
+    _refuse_taken(settings, target, open_reader(StateSettings(url=to), around.clock), around.clock)
     with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
         source.bar_locks(reading)
         refuse_live_locks(source, reading, around)
-        _copy_rows(reading, StateSettings(url=to), around)
-        break_locks(reading, source.now(reading))  # whoever stands still has none of them when he goes on
-        moved = f"{schema.MOVED}{parse(to)}"
+        _copy_rows(reading, target, around.clock)
+        break_locks(reading, source.now(reading))  # a holder that is suspended now has no lock when it goes on
+        moved = f"{schema.MOVED}{target}"
         run(reading, f"UPDATE {schema.VERSION_TABLE} SET version_num = :version", version=moved)
 
 
-def _is_same(one: Address, other: Address) -> bool:
-    if isinstance(one, SqliteAddress) and isinstance(other, SqliteAddress):
-        return one.path.resolve() == other.path.resolve()
-    return one == other
+def _identify(address: Address) -> object:
+    """Give what is equal for two ways to name one place."""
+    return address.path.resolve() if isinstance(address, SqliteAddress) else address
 
 
-def _copy_rows(reading: Connection, to: StateSettings, around: Runtime) -> None:
-    with open_database(to, around.clock) as target, target.write() as writing:
-        made = is_empty(writing)
-        if made:
-            copy_tables(reading, target, writing)
-        if is_same(reading, writing):
-            return
-        if not made:
-            raise _there_is_a_state(target.address)
-        raise StateError(f"the copy differs from the state ({target.address})", "nothing was changed; run it again")
-
-
-def _refuse_taken(settings: StateSettings, to: StateSettings, around: Runtime) -> None:
+def _refuse_taken(settings: StateSettings, target: Address, reader: Reader, clock: Clock) -> None:
     """Raise UsageError unless a place is free: nothing, an empty file, or a database without a state.
 
-    A copy of this very state may be there, too: of a move that was cut short. Other tables may stand in a PostgreSQL,
-    but not in a SQLite file.
+    A copy of this very state may be there, too: of a move that was cut short. A PostgreSQL may hold other tables, a
+    SQLite file may not.
     """
-    address, reader = parse(to.url), open_reader(to, around.clock)
     try:
         found, _ = reader.find_schema()
         if found is schema.Schema.OLDER:
-            raise _there_is_a_state(address)
-        with reader.read() as connection:
-            if connection is not None and not is_empty(connection) and not _is_copy(settings, connection, around):
-                raise _there_is_a_state(address)
+            raise _there_is_a_state(target)
+        with reader.read() as there:
+            if there is not None and not is_empty(there):
+                with open_reader(settings, clock).read() as connection:
+                    if connection is None or not is_same(connection, there):
+                        raise _there_is_a_state(target)
     except StateError as error:
-        if isinstance(address, SqliteAddress):
+        if isinstance(target, SqliteAddress):
             raise UsageError(f"--to: {error.message}; nothing was changed", _NAME_FREE) from None
         raise
 
 
-def _is_copy(settings: StateSettings, there: Connection, around: Runtime) -> bool:
-    with open_reader(settings, around.clock).read() as connection:
-        return connection is not None and is_same(connection, there)
+def _copy_rows(reading: Connection, to: Address, clock: Clock) -> None:
+    with open_address(to, clock) as target:
+        target.make_tables()
+        with target.write() as writing:
+            made = is_empty(writing)
+            if made:
+                copy_tables(reading, target, writing)
+            if is_same(reading, writing):
+                return
+            if not made:
+                raise _there_is_a_state(to)
+            raise StateError(f"the copy differs from the state ({to})", "nothing was changed; run it again")
 
 
 def _there_is_a_state(address: Address) -> UsageError:
     return UsageError(f"there is a state already ({address})", _NAME_FREE)
 
 
-# --- copying rows ------------------------------------------------------------------------------------------------
+# --- rows --------------------------------------------------------------------------------------------------------
 
-_ROWS_PER_STEP = 10_000
+_ROWS_PER_BLOCK = 10_000
 
 COPIED: Sequence[Table] = [table for table in METADATA.sorted_tables if table is not LOCKS]
 """All but the locks: they are about processes that work with the old place."""
@@ -279,42 +261,32 @@ def is_empty(connection: Connection) -> bool:
 
 
 def copy_tables(source: Connection, target: Database, writing: Connection) -> None:
-    """Copy every row, sorted as it is stored."""
+    """Copy every row, sorted as it is stored, and let the counters of keys go on from where they are."""
     for table in COPIED:
-        _copy_table(source, target, writing, table)
-        _move_counter_on(target, writing, table)
+        for rows in _read_blocks(source, select(table).order_by(*table.primary_key.columns)):
+            target.load(writing, table, [tuple(row) for row in rows])
+        column: Any = table.autoincrement_column
+        highest = None if column is None else writing.execute(select(func.max(column))).scalar()
+        if highest is not None:
+            target.count_from(writing, table, column.name, highest + 1)
 
 
 def is_same(one: Connection, other: Connection) -> bool:
-    """Tell whether two states hold the same, but for their locks."""
-    return all(_has_same_rows(one, other, table) for table in COPIED)
+    """Tell whether two states hold the same, but for their locks.
 
-
-def _has_same_rows(one: Connection, other: Connection, table: Table) -> bool:
-    """Compare sums of hashes, as two databases may sort differently; block by block, so that no connection idles."""
-    digest = 0
-    for rows, others in zip_longest(_partitions(one, table), _partitions(other, table), fillvalue=()):
-        if len(rows) != len(others):
+    Sums of hashes are compared, as two databases may sort differently; block by block, so that no connection idles.
+    """
+    for table in COPIED:
+        digest, statement = 0, select(table)
+        for rows, others in zip_longest(_read_blocks(one, statement), _read_blocks(other, statement), fillvalue=()):
+            if len(rows) != len(others):
+                return False
+            digest += sum(map(hash, map(tuple, rows))) - sum(map(hash, map(tuple, others)))
+        if digest != 0:
             return False
-        digest += sum(map(hash, map(tuple, rows))) - sum(map(hash, map(tuple, others)))
-    return digest == 0
+    return True
 
 
-def _partitions(connection: Connection, table: Table) -> Iterator[Sequence[Row[Any]]]:
-    rows = connection.execute(select(table), execution_options={"yield_per": _ROWS_PER_STEP})
-    return rows.partitions(_ROWS_PER_STEP)
-
-
-def _copy_table(source: Connection, target: Database, writing: Connection, table: Table) -> None:
-    statement = select(table).order_by(*table.primary_key.columns)
-    rows = source.execute(statement, execution_options={"yield_per": _ROWS_PER_STEP})
-    for part in rows.partitions(_ROWS_PER_STEP):
-        target.load(writing, table, [tuple(row) for row in part])
-
-
-def _move_counter_on(target: Database, writing: Connection, table: Table) -> None:
-    column: Any = table.autoincrement_column
-    if column is not None:
-        highest = writing.execute(select(func.max(column))).scalar()
-        if highest is not None:
-            target.count_from(writing, table, column.name, highest + 1)
+def _read_blocks(connection: Connection, statement: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    rows = connection.execute(statement, execution_options={"yield_per": _ROWS_PER_BLOCK})
+    return rows.partitions(_ROWS_PER_BLOCK)

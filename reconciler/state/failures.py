@@ -1,8 +1,10 @@
-"""What can go wrong with a state database: foreign errors, sorted in one table into words and a next step.
+"""What can go wrong with a state database: foreign errors, sorted by tables into words and a next step.
 
-They are known by the names of their modules, so that nothing foreign is imported for an error that may never come.
+Errors of drivers are recognised by the names of their modules, so that no driver is imported for an error that may
+never come.
 """
 
+import errno
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -162,33 +164,30 @@ _WORDS = (
 )
 """PostgreSQL's words where its SQLSTATE is too wide, or where a driver gives none: before there is a connection."""
 
-_TOLD_BY_WORDS = frozenset({"28", "40", "42", "57"})
+_SORTED_BY_WORDS = frozenset({"28", "40", "42", "57"})
 """Classes of SQLSTATE in which words tell more."""
 
 
 def explain(error: BaseException) -> Explanation:
-    """Say what a foreign error means."""
-    original = _unwrap(error)
-    if original is not error:
-        return explain(original)
+    """Find what a foreign error means."""
+    error = _unwrap(error)
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return _SQLITE.get(code) or _SQLITE.get(code & 0xFF, _UNKNOWN)
-    state = getattr(error, "sqlstate", None)
-    if state and state[:2] not in _TOLD_BY_WORDS:
-        return _POSTGRES.get(state) or _POSTGRES.get(state[:2], _UNKNOWN)
-    told = _explain_by_words(error) if _is_of(error, "psycopg", "adbc_driver_manager") else None
-    return told or _POSTGRES.get(state or "") or _POSTGRES.get((state or "")[:2]) or _explain_by_name(error)
-
-
-def _explain_by_words(error: BaseException) -> Explanation | None:
-    """By the first line, since what follows it may quote a row."""
-    first = str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0]
-    return next((told for pattern, told in _WORDS if re.search(pattern, first)), None)
+    state = getattr(error, "sqlstate", None) or ""
+    by_state = _POSTGRES.get(state) or _POSTGRES.get(state[:2])
+    if state and state[:2] not in _SORTED_BY_WORDS:
+        return by_state or _UNKNOWN
+    if _is_of(error, "psycopg", "adbc_driver_manager"):
+        first = re.split(r"\n(?:DETAIL|CONTEXT)", str(error))[0]  # what follows may quote a row
+        found = next((each for pattern, each in _WORDS if re.search(pattern, first)), None)
+        if found is not None:
+            return found
+    return by_state or _explain_by_name(error)
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Tell whether a file of SQLite's can't be read as one."""
+    """Tell whether a SQLite file can't be read as one."""
     return error is not None and explain(error) in (_CORRUPT, _NOT_STATE)
 
 
@@ -199,19 +198,19 @@ def _explain_by_name(error: BaseException) -> Explanation:
     if isinstance(error, PermissionError):
         return _DENIED
     if isinstance(error, OSError):
-        return _FULL if error.errno == 28 else _OPEN
+        return _FULL if error.errno == errno.ENOSPC else _OPEN
     module, name = type(error).__module__.partition(".")[0], type(error).__name__
     if module in ("psycopg", "adbc_driver_manager") and (name == "OperationalError" or "Timeout" in name):
         return _CONNECT
     if (module, name) in (("psycopg", "ProgrammingError"), ("sqlalchemy", "ArgumentError")):
         return _PARAMETERS
-    if module == "sqlalchemy" and name == "TimeoutError":
+    if (module, name) == ("sqlalchemy", "TimeoutError"):
         return _MEMORY
     return _UNKNOWN
 
 
 def _unwrap(error: BaseException) -> BaseException:
-    """What a driver raised, where SQLAlchemy has wrapped it."""
+    """Give what a driver raised, where SQLAlchemy has wrapped it."""
     original: BaseException | None = getattr(error, "orig", None) if _is_of(error, "sqlalchemy") else None
     return error if original is None else original
 
@@ -232,7 +231,7 @@ def to_state_error(error: Exception, address: Address) -> StateError:
 
 @contextmanager
 def explained(address: Address) -> Iterator[None]:
-    """Turn whatever the database raises into StateError."""
+    """Turn every error of a database, of its driver and of the file system into StateError."""
     try:
         yield
     except ReconcileError:

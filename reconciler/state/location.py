@@ -8,18 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from reconciler.errors import StateError
 from reconciler.files import check_plain
 from reconciler.models.spec import Secret
-
-if TYPE_CHECKING:
-    import sqlalchemy
-
-_FILE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>[^?]*)(?:\?.*)?)?", re.DOTALL)
-_HINT = "use sqlite:///path/to/state.db, or postgresql://user@host/database"
+from reconciler.models.urls import DatabaseUrl, check_state_url
 
 
 @dataclass(frozen=True)
@@ -34,19 +28,12 @@ class SqliteAddress:
 
 @dataclass(frozen=True)
 class PostgresAddress:
-    """A state in a PostgreSQL; `url` may hold a password, which `str()` leaves out."""
+    """A state in a PostgreSQL; `str()` shows no password."""
 
-    url: Secret
+    url: DatabaseUrl
 
     def __str__(self) -> str:
-        url = _read(self.url)
-        host = url.host or ", ".join(url.normalized_query.get("host", ())) or "localhost"
-        return f"PostgreSQL {url.database or ''} on {host}".replace("  ", " ")
-
-    @property
-    def driver_url(self) -> "sqlalchemy.URL":
-        """For SQLAlchemy."""
-        return _read(self.url).set(drivername="postgresql+psycopg")
+        return f"PostgreSQL {self.url.database} on {self.url.host or 'localhost'}".replace("  ", " ")
 
 
 Address = SqliteAddress | PostgresAddress
@@ -54,38 +41,12 @@ Address = SqliteAddress | PostgresAddress
 
 def parse(url: Secret) -> Address:
     """Read a state's URL. Raises StateError."""
-    file = _FILE.fullmatch(url.reveal())
-    if file is not None:
-        return _parse_file(unquote(file["path"] or ""))
-    kind = _parse_server(url)
-    if kind != "postgresql":
-        raise StateError(f"a state can't be kept in {kind}", _HINT)
-    return PostgresAddress(url)
-
-
-def _parse_file(path: str) -> SqliteAddress:
-    if not path or path == ":memory:" or path.startswith("file:"):
-        raise StateError("a state in SQLite must be a plain file, as it has to outlive the run", _HINT)
-    return SqliteAddress(Path(path))
-
-
-def _parse_server(url: Secret) -> str:
-    """The kind of database."""
-    from sqlalchemy.exc import ArgumentError
-
     try:
-        return _read(url).get_backend_name()
-    except (ArgumentError, ValueError):
-        raise StateError("the URL of the state can't be read", _HINT) from None
-
-
-def _read(url: Secret) -> "sqlalchemy.URL":
-    import sqlalchemy
-
-    text = url.reveal()
-    if text.startswith("postgres:"):
-        text = "postgresql" + text.removeprefix("postgres")
-    return sqlalchemy.make_url(text)
+        found = DatabaseUrl.parse(check_state_url(url.reveal()))
+    except ValueError as error:
+        message = f"the URL of the state {error}"
+        raise StateError(message, "use sqlite:///path/to/state.db, or postgresql://user@host/database") from None
+    return SqliteAddress(Path(found.database)) if found.is_file else PostgresAddress(found)
 
 
 # --- the file of a SQLite state ----------------------------------------------------------------------------------
@@ -94,29 +55,26 @@ BUSY_SECONDS = 60.0
 """How long to wait for another writer: longer than any transaction of ours."""
 
 PRIVATE_FOLDER = ".reconcile"
-"""A folder of this name is ours: nobody else may look into it."""
-
-_MAGIC = b"SQLite format 3\0"
-"""How a SQLite database begins. Source: https://sqlite.org/fileformat.html"""
-
-_SCHEMA_PAGE = 100
-"""Where the page of the schema begins: its type, and from its fourth byte how many tables and indexes there are."""
+"""The folder of this name is ours: only its owner may read it."""
 
 
 def is_empty_database(head: bytes) -> bool:
-    """Tell a SQLite database without tables by its first bytes."""
-    page = head[_SCHEMA_PAGE : _SCHEMA_PAGE + 5]
-    return head.startswith(_MAGIC) and (page[:1], page[3:]) == (b"\x0d", b"\0\0")
+    """Tell whether a file that begins with these bytes is a SQLite database without tables.
+
+    At 100 begins the page of the schema: its type, and three bytes further how many tables and indexes there are.
+    Source: https://sqlite.org/fileformat.html
+    """
+    return head.startswith(b"SQLite format 3\0") and (head[100:101], head[103:105]) == (b"\x0d", b"\0\0")
 
 
 def reading_uri(path: Path) -> str:
-    """A read-only URI. In a folder where no -shm can be made, a file without a -wal is read as it lies there."""
-    lies_still = not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists()
-    return make_uri(path, "mode=ro&immutable=1" if lies_still else "mode=ro")
+    """Give the URI of a file for reading. Where no -shm can be made, a file without a -wal is read as immutable."""
+    immutable = not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists()
+    return make_uri(path, "mode=ro&immutable=1" if immutable else "mode=ro")
 
 
 def make_uri(path: Path, options: str) -> str:
-    """The file as a URI of SQLite's, with options such as `mode=ro`."""
+    """Give the URI of a file for SQLite, with options such as `mode=ro`."""
     return f"file:{quote(os.fsencode(path.absolute()))}?{options}"
 
 
@@ -137,14 +95,17 @@ def is_missing(path: Path) -> bool:
 
 
 def make_private(path: Path) -> None:
-    """Make the file if it is missing, readable by its owner alone before SQLite opens it, and its folder so, too."""
+    """Make the file and its folder if they are missing, readable by their owner alone before SQLite opens the file."""
     with suppress(FileNotFoundError):
         check_plain(path)
     make_folder(path)
     with suppress(FileExistsError):
         make_file(path)
     for file in (path, _beside(path, "-wal"), _beside(path, "-shm")):
-        _close_to_others(file)
+        with suppress(FileNotFoundError):
+            check_plain(file)
+            if stat.S_IMODE(file.stat().st_mode) != 0o600:
+                file.chmod(0o600)
 
 
 def make_folder(path: Path) -> None:
@@ -156,7 +117,7 @@ def make_folder(path: Path) -> None:
 
 
 def side_files(path: Path) -> list[Path]:
-    """The files that SQLite may keep beside a database."""
+    """List the files that SQLite may keep with a database."""
     return [_beside(path, suffix) for suffix in ("-wal", "-shm", "-journal")]
 
 
@@ -165,19 +126,12 @@ def make_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _close_to_others(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        check_plain(path)
-        if stat.S_IMODE(path.stat().st_mode) != 0o600:
-            path.chmod(0o600)
-
-
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
-    """One process at a time makes or upgrades a state in a folder; it leaves no file behind."""
+    """Let one process at a time make, upgrade or replace a state in a folder; no file of the lock is left."""
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems know no such lock; SQLite's own then has to do
+        with suppress(OSError):  # some network file systems have no such lock; SQLite's own must do
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -188,32 +142,25 @@ def folder_lock(path: Path) -> Iterator[None]:
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
-_KERNEL = (
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "afs",
-    "ceph",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ocfs2",
-    "gfs2",
-    "glusterfs",
+_NETWORK = frozenset(
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "glusterfs"]
+    + ["fuse." + name for name in ("sshfs", "glusterfs", "ceph", "s3fs", "gcsfuse", "rclone", "davfs")]
 )
-_FUSE = ("sshfs", "glusterfs", "ceph", "s3fs", "gcsfuse", "rclone", "davfs")
-_NETWORK = frozenset((*_KERNEL, *(f"fuse.{name}" for name in _FUSE)))
 """Types that several machines may have mounted. Not 9p and virtiofs: a virtual machine shares its host's disk so.
 
-Source: https://sqlite.org/wal.html, "All processes using a database must be on the same host computer".
+SQLite's locks and its shared memory can't be relied upon there. Source: https://sqlite.org/wal.html, "All processes
+using a database must be on the same host computer".
 """
 
 
 def refuse_network(address: SqliteAddress, mounts: str | None = None) -> None:
     """Raise StateError for a file on a network file system. `mounts`: as in /proc/self/mountinfo."""
-    kind = find_type(Path(os.path.realpath(address.path)), _read_mounts() if mounts is None else mounts)
+    if mounts is None:
+        try:
+            mounts = _MOUNTS.read_text(errors="surrogateescape")
+        except OSError:  # a system that has none
+            return
+    kind = find_type(Path(os.path.realpath(address.path)), mounts)
     if kind in _NETWORK:
         raise StateError(
             f"the state is on a network file system ({kind}), where SQLite can't keep two machines apart ({address})",
@@ -222,18 +169,10 @@ def refuse_network(address: SqliteAddress, mounts: str | None = None) -> None:
         )
 
 
-def _read_mounts() -> str:
-    """Empty where the system does not tell."""
-    try:
-        return _MOUNTS.read_text(errors="surrogateescape")
-    except OSError:
-        return ""
-
-
 def find_type(path: Path, mounts: str) -> str:
-    """The type of the file system that a real path is on; empty: not known. The last mount on a point hides others.
+    """Find the type of the file system that a real path is on; empty: not known.
 
-    Source: proc_pid_mountinfo(5).
+    The last mount on a point hides others. Source: proc_pid_mountinfo(5).
     """
     found, depth = "", -1
     for line in mounts.splitlines():
@@ -241,13 +180,7 @@ def find_type(path: Path, mounts: str) -> str:
         fields, kind = before.split(" "), after.partition(" ")[0]
         if len(fields) < 5:
             continue
-        point = Path(_unescape(fields[4]))
+        point = Path(re.sub(r"\\(040|011|012|134)", lambda match: chr(int(match[1], 8)), fields[4]))
         if len(point.parts) >= depth and path.is_relative_to(point):
             found, depth = kind, len(point.parts)
     return found
-
-
-def _unescape(text: str) -> str:
-    for character in " \t\n\\":
-        text = text.replace(f"\\{ord(character):03o}", character)
-    return text

@@ -1,29 +1,28 @@
 """Putting a backup in the place of a state in a SQLite file.
 
-The backup is prepared as a file of its own. The old state is then brought into one file, all others are kept out of it,
-and a rename puts the new one in its place: killed at any moment, one of the two is there whole. SQLite plays a -wal or
-a -journal into whatever database has its name, so none may be left.
+The backup is prepared as a file of its own. The old state is then brought into one file and locked, and a rename puts
+the new one in its place: killed at any moment, one of the two is there whole. SQLite plays a -wal or a -journal into
+any database that has its name, so none may be left.
 """
 
 import os
 import shutil
 import sqlite3
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Connection, text
 
+from reconciler.clock import SystemClock
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
-from reconciler.models.spec import Secret, StateSettings
-from reconciler.state import open_unchecked, schema
-from reconciler.state.admin import copy_file, here, refuse_live_locks
+from reconciler.models.spec import StateSettings
+from reconciler.state import open_address, schema
+from reconciler.state.admin import copy_file, refuse_live_locks
 from reconciler.state.backends.base import find_schema, run
 from reconciler.state.backends.sqlite import SqliteReader
 from reconciler.state.failures import explained, is_damage
@@ -50,7 +49,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Restored:
-    """What was done. `aside`: where a copy of the old state is, which could not be read."""
+    """What was done. `aside`: the copy of the old state, if that could not be read."""
 
     contents: Contents
     aside: Path | None = None
@@ -72,11 +71,11 @@ def find_place(settings: StateSettings, file: Path) -> SqliteAddress:
     return address
 
 
-def look(settings: StateSettings, around: Runtime | None = None) -> Contents | None:
+def count_contents(settings: StateSettings) -> Contents | None:
     """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
     address = parse(settings.url)
     assert isinstance(address, SqliteAddress)
-    reader = SqliteReader(address, (around or here()).clock, must_exist=False)
+    reader = SqliteReader(address, SystemClock(), must_exist=False)
     try:
         with reader.read() as connection:
             return None if connection is None else _count(connection)
@@ -86,17 +85,12 @@ def look(settings: StateSettings, around: Runtime | None = None) -> Contents | N
         raise
 
 
-def restore(
-    settings: StateSettings,
-    file: Path,
-    *,
-    runtime: Runtime | None = None,
-) -> Restored:
+def restore(settings: StateSettings, file: Path, *, runtime: Runtime | None = None) -> Restored:
     """Put a backup in the place of the state. Plan files that were made before are stale then.
 
     Refuses while a run is alive, and where the file is no state. Raises UsageError, LockHeld, StateError.
     """
-    around = runtime or here()
+    around = runtime or Runtime()
     address = find_place(settings, file)
     path = Path(os.path.realpath(address.path))
     with explained(address):
@@ -130,7 +124,7 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
     with explained(backup), closing(sqlite3.connect(draft)) as connection:
         if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
-    with open_unchecked(StateSettings(url=Secret(f"sqlite:///{quote(str(draft))}")), around.clock) as database:
+    with open_address(SqliteAddress(draft), around.clock) as database:
         with database.read() as connection:
             found, _ = find_schema(connection, backup)
         if found is schema.Schema.NONE:
@@ -140,25 +134,22 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
                 schema.migrate(connection)
             now = database.now(connection)
             break_locks(connection, now)
-            _begin_anew(connection, now, around.new_uuid)
+            # A new token for each segment: no plan file of the history that is lost, or of before, fits any more.
+            segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).all()
+            for workspace, segment_id in segments:
+                run(
+                    connection,
+                    "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, "
+                    "restored_at = :now WHERE workspace = :workspace AND segment_id = :segment_id",
+                    token=around.new_uuid().hex,
+                    now=now,
+                    workspace=workspace,
+                    segment_id=segment_id,
+                )
             contents = _count(connection)
-    with draft.open("rb") as file_:
-        os.fsync(file_.fileno())
+    with draft.open("rb") as copy:
+        os.fsync(copy.fileno())
     return contents
-
-
-def _begin_anew(connection: Connection, now: float, draw: Callable[[], uuid.UUID]) -> None:
-    """Draw a token for each segment: no plan file of the history that is lost, or of before, fits any more."""
-    for workspace, segment_id in connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).all():
-        run(
-            connection,
-            "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, restored_at = :now "
-            "WHERE workspace = :workspace AND segment_id = :segment_id",
-            token=draw().hex,
-            now=now,
-            workspace=workspace,
-            segment_id=segment_id,
-        )
 
 
 def _count(connection: Connection) -> Contents:
@@ -166,19 +157,24 @@ def _count(connection: Connection) -> Contents:
     return Contents(*connection.execute(text(statement)).one())
 
 
-# --- in the place of the old one ---------------------------------------------------------------------------------
+# --- replacing the old state -------------------------------------------------------------------------------------
 
 
 def _replace(address: SqliteAddress, path: Path, draft: Path, around: Runtime) -> Path | None:
-    """Give the copy of an old state that could not be read, if that was so."""
+    """Put the draft in the place of the old state; give the copy of an old state that could not be read."""
     aside = None
     try:
         if is_missing(path):
             _set_aside(path)
             draft.replace(path)
         else:
-            _refuse_others(address, around)
-            with _alone_in(path):
+            reader = SqliteReader(address, around.clock, must_exist=False)
+            found, _ = reader.find_schema()  # raises StateError for a file that is no state of ours
+            if found is schema.Schema.CURRENT:
+                with reader.read() as connection:
+                    if connection is not None:
+                        refuse_live_locks(reader, connection, around)
+            with _lock_whole(path):
                 draft.replace(path)
     except (StateError, sqlite3.Error) as error:
         if not is_damage(error.__cause__ if isinstance(error, StateError) else error):
@@ -189,19 +185,9 @@ def _replace(address: SqliteAddress, path: Path, draft: Path, around: Runtime) -
     return aside
 
 
-def _refuse_others(address: SqliteAddress, around: Runtime) -> None:
-    """Raise LockHeld while a run is alive, and StateError for a file that is no state of ours."""
-    reader = SqliteReader(address, around.clock, must_exist=False)
-    found, _ = reader.find_schema()
-    if found is schema.Schema.CURRENT:
-        with reader.read() as connection:
-            if connection is not None:
-                refuse_live_locks(reader, connection, around)
-
-
 @contextmanager
-def _alone_in(path: Path) -> Iterator[None]:
-    """Bring all of a database into its one file, and keep everybody out. Raises sqlite3.Error where it is in use."""
+def _lock_whole(path: Path) -> Iterator[None]:
+    """Bring all of a database into its one file, and lock it. Raises sqlite3.Error where it is in use."""
     with closing(sqlite3.connect(make_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)) as connection:
         if connection.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
             raise StateError(f"the state is open in another process ({path})", "wait for it, and run it again")
@@ -210,7 +196,7 @@ def _alone_in(path: Path) -> Iterator[None]:
 
 
 def _set_aside(path: Path) -> Path | None:
-    """Copy what is there to other names, and leave nothing beside the database that could be played into it."""
+    """Copy what is there to other names, and leave no file that SQLite would play into the database."""
     name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     copied = None
     for file in (path, *side_files(path)):

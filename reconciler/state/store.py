@@ -5,11 +5,11 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler import __version__
-from reconciler.clock import Clock
+from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
@@ -25,7 +25,7 @@ from reconciler.state.lock import (
 )
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import find_forgotten, sweep
-from reconciler.state.processes import Processes
+from reconciler.state.processes import Processes, this_machine
 from reconciler.state.reader import find_environment
 
 
@@ -33,8 +33,8 @@ from reconciler.state.reader import find_environment
 class Runtime:
     """What the state takes from outside: clocks, processes, randomness, the heartbeat of a lease."""
 
-    clock: Clock
-    processes: Processes
+    clock: Clock = field(default_factory=SystemClock)
+    processes: Processes = field(default_factory=this_machine)
     new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
     heartbeat: Heartbeat = heartbeat_in_thread
 

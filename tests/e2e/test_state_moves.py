@@ -246,7 +246,7 @@ def run_to_death(project: Project, module: str, owner: str, name: str, before: b
     [
         ("module", "_prepare", True, 30),
         ("module", "_prepare", False, 30),
-        ("module", "_refuse_others", False, 30),
+        ("module", "refuse_live_locks", False, 30),
         ("module.Path", "replace", True, 30),
         ("module.Path", "replace", False, 20),
         ("module", "sync_folder", True, 20),
@@ -257,7 +257,7 @@ def test_killed_at_any_moment_the_old_state_or_the_new_one_is_there(
 ) -> None:
     words = ("state", "restore", "spec.yaml", "backup.db", "--yes")
 
-    run_to_death(backed_up, "restoring", owner, name, before, *words)
+    run_to_death(backed_up, "restore", owner, name, before, *words)
 
     assert backed_up.stored("vip") == set(people(*range(members)))
     assert backed_up.run(*words).code == 0
@@ -311,7 +311,7 @@ def test_a_state_that_leaves_postgresql_closes_it(filled: Project, postgres_url:
 def test_a_move_that_was_killed_before_the_old_place_was_closed_is_finished_by_the_next(
     filled: Project, there: str
 ) -> None:
-    run_to_death(filled, "admin", "module.schema", "close", True, "state", "copy", "spec.yaml", "--to", there)
+    run_to_death(filled, "admin", "module", "break_locks", True, "state", "copy", "spec.yaml", "--to", there)
     assert filled.stored("vip") == set(people(*range(20)))
 
     assert filled.run("state", "copy", "spec.yaml", "--to", there).code == 0
@@ -323,7 +323,7 @@ def test_a_move_that_was_killed_before_the_old_place_was_closed_is_finished_by_t
 
 def test_a_move_that_was_killed_and_overtaken_is_refused(filled: Project) -> None:
     there = f"sqlite:///{filled.folder / 'team.db'}"
-    run_to_death(filled, "admin", "module.schema", "close", True, "state", "copy", "spec.yaml", "--to", there)
+    run_to_death(filled, "admin", "module", "break_locks", True, "state", "copy", "spec.yaml", "--to", there)
     filled.want("vip", people(*range(21)))
     assert filled.run("apply", "spec.yaml").code == 0
 

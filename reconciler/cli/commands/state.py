@@ -122,7 +122,7 @@ def restore(
     settings = load_one(spec).state
     address = restoring.find_place(settings, file)
     if not yes:
-        there = restoring.look(settings) or "none, or one that can't be read"
+        there = restoring.count_contents(settings) or "none, or one that can't be read"
         confirm(console, f"Replace the state {address} ({there}) with {file}?", yes)
     restored = restoring.restore(settings, file)
     if restored.aside is not None:

@@ -40,6 +40,17 @@ class Database(ABC):
         """One read-only transaction, that sees one moment."""
         return transaction(self._engine, self.address, reading=True)
 
+    def make_tables(self, *, must_exist: bool = False) -> None:
+        """Make all tables where there is no state; with `must_exist` that is an error."""
+        with self.read() as connection:
+            known = has_state(connection, self.address)
+        if not known and must_exist:
+            raise schema.missing(self.address)
+        if not known:
+            with self.creating() as connection:
+                if not has_state(connection, self.address):
+                    create_tables(connection)
+
     @abstractmethod
     def creating(self) -> AbstractContextManager[Connection]:
         """One transaction in which no other process makes or upgrades the tables."""

@@ -187,7 +187,7 @@ def _read_clock(connection: Connection) -> float:
 
 def _make_engine(address: PostgresAddress, **options: Any) -> Engine:
     with explained(address):
-        engine = create_engine(address.driver_url, pool_pre_ping=True, hide_parameters=True, **options)
+        engine = create_engine(address.url.reveal(), pool_pre_ping=True, hide_parameters=True, **options)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:

@@ -1,17 +1,17 @@
 """Reading a SQLite state as columns, for commands that do not write to it.
 
-The Arrow driver has a SQLite library of its own, and two libraries in one process must not have one file open at once
-(see `snapshot`). So once this is made, nothing else in the process may open the file: no ledger, no records.
+The Arrow driver has a SQLite library of its own, and two libraries in one process must not have one file open at the
+same time: closing it in one drops the locks of the other. So once this is made, nothing else in the process may open
+the file: no store, no history.
 """
 
 import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
@@ -26,6 +26,15 @@ from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, r
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
+_SEGMENT = f"""SELECT {", ".join(HEAD_COLUMNS)},
+EXISTS (SELECT 1 FROM reconcile_marks t WHERE t.segment_key = s.segment_key),
+EXISTS (SELECT 1 FROM reconcile_batches t WHERE t.segment_key = s.segment_key) FROM reconcile_segments s"""
+"""A segment's row, and whether there are marks and batches of it."""
+
+_ENVIRONMENT = "SELECT environment_id FROM reconcile_workspaces"
+
+Execute: TypeAlias = Callable[[str], ArrowStream]
+
 
 class ColumnarSnapshot:
     """See `state.base.Snapshot`. A file that is missing is an empty state, and stays missing."""
@@ -33,190 +42,143 @@ class ColumnarSnapshot:
     def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
         self._address = address
         with explained(address):
-            self._heads = _look(address)
-        if must_exist and self._heads is None:
+            heads = _read_heads(address)
+        if must_exist and heads is None:
             raise schema.missing(address)
-        self._rows = Scribe()
+        self._is_empty = heads is None
+        self._heads = heads or {}
+        self._rows = RowReader()
 
     def head(self, workspace: str, segment_id: int) -> Head:
         """As it was when this was made."""
-        return Head() if self._heads is None else self._heads.find(workspace, segment_id)
+        return self._heads.get((workspace, segment_id)) or self._heads.get((workspace, None)) or Head()
 
     def is_spent(self, plan_id: str) -> bool:
-        statement = f"SELECT '1' AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
-        with ExitStack() as stack:
-            if self._heads is None:
-                return False
-            return bool(self._rows.read(_execute(self._connect(stack), stack, statement)))
+        if self._is_empty:
+            return False
+        with explained(self._address), self._connect() as execute:
+            stream = execute(f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}")
+            return bool(self._rows.fetch(stream))
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        if self._heads is None:
+        """See `state.base.Snapshot`; the head is read anew, in the transaction in which the columns are read."""
+        if self._is_empty:
             yield NothingStored(Head())
             return
-        with ExitStack() as stack:
-            connection = self._connect(stack)
+        with self._connect() as execute:
             with explained(self._address):
-                found = self._read_head(connection, stack, workspace, segment_id)
-            head = make_head(found.row, found.environment_id)
-            yield ColumnarStored(head, found, connection, stack, self._rows) if found.row else NothingStored(head)
+                where = f"workspace = {_quote(workspace)} AND segment_id = {int(segment_id)}"
+                rows = self._rows.fetch(execute(f"{_SEGMENT} WHERE {where}"))
+                bound = self._rows.fetch(execute(f"{_ENVIRONMENT} WHERE name = {_quote(workspace)}"))
+            environment_id = bound[0][0] if bound else None
+            if not rows:
+                yield NothingStored(make_head(None, environment_id))
+                return
+            *values, has_marks, has_journal = rows[0]
+            row = SegmentRow(*values)
+            head = make_head(row, environment_id)
+            yield ColumnarStored(head, row.segment_key, bool(has_marks), bool(has_journal), execute, self._rows)
 
-    def _connect(self, stack: ExitStack) -> Any:
-        with explained(self._address):
-            connection = stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
-            with closing(connection.cursor()) as cursor:
-                # Whoever opens the file first builds its index of the -wal; the others must wait for that.
-                cursor.executescript(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-        return connection
+    @contextmanager
+    def _connect(self) -> Iterator[Execute]:
+        """Connect for one transaction; what it gives executes a query. Streams end with it."""
+        with ExitStack() as stack:
+            with explained(self._address):
+                connection = stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
+                with closing(connection.cursor()) as cursor:
+                    # The first to open the file builds its index of the -wal; others must wait for that.
+                    cursor.executescript(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
-    def _read_head(self, connection: Any, stack: ExitStack, workspace: str, segment_id: int) -> "Found":
-        """Read a segment's head in the transaction in which its columns will be read, too."""
-        columns = ", ".join(f"coalesce(cast({name} AS text), '')" for name in HEAD_COLUMNS)
-        empty = ", ''" * (len(HEAD_COLUMNS) + 1)
-        statement = (
-            f"SELECT 'segment', {columns}, {_has('marks')}, {_has('batches')} FROM reconcile_segments "
-            f"WHERE workspace = {_quote(workspace)} AND segment_id = {int(segment_id)} UNION ALL "
-            f"SELECT 'workspace', cast(environment_id AS text){empty} "
-            f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
-        )
-        found = Found()
-        for kind, *texts in self._rows.read(_execute(connection, stack, statement)):
-            if kind == "segment":
-                *row, marks, journal = texts
-                found = replace(found, row=_parse_row(row), has_marks=marks == "yes", has_journal=journal == "yes")
-            else:
-                found = replace(found, environment_id=int(texts[0]))
-        return found
+            def execute(statement: str) -> ArrowStream:
+                cursor: Any = stack.enter_context(closing(connection.cursor()))  # it must outlive the stream
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
+                cursor.execute(statement)
+                stream: ArrowStream = cursor.fetch_arrow()
+                return stream
 
-
-@dataclass(frozen=True)
-class Found:
-    """What the state says of a segment, and whether there is more to read than its members."""
-
-    row: SegmentRow | None = None
-    environment_id: int | None = None
-    has_marks: bool = False
-    has_journal: bool = False
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads of all segments at one moment."""
-
-    segments: Mapping[tuple[str, int], SegmentRow]
-    environments: Mapping[str, int]
-
-    def find(self, workspace: str, segment_id: int) -> Head:
-        return make_head(self.segments.get((workspace, segment_id)), self.environments.get(workspace))
-
-
-def _look(address: SqliteAddress) -> Heads | None:
-    """Read all heads; None: there is no state. The only use of Python's library, closed before the driver's begins."""
-    if is_missing(address.path):
-        return None
-    with closing(sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)) as connection:
-        connection.execute("BEGIN")
-        return _read_heads(connection) if schema.is_usable(_judge(connection, address), address) else None
-
-
-def _judge(connection: sqlite3.Connection, address: SqliteAddress) -> schema.Schema:
-    statement = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
-    tables = [row[0] for row in connection.execute(statement)]
-    known = schema.VERSION_TABLE in tables
-    versions = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}") if known else ()
-    return schema.judge(tables, next((row[0] for row in versions), ""), address)
-
-
-def _read_heads(connection: sqlite3.Connection) -> Heads:
-    rows = connection.execute(f"SELECT workspace, segment_id, {', '.join(HEAD_COLUMNS)} FROM reconcile_segments")
-    segments = {(workspace, segment_id): SegmentRow(*rest) for workspace, segment_id, *rest in rows}
-    return Heads(segments, dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces")))
+            yield execute
 
 
 class ColumnarStored:
     """See `state.base.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
 
-    def __init__(self, head: Head, found: Found, connection: Any, stack: ExitStack, rows: "Scribe") -> None:
-        assert found.row is not None
+    def __init__(
+        self, head: Head, key: int, has_marks: bool, has_journal: bool, execute: Execute, rows: "RowReader"
+    ) -> None:
         self.head = head
         self.now = time.time()
-        self._found = found
-        self._key = found.row.segment_key
-        self._connection = connection
-        self._stack = stack
+        self._key = key
+        self._has_marks = has_marks
+        self._has_journal = has_journal
+        self._execute = execute
         self._rows = rows
 
     def members(self) -> ArrowStream:
-        return _execute(self._connection, self._stack, _MEMBERS.format(key=self._key))
+        return self._execute(_MEMBERS.format(key=self._key))
 
     def marks(self) -> Iterator[str]:
-        return self._lines(MARK_LINES) if self._found.has_marks else iter(())
+        return self._read_lines(MARK_LINES) if self._has_marks else iter(())
 
     def journal(self) -> Iterator[str]:
-        return self._lines(JOURNAL_LINES) if self._found.has_journal else iter(())
+        return self._read_lines(JOURNAL_LINES) if self._has_journal else iter(())
 
-    def _lines(self, statement: str) -> Iterator[str]:
-        stream = _execute(self._connection, self._stack, statement.format(key=self._key))
-        return self._rows.walk(stream, ROWS_PER_BLOCK)
+    def _read_lines(self, statement: str) -> Iterator[str]:
+        return self._rows.walk(self._execute(statement.format(key=self._key)))
 
 
-class Scribe:
+class RowReader:
     """Gives the rows of Arrow streams to Python, through a DuckDB."""
 
     def __init__(self) -> None:
         self._database = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
 
-    def read(self, stream: ArrowStream) -> list[tuple[str, ...]]:
-        """Give all rows of a small stream; its columns are texts. Raises OSError."""
-        with closing(self._cursor()) as cursor:
-            cursor.register("raw", stream)
-            try:
-                return cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM raw").fetchall()
-            except duckdb.Error as error:
-                raise OSError(errno.EIO, str(error)) from None
+    def fetch(self, stream: ArrowStream) -> list[tuple[Any, ...]]:
+        """Read a small stream whole. Raises OSError."""
+        try:
+            with self._select("*", stream) as rows:
+                return rows.fetchall()
+        except duckdb.Error as error:
+            raise OSError(errno.EIO, str(error)) from None
 
-    def walk(self, stream: ArrowStream, size: int) -> Iterator[str]:
-        """Give the lines of a stream's one column, `size` of them at a time, as blocks."""
-        with closing(self._cursor()) as cursor:
-            cursor.register("raw", stream)
-            cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM raw")
-            while rows := cursor.fetchmany(size):
-                yield chr(ROW_END).join(row[0] for row in rows)
+    def walk(self, stream: ArrowStream) -> Iterator[str]:
+        """Give the lines of a stream's one column as blocks."""
+        with self._select("COLUMNS(*)::VARCHAR", stream) as rows:
+            while block := rows.fetchmany(ROWS_PER_BLOCK):
+                yield chr(ROW_END).join(row[0] for row in block)
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _select(self, columns: str, stream: ArrowStream) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            return self._database.cursor()
+            cursor = self._database.cursor()
+        with closing(cursor):
+            cursor.register("raw", stream)
+            yield cursor.execute(f"SELECT {columns} FROM raw")
 
 
-def _execute(connection: Any, stack: ExitStack, statement: str) -> ArrowStream:
-    """Start a query; its cursor must outlive the stream."""
-    cursor = stack.enter_context(closing(connection.cursor()))
-    cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
-    cursor.execute(statement)
-    stream: ArrowStream = cursor.fetch_arrow()
-    return stream
+def _read_heads(address: SqliteAddress) -> dict[tuple[str, int | None], Head] | None:
+    """Read the heads of all segments, and under None that of a segment that the workspace does not know yet.
 
-
-def _has(table: str) -> str:
-    exists = f"SELECT 1 FROM reconcile_{table} AS t WHERE t.segment_key = reconcile_segments.segment_key"
-    return f"CASE WHEN EXISTS ({exists}) THEN 'yes' ELSE 'no' END"
+    None: there is no state. The only use of Python's library, closed before the driver's begins.
+    """
+    if is_missing(address.path):
+        return None
+    with closing(sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)) as connection:
+        connection.execute("BEGIN")
+        statement = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+        tables = [row[0] for row in connection.execute(statement)]
+        known = schema.VERSION_TABLE in tables
+        versions = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchall() if known else []
+        version = versions[0][0] if versions else ""
+        if not schema.is_usable(schema.judge(tables, version, address), address):
+            return None
+        environments = dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces"))
+        heads = {(workspace, None): make_head(None, bound) for workspace, bound in environments.items()}
+        rows = connection.execute(f"SELECT workspace, segment_id, {', '.join(HEAD_COLUMNS)} FROM reconcile_segments")
+        segments = {(row[0], row[1]): make_head(SegmentRow(*row[2:]), environments.get(row[0])) for row in rows}
+        return heads | segments
 
 
 def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _parse_row(texts: list[str]) -> SegmentRow:
-    key, lineage, serial, id_type, completed_at, plan_id, plan_base, change_token, restored_at = texts
-    return SegmentRow(
-        int(key),
-        lineage,
-        int(serial),
-        id_type,
-        float(completed_at) if completed_at else None,
-        plan_id or None,
-        int(plan_base) if plan_base else None,
-        change_token or None,
-        float(restored_at) if restored_at else None,
-    )

@@ -1,16 +1,11 @@
 """URLs of files, read without SQLAlchemy as SQLAlchemy reads them."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from reconciler.errors import StateError
-from reconciler.models.spec import Secret
 from reconciler.models.urls import DatabaseUrl
-from reconciler.state.location import SqliteAddress, parse
 
 letters = st.text(st.sampled_from("a.%2F?&=:#é /"), max_size=12)
 
@@ -29,16 +24,3 @@ def test_a_file_is_found_where_sqlalchemy_finds_it(driver: str, rest: str) -> No
 @pytest.mark.parametrize("url", ["postgresql://h/d", "mysql://u:p@h/d", "duckdb+other:///x", "sqlite+other:///x"])
 def test_what_is_no_plain_file_is_left_to_sqlalchemy(url: str) -> None:
     assert not DatabaseUrl.parse(url).is_file
-
-
-@given(rest=letters)
-def test_a_state_is_found_where_sqlalchemy_finds_it(rest: str) -> None:
-    url = f"sqlite:///{rest}"
-    expected = make_url(url).database
-    try:
-        found = parse(Secret(url))
-    except StateError:
-        assert not expected or expected.startswith("file:")
-    else:
-        assert isinstance(found, SqliteAddress)
-        assert str(found.path) == str(Path(expected or ""))

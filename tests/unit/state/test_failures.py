@@ -100,11 +100,11 @@ def test_a_folder_in_place_of_the_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mysql://u:hunter2@host/db", "mysql"),
-        ("sqlite://", "plain file"),
-        ("sqlite:///:memory:", "plain file"),
+        ("mysql://u:hunter2@host/db", "no other database"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
         ("sqlite:///file:state.db?uri=true", "plain file"),
-        ("hunter2 is no url", "can't be read"),
+        ("hunter2 is no url", "SQLAlchemy URL"),
     ],
 )
 def test_a_url_that_cannot_hold_a_state_is_refused(url, words):
