@@ -1,1 +1,57 @@
-"""Customer.io: the Track API (writes) and the App API (reads). `connection.connect` opens both."""
+"""Customer.io as the operations see it: the Track API for writes, the App API for reads.
+
+`connection.connect` opens both. These protocols let the operations name them without loading httpx, which a plan
+without an App key does not need.
+"""
+
+from collections.abc import Generator
+from typing import Protocol
+
+from reconciler.models.batches import Batch, BatchResult
+from reconciler.models.ids import IdType
+from reconciler.models.plan import UsedBy
+from reconciler.models.remote import Page, RemoteSegment
+from reconciler.models.spec import Segment
+
+
+class Gate(Protocol):
+    """Is asked right before each attempt is sent."""
+
+    def admit(self, attempt: int) -> bool:
+        """Let attempt number `attempt` (from 1) start, having recorded it; False: no further attempt may start."""
+        ...
+
+
+class Track(Protocol):
+    """Customer.io's Track API: writes."""
+
+    def preflight(self) -> int | None:
+        """Check credentials and region; gives the environment id, None where it is not told. What can't be checked is
+        a warning. Raises DestinationError."""
+        ...
+
+    def ask_environment(self) -> int | None:
+        """The environment id, for a plan file; None where it can't be had at once."""
+        ...
+
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
+        """Send one batch, with its retries."""
+        ...
+
+
+class App(Protocol):
+    """Customer.io's App API: reads. All raise DestinationError."""
+
+    def segments(self) -> dict[int, RemoteSegment]:
+        """Every segment of the workspace; asked once a run."""
+        ...
+
+    def used_by(self, segment_id: int) -> UsedBy: ...
+
+    def count(self, segment_id: int) -> int:
+        """How many members Customer.io counts."""
+        ...
+
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
+        """Page through the membership; to be closed. Raises IncompleteRead where the pages make no sense."""
+        ...

@@ -29,7 +29,7 @@ LEAST_SECONDS = 0.001
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """What ends a head, and a chunked body."""
 
-INTERIM = re.compile(rb"(?:HTTP/1\.[01] 1[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
+INTERIM = re.compile(rb"\A(?:HTTP/1\.[01] 1[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
 """Whole interim answers, such as 100 Continue."""
 
 ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
@@ -100,23 +100,19 @@ class Stream(httpcore.NetworkStream):
                 raise httpcore.ReadTimeout
             self._arrived = self._inner.read(max_bytes, self._deadline.cap(timeout))
         self._used_at = self._deadline.clock()
-        size = self._piece_size()
+        size = len(self._arrived)
+        if self._body_left is not None:
+            size = min(self._body_left, size)
+            self._body_left -= size
+        elif self._is_http:
+            seen = self._tail + self._arrived
+            blank = BLANK_LINE.search(seen)
+            if blank is None:
+                self._tail = seen[-2:]
+            else:
+                size, self._tail = blank.end() - len(self._tail), b""
         piece, self._arrived = self._arrived[:size], self._arrived[size:]
         return piece
-
-    def _piece_size(self) -> int:
-        if self._body_left is not None:
-            size = min(self._body_left, len(self._arrived))
-            self._body_left -= size
-            return size
-        seen = self._tail + self._arrived
-        blank = BLANK_LINE.search(seen) if self._is_http else None
-        if blank is None:
-            self._tail = seen[-2:]
-            return len(self._arrived)
-        already = len(self._tail)
-        self._tail = b""
-        return blank.end() - already
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), PIECE):
@@ -126,8 +122,9 @@ class Stream(httpcore.NetworkStream):
                 if self._peek() is not None:
                     raise httpcore.ConnectError  # what has come by now answers no request: this one is not sent
                 self._is_idle, self.came_early, self._tail, self._body_left = False, False, b"", None
-            else:
-                self.came_early = self.came_early or is_final(self._peek() or b"")
+            elif not self.came_early:
+                answer = INTERIM.sub(b"", self._peek() or b"", count=1)  # interim answers may come before the final one
+                self.came_early = bool(answer) and not answer.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
             self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
 
     def _peek(self) -> bytes | None:
@@ -166,12 +163,6 @@ class Stream(httpcore.NetworkStream):
             if self._arrived or self.came_early or is_old:
                 return True
         return self._inner.get_extra_info(info)
-
-
-def is_final(answer: bytes) -> bool:
-    """Tell whether a final answer begins in this: it may come after interim ones."""
-    rest = answer[INTERIM.match(answer).end() :]  # type: ignore[union-attr]
-    return bool(rest) and not rest.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
 
 
 class Backend(httpcore.NetworkBackend):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from reconciler.customerio.base import Gate
+from reconciler.customerio import Gate
 from reconciler.customerio.outcomes import CallResult, Endpoint, explain
 from reconciler.customerio.responses import error_text, parse_region
 from reconciler.customerio.transport import Call, Transport

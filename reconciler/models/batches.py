@@ -62,7 +62,7 @@ class BatchResult:
     outcome: Outcome
     attempts: int = 0
     unknown_at: float | None = None
-    """Unix seconds when the latest attempt that may or may not have been applied was *given up*; None: none was."""
+    """Unix seconds when the latest attempt that may have been applied was *given up*; None: none was."""
     message: str = ""
     """The API's words, or ours; for people."""
     hint: str = ""
@@ -79,13 +79,13 @@ LATE_SECONDS = 3600.0
 def lingers_since(now: float, settle: float) -> float:
     """Give the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
 
-    An id that was removed earlier and is there was added again by somebody else.
+    An id that was removed earlier and is there was added again by others.
     """
     return now - settle - LATE_SECONDS
 
 
 class Mark(StrEnum):
-    """What the state remembers of an id beside membership."""
+    """What the state keeps of an id besides membership."""
 
     UNSETTLED = "unsettled"
     """Sent, outcome unknown."""

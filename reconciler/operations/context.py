@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from reconciler.clock import boot_seconds
-from reconciler.customerio.base import App, Track
+from reconciler.customerio import App, Track
 from reconciler.diff.base import SetEngine
 from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
 from reconciler.models.events import Event

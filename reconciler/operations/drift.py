@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.customerio.base import App
+from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import StateError, as_known
 from reconciler.models.drift import DriftStatus, SegmentDrift, judge_drift

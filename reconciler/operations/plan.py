@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.customerio.base import App
+from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import (
     DestinationError,

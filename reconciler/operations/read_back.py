@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from reconciler.customerio.base import App
+from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.drift import DriftCounts

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from reconciler.customerio.base import App
+from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known
 from reconciler.models.drift import DriftCounts

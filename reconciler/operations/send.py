@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-from reconciler.customerio.base import Gate, Track
+from reconciler.customerio import Gate, Track
 from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError, as_known
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.customerio.base import App
+from reconciler.customerio import App
 from reconciler.errors import DestinationError
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, UsedBy

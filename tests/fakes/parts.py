@@ -10,7 +10,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from reconciler.customerio.base import Gate
+from reconciler.customerio import Gate
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Adoption, DriftCounts, Findings

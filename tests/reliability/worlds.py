@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from reconciler.customerio.base import Gate
+from reconciler.customerio import Gate
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.counts import Counts

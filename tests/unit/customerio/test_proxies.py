@@ -1,4 +1,4 @@
-"""Proxies of the environment: whom they are asked for, and what is said of one that can't be used."""
+"""Proxies of the environment: which hosts they serve, and what is said of one that can't be used."""
 
 import socket
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def tunnel_to(port: int) -> Serve:
     """A proxy that leads every CONNECT to one port of this machine."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):  # whoever closes first
+        with suppress(OSError):  # either side may close first
             while data := source.recv(65536):
                 sink.sendall(data)
         with suppress(OSError):
