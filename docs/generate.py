@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.models.ids import IdType
-from reconciler.models.pushdown import Proof, Site
+from reconciler.models.pushdown import DatabaseIdentity, StateTables
 from reconciler.spec.schema import refresh_reference
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS
 
@@ -64,12 +64,12 @@ def read_help(words: tuple[str, ...]) -> str:
 def refresh_statement(page: str) -> str:
     """The page on comparing in the database, with the statement as it is sent for a small query."""
     members, marks, journal = (each.format(schema="reconcile.", key=7) for each in (MEMBERS, MARKS, JOURNAL))
-    site = Site(Proof("", ""), "", (), members, marks, journal)
+    state = StateTables(DatabaseIdentity("", ""), "", (), members, marks, journal)
     ids = "SELECT c0::text AS value FROM (\nSELECT customer_id FROM customers\n) q(c0)"
     query = f"SELECT value, true AS typed FROM ({ids}) p"
     before, _, rest = page.partition("<!-- the statement -->\n")
     _, _, after = rest.partition("```\n\n")
-    sql = write(query, site, IdType.ID, ()).strip()
+    sql = write(query, state, IdType.ID, ()).strip()
     return f"{before}<!-- the statement -->\n```sql\n{sql}\n```\n\n{after}"
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from reconciler.diff.base import Comparison
 from reconciler.diff.failures import broken_query, broken_state
 from reconciler.diff.flags import HELD, POSSIBLE, Census, Change, Flag, Numbers, Returned, count_drift, select
-from reconciler.diff.pushdown import Found, compare_there
+from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.statements import Sets
 from reconciler.diff.tables import Tables, read_batches, unless_empty, write_batches, write_page
 from reconciler.embedded_duckdb import Instance, broken_sets, translating
@@ -22,10 +22,10 @@ from reconciler.models.columns import Rows
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Adoption, DriftCounts, Findings
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Unfit
+from reconciler.models.pushdown import NotPossible
 from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
-from reconciler.sources.base import Host, Source
+from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import Snapshot, Stored
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ class EmbeddedSetEngine:
         spill_parent: Path,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
-        host_of: Callable[[Target], Host | None] = lambda _: None,
+        pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
     ) -> None:
-        """`host_of` gives the source where it may be the database of the state; then it compares there."""
+        """`pushdown_source_of` gives the source where it may be the database of the state; then it compares there."""
         self._instance = Instance(memory_limit, spill_parent)
         self._source_of = source_of
         self._snapshot_of = snapshot_of
-        self._host_of = host_of
+        self._pushdown_source_of = pushdown_source_of
 
     def __enter__(self) -> Self:
         self._instance.__enter__()
@@ -70,7 +70,9 @@ class EmbeddedSetEngine:
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
         with self._instance.catalog() as name, Tables(self._instance, name) as tables:
-            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._host_of, self._instance, tables)
+            yield EmbeddedComparison(
+                target, self._source_of, self._snapshot_of, self._pushdown_source_of, self._instance, tables
+            )
 
 
 class EmbeddedComparison:
@@ -81,7 +83,7 @@ class EmbeddedComparison:
         target: Target,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
-        host_of: Callable[[Target], Host | None],
+        pushdown_source_of: Callable[[Target], PushdownSource | None],
         instance: Instance,
         tables: Tables,
     ) -> None:
@@ -91,7 +93,7 @@ class EmbeddedComparison:
         self._segment = target.segment
         self._source_of = source_of
         self._snapshot_of = snapshot_of
-        self._host_of = host_of
+        self._pushdown_source_of = pushdown_source_of
         self._instance = instance
         self._tables = tables
         self._members = 0
@@ -223,13 +225,15 @@ class EmbeddedComparison:
         self._change(self._sets.match_desired(self._exclusive), "desired")
         return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
 
-    def _compare_there(self) -> Found | None:
+    def _compare_there(self) -> ComparedInDatabase | None:
         """Have the database compare, if it can."""
-        host = None if self._exclusive else self._host_of(self._target)  # what is really there isn't in the database
-        if host is None:
+        source = (
+            None if self._exclusive else self._pushdown_source_of(self._target)
+        )  # what is really there isn't in the database
+        if source is None:
             return None
-        found = compare_there(self._target, host, self._snapshot_of(self._target), self._tables)
-        if isinstance(found, Unfit):
+        found = compare_in_database(self._target, source, self._snapshot_of(self._target), self._tables)
+        if isinstance(found, NotPossible):
             log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
             return None
         self.engine, self.head, self._has_overlay = "in_database", found.head, True

@@ -10,17 +10,18 @@ from enum import Enum, IntFlag, auto
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.drift import DriftCounts
+from reconciler.models.id_status import IdStatus
 from reconciler.models.ids import Invalid
 
 
 class Flag(IntFlag):
     """What is known of one id; together they fit in one byte."""
 
-    STORED = 1
-    UNSETTLED_ADD = 2
-    UNSETTLED_REMOVE = 4
-    UNMATCHED = 8
-    REMOVED = 16
+    STORED = IdStatus.STORED.value
+    UNSETTLED_ADD = IdStatus.UNSETTLED_ADD.value
+    UNSETTLED_REMOVE = IdStatus.UNSETTLED_REMOVE.value
+    UNMATCHED = IdStatus.UNMATCHED.value
+    REMOVED = IdStatus.REMOVED.value
     """We removed it, that was acknowledged, and it may not have arrived yet (`models.batches.lingers_since`)."""
     REMOTE = 32
     """It is in the real membership."""

@@ -1,7 +1,7 @@
-"""Comparing a segment in the database of its query, where the state stands too: only what may change travels.
+"""Comparing a segment in the database of its query, where the state stands too: only ids that may change are received.
 
-What travels goes into the same tables as everything else, is held against the same rules and compared once more. So the
-database decides nothing but what may stay behind, and the numbers of that.
+They go into the same tables as everything else, meet the same rules and are compared once more. So the database decides
+nothing but which ids may stay behind, and how many these are.
 """
 
 import logging
@@ -14,20 +14,15 @@ from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, dec
 from reconciler.diff.statements import refusal
 from reconciler.diff.tables import Tables
 from reconciler.embedded_duckdb import translating
+from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Site, Unfit
+from reconciler.models.pushdown import NotPossible, StateTables
 from reconciler.models.spec import Target
-from reconciler.sources.base import Host, Visit
-from reconciler.state.base import Sited, Snapshot
+from reconciler.sources.base import PushdownSource
+from reconciler.state.base import PushdownStored, Snapshot
 
 log = logging.getLogger(__name__)
-
-
-# --- the rows that travel ---------------------------------------------------------------------------------------------
-#
-# Of each id that may change: how many rows of the query have it (`typed`: null, none has) and what the state knows of
-# it (`flags`: null, nothing); and numbers of what stayed behind.
 
 MOVED, STAYED, KNOWN = "moved", "stayed", "known"
 """Kinds of rows: one id; a number of rows of the query; a number of ids by what is known of them."""
@@ -41,109 +36,84 @@ COLUMNS = {
     "add_at": "DOUBLE",
     "remove_at": "DOUBLE",
 }
+"""Of the table `received`. `typed`: null where no row of the query has the id; `flags`: null where the state knows
+nothing of it."""
 
 
-class Travelled:
-    """The statements for one comparison, whose tables are in the database `name`."""
+@dataclass(frozen=True)
+class ComparedInDatabase:
+    """What the database counted, with what the rules say of the ids that were received."""
 
-    def __init__(self, name: str, id_type: IdType) -> None:
-        self._db = name
-        self._id_type = id_type
+    head: Head
+    returned: Returned
+    known: Numbers
 
-    def begin(self) -> str:
+
+def compare_in_database(
+    target: Target, source: PushdownSource, snapshot: Snapshot, tables: Tables
+) -> ComparedInDatabase | NotPossible:
+    """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
+    segment, db = target.segment, tables.name
+    with ExitStack() as stack:
+        with snapshot.open(target.workspace, segment.segment_id) as stored:
+            if not isinstance(stored, PushdownStored):
+                return NotPossible("the state has nothing of this segment yet")
+            head, state = stored.head, stored.state_tables()
+            session = stack.enter_context(source.open_session(segment, state))
+        # The session keeps the snapshot from here on: the state's own connection is given back.
+        if isinstance(session, NotPossible):
+            return session
+        statement = write(session.values, state, segment.id_type, segment.guards.must_include)
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        return f"CREATE OR REPLACE TABLE {self._db}.travelled ({columns})"
+        tables.run(f"CREATE OR REPLACE TABLE {db}.received ({columns})")
+        with translating(broken_query(), tables.limits), session.stream(statement) as rows:
+            number = tables.read(f"INSERT INTO {db}.received SELECT {', '.join(COLUMNS)} FROM incoming", rows)
+    log.debug("%s: compared in the database; rows that travelled: %d", target.label, number)
 
-    def take(self) -> str:
-        """Add the rows of the stream `incoming`."""
-        return f"INSERT INTO {self._db}.travelled SELECT {', '.join(COLUMNS)} FROM incoming"
-
-    def desire(self) -> str:
-        """Into `desired`: each id once or why there is none, and how many rows have it."""
-        refused = refusal("id", "typed", self._id_type)
-        return f"""CREATE OR REPLACE TABLE {self._db}.desired AS
-            SELECT refused, if(refused IS NULL, id, NULL) AS id, number
-            FROM (SELECT id, number, {refused} AS refused FROM {self._moved("typed")})"""
-
-    def know(self) -> str:
-        """Into `known`."""
-        return f"CREATE OR REPLACE TABLE {self._db}.known AS SELECT id, flags FROM {self._moved('flags')}"
-
-    def lay_over(self) -> str:
-        """Into `overlay`: its times."""
-        source = self._moved("coalesce(add_at, remove_at)")
-        return f"CREATE OR REPLACE TABLE {self._db}.overlay AS SELECT id, add_at, remove_at FROM {source}"
-
-    def _moved(self, present: str) -> str:
-        return f"(SELECT * FROM {self._db}.travelled WHERE kind = '{MOVED}' AND {present} IS NOT NULL)"
-
-    def tally_desired(self) -> str:
-        """Why it is no id (null: it is one), number of rows; those of `desired`, and those that stayed behind."""
-        return f"""SELECT refused, sum(number)::BIGINT FROM (
-            SELECT refused, number FROM {self._db}.desired UNION ALL
-            SELECT NULL, number FROM {self._db}.travelled WHERE kind = '{STAYED}') GROUP BY refused"""
-
-    def tally_known(self) -> str:
-        """flags, number of ids; all that the state knows."""
-        return f"SELECT flags, number FROM {self._db}.travelled WHERE kind = '{KNOWN}'"
-
-    def drop(self) -> str:
-        return f"DROP TABLE {self._db}.travelled"
+    refused = refusal("id", "typed", segment.id_type)
+    moved = f"FROM {db}.received WHERE kind = '{MOVED}' AND"
+    tables.work(
+        f"""CREATE OR REPLACE TABLE {db}.desired AS
+        SELECT refused, if(refused IS NULL, id, NULL) AS id, number
+        FROM (SELECT id, number, {refused} AS refused {moved} typed IS NOT NULL)"""
+    )
+    tables.work(f"CREATE OR REPLACE TABLE {db}.known AS SELECT id, flags {moved} flags IS NOT NULL")
+    tables.work(
+        f"""CREATE OR REPLACE TABLE {db}.overlay AS
+        SELECT id, add_at, remove_at {moved} coalesce(add_at, remove_at) IS NOT NULL"""
+    )
+    returned = tables.fetch(
+        f"""SELECT refused, sum(number)::BIGINT FROM (
+            SELECT refused, number FROM {db}.desired UNION ALL
+            SELECT NULL, number FROM {db}.received WHERE kind = '{STAYED}') GROUP BY refused"""
+    )
+    known = tables.fetch(f"SELECT flags, number FROM {db}.received WHERE kind = '{KNOWN}'")
+    tables.run(f"DROP TABLE {db}.received")
+    return ComparedInDatabase(head, Returned(dict(returned)), {Flag(flags): count for flags, count in known})
 
 
 # --- the statement of PostgreSQL --------------------------------------------------------------------------------------
 #
-# It leaves behind the ids that surely stay as they are.
-#
-#   desired  what the query returned, an email with A-Z in lower case; `key`: null where its type makes it no id
-#   overlay  what marks and journal say of an id, as in `statements`; old tombstones are left out: no plan needs them
-#   held     every id that the state knows
-#   matched  both side by side; `stays` where a desired id is stored, and nothing but that
-#   the rest rows of `travelled`: each id that does not stay; how many rows stayed; how many ids the state knows
+#   desired    what the query returned, an email with A-Z in lower case; `key`: null where its type makes it no id
+#   id_status  what marks and journal say of an id; old tombstones are left out: no plan needs them
+#   held       every id that the state knows
+#   matched    both side by side; `stays` where a desired id is stored, and nothing but that
+#   the rest   rows of `received`: each id that does not stay; how many rows stayed; how many ids the state knows
 #
 # The query of the user comes first, since it must not see the names that follow. Nothing is materialised, though some
 # of it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel. An id stays only if its text is
 # an id for sure, for what `refresh` took over from Customer.io need not be one. All else is left to
 # `statements.refusal`.
 
-_ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
-
 _STATEMENT = """
 WITH desired AS (
     SELECT id, CASE WHEN typed THEN id END AS key, typed FROM (SELECT {fold} COLLATE "C" AS id, typed FROM (
 {values}
 ) v) folded
-), journal AS (
-    SELECT unnest(string_to_array(ids, chr(10))) COLLATE "C" AS id, direction = 'add' AS adds,
-        seq * 4 + CASE WHEN outcome = 'acknowledged' THEN CASE WHEN direction = 'add' THEN {added} ELSE {removed} END
-                       WHEN direction = 'add' THEN {adding} ELSE {removing} END AS entry,
-        CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS doubtful_at
-    FROM ({journal}) j
-), entries AS (
-    SELECT id, adds, entry, NULL AS mark, doubtful_at FROM journal
-    UNION ALL
-    SELECT id COLLATE "C", direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN at END
-    FROM ({marks}) m
-    WHERE mark IN ('unsettled', 'echo', 'unmatched')
-), fated AS (
-    SELECT id,
-        coalesce(max(entry) % 4,
-                 max(CASE WHEN adds IS FALSE THEN {removing} ELSE {adding} END) FILTER (WHERE mark = 'unsettled')
-        ) AS fate,
-        coalesce(bool_or(mark = 'unmatched'), false) AND bool_or(entry % 4 = {removed}) IS NOT TRUE AS unmatched,
-        max(doubtful_at) FILTER (WHERE adds IS NOT FALSE) AS add_at,
-        max(doubtful_at) FILTER (WHERE adds IS NOT TRUE) AS remove_at
-    FROM entries GROUP BY id
-), overlay AS NOT MATERIALIZED (
-    SELECT id, add_at, remove_at,
-        CASE WHEN fate = {removed} THEN {REMOVED}
-             WHEN fate = {adding} THEN {UNSETTLED_ADD} + CASE WHEN unmatched THEN {UNMATCHED} ELSE 0 END
-             WHEN fate = {removing} THEN {UNSETTLED_REMOVE} + CASE WHEN unmatched THEN {UNMATCHED} ELSE 0 END
-             WHEN unmatched THEN {UNMATCHED}
-             WHEN fate = {added} THEN {STORED} END AS flags
-    FROM fated
+), {id_status}, overlay AS NOT MATERIALIZED (
+    SELECT id, add_at, remove_at, CASE WHEN decided THEN status END AS flags FROM id_status
 ), held AS NOT MATERIALIZED (
-    SELECT members.id, add_at, remove_at, coalesce(flags, {STORED}) AS flags
+    SELECT members.id, add_at, remove_at, coalesce(flags, {stored}) AS flags
     FROM ({members}) members LEFT JOIN overlay ON members.id = overlay.id
     UNION ALL
     SELECT id, add_at, remove_at, flags FROM overlay
@@ -164,34 +134,36 @@ SELECT CASE WHEN stays THEN '{stayed}' ELSE '{moved}' END AS kind, id, typed, nu
 UNION ALL
 SELECT '{known}', NULL, NULL, count(*), flags, NULL, NULL FROM held WHERE flags IS NOT NULL GROUP BY flags"""
 
+_JOURNAL = """
+        SELECT unnest(string_to_array(ids, chr(10))) COLLATE "C" AS id, seq, direction, outcome, at, unknown_at
+        FROM ({journal}) j"""
+_MARKS = """
+        SELECT id COLLATE "C" AS id, mark, direction, at FROM ({marks}) m
+        WHERE mark IN ('unsettled', 'echo', 'unmatched')"""
 
-def write(values: str, site: Site, id_type: IdType, sentinels: Iterable[str]) -> str:
-    """Write the statement. `values` is the query as a `Visit` has it; sentinels travel, whether they stay or not."""
-    names = {flag.name: flag.value for flag in Flag if flag.name is not None}
+
+def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[str]) -> str:
+    """Write the statement. `values` is as in `PushdownSession`; sentinels are received, whether they stay or not."""
     return _STATEMENT.format(
-        **names,
         values=values,
-        members=site.members,
-        marks=site.marks,
-        journal=site.journal,
+        members=state.members,
+        id_status=write_id_status(_JOURNAL.format(journal=state.journal), _MARKS.format(marks=state.marks)),
+        stored=int(Flag.STORED),
         fold='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
-        left=_list(_staying(Flag(0))),
-        kept=_list(_staying(Flag.DESIRED)),
+        left=_list_unchanged(Flag(0)),
+        kept=_list_unchanged(Flag.DESIRED),
         sure="\n                 AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),
-        added=_ADDED,
-        removed=_REMOVED,
-        adding=_ADDING,
-        removing=_REMOVING,
         moved=MOVED,
         stayed=STAYED,
         known=KNOWN,
     )
 
 
-def _staying(said: Flag) -> list[Flag]:
-    """What may be known of an id that needs no change, if the query says this of it."""
+def _list_unchanged(said: Flag) -> str:
+    """The flags that an id without need of a change may have, if the query says this of it."""
     known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
-    return sorted(flags for flags in known if decide(flags | said, exclusive=False) is Change.NONE)
+    unchanged = sorted(flags for flags in known if decide(flags | said, exclusive=False) is Change.NONE)
+    return ", ".join(str(int(each)) for each in unchanged)
 
 
 def _be_sure(text: str, id_type: IdType) -> list[str]:
@@ -215,54 +187,3 @@ def _differ(text: str, id_type: IdType, sentinels: Iterable[str]) -> list[str]:
 def _quote(text: str) -> str:
     """A text as SQL, whatever is in it and however the server reads strings."""
     return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"
-
-
-def _list(flags: Iterable[Flag]) -> str:
-    return ", ".join(str(int(each)) for each in flags)
-
-
-# --- the comparison ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the database counted, with what the rules said of the rows that travelled."""
-
-    head: Head
-    returned: Returned
-    known: Numbers
-
-
-def compare_there(target: Target, host: Host, snapshot: Snapshot, tables: Tables) -> Found | Unfit:
-    """Fill `desired`, `known` and `overlay` with what may change; nothing where the segment is unfit for it."""
-    segment = target.segment
-    travelled = Travelled(tables.name, segment.id_type)
-    with ExitStack() as stack:
-        with snapshot.open(target.workspace, segment.segment_id) as stored:
-            if not isinstance(stored, Sited):
-                return Unfit("the state has nothing of this segment yet")
-            head, site = stored.head, stored.site()
-            visit = stack.enter_context(host.visit(segment, site))
-        # The visit sees the state's moment by itself from here on: the state's own connection is given back.
-        if isinstance(visit, Unfit):
-            return visit
-        statement = write(visit.values, site, segment.id_type, segment.guards.must_include)
-        number = _fetch(visit, statement, tables, travelled)
-    log.debug("%s: compared in the database; rows that travelled: %d", target.label, number)
-    return Found(head, *_unpack(tables, travelled))
-
-
-def _fetch(visit: Visit, statement: str, tables: Tables, travelled: Travelled) -> int:
-    """Give the number of rows."""
-    tables.run(travelled.begin())
-    with translating(broken_query(), tables.limits), visit.open(statement) as stream:
-        return tables.read(travelled.take(), stream)
-
-
-def _unpack(tables: Tables, travelled: Travelled) -> tuple[Returned, Numbers]:
-    for statement in (travelled.desire(), travelled.know(), travelled.lay_over()):
-        tables.work(statement)
-    returned = Returned(dict(tables.fetch(travelled.tally_desired())))
-    known = {Flag(flags): number for flags, number in tables.fetch(travelled.tally_known())}
-    tables.run(travelled.drop())
-    return returned, known

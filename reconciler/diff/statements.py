@@ -1,4 +1,4 @@
-"""The SQL of sets. Every table of a comparison and every statement on them stands here, but for `travelled`.
+"""The SQL of sets. Every table of a comparison and every statement on them stands here, but for `received`.
 
     members, marks, journal  what the state holds, as it gives it
     overlay  what marks and journal say of an id; decided: it outweighs the members
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 from reconciler.diff.flags import NULL, Change, Flag, select
 from reconciler.models.columns import FIELD_END, ROW_END
+from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
 
 COLUMNS = {
@@ -43,44 +44,11 @@ slower."""
 
 EXTRA = {"members": f", flags UTINYINT DEFAULT {Flag.STORED:d}"}
 
-# The last journal row of an id is found as one number: its place in the journal times four, plus one of these.
-_ADDED, _REMOVED, _ADDING, _REMOVING = range(4)
+_OVERLAY = """
+WITH {id_status} SELECT id, add_at, remove_at, decided, status::UTINYINT AS flags FROM id_status"""
 
-_OVERLAY = f"""
-WITH journal_ids AS (
-    SELECT unnest(string_split(ids, chr(10))) AS id, direction = 'add' AS adds,
-        seq * 4 + CASE WHEN outcome = 'acknowledged' THEN if(direction = 'add', {_ADDED}, {_REMOVED})
-                       ELSE if(direction = 'add', {_ADDING}, {_REMOVING}) END AS entry,
-        CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE "at" END AS doubtful_at,
-        CASE WHEN outcome = 'acknowledged' AND direction = 'remove' THEN "at" END AS removed_at
-    FROM {{db}}.journal
-), entries AS (
-    SELECT id, adds, entry, NULL AS mark, doubtful_at::DOUBLE AS doubtful_at, removed_at FROM journal_ids
-    UNION ALL
-    SELECT id, direction = 'add', NULL, mark, CASE WHEN mark IN ('unsettled', 'echo') THEN "at" END,
-        CASE WHEN mark = 'removed' THEN "at" END
-    FROM {{db}}.marks
-), gathered AS (
-    SELECT id,
-        max(entry) % 4 AS last,
-        max(if(adds IS FALSE, {_REMOVING}, {_ADDING})) FILTER (mark = 'unsettled') AS unsettled,
-        coalesce(bool_or(mark = 'unmatched'), false) AND bool_or(entry % 4 = {_REMOVED}) IS NOT TRUE AS unmatched,
-        coalesce(max(removed_at) >= {{since}}, false) AS removed,
-        max(doubtful_at) FILTER (adds IS NOT FALSE) AS add_at,
-        max(doubtful_at) FILTER (adds IS NOT TRUE) AS remove_at
-    FROM entries GROUP BY id
-), fated AS (
-    SELECT *, coalesce(last, unsettled) AS fate FROM gathered
-)
-SELECT id, add_at, remove_at, fate IS NOT NULL OR unmatched AS decided,
-    (CASE WHEN fate = {_REMOVED} THEN if(removed, {Flag.REMOVED:d}, 0)
-          WHEN fate = {_ADDING} THEN {Flag.UNSETTLED_ADD:d} + if(unmatched, {Flag.UNMATCHED:d}, 0)
-          WHEN fate = {_REMOVING} THEN {Flag.UNSETTLED_REMOVE:d} + if(unmatched, {Flag.UNMATCHED:d}, 0)
-          WHEN unmatched THEN {Flag.UNMATCHED:d}
-          WHEN fate = {_ADDED} THEN {Flag.STORED:d}
-          WHEN removed THEN {Flag.REMOVED:d}
-          ELSE 0 END)::UTINYINT AS flags
-FROM fated"""
+_JOURNAL_IDS = """
+SELECT unnest(string_split(ids, chr(10))) AS id, seq, direction, outcome, "at", unknown_at FROM {db}.journal"""
 
 _HELD = """
 SELECT coalesce(members.id, overlay.id) AS id,
@@ -124,7 +92,8 @@ class Sets:
 
     def lay_over(self, since: float) -> str:
         """From `marks` and `journal`; removals before `since` say nothing any more."""
-        return self._create("overlay", _OVERLAY.format(db=self._db, since=f"{since:.6f}"))
+        id_status = write_id_status(_JOURNAL_IDS.format(db=self._db), f"FROM {self._db}.marks", since)
+        return self._create("overlay", _OVERLAY.format(id_status=id_status))
 
     def count_overlay(self, with_tombstones: bool) -> str:
         """One number: how many ids `hold` would lay over the members."""

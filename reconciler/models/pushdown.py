@@ -1,23 +1,23 @@
-"""Comparing in the database of the query: which database it is, and where the state stands there."""
+"""Comparing in the database of the query: which database it is, and the tables of the state in it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Proof:
-    """Tells one database from all others: a query that any user may run, and what it answers there alone."""
+class DatabaseIdentity:
+    """Distinguishes one database from all others: a query that any user may run, and the value it gives there alone."""
 
-    question: str
-    answer: str
+    query: str
+    value: str
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where a segment's state stands in its database, for a statement that reads it there."""
+class StateTables:
+    """The tables of a segment's state in its database, for a statement that reads them there."""
 
-    proof: Proof
-    moment: str
-    """The name of a snapshot that other transactions of the database can take, as long as the view is open."""
+    identity: DatabaseIdentity
+    snapshot: str
+    """The name of a snapshot that other transactions of the database can use while the view is open."""
     tables: tuple[int, ...]
     """What has to be readable, as object ids."""
     members: str
@@ -27,7 +27,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Unfit:
+class NotPossible:
     """A segment can't be compared in its database; `reason` says why, without ids."""
 
     reason: str

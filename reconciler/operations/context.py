@@ -21,8 +21,8 @@ from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, MIN_MEMORY, MOST_PARAL
 from reconciler.models.spec import DestinationSettings, Target
 from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.workspace import check_before_reading
-from reconciler.sources.base import Host, Source
-from reconciler.state.base import Resident, Snapshot
+from reconciler.sources.base import PushdownSource, Source
+from reconciler.state.base import PushdownSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from reconciler.state.store import StateStore
@@ -174,20 +174,20 @@ class Context:
 
         return self._share(("snapshot", settings), make)
 
-    def host(self, target: Target) -> Host | None:
+    def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
         settings = target.spec.sources[target.segment.source]
 
-        def make() -> Host | None:
+        def make() -> PushdownSource | None:
             source, snapshot = self.source(target), self.snapshot(target)
-            if not (isinstance(source, Host) and isinstance(snapshot, Resident)):
+            if not (isinstance(source, PushdownSource) and isinstance(snapshot, PushdownSnapshot)):
                 return None
             try:
-                return source if source.answers(snapshot.prove()) else None
+                return source if source.is_database(snapshot.identify_database()) else None
             except SourceError:
                 return None  # each segment meets it again, and says so
 
-        return self._share(("host", settings.url, target.spec.state), make)
+        return self._share(("pushdown", settings.url, target.spec.state), make)
 
     def store(self, target: Target) -> "StateStore":
         settings = target.spec.state
@@ -205,7 +205,7 @@ class Context:
             from reconciler.diff.embedded import EmbeddedSetEngine
 
             spill = find_spill_parent(os.environ)
-            engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.host)
+            engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
             self._sets = self._stack.enter_context(engine)
             return self._sets
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from reconciler.models.columns import ArrowStream, Rows
-from reconciler.models.pushdown import Proof, Site, Unfit
+from reconciler.models.pushdown import DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.spec import Segment
 
 ALL_TYPED = "SELECT value, true AS typed FROM incoming"
@@ -40,25 +40,27 @@ class Source(Protocol):
         ...
 
 
-class Visit(Protocol):
-    """A read-only transaction of a source that sees a state as one moment of it was."""
+class PushdownSession(Protocol):
+    """A read-only transaction of a source that sees a state as of one snapshot of it."""
 
     values: str
     """The segment's query, as one with the columns `value` (text) and `typed` (boolean, never null)."""
 
-    def open(self, statement: str) -> AbstractContextManager[ArrowStream]:
+    def stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
         """Run one statement and stream its rows. Raises SourceError, also while the stream is read."""
         ...
 
 
 @runtime_checkable
-class Host(Protocol):
-    """A Source in whose database a statement can read the state, too."""
+class PushdownSource(Protocol):
+    """A Source with a database in which a statement can read the state, too."""
 
-    def answers(self, proof: Proof) -> bool:
-        """Tell whether it is the database of this proof. Raises SourceError."""
+    def is_database(self, identity: DatabaseIdentity) -> bool:
+        """Tell whether it is this database. Raises SourceError."""
         ...
 
-    def visit(self, segment: Segment, site: Site) -> AbstractContextManager[Visit | Unfit]:
-        """Begin a transaction that sees the site's moment, or say why not. Raises SourceError."""
+    def open_session(
+        self, segment: Segment, state: StateTables
+    ) -> AbstractContextManager[PushdownSession | NotPossible]:
+        """Begin a transaction that sees the snapshot of the state, or say why not. Raises SourceError."""
         ...

@@ -2,7 +2,7 @@
 
 Two connections, one after the other: psycopg describes the query (ADBC can't), ADBC streams it. ADBC streams only what
 has no params (it copies a query out), so params are bound to settings of the transaction, and the query reads them
-there. A statement of somebody else may be run around the query in the same way (`visit`).
+there. A statement of the comparison may be run around the query in the same way (`open_session`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 
 from reconciler.embedded_duckdb import Workbench
 from reconciler.models.columns import ArrowStream
-from reconciler.models.pushdown import Proof, Site, Unfit
+from reconciler.models.pushdown import DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.connections import Connections
@@ -115,33 +115,33 @@ class PostgresSource:
         if plan.unfit:
             raise refuse_type(plan.unfit)
 
-    def answers(self, proof: Proof) -> bool:
+    def is_database(self, identity: DatabaseIdentity) -> bool:
         with self.connections.one(), self._asking() as asking:
-            return answers(asking, proof)
+            return has_identity(asking, identity)
 
     @contextmanager
-    def visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
-        with self.connections.one(), self._visit(segment, site) as visit:
-            yield visit
+    def open_session(self, segment: Segment, state: StateTables) -> "Iterator[PostgresSession | NotPossible]":
+        with self.connections.one(), self._open_session(segment, state) as session:
+            yield session
 
     @contextmanager
-    def _visit(self, segment: Segment, site: Site) -> "Iterator[PostgresVisit | Unfit]":
+    def _open_session(self, segment: Segment, state: StateTables) -> "Iterator[PostgresSession | NotPossible]":
         query = Query.of(segment, "postgresql")
         with self._asking(query) as asking:
             plan = _plan(asking, query)
             obstacle = (
-                find_obstacle(asking, site) if plan.exact else "ids of this type can't be compared exactly in SQL"
+                find_obstacle(asking, state) if plan.exact else "ids of this type can't be compared exactly in SQL"
             )
         if obstacle:
-            yield Unfit(obstacle)
+            yield NotPossible(obstacle)
             return
         with self._connect() as connection:
-            if not look_back(connection, site):
-                yield Unfit("the server does not know the moment of the state")
+            if not use_snapshot(connection, state):
+                yield NotPossible("the server does not know the moment of the state")
                 return
             with self._explaining(query):
                 _bind(connection, query, self.bench)
-            yield PostgresVisit(plan.values, lambda sql: self._stream(connection, query, sql))
+            yield PostgresSession(plan.values, lambda sql: self._stream(connection, query, sql))
 
     @contextmanager
     def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
@@ -191,13 +191,13 @@ _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
 @dataclass(frozen=True)
-class PostgresVisit:
-    """See `sources.base.Visit`."""
+class PostgresSession:
+    """See `sources.base.PushdownSession`."""
 
     values: str
     _stream: Callable[[str], AbstractContextManager[ArrowStream]] = field(repr=False)
 
-    def open(self, statement: str) -> AbstractContextManager[ArrowStream]:
+    def stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
         return self._stream(statement)
 
 
@@ -294,7 +294,7 @@ def _text_of(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# --- Letting a statement run beside a query in its PostgreSQL: what stands in the way, and seeing a moment of a state.
+# --- pushdown: what prevents it, and seeing the state as of a snapshot ---
 
 OLDEST_SERVER = 120_000
 """PostgreSQL 12: before it, every WITH is written out in full."""
@@ -307,43 +307,43 @@ FROM pg_class WHERE oid = ANY (%s::int8[]::oid[])
 """
 
 
-def answers(connection: psycopg.Connection, proof: Proof) -> bool:
-    """Tell whether this is the database of a proof."""
-    row = connection.execute(proof.question.encode()).fetchone()
-    return row is not None and str(row[0]) == proof.answer
+def has_identity(connection: psycopg.Connection, identity: DatabaseIdentity) -> bool:
+    """Tell whether this is the database of an identity."""
+    row = connection.execute(identity.query.encode()).fetchone()
+    return row is not None and str(row[0]) == identity.value
 
 
-def find_obstacle(connection: psycopg.Connection, site: Site) -> str:
+def find_obstacle(connection: psycopg.Connection, state: StateTables) -> str:
     """Say why a statement can't read the state here; empty: it can."""
-    if not answers(connection, site.proof):
+    if not has_identity(connection, state.identity):
         return "the state is in another database"
     if connection.info.server_version < OLDEST_SERVER:
         return "the server is older than PostgreSQL 12"
-    readable, hidden, encoding = connection.execute(_RIGHTS, [list(site.tables)]).fetchall()[0]
-    if readable < len(site.tables):
+    readable, hidden, encoding = connection.execute(_RIGHTS, [list(state.tables)]).fetchall()[0]
+    if readable < len(state.tables):
         return "the source's user may not read the tables of the state"
     if hidden:
         return "row security may hide rows of the state from the source's user"
     return "" if encoding == "UTF8" else f"the database's encoding is {encoding}"
 
 
-def look_back(connection: Connection, site: Site) -> bool:
-    """Make a transaction that has just begun see the moment of a site, read-only; False: it is not to be had here.
+def use_snapshot(connection: Connection, state: StateTables) -> bool:
+    """Make a transaction that has just begun see the snapshot of a state, read-only; False: it is unknown here.
 
     The address may lead to one server now and to another one then, so it is asked again which one this is.
     """
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{site.moment}'")
-            cursor.adbc_statement.set_sql_query(_insist(site.proof))
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{state.snapshot}'")
+            cursor.adbc_statement.set_sql_query(_require_identity(state.identity))
             cursor.adbc_statement.execute_update()
     except adbc_driver_manager.Error:
         return False
     return True
 
 
-def _insist(proof: Proof) -> str:
-    """A statement that fails unless this is the database of a proof: reading an answer would take another library."""
-    answer = f"convert_from(decode('{proof.answer.encode().hex()}', 'hex'), 'UTF8')"
-    return f"SELECT 1 / CASE WHEN ({proof.question}) = {answer} THEN 1 ELSE 0 END"
+def _require_identity(identity: DatabaseIdentity) -> str:
+    """A statement that fails unless this is the database of an identity: ADBC gives its result as Arrow only."""
+    answer = f"convert_from(decode('{identity.value.encode().hex()}', 'hex'), 'UTF8')"
+    return f"SELECT 1 / CASE WHEN ({identity.query}) = {answer} THEN 1 ELSE 0 END"

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from reconciler.models.columns import Rows
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Proof, Site
+from reconciler.models.pushdown import DatabaseIdentity, StateTables
 
 
 class Stored(Protocol):
@@ -64,19 +64,19 @@ class Snapshot(Protocol):
 
 
 @runtime_checkable
-class Resident(Protocol):
+class PushdownSnapshot(Protocol):
     """A Snapshot in a database server, beside which other queries can run."""
 
-    def prove(self) -> Proof:
+    def identify_database(self) -> DatabaseIdentity:
         """Say which database it is in."""
         ...
 
 
 @runtime_checkable
-class Sited(Protocol):
+class PushdownStored(Protocol):
     """A Stored that other queries of the same database can see."""
 
-    def site(self) -> Site: ...
+    def state_tables(self) -> StateTables: ...
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from sqlalchemy.engine import make_url
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Proof, Site, Unfit
+from reconciler.models.pushdown import DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.spec import OnBad, Secret, Segment, StateSettings, Target
 from reconciler.sources import open_source
-from reconciler.sources.base import Host, ValueStream, Visit
+from reconciler.sources.base import PushdownSession, PushdownSource, ValueStream
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Snapshot, Stored
 from tests.fakes.arrow_streams import Warehouse, make_target, pages_of, values_of
@@ -32,7 +32,7 @@ CREATE TABLE people (id text)"""
 class WorldHost:
     """The real source, but that the rows of a world say themselves whether they are typed. It keeps what it hosts."""
 
-    real: Host
+    real: PushdownSource
     rows: Warehouse
     world: World
 
@@ -43,14 +43,14 @@ class WorldHost:
     def check(self, segment: Segment) -> None:
         raise NotImplementedError
 
-    def answers(self, proof: Any) -> bool:
-        return self.real.answers(proof)
+    def is_database(self, identity: Any) -> bool:
+        return self.real.is_database(identity)
 
     @contextmanager
-    def visit(self, segment: Segment, site: Site) -> Iterator[Visit | Unfit]:
-        with self.real.visit(segment, site) as visit:
-            assert not isinstance(visit, Unfit), visit
-            yield replace(visit, values=f"SELECT value, typed FROM world_rows WHERE world = {segment.segment_id}")
+    def open_session(self, segment: Segment, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
+        with self.real.open_session(segment, state) as session:
+            assert not isinstance(session, NotPossible), session
+            yield replace(session, values=f"SELECT value, typed FROM world_rows WHERE world = {segment.segment_id}")
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Dated:
     real: Any
     now: float
 
-    def prove(self) -> Proof:
-        proof: Proof = self.real.prove()
-        return proof
+    def identify_database(self) -> DatabaseIdentity:
+        identity: DatabaseIdentity = self.real.identify_database()
+        return identity
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
@@ -89,10 +89,10 @@ class ServerStage:
         self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._run(ROWS)
         source = open_source("warehouse", Secret(url))
-        assert isinstance(source, Host)
-        self._source: Host = source
+        assert isinstance(source, PushdownSource)
+        self._source: PushdownSource = source
         self._snapshot: Snapshot = open_snapshot(StateSettings(url=Secret(url)))
-        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._look_back, self._host)
+        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._dated, self._host)
 
     def _host(self, target: Target) -> WorldHost:
         return self._hosts[target.segment.segment_id]
@@ -113,7 +113,7 @@ class ServerStage:
             rows.close()
             del self._hosts[number]
 
-    def _look_back(self, target: Target) -> Snapshot:
+    def _dated(self, target: Target) -> Snapshot:
         """The state, seen at its world's moment, not at today's."""
         return Dated(self._snapshot, self._hosts[target.segment.segment_id].world.now)
 

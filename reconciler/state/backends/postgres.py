@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Proof, Site
+from reconciler.models.pushdown import DatabaseIdentity, StateTables
 from reconciler.state import tables
 from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
 from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
@@ -136,7 +136,7 @@ def _empty_picked(connection: Connection) -> None:
 
 
 class PostgresReader(Reader):
-    """Reads a database; one without our tables stays without them. It is a `state.base.Resident`."""
+    """Reads a database; one without our tables stays without them. It is a `state.base.PushdownSnapshot`."""
 
     pieces = _PIECES
     members = POSTGRES_MEMBERS
@@ -149,18 +149,18 @@ class PostgresReader(Reader):
     def now(self, connection: Connection) -> float:
         return _read_clock(connection)
 
-    def prove(self) -> Proof:
+    def identify_database(self) -> DatabaseIdentity:
         with transaction(self._engine, self.address, reading=True) as connection:
-            return _prove(connection)
+            return _identify(connection)
 
     def _make_stored(self, head: Head, key: int, connection: Connection) -> "PostgresStored":
         return PostgresStored(self, head, key, connection)
 
 
 class PostgresStored(SqlStored):
-    """It is a `state.base.Sited`."""
+    """It is a `state.base.PushdownStored`."""
 
-    def site(self) -> Site:
+    def state_tables(self) -> StateTables:
         """Where the rows of the segment are, with their schemas: another session may have another search path."""
         moment = self._connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
         found = self._connection.execute(text(_WHICH_TABLES)).all()
@@ -169,11 +169,13 @@ class PostgresStored(SqlStored):
             query.format(schema=f"{schemas[table.name]}.", key=self._key)
             for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
         )
-        return Site(_prove(self._connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
+        return StateTables(
+            _identify(self._connection), moment, tuple(oid for *_, oid in found), members, marks, journal
+        )
 
 
-def _prove(connection: Connection) -> Proof:
-    return Proof(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
+def _identify(connection: Connection) -> DatabaseIdentity:
+    return DatabaseIdentity(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
 
 
 def _read_clock(connection: Connection) -> float:

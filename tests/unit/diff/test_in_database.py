@@ -18,7 +18,7 @@ from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import WHITE_SPACE, IdType, check_text
-from reconciler.models.pushdown import Site, Unfit
+from reconciler.models.pushdown import NotPossible, StateTables
 from reconciler.models.spec import (
     GuardSettings,
     OnBad,
@@ -29,9 +29,9 @@ from reconciler.models.spec import (
     Target,
 )
 from reconciler.sources import open_source
-from reconciler.sources.base import Host, Visit
+from reconciler.sources.base import PushdownSession, PushdownSource
 from reconciler.state import open_snapshot, open_store
-from reconciler.state.base import Resident, Snapshot
+from reconciler.state.base import PushdownSnapshot, Snapshot
 from tests.fakes.arrow_streams import Stage, make_target
 from tests.fakes.postgres_worlds import ServerStage
 from tests.fakes.random_worlds import worlds
@@ -71,9 +71,9 @@ class Place:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def source(self, url: str = "") -> Host:
+    def source(self, url: str = "") -> PushdownSource:
         source = open_source("warehouse", Secret(url or self.url))
-        assert isinstance(source, Host)
+        assert isinstance(source, PushdownSource)
         return source
 
     def snapshot(self) -> Snapshot:
@@ -105,12 +105,12 @@ class Place:
                 cursor.executemany("INSERT INTO reconcile_members VALUES (%s, %s)", [(number, each) for each in stored])
         return Target(found.spec, segment.model_copy(update={"guards": GuardSettings(must_include=sentinels)}))
 
-    def look(self, target: Target, host: Host | None) -> Findings:
-        """Compare: in the database through `host`; None: here."""
+    def look(self, target: Target, database: PushdownSource | None) -> Findings:
+        """Compare: in `database`; None: here."""
         snapshot = self.snapshot()
-        source = host or self.source()
+        source = database or self.source()
         with (
-            EmbeddedSetEngine("64MB", self._spill, lambda _: source, lambda _: snapshot, lambda _: host) as engine,  # type: ignore[arg-type, return-value]
+            EmbeddedSetEngine("64MB", self._spill, lambda _: source, lambda _: snapshot, lambda _: database) as engine,  # type: ignore[arg-type, return-value]
             engine.open(target) as comparison,
         ):
             counts = comparison.compare()
@@ -252,9 +252,9 @@ def test_a_bad_value_stops_the_segment_with_the_same_words_both_ways(place: Plac
     for query, code in (("VALUES ('a'), (NULL), (NULL)", "nulls"), ("VALUES ('a'), (' b'), ('')", "invalid")):
         target = place.make_target(query, "a", on_bad=OnBad.ERROR)
         caught = []
-        for host in (place.source(), None):
+        for source in (place.source(), None):
             with pytest.raises(SourceError) as error:
-                place.look(target, host)
+                place.look(target, source)
             caught.append(error.value)
 
         assert caught[0].code == caught[1].code == code
@@ -318,27 +318,27 @@ def test_a_first_fill_of_a_segment_that_is_known_travels_whole(place: Place) -> 
 
 @dataclass(frozen=True)
 class Between:
-    """A host at which something happens between reading the state's head and beginning to look."""
+    """A source at which something happens between reading the state's head and beginning to look."""
 
-    real: Host
+    real: PushdownSource
     happen: Callable[[], None]
 
-    def answers(self, proof: object) -> bool:
+    def is_database(self, identity: object) -> bool:
         raise NotImplementedError
 
     @contextmanager
-    def visit(self, segment: object, site: Site) -> Iterator[Visit | Unfit]:
+    def open_session(self, segment: object, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
         self.happen()
-        with self.real.visit(segment, site) as visit:  # type: ignore[arg-type]
-            yield visit
+        with self.real.open_session(segment, state) as session:  # type: ignore[arg-type]
+            yield session
 
 
 def test_the_state_is_seen_as_it_was_when_its_head_was_read(place: Place) -> None:
     target = place.make_target("VALUES ('a'), ('b')", "a")
     key = target.segment.segment_id
-    host = Between(place.source(), lambda: place.execute(f"INSERT INTO reconcile_members VALUES ({key}, 'b')"))
+    source = Between(place.source(), lambda: place.execute(f"INSERT INTO reconcile_members VALUES ({key}, 'b')"))
 
-    assert place.look(target, host).counts.add == 1
+    assert place.look(target, source).counts.add == 1
     assert place.look(target, place.source()).counts.add == 0
 
 
@@ -360,11 +360,11 @@ def test_unsettled_and_unmatched_ids_are_sent_again_and_the_times_come_with_them
 # --- when it is compared here -------------------------------------------------------------------------------------
 
 
-def why_here(place: Place, target: Target, host: Host, caplog: pytest.LogCaptureFixture) -> str:
+def why_here(place: Place, target: Target, source: PushdownSource, caplog: pytest.LogCaptureFixture) -> str:
     """Compare, and give the reason that the log has for doing it here."""
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "reconciler.diff"):
-        assert place.look(target, host).engine == "local"
+        assert place.look(target, source).engine == "local"
     (record,) = (record for record in caplog.records if "compared here" in record.message)
     return record.message
 
@@ -393,34 +393,34 @@ def test_another_database_of_the_same_server_is_not_the_same(
     name = postgres_server.make_database()
     other = place.source(postgres_server.url(name))
     snapshot = place.snapshot()
-    assert isinstance(snapshot, Resident)
+    assert isinstance(snapshot, PushdownSnapshot)
 
-    assert place.source().answers(snapshot.prove())
-    assert not other.answers(snapshot.prove())
+    assert place.source().is_database(snapshot.identify_database())
+    assert not other.is_database(snapshot.identify_database())
     assert "another database" in why_here(place, place.make_target("VALUES ('a')", "a"), other, caplog)
     postgres_server.drop_database(name)
 
 
 @dataclass(frozen=True)
 class Misled:
-    """A host that is led to a site which is not quite the state's."""
+    """A source that is led to tables that are not quite the state's."""
 
-    real: Host
-    mislead: Callable[[Site], Site]
+    real: PushdownSource
+    mislead: Callable[[StateTables], StateTables]
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
 
     @contextmanager
-    def visit(self, segment: object, site: Site) -> Iterator[Visit | Unfit]:
-        with self.real.visit(segment, self.mislead(site)) as visit:  # type: ignore[arg-type]
-            yield visit
+    def open_session(self, segment: object, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
+        with self.real.open_session(segment, self.mislead(state)) as session:  # type: ignore[arg-type]
+            yield session
 
 
 def test_a_moment_that_the_server_does_not_know_is_not_made_up(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    host = Misled(place.source(), lambda site: replace(site, moment="00000003-0000001B-9"))
+    source = Misled(place.source(), lambda state: replace(state, snapshot="00000003-0000001B-9"))
 
-    said = why_here(place, place.make_target("VALUES ('a')", "a"), host, caplog)  # type: ignore[arg-type]
+    said = why_here(place, place.make_target("VALUES ('a')", "a"), source, caplog)  # type: ignore[arg-type]
 
     assert "does not know the moment" in said
 
@@ -429,9 +429,9 @@ def test_a_server_that_is_all_of_a_sudden_another_one_is_not_believed(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reconciler.sources.postgres.find_obstacle", lambda *_: "")  # it was the right one then
-    host = Misled(place.source(), lambda site: replace(site, proof=replace(site.proof, answer="another")))
+    source = Misled(place.source(), lambda state: replace(state, identity=replace(state.identity, value="another")))
 
-    said = why_here(place, place.make_target("VALUES ('a')", "a"), host, caplog)  # type: ignore[arg-type]
+    said = why_here(place, place.make_target("VALUES ('a')", "a"), source, caplog)  # type: ignore[arg-type]
 
     assert "does not know the moment" in said
 

@@ -13,17 +13,17 @@ from reconciler.diff import embedded
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedComparison, EmbeddedSetEngine
 from reconciler.diff.flags import Flag, Returned
-from reconciler.diff.pushdown import Found
+from reconciler.diff.pushdown import ComparedInDatabase
 from reconciler.diff.statements import NULL
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.columns import Rows
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import Unfit
+from reconciler.models.pushdown import NotPossible
 from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment, Target
-from reconciler.sources.base import Host, ValueStream
+from reconciler.sources.base import PushdownSource, ValueStream
 from reconciler.state.base import Snapshot
 from tests.fakes.arrow_streams import (
     FakeSnapshot,
@@ -342,13 +342,15 @@ def test_a_membership_that_was_not_read_is_told_so(local_stage: Stage) -> None:
 class Elsewhere:
     """Compares as the database would: fills the tables, and gives the numbers. It keeps what it was asked."""
 
-    def __init__(self, answer: "Found | Unfit") -> None:
+    def __init__(self, answer: "ComparedInDatabase | NotPossible") -> None:
         self.answer = answer
-        self.asked: list[tuple[Target, Host, Snapshot]] = []
+        self.asked: list[tuple[Target, PushdownSource, Snapshot]] = []
 
-    def __call__(self, target: Target, host: Host, snapshot: Snapshot, tables: Tables) -> "Found | Unfit":
-        self.asked.append((target, host, snapshot))
-        if isinstance(self.answer, Found):
+    def __call__(
+        self, target: Target, source: PushdownSource, snapshot: Snapshot, tables: Tables
+    ) -> "ComparedInDatabase | NotPossible":
+        self.asked.append((target, source, snapshot))
+        if isinstance(self.answer, ComparedInDatabase):
             tables.run(
                 f"CREATE TABLE {tables.name}.desired AS FROM (VALUES (NULL, 'a'), (NULL, 'd')) AS d (refused, id)",
                 f"CREATE TABLE {tables.name}.known AS SELECT 'c' AS id, 1::UTINYINT AS flags",
@@ -357,7 +359,7 @@ class Elsewhere:
         return self.answer
 
 
-FOUND = Found(Head("a lineage", 9), Returned({None: 12, NULL: 1}), {Flag.STORED: 11})
+FOUND = ComparedInDatabase(Head("a lineage", 9), Returned({None: 12, NULL: 1}), {Flag.STORED: 11})
 
 
 @contextmanager
@@ -365,13 +367,13 @@ def comparing_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Elsewhere, world: World, on_bad: OnBad = OnBad.SKIP
 ) -> Iterator[tuple[Comparison, tuple[Target, object, object]]]:
     """A comparison, and what `elsewhere` is to be asked."""
-    monkeypatch.setattr(embedded, "compare_there", elsewhere)
+    monkeypatch.setattr(embedded, "compare_in_database", elsewhere)
     target = make_target(world, on_bad, on_bad)
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
-        host, source = object(), FakeSource(values_of(warehouse, world))
+        source, source = object(), FakeSource(values_of(warehouse, world))
         snapshot = FakeSnapshot(FakeStored(warehouse, world))
-        found = {id(target): (source, snapshot, host)}
+        found = {id(target): (source, snapshot, source)}
         with (
             EmbeddedSetEngine(
                 "64MB",
@@ -382,7 +384,7 @@ def comparing_there(
             ) as engine,
             engine.open(target) as comparison,
         ):
-            yield comparison, (target, host, snapshot)
+            yield comparison, (target, source, snapshot)
         warehouse.close()
 
 
@@ -409,7 +411,7 @@ def test_a_segment_that_is_unfit_for_the_database_is_compared_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "reconciler.diff.embedded")
-    elsewhere = Elsewhere(Unfit("it is too far away"))
+    elsewhere = Elsewhere(NotPossible("it is too far away"))
     with comparing_there(tmp_path, monkeypatch, elsewhere, MOVING) as (comparison, asked):
         counts = comparison.compare()
 
@@ -429,7 +431,7 @@ def test_a_database_is_not_asked_for_what_is_really_there(tmp_path: Path, monkey
 
 def test_where_no_database_is_named_none_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Elsewhere(FOUND)
-    monkeypatch.setattr(embedded, "compare_there", elsewhere)
+    monkeypatch.setattr(embedded, "compare_in_database", elsewhere)
     with opening(tmp_path) as comparison:
         comparison.compare()
     assert elsewhere.asked == []
