@@ -6,7 +6,6 @@ start. A missing state is made by the first writer.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Clock, SystemClock
@@ -73,7 +72,7 @@ def open_store(
 @contextmanager
 def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True) -> "Iterator[Database]":
     """Open a state's database; without `creates`, or where the spec says must_exist, a missing one is an error."""
-    settings = replace(settings, must_exist=settings.must_exist or not creates)
+    settings = settings.model_copy(update={"must_exist": settings.must_exist or not creates})
     with open_reader(settings, clock).read():  # before a file that is not ours is touched
         pass
     with open_address(parse(settings.url), clock) as database:
