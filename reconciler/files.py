@@ -1,4 +1,4 @@
-"""Files on disk: only a plain file is opened, and what exists is replaced only if it is ours. The one place of both."""
+"""Files on disk: only a plain file is opened, and an existing file is replaced only if `reconcile` wrote it."""
 
 import errno
 import os
@@ -13,12 +13,12 @@ from typing import IO
 from reconciler.errors import ReconcileError, UsageError
 
 HEAD_BYTES = 4096
-"""How much of a file is read to tell what it is."""
+"""How much of a file is read to recognise it."""
 
 PRIVATE = 0o600
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
-"""How the files that SQLite keeps next to a database end. Any of them, and the database, may be empty and in use."""
+"""Suffixes of the files that SQLite keeps next to a database. Each of these files may be empty and in use."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -30,7 +30,7 @@ _KINDS = {
 
 
 class NotPlain(OSError):
-    """A path names something else than a plain file; `kind` says what, with its article."""
+    """A path names something else than a plain file; `kind` is its noun with the article."""
 
     def __init__(self, mode: int) -> None:
         self.kind = _KINDS.get(stat.S_IFMT(mode), "something else")
@@ -38,7 +38,7 @@ class NotPlain(OSError):
 
 
 def check_plain(path: Path) -> None:
-    """Raise NotPlain unless the path leads to a plain file, and another OSError where that can't be told."""
+    """Raise NotPlain unless the path leads to a plain file, and another OSError if that can't be determined."""
     try:
         mode = path.stat().st_mode
     except ValueError:
@@ -48,7 +48,7 @@ def check_plain(path: Path) -> None:
 
 
 def check_readable(path: Path) -> None:
-    """As `check_plain`, and raise PermissionError unless the file may be read.
+    """Like `check_plain`, and raise PermissionError unless the file may be read.
 
     It is not opened: closing a file drops the locks that SQLite holds on it in this process.
     """
@@ -69,9 +69,9 @@ def open_plain(path: Path) -> IO[bytes]:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a flag of the command line names to be written.
+    """A file to write that an option of the command line names.
 
-    What exists there is replaced only if it is empty, or if `is_ours` recognises its first bytes. A link is followed.
+    An existing file is replaced only if it is empty, or if `is_ours` recognises its first bytes. Links are followed.
     """
 
     named: str
@@ -82,21 +82,29 @@ class OutputFile:
 
     @property
     def path(self) -> Path:
-        """The file itself, links followed."""
+        """The file itself, with links followed."""
         return Path(os.path.realpath(self.named))
 
     def check(self) -> None:
         """Raise UsageError unless the file may be written. Changes nothing."""
+        hint = f"name another file after {self.flag}"
         if self.named == "-":
-            raise UsageError(f"{self.flag} -: the {self.kind} is not written to stdout", self._hint)
+            raise UsageError(f"{self.flag} -: the {self.kind} is not written to stdout", hint)
         try:
             head = self._read_head()
         except NotPlain as error:
-            raise UsageError(f"{self.flag} must name a plain file; {self.named} is {error.kind}", self._hint) from None
+            raise UsageError(f"{self.flag} must name a plain file; {self.named} is {error.kind}", hint) from None
         except OSError as error:
-            raise UsageError(f"{self.flag} {self.named}: {error.strerror}; nothing was changed", self._hint) from None
-        if head is not None and not self._may_go(head):
-            raise UsageError(f"{self.named} exists and is no {self.kind}; it was left as it is", self._hint)
+            raise UsageError(f"{self.flag} {self.named}: {error.strerror}; nothing was changed", hint) from None
+        if head is None:
+            return
+        path = self.path
+        # An empty file may belong to a SQLite database that has its content in another file.
+        side_files = (path.with_name(path.name + suffix) for suffix in _SIDE_FILES)
+        is_database = path.name.endswith(_SIDE_FILES) or any(map(os.path.lexists, side_files))
+        may_be_replaced = self.is_ours(head) if head else not is_database
+        if not may_be_replaced:
+            raise UsageError(f"{self.named} exists and is no {self.kind}; it was left as it is", hint)
 
     def discard(self) -> None:
         """Delete the file, if it may be replaced. Raises UsageError, ReconcileError."""
@@ -106,9 +114,9 @@ class OutputFile:
 
     @contextmanager
     def replaced(self) -> Iterator[Path]:
-        """Give an empty file (0600) in the same folder, which takes the place of this one if the block ends well.
+        """Yield an empty file (0600) in the same folder, which replaces this one if the block ends without an error.
 
-        Raises UsageError where the file may not be replaced, at the beginning or at the end; OSError.
+        Raises UsageError if the file may not be replaced, at the beginning or at the end; OSError.
         """
         self.check()
         path = self.path
@@ -128,7 +136,7 @@ class OutputFile:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what the system says about writing into ReconcileError."""
+        """Turn an OSError of writing into a ReconcileError."""
         try:
             yield
         except OSError as error:
@@ -137,15 +145,8 @@ class OutputFile:
                 message, f"Name a file in a writable folder after {self.flag}.", code=self.code
             ) from error
 
-    @property
-    def _hint(self) -> str:
-        return f"name another file after {self.flag}"
-
-    def _may_go(self, head: bytes) -> bool:
-        return self.is_ours(head) if head else not _is_of_a_database(self.path)
-
     def _read_head(self) -> bytes | None:
-        """Give the first bytes of what exists, or None where nothing does. Raises OSError where nothing can be made."""
+        """Return the first bytes of the file, None if it does not exist. Raises OSError if it could not be created."""
         try:
             with open_plain(Path(self.named)) as file:
                 head: bytes | None = file.read(HEAD_BYTES)
@@ -157,12 +158,6 @@ class OutputFile:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, f"the folder {folder} can't be written to")
         return head
-
-
-def _is_of_a_database(empty: Path) -> bool:
-    """Tell whether an empty file belongs to a SQLite database whose content stands in another file."""
-    beside = (empty.with_name(empty.name + suffix) for suffix in _SIDE_FILES)
-    return empty.name.endswith(_SIDE_FILES) or any(map(os.path.lexists, beside))
 
 
 def sync_folder(folder: Path) -> None:

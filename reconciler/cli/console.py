@@ -15,7 +15,7 @@ from functools import wraps
 from inspect import Parameter, Signature, signature
 from threading import Event
 from types import FrameType
-from typing import Any, ParamSpec
+from typing import Any
 
 import typer
 
@@ -24,8 +24,6 @@ from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
 from reconciler.render.escaping import clean, clean_block, escape_lacking
-
-Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
@@ -189,28 +187,18 @@ def with_console(command: Callable[..., int]) -> Callable[..., int]:
     def run(*, verbose: bool, quiet: bool, log_format: LogFormat, **given: Any) -> int:
         console = Console(verbose, quiet, log_format)
         console.set_up_logging()
-        return names_its_spec(command)(console, **given)
+        try:
+            return command(console, **given)
+        except ReconcileError as error:
+            known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
+            error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
+            raise
 
     # Typer reads the options of a command from its signature and its annotations.
     own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in list(signature(command).parameters.values())[1:]]
     parameters = [*own, *_SHARED_OPTIONS]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
-
-
-def names_its_spec(command: Callable[Given, int]) -> Callable[Given, int]:
-    """Let the hints of a command's errors name its `spec` and its `name`."""
-
-    @wraps(command)
-    def run(*words: Given.args, **given: Given.kwargs) -> int:
-        try:
-            return command(*words, **given)
-        except ReconcileError as error:
-            known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
-            error.hint = fill_hint(error.hint, {key: [str(value)] for key, value in known.items() if value})
-            raise
-
     return run
 
 

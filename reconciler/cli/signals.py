@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once (the journal survives it)."""
+"""Ctrl-C and SIGTERM: the first requests an orderly stop, the second exits at once (the journal survives it)."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stopping(console: Console, words: str = "stopping after the batches in flight") -> Iterator[StopSignal]:
-    """Set a stop at the first signal, and print `words`."""
+    """Request a stop at the first signal and print `words`; exit at the second one."""
     stop = StopSignal()
 
     def receive(number: int, _frame: FrameType | None) -> None:
@@ -24,17 +24,13 @@ def stopping(console: Console, words: str = "stopping after the batches in fligh
         stop.set()
         console.announce(f"{words}; once more to stop at once")
 
-    before = {number: signal.signal(number, receive) for number in SIGNALS}
-    try:
+    with _handling(SIGNALS, receive):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def cut_short(console: Console) -> Iterator[StopSignal]:
-    """As `stopping`, for commands whose result is worth nothing once they are stopped: exit with the signal's code."""
+    """Like `stopping`, for commands that have no result once they are stopped: exit with the code of the signal."""
     with stopping(console, "stopping") as stop:
         yield stop
     if stop.number is not None:
@@ -49,16 +45,24 @@ def exiting_on_signals() -> Iterator[list[int]]:
     so that the clean-up is not interrupted.
     """
     received: list[int] = []
+    numbers = (*SIGNALS, signal.SIGHUP)
 
     def receive(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        for each in before:
+        for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, receive) for number in (*SIGNALS, signal.SIGHUP)}
-    try:
+    with _handling(numbers, receive):
         yield received
+
+
+@contextmanager
+def _handling(numbers: Iterable[int], receive: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals for a block."""
+    before = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

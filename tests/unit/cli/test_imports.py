@@ -1,0 +1,18 @@
+"""Start-up stays short: a command's module, and what it needs, is imported when the command runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"alembic", "duckdb", "httpx", "orjson", "pydantic", "rich", "sqlalchemy", "yaml"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["no-such-command"]])
+def test_what_runs_no_command_imports_no_library_of_one(words: list[str]) -> None:
+    script = f"import sys; from reconciler.cli import run; run({words!r}); print(*sys.modules, file=sys.stderr)"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert not HEAVY & set(done.stderr.split())
+    assert not [name for name in done.stderr.split() if name.startswith("reconciler.cli.commands.")]
