@@ -1,4 +1,4 @@
-"""A sandbox for a person at a terminal or a job in CI: options in, a URL out, until it is told to stop."""
+"""A sandbox for a person at a terminal or a job in CI: options in, a URL out, until a signal stops it."""
 
 import os
 from collections.abc import Callable
@@ -39,10 +39,10 @@ class SandboxOptions:
 
 
 def serve(options: SandboxOptions, ready: Callable[[str], None], stop: Event) -> None:
-    """Run a sandbox until `stop` is set; `ready` gets the URL once requests are welcome.
+    """Run a sandbox until `stop` is set; `ready` gets the URL once it takes requests.
 
     The state file is written at the end, also when `ready` fails or the wait is interrupted. Raises `SandboxError`
-    for a file, a port or a host that cannot be used.
+    for a file or a port that cannot be used.
     """
     sandbox = open_sandbox(options)
     try:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, Self, cast
 
 from reconciler.sandbox.control import Control
@@ -28,7 +29,7 @@ from reconciler.sandbox.http import Request, Response
 from reconciler.sandbox.people import IdType
 from reconciler.sandbox.request_log import Call, RequestLog
 from reconciler.sandbox.settings import SandboxError, Settings
-from reconciler.sandbox.workspace import Segment, Workspace
+from reconciler.sandbox.workspace import Workspace
 
 MAX_BODY = 1 << 30
 HOST = "127.0.0.1"
@@ -38,8 +39,9 @@ DEFAULT_PORT = 8025
 class Sandbox:
     """A running sandbox. Ends with `close` or the end of its `with` block, which also ends its connections.
 
-    `workspace` is the memory, `faults` what goes wrong, `log` what was asked; the methods below are the common uses of
-    them. It listens on loopback only. Raises `SandboxError` for a port that is taken.
+    `workspace` is the memory, `faults` what goes wrong, `log` what was asked; what stands below is the common use of
+    them. Edits by hand take effect at once, whatever the settings and faults, and are not in the log. It listens on
+    loopback only. Raises `SandboxError` for a port that is taken.
     """
 
     def __init__(
@@ -65,6 +67,13 @@ class Sandbox:
             self.workspace, self.faults, self.log, self.credentials, clock, sleep or self._stopped.wait
         )
         self._control = Control(self.workspace, self.faults, self.log)
+        self.add_people = self.workspace.add_people
+        self.create_segment = self.workspace.create_segment
+        self.configure = self.workspace.change_settings
+        self.inject = self.faults.add
+        self.reset_calls = self.log.clear
+        self.on_arrival = self._handler.on_arrival.append
+        self.on_answer = self._handler.on_answer.append
         try:
             self._server = _Server((HOST, port), self._answer)
         except OSError as error:
@@ -92,16 +101,6 @@ class Sandbox:
         self._server.hang_up()
         self._thread.join()
 
-    # -- seeding and edits by hand (at once, whatever the settings and faults, not in the log)
-
-    def add_people(self, rows: Iterable[tuple[str | None, str | None]]) -> int:
-        """Create or update people from (id, email) pairs; returns how many people there are now."""
-        return self.workspace.add_people(rows)
-
-    def create_segment(self, name: str, *, id: int | None = None, type: str = "manual", **more: Any) -> Segment:
-        """Create an empty segment; `more` are fields of `Segment`, such as `used_by=UsedBy(campaigns=(12,))`."""
-        return self.workspace.create_segment(name, id=id, type=type, **more)
-
     def put_members(self, segment_id: int, values: Iterable[str], id_type: str = "id") -> None:
         """Add people to a segment by hand. Raises `SandboxError` if any is unknown."""
         self.workspace.edit_members(segment_id, add=values, id_type=id_type)
@@ -111,29 +110,9 @@ class Sandbox:
         self.workspace.edit_members(segment_id, remove=values, id_type=id_type)
 
     def members(self, segment_id: int, id_type: str = "id") -> set[str]:
-        """The members' identifiers of one kind; members without one are left out (see `workspace.size`)."""
+        """Return the members' identifiers of one kind; members without one are left out (see `workspace.size`)."""
         kind = IdType(id_type)
         return {value for person in self.workspace.members(segment_id) if (value := person.value(kind)) is not None}
-
-    # -- faults
-
-    def inject(self, *faults: Fault) -> None:
-        """Let things go wrong, after the faults that are there already."""
-        self.faults.add(*faults)
-
-    def configure(self, **changes: Any) -> Settings:
-        """Change settings by their names in `Settings`, from now on."""
-        return self.workspace.change_settings(**changes)
-
-    def on_arrival(self, hook: Callable[[Call], None]) -> None:
-        """Call the hook in the middle of each request, before anything is done."""
-        self._handler.on_arrival.append(hook)
-
-    def on_answer(self, hook: Callable[[Call], None]) -> None:
-        """Call the hook once a request has taken effect, before its answer leaves."""
-        self._handler.on_answer.append(hook)
-
-    # -- what happened
 
     @property
     def calls(self) -> list[Call]:
@@ -144,10 +123,6 @@ class Sandbox:
     def writes(self) -> list[Call]:
         """The adds and removes among the calls."""
         return [call for call in self.log.calls() if call.direction is not None]
-
-    def reset_calls(self) -> None:
-        """Forget the calls so far."""
-        self.log.clear()
 
     def _answer(self, request: Request) -> Response | None:
         if request.parts[0] == "sandbox" and not request.path.startswith(WRONG_DATACENTER):
@@ -171,11 +146,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without the look-up of a host name that the base class makes."""
-        socket_address = self.server_address
-        if self.allow_reuse_address:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(socket_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._guard:
@@ -241,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _write(self, response: Response) -> None:
-        """The whole response in one packet, so that no half of it waits for an acknowledgement."""
+        """Write the whole response in one packet, so that no half of it waits for an acknowledgement."""
         phrase = http.client.responses.get(response.status, "Unknown")
         lines = [f"HTTP/1.1 {response.status} {phrase}", f"Date: {self.date_time_string()}"]
         if response.status != 204:
@@ -258,4 +229,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is logged: paths of the customer endpoints hold member ids. The log has the calls."""
+        """Stay silent: `RequestLog` has the calls."""

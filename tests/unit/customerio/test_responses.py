@@ -1,4 +1,4 @@
-"""Answers: their words reach people without ids, secrets, control characters or length; bodies are decoded in bounds."""
+"""Answers: their words reach people without ids, secrets and control characters; bodies are decoded within bounds."""
 
 import gzip
 import html
