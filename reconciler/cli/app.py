@@ -51,7 +51,7 @@ def make_app(command: Any) -> typer.Typer:
 def print_version(is_asked: bool) -> None:
     """Print the version and exit."""
     if is_asked:
-        Console().say(f"reconcile {__version__}")
+        Console().print(f"reconcile {__version__}")
         raise typer.Exit
 
 

@@ -52,27 +52,27 @@ class Console:
                 break
         check_output(out)
 
-    def say(self, *lines: str) -> None:
+    def print(self, *lines: str) -> None:
         """Write lines of prose to stdout. Raises OutputError."""
         self.show(clean_block(lines))
 
     def report(self, *lines: str) -> None:
         """Write to stdout what was done. A failure to write it is printed and changes no exit code."""
-        with self.after_the_work():
-            self.say(*lines)
+        with self.reporting():
+            self.print(*lines)
 
     @contextmanager
-    def after_the_work(self, hint: str = "what was to be done is done all the same") -> Iterator[None]:
+    def reporting(self, hint: str = "what was to be done is done all the same") -> Iterator[None]:
         """Show results once the work is done: an error in this block is printed, with this hint, and not raised."""
         try:
             yield
         except OutputError as error:
-            self.complain(OutputError(error.message, hint))
+            self.error(OutputError(error.message, hint))
         except Exception as error:
             known = unexpected(error)
             message = f"what was done can't be shown: {known.message}"
-            self.complain(ReconcileError(message, f"{hint}; {known.hint}", code=known.code))
-            self.trace(error)
+            self.error(ReconcileError(message, f"{hint}; {known.hint}", code=known.code))
+            self.print_traceback(error)
 
     @property
     def colors(self) -> bool:
@@ -86,18 +86,18 @@ class Console:
         return shutil.get_terminal_size((100, 24)).columns if is_known else 100
 
     @property
-    def is_read(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether stdout is a terminal."""
         return sys.stdout.isatty()
 
     # --- stderr -------------------------------------------------------------------------------------------------------
 
-    def note(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Print information, unless --quiet."""
         if not self.quiet:
             self._log("info", clean(text))
 
-    def warn(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         """Print a warning, unless --quiet."""
         if not self.quiet:
             self._log("warning", clean(text))
@@ -106,12 +106,12 @@ class Console:
         """Print the answer to a signal, also with --quiet."""
         self._log("info", text)
 
-    def complain(self, error: ReconcileError) -> None:
+    def error(self, error: ReconcileError) -> None:
         """Print an error with its hint, also with --quiet."""
         problems = error.problems if isinstance(error, SpecError) else [error.message]
         self._log("error", "\n".join(map(clean, problems)), hint=clean(error.hint), code=error.code)
 
-    def trace(self, error: Exception) -> None:
+    def print_traceback(self, error: Exception) -> None:
         """Print the traceback of an unexpected error, with --verbose only."""
         if not self.verbose:
             return
@@ -131,7 +131,7 @@ class Console:
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
 
     @property
-    def animates(self) -> bool:
+    def shows_progress(self) -> bool:
         """Whether to draw progress bars: only on a terminal."""
         return sys.stderr.isatty() and not self.quiet and self.log_format is LogFormat.TEXT
 
@@ -149,16 +149,17 @@ class Console:
     # --- questions ----------------------------------------------------------------------------------------------------
 
     @property
-    def asks(self) -> bool:
+    def can_ask(self) -> bool:
         """Whether a question can be answered: stdin is a terminal."""
         return sys.stdin is not None and sys.stdin.isatty()
 
-    def prompt(self, text: str) -> None:
-        """Write to stderr the document that a question is about."""
-        sys.stderr.write(f"{text}\n")
+    def ask(self, question: str, stop: Event | None = None, *, document: str = "") -> bool:
+        """Ask on stderr for a yes, after the document that the question is about.
 
-    def ask(self, question: str, stop: Event | None = None) -> bool:
-        """Ask on stderr for a yes. A signal is a no; `stop` is set by one that arrived before."""
+        A signal is a no; `stop` is set by one that arrived before.
+        """
+        if document:
+            sys.stderr.write(f"{document}\n")
         try:
             with _interrupted_by_signals():
                 if stop is not None and stop.is_set():
@@ -221,11 +222,11 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
         known = unexpected(error)
     hint = _hide_urls(known.hint, argv)
     if isinstance(known, SpecError):
-        console.complain(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
+        console.error(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
     else:
-        console.complain(ReconcileError(_hide_urls(known.message, argv), hint, code=known.code))
+        console.error(ReconcileError(_hide_urls(known.message, argv), hint, code=known.code))
     if not isinstance(known, UsageError):
-        console.trace(error)
+        console.print_traceback(error)
     return known.exit_code
 
 

@@ -21,14 +21,14 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
     Warnings and errors go to stderr, too, unless they have just been read on a terminal as text.
     """
     console.show(write(console, result, output, shared=shared), is_data=output is Format.JSON)
-    if (output is Format.TEXT and console.is_read) or not isinstance(result, Plan | Run | Drift | Refresh):
+    if (output is Format.TEXT and console.is_terminal) or not isinstance(result, Plan | Run | Drift | Refresh):
         return
     for warning in result.warnings:
-        console.warn(warning)
+        console.warning(warning)
     for segment in result.segments:
         if (problem := segment.error) is not None:
             message = f"{segment.target.label}: {problem.message}"
-            console.complain(ReconcileError(message, problem.hint, code=problem.code))
+            console.error(ReconcileError(message, problem.hint, code=problem.code))
 
 
 def write(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:
@@ -41,7 +41,7 @@ def write(console: Console, result: Result, output: Format, *, shared: Collectio
         console.colors,
         verbose=console.verbose,
         shared_names=shared,
-        sqlite_unattended=is_sqlite and not console.asks,
+        sqlite_unattended=is_sqlite and not console.can_ask,
     )
     return render(result, output, options)
 

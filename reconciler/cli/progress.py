@@ -15,7 +15,7 @@ def choose_progress(console: Console) -> NoProgress:
         return NoProgress()
     if console.log_format is LogFormat.JSON:
         return ProgressJson(sys.stderr, lambda: datetime.now(UTC))
-    if console.animates:
+    if console.shows_progress:
         from reconciler.render.progress_bars import ProgressBars  # it loads Rich, which only a terminal needs
 
         return ProgressBars(draw_on(sys.stderr))

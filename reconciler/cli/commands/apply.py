@@ -45,9 +45,9 @@ def apply(
 
         def approve(plan: Plan) -> bool:
             shown.pause()
-            console.prompt(write(console, plan, flags.Format.TEXT, shared=loaded.shared))
+            document = write(console, plan, flags.Format.TEXT, shared=loaded.shared)
             workspaces = sorted({f"workspace {each.target.workspace}" for each in plan.segments if each.has_work})
-            return console.ask(f"Send these changes to Customer.io ({', '.join(workspaces)})?", stop)
+            return console.ask(f"Send these changes to Customer.io ({', '.join(workspaces)})?", stop, document=document)
 
         result = reconciler.apply(
             loaded,
@@ -60,10 +60,10 @@ def apply(
             lock_timeout=lock_timeout,
             memory_limit=memory_limit,
             parallel=parallel,
-            approve=approve if console.asks and not yes else None,
+            approve=approve if console.can_ask and not yes else None,
             stop=stop,
             progress=shown.tell,
         )
-    with console.after_the_work(name_history(loaded.targets)):
+    with console.reporting(name_history(loaded.targets)):
         show(console, result, output, shared=loaded.shared)
     return result.exit_code

@@ -59,7 +59,7 @@ def plan(
     if result.plan_id is None:
         show(console, result, output, shared=loaded.shared)
     else:
-        with console.after_the_work(f"the plan is sealed into {out} all the same"):
+        with console.reporting(f"the plan is sealed into {out} all the same"):
             show(console, result, output, shared=loaded.shared)
-        console.note(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
+        console.info(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
     return result.exit_code

@@ -40,17 +40,17 @@ def refresh(
     """
     loaded = load_segments(specs, select or (), exclude or ())
     require_app_keys(loaded.targets, "refresh")
-    if not (yes or console.asks):
+    if not (yes or console.can_ask):
         raise UsageError("refresh asks before it changes the state, and there is no terminal to ask on", "give --yes")
 
     def tell(event: Event) -> None:
         if isinstance(event, Waiting):
-            console.note(f"{event.target.label}: waiting {event.seconds:.0f} s: {event.reason}")
+            console.info(f"{event.target.label}: waiting {event.seconds:.0f} s: {event.reason}")
 
     with cut_short(console) as stop:
 
         def approve(target: Target, found: DriftCounts) -> bool:
-            console.note(f"{target.label}: {say_changes(found, adopt)}")
+            console.info(f"{target.label}: {say_changes(found, adopt)}")
             return yes or console.ask(f"Take over what is there into the state of {target.label}?", stop)
 
         result = reconciler.refresh(
@@ -62,7 +62,7 @@ def refresh(
             stop=stop,
             progress=tell,
         )
-    with console.after_the_work(name_history(loaded.targets)):
+    with console.reporting(name_history(loaded.targets)):
         show(console, result, output)
     return result.exit_code
 

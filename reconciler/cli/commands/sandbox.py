@@ -88,8 +88,8 @@ def sandbox(
 
 def announce(console: Console, url: str, options: SandboxOptions) -> None:
     """Print where the sandbox is; it serves also if that can't be printed."""
-    with console.after_the_work(f"the sandbox serves all the same, at {url}"):
-        console.say(*describe(url, options).splitlines())
+    with console.reporting(f"the sandbox serves all the same, at {url}"):
+        console.print(*describe(url, options).splitlines())
 
 
 def describe(url: str, options: SandboxOptions) -> str:

@@ -117,7 +117,7 @@ def restore(
     yes: flags.Yes = False,
 ) -> int:
     """Replace the state by a backup. It does not contain what was sent after it was made: run `refresh` then."""
-    if not (yes or console.asks):
+    if not (yes or console.can_ask):
         raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
     settings = load_one(spec).state
     address = restoring.find_place(settings, file)
@@ -126,7 +126,7 @@ def restore(
         confirm(console, f"Replace the state {address} ({there}) with {file}?", yes)
     restored = restoring.restore(settings, file)
     if restored.aside is not None:
-        console.warn(f"the old state could not be read; a copy of it is in {restored.aside}")
+        console.warning(f"the old state could not be read; a copy of it is in {restored.aside}")
     console.report(
         f"Restored: {restored.contents}. It does not know what was sent after the backup was made, and plan files from "
         f"before are stale.\nNow read what is really there: reconcile refresh {spec}"
@@ -182,5 +182,5 @@ def unknown_segment(spec: Spec, segment_id: int) -> StateError:
 
 def confirm(console: Console, question: str, yes: bool) -> None:
     """Ask on a terminal, unless --yes was given. Raises ReconcileError for a no."""
-    if console.asks and not yes and not console.ask(question):
+    if console.can_ask and not yes and not console.ask(question):
         raise ReconcileError("not confirmed; nothing was changed", "answer yes, or give --yes", code="declined")

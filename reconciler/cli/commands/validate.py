@@ -39,7 +39,7 @@ def validate(
     summary = f"{summary}. {said}" if connect else f"Valid: {summary}."
     lines = [line for check in result.checks for line in write_check(check)]
     warnings = [*result.spec_warnings, *result.connection_warnings]
-    console.say(*lines, *(f"warning: {text}" for text in warnings), summary)
+    console.print(*lines, *(f"warning: {text}" for text in warnings), summary)
     return ExitCode.FAILED if failures else ExitCode.DONE
 
 
