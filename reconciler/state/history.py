@@ -43,10 +43,6 @@ class Records:
         self._clock = clock
         self._processes = processes
 
-    def segments(self, workspace: str) -> list[SegmentRecord]:
-        """Return every segment that the state knows of a workspace, by id."""
-        return self._read_segments("s.workspace = :workspace", workspace=workspace)
-
     def segment(self, workspace: str, segment_id: int) -> SegmentRecord | None:
         found = self._read_segments(
             "s.workspace = :workspace AND s.segment_id = :segment_id", workspace=workspace, segment_id=segment_id
@@ -55,7 +51,8 @@ class Records:
 
     def orphans(self, workspace: str, listed: set[int]) -> list[SegmentRecord]:
         """Return the segments that the state knows and no spec lists. Nothing ever touches them."""
-        return [segment for segment in self.segments(workspace) if segment.segment_id not in listed]
+        known = self._read_segments("s.workspace = :workspace", workspace=workspace)
+        return [segment for segment in known if segment.segment_id not in listed]
 
     def holder(self, workspace: str, segment_id: int) -> str | None:
         """Describe the holder of a segment's lock; None: nobody has it, or its holder is dead, or its lease ended."""

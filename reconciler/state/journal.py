@@ -1,18 +1,27 @@
 """The journal: an intent for each batch before its request leaves, and what became of the request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, insert, text
 
+from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Outcome
 from reconciler.models.columns import FIELD_END, ROW_END
+from reconciler.models.ids import has_utf8
 from reconciler.state.backends.base import run
-from reconciler.state.blocks import ID_END, check_ids, is_readable
 from reconciler.state.tables import BATCHES
 
 ACKNOWLEDGED = "acknowledged"
 UNKNOWN = "unknown"
 """Values of the column `outcome`; null: an intent without an outcome."""
+
+ID_END = "\n"
+"""What separates the ids of a row."""
+
+_RESERVED = frozenset(("\0", ID_END, chr(FIELD_END), chr(ROW_END)))
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
 
 
 def write_intents(
@@ -23,8 +32,11 @@ def write_intents(
     `unknown_at`: when an attempt of unknown outcome that carried the same ids was given up. Raises StateError for an id
     that a row can't hold, before anything is written.
     """
-    for batch in batches:
-        check_ids(batch.ids)
+    if not all(_find_readable(batch.ids) == list(batch.ids) for batch in batches):
+        raise StateError(
+            "an id holds a character that the journal can't keep; nothing of its batch was sent",
+            "correct the query; a plan file that holds it was edited: make a new one",
+        )
     rows = [
         {
             "segment_key": key,
@@ -43,11 +55,15 @@ def write_intents(
     return list(connection.execute(statement, rows).scalars())
 
 
+def _find_readable(ids: Iterable[str]) -> list[str]:
+    """Return the ids that can be read back: nothing in them separates ids, fields or rows."""
+    return [id for id in ids if id and _RESERVED.isdisjoint(id) and has_utf8(id)]
+
+
 def write_attempt(connection: Connection, seq: int, now: float) -> None:
     """Record that one more attempt of a batch is about to start."""
-    run(
-        connection, "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq", now=now, seq=seq
-    )
+    statement = "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq"
+    run(connection, statement, now=now, seq=seq)
 
 
 def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchResult]], now: float, skew: float) -> None:
@@ -55,34 +71,25 @@ def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchRes
 
     `skew`: seconds that the state's clock is ahead of the one by which the results tell their times.
     """
+    acknowledge = "UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now"
     plain = [seq for seq, result in results if result.outcome is Outcome.ACKNOWLEDGED and result.unknown_at is None]
     if plain:  # in one statement: after each, this thread waits for its turn among those that send
-        numbers = ", ".join(map(str, plain))
-        run(
-            connection,
-            f"UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now WHERE seq IN ({numbers})",
-            now=now,
-        )
+        run(connection, f"{acknowledge} WHERE seq IN ({', '.join(map(str, plain))})", now=now)
     for seq, result in results:
-        unknown_at = None if result.unknown_at is None else min(result.unknown_at + skew, now)
-        if result.outcome is Outcome.ACKNOWLEDGED and unknown_at is not None:
-            run(
-                connection,
-                "UPDATE reconcile_batches SET outcome = 'acknowledged', at = :now, unknown_at = :unknown_at "
-                "WHERE seq = :seq",
-                now=now,
-                unknown_at=unknown_at,
-                seq=seq,
-            )
-        elif result.outcome is not Outcome.ACKNOWLEDGED and unknown_at is not None:
-            run(
-                connection,
-                "UPDATE reconcile_batches SET outcome = 'unknown', at = :at, unknown_at = :at WHERE seq = :seq",
-                at=unknown_at,
-                seq=seq,
-            )
-        elif result.outcome is not Outcome.ACKNOWLEDGED:
-            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
+        if result.unknown_at is None:
+            if result.outcome is not Outcome.ACKNOWLEDGED:
+                run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
+            continue
+        unknown_at = min(result.unknown_at + skew, now)
+        if result.outcome is Outcome.ACKNOWLEDGED:
+            statement = f"{acknowledge}, unknown_at = :unknown_at WHERE seq = :seq"
+            run(connection, statement, now=now, unknown_at=unknown_at, seq=seq)
+        else:
+            statement = "UPDATE reconcile_batches SET outcome = 'unknown', at = :at, unknown_at = :at WHERE seq = :seq"
+            run(connection, statement, at=unknown_at, seq=seq)
+
+
+# --- recovery ----------------------------------------------------------------------------------------------------
 
 
 def recover_intents(connection: Connection, key: int, now: float) -> bool:
@@ -99,15 +106,13 @@ def drop_unreadable(connection: Connection, key: int) -> None:
 
     The first edition wrote whatever an edited plan file held. No member has such an id: no control character is one.
     """
-    rows = connection.execute(
-        text(
-            "SELECT seq, ids FROM reconcile_batches "
-            "WHERE segment_key = :key AND (ids LIKE :with_row_end OR ids LIKE :with_field_end)"
-        ),
-        {"key": key, "with_row_end": f"%{chr(ROW_END)}%", "with_field_end": f"%{chr(FIELD_END)}%"},
-    ).all()
-    for seq, ids in rows:
-        kept = [id for id in ids.split(ID_END) if is_readable(id)]
+    statement = (
+        "SELECT seq, ids FROM reconcile_batches "
+        "WHERE segment_key = :key AND (ids LIKE :with_row_end OR ids LIKE :with_field_end)"
+    )
+    separators = {"with_row_end": f"%{chr(ROW_END)}%", "with_field_end": f"%{chr(FIELD_END)}%"}
+    for seq, ids in connection.execute(text(statement), {"key": key, **separators}).all():
+        kept = _find_readable(ids.split(ID_END))
         if kept:
             statement = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
             run(connection, statement, ids=ID_END.join(kept), number=len(kept), seq=seq)
@@ -117,32 +122,24 @@ def drop_unreadable(connection: Connection, key: int) -> None:
 
 def clamp_times(connection: Connection, key: int, now: float) -> None:
     """Set each time that lies in the future to now: it comes from a clock that was wrong. Marks have times, too."""
-    run(
-        connection,
+    statement = (
         "UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END, "
         "unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END "
-        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)",
-        now=now,
-        key=key,
+        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)"
     )
+    run(connection, statement, now=now, key=key)
     run(connection, "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now", now=now, key=key)
 
 
 def renew_doubts(connection: Connection, key: int, at: float) -> None:
     """Let nothing unsettled be older than this."""
-    run(
-        connection,
+    statement = (
         "UPDATE reconcile_batches SET at = :at, unknown_at = :at "
-        "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at",
-        at=at,
-        key=key,
+        "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at"
     )
-    run(
-        connection,
-        "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at",
-        at=at,
-        key=key,
-    )
+    run(connection, statement, at=at, key=key)
+    statement = "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at"
+    run(connection, statement, at=at, key=key)
 
 
 def find_latest_doubt(connection: Connection, key: int) -> float | None:

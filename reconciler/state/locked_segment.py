@@ -259,32 +259,23 @@ class LockedSegment:
             self._drawn.clear()
             try:
                 with write_under(self._database, self._lock) as connection:
-                    self._compare_token(connection)
+                    row = self._find(connection)
+                    token = None if row is None else row.change_token
+                    self._tokens = self._tokens or (token,)
+                    if token not in self._tokens:  # nobody else changes the segment while the lock is ours
+                        self._lock.give_up()
+                        raise StateSetBack
                     yield connection
             except BaseException as error:
                 # A transaction that failed may be committed nevertheless: then the state has a token that it has drawn.
                 self._tokens = (*self._tokens, *self._drawn)
                 if isinstance(error, StateSetBack):
-                    with suppress(StateError):
-                        self._mark_set_back()
+                    # It does not know all that was sent: the next commands warn until a `refresh`, as of a backup.
+                    with suppress(StateError), self._database.write() as connection:
+                        self._update(connection, "restored_at = :now", now=self._database.now(connection))
                 raise
             self._tokens = tuple(self._drawn[-1:]) or self._tokens
             self._seconds_written += self._clock.boot() - began
-
-    def _compare_token(self, connection: Connection) -> None:
-        """Raise StateSetBack if the segment has changed: nobody else changes it while the lock is ours."""
-        row = self._find(connection)
-        token = None if row is None else row.change_token
-        if not self._tokens:
-            self._tokens = (token,)
-        elif token not in self._tokens:
-            self._lock.give_up()
-            raise StateSetBack
-
-    def _mark_set_back(self) -> None:
-        """Have the next commands warn until a `refresh`, as of a restored state: it does not know all that was sent."""
-        with self._database.write() as connection:
-            self._update(connection, "restored_at = :now", now=self._database.now(connection))
 
     def _draw_token(self) -> str:
         token = self._new_uuid().hex

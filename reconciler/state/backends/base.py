@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.base import NothingStored, Stored, make_head
-from reconciler.state.blocks import Walk
+from reconciler.state.blocks import BlockReader
 from reconciler.state.failures import explained
 from reconciler.state.location import Address
 from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
@@ -93,8 +93,8 @@ class Reader(ABC):
     pieces: str
     """As `Database.pieces`."""
 
-    members: Walk
-    marks: Walk
+    members: BlockReader
+    marks: BlockReader
     journal: str
     """The statement that gives the journal of segment `{key}` as lines."""
 

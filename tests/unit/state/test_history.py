@@ -70,7 +70,7 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
     assert record.last_run is not None
     assert (record.last_run.run_id, record.last_run.exit_code) == ("run-2", 6)
     assert record.holder is None
-    assert records(bench).segments("production") == [record]
+    assert records(bench).orphans("production", set()) == [record]
 
 
 def test_what_is_not_compacted_yet_counts(bench: Bench):
