@@ -41,23 +41,17 @@ class Kind(StrEnum):
     SHIFT = "shift"
 
 
-class Moment(StrEnum):
-    """Whether it goes wrong before or after the request takes effect."""
-
-    BEFORE = "before"
-    AFTER = "after"
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault. The constructors below and `parse_fault` are the easy ways to one.
 
-    `seconds` is the length of a hang, `apply_delay` (seconds) puts off the change, `rows` shifts a page. `body` and
-    `content_type` replace the answer of a `status` fault. `times` None is for ever.
+    `after_change`: it happens once the request has taken effect. `seconds` is the length of a hang, `apply_delay`
+    (seconds) puts off the change, `rows` shifts a page. `body` and `content_type` replace the answer of a `status`
+    fault. `times` None is for ever.
     """
 
     kind: Kind
-    moment: Moment = Moment.BEFORE
+    after_change: bool = False
     status: int = 500
     body: str | None = None
     content_type: str = "application/json; charset=utf-8"
@@ -99,17 +93,17 @@ class Fault:
 
 def answers(status: int, after_change: bool = False, **more: Any) -> Fault:
     """Answer with a status; `more` are fields of `Fault`, such as `times=2`, `retry_after="1"`, `path=…`."""
-    return Fault(Kind.STATUS, Moment.AFTER if after_change else Moment.BEFORE, status=status, **more)
+    return Fault(Kind.STATUS, after_change, status=status, **more)
 
 
 def drops(after_change: bool = False, **more: Any) -> Fault:
     """Close the connection without an answer."""
-    return Fault(Kind.DROP, Moment.AFTER if after_change else Moment.BEFORE, **more)
+    return Fault(Kind.DROP, after_change, **more)
 
 
 def hangs(seconds: float, after_change: bool = False, **more: Any) -> Fault:
     """Let the client wait. A client that gives up meanwhile does not stop the change."""
-    return Fault(Kind.HANG, Moment.AFTER if after_change else Moment.BEFORE, seconds=seconds, **more)
+    return Fault(Kind.HANG, after_change, seconds=seconds, **more)
 
 
 def late(seconds: float = NEVER, **more: Any) -> Fault:
@@ -200,7 +194,7 @@ def parse_fault(text: str) -> Fault:
     if kind is Kind.POISON:
         chosen.setdefault("times", None)
     if Kind.LATE in kinds and kind in (Kind.DROP, Kind.STATUS):
-        chosen["moment"] = Moment.AFTER  # what is to be applied late must have been accepted
+        chosen["after_change"] = True  # what is to be applied late must have been accepted
     chosen.pop("kind", None)
     return Fault(kind, **chosen)
 
@@ -229,10 +223,10 @@ def _parse_probability(text: str) -> float:
     return number
 
 
-def _parse_moment(text: str) -> Moment:
+def _parse_after(text: str) -> bool:
     if text != "change":
         raise SandboxError("only after=change is understood; skip=N lets the first N requests pass")
-    return Moment.AFTER
+    return True
 
 
 PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
@@ -242,7 +236,7 @@ PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "late": ("apply_delay", lambda text: parse_seconds("late", text)),
     "poison": ("ids", lambda text: frozenset([text])),
     "shift": ("rows", _whole()),
-    "after": ("moment", _parse_moment),
+    "after": ("after_change", _parse_after),
     "times": ("times", lambda text: None if text in ("forever", "null") else _whole(1)(text)),
     "skip": ("skip", _whole(0)),
     "probability": ("probability", _parse_probability),

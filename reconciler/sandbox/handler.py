@@ -12,7 +12,7 @@ from hmac import compare_digest
 from threading import TIMEOUT_MAX, Lock
 
 from reconciler.sandbox.app_api import answer_app
-from reconciler.sandbox.faults import Fault, FaultPlan, Kind, Moment
+from reconciler.sandbox.faults import Fault, FaultPlan, Kind
 from reconciler.sandbox.http import Request, Response, app_error, json_response, track_error
 from reconciler.sandbox.request_log import Api, Call, RequestLog, describe
 from reconciler.sandbox.settings import WrongRegion
@@ -112,14 +112,11 @@ class Handler:
         """Let a fault happen, before or after the request takes effect."""
         if fault.kind is Kind.POISON:
             return track_error(400, "ids contains an invalid value")
-        is_before = fault.moment is Moment.BEFORE
-        if fault.kind is Kind.HANG and is_before:
+        if fault.kind is Kind.HANG and not fault.after_change:
             self._sleep(min(fault.seconds, TIMEOUT_MAX))
         is_replaced = fault.kind in (Kind.STATUS, Kind.DROP)
-        response = None
-        if not (is_replaced and is_before):
-            response = self._handle(request, call, fault)
-        if fault.kind is Kind.HANG and not is_before:
+        response = None if is_replaced and not fault.after_change else self._handle(request, call, fault)
+        if fault.kind is Kind.HANG and fault.after_change:
             self._sleep(min(fault.seconds, TIMEOUT_MAX))
         if fault.kind is Kind.STATUS:
             return fault_response(fault, call, self.url)
