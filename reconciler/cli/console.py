@@ -23,7 +23,7 @@ from reconciler.cli import flags
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
-from reconciler.render.escaping import clean, clean_block, escape_lacking
+from reconciler.escaping import clean, clean_block, escape_lacking
 
 
 @dataclass(frozen=True)

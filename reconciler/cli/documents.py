@@ -5,13 +5,13 @@ from typing import assert_never
 
 from reconciler.cli.console import Console
 from reconciler.errors import ReconcileError, UsageError
+from reconciler.escaping import escape_data
 from reconciler.models.drift import Drift
 from reconciler.models.plan import Plan
 from reconciler.models.results import Refresh, Result
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
 from reconciler.render import Format, Options, json, render
-from reconciler.render.escaping import escape_data
 from reconciler.render.sentences import quote
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
-from reconciler.render.escaping import defuse
+from reconciler.escaping import defuse
 
 
 class Stream(io.TextIOBase):

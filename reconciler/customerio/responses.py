@@ -1,17 +1,13 @@
 """From the answers of the two APIs to values, and to words for people. Nothing is trusted: a body may be anything."""
 
-import html
-import json
-import re
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.escaping import mask, one_line
 from reconciler.models.ids import IdType
 from reconciler.models.plan import UsedBy
 from reconciler.models.remote import Page, RemoteSegment
@@ -30,11 +26,6 @@ GZIP = 31
 
 MAX_WORDS = 300
 """Longest text that is repeated, in characters."""
-
-MASK = "***"
-
-SHORT = 3
-"""Longest text that is masked only where it is a word of its own."""
 
 
 class BodyError(Exception):
@@ -129,7 +120,7 @@ def parse_segments(body: bytes) -> dict[int, RemoteSegment]:
         if not isinstance(item, dict) or not _is_whole(item.get("id")) or not isinstance(item.get("type"), str):
             raise _nonsense("a segment without id or type")
         number, title = item["id"], item.get("name")
-        title = tidy(title) if isinstance(title, str) else ""
+        title = one_line(title, MAX_WORDS) if isinstance(title, str) else ""
         segments[number] = RemoteSegment(number, title, item["type"] == "manual")
     return segments
 
@@ -225,7 +216,7 @@ def error_text(body: bytes, hidden: Iterable[str] = ()) -> str:
         text = "; ".join(_texts(orjson.loads(body)))
     except (orjson.JSONDecodeError, RecursionError):
         text = "(a web page)" if looks_like_page(body) else body.decode("utf-8", "replace").strip()
-    return tidy(mask(text, hidden))
+    return one_line(mask(text, hidden), MAX_WORDS)
 
 
 def _texts(document: object) -> Iterator[str]:
@@ -238,30 +229,3 @@ def _texts(document: object) -> Iterator[str]:
     elif isinstance(document, dict):
         for key in ("meta", "errors", "error", "detail", "reason", "message"):
             yield from _texts(document.get(key))
-
-
-def mask(text: str, hidden: Iterable[str]) -> str:
-    """Put *** wherever a hidden text stands, also where it is written as in JSON, HTML or a URL, in any case.
-
-    A short one is masked only as a word of its own, else "5" would hide every digit 5.
-    """
-    forms: list[str] = []
-    for secret in sorted(hidden, key=len, reverse=True):
-        in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-        forms.extend({secret, *in_json, quote(secret, safe=""), quote(secret), html.escape(secret)} - {""})
-    for form in forms:
-        if len(form) > SHORT:
-            text = text.replace(form, MASK)
-    folded = text.casefold()
-    for form in forms:
-        if form.casefold() in folded:
-            pattern = re.escape(form) if len(form) > SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
-            text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
-    return text
-
-
-def tidy(text: str) -> str:
-    """Make one line of at most 300 characters, without control characters, from any text."""
-    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
-    line = " ".join(visible.split())
-    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import assert_never
 
+from reconciler.escaping import clean
 from reconciler.models.drift import Drift, DriftStatus
 from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import (
@@ -17,7 +18,6 @@ from reconciler.models.results import (
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import Options, sentences, stored_documents, tables
-from reconciler.render.escaping import clean
 from reconciler.render.json import document
 from reconciler.render.report import FirstFill, Line, Note, Orphans, Remark, Report, Trouble, UnknownMembers
 

@@ -4,7 +4,6 @@ A number that is not known is null, never 0. Sums in a plan's summary are of the
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from reconciler import __version__
+from reconciler.escaping import escape_json
 from reconciler.models.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
 from reconciler.models.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
@@ -28,16 +28,10 @@ from reconciler.models.results import (
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import Options
-from reconciler.render.escaping import escape_data
 
 FORMAT_VERSION = "1.0"
 
 Fields = dict[str, Any]
-
-# JSON leaves these as they are; a terminal may obey them, or an encoder refuse them.
-_UNSAFE = re.compile(
-    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every format's)
@@ -88,18 +82,14 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterat
     yield opening.removesuffix("]\n}\n")
     before = "\n    "
     for some in ids:
-        yield before + _make_safe(",\n    ".join(json.dumps(each, ensure_ascii=False) for each in some))
+        yield before + escape_json(",\n    ".join(json.dumps(each, ensure_ascii=False) for each in some))
         before = ",\n    "
     yield "\n  ]\n}\n"
 
 
 def dump(document: Fields) -> str:
     """Write a document so that no terminal obeys its content."""
-    return _make_safe(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
-
-
-def _make_safe(text: str) -> str:
-    return escape_data(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    return escape_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def write_time(moment: datetime | None) -> str | None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.render.escaping import clean, clean_lines
+from reconciler.escaping import clean, clean_lines
 from reconciler.render.report import Column, Row
 
 MIN_WIDTH = 40

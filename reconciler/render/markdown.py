@@ -6,10 +6,10 @@ Every section has a budget of bytes; what does not fit is counted in a last line
 import re
 from collections.abc import Iterable, Sequence
 
+from reconciler.escaping import escape_markdown
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.escaping import escape_markdown
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Note, Report, Row, Trouble
 from reconciler.render.tables import MANY, collapse
 

@@ -12,11 +12,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import IO, Any, Self, assert_never
 
+from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.run import SegmentRun
 from reconciler.models.spec import Target
-from reconciler.render.escaping import clean
 from reconciler.render.json import write_time
 
 POSTPONED = "another run is at work on it: it comes last"

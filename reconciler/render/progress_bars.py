@@ -17,9 +17,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.spec import Target
-from reconciler.render.escaping import clean
 from reconciler.render.progress import POSTPONED, NoProgress, describe_end
 from reconciler.render.sentences import count
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from signal import Signals
 
+from reconciler.escaping import clean
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Drift
 from reconciler.models.guards import ALLOW_FLAGS
@@ -12,7 +13,6 @@ from reconciler.models.plan import Plan, SegmentPlan, UsedBy
 from reconciler.models.results import Refresh, Status
 from reconciler.models.run import Run, SegmentRun
 from reconciler.models.spec import Ownership, Target
-from reconciler.render.escaping import clean
 from reconciler.render.json import summarise
 from reconciler.render.report import Breach
 

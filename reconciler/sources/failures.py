@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.errors import SourceError
+from reconciler.escaping import mask
 from reconciler.models.spec import Secret
 from reconciler.models.sql import ONLY_PARAMS
-from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, mask, redact
+from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, redact
 from reconciler.sources.query import Query
 
 
@@ -242,7 +243,7 @@ class Scrubber:
         """
         message = DatabaseMessage.of(error)
         kind = classify(message)
-        shown, hint = mask(message.text, self.secrets), kind.value
+        shown, hint = mask(message.text, self.secrets, as_words=True), kind.value
         if query is not None:
             shown = self._redact(shown, kind, query, known)
             # A name that `params` lacks is the likeliest cause of a colon that makes no sense.

@@ -6,7 +6,7 @@ the query and of the source, words that databases use), and anything else is rep
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -254,10 +254,3 @@ def _list_odbc_secrets(text: str) -> Iterator[str]:
     for name, value in re.findall(r"([^;=]+)=(\{[^}]*\}|[^;]*)", text):
         if _SECRET.search(name):
             yield value.strip("{}")
-
-
-def mask(message: str, secrets: Iterable[str]) -> str:
-    """Replace each secret where it stands by itself."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", message)
-    return message

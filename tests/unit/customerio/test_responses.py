@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio import transport
-from reconciler.customerio.responses import MASK, MAX_WORDS, error_text, mask, tidy
+from reconciler.customerio.responses import MAX_WORDS, error_text
 from reconciler.errors import DestinationError
+from reconciler.escaping import MASK, mask, one_line
 from tests.fakes.wire import RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients
 
@@ -103,7 +104,7 @@ def test_no_id_of_the_batch_survives(ids: list[str], around: str, wrap: bool) ->
 
 
 def test_control_and_bidirectional_characters_become_spaces() -> None:
-    assert tidy("a\x1b[31mb\u202ec\u2028d\te") == "a [31mb c d e"
+    assert one_line("a\x1b[31mb\u202ec\u2028d\te", 300) == "a [31mb c d e"
 
 
 def test_numbers_and_unknown_keys_are_not_repeated() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler import __version__
+from reconciler.escaping import _INVISIBLE
 from reconciler.models.plan import Examples, Plan, RemoteFacts
 from reconciler.models.results import (
     History,
@@ -230,6 +231,6 @@ def test_any_text_survives_and_none_of_it_reaches_the_terminal(text: str) -> Non
     document = render.dump({"text": text})
 
     assert json.loads(document) == {"text": text}
-    assert not any(render._UNSAFE.search(character) for character in document)
+    assert not any(_INVISIBLE.search(character) for character in document)
     assert "\x1b" not in document
     document.encode()

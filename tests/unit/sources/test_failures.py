@@ -13,10 +13,11 @@ from sqlalchemy.engine import make_url
 
 from reconciler.embedded_duckdb import PREFIX, sweep
 from reconciler.errors import SourceError
+from reconciler.escaping import mask
 from reconciler.models.spec import Scalar, Secret
 from reconciler.sources.connections import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, classify
-from reconciler.sources.messages import DatabaseMessage, list_secrets, mask, redact
+from reconciler.sources.messages import DatabaseMessage, list_secrets, redact
 from reconciler.sources.query import Query
 from reconciler.sources.rows import RowSource
 
@@ -330,7 +331,7 @@ def test_a_detail_is_dropped():
 
 
 def test_a_secret_is_masked_where_it_stands_alone():
-    assert mask("at db: password 'db' of adb, db.", ["db"]) == "at ***: password '***' of adb, ***."
+    assert mask("at db: password 'db' of adb, db.", ["db"], as_words=True) == "at ***: password '***' of adb, ***."
 
 
 # --- the life of a stream ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.render.escaping import (
+from reconciler.escaping import (
     clean,
     clean_block,
     clean_lines,

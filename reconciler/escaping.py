@@ -1,8 +1,11 @@
-"""Makes foreign text safe to show: one place for terminals, one for Markdown."""
+"""Foreign text, safe to show: for terminals, CI systems, JSON and Markdown; with ids and secrets masked."""
 
+import html
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from urllib.parse import quote
 
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
 _ESCAPES = re.compile(
@@ -21,6 +24,9 @@ _PAINTED = re.compile(rf"\x1b(?!\[[0-9;]*m)|[{_CONTROLS}]")
 _BLANK = r"[^\S\n]|[\u200b-\u200d]"
 _AT_LINE = re.compile(rf"^((?:{_BLANK})*:)(?=[\u200b-\u200d]*:)", re.MULTILINE)
 _IN_LINE = re.compile(r"#(?=#[A-Za-z]*\[)")
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
 _JOINERS = "\u200c\u200d"  # legitimate inside words and emoji; they reorder nothing
@@ -76,6 +82,11 @@ def escape_lacking(text: str, encoding: str) -> str:
     return text
 
 
+def escape_json(text: str) -> str:
+    """As `escape_data`, for a JSON document: nor is a character left that JSON allows and that is not visible."""
+    return escape_data(_INVISIBLE.sub(_write_code, text))
+
+
 def _write_code(match: re.Match[str]) -> str:
     codes = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{codes[at] << 8 | codes[at + 1]:04x}" for at in range(0, len(codes), 2))
@@ -90,6 +101,16 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(length - 1, 0)].rstrip() + "…"
 
 
+def one_line(text: str, length: int) -> str:
+    """Make one line of at most `length` characters, with blanks for control characters.
+
+    They are not just left out, as `clean` does: what was masked apart would become one text again.
+    """
+    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
+    line = " ".join(visible.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
 def escape_markdown(text: str, length: int = 200) -> str:
     """Clean a text and take from it all that Markdown, HTML and GitHub would read in it."""
     # Most of a very long text is never shown, and need not be cleaned.
@@ -101,3 +122,32 @@ def _escape(match: re.Match[str]) -> str:
     if found in "@#":
         return ("\\" if found == "#" else "") + found + _UNLINKED
     return _ENTITIES.get(found) or "\\" + found
+
+
+# --- ids and secrets ---------------------------------------------------------------------------------------------
+
+MASK = "***"
+
+SHORT = 3
+"""Longest text that is masked only as a word of its own, else "5" would hide every digit 5."""
+
+
+def mask(text: str, hidden: Iterable[str], *, as_words: bool = False) -> str:
+    """Put *** in the place of each hidden text, also where it is written as in JSON, HTML or a URL, in any case.
+
+    `as_words`: long ones, too, only as words of their own.
+    """
+    forms: list[str] = []
+    for secret in sorted(hidden, key=len, reverse=True):
+        in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        forms.extend({secret, *in_json, quote(secret, safe=""), quote(secret), html.escape(secret)} - {""})
+    for form in forms:
+        if len(form) > SHORT and not as_words:
+            text = text.replace(form, MASK)
+    folded = text.casefold()
+    for form in forms:
+        if form.casefold() in folded:
+            is_word = as_words or len(form) <= SHORT
+            pattern = rf"(?<!\w){re.escape(form)}(?!\w)" if is_word else re.escape(form)
+            text = re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+    return text
