@@ -26,7 +26,7 @@ class Track(Protocol):
     """Customer.io's Track API: writes."""
 
     def preflight(self) -> int | None:
-        """Check credentials and region; gives the environment id, None where it is not told. What can't be checked is
+        """Check credentials and region; return the environment id, None where it is not given. What can't be checked is
         a warning. Raises DestinationError."""
         ...
 

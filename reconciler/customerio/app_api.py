@@ -46,15 +46,15 @@ class AppClient:
     transport: Transport = field(repr=False)
 
     def segments(self) -> dict[int, RemoteSegment]:
-        """Give every segment of the workspace. Raises DestinationError."""
+        """Return every segment of the workspace. Raises DestinationError."""
         return parse_segments(self._get("/v1/segments", missing="has no list of segments"))
 
     def used_by(self, segment_id: int) -> UsedBy:
-        """Give what uses a segment. Raises DestinationError."""
+        """Return what uses a segment. Raises DestinationError."""
         return parse_used_by(self._get(f"/v1/segments/{segment_id:d}/used_by"))
 
     def count(self, segment_id: int) -> int:
-        """Give how many members Customer.io counts. Raises DestinationError."""
+        """Return how many members Customer.io counts. Raises DestinationError."""
         return parse_count(self._get(f"/v1/segments/{segment_id:d}/customer_count"))
 
     def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
@@ -70,7 +70,7 @@ class AppClient:
                     yield page
 
     def _pages(self, segment_id: int) -> Iterator[dict[str, Any]]:
-        """Give the documents of the pages, in order."""
+        """Return the documents of the pages, in order."""
         token, met, pages, most = "", {""}, 0, FREE_PAGES
         while True:
             params = (("limit", str(PAGE_SIZE)), *((("start", token),) if token else ()))
@@ -103,7 +103,7 @@ class AppClient:
 
 
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Give the same items in the same order; the next one is fetched in a thread while the last one is worked on.
+    """Return the same items in the same order; the next one is fetched in a thread while the last one is worked on.
 
     What `items` raises is raised in its place. The thread ends with the last item, or when the generator is closed:
     a caller that may leave early closes it.

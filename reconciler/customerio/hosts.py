@@ -1,6 +1,6 @@
 """Where to connect: the hosts of Customer.io, and the proxy that the environment names for them.
 
-What is said of a URL or of a variable never repeats its value.
+No message about a URL or a variable repeats its value.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ NO_PROXY_ENTRY = re.compile(
 
 
 def base_url(override: str | None, key: str, host: str) -> str:
-    """Give the base URL of an API, without a slash at its end: `destination.<key>` if it is set, else `host`.
+    """Return the base URL of an API, without a slash at its end: `destination.<key>` if it is set, else `host`.
 
     Raises DestinationError, without repeating the URL: it may hold a password.
     """
@@ -83,7 +83,7 @@ def find_proxy(base: str) -> Proxy | None:
 
 
 def is_excepted(host: str, port: int | None, text: str) -> bool:
-    """Tell whether NO_PROXY names the host. An entry that makes no sense excepts nothing."""
+    """Return whether NO_PROXY names the host. An entry that makes no sense excepts nothing."""
     for entry in re.split(r"[,\s]+", text.lower()):
         entry = entry.rpartition("://")[2]
         if entry == "*":

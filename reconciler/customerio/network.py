@@ -128,7 +128,7 @@ class Stream(httpcore.NetworkStream):
             self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
 
     def _peek(self) -> bytes | None:
-        """Give what has come, without waiting. None: nothing; empty: the peer has closed."""
+        """Return what has come, without waiting. None: nothing; empty: the peer has closed."""
         if self._arrived:
             return self._arrived
         if not self._inner.get_extra_info("is_readable"):
@@ -144,7 +144,7 @@ class Stream(httpcore.NetworkStream):
         self._body_left = length
 
     def has_more(self) -> bool:
-        """Tell whether anything follows the answer. Then the connection is not used again."""
+        """Return whether anything follows the answer. Then the connection is not used again."""
         return bool(self._peek())
 
     def start_tls(

@@ -1,4 +1,4 @@
-"""How an attempt and a call with all its attempts can end, and what to tell people about it.
+"""How an attempt, and a call with all its attempts, can end, and the messages for people about it.
 
 Statuses and httpx's errors are sorted here, in three tables, into the few outcomes that the rest of the program knows.
 """
@@ -153,7 +153,7 @@ def sort_failure(error: Exception) -> AttemptResult:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and what it came from. Their texts are not used: they can quote what the server sent."""
+    """Return an error and what it came from. Their texts are not used: they can quote what the server sent."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -162,7 +162,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def explain(
     result: CallResult, endpoint: Endpoint, words: str, missing: str = "does not know this segment"
 ) -> tuple[str, str]:
-    """Give message and hint for a call that was not acknowledged.
+    """Return message and hint for a call that was not acknowledged.
 
     `words` are the API's own, with ids and secrets masked; `missing` says what a 404 means.
     """

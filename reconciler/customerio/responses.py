@@ -59,12 +59,12 @@ def decode_body(encoding: str, raw: bytes, most: int, *, is_gzip_asked: bool) ->
 
 
 def is_page(headers: Mapping[str, str], body: bytes) -> bool:
-    """Tell whether a body is a web page. Customer.io's APIs send none."""
+    """Return whether a body is a web page. Customer.io's APIs send none."""
     return "html" in headers.get("content-type", "").lower() or looks_like_page(body)
 
 
 def looks_like_page(body: bytes) -> bool:
-    """Tell whether a body begins as HTML or XML does."""
+    """Return whether a body begins as HTML or XML does."""
     return body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
@@ -148,7 +148,7 @@ def parse_count(body: bytes) -> int:
 
 
 def parse_page(document: Mapping[str, Any], id_type: IdType) -> Page:
-    """Give the members of a page of `GET /v1/segments/{id}/membership`, by column.
+    """Return the members of a page of `GET /v1/segments/{id}/membership`, by column.
 
     `identifiers` is read, never `ids`, where members without an id are empty strings. Raises IncompleteRead where it
     lacks what it must have.
@@ -177,7 +177,7 @@ def parse_page(document: Mapping[str, Any], id_type: IdType) -> Page:
 
 
 def _column(items: Sequence[Mapping[str, Any]], id_type: IdType) -> list[str | None]:
-    """Give the members' identifiers of one type.
+    """Return the members' identifiers of one type.
 
     Nearly always all are text: then no value is checked by itself. Numbers occur although the API says string; null
     and "" mean none.
@@ -192,7 +192,7 @@ def _column(items: Sequence[Mapping[str, Any]], id_type: IdType) -> list[str | N
 
 
 def parse_next_token(document: Mapping[str, Any]) -> str:
-    """Give the token of the next page; absent, null and "" all end the pages. Raises IncompleteRead."""
+    """Return the token of the next page; absent, null and "" all end the pages. Raises IncompleteRead."""
     token = document.get("next")
     if token is not None and not isinstance(token, str):
         raise IncompleteRead("the token of the next page is not text", READ_AGAIN)
@@ -208,7 +208,7 @@ def _nonsense(why: str) -> DestinationError:
 
 
 def error_text(body: bytes, hidden: Iterable[str] = ()) -> str:
-    """Give what an error's body says, with every text of `hidden` masked; empty if it says nothing.
+    """Return what an error's body says, with every text of `hidden` masked; empty if it says nothing.
 
     Known shapes: meta.errors, meta.error (Track), errors[].detail (App); or plain text.
     """
@@ -220,7 +220,7 @@ def error_text(body: bytes, hidden: Iterable[str] = ()) -> str:
 
 
 def _texts(document: object) -> Iterator[str]:
-    """Give the texts under the known keys, at any depth."""
+    """Return the texts under the known keys, at any depth."""
     if isinstance(document, str):
         yield document
     elif isinstance(document, list):

@@ -28,7 +28,7 @@ class TrackClient:
     warn: Callable[[str], None] = field(repr=False)
 
     def preflight(self) -> int | None:
-        """Check credentials, region and workspace; give the environment id, None where it is not told.
+        """Check credentials, region and workspace; return the environment id, None where it is not given.
 
         Where there is no such endpoint that is a warning: a proxy may let nothing but segments through. Raises
         DestinationError. Source: Track API specification, `getRegion`.
@@ -64,7 +64,7 @@ class TrackClient:
         return environment
 
     def ask_environment(self) -> int | None:
-        """Give the environment id, asked for in one attempt and not checked; None where the answer does not say it."""
+        """Return the environment id, asked for in one attempt and not checked; None where it is not given."""
         result = self.transport.call(REGION, lambda attempt: attempt == 1)
         return parse_region(result.last.body)[1] if result.last.outcome is Outcome.ACKNOWLEDGED else None
 

@@ -293,7 +293,7 @@ def _redirect_host(response: httpx.Response) -> str:
 
 
 def parse_retry_after(text: str, now: float) -> float | None:
-    """Give the seconds that a Retry-After asks for (a number or an HTTP date); None: it says nothing."""
+    """Return the seconds that a Retry-After asks for (a number or an HTTP date); None: it says nothing."""
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)

@@ -57,7 +57,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The end of one request. Whatever `outcome` is, `unknown_at` tells of the attempts whose outcome is unknown."""
+    """The end of one request. For any `outcome`, `unknown_at` is about the attempts whose outcome is unknown."""
 
     outcome: Outcome
     attempts: int = 0
@@ -77,7 +77,7 @@ LATE_SECONDS = 3600.0
 
 
 def lingers_since(now: float, settle: float) -> float:
-    """Give the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
+    """Return the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
 
     An id that was removed earlier and is there was added again by others.
     """

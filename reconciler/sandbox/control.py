@@ -47,7 +47,7 @@ class Control:
         self._log = log
 
     def answer(self, request: Request) -> Response:
-        """Do what the request asks; whatever is wrong with it becomes an answer, too."""
+        """Do what the request asks; what is wrong with it becomes an answer, too."""
         if "origin" in request.headers or not is_loopback_authority(request.headers.get("host", "")):
             return json_response({"error": "the sandbox takes no requests from browsers or other hosts"}, 403)
         try:
@@ -132,7 +132,7 @@ class Control:
 
 
 def is_loopback_authority(authority: str) -> bool:
-    """Tell whether a Host header names this machine; a browser lured by DNS would send another name."""
+    """Return whether a Host header names this machine; a browser lured by DNS would send another name."""
     try:
         host = urlsplit(f"//{authority}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

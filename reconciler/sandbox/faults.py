@@ -70,7 +70,7 @@ class Fault:
     probability: float = 1.0
 
     def matches(self, call: Call) -> bool:
-        """Tell whether this request is one that the fault is about."""
+        """Return whether this request is one that the fault is about."""
         return (
             (self.api is None or self.api is call.api)
             and (self.method is None or self.method == call.method)

@@ -34,7 +34,7 @@ class Credentials:
     app_key: str = field(default="sandbox-app-key", repr=False)
 
     def authorize(self, api: Api, header: str) -> bool:
-        """Tell whether an Authorization header is the right one for that API."""
+        """Return whether an Authorization header is the right one for that API."""
         pair = b64encode(f"{self.site_id}:{self.api_key}".encode()).decode()
         scheme, wanted = ("basic", pair) if api is Api.TRACK else ("bearer", self.app_key)
         given_scheme, _, given = header.partition(" ")
@@ -50,7 +50,7 @@ class RateLimit:
         self._admitted: deque[float] = deque()
 
     def admit(self, per_second: int) -> bool:
-        """Tell whether one more request may pass now; 0 is no limit."""
+        """Return whether one more request may pass now; 0 is no limit."""
         if per_second <= 0:
             return True
         with self._lock:
@@ -109,7 +109,7 @@ class Handler:
             self._log.end(call)
 
     def _answer_with(self, fault: Fault, request: Request, call: Call) -> Response | None:
-        """Let a fault happen, before or after the request takes effect."""
+        """Apply a fault, before or after the request takes effect."""
         if fault.kind is Kind.POISON:
             return track_error(400, "ids contains an invalid value")
         if fault.kind is Kind.HANG and not fault.after_change:

@@ -26,7 +26,7 @@ DEFAULT_SETTINGS = Settings(app_rate_limit=10)
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """Everything that can be said about a sandbox on a command line. `state` is loaded first, where it exists."""
+    """All options of a sandbox on a command line. `state` is loaded first, where it exists."""
 
     port: int = DEFAULT_PORT
     people: tuple[Path, ...] = ()

@@ -94,7 +94,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Stop listening, wake whatever hangs and close every connection. Safe to call twice."""
+        """Stop listening, end all hangs and close every connection. Safe to call twice."""
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()

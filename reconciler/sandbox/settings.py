@@ -43,7 +43,7 @@ class WrongRegion(StrEnum):
 
 
 class Region(StrEnum):
-    """The account's region, as `GET /api/v1/accounts/region` tells it."""
+    """The account's region, as `GET /api/v1/accounts/region` returns it."""
 
     US = "us"
     EU = "eu"

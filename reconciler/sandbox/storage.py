@@ -57,7 +57,7 @@ def read_people(path: Path) -> Iterator[Row]:
     """Yield (id, email) pairs from a CSV with a header, or from JSON objects, one a line (`.jsonl`, `.ndjson`).
 
     The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Raises
-    `SandboxError` with the line of whatever cannot be read.
+    `SandboxError` with the line that cannot be read.
     """
     try:
         with _open_plain(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:

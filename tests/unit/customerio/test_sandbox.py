@@ -39,7 +39,7 @@ def clients(sandbox: Sandbox, open_clients: Open) -> Clients:
     )
 
 
-def test_who_is_added_is_read_back_and_who_is_removed_is_not(clients: Clients) -> None:
+def test_an_id_that_was_added_is_read_back_and_one_that_was_removed_is_not(clients: Clients) -> None:
     track, app = clients
 
     added = track.send(SEGMENT, Batch(Direction.ADD, ("1", "2", "nobody")), FakeGate())
