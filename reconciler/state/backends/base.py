@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
@@ -30,15 +30,26 @@ class Database(ABC):
     row_lock: str = ""
     """What a SELECT ends with to keep its row from other writers."""
 
+    clear_picked: Sequence[str]
+    """Statements that make the temporary table `picked` (`id`, `at`, `unknown_at`), and make it empty."""
+
+    fill_picked: str
+    """The statement that fills `picked` from the batches `:first` to `:last` of the segment `:key`."""
+
     _engine: Engine
+    _mutex: AbstractContextManager[object] = nullcontext()
 
-    def write(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
         """One transaction; it may wait for other writers."""
-        return transaction(self._engine, self.address)
+        with self._mutex, transaction(self._engine, self.address) as connection:
+            yield connection
 
-    def read(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
         """One read-only transaction, that sees one moment."""
-        return transaction(self._engine, self.address, reading=True)
+        with self._mutex, transaction(self._engine, self.address, reading=True) as connection:
+            yield connection
 
     def make_tables(self, *, must_exist: bool = False) -> None:
         """Make all tables where there is no state; with `must_exist` that is an error."""
@@ -59,13 +70,26 @@ class Database(ABC):
     def now(self, connection: Connection, /) -> float:
         """Unix seconds by the database's clock."""
 
-    @abstractmethod
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Fill the temporary table `picked` (`id`, `at`, `unknown_at`) with ids."""
+        """Fill the temporary table `picked` with ids."""
+        for statement in self.clear_picked:
+            run(connection, statement)
+        self._insert_picked(connection, ids)
+        self._analyze_picked(connection)
 
-    @abstractmethod
     def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
         """Fill `picked` with the ids of a segment's batches from one number to another, with their latest times."""
+        for statement in self.clear_picked:
+            run(connection, statement)
+        run(connection, self.fill_picked, key=key, first=first, last=last)
+        self._analyze_picked(connection)
+
+    def _analyze_picked(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
+        """Tell the planner of the database how much is in `picked`."""
+
+    @abstractmethod
+    def _insert_picked(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Insert ids into `picked`."""
 
     @abstractmethod
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
@@ -84,7 +108,8 @@ class Database(ABC):
         """Leave the files small."""
 
     def close(self) -> None:
-        self._engine.dispose()
+        with self._mutex:
+            self._engine.dispose()
 
 
 class Reader(ABC):
@@ -97,6 +122,8 @@ class Reader(ABC):
     marks: BlockReader
     journal: str
     """The statement that gives the journal of segment `{key}` as lines."""
+
+    stored_kind: "type[SqlStored]"
 
     def __init__(self, address: Address, engine: Engine, must_exist: bool) -> None:
         self.address = address
@@ -151,10 +178,7 @@ class Reader(ABC):
                 return
             row = find_segment(connection, workspace, segment_id)
             head = make_head(row, find_environment(connection, workspace))
-            yield NothingStored(head) if row is None else self._make_stored(head, row.segment_key, connection)
-
-    def _make_stored(self, head: Head, key: int, connection: Connection) -> Stored:
-        return SqlStored(self, head, key, connection)
+            yield NothingStored(head) if row is None else self.stored_kind(self, head, row.segment_key, connection)
 
 
 class SqlStored:

@@ -8,15 +8,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.models.plan import Head
 from reconciler.models.pushdown import DatabaseIdentity, StateTables
 from reconciler.state import tables
 from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
 from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
 from reconciler.state.failures import explained
 from reconciler.state.location import PostgresAddress
-
-_PIECES = "reconcile_batches b CROSS JOIN LATERAL unnest(string_to_array(b.ids, chr(10))) AS piece(value)"
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -68,11 +65,30 @@ SELECT set_config('synchronous_commit',
 """An intent must be on the disk, on that of a synchronous standby too, before its request leaves."""
 
 
-class PostgresDatabase(Database):
+class _Server:
+    """What both sides share."""
+
+    pieces = "reconcile_batches b CROSS JOIN LATERAL unnest(string_to_array(b.ids, chr(10))) AS piece(value)"
+
+    def now(self, connection: Connection) -> float:
+        """Read the server's clock as it is now, and not as the transaction began."""
+        seconds = connection.execute(text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"))
+        return float(seconds.scalar_one())
+
+
+class PostgresDatabase(_Server, Database):
     """The writing side: a small pool, as segments and heartbeats work in parallel."""
 
-    pieces = _PIECES
     row_lock = " FOR UPDATE"
+    clear_picked = (
+        'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" NOT NULL, at double precision, '
+        "unknown_at double precision) ON COMMIT DROP",
+        "TRUNCATE picked",
+    )
+    fill_picked = (
+        "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
+        f"FROM {_Server.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value"
+    )
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
@@ -84,26 +100,12 @@ class PostgresDatabase(Database):
             run(connection, f"SELECT pg_advisory_xact_lock({_CREATION_LOCK})")
             yield connection
 
-    def now(self, connection: Connection) -> float:
-        return _read_clock(connection)
-
-    def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        _empty_picked(connection)
+    def _insert_picked(self, connection: Connection, ids: Sequence[str]) -> None:
         driver: Any = connection.connection.dbapi_connection
         with driver.cursor() as cursor, cursor.copy("COPY picked (id) FROM STDIN") as copy:
             copy.write("".join(f"{id.translate(_COPY_ESCAPES)}\n" for id in dict.fromkeys(ids)))
-        run(connection, "ANALYZE picked")
 
-    def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
-        _empty_picked(connection)
-        run(
-            connection,
-            "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
-            f"FROM {self.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value",
-            key=key,
-            first=first,
-            last=last,
-        )
+    def _analyze_picked(self, connection: Connection) -> None:
         run(connection, "ANALYZE picked")
 
     def bar_locks(self, connection: Connection) -> None:
@@ -126,37 +128,6 @@ class PostgresDatabase(Database):
         )
 
 
-def _empty_picked(connection: Connection) -> None:
-    run(
-        connection,
-        'CREATE TEMP TABLE IF NOT EXISTS picked (id text COLLATE "C" NOT NULL, at double precision, '
-        "unknown_at double precision) ON COMMIT DROP",
-    )
-    run(connection, "TRUNCATE picked")
-
-
-class PostgresReader(Reader):
-    """Reads a database; one without our tables stays without them. It is a `state.base.PushdownSnapshot`."""
-
-    pieces = _PIECES
-    members = POSTGRES_MEMBERS
-    marks = POSTGRES_MARKS
-    journal = POSTGRES_JOURNAL_LINES
-
-    def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
-        super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)
-
-    def now(self, connection: Connection) -> float:
-        return _read_clock(connection)
-
-    def identify_database(self) -> DatabaseIdentity:
-        with transaction(self._engine, self.address, reading=True) as connection:
-            return _identify(connection)
-
-    def _make_stored(self, head: Head, key: int, connection: Connection) -> "PostgresStored":
-        return PostgresStored(self, head, key, connection)
-
-
 class PostgresStored(SqlStored):
     """It is a `state.base.PushdownStored`."""
 
@@ -174,14 +145,24 @@ class PostgresStored(SqlStored):
         )
 
 
+class PostgresReader(_Server, Reader):
+    """Reads a database; one without our tables stays without them. It is a `state.base.PushdownSnapshot`."""
+
+    members = POSTGRES_MEMBERS
+    marks = POSTGRES_MARKS
+    journal = POSTGRES_JOURNAL_LINES
+    stored_kind = PostgresStored
+
+    def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
+        super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)
+
+    def identify_database(self) -> DatabaseIdentity:
+        with transaction(self._engine, self.address, reading=True) as connection:
+            return _identify(connection)
+
+
 def _identify(connection: Connection) -> DatabaseIdentity:
     return DatabaseIdentity(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
-
-
-def _read_clock(connection: Connection) -> float:
-    """Read the server's clock as it is now, and not as the transaction began."""
-    seconds = connection.execute(text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"))
-    return float(seconds.scalar_one())
 
 
 # --- connections -------------------------------------------------------------------------------------------------

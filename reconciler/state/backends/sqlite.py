@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from reconciler.clock import Clock
-from reconciler.state.backends.base import Database, Reader, run
+from reconciler.state.backends.base import Database, Reader, SqlStored, run
 from reconciler.state.blocks import JOURNAL_LINES, MARKS, MEMBERS
 from reconciler.state.failures import explained
 from reconciler.state.location import (
@@ -32,14 +32,32 @@ _QUOTED = """replace(json_quote(b.ids), '\\\\', '\\u005c')"""
 _AS_JSON = f"""'[' || replace({_QUOTED}, '\\n', '","') || ']'"""
 """A batch's ids as a JSON list, whatever they hold. Once a backslash is written as a number, `\\n` is a line feed."""
 
-_PIECES = f"reconcile_batches b, json_each({_AS_JSON}) piece"
-"""See `Database.pieces`."""
+
+class _File:
+    """What both sides share."""
+
+    pieces = f"reconcile_batches b, json_each({_AS_JSON}) piece"
+    _clock: Clock
+
+    def now(self, _connection: Connection) -> float:
+        """A file has no clock of its own: it is this machine's."""
+        return self._clock.wall()
 
 
-class SqliteDatabase(Database):
+class SqliteDatabase(_File, Database):
     """The writing side: one connection per process, shared by all threads, one transaction at a time."""
 
-    pieces = _PIECES
+    clear_picked = (
+        "CREATE TEMP TABLE IF NOT EXISTS picked (id TEXT PRIMARY KEY, at REAL, unknown_at REAL) WITHOUT ROWID",
+        "DELETE FROM picked",
+    )
+    fill_picked = (
+        f"INSERT INTO picked (id, at, unknown_at) SELECT piece.value, b.at, b.unknown_at FROM {_File.pieces} "
+        "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last "
+        "ON CONFLICT (id) DO UPDATE SET at = max(at, excluded.at), "
+        "unknown_at = coalesce(max(unknown_at, excluded.unknown_at), unknown_at, excluded.unknown_at)"
+    )
+    """Measured: merging into the table's order takes half the time of grouping."""
 
     def __init__(self, address: SqliteAddress, clock: Clock) -> None:
         self.address = address
@@ -69,45 +87,13 @@ class SqliteDatabase(Database):
         return connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with self._mutex, super().write() as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        with self._mutex, super().read() as connection:
-            yield connection
-
-    @contextmanager
     def creating(self) -> Iterator[Connection]:
         with explained(self.address), folder_lock(self._path), self.write() as connection:
             yield connection
 
-    def now(self, _connection: Connection) -> float:
-        """A file has no clock of its own: it is this machine's."""
-        return self._clock.wall()
-
-    def pick(self, connection: Connection, ids: Sequence[str]) -> None:
-        _empty_picked(connection)
-        run(
-            connection,
-            "INSERT OR IGNORE INTO picked (id) SELECT value FROM json_each(:ids)",
-            ids=json.dumps(list(ids), ensure_ascii=False),
-        )
-
-    def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
-        """Measured: merging into the table's order takes half the time of grouping."""
-        _empty_picked(connection)
-        run(
-            connection,
-            f"INSERT INTO picked (id, at, unknown_at) SELECT piece.value, b.at, b.unknown_at FROM {self.pieces} "
-            "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last "
-            "ON CONFLICT (id) DO UPDATE SET at = max(at, excluded.at), "
-            "unknown_at = coalesce(max(unknown_at, excluded.unknown_at), unknown_at, excluded.unknown_at)",
-            key=key,
-            first=first,
-            last=last,
-        )
+    def _insert_picked(self, connection: Connection, ids: Sequence[str]) -> None:
+        statement = "INSERT OR IGNORE INTO picked (id) SELECT value FROM json_each(:ids)"
+        run(connection, statement, ids=json.dumps(list(ids), ensure_ascii=False))
 
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
         marks = ", ".join("?" for _ in table.columns)
@@ -126,47 +112,34 @@ class SqliteDatabase(Database):
             finally:
                 raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
-    def close(self) -> None:
-        with self._mutex:
-            self._engine.dispose()
 
-
-def _empty_picked(connection: Connection) -> None:
-    run(
-        connection,
-        "CREATE TEMP TABLE IF NOT EXISTS picked (id TEXT PRIMARY KEY, at REAL, unknown_at REAL) WITHOUT ROWID",
-    )
-    run(connection, "DELETE FROM picked")
-
-
-class SqliteReader(Reader):
+class SqliteReader(_File, Reader):
     """Reads a file; a missing one stays missing.
 
     It goes through Python's `sqlite3`, as the writing side does: two copies of the SQLite library in one process must
     not open one file, since closing it in one drops the locks of the other.
     """
 
-    pieces = _PIECES
     members = MEMBERS
     marks = MARKS
     journal = JOURNAL_LINES
+    stored_kind = SqlStored
 
     def __init__(self, address: SqliteAddress, clock: Clock, must_exist: bool) -> None:
         self._path = address.path
         self._clock = clock
-        engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool, hide_parameters=True)
-        super().__init__(address, _begin_explicitly(engine), must_exist)
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            reading_uri(self._path), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(
+                reading_uri(address.path), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            ),
+            poolclass=NullPool,
+            hide_parameters=True,
         )
+        super().__init__(address, _begin_explicitly(engine), must_exist)
 
     def is_missing(self) -> bool:
         return is_missing(self._path)
-
-    def now(self, _connection: Connection) -> float:
-        return self._clock.wall()
 
 
 def _begin_explicitly(engine: Engine) -> Engine:

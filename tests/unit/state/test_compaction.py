@@ -165,7 +165,7 @@ def test_nothing_is_folded_that_lies_between_two_on_their_way(bench: Bench):
 
 def test_a_first_fill_goes_from_the_journal_to_the_members_without_a_stop(sqlite_bench: Bench, monkeypatch):
     with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        monkeypatch.delattr(type(ledger._database), "pick_batches")
+        monkeypatch.setattr(ledger._database, "pick_batches", None)
         seqs = held.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
         held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         held.compact()
