@@ -22,7 +22,7 @@ from reconciler.cli import run
 from reconciler.customerio.transport import Transport
 from reconciler.diff.embedded import EmbeddedComparison
 from reconciler.diff.tables import Tables
-from reconciler.operations.send import Delivery
+from reconciler.operations.send import Sender
 from reconciler.sources.duckdb import DuckSource
 from reconciler.state.locked_segment import LockedSegment
 
@@ -37,8 +37,8 @@ MANY: dict[str, tuple[type, str]] = {
     "(all statements on tables: the rest)": (Tables, "_work"),
 }
 SEND: dict[str, tuple[type, str]] = {
-    "the segment's sending": (Delivery, "run"),
-    "- reading batches": (Delivery, "_next_batches"),
+    "the segment's sending": (Sender, "run"),
+    "- reading batches": (Sender, "_next_batches"),
     "- intents": (LockedSegment, "intend"),
     "- outcomes": (LockedSegment, "settle"),
     "- compaction": (LockedSegment, "compact"),

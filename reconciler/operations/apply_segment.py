@@ -14,7 +14,7 @@ from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, as_problem, fail, plan_segment
 from reconciler.operations.read_back import Confirmation, require_app, wait_for_agreement
-from reconciler.operations.send import Delivery, seconds_left
+from reconciler.operations.send import seconds_left, send_batches
 from reconciler.operations.workspace import bind, check_before_reading
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def apply_segment(
                     if plan.has_work:
                         if plan.counts.reversed_at is not None:
                             _wait_since(plan.counts.reversed_at, target, segment, parts)
-                        delivery = _deliver(plan, comparison, segment, parts)
-                        tally, error = delivery.tally, delivery.error
-                        if delivery.rejected:
-                            segment.reject(delivery.rejected)
+                        sent = send_batches(target, plan.counts, comparison, segment, parts)
+                        tally, error = sent.tally, sent.error
+                        if sent.rejected:
+                            segment.reject(sent.rejected)
                         segment.compact()
                     if reads_back and error is None and not parts.stop.is_set():
                         confirmation = _confirm(target, segment, comparison, parts, options.confirm_timeout)
@@ -193,26 +193,7 @@ def _changed_meanwhile(target: Target) -> PlanFileError:
     )
 
 
-# --- send and read back -------------------------------------------------------------------------------------------
-
-
-def _deliver(plan: SegmentPlan, comparison: Comparison, segment: "LockedSegment", parts: Parts) -> Delivery:
-    """Send the plan's changes. Whatever happens, the delivery knows what was sent."""
-    counts = plan.counts
-    assert counts is not None
-    delivery = Delivery(
-        plan.target,
-        comparison,
-        segment,
-        parts.track,
-        parts.pool,
-        parts.stop,
-        parts.report,
-        total=counts.add + counts.remove + counts.resend,
-        accepted_before=counts.stored > 0,
-    )
-    delivery.run()
-    return delivery
+# --- read back -------------------------------------------------------------------------------------------
 
 
 def _confirm(

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from unittest import mock
 
 from reconciler.models.batches import Direction
-from reconciler.operations.context import Stop
-from reconciler.operations.send import Delivery
-from tests.fakes.memory_state import ADD, REMOVE, FakeHeld, FakeLease, Status, never
+from reconciler.models.counts import Counts
+from reconciler.models.run import Tally
+from reconciler.operations.context import Parts, Stop
+from reconciler.operations.send import SendResult, send_batches
+from tests.fakes.memory_state import ADD, REMOVE, FakeClock, FakeHeld, FakeLease, FakeLedger, Status, never
 from tests.fakes.parts import (
     FakeComparison,
     FakeReporter,
+    FakeSets,
     FakeStop,
     FakeTrack,
     InlinePool,
@@ -32,7 +35,7 @@ class World:
     track: FakeTrack
     comparison: FakeComparison
     reporter: FakeReporter
-    delivery: Delivery
+    delivery: SendResult = field(default_factory=lambda: SendResult(Tally()))
 
     @property
     def ids(self) -> dict[str, Direction]:
@@ -84,24 +87,25 @@ def deliver(
     track = FakeTrack(held, script or always(Reply.OK), present=set(remove))
     comparison = FakeComparison(add, remove, resends, size=size, batches_error=batches_error)
     reporter = reporter or FakeReporter()
-    delivery = Delivery(
-        make_target(concurrency),
-        comparison,
-        held,
+    target = make_target(concurrency)
+    parts = Parts(
+        FakeLedger(held),
+        FakeSets(comparison),
         track,
+        None,
         pool or InlinePool(),
         stop or FakeStop(),
         reporter.tell,
-        total=len(add) + len(remove),
-        accepted_before=accepted_before,
+        FakeClock(),
+        [].append,
+        track.ask_environment,
+        track.preflight,
     )
-    world = World(held, track, comparison, reporter, delivery)
+    counts = Counts(add=len(add), remove=len(remove), stored=int(accepted_before))
+    world = World(held, track, comparison, reporter)
     prepare(world)
-    if isinstance(pool, LazyPool):
-        with patient(pool):
-            delivery.run()
-    else:
-        delivery.run()
+    with patient(pool) if isinstance(pool, LazyPool) else nullcontext():
+        world.delivery = send_batches(target, counts, comparison, held, parts)
     return world
 
 
