@@ -139,7 +139,7 @@ def test_two_poison_ids_in_both_halves_are_rejected(pair: tuple[int, int], numbe
     bad = {PEOPLE[at] for at in pair if at < number}
     world = deliver(PEOPLE[:number], script=poisoned(*bad), accepted_before=accepted_before, pool=LazyPool())
     check_laws(world)
-    assert set([*world.delivery.rejected]) == bad
+    assert {*world.delivery.rejected} == bad
     assert world.delivery.error is None
 
 
@@ -147,7 +147,7 @@ def test_a_poison_id_in_every_batch_is_rejected() -> None:
     bad = PEOPLE[500::1000]
     world = deliver(PEOPLE, script=poisoned(*bad), pool=LazyPool())
     check_laws(world)
-    assert (set([*world.delivery.rejected]), world.delivery.error) == (set(bad), None)
+    assert ({*world.delivery.rejected}, world.delivery.error) == (set(bad), None)
 
 
 def test_a_poisoned_removal_keeps_its_member() -> None:
