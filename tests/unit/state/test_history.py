@@ -37,7 +37,7 @@ def run_of(bench: Bench, run_id: str = "run-1") -> Run:
 
 def test_a_missing_state_has_no_records_and_stays_missing(bench: Bench):
     found = records(bench)
-    assert found.segments("production") == []
+    assert found.orphans("production", set()) == []
     assert found.segment("production", 56) is None
     assert found.holder("production", 56) is None
     assert found.runs("production", 10) == []
