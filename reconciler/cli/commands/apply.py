@@ -1,4 +1,4 @@
-"""`reconcile apply`: plan, ask, send, and show what became of it."""
+"""`reconcile apply`: plan, ask, send, and show the result."""
 
 from typing import Annotated
 
@@ -19,17 +19,21 @@ def apply(
     console: Console,
     specs: Annotated[
         list[str],
-        typer.Argument(metavar="SPEC|PLANFILE", help="Specs, folders and globs; or one plan file.", show_default=False),
+        typer.Argument(
+            metavar="SPEC|PLANFILE",
+            help="Spec files, folders of specs, or glob patterns; or one plan file.",
+            show_default=False,
+        ),
     ],
     select: flags.Select = None,
     exclude: flags.Exclude = None,
     output: flags.OutputFormat = flags.Format.TEXT,
     yes: flags.Yes = False,
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="Read the membership back until it agrees (needs app_api_key).")
+        bool, typer.Option("--confirm", help="Read the members back until they are as sent (needs app_api_key).")
     ] = False,
     confirm_timeout: Annotated[
-        float, typer.Option("--confirm-timeout", metavar="SECONDS", min=0, help="How long to wait for agreement.")
+        float, typer.Option("--confirm-timeout", metavar="SECONDS", min=0, help="Maximum time to read back.")
     ] = 60.0,
     allow_removals: flags.AllowRemovals = None,
     allow_additions: flags.AllowAdditions = None,
@@ -39,7 +43,7 @@ def apply(
     memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
 ) -> int:
-    """Make the segments equal to their queries, or send exactly what a plan file holds."""
+    """Make the segments equal to their queries, or send exactly the changes of a plan file."""
     loaded = reconciler.load(specs, select=select or (), exclude=exclude or ())
     with choose_progress(console) as shown, stopping(console) as stop:
 

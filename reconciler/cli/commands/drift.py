@@ -21,12 +21,12 @@ def drift(
     exclude: flags.Exclude = None,
     output: flags.OutputFormat = flags.Format.TEXT,
     ignore_foreign: Annotated[
-        bool, typer.Option("--ignore-foreign", help="Others may add people: members we did not add are no drift.")
+        bool, typer.Option("--ignore-foreign", help="Do not count members that reconcile did not add as drift.")
     ] = False,
     memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
 ) -> int:
-    """Read the real membership through the App API and compare it with the snapshot. Changes nothing."""
+    """Read the members through the App API and compare them with the snapshot. Changes nothing."""
     loaded = load_segments(specs, select or (), exclude or ())
     with cut_short(console) as stop:
         result = reconciler.drift(

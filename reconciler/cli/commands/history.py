@@ -16,12 +16,12 @@ def history(
     console: Console,
     spec: flags.OneSpec,
     run_id: Annotated[
-        str | None, typer.Argument(metavar="RUN_ID", help="Show this run whole.", show_default=False)
+        str | None, typer.Argument(metavar="RUN_ID", help="Show this run in full.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="So many runs.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
-    """List the past runs of a spec's workspaces, or show one run whole."""
+    """List the past runs of a spec's workspaces, newest first, or show one run in full."""
     loaded = load_segments([spec])
     if run_id is None:
         result = reconciler.history(loaded, limit=limit)

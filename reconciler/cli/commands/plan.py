@@ -25,7 +25,7 @@ def plan(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="FILE", help="Seal the plan into a file for `apply`; only an older plan is replaced."
+            "--out", metavar="FILE", help="Seal the plan into this file for `apply`; only an older plan is replaced."
         ),
     ] = None,
     detailed_exitcode: Annotated[
@@ -39,7 +39,7 @@ def plan(
     memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
 ) -> int:
-    """Show what apply would do: run each query, compare it with the snapshot, judge the guards. Sends nothing."""
+    """Show what apply would change: run each query, compare with the snapshot, check the guards. Sends nothing."""
     del lock_timeout  # a plan takes no lock and waits for none
     loaded = load_segments(specs, select or (), exclude or ())
     with choose_progress(console) as shown, cut_short(console) as stop:

@@ -27,16 +27,19 @@ def refresh(
     output: flags.OutputFormat = flags.Format.TEXT,
     adopt: Annotated[
         Adopt,
-        typer.Option("--adopt", help="all: take over everybody who is there; known: leave strangers alone."),
+        typer.Option(
+            "--adopt",
+            help="all: take over every member that is there; known: leave out those that the state does not know.",
+        ),
     ] = Adopt.ALL,
     yes: flags.Yes = False,
     lock_timeout: flags.LockTimeout = 0.0,
     memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
 ) -> int:
-    """Make the snapshot equal to the real membership: for an existing segment, or after a lost state.
+    """Set the snapshot to the members at Customer.io: for an existing segment, or after a lost state.
 
-    Nobody is added or removed at Customer.io. It says how many people the state did not know: the next plan removes
-    those of them whom the query does not return. It asks on a terminal; elsewhere it needs --yes.
+    Nobody is added or removed at Customer.io. It shows how many members the state did not know: the next plan removes
+    those that the query does not return. It asks on a terminal; elsewhere it needs --yes.
     """
     loaded = load_segments(specs, select or (), exclude or ())
     require_app_keys(loaded.targets, "refresh")

@@ -15,7 +15,7 @@ def status(
     exclude: flags.Exclude = None,
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
-    """Show what the state holds of each segment, who works on it, and the segments that no named spec lists."""
+    """Show what the state holds of each segment, which run holds its lock, and segments that no named spec lists."""
     result = reconciler.status(load_segments(specs, select or (), exclude or ()))
     show(console, result, output)
     return result.exit_code

@@ -1,4 +1,4 @@
-"""`reconcile validate`: is the spec right, and (with --connect) are both ends?"""
+"""`reconcile validate`: checks a spec and, with --connect, the databases and Customer.io."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ def validate(
     console: Console,
     specs: flags.Specs,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also prepare each query, and check credentials, region and segments.")
+        bool, typer.Option("--connect", help="Also prepare each query, and check credentials, regions and segments.")
     ] = False,
     select: flags.Select = None,
     exclude: flags.Exclude = None,
