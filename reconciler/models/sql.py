@@ -1,7 +1,7 @@
-"""Finds the params of a query, and makes sure that it is one query, without understanding SQL.
+"""Finds the params of a query, and checks that it is one query, without parsing SQL.
 
-Text inside strings, quoted identifiers and comments is never looked at. What opens and closes them differs between
-databases: a Lexicon says how.
+Text inside strings, quoted identifiers and comments is skipped. What opens and closes them differs between databases:
+a Lexicon describes it.
 """
 
 import re
@@ -42,8 +42,8 @@ ONLY_PARAMS = "A `:name` is bound only if `params` has that name; other paramete
 class Lexicon:
     """How a database reads a query.
 
-    `quoted` (strings, quoted identifiers), `line` (comments) and `marks` (what binds a value beside our params) are
-    regular expressions. Block comments are `/* */` everywhere; `nested` says whether they hold others. `rivals` are the
+    `quoted` (strings, quoted identifiers), `line` (comments) and `marks` (what binds a value other than our params) are
+    regular expressions. Block comments are `/* */` everywhere; `nested`: they may hold others. `alternatives` are the
     other ways in which the database, depending on its version or settings, may read.
     """
 
@@ -51,13 +51,13 @@ class Lexicon:
     line: tuple[str, ...] = (_LINE,)
     nested: bool = False
     marks: str = ""
-    rivals: "tuple[Lexicon, ...]" = ()
+    alternatives: "tuple[Lexicon, ...]" = ()
 
 
 def _any_of(quoted: Iterable[tuple[str, ...]], line: Iterable[tuple[str, ...]]) -> Lexicon:
-    """A lexicon for a database of which it is not known which of these it has, and whether its comments nest."""
-    first, *rivals = (Lexicon(*each) for each in product(quoted, line, (False, True)))
-    return replace(first, rivals=tuple(rivals))
+    """Give the lexicon of a database of which it is not known which of these it has, and whether its comments nest."""
+    first, *alternatives = (Lexicon(*each) for each in product(quoted, line, (False, True)))
+    return replace(first, alternatives=tuple(alternatives))
 
 
 _POSTGRES = Lexicon((_ESCAPED, _STANDARD, _DOUBLE, _DOLLAR), (_LINE_OR_RETURN,), nested=True, marks=r"(?<![\w$])\$\d+")
@@ -154,11 +154,11 @@ class Statement:
     pieces: tuple[Piece, ...]
 
     def names(self) -> tuple[str, ...]:
-        """The params that the query uses, each once, in order of their first use."""
+        """Give the params that the query uses, each once, in order of their first use."""
         return tuple(dict.fromkeys(piece.text for piece in self.pieces if piece.kind is Kind.PARAM))
 
     def unbound(self) -> tuple[str, ...]:
-        """What looks like a param and has no value; it may be something else."""
+        """Give what looks like a param and has no value; it may be something else."""
         return tuple(
             piece.text[1:]
             for piece in self.pieces
@@ -175,7 +175,7 @@ class Statement:
         )
 
     def first_word(self) -> str:
-        """In lower case, behind any parentheses; empty where the query begins with something else."""
+        """Give the first word, in lower case, behind any parentheses; empty where there is none."""
         code = next((piece.text for piece in self.pieces if not _is_blank(piece)), "")
         return (re.match(r"[\s(]*(\w*)", code) or ["", ""])[1].lower()
 
@@ -183,40 +183,49 @@ class Statement:
 def parse(query: str, params: Collection[str], lexicon: Lexicon) -> Statement:
     """Cut a query into pieces and find its params. Raises SourceError unless it is one complete query.
 
-    The lexicon's rivals read it as well. A reading in which a string or a comment never ends can't be the database's;
-    of two that are left, both must find one query with the same params, since it is not known which one is right.
+    The lexicon's alternatives read it as well. A reading in which a string or a comment never ends can't be the
+    database's; all that are left must find one query with the same params, since it is not known which one is right.
     """
-    statements = [_take_query(pieces, lexicon) for pieces in _read(query, params, lexicon)]
-    if len({statement.write("\0{}\0".format) for statement in statements}) > 1:
-        raise SourceError(
-            "the query can be read in two ways: as databases differ in what begins or ends a string, a quoted name or "
-            "a comment, it is not certain which `:name` is a param",
-            "Write strings without backslashes (a quote inside is ''), no comment inside another, and no param beside "
-            "brackets, dollar signs, # or //.",
-        )
-    return statements[0]
-
-
-def _read(query: str, params: Collection[str], lexicon: Lexicon) -> list[tuple[Piece, ...]]:
-    """Give the readings of the lexicon and its rivals that end. Raises SourceError if none does."""
     readings, refusals = [], []
-    for each in (lexicon, *lexicon.rivals):
+    for each in (lexicon, *lexicon.alternatives):
         try:
             readings.append(tuple(scan(query, params, each)))
         except SourceError as error:
             refusals.append(error)
     if not readings:
         raise refusals[0]
-    return readings
+    statements = [_check_statement(pieces, lexicon) for pieces in readings]
+    if len({statement.write("\0{}\0".format) for statement in statements}) > 1:
+        raise SourceError(
+            "the query can be read in two ways: as databases differ in what begins or ends a string, a quoted name or "
+            "a comment, it is not certain which `:name` is a param",
+            "Write strings without backslashes (a quote inside is ''), no comment inside another, and no param "
+            "together with brackets, dollar signs, # or //.",
+        )
+    return statements[0]
 
 
-def _take_query(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
-    """Check that the pieces are one query. Raises SourceError."""
-    pieces = tuple(_first_statement(iter(pieces)))
+def _check_statement(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
+    """Give the pieces as one query. Raises SourceError."""
+    pieces = tuple(_first_statement(pieces))
     if all(map(_is_blank, pieces)):
         raise SourceError("the query is empty", "Write a SELECT.")
-    _check_parentheses(pieces)
-    _check_marks(pieces, lexicon)
+    depth = 0
+    for piece in pieces:
+        if piece.kind is not Kind.CODE:
+            continue
+        # What would close, or leave open, the parenthesis that the query is put into.
+        for parenthesis in re.findall(r"[()]", piece.text):
+            depth += 1 if parenthesis == "(" else -1
+            if depth < 0:
+                raise SourceError("the query closes a parenthesis that it did not open", "Check its parentheses.")
+        # Marks that the database itself would bind: they would get the value of a param.
+        if lexicon.marks and (mark := re.search(lexicon.marks, piece.text)):
+            missing = f"`params` has no {mark[0][1:]}. " if mark[0].startswith(":") else ""
+            problem = f"the query has a parameter mark {mark[0]} that nothing is bound to"
+            raise SourceError(problem, missing + ONLY_PARAMS)
+    if depth:
+        raise SourceError("the query has a parenthesis that is never closed", "Check its parentheses.")
     pieces = _without_outer_parentheses(pieces)
     if _NAME.fullmatch("".join("" if piece.kind is Kind.COMMENT else piece.text for piece in pieces)):
         raise SourceError("the query is not a SELECT", "Write a SELECT.")  # in parentheses, a name would be a query
@@ -224,38 +233,31 @@ def _take_query(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
 
 
 def scan(query: str, params: Collection[str], lexicon: Lexicon) -> Iterator[Piece]:
-    """Cut a text into pieces; put together again, they are the text."""
-    pattern = _pattern(lexicon)
+    """Cut a text into pieces; put together again, they are the text. Raises SourceError where a piece never ends."""
+    quoted, line = "|".join(lexicon.quoted), "|".join(lexicon.line)
+    openers = re.escape("".join(sorted({rule.lstrip("\\")[0] for rule in lexicon.quoted} & set("'\"`["))))
+    pattern = re.compile(
+        rf"(?P<line>{line})|(?P<block>/\*)|(?P<quoted>{quoted})|(?P<unclosed>[{openers}])|::|:(?P<name>\w+)", re.DOTALL
+    )
     at = 0
     while match := pattern.search(query, at):
         start, end = match.span()
         if start > at:
             yield Piece(Kind.CODE, query[at:start])
         at = _end_of_block(query, start, lexicon) if match["block"] else end
-        yield _piece(match, query[start:at], params)
+        text = query[start:at]
+        if match["unclosed"]:
+            raise SourceError("the query has a string or a quoted name that never ends", f"Look for a lone {text}.")
+        if match["block"] or match["line"]:
+            yield Piece(Kind.COMMENT, text)
+        elif match["quoted"]:
+            yield Piece(Kind.QUOTED, text)
+        elif match["name"] in params:
+            yield Piece(Kind.PARAM, match["name"])
+        else:
+            yield Piece(Kind.CODE, text)
     if at < len(query):
         yield Piece(Kind.CODE, query[at:])
-
-
-def _piece(match: re.Match[str], text: str, params: Collection[str]) -> Piece:
-    if match["unclosed"]:
-        raise SourceError("the query has a string or a quoted name that never ends", f"Look for a lone {text}.")
-    if match["block"] or match["line"]:
-        return Piece(Kind.COMMENT, text)
-    if match["quoted"]:
-        return Piece(Kind.QUOTED, text)
-    name = match["name"]
-    return Piece(Kind.PARAM, name) if name in params else Piece(Kind.CODE, text)
-
-
-def _pattern(lexicon: Lexicon) -> re.Pattern[str]:
-    """One expression for all that must not be looked into, `::`, and what may be a param."""
-    quoted, line = "|".join(lexicon.quoted), "|".join(lexicon.line)
-    openers = {rule.lstrip("\\")[0] for rule in lexicon.quoted} & set("'\"`[")
-    marks = re.escape("".join(sorted(openers)))
-    return re.compile(
-        rf"(?P<line>{line})|(?P<block>/\*)|(?P<quoted>{quoted})|(?P<unclosed>[{marks}])|::|:(?P<name>\w+)", re.DOTALL
-    )
 
 
 def _end_of_block(query: str, start: int, lexicon: Lexicon) -> int:
@@ -270,7 +272,7 @@ def _end_of_block(query: str, start: int, lexicon: Lexicon) -> int:
     raise SourceError("the query has a comment that never ends", "Close it with */.")
 
 
-def _first_statement(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _first_statement(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Give the pieces before the first semicolon; only blanks, comments and semicolons may follow it."""
     ended = False
     for piece in pieces:
@@ -284,53 +286,23 @@ def _first_statement(pieces: Iterator[Piece]) -> Iterator[Piece]:
             raise SourceError("the query holds more than one statement", "Give one SELECT per segment.")
 
 
-def _check_parentheses(pieces: tuple[Piece, ...]) -> None:
-    """Refuse what would close, or leave open, the parenthesis that the query is put into."""
-    depth = 0
-    for piece in pieces:
-        for mark in re.findall(r"[()]", piece.text) if piece.kind is Kind.CODE else ():
-            depth += 1 if mark == "(" else -1
-            if depth < 0:
-                raise SourceError("the query closes a parenthesis that it did not open", "Check its parentheses.")
-    if depth:
-        raise SourceError("the query has a parenthesis that is never closed", "Check its parentheses.")
-
-
-def _check_marks(pieces: Iterable[Piece], lexicon: Lexicon) -> None:
-    """Refuse marks that the database itself would bind: they would get the value of a param."""
-    if not lexicon.marks:
-        return
-    for piece in pieces:
-        mark = re.search(lexicon.marks, piece.text) if piece.kind is Kind.CODE else None
-        if mark:
-            missing = f"`params` has no {mark[0][1:]}. " if mark[0].startswith(":") else ""
-            raise SourceError(
-                f"the query has a parameter mark {mark[0]} that nothing is bound to", missing + ONLY_PARAMS
-            )
-
-
 def _without_outer_parentheses(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
     """Take away the parentheses around the whole query, which not every database allows where we put it."""
     filled = [at for at, piece in enumerate(pieces) if not _is_blank(piece)]
     first, last = filled[0], filled[-1]
-    if not _closes_at_the_end(pieces[first : last + 1]):
+    code = "".join(piece.text if piece.kind is Kind.CODE else "_" for piece in pieces[first : last + 1]).strip()
+    depth = 0
+    for at, character in enumerate(code):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and at < len(code) - 1:
+            return pieces  # the first parenthesis, if there is one, is closed before the end
+    if not code.startswith("("):
         return pieces
     inner = list(pieces)
     inner[first] = Piece(Kind.CODE, inner[first].text.replace("(", " ", 1))
     before, _, after = inner[last].text.rpartition(")")
     inner[last] = Piece(Kind.CODE, f"{before} {after}")
     return pieces if all(map(_is_blank, inner)) else _without_outer_parentheses(tuple(inner))
-
-
-def _closes_at_the_end(pieces: Iterable[Piece]) -> bool:
-    """Tell whether the pieces begin with a parenthesis that their last character closes."""
-    code = "".join(piece.text if piece.kind is Kind.CODE else "_" for piece in pieces).strip()
-    depth = 0
-    for at, character in enumerate(code):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return at == len(code) - 1
-    return False
 
 
 def _is_blank(piece: Piece) -> bool:

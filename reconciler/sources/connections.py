@@ -1,4 +1,4 @@
-"""How many connections a source may have at a time, and the wait for one that the server still counts."""
+"""Connections of a source: how many at a time, and which driver serves a URL."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ Connection = TypeVar("Connection")
 
 
 class Connections:
-    """Gives leave for a connection, or has the caller wait. A thread asks for one at a time, so the wait ends."""
+    """Limits the connections of a source. A thread asks for one at a time, so that a wait for one ends."""
 
     def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
@@ -32,7 +32,7 @@ class Connections:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Give leave for one connection at a time while the block runs."""
+        """Reserve one connection while the block runs."""
         with self._free:
             yield
 
@@ -50,40 +50,27 @@ class Connections:
         return connection
 
 
-# --- Which driver serves a URL, and which package has one that is missing.
+# --- drivers -----------------------------------------------------------------------------------------------------
 
-_EXTRAS = {
-    "postgresql": "postgres",
-    "psycopg": "postgres",
-    "psycopg_binary": "postgres",
-    "adbc_driver_postgresql": "postgres",
-    "pymysql": "mysql",
-    "snowflake": "snowflake",
-    "bigquery": "bigquery",
-    "google": "bigquery",
-    "redshift": "redshift",
-    "redshift_connector": "redshift",
-    "databricks": "databricks",
-}
-"""The extra that installs a module or a dialect."""
-
-_PACKAGES = {
+_EXTRA = "'reconcile-segments[{}]'"
+_INSTALLED_BY = {
+    **dict.fromkeys(("postgresql", "psycopg", "psycopg_binary", "adbc_driver_postgresql"), _EXTRA.format("postgres")),
+    **dict.fromkeys(("bigquery", "google"), _EXTRA.format("bigquery")),
+    **dict.fromkeys(("redshift", "redshift_connector"), _EXTRA.format("redshift")),
+    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive_pure_sasl]'"),
+    **dict.fromkeys(("cockroachdb", "sqlalchemy_cockroachdb"), "sqlalchemy-cockroachdb"),
+    "pymysql": _EXTRA.format("mysql"),
+    "snowflake": _EXTRA.format("snowflake"),
+    "databricks": _EXTRA.format("databricks"),
     "MySQLdb": "mysqlclient",
     "mysql": "mysql-connector-python",
     "mariadb": "mariadb",
     "psycopg2": "psycopg2-binary",
-    "pyhive": "'pyhive[hive_pure_sasl]'",
-    "hive": "'pyhive[hive_pure_sasl]'",
-    "TCLIService": "'pyhive[hive_pure_sasl]'",
-    "thrift": "'pyhive[hive_pure_sasl]'",
-    "thrift_sasl": "'pyhive[hive_pure_sasl]'",
     "trino": "'trino[sqlalchemy]'",
     "clickhousedb": "clickhouse-connect",
     "clickhouse": "clickhouse-sqlalchemy",
-    "cockroachdb": "sqlalchemy-cockroachdb",
-    "sqlalchemy_cockroachdb": "sqlalchemy-cockroachdb",
 }
-"""Packages that are not called as their module or dialect is."""
+"""What pip installs for a module or a dialect, where it is not called so."""
 
 
 def choose_driver(url: URL) -> URL:
@@ -94,19 +81,13 @@ def choose_driver(url: URL) -> URL:
 
 
 def missing_driver(source: str, driver: str, error: Exception) -> SourceError:
-    """The error for a database whose driver is not installed; `driver` as a URL of SQLAlchemy begins."""
+    """Give the error for a database without its driver; `driver` is the beginning of a SQLAlchemy URL.
+
+    The package is found by the module that could not be imported; where the dialect itself is unknown, by the names in
+    the URL.
+    """
     module = (getattr(error, "name", None) or "").partition(".")[0]
-    dialect, _, dbapi = driver.partition("+")
-    return SourceError(
-        f"source {source}: there is no driver for {driver}", f"pip install {_find_package(module, dialect, dbapi)}"
-    )
-
-
-def _find_package(module: str, dialect: str, dbapi: str) -> str:
-    """By the module that could not be imported; where the dialect itself is unknown, by the names in the URL."""
-    for name in (module,) if module else (dialect, dbapi):
-        if extra := _EXTRAS.get(name):
-            return f"'reconcile-segments[{extra}]'"
-        if package := _PACKAGES.get(name):
-            return package
-    return module.replace("_", "-") if module else f"the SQLAlchemy dialect for {dialect}"
+    names = (module,) if module else tuple(driver.partition("+")[::2])
+    package = module.replace("_", "-") if module else f"the SQLAlchemy dialect for {names[0]}"
+    package = next((_INSTALLED_BY[name] for name in names if name in _INSTALLED_BY), package)
+    return SourceError(f"source {source}: there is no driver for {driver}", f"pip install {package}")

@@ -31,14 +31,14 @@ _INTEGRAL = (  # a macro of the user's database may be called as a function is
 
 
 def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
-    """The params of a query as one row of columns, to be bound through ADBC."""
+    """Give the params of a query as one row of columns, to be bound through ADBC."""
     types = {bool: "BIGINT", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", type(None): "VARCHAR"}
     marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
     return bench.sql(f"SELECT {', '.join(f'{mark} AS p{at}' for at, mark in enumerate(marks))}", params=list(values))
 
 
 def require(file: Path, scrubber: Scrubber) -> None:
-    """A file that is not there is an error, never made; what is no plain file is not opened. Raises SourceError."""
+    """Refuse a file that is missing (it is never created) or no plain file. Raises SourceError."""
     try:
         check_readable(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -78,13 +78,13 @@ class StartedRelation:
 
 
 @dataclass(frozen=True)
-class Projection:
-    """What is selected of the column of ids, and whether its type says that all values are typed."""
+class _Selection:
+    """The ids of a query; `all_typed`: the type of their column says that all values are typed."""
 
-    sql: str
-    all_typed: bool = False
-    unfit: str = ""
-    """The column's type, if no value of it can be an id."""
+    relation: duckdb.DuckDBPyRelation
+    all_typed: bool
+    unfit: str
+    """The type of the ids, if no value of it can be an id."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +109,25 @@ class DuckSource:
         with ExitStack() as stack:
             connection = stack.enter_context(self._connect())
             try:
-                relation, projection = self._relation(connection, query)
-                stream = StartedRelation(relation.__arrow_c_stream__())
+                selection = _select(connection, query)
+                stream = StartedRelation(selection.relation.__arrow_c_stream__())
             except duckdb.Error as error:
                 raise self._explain(error, connection, query) from None
             stack.enter_context(explaining_stream(self.scrubber, query))
-            yield ValueStream(stream, ALL_TYPED) if projection.all_typed else ValueStream(stream)
+            yield ValueStream(stream, ALL_TYPED) if selection.all_typed else ValueStream(stream)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection:
             try:
-                projection = self._relation(connection, query)[1]
+                selection = _select(connection, query)
             except duckdb.Error as error:
                 raise self._explain(error, connection, query) from None
-        if projection.unfit:
-            raise refuse_type(projection.unfit)
+        if selection.unfit:
+            raise refuse_type(selection.unfit)
 
     def _explain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
-        """The error of a query that could not begin; DuckDB proposes names that it has."""
+        """Give the error of a query that could not begin; DuckDB proposes names that it has."""
         proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
         known = _find_known(connection, query) if proposes else ()
         return self.scrubber.explain(error, query, known=known)
@@ -140,17 +140,6 @@ class DuckSource:
             if self.file is not None:
                 connection.execute(f"USE {_catalog_of(self.file)}")
             yield connection
-
-    def _relation(
-        self, connection: duckdb.DuckDBPyConnection, query: Query
-    ) -> tuple[duckdb.DuckDBPyRelation, Projection]:
-        """The query with the columns that are read, and how they were made."""
-        sql, values = query.numbered("$"), list(query.values)
-        every = connection.sql(query.derived("*", sql), params=values)
-        at = choose(_names(connection, sql, values), query.id_column)
-        names = ", ".join(f"c{number}" for number in range(len(every.columns)))
-        projection = _project(every.types[at], f"c{at}")
-        return connection.sql(query.derived(projection.sql, sql, f"({names})"), params=values), projection
 
 
 def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyConnection) -> None:
@@ -169,7 +158,7 @@ def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyCo
 
 
 def _catalog_of(file: Path) -> str:
-    """The name, quoted, that DuckDB gives a file that it opens, unless this DuckDB has such a catalog already."""
+    """Give the name, quoted, that DuckDB gives a file that it opens, unless it has such a catalog already."""
     name = "warehouse" if file.stem.casefold() in _TAKEN else file.stem
     return '"' + name.replace('"', '""') + '"'
 
@@ -183,7 +172,7 @@ UNION SELECT function_name FROM duckdb_functions() UNION SELECT schema_name FROM
 
 
 def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str]:
-    """The names that DuckDB may propose and that are no values: the catalog's, and those of Parquet files."""
+    """List the names that DuckDB may propose and that are no values: the catalog's, and those of Parquet files."""
     texts = [*find_paths(query.statement), *(value for value in query.values if isinstance(value, str))]
     known = [row[0] for row in connection.execute(_KNOWN).fetchall()]
     for path in (text for text in texts if text.endswith(".parquet")):
@@ -192,16 +181,22 @@ def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str
     return known
 
 
-def _names(connection: duckdb.DuckDBPyConnection, sql: str, values: list[Scalar]) -> list[str]:
-    """The names as the query gives them; a derived table has made double ones unlike."""
-    return [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
-
-
-def _project(kind: object, column: str) -> Projection:
+def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> _Selection:
+    """Select the ids of a query, by the type of their column."""
+    sql, values = query.numbered("$"), list(query.values)
+    types = connection.sql(query.derived("*", sql), params=values).types
+    # The names as the query gives them: a derived table has made double ones unlike.
+    names = [str(row[0]) for row in connection.execute(f"DESCRIBE {sql}", values).fetchall()]
+    at = choose(names, query.id_column)
+    column, kind = f"c{at}", types[at]
     name = str(getattr(kind, "id", ""))
-    if str(kind) != "JSON" and name in _TEXTS | _INTEGERS | {"uuid"}:
-        return Projection(f"CAST({column} AS VARCHAR) AS value", all_typed=True)
-    if name == "decimal":
-        return Projection(_INTEGRAL.format(column))
-    untyped = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
-    return Projection(untyped, unfit="" if str(kind) == '"NULL"' else str(kind))
+    all_typed = str(kind) != "JSON" and name in _TEXTS | _INTEGERS | {"uuid"}
+    unfit = "" if all_typed or name == "decimal" or str(kind) == '"NULL"' else str(kind)
+    if all_typed:
+        what = f"CAST({column} AS VARCHAR) AS value"
+    elif name == "decimal":
+        what = _INTEGRAL.format(column)
+    else:
+        what = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
+    by_position = f"({', '.join(f'c{number}' for number in range(len(types)))})"
+    return _Selection(connection.sql(query.derived(what, sql, by_position), params=values), all_typed, unfit)

@@ -5,7 +5,7 @@ has no params (it copies a query out), so params are bound to settings of the tr
 there. A statement of the comparison may be run around the query in the same way (`open_session`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -45,12 +45,10 @@ _INTEGRAL = (  # NaN and the infinities have no scale
 _UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT DISTINCT FROM NULL AS typed"
 
 
-@dataclass(frozen=True)
-class Description:
-    """What the server says of a query: its columns (name, type), and the type of each param."""
+BATCH_BYTES = 1024 * 1024
+"""In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
 
-    columns: tuple[tuple[str, int], ...]
-    params: tuple[int, ...]
+_BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
 @dataclass(frozen=True)
@@ -95,59 +93,52 @@ class PostgresSource:
     def open(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "postgresql")
         with self.connections.one():
-            with self._asking(query) as asking:
+            with self._ask(query) as asking:
                 plan = _plan(asking, query)
-            with self._connect() as connection, self._stream_plan(connection, query, plan) as values:
-                yield values
-
-    @contextmanager
-    def _stream_plan(self, connection: Connection, query: Query, plan: Plan) -> Iterator[ValueStream]:
-        with self._explaining(query):
-            _execute(connection, "SET TRANSACTION READ ONLY")
-            _bind(connection, query, self.bench)
-        with self._stream(connection, query, plan.sql) as rows:
-            yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
+            with self._connect() as connection:
+                with self._explaining(query):
+                    with connection.cursor() as cursor:
+                        cursor.execute("SET TRANSACTION READ ONLY")
+                    _bind(connection, query, self.bench)
+                with self._stream(connection, query, plan.sql) as rows:
+                    yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
-        with self.connections.one(), self._asking(query) as asking:
+        with self.connections.one(), self._ask(query) as asking:
             plan = _plan(asking, query)
         if plan.unfit:
             raise refuse_type(plan.unfit)
 
     def is_database(self, identity: DatabaseIdentity) -> bool:
-        with self.connections.one(), self._asking() as asking:
+        with self.connections.one(), self._ask() as asking:
             return has_identity(asking, identity)
 
     @contextmanager
     def open_session(self, segment: Segment, state: StateTables) -> "Iterator[PostgresSession | NotPossible]":
-        with self.connections.one(), self._open_session(segment, state) as session:
-            yield session
-
-    @contextmanager
-    def _open_session(self, segment: Segment, state: StateTables) -> "Iterator[PostgresSession | NotPossible]":
         query = Query.of(segment, "postgresql")
-        with self._asking(query) as asking:
-            plan = _plan(asking, query)
-            obstacle = (
-                find_obstacle(asking, state) if plan.exact else "ids of this type can't be compared exactly in SQL"
-            )
-        if obstacle:
-            yield NotPossible(obstacle)
-            return
-        with self._connect() as connection:
-            if not use_snapshot(connection, state):
-                yield NotPossible("the server does not know the moment of the state")
+        with self.connections.one():
+            with self._ask(query) as asking:
+                plan = _plan(asking, query)
+                obstacle = "ids of this type can't be compared exactly in SQL"
+                if plan.exact:
+                    obstacle = find_obstacle(asking, state)
+            if obstacle:
+                yield NotPossible(obstacle)
                 return
-            with self._explaining(query):
-                _bind(connection, query, self.bench)
-            yield PostgresSession(plan.values, lambda sql: self._stream(connection, query, sql))
+            with self._connect() as connection:
+                if not use_snapshot(connection, state):
+                    yield NotPossible("the server does not know the moment of the state")
+                    return
+                with self._explaining(query):
+                    _bind(connection, query, self.bench)
+                yield PostgresSession(plan.values, lambda sql: self._stream(connection, query, sql))
 
     @contextmanager
-    def _asking(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
+    def _ask(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
         """A transaction for questions; no row of a query comes through it.
 
-        Behind a pooler what is prepared outside of a transaction may be described in another session, of somebody else.
+        Behind a pooler, what is prepared outside of a transaction may be described in the session of another client.
         """
         with self._explaining():
             connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, prepare_threshold=None))
@@ -184,12 +175,6 @@ class PostgresSource:
             raise self.scrubber.explain(error, query) from None
 
 
-BATCH_BYTES = 1024 * 1024
-"""In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
-
-_BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
-
-
 @dataclass(frozen=True)
 class PostgresSession:
     """See `sources.base.PushdownSession`."""
@@ -201,32 +186,38 @@ class PostgresSession:
         return self._stream(statement)
 
 
-@dataclass(frozen=True)
-class Type:
-    """A type of the server: its full name, and whether its values are strings."""
-
-    name: str
-    text: bool
-
-
 def _plan(connection: psycopg.Connection, query: Query) -> Plan:
-    description = _describe(connection, query)
-    at = choose([name for name, _ in description.columns], query.id_column)
-    types = _look_up(connection, [description.columns[at][1], *description.params])
-    plan = _write(query, description, at, types)
-    _prepare(connection, plan.sql)
-    return plan
+    """Have the server describe the query, and write the statement that gives `value` and, where needed, `typed`."""
+    described = _prepare(connection, query.derived("*", query.numbered("$")), list(map(_oid_of, query.values)))
+    columns = [(described.fname(at) or b"").decode() for at in range(described.nfields)]
+    at = choose(columns, query.id_column)
+    column, kind = f"c{at}", described.ftype(at)
+    params = [described.param_type(number) for number in range(described.nparams)]
+    rows = connection.execute(_TYPE_NAMES, [[kind, *params]]).fetchall()
+    names = {oid: name for oid, name, _ in rows}
+    is_text = any(oid == kind and text for oid, _, text in rows)
 
-
-def _describe(connection: psycopg.Connection, query: Query) -> Description:
-    """Have the server say what the query gives and takes; nothing runs."""
-    result = _prepare(connection, query.derived("*", query.numbered("$")), [_oid_of(value) for value in query.values])
-    columns = tuple(((result.fname(at) or b"").decode(), result.ftype(at)) for at in range(result.nfields))
-    return Description(columns, tuple(result.param_type(at) for at in range(result.nparams)))
+    marks = {}
+    for number, ((name, value), oid) in enumerate(zip(query.params.items(), params, strict=True)):
+        setting = "NULL" if value is None else f"current_setting('{query.name}.p{number}')"
+        marks[name] = f"CAST({setting} AS {names[oid]})"
+    all_typed = is_text or kind in _EXACT or kind == _BPCHAR
+    if kind == _BPCHAR:
+        what = f"{column} AS value"  # a cast to text would take the padding away that the column has
+    elif all_typed:
+        what = f"{column}::text AS value"
+    else:
+        what = (_INTEGRAL if kind == _NUMERIC else _UNTYPED).format(column)
+    by_position = f"({', '.join(f'c{number}' for number in range(len(columns)))})"
+    sql = query.derived(what, query.statement.write(marks.__getitem__), by_position)
+    _prepare(connection, sql)
+    fit = all_typed or kind == _NUMERIC
+    unfit = "" if fit else names[kind].removeprefix("pg_catalog.").strip('"')
+    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit=unfit)
 
 
 def _prepare(connection: psycopg.Connection, sql: str, types: Sequence[int] = ()) -> pq.abc.PGresult:
-    """Have the server parse a statement and describe it."""
+    """Have the server parse a statement and describe it; nothing runs."""
     server = connection.pgconn
     for result in (server.prepare(b"", sql.encode(), types), server.describe_prepared(b"")):
         if result.status != pq.ExecStatus.COMMAND_OK:
@@ -235,7 +226,7 @@ def _prepare(connection: psycopg.Connection, sql: str, types: Sequence[int] = ()
 
 
 def _oid_of(value: Scalar) -> int:
-    """The type of a param as psycopg tells it: the smallest integer, and for a text whatever the query wants there."""
+    """Give the type of a param as psycopg does: the smallest integer, and for a text whatever the query wants there."""
     if isinstance(value, bool):
         return _BOOL
     if isinstance(value, int):
@@ -244,45 +235,13 @@ def _oid_of(value: Scalar) -> int:
     return _FLOAT8 if isinstance(value, float) else 0
 
 
-def _look_up(connection: psycopg.Connection, oids: list[int]) -> dict[int, Type]:
-    return {oid: Type(name, text) for oid, name, text in connection.execute(_TYPE_NAMES, [oids]).fetchall()}
-
-
-def _write(query: Query, description: Description, at: int, types: Mapping[int, Type]) -> Plan:
-    """Write the statement that gives `value` and, unless the column's type says it all, `typed`."""
-    marks = {
-        name: _setting(f"{query.name}.p{number}", types[oid].name, value)
-        for number, ((name, value), oid) in enumerate(zip(query.params.items(), description.params, strict=True))
-    }
-    names = ", ".join(f"c{number}" for number in range(len(description.columns)))
-    kind = description.columns[at][1]
-    what, all_typed = _projection(kind, types[kind], f"c{at}")
-    sql = query.derived(what, query.statement.write(marks.__getitem__), f"({names})")
-    fit = all_typed or kind == _NUMERIC
-    unfit = "" if fit else types[kind].name.removeprefix("pg_catalog.").strip('"')
-    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit=unfit)
-
-
-def _projection(oid: int, kind: Type, column: str) -> tuple[str, bool]:
-    if oid == _BPCHAR:
-        return f"{column} AS value", True  # a cast to text would take the padding away that the column has
-    if kind.text or oid in _EXACT:
-        return f"{column}::text AS value", True
-    return (_INTEGRAL if oid == _NUMERIC else _UNTYPED).format(column), False
-
-
-def _setting(name: str, type_name: str, value: Scalar) -> str:
-    return f"CAST({'NULL' if value is None else f'''current_setting('{name}')'''} AS {type_name})"
-
-
-def _execute(connection: Connection, sql: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-
-
 def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
     """Bind the params to settings that end with the transaction."""
-    texts = {number: _text_of(value) for number, value in enumerate(query.values) if value is not None}
+    texts = {
+        number: str(value).lower() if isinstance(value, bool) else str(value)
+        for number, value in enumerate(query.values)
+        if value is not None
+    }
     if texts:
         calls = ", ".join(f"set_config('{query.name}.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
         with connection.cursor() as cursor, bench.cursor() as params:
@@ -290,11 +249,7 @@ def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
             cursor.fetch_arrow().release()
 
 
-def _text_of(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-# --- pushdown: what prevents it, and seeing the state as of a snapshot ---
+# --- pushdown: what prevents it, and seeing the state as of a snapshot -------------------------------------------
 
 OLDEST_SERVER = 120_000
 """PostgreSQL 12: before it, every WITH is written out in full."""
@@ -330,7 +285,7 @@ def find_obstacle(connection: psycopg.Connection, state: StateTables) -> str:
 def use_snapshot(connection: Connection, state: StateTables) -> bool:
     """Make a transaction that has just begun see the snapshot of a state, read-only; False: it is unknown here.
 
-    The address may lead to one server now and to another one then, so it is asked again which one this is.
+    The address may lead to another server than before, so its identity is asked again.
     """
     try:
         with connection.cursor() as cursor:
@@ -344,6 +299,6 @@ def use_snapshot(connection: Connection, state: StateTables) -> bool:
 
 
 def _require_identity(identity: DatabaseIdentity) -> str:
-    """A statement that fails unless this is the database of an identity: ADBC gives its result as Arrow only."""
+    """Write a statement that fails unless this is the database of an identity: ADBC gives its result as Arrow only."""
     answer = f"convert_from(decode('{identity.value.encode().hex()}', 'hex'), 'UTF8')"
     return f"SELECT 1 / CASE WHEN ({identity.query}) = {answer} THEN 1 ELSE 0 END"

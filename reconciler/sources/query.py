@@ -26,11 +26,11 @@ class Query:
 
     @cached_property
     def name(self) -> str:
-        """Names what is ours beside the query; the query can't hold it, as no text holds its own digest."""
+        """A name for our own tables and settings; the query can't hold it, as no text holds its own digest."""
         return f"reconcile_{sha256(self.statement.write(str).encode()).hexdigest()[:12]}"
 
     def derived(self, what: str, text: str, columns: str = "") -> str:
-        """Put its text where only a query may stand; line breaks, since it may end in a comment."""
+        """Select from its text as a derived table; line breaks around it, since it may end in a comment."""
         return f"SELECT {what} FROM (\n{text}\n) {self.name}{columns}"
 
     def numbered(self, mark: str) -> str:
@@ -43,16 +43,18 @@ class Query:
         return tuple(self.params.values())
 
 
-# --- Which column of a query holds the ids.
+# --- the column of ids --------------------------------------------------------------------------------------------
 
 
 def choose(columns: Sequence[str], id_column: str | None) -> int:
     """Give the position of the id column; the database's spelling wins, then one that differs in case only."""
-    columns = _undo_renaming(columns)
+    # SQLite calls the second `id` of a derived table `id:1`; then there are two of that name.
+    parts = [(name, *name.rpartition(":")[::2]) for name in columns]
+    columns = [base if base in columns and number.isdigit() else name for name, base, number in parts]
     if id_column is None:
         if len(columns) != 1:
             raise SourceError(
-                f"the query returns {len(columns)} columns ({_listed(columns)}) and `id_column` names none of them",
+                f"the query returns {len(columns)} columns ({_list(columns)}) and `id_column` names none of them",
                 "Set `id_column`, or select one column.",
             )
         return 0
@@ -62,27 +64,21 @@ def choose(columns: Sequence[str], id_column: str | None) -> int:
         return found[0]
     problem = "has no column" if not found else "has more than one column"
     raise SourceError(
-        f"the query {problem} {id_column!r}; its columns are: {_listed(columns)}",
+        f"the query {problem} {id_column!r}; its columns are: {_list(columns)}",
         "Correct `id_column`." if not found else "Give each column a name of its own with AS.",
     )
 
 
+def _list(columns: Sequence[str], most: int = 20) -> str:
+    """List the names, shortened. One with what can't be seen (a byte order mark, a blank at its end) is quoted."""
+    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:most]]
+    rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
+    return ", ".join([*names, *rest])
+
+
 def refuse_type(kind: str) -> SourceError:
-    """The error for a column of which no value can be an id; known before any row is read."""
+    """Give the error for a column of which no value can be an id; known before any row is read."""
     return SourceError(
         f"the query returns ids of type {kind}, and no value of this type can be an id",
         "Return a text, an integer, a UUID or an integral decimal, for example CAST(... AS VARCHAR).",
     )
-
-
-def _undo_renaming(names: Sequence[str]) -> list[str]:
-    """SQLite calls the second `id` of a derived table `id:1`; then there are two of that name."""
-    bases = [(name, *name.rpartition(":")[::2]) for name in names]
-    return [base if base in names and number.isdigit() else name for name, base, number in bases]
-
-
-def _listed(columns: Sequence[str], most: int = 20) -> str:
-    """The names, shortened. One with what can't be seen (a byte order mark, a blank at its end) stands in quotes."""
-    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:most]]
-    rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
-    return ", ".join([*names, *rest])

@@ -5,11 +5,10 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy import create_engine
-from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine
+from sqlalchemy.engine import URL, CursorResult, Dialect
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -34,7 +33,6 @@ Databricks and Redshift have nothing of the kind: there, nothing is ever committ
 _UNWRAPPED = frozenset({"mssql"})
 """No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
 
-_EVERYWHERE = frozenset({Kind.CODE, Kind.QUOTED, Kind.COMMENT})
 _ALWAYS_READ = frozenset({"bigquery", "clickhousedb", "pinot"})
 """Dialects with a driver that reads `%%` as `%` also where there are no params. Source: `_format_operation` of
 google-cloud-bigquery, `Cursor._execute` of clickhouse-connect, `escape_operation` of pinotdb."""
@@ -75,108 +73,88 @@ class RowSource:
 
     @contextmanager
     def open(self, segment: Segment) -> Iterator[ValueStream]:
-        query = Query.of(segment, self._dialect)
+        query = Query.of(segment, self.url.get_backend_name())
         with self.connections.one(), ExitStack() as stack:
-            result = self._run(stack, query, "")
-            at = self._choose(result, query)
-            yield ValueStream(self._read(result, at, query), SELECT_LINES)
-
-    def _read(self, result: CursorResult[Any], at: int, query: Query) -> Iterator[str]:
-        try:
-            yield from read_blocks(partial(_fetch, result), at, fit=not _find_unfit(result, at))
-        except Exception as error:
-            raise self.scrubber.explain(error, query) from None
+            result, at, unfit = self._run(stack, query, "")
+            yield ValueStream(self._read(result, at, query, fit=not unfit), SELECT_LINES)
 
     def check(self, segment: Segment) -> None:
-        query = Query.of(segment, self._dialect)
+        query = Query.of(segment, self.url.get_backend_name())
         with self.connections.one(), ExitStack() as stack:
-            result = self._run(stack, query, " WHERE 1 = 0")
-            unfit = _find_unfit(result, self._choose(result, query))
+            _, _, unfit = self._run(stack, query, " WHERE 1 = 0")
         if unfit:
             raise refuse_type(unfit)
 
-    @property
-    def _dialect(self) -> str:
-        return self.url.get_backend_name()
-
-    def _run(self, stack: ExitStack, query: Query, condition: str) -> CursorResult[Any]:
-        engine = self._engine()
-        stack.callback(engine.dispose)
-        sql, values = _write(query, engine.dialect)
-        sql = self._wrap(query, sql, condition)
-        try:
-            connection = stack.enter_context(self.connections.connect(engine.connect))
-            _make_read_only(connection, self._dialect)
-        except ImportError as error:
-            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
-        except Exception as error:  # a driver may raise what it likes before SQLAlchemy wraps it
-            raise self.scrubber.explain(error) from None
-        try:
-            options = {"stream_results": True, "no_parameters": not values}
-            return connection.execution_options(**options).exec_driver_sql(sql, values or None)
-        except Exception as error:
-            raise self.scrubber.explain(error, query) from None
-
-    def _choose(self, result: CursorResult[Any], query: Query) -> int:
-        if not result.returns_rows:
-            raise self._no_select()
-        return choose(list(result.keys()), query.id_column)
-
-    def _no_select(self) -> SourceError:
-        return SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
-
-    def _wrap(self, query: Query, sql: str, condition: str) -> str:
-        if self._dialect not in _UNWRAPPED:
-            return query.derived("*", sql) + condition
-        if query.statement.first_word() not in ("select", "with"):
-            raise self._no_select()
-        return sql
-
-    def _engine(self) -> Engine:
+    def _run(self, stack: ExitStack, query: Query, condition: str) -> tuple[CursorResult[Any], int, str | None]:
+        """Run the query; give its result, the position of the ids, and their type if no value of it can be an id."""
+        source, dialect = self.scrubber.source, self.url.get_backend_name()
+        no_select = SourceError(f"source {source}: the query is not a SELECT", "Write a SELECT.")
+        if dialect in _UNWRAPPED and query.statement.first_word() not in ("select", "with"):
+            raise no_select
         try:
             # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
             style = {"paramstyle": "pyformat"} if self.url.get_driver_name() == "mysqlconnector" else {}
-            return create_engine(self.url, poolclass=NullPool, hide_parameters=True, **style)
+            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, **style)
         except (NoSuchModuleError, ImportError) as error:
-            raise missing_driver(self.scrubber.source, self.url.drivername, error) from None
+            raise missing_driver(source, self.url.drivername, error) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
             raise self.scrubber.explain(error) from None
+        stack.callback(engine.dispose)
+        sql, values = write_query(query, engine.dialect)
+        if dialect not in _UNWRAPPED:
+            sql = query.derived("*", sql) + condition
+        try:
+            connection = stack.enter_context(self.connections.connect(engine.connect))
+            if dialect in ("postgresql", "cockroachdb"):
+                connection.execution_options(postgresql_readonly=True)
+            if dialect in _READ_ONLY:
+                connection.exec_driver_sql(_READ_ONLY[dialect])
+        except ImportError as error:
+            raise missing_driver(source, self.url.drivername, error) from None
+        except Exception as error:  # a driver may raise anything before SQLAlchemy wraps it
+            raise self.scrubber.explain(error) from None
+        try:
+            options = {"stream_results": True, "no_parameters": not values}
+            result = connection.execution_options(**options).exec_driver_sql(sql, values or None)
+        except Exception as error:
+            raise self.scrubber.explain(error, query) from None
+        if not result.returns_rows:
+            raise no_select
+        at = choose(list(result.keys()), query.id_column)
+        described = result.cursor.description if result.cursor is not None else None
+        return result, at, find_unfit(described[at][1], result.dialect) if described else None
+
+    def _read(self, result: CursorResult[Any], at: int, query: Query, *, fit: bool) -> Iterator[str]:
+        def fetch(size: int) -> Rows:
+            """Fetch rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do."""
+            rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
+            return rows
+
+        try:
+            yield from read_blocks(fetch, at, fit=fit)
+        except Exception as error:
+            raise self.scrubber.explain(error, query) from None
 
 
-def _fetch(result: CursorResult[Any], size: int) -> Rows:
-    """Rows as the driver gives them; the cursor alone won't do, as the first ones may be in SQLAlchemy's buffer."""
-    rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
-    return rows
-
-
-def _make_read_only(connection: Connection, dialect: str) -> None:
-    if dialect in ("postgresql", "cockroachdb"):
-        connection.execution_options(postgresql_readonly=True)
-    if dialect in _READ_ONLY:
-        connection.exec_driver_sql(_READ_ONLY[dialect])
-
-
-def _find_unfit(result: CursorResult[Any], at: int) -> str | None:
-    """The type of a column, if the driver tells it and no value of it can be an id."""
-    described = result.cursor.description if result.cursor is not None else None
-    return find_unfit(described[at][1], result.dialect) if described else None
-
-
-def _write(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
-    """Write the query for a driver, with its params as the driver wants them."""
-    keys = {name: f"{query.name}_{at}" for at, name in enumerate(query.params, start=1)}
+def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
+    """Write the query for a driver, with its params as the driver takes them. Raises SourceError."""
     numbers = {name: at for at, name in enumerate(query.params, start=1)}
+    keys = {name: f"{query.name}_{at}" for name, at in numbers.items()}
     used: list[str] = []
-    paramstyle = dialect.paramstyle
+    paramstyle, driver = dialect.paramstyle, dialect.driver
 
     def mark(name: str) -> str:
         used.append(name)
         return _MARKS[paramstyle].format(key=keys[name], number=numbers[name])
 
     statement = query.statement
-    if query.params and dialect.driver in _SCANNING:
-        statement = _make_scannable(statement, dialect.driver)
-    sql = statement.write(mark, _doubled(dialect, bool(query.params)))
+    doubled: Collection[Kind] = ()  # the pieces in which `%` has to be written twice
+    if paramstyle in ("format", "pyformat") and driver not in _NEVER_READ and driver not in _SCANNING:
+        doubled = tuple(Kind) if query.params or dialect.name in _ALWAYS_READ else ()
+    if query.params and driver in _SCANNING:
+        statement = _make_scannable(statement, driver)
+        doubled = (Kind.CODE,) if paramstyle in ("format", "pyformat") else ()
+    sql = statement.write(mark, doubled)
     if paramstyle in ("qmark", "format"):
         return sql, tuple(query.params[name] for name in used)
     if paramstyle in ("pyformat", "named"):
@@ -184,27 +162,18 @@ def _write(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | di
     return sql, query.values
 
 
-def _doubled(dialect: Dialect, has_params: bool) -> Collection[Kind]:
-    """In which pieces `%` has to be written twice."""
-    if dialect.paramstyle not in ("format", "pyformat") or dialect.driver in _NEVER_READ:
-        return ()
-    if dialect.driver in _SCANNING:
-        return (Kind.CODE,) if has_params else ()
-    return _EVERYWHERE if has_params or dialect.name in _ALWAYS_READ else ()
-
-
 def _make_scannable(statement: Statement, driver: str) -> Statement:
     """Leave out comments, and refuse strings, in which the driver would see the end of something else."""
     for piece in statement.pieces:
         if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
             raise SourceError(
-                f"the driver {driver} can't read a string of this query beside params",
+                f"the driver {driver} can't read a string of this query together with params",
                 "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
             )
     return Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))
 
 
-# --- The types that a driver's cursor gives for its columns, as far as they tell that no value can be an id.
+# --- the types that a driver's cursor gives for its columns: those of which no value can be an id ---------------
 
 _NAMES = re.compile(
     r"(db_type_|nullable\(|lowcardinality\()*"

@@ -22,9 +22,9 @@ from reconciler.sources.duckdb import explaining_stream, one_row, require
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.query import Query, choose
 
-# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. No bytes at
-# all stand for NULL, which no value meets: an empty text gets a byte of its own. What is no id is told by bytes that no
-# text has (UTF-8 knows no FE and FF); a text of SQLite that is no UTF-8 is no text here.
+# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. Zero bytes
+# stand for NULL: no value has zero bytes, as an empty text gets a byte of its own. What is no id is marked by bytes
+# that no text has (UTF-8 has no FE and FF); a text of SQLite that is no UTF-8 is no text here.
 _EMPTY = "FE"
 _UNTYPED = "FF"
 # Nearly all are texts: asked for first, they take two thirds of the time.
@@ -56,7 +56,7 @@ class Prepared:
     in_utf_8: bool
 
 
-class Kept:
+class PreparingConnection:
     """The connection that prepares queries: one at a time, and it stays open.
 
     It is of Python's SQLite library, while rows are read through the driver's own. Closing a file in one drops the
@@ -79,21 +79,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class SqliteSource:
-    """A SQLite file; `uri` opens it read-only."""
+    """A SQLite file, read-only; None: a database in memory."""
 
     file: Path | None
     scrubber: Scrubber
     bench: Workbench
-    kept: Kept
+    preparing: PreparingConnection
 
     @classmethod
     def of(cls, path: str | None, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
         file = None if path is None else Path(path)
-        return cls(file, scrubber, Workbench(memory_limit, threads=1), Kept(file))
-
-    @property
-    def uri(self) -> str:
-        return _uri_of(self.file)
+        return cls(file, scrubber, Workbench(memory_limit, threads=1), PreparingConnection(file))
 
     def held(self) -> AbstractContextManager[None]:
         return self.bench.held()
@@ -104,16 +100,34 @@ class SqliteSource:
         prepared = self._prepare(query)
         with self._unchanged(), ExitStack() as stack:
             try:
-                values = (self._columns if prepared.in_utf_8 else self._rows)(stack, query, prepared)
+                if prepared.in_utf_8:
+                    cursor = self._open_reader(stack)
+                    cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
+                    params = one_row(stack.enter_context(self.bench.cursor()), query.values) if query.params else None
+                    cursor.execute(prepared.sql, params)
+                    stream = cursor.fetch_arrow()
+                    stack.callback(stream.release)
+                    values = ValueStream(stream, _TYPED)
+                else:  # where texts are UTF-16, their bytes would be too: row by row
+                    connection = stack.enter_context(closing(_connect(_uri_of(self.file))))
+                    connection.execute("PRAGMA query_only = ON")
+                    rows = connection.execute(prepared.sql, query.values)
+                    values = ValueStream(self._read_rows(rows, query, prepared.at), SELECT_LINES)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
                 raise self.scrubber.explain(error, query) from None
             stack.enter_context(explaining_stream(self.scrubber, query))
             yield values
 
+    def _read_rows(self, cursor: sqlite3.Cursor, query: Query, at: int) -> Iterator[str]:
+        try:
+            yield from read_blocks(cursor.fetchmany, at)
+        except sqlite3.Error as error:
+            raise self.scrubber.explain(error, query) from None
+
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
         """Where SQLite reads without a lock, refuse what was read if the file was written to meanwhile."""
-        before = _stamp(self.file) if self.file is not None and _lies_still(self.file) else None
+        before = _stamp(self.file) if self.file is not None and _is_quiescent(self.file) else None
         yield
         if before is not None and self.file is not None and _stamp(self.file) != before:
             raise SourceError(
@@ -133,12 +147,16 @@ class SqliteSource:
             raise self.scrubber.explain(error, query) from None
 
     def _prepare(self, query: Query) -> Prepared:
-        """SQLite's own module says best what is wrong, and what the columns are called."""
+        """Prepare through Python's SQLite module, which reports errors and the names of columns best."""
         if self.file is not None:
             require(self.file, self.scrubber)
         try:
-            with self.kept.use() as connection:
-                encoding = self._begin(connection)
+            with self.preparing.use() as connection:
+                try:
+                    connection.execute("SELECT count(*) FROM sqlite_schema")  # SQLite opens a file when it is read
+                    encoding = connection.execute("PRAGMA encoding").fetchone()[0]
+                except sqlite3.Error as error:
+                    raise self.scrubber.explain(error) from None
                 cursor = connection.execute(_select("*", query) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
             raise self.scrubber.explain(error, query) from None
@@ -149,39 +167,9 @@ class SqliteSource:
         by_position = f"({', '.join(f'c{number}' for number in range(len(names)))})"  # so no name needs quoting
         return Prepared(_select(_RAW.format(f"c{at}"), query, by_position), at, in_utf_8=True)
 
-    def _begin(self, connection: sqlite3.Connection) -> str:
-        """Open the file, which SQLite does only when it is read; gives the encoding of its texts."""
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_schema")
-            return str(connection.execute("PRAGMA encoding").fetchone()[0])
-        except sqlite3.Error as error:
-            raise self.scrubber.explain(error) from None
-
-    def _rows(self, stack: ExitStack, query: Query, prepared: Prepared) -> ValueStream:
-        """Where texts are UTF-16, their bytes would be too: row by row."""
-        connection = stack.enter_context(closing(_connect(self.uri)))
-        connection.execute("PRAGMA query_only = ON")
-        cursor = connection.execute(prepared.sql, query.values)
-        return ValueStream(self._fetch(cursor, query, prepared.at), SELECT_LINES)
-
-    def _fetch(self, cursor: sqlite3.Cursor, query: Query, at: int) -> Iterator[str]:
-        try:
-            yield from read_blocks(cursor.fetchmany, at)
-        except sqlite3.Error as error:
-            raise self.scrubber.explain(error, query) from None
-
-    def _columns(self, stack: ExitStack, query: Query, prepared: Prepared) -> ValueStream:
-        cursor = self._open_reader(stack)
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
-        params = one_row(stack.enter_context(self.bench.cursor()), query.values) if query.params else None
-        cursor.execute(prepared.sql, params)
-        stream = cursor.fetch_arrow()
-        stack.callback(stream.release)
-        return ValueStream(stream, _TYPED)
-
     def _open_reader(self, stack: ExitStack) -> adbc_driver_manager.dbapi.Cursor:
-        """A cursor of the driver that reads columns."""
-        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(self.uri)))
+        """Open a cursor of the driver that reads columns."""
+        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(_uri_of(self.file))))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
             pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
@@ -193,13 +181,13 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 def _uri_of(file: Path | None) -> str:
-    """A read-only URI; a file that lies still is read as it is."""
+    """Give a read-only URI; a quiescent file is read without a lock."""
     if file is None:
         return "file::memory:"
-    return f"file:{quote(os.fsencode(file))}?mode=ro{'&immutable=1' if _lies_still(file) else ''}"
+    return f"file:{quote(os.fsencode(file))}?mode=ro{'&immutable=1' if _is_quiescent(file) else ''}"
 
 
-def _lies_still(file: Path) -> bool:
+def _is_quiescent(file: Path) -> bool:
     """Tell whether a database is in WAL mode, has nothing in a -wal, and its folder takes no -shm: then no reader
     can lock it, and reading the file as it is misses nothing."""
     file = file.resolve()
@@ -215,12 +203,12 @@ def _wal_of(file: Path) -> Path:
 
 
 def _stamp(file: Path) -> tuple[int, int, bool]:
-    """What changes when a database is written to."""
+    """Give what changes when a database is written to."""
     file = file.resolve()
     status = file.stat()
     return status.st_mtime_ns, status.st_size, _wal_of(file).exists()
 
 
 def _select(what: str, query: Query, columns: str = "") -> str:
-    """As a common table: SQLite would take a table's name in parentheses for a query."""
+    """Select from the query as a common table: SQLite would take a table's name in parentheses for a query."""
     return f"WITH {query.name}{columns} AS (\n{query.numbered('?')}\n) SELECT {what} FROM {query.name}"

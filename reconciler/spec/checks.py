@@ -127,7 +127,7 @@ def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
     """Give where a segment's query stands, and its text."""
     keys = draft.keys(segment)
     if "query" in keys and "query_file" in keys:
-        draft.refuse_key((*segment, "query_file"), "stands beside `query`; exactly one of them is needed")
+        draft.refuse_key((*segment, "query_file"), "stands next to `query`; exactly one of them is needed")
         return None
     if "query" in keys:
         where: KeyPath = (*segment, "query")

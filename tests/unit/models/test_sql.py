@@ -140,6 +140,9 @@ def test_one_statement_may_end_in_semicolons_and_comments(ending):
         ('SELECT "a', "never ends"),
         ("SELECT 1 /* a", "never ends"),
         ("SELECT 1 /* /* a */", "never ends"),
+        ("x", "not a SELECT"),
+        ("(x)", "not a SELECT"),
+        ("people", "not a SELECT"),
     ],
 )
 def test_anything_but_one_whole_query_is_refused(query, words):

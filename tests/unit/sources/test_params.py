@@ -7,7 +7,7 @@ import pytest
 from reconciler.errors import SourceError
 from reconciler.sources.failures import Kind
 from reconciler.sources.query import Query
-from reconciler.sources.rows import _write
+from reconciler.sources.rows import write_query
 
 from .conftest import segment
 
@@ -119,7 +119,7 @@ STYLES = {
 def write(query, driver, style):
     """What a driver gets, with NAME for the name that is ours."""
     name, _, driver = driver.partition("+")
-    sql, values = _write(query, SimpleNamespace(name=name, driver=driver or name, paramstyle=style))
+    sql, values = write_query(query, SimpleNamespace(name=name, driver=driver or name, paramstyle=style))
     if isinstance(values, dict):
         values = {key.replace(query.name, "NAME"): value for key, value in values.items()}
     return sql.replace(query.name, "NAME"), values
@@ -135,7 +135,7 @@ def test_each_style_of_driver_gets_its_own_marks(paramstyle):
 def test_a_name_of_ours_is_none_that_the_query_may_have():
     query = Query.of(segment("SELECT :p1 FROM dual WHERE id > :low", low=1), "oracle")
 
-    sql, values = _write(query, SimpleNamespace(name="oracle", driver="oracledb", paramstyle="named"))
+    sql, values = write_query(query, SimpleNamespace(name="oracle", driver="oracledb", paramstyle="named"))
 
     assert ":p1 " in sql
     assert "p1" not in values

@@ -1,12 +1,12 @@
 """A query can't change the warehouse."""
 
 import pytest
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.models.spec import Secret
 from reconciler.sources.failures import Kind, Scrubber
-from reconciler.sources.query import Query
 from reconciler.sources.rows import RowSource
 
 from .conftest import open_url, segment
@@ -112,6 +112,16 @@ def test_sql_server_must_at_least_be_given_a_select(query):
     url = make_url("mssql+pyodbc://server/database")
     source = RowSource(url, Scrubber.of("warehouse", Secret(str(url))))
 
-    assert source._wrap(Query.of(segment("-- a\nSelect 1"), "mssql"), "as it is", " WHERE 1 = 0") == "as it is"
     with pytest.raises(SourceError, match="not a SELECT"):
-        source._wrap(Query.of(segment(query), "mssql"), query, "")
+        source.check(segment(query))
+
+
+def test_sql_server_gets_a_select_as_it_is(monkeypatch):
+    engine, statements = create_engine("sqlite://"), []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    monkeypatch.setattr("reconciler.sources.rows.create_engine", lambda *_, **__: engine)
+    url = make_url("mssql+pyodbc://server/database")
+
+    RowSource(url, Scrubber.of("warehouse", Secret(str(url)))).check(segment("-- a\nSelect 1"))
+
+    assert statements == ["-- a\nSelect 1"]

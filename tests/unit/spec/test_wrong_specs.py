@@ -105,7 +105,7 @@ TAILS = {
     "an empty query": (segment("query: ' '"), ["7: `segments.a.query` must not be empty."]),
     "a query with a control character": (segment('query: "a\\x00"'), ["7: `segments.a.query` holds a control character."]),
     "a query that is no text": (segment("query: 1"), ["7: `segments.a.query` must be a text; put it in quotes."]),
-    "query and query_file": (segment("query: x", "query_file: q.sql"), ["8: `segments.a.query_file` stands beside `query`; exactly one of them is needed."]),
+    "query and query_file": (segment("query: x", "query_file: q.sql"), ["8: `segments.a.query_file` stands next to `query`; exactly one of them is needed."]),
     "a query_file that is missing": (segment("query_file: q.sql"), ["7: `segments.a.query_file` names a file that does not exist (its path is relative to the spec)."]),
     "a query_file that is a folder": (segment("query_file: folder"), ["7: `segments.a.query_file` names a file that is a folder, not a plain file (its path is relative to the spec)."]),
     "a query_file that is empty": (segment("query_file: empty.sql"), ["7: `segments.a.query_file` names a file that is empty."]),
