@@ -17,7 +17,7 @@ import httpx
 
 from reconciler.customerio.hosts import Proxy
 
-PIECE = 65536
+PIECE_BYTES = 65536
 """Bytes read or written at once."""
 
 IDLE_SECONDS = 5.0
@@ -115,7 +115,7 @@ class Stream(httpcore.NetworkStream):
         return piece
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), PIECE):
+        for start in range(0, len(buffer), PIECE_BYTES):
             if self._deadline.is_over:
                 raise httpcore.WriteTimeout
             if self._is_idle:
@@ -125,7 +125,7 @@ class Stream(httpcore.NetworkStream):
             elif not self.came_early:
                 answer = INTERIM.sub(b"", self._peek() or b"", count=1)  # interim answers may come before the final one
                 self.came_early = bool(answer) and not answer.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
-            self._inner.write(buffer[start : start + PIECE], self._deadline.cap(timeout))
+            self._inner.write(buffer[start : start + PIECE_BYTES], self._deadline.cap(timeout))
 
     def _peek(self) -> bytes | None:
         """Return what has come, without waiting. None: nothing; empty: the peer has closed."""
@@ -134,7 +134,7 @@ class Stream(httpcore.NetworkStream):
         if not self._inner.get_extra_info("is_readable"):
             return None
         try:
-            self._arrived = self._inner.read(PIECE, 0)
+            self._arrived = self._inner.read(PIECE_BYTES, 0)
         except (httpcore.ReadError, httpcore.ReadTimeout):
             return None  # it was about the TLS itself, or the connection is broken, which the next write shows
         return self._arrived

@@ -6,22 +6,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-SLACK = 0.03
+SLACK_SECONDS = 0.03
 """Seconds by which the window is longer than needed: what a pause of either machine may squeeze together."""
 
-HASTE = 1.25
+CATCH_UP_FACTOR = 1.25
 """Factor on the rate after a pause, to make up for it. All at once would arrive squeezed together."""
 
-BURST = 5
+MAX_BURST = 5
 """Requests that may leave at once."""
 
-GRAIN = 0.02
+GRAIN_SECONDS = 0.02
 """Seconds whose requests may leave at once: waits can't be much shorter and still be kept."""
 
-POLL = 0.005
+POLL_SECONDS = 0.005
 """Seconds between two checks while every permit is out."""
 
-LEAST = 0.0001
+LEAST_SECONDS = 0.0001
 """Shortest wait in seconds; a rounding error of the clock is shorter."""
 
 
@@ -30,9 +30,9 @@ class Window:
 
     def __init__(self, rate: float) -> None:
         self.capacity = max(1, math.floor(rate))
-        self.seconds = (1.0 if rate >= 1 else 1.0 / rate) + SLACK
-        self._gap = 1.0 / (HASTE * self.capacity)
-        self._tolerance = max((BURST - 1) * self._gap, GRAIN)
+        self.seconds = (1.0 if rate >= 1 else 1.0 / rate) + SLACK_SECONDS
+        self._gap = 1.0 / (CATCH_UP_FACTOR * self.capacity)
+        self._tolerance = max((MAX_BURST - 1) * self._gap, GRAIN_SECONDS)
         self._due = -math.inf
         self._starts: deque[float] = deque()
         self._out = 0
@@ -42,10 +42,10 @@ class Window:
         while self._starts and now - self._starts[0] >= self.seconds:
             self._starts.popleft()
         if len(self._starts) + self._out >= self.capacity:
-            return max(self._starts[0] + self.seconds - now, LEAST) if self._starts else POLL
+            return max(self._starts[0] + self.seconds - now, LEAST_SECONDS) if self._starts else POLL_SECONDS
         wait = self._due - self._tolerance - now
         if wait > 0:
-            return max(wait, LEAST)
+            return max(wait, LEAST_SECONDS)
         self._out += 1
         self._due = max(self._due, now) + self._gap
         return 0.0
