@@ -40,10 +40,10 @@ def forget(
 
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
-    around = runtime or Runtime()
+    runtime = runtime or Runtime()
     place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
-    with open_database(settings, around.clock, creates=False) as database:
-        locks = LockManager(database, around.clock, around.processes, lock_timeout)
+    with open_database(settings, runtime.clock, creates=False) as database:
+        locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout)
         try:
             lock = locks.take(place, uuid.uuid4().hex, "state forget", LeaseTerms(0, math.inf))
         except LockHeld as error:
@@ -57,7 +57,7 @@ def forget(
                     "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
                     **place.values(),
                 )
-            with around.heartbeat(lock.renew, lock.heartbeat_seconds):
+            with runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
                 sweep(write, place)
         finally:
             lock.release()
@@ -66,9 +66,9 @@ def forget(
 
 def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
     """Break a segment's lock and describe its holder, which can write no more; None: it had none. Raises StateError."""
-    around = runtime or Runtime()
+    runtime = runtime or Runtime()
     place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
-    with open_database(settings, around.clock, creates=False) as database, database.write() as connection:
+    with open_database(settings, runtime.clock, creates=False) as database, database.write() as connection:
         holder = read_holder(find_row(connection, place, database.row_lock))
         if holder is None:
             return None
@@ -117,28 +117,28 @@ def copy_file(address: SqliteAddress, path: Path) -> None:
 
 
 def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path | None:
-    """Bring an older schema up to date; a SQLite file is copied beside itself first, and the copy's path returned.
+    """Bring an older schema up to date; a SQLite file is copied to a new name first, whose path is returned.
 
     None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
     lock lives. Raises StateError, LockHeld.
     """
-    around = runtime or Runtime()
+    runtime = runtime or Runtime()
     address = parse(settings.url)
-    found, version = open_reader(settings, around.clock).find_schema()
+    found, version = open_reader(settings, runtime.clock).find_schema()
     if found is schema.Schema.NONE:
         raise schema.missing(address)
     if found is schema.Schema.CURRENT:
         return None
-    with open_address(address, around.clock) as database:
-        copy = _copy_beside(address, version) if isinstance(address, SqliteAddress) else None
+    with open_address(address, runtime.clock) as database:
+        copy = _copy_to_new_name(address, version) if isinstance(address, SqliteAddress) else None
         with database.creating() as connection:
-            database.bar_locks(connection)
-            refuse_live_locks(database, connection, around)
+            database.block_new_locks(connection)
+            refuse_live_locks(database, connection, runtime)
             schema.migrate(connection)
     return copy
 
 
-def _copy_beside(address: SqliteAddress, version: str) -> Path:
+def _copy_to_new_name(address: SqliteAddress, version: str) -> Path:
     stem = f"{address.path.name}.schema-{version}"
     copy = address.path.with_name(stem)
     for number in count(2):
@@ -164,12 +164,12 @@ WHERE l.pid IS NOT NULL
 """
 
 
-def refuse_live_locks(database: Database | Reader, connection: Connection, around: Runtime) -> None:
+def refuse_live_locks(database: Database | Reader, connection: Connection, runtime: Runtime) -> None:
     """Raise LockHeld if a living process holds a lock of this state."""
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
         holder = read_holder(row)
-        if holder is not None and not holder.is_gone(now, around.clock.boot(), around.processes):
+        if holder is not None and not holder.is_gone(now, runtime.clock.boot(), runtime.processes):
             words = holder.describe(now)
             raise LockHeld(
                 f"the state is in use: {row.workspace}/{row.name or row.segment_id} is locked by {words}",
@@ -184,20 +184,20 @@ def refuse_live_locks(database: Database | Reader, connection: Connection, aroun
 def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = None) -> None:
     """Move a whole state, lineage and all but locks, into another database that holds none.
 
-    The old place is closed once the copy is there, and says where the state is now. Cut short before that, the same
-    command finds its copy and closes the old place. Refuses while a lock lives.
+    The old place is closed once the copy is there: every later use of it is refused, with the new place named. Cut
+    short before that, the same command finds its copy and closes the old place. Refuses while a lock lives.
 
     Raises UsageError, with nothing changed, where there is something already; StateError, LockHeld.
     """
-    around = runtime or Runtime()
+    runtime = runtime or Runtime()
     origin, target = parse(settings.url), parse(to)
     if _identify(origin) == _identify(target):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
-    _refuse_taken(settings, target, open_reader(StateSettings(url=to), around.clock), around.clock)
-    with open_database(settings, around.clock, creates=False) as source, source.write() as reading:
-        source.bar_locks(reading)
-        refuse_live_locks(source, reading, around)
-        _copy_rows(reading, target, around.clock)
+    _refuse_taken(settings, target, open_reader(StateSettings(url=to), runtime.clock), runtime.clock)
+    with open_database(settings, runtime.clock, creates=False) as source, source.write() as reading:
+        source.block_new_locks(reading)
+        refuse_live_locks(source, reading, runtime)
+        _copy_rows(reading, target, runtime.clock)
         break_locks(reading, source.now(reading))  # a holder that is suspended now has no lock when it goes on
         moved = f"{schema.MOVED}{target}"
         run(reading, f"UPDATE {schema.VERSION_TABLE} SET version_num = :version", version=moved)
@@ -268,7 +268,7 @@ def copy_tables(source: Connection, target: Database, writing: Connection) -> No
         column: Any = table.autoincrement_column
         highest = None if column is None else writing.execute(select(func.max(column))).scalar()
         if highest is not None:
-            target.count_from(writing, table, column.name, highest + 1)
+            target.restart_counter(writing, table, column.name, highest + 1)
 
 
 def is_same(one: Connection, other: Connection) -> bool:

@@ -50,7 +50,7 @@ _STANDBY = Explanation(
     "the state's database can't be written to", "name the primary server in `state.url`, not a standby of it"
 )
 _SLOW = Explanation("the state's database took too long", "see what keeps it busy, and run it again")
-_CANCELLED = Explanation("somebody cancelled a statement at the state's database", "run it again")
+_CANCELLED = Explanation("a statement was cancelled at the state's database", "run it again")
 _IDLE = Explanation(
     "the state's database ended a transaction of ours for its age",
     "raise idle_in_transaction_session_timeout and transaction_timeout for the user of `state.url`, and run it again",
@@ -89,7 +89,7 @@ _NEEDS_TLS = Explanation(
 )
 _MEMORY = Explanation("the state's database is out of memory", "try again when it has room")
 _SIDE_FILES = Explanation(
-    "SQLite has to write beside the state (a -shm file, or what a crash has left), and may not",
+    "SQLite has to write next to the state (a -shm file, or what a crash has left), and may not",
     "let the user who runs the command write to the folder of the state",
 )
 _PARAMETERS = Explanation(
@@ -165,7 +165,7 @@ _WORDS = (
 """PostgreSQL's words where its SQLSTATE is too wide, or where a driver gives none: before there is a connection."""
 
 _SORTED_BY_WORDS = frozenset({"28", "40", "42", "57"})
-"""Classes of SQLSTATE in which words tell more."""
+"""Classes of SQLSTATE in which words are more exact."""
 
 
 def explain(error: BaseException) -> Explanation:

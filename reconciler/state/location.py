@@ -52,10 +52,10 @@ def parse(url: Secret) -> Address:
 # --- the file of a SQLite state ----------------------------------------------------------------------------------
 
 BUSY_SECONDS = 60.0
-"""How long to wait for another writer: longer than any transaction of ours."""
+"""How long to wait for another writer: longer than any transaction of reconcile."""
 
 PRIVATE_FOLDER = ".reconcile"
-"""The folder of this name is ours: only its owner may read it."""
+"""The name of the folder that reconcile makes: only its owner may read it."""
 
 
 def is_empty_database(head: bytes) -> bool:
@@ -85,7 +85,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def is_missing(path: Path) -> bool:
     """Tell whether there is no state: no file, or one that was just made and holds nothing yet.
 
-    Raises NotPlain for a device, a FIFO or a folder, and another OSError where nothing can be told.
+    Raises NotPlain for a device, a FIFO or a folder, and another OSError where that can't be found out.
     """
     try:
         check_plain(path)
@@ -109,7 +109,7 @@ def make_private(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of a state if it is missing; one that is ours is its owner's alone."""
+    """Make the folder of a state if it is missing; the default folder is always its owner's alone."""
     made = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if made or path.parent.name == PRIVATE_FOLDER:

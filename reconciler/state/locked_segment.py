@@ -253,7 +253,7 @@ class LockedSegment:
         """A transaction that first makes sure that the lock is still ours, and that nothing we wrote is lost."""
         with self._mutex:
             if self._seconds_written >= SECONDS_PER_TURN:
-                self._database.make_way()
+                self._database.yield_to_writers()
                 self._seconds_written = 0.0
             began = self._clock.boot()
             self._drawn.clear()

@@ -55,7 +55,7 @@ class Restored:
     aside: Path | None = None
 
 
-def find_place(settings: StateSettings, file: Path) -> SqliteAddress:
+def find_target(settings: StateSettings, file: Path) -> SqliteAddress:
     """The state that `file` is to replace. Raises UsageError where that can't be."""
     address = parse(settings.url)
     if not isinstance(address, SqliteAddress):
@@ -90,22 +90,22 @@ def restore(settings: StateSettings, file: Path, *, runtime: Runtime | None = No
 
     Refuses while a run is alive, and where the file is no state. Raises UsageError, LockHeld, StateError.
     """
-    around = runtime or Runtime()
-    address = find_place(settings, file)
+    runtime = runtime or Runtime()
+    address = find_target(settings, file)
     path = Path(os.path.realpath(address.path))
     with explained(address):
         make_folder(path)
-    with _draft_beside(address, path) as draft:
-        contents = _prepare(file, draft, around)
+    with _make_draft(address, path) as draft:
+        contents = _prepare(file, draft, runtime)
         with explained(address), folder_lock(path):
-            return Restored(contents, _replace(address, path, draft, around))
+            return Restored(contents, _replace(address, path, draft, runtime))
 
 
 # --- the new state -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _draft_beside(address: SqliteAddress, path: Path) -> Iterator[Path]:
+def _make_draft(address: SqliteAddress, path: Path) -> Iterator[Path]:
     with explained(address):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
         os.close(handle)
@@ -117,14 +117,14 @@ def _draft_beside(address: SqliteAddress, path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
+def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
     """Copy the backup, verify the copy, and make it a state that knows where it comes from."""
     backup = SqliteAddress(file)
     copy_file(backup, draft)
     with explained(backup), closing(sqlite3.connect(draft)) as connection:
         if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
-    with open_address(SqliteAddress(draft), around.clock) as database:
+    with open_address(SqliteAddress(draft), runtime.clock) as database:
         with database.read() as connection:
             found, _ = find_schema(connection, backup)
         if found is schema.Schema.NONE:
@@ -141,7 +141,7 @@ def _prepare(file: Path, draft: Path, around: Runtime) -> Contents:
                     connection,
                     "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, "
                     "restored_at = :now WHERE workspace = :workspace AND segment_id = :segment_id",
-                    token=around.new_uuid().hex,
+                    token=runtime.new_uuid().hex,
                     now=now,
                     workspace=workspace,
                     segment_id=segment_id,
@@ -160,26 +160,26 @@ def _count(connection: Connection) -> Contents:
 # --- replacing the old state -------------------------------------------------------------------------------------
 
 
-def _replace(address: SqliteAddress, path: Path, draft: Path, around: Runtime) -> Path | None:
+def _replace(address: SqliteAddress, path: Path, draft: Path, runtime: Runtime) -> Path | None:
     """Put the draft in the place of the old state; give the copy of an old state that could not be read."""
     aside = None
     try:
         if is_missing(path):
-            _set_aside(path)
+            _keep_damaged(path)
             draft.replace(path)
         else:
-            reader = SqliteReader(address, around.clock, must_exist=False)
-            found, _ = reader.find_schema()  # raises StateError for a file that is no state of ours
+            reader = SqliteReader(address, runtime.clock, must_exist=False)
+            found, _ = reader.find_schema()  # raises StateError for a file that is no state
             if found is schema.Schema.CURRENT:
                 with reader.read() as connection:
                     if connection is not None:
-                        refuse_live_locks(reader, connection, around)
+                        refuse_live_locks(reader, connection, runtime)
             with _lock_whole(path):
                 draft.replace(path)
     except (StateError, sqlite3.Error) as error:
         if not is_damage(error.__cause__ if isinstance(error, StateError) else error):
             raise
-        aside = _set_aside(path)
+        aside = _keep_damaged(path)
         draft.replace(path)
     sync_folder(path.parent)
     return aside
@@ -195,7 +195,7 @@ def _lock_whole(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_aside(path: Path) -> Path | None:
+def _keep_damaged(path: Path) -> Path | None:
     """Copy what is there to other names, and leave no file that SQLite would play into the database."""
     name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     copied = None

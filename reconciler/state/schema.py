@@ -51,7 +51,7 @@ def judge(tables: Collection[str], version: str, address: Address) -> Schema:
 
 
 def refuse_moved(version: str, address: Address) -> None:
-    """Raise StateError if `version` says that the state is somewhere else now."""
+    """Raise StateError if `version` records that the state was moved."""
     if version.startswith(MOVED):
         raise StateError(
             f"the state has moved to {version.removeprefix(MOVED)} ({address})", "set `state.url` to where it is now"

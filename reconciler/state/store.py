@@ -156,7 +156,7 @@ class StateStore:
         """Give the lock back; where that fails its lease ends it."""
         with suppress(StateError):
             lock.release()
-            self._database.tidy()
+            self._database.checkpoint()
 
     # --- workspaces and plans -------------------------------------------------------------------------------------
 

@@ -59,13 +59,13 @@ def surround(owner, name):
 
 schema.locate_migrations = lambda: Path(sys.argv[2])
 schema.REVISION = sys.argv[3]
-for owner, name in [(Path, "rename"), (admin, "_copy_beside"), (admin, "refuse_live_locks"), (schema, "migrate")]:
+for owner, name in [(Path, "rename"), (admin, "_copy_to_new_name"), (admin, "refuse_live_locks"), (schema, "migrate")]:
     surround(owner, name)
 admin.upgrade(StateSettings(url=Secret(sys.argv[1])))
 die_at("after the commit")
 """
 
-IN_THE_BACKUP = ["before _copy_beside", "before rename", "after rename"]
+IN_THE_BACKUP = ["before _copy_to_new_name", "before rename", "after rename"]
 IN_THE_MIGRATION = ["before refuse_live_locks", "before migrate", "within the step", "after migrate"]
 WHOLE = "after the commit"
 

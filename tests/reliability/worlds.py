@@ -98,7 +98,7 @@ class MortalDatabase:
         with self._database.read() as connection:
             yield connection
 
-    def tidy(self) -> None:
+    def checkpoint(self) -> None:
         if self._life.is_over:
             raise Death
 

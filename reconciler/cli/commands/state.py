@@ -120,7 +120,7 @@ def restore(
     if not (yes or console.can_ask):
         raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
     settings = load_one(spec).state
-    address = restoring.find_place(settings, file)
+    address = restoring.find_target(settings, file)
     if not yes:
         there = restoring.count_contents(settings) or "none, or one that can't be read"
         confirm(console, f"Replace the state {address} ({there}) with {file}?", yes)

@@ -95,17 +95,17 @@ class Database(ABC):
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Insert whole rows in bulk."""
 
-    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:  # noqa: B027 (nothing to do by default)
+    def restart_counter(self, connection: Connection, table: Table, column: str, number: int) -> None:  # noqa: B027 (nothing to do by default)
         """Make the database hand out numbers from this one on."""
 
-    def bar_locks(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
+    def block_new_locks(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
         """Keep others from taking segments' locks until the transaction ends."""
 
-    def make_way(self) -> None:  # noqa: B027 (nothing to do by default)
-        """Let waiting writers write, between two transactions of ours."""
+    def yield_to_writers(self) -> None:  # noqa: B027 (nothing to do by default)
+        """Give waiting writers time to write, between two transactions."""
 
-    def tidy(self) -> None:  # noqa: B027 (nothing to do by default)
-        """Leave the files small."""
+    def checkpoint(self) -> None:  # noqa: B027 (nothing to do by default)
+        """Move what was written into the one file that stays."""
 
     def close(self) -> None:
         with self._mutex:
@@ -239,7 +239,7 @@ def has_state(connection: Connection, address: Address) -> bool:
 
 
 def create_tables(connection: Connection) -> None:
-    """Make all tables, in one transaction. The migrations lead to the same, and a test says so."""
+    """Make all tables, in one transaction. The migrations lead to the same, which a test checks."""
     METADATA.create_all(connection)
     kind = "TEXT" if connection.dialect.name == "postgresql" else "VARCHAR(32)"  # as the migrations leave it
     run(

@@ -23,10 +23,10 @@ _MOST_CONNECTIONS = 32
 CONNECT_SECONDS = 10
 
 STATEMENT_SECONDS = 20
-"""The server ends a statement of ours after so long: a lease lasts three times as long."""
+"""Seconds after which the server ends a statement: a lease lasts three times as long."""
 
 ANSWER_SECONDS = 25
-"""An answer that is not there by then comes no more. Longer than the server's own limit: its words say more."""
+"""Seconds after which no answer is expected. Longer than the server's own limit, whose message is more exact."""
 
 LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
@@ -36,7 +36,7 @@ LIBPQ = {
     "tcp_user_timeout": ANSWER_SECONDS * 1000,
     "client_encoding": "utf8",
 }
-"""For a server that vanished, and for a database that is not in UTF-8. What the URL says goes before."""
+"""For a server that vanished, and for a database that is not in UTF-8. The parameters of the URL have precedence."""
 
 _CREATION_LOCK = 0x7265636F6E63696C
 """Of PostgreSQL's advisory locks the one under which tables are made: 'reconcil' in ASCII."""
@@ -108,7 +108,7 @@ class PostgresDatabase(_Server, Database):
     def _analyze_picked(self, connection: Connection) -> None:
         run(connection, "ANALYZE picked")
 
-    def bar_locks(self, connection: Connection) -> None:
+    def block_new_locks(self, connection: Connection) -> None:
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
 
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
@@ -118,7 +118,7 @@ class PostgresDatabase(_Server, Database):
             for row in rows:
                 copy.write_row(row)
 
-    def count_from(self, connection: Connection, table: Table, column: str, number: int) -> None:
+    def restart_counter(self, connection: Connection, table: Table, column: str, number: int) -> None:
         run(
             connection,
             "SELECT setval(pg_get_serial_sequence(:table, :column), :number, false)",
@@ -181,8 +181,8 @@ def _make_engine(address: PostgresAddress, **options: Any) -> Engine:
     def begin(connection: Connection) -> None:
         """Set what a transaction relies on, whatever the role or the server has set.
 
-        It holds for the transaction alone, so that it does so behind a pooler, too. Nothing of ours is idle in a
-        writing transaction; a reading one is, while what it read is compared.
+        It holds for the transaction alone, so that it does so behind a pooler, too. No writing transaction
+        idles; a reading one does, while what it read is compared.
         """
         reading = connection.get_execution_options().get("state_reading", False)
         milliseconds = STATEMENT_SECONDS * 1000

@@ -99,11 +99,11 @@ class SqliteDatabase(_File, Database):
         marks = ", ".join("?" for _ in table.columns)
         connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", [tuple(row) for row in rows])
 
-    def make_way(self) -> None:
+    def yield_to_writers(self) -> None:
         self._clock.sleep(PAUSE_SECONDS)
 
-    def tidy(self) -> None:
-        """Move the WAL into the file, unless somebody reads just now."""
+    def checkpoint(self) -> None:
+        """Move the WAL into the file, unless another process reads just now."""
         with self._mutex, explained(self.address), self._engine.connect() as connection:
             raw: Any = connection.connection.dbapi_connection
             raw.execute("PRAGMA busy_timeout=0")
