@@ -250,7 +250,7 @@ class EmbeddedComparison:
 
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
-        with translating(broken_query(), self._tables.limits), source.open(self._segment) as values:
+        with translating(broken_query(), self._tables.limits), source.stream_values(self._segment) as values:
             if isinstance(values.rows, Iterator):
                 self._tables.run(self._sets.begin("desired"))
                 self._tables.repeat(self._sets.desire_block(values.select), ([block] for block in values.rows))

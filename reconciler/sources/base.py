@@ -31,7 +31,7 @@ class Source(Protocol):
         """Keep what its queries share while the block runs, rather than make it anew for each."""
         ...
 
-    def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+    def stream_values(self, segment: Segment) -> AbstractContextManager[ValueStream]:
         """Run the query and stream its ids. Raises SourceError, also while the stream is read."""
         ...
 

@@ -104,7 +104,7 @@ class DuckSource:
         return self.bench.held()
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "duckdb")
         with ExitStack() as stack:
             connection = stack.enter_context(self._connect())

@@ -9,6 +9,7 @@ from reconciler.errors import SourceError
 from reconciler.escaping import mask
 from reconciler.models.spec import Secret
 from reconciler.models.sql import ONLY_PARAMS
+from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, redact
 from reconciler.sources.query import Query
 
@@ -233,7 +234,7 @@ class Scrubber:
     @classmethod
     def of(cls, source: str, url: Secret, secrets: Iterable[str] = (), names: Iterable[str] = ()) -> "Scrubber":
         """`secrets`: what the URL holds that must not be shown, in every spelling; `names`: what it names."""
-        dialect = re.split(r"[+:]", url.reveal(), maxsplit=1)[0]
+        dialect = DatabaseUrl.parse(url.reveal()).dialect
         return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
 
     def explain(self, error: BaseException, query: Query | None = None, *, known: Iterable[str] = ()) -> SourceError:

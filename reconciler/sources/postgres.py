@@ -90,7 +90,7 @@ class PostgresSource:
         return self.bench.held()
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "postgresql")
         with self.connections.one():
             with self._ask(query) as asking:

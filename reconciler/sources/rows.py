@@ -72,7 +72,7 @@ class RowSource:
         return nullcontext()
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, self.url.get_backend_name())
         with self.connections.one(), ExitStack() as stack:
             result, at, unfit = self._run(stack, query, "")

@@ -95,7 +95,7 @@ class SqliteSource:
         return self.bench.held()
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "sqlite")
         prepared = self._prepare(query)
         with self._unchanged(), ExitStack() as stack:

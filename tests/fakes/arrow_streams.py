@@ -125,7 +125,7 @@ class FakeSource:
         self._values = values
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         assert segment.name == "vip"
         yield self._values
 

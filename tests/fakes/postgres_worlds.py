@@ -37,7 +37,7 @@ class WorldHost:
     world: World
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         yield values_of(self.rows, self.world)
 
     def check(self, segment: Segment) -> None:

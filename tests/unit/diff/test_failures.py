@@ -109,7 +109,7 @@ class DyingSource:
         self._warehouse = warehouse
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         dying = f"CASE WHEN range < 100000 THEN 'a' || range ELSE error('bad value {SECRET}') END"
         yield ValueStream(self._warehouse.query(f"SELECT {dying} AS value FROM range(200000)"), ALL_TYPED)
 
@@ -121,7 +121,7 @@ class RefusingSource:
     def __init__(self, warehouse: Warehouse) -> None:
         pass
 
-    def open(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+    def stream_values(self, segment: Segment) -> AbstractContextManager[ValueStream]:
         raise SourceError("no such table", "make it")
 
     def check(self, segment: Segment) -> None:
@@ -218,7 +218,7 @@ def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_stage
 
 class EndlessSource(DyingSource):
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         yield ValueStream(self._warehouse.query("SELECT 'a' AS value FROM range(1000000000000)"), ALL_TYPED)
 
 

@@ -39,7 +39,7 @@ class ManySource:
         self._warehouse = warehouse
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         yield ValueStream(
             self._warehouse.query(f"SELECT 'person-' || hash(range) AS value FROM range({MANY})"), ALL_TYPED
         )

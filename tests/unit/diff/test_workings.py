@@ -242,7 +242,7 @@ class BrokenSource(FakeSource):
     error: Exception = duckdb.Error()
 
     @contextmanager
-    def open(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         raise self.error
         yield
 

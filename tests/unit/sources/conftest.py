@@ -37,7 +37,7 @@ def open_url(url: str) -> Source:
 
 def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
     """Every (value, typed) that a query gives, in order."""
-    with source.open(segment(query, id_column, **params)) as values, closing(reader().cursor()) as cursor:
+    with source.stream_values(segment(query, id_column, **params)) as values, closing(reader().cursor()) as cursor:
         return list(rows_of(values, cursor))
 
 

@@ -159,7 +159,7 @@ def test_a_table_that_may_not_be_read(postgres_warehouse):
 
     with (
         pytest.raises(SourceError, match="permission denied") as caught,
-        open_url(url).open(segment("SELECT id FROM closed")),
+        open_url(url).stream_values(segment("SELECT id FROM closed")),
     ):
         pass
 
@@ -167,7 +167,7 @@ def test_a_table_that_may_not_be_read(postgres_warehouse):
 
 
 def read_some_and_break(warehouse, query):
-    with warehouse.source.open(segment(query)) as values, duckdb.connect(config={"threads": 1}) as reading:
+    with warehouse.source.stream_values(segment(query)) as values, duckdb.connect(config={"threads": 1}) as reading:
         rows = rows_of(values, reading)
         next(rows)
         warehouse.raw(
@@ -268,7 +268,7 @@ def test_a_url_with_an_option_that_libpq_does_not_know():
 
 
 def test_an_error_of_the_reader_passes_as_it_is(warehouse):
-    with pytest.raises(ZeroDivisionError), warehouse.source.open(segment("SELECT 1")):
+    with pytest.raises(ZeroDivisionError), warehouse.source.stream_values(segment("SELECT 1")):
         raise ZeroDivisionError
 
 
@@ -348,7 +348,7 @@ def test_rows_come_before_the_query_has_ended_and_the_rest_may_be_left(request, 
     warehouse = request.getfixturevalue(f"{reader}_warehouse")
     query = ENDLESS[reader.partition("_")[0]]
 
-    with warehouse.source.open(segment(query)) as values, duckdb.connect() as reading:
+    with warehouse.source.stream_values(segment(query)) as values, duckdb.connect() as reading:
         rows = list(islice(rows_of(values, reading), 3))
 
     assert len(rows) == 3
@@ -361,14 +361,14 @@ def count(values):
 
 def test_a_stream_may_be_read_in_another_thread(warehouse):
     with (
-        warehouse.source.open(segment(f"SELECT n FROM {warehouse.series(120_000)}")) as values,
+        warehouse.source.stream_values(segment(f"SELECT n FROM {warehouse.series(120_000)}")) as values,
         ThreadPoolExecutor(max_workers=1) as threads,
     ):
         assert threads.submit(count, values).result() == 120_000
 
 
 def test_a_stream_need_not_be_read(warehouse):
-    with warehouse.source.open(segment("SELECT 1")) as values:
+    with warehouse.source.stream_values(segment("SELECT 1")) as values:
         assert values is not None
 
 
@@ -376,7 +376,7 @@ def test_a_stream_need_not_be_read(warehouse):
 def test_no_connection_is_left_behind(request, reader):
     warehouse = request.getfixturevalue(f"{reader}_warehouse")
 
-    with pytest.raises(ZeroDivisionError), warehouse.source.open(segment(ENDLESS["postgres"])):
+    with pytest.raises(ZeroDivisionError), warehouse.source.stream_values(segment(ENDLESS["postgres"])):
         raise ZeroDivisionError
 
     others = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -404,7 +404,7 @@ def test_the_folder_of_a_dead_run_is_deleted_by_the_next_and_that_of_a_living_on
     dead = temporary / f"{PREFIX}1-dead"
     dead.mkdir()
 
-    with duckdb_warehouse.source.open(segment("SELECT 1")):
+    with duckdb_warehouse.source.stream_values(segment("SELECT 1")):
         (living,) = temporary.iterdir()
         sweep(temporary)
         (still,) = temporary.iterdir()
@@ -424,7 +424,7 @@ kept = []
 source = open_source("w", Secret({sqlite_warehouse.url!r}))
 try:
     segment = Segment(name="s", segment_id=1, query="SELECT abs(-9223372036854775807 - 1)", source="w")
-    with source.open(segment) as values, duckdb.connect() as reading:
+    with source.stream_values(segment) as values, duckdb.connect() as reading:
         reading.register("incoming", values.rows)
         reading.execute("SELECT * FROM incoming").fetchall()
 except SourceError as error:

@@ -58,7 +58,7 @@ def test_what_was_read_while_somebody_wrote_is_refused(wal_file):
 
     with (
         pytest.raises(SourceError, match="written to while it was read") as caught,
-        source.open(segment("SELECT id FROM customers")),
+        source.stream_values(segment("SELECT id FROM customers")),
         closing(sqlite3.connect(wal_file, isolation_level=None)) as writer,
     ):
         writer.execute("INSERT INTO customers VALUES ('c3')")
@@ -83,7 +83,7 @@ def test_a_database_that_can_be_locked_is_locked(wal_file, journal_mode):
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
     source = open_url(f"sqlite:///{wal_file}")
 
-    with source.open(segment("SELECT id FROM customers")), closing(sqlite3.connect(wal_file)) as writer:
+    with source.stream_values(segment("SELECT id FROM customers")), closing(sqlite3.connect(wal_file)) as writer:
         writer.execute("CREATE TABLE other (id)" if journal_mode == "WAL" else "SELECT 1")
 
 

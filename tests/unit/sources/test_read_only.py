@@ -79,7 +79,7 @@ def test_a_missing_file_is_an_error_and_is_not_made(tmp_path, scheme):
     file = tmp_path / "nowhere.db"
     source = open_url(f"{scheme}:///{file}")
 
-    for use in (source.check, lambda wanted: source.open(wanted).__enter__()):
+    for use in (source.check, lambda wanted: source.stream_values(wanted).__enter__()):
         with pytest.raises(SourceError, match=r"there is no file nowhere\.db"):
             use(segment("SELECT 1"))
 
