@@ -9,6 +9,7 @@ from reconciler.cli import run
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.demo.script import run_demo
 from reconciler.cli.demo.terminal import MAX_WIDTH, Terminal
+from reconciler.cli.flags import LogFormat
 from reconciler.errors import ExitCode
 
 
@@ -24,8 +25,11 @@ def demo(
 
     It needs no account and no keys, takes under a minute, and leaves nothing behind.
     """
-    given = (("--verbose", console.verbose), ("--quiet", console.quiet))
-    options = [flag for flag, is_set in given if is_set] + ["--log-format", console.log_format.value]
+    given = {
+        "--verbose": console.verbose,
+        "--quiet": console.quiet,
+        "--log-format=json": console.log_format is LogFormat.JSON,
+    }
     terminal = Terminal(console.show, min(console.width, MAX_WIDTH), color=console.colors)
-    run_demo(terminal, run, keep, options=options)
+    run_demo(terminal, run, keep, options=[option for option, is_given in given.items() if is_given])
     return ExitCode.DONE

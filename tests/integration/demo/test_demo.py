@@ -9,11 +9,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli import run
+from reconciler.cli.commands import demo
 from reconciler.cli.demo.script import environment, run_demo
 from reconciler.cli.demo.terminal import Terminal
 from reconciler.errors import ExitCode, ReconcileError, UsageError
@@ -206,3 +208,21 @@ def test_colour_is_on_request() -> None:
     Terminal(printed.append, color=True).command("reconcile plan")
 
     assert "\033[" in "".join(printed)
+
+
+@pytest.mark.parametrize("given", [[], ["--quiet"], ["--verbose", "--log-format=json"]])
+def test_the_commands_get_the_options_of_the_demo_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, given: list[str]
+) -> None:
+    seen: list[Sequence[str]] = []
+
+    def stop(argv: Sequence[str]) -> int:
+        seen.append(argv)
+        return 1
+
+    monkeypatch.setattr(demo, "run_demo", partial(run_demo, customers=FEW))
+    monkeypatch.setattr(demo, "run", stop)
+
+    assert run(["demo", *given]) == ExitCode.FAILED
+
+    assert seen == [["plan", "reconcile.yaml", *given]]
