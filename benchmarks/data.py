@@ -103,10 +103,10 @@ def seed_state(spec: Path, stored: Path) -> None:
 def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]) -> None:
     """Make the snapshot of each segment hold the ids that `read_ids` gives, in their order."""
     (loaded,) = load([str(spec)], {})
-    with open_store(loaded.state) as ledger:
+    with open_store(loaded.state) as store:
         for segment in loaded.segments:
             adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
-            with ledger.lock(Target(loaded, segment), "seed", None) as held:
+            with store.lock(Target(loaded, segment), "seed", None) as held:
                 held.adopt(adoption)
                 held.complete()
 

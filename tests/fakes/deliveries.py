@@ -11,7 +11,7 @@ from reconciler.models.counts import Counts
 from reconciler.models.run import Tally
 from reconciler.operations.context import Parts, Stop
 from reconciler.operations.send import SendResult, send_batches
-from tests.fakes.memory_state import ADD, REMOVE, FakeClock, FakeHeld, FakeLease, FakeLedger, Status, never
+from tests.fakes.memory_state import ADD, REMOVE, FakeClock, FakeHeld, FakeLease, FakeStore, Status, never
 from tests.fakes.parts import (
     FakeComparison,
     FakeReporter,
@@ -89,7 +89,7 @@ def deliver(
     reporter = reporter or FakeReporter()
     target = make_target(concurrency)
     parts = Parts(
-        FakeLedger(held),
+        FakeStore(held),
         FakeSets(comparison),
         track,
         None,

@@ -251,7 +251,7 @@ class FakeHeld:
 
 
 @dataclass
-class FakeLedger:
+class FakeStore:
     """Gives one held segment. `refusal`: hold raises it; `farewell`: leaving raises it."""
 
     held: FakeHeld

@@ -14,7 +14,7 @@ from reconciler.operations.apply import Applying
 from reconciler.operations.apply_segment import ApplyOptions, apply_segment
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions
-from tests.fakes.memory_state import FakeClock, FakeHeld, FakeLedger
+from tests.fakes.memory_state import FakeClock, FakeHeld, FakeStore
 from tests.fakes.parts import (
     FakeApp,
     FakeComparison,
@@ -51,7 +51,7 @@ class Play:
         self.clock = FakeClock()
         self.stop = FakeStop(self.clock)
         self.held = FakeHeld(self.remove, head=self.head, clock=self.clock)
-        self.ledger = FakeLedger(self.held)
+        self.store = FakeStore(self.held)
         self.comparison = FakeComparison(self.add, self.remove, head=self.head, size=2, drifts=[AGREES])
         count = self.comparison.count()
         self.comparison.counts = replace(count, desired=90 + count.desired, unchanged=90, held=100, stored=100)
@@ -70,7 +70,7 @@ class Play:
         """The segment, before its first step."""
         target = make_target(settle=self.settle, concurrency=1)
         parts = Parts(
-            self.ledger,  # type: ignore[arg-type]
+            self.store,  # type: ignore[arg-type]
             self.sets,
             self.track,
             self.app,
@@ -102,7 +102,7 @@ class Play:
     def check(self, session: Applying) -> SegmentRun:
         """However it ended: all is given back, and that it ended was told once."""
         assert session.result is not None
-        assert not self.ledger.is_held
+        assert not self.store.is_held
         assert self.comparison.is_closed == (self.sets.opened > 0)
         assert [event.run for event in self.reporter.of(Finished)] == [session.result]
         return session.result

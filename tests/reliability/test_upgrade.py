@@ -118,7 +118,7 @@ def fill(bench: Bench) -> Contents:
     """A state with members, marks, a tombstone, and an intent that a dead run left."""
     crowd = [(add(*CROWD[start : start + 1000]), ACKNOWLEDGED) for start in range(0, len(CROWD), 1000)]
     bench.send(*crowd, (add("u"), unknown(1.0)), (remove("p00007"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", "plan-1") as held:
+    with bench.store() as store, store.lock(bench.target(), "run", "plan-1") as held:
         held.intend([add("late")])
     contents = bench.look()
     assert len(contents.members) == len(CROWD) - 1

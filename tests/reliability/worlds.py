@@ -365,11 +365,11 @@ class Planet:
         target, snapshot, run_id = self.aim(order.guards), open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
         plan_id = order.sealed.file.plan.plan_id if order.sealed else None
         options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
-        with self._open_ledger(life, failing, order.lock_timeout) as ledger:
+        with self._open_store(life, failing, order.lock_timeout) as store:
             parts = self._gather(
-                ledger, ModelSets(snapshot, order.desired, self.size, self.bench.clock.wall), life, order
+                store, ModelSets(snapshot, order.desired, self.size, self.bench.clock.wall), life, order
             )
-            ledger.begin(run_id, target.workspace, "apply", (), plan_id)
+            store.begin(run_id, target.workspace, "apply", (), plan_id)
             compare = compare_with_file(order.sealed.file, 0) if order.sealed else None
             segment = Applying(
                 target, lambda waits: apply_segment(target, parts, options, waits=waits, compare=compare)
@@ -379,10 +379,10 @@ class Planet:
             with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
                 while segment.result is None:
                     segment.go_on()
-            spend(segment.result, order, ledger)
+            spend(segment.result, order, store)
             return segment.result
 
-    def _gather(self, ledger: StateStore, sets: ModelSets, life: Life, order: Order) -> Parts:
+    def _gather(self, store: StateStore, sets: ModelSets, life: Life, order: Order) -> Parts:
         changes = order.sealed.changes if order.sealed else None
         track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
         app = self._window() if order.confirms else None
@@ -390,7 +390,7 @@ class Planet:
         nobody = lambda: None  # noqa: E731
         report, warn = FakeReporter().tell, lambda words: None
         return Parts(
-            ledger,
+            store,
             sets,  # type: ignore[arg-type]
             track,  # type: ignore[arg-type]
             app,  # type: ignore[arg-type]
@@ -409,19 +409,19 @@ class Planet:
     def refresh(self, life: Life | int | None = None) -> None:
         """One process takes over what is there, or dies, at the step that `life` gives."""
         life = life if isinstance(life, Life) else Life(life)
-        with suppress(Death), self._open_ledger(life, frozenset(), 0.0) as ledger:
-            self._take_over(life, ledger)
+        with suppress(Death), self._open_store(life, frozenset(), 0.0) as store:
+            self._take_over(life, store)
         assert life.is_over or not self.remote.pending, "what was read is older than what was sent"
         for member in self.look().stored & self.remote.present:
             self.remote.acknowledged[member] = ADD  # a read-back shows it as surely
         self.check_claims()
 
-    def _take_over(self, life: Life, ledger: StateStore) -> None:
+    def _take_over(self, life: Life, store: StateStore) -> None:
         target, snapshot, run_id = self.target, open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
-        ledger.begin(run_id, target.workspace, "refresh", (), None)
+        store.begin(run_id, target.workspace, "refresh", (), None)
         stack = ExitStack()
         try:
-            held = stack.enter_context(ledger.lock(target, run_id, None))
+            held = stack.enter_context(store.lock(target, run_id, None))
             comparison: Any = ModelComparison(snapshot, target, (), self.size, self.bench.clock.wall)
             window: Any = self._window()
             refresh_segment(
@@ -454,7 +454,7 @@ class Planet:
         return LazyPool(self.chance.randrange) if self.shuffles else InlinePool()
 
     @contextmanager
-    def _open_ledger(self, life: Life, failing: Container[int], lock_timeout: float) -> Iterator[StateStore]:
+    def _open_store(self, life: Life, failing: Container[int], lock_timeout: float) -> Iterator[StateStore]:
         pid = next(self.pids)
         self.alive.add(pid)
         machine = FakeMachine(pid=pid, running={each: f"t{each}" for each in self.alive})

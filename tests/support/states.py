@@ -107,17 +107,17 @@ class Bench:
         return StateSettings(url=Secret(self.url))
 
     @contextmanager
-    def ledger(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
+    def store(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
         around = Runtime(self.clock, machine or self.machine, heartbeat=self.pulse)
-        with open_store(self.settings, lock_timeout=lock_timeout, runtime=around) as ledger:
-            yield ledger
+        with open_store(self.settings, lock_timeout=lock_timeout, runtime=around) as store:
+            yield store
 
     def target(self, segment_id: int = 56, *, id_type: IdType = IdType.ID, timeout: float = 10) -> Target:
         return make_target(self.settings, segment_id, id_type=id_type, timeout=timeout)
 
     def send(self, *pairs: tuple[Batch, BatchResult], plan_id: str | None = None) -> None:
         """One run: each batch is intended and answered."""
-        with self.ledger() as ledger, ledger.lock(self.target(), "run", plan_id) as held:
+        with self.store() as store, store.lock(self.target(), "run", plan_id) as held:
             seqs = held.intend([batch for batch, _ in pairs])
             held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
 

@@ -94,7 +94,7 @@ def test_an_allowed_guard_lets_it_pass() -> None:
 
 def test_a_lock_that_another_run_holds() -> None:
     play = Play()
-    play.ledger.refusal = LockHeld("locked by somebody", "wait", holder="somebody")
+    play.store.refusal = LockHeld("locked by somebody", "wait", holder="somebody")
     result = play.run()
     assert (result.status, exit_code(result)) == (RunStatus.LOCKED, 5)
     assert result.error is not None
@@ -106,7 +106,7 @@ def test_a_lock_that_another_run_holds() -> None:
 @pytest.mark.parametrize("error", [StateError("no such file"), Crash("id000001")])
 def test_a_lock_that_cannot_be_taken(error: Exception) -> None:
     play = Play()
-    play.ledger.refusal = error
+    play.store.refusal = error
     result = play.run()
     assert (result.status, exit_code(result)) == (RunStatus.FAILED, 1)
     assert "id000001" not in repr(result.error)
@@ -117,7 +117,7 @@ def test_a_comparison_that_cannot_be_opened_gives_the_lock_back(error: Exception
     play = Play()
     play.sets.error = error
     result = play.run()
-    assert (result.status, exit_code(result), play.ledger.holds) == (RunStatus.FAILED, 1, 1)
+    assert (result.status, exit_code(result), play.store.holds) == (RunStatus.FAILED, 1, 1)
     assert "id000001" not in repr(result.error)
 
 
@@ -399,7 +399,7 @@ def test_a_census_that_fails_is_a_number_not_known(error: Exception) -> None:
 @pytest.mark.parametrize(("add", "status", "code"), [(5, RunStatus.PARTIAL, 6), (0, RunStatus.FAILED, 1)])
 def test_a_lock_that_cannot_be_given_back(add: int, status: RunStatus, code: int, error: Exception) -> None:
     play = Play(add=name_ids(add), remove=[])
-    play.ledger.farewell = error
+    play.store.farewell = error
     result = play.run()
     assert (result.status, exit_code(result)) == (status, code)
     assert result.error is not None
@@ -430,12 +430,12 @@ def test_to_adopt_nothing_is_sent_but_the_environment_is_checked_and_bound() -> 
     play = knowing_two(add=[], remove=[])
     result = play.run()
     assert (result.status, exit_code(result), play.nothing_sent) == (RunStatus.UNCHANGED, 0, True)
-    assert (play.held.admitted, play.ledger.bound) == (name_ids(2, "there"), 12345)
+    assert (play.held.admitted, play.store.bound) == (name_ids(2, "there"), 12345)
 
 
 def test_nobody_is_adopted_from_another_environment() -> None:
     play = knowing_two(add=[], remove=[])
-    play.ledger.bound = 999
+    play.store.bound = 999
     result = play.run()
     assert (result.status, play.held.admitted) == (RunStatus.FAILED, [])
 

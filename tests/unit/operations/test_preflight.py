@@ -13,7 +13,7 @@ from tests.fakes.sessions import Play, exit_code
 def test_the_first_write_binds_the_workspace() -> None:
     play = Play()
     play.run()
-    assert (play.ledger.bound, play.track.preflights) == (12345, 1)
+    assert (play.store.bound, play.track.preflights) == (12345, 1)
 
 
 def test_a_segment_with_nothing_to_do_asks_for_no_preflight() -> None:
@@ -26,17 +26,17 @@ def test_an_endpoint_that_does_not_exist_binds_nothing() -> None:
     play = Play()
     play.track.environment_id = None
     assert play.run().status is RunStatus.APPLIED
-    assert play.ledger.bound is None
+    assert play.store.bound is None
 
 
 def test_another_environment_is_refused() -> None:
     play = Play()
-    play.ledger.bound = 999
+    play.store.bound = 999
     result = play.run()
     assert (result.status, play.nothing_sent, exit_code(result)) == (RunStatus.FAILED, True, 1)
     assert result.error is not None
     assert result.error.code == "environment"
-    assert play.ledger.bound == 999
+    assert play.store.bound == 999
 
 
 @pytest.mark.parametrize("error", [DestinationError("wrong key"), StateError("no disk"), Crash("id000001")])
@@ -58,7 +58,7 @@ def test_a_plan_file_of_another_environment_is_stale() -> None:
     segment.lock()
     while segment.result is None:
         segment.go_on()
-    assert (play.check(segment).status, play.ledger.bound) == (RunStatus.STALE, None)
+    assert (play.check(segment).status, play.store.bound) == (RunStatus.STALE, None)
 
 
 def test_a_stop_before_the_check_binds_nothing_and_adopts_nobody() -> None:
@@ -68,4 +68,4 @@ def test_a_stop_before_the_check_binds_nothing_and_adopts_nobody() -> None:
     play.comparison.counts = replace(play.comparison.counts, adopt=1)
     result = play.run(between=play.stop.set)
     assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
-    assert (play.track.preflights, play.ledger.bound, play.held.admitted) == (0, None, [])
+    assert (play.track.preflights, play.store.bound, play.held.admitted) == (0, None, [])

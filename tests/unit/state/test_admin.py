@@ -30,16 +30,16 @@ ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
 
 def fill(bench: Bench) -> None:
     """Something in every table."""
-    with bench.ledger() as ledger:
-        ledger.bind("production", 77)
-        ledger.begin("run", "production", "apply", ["max_removals: vip"], None)
-        ledger.spend("plan-0")
+    with bench.store() as store:
+        store.bind("production", 77)
+        store.begin("run", "production", "apply", ["max_removals: vip"], None)
+        store.spend("plan-0")
     bench.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
     bench.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=["a"]))
-        held.complete()
-        held.intend([add("late")])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=["a"]))
+        segment.complete()
+        segment.intend([add("late")])
 
 
 def around(bench: Bench, machine: FakeMachine | None = None) -> Runtime:
@@ -61,8 +61,8 @@ def rows_of(url: str) -> dict[str, list]:
 
 def test_forgetting_drops_all_of_one_segment_and_nothing_else(bench: Bench):
     fill(bench)
-    with bench.ledger() as ledger, ledger.lock(bench.target(57), "run", None) as held:
-        held.complete()
+    with bench.store() as store, store.lock(bench.target(57), "run", None) as segment:
+        segment.complete()
 
     assert forget(bench.settings, "production", 56, runtime=around(bench))
 
@@ -81,7 +81,7 @@ def test_forgetting_what_is_not_known_says_so(bench: Bench):
 
 def test_forgetting_takes_the_lock(bench: Bench):
     fill(bench)
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
+    with bench.store() as store, store.lock(bench.target(), "run", None):
         with pytest.raises(LockHeld):
             forget(bench.settings, "production", 56, runtime=around(bench, ELSEWHERE))
     assert not open_snapshot(bench.settings).head("production", 56).is_new
@@ -109,8 +109,8 @@ def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(bench: Benc
 
 def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
     fill(bench)
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.intend([add("on its way")])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.intend([add("on its way")])
         backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
     copy = Bench(f"sqlite:///{tmp_path}/copy.db")
     assert ("add", None, ("on its way",)) in copy.look().journal
@@ -167,10 +167,10 @@ def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
 
 def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(bench: Bench, other_url: str):
     fill(bench)
-    with bench.ledger() as ledger:
+    with bench.store() as store:
         copy_to(bench.settings, Secret(other_url), runtime=around(bench))
 
-        with pytest.raises(StateError, match="has moved"), ledger.lock(bench.target(), "run", None):
+        with pytest.raises(StateError, match="has moved"), store.lock(bench.target(), "run", None):
             pass
 
 
@@ -179,9 +179,9 @@ def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(bench:
     fill(bench)
 
     def move_and_write() -> None:
-        with bench.ledger(machine=unseen) as ledger, ledger.lock(bench.target(), "run", None) as held:
+        with bench.store(machine=unseen) as store, store.lock(bench.target(), "run", None) as segment:
             copy_to(bench.settings, Secret(other_url), runtime=around(bench))
-            held.intend([add("late")])
+            segment.intend([add("late")])
 
     with pytest.raises(LeaseLost):
         move_and_write()
@@ -207,8 +207,8 @@ def test_a_state_that_moved_goes_on(bench: Bench, other_url: str):
     copy_to(bench.settings, Secret(other_url), runtime=around(bench))
     moved = Bench(other_url, bench.clock)
     moved.send((add("new"), ACKNOWLEDGED))
-    with moved.ledger() as ledger, ledger.lock(moved.target(57), "run", None) as held:
-        held.complete()
+    with moved.store() as store, store.lock(moved.target(57), "run", None) as segment:
+        segment.complete()
     assert "new" in moved.look().members
 
 
@@ -223,7 +223,7 @@ def test_a_state_is_not_copied_over_another(bench: Bench, other_url: str):
 
 def test_a_state_is_not_copied_while_somebody_works(bench: Bench, other_url: str):
     fill(bench)
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
+    with bench.store() as store, store.lock(bench.target(), "run", None):
         with pytest.raises(LockHeld, match="in use"):
             copy_to(bench.settings, Secret(other_url), runtime=around(bench, ELSEWHERE))
 

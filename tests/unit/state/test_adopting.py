@@ -11,26 +11,26 @@ NOW = 1_800_000_000.0
 
 def adopt(bench: Bench, found: Adoption) -> None:
     target = bench.target(id_type=found.id_type)
-    with bench.ledger() as ledger, ledger.lock(target, "run", None) as held:
-        held.adopt(found)
+    with bench.store() as store, store.lock(target, "run", None) as segment:
+        segment.adopt(found)
 
 
 def test_a_segment_that_the_state_never_met_is_bootstrapped(bench: Bench):
     adopt(bench, adoption(members=["a", "b", "c"]))
     assert bench.look().members == ("a", "b", "c")
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        assert not held.head().is_new
-        assert not held.head().completed
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        assert not segment.head().is_new
+        assert not segment.head().completed
 
 
 def test_what_was_stored_is_replaced_and_the_lineage_stays(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        before = held.head()
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        before = segment.head()
     adopt(bench, adoption(members=["b", "c"], unmatched=["a"]))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        assert held.head().lineage == before.lineage
-        assert held.head().serial > before.serial
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        assert segment.head().lineage == before.lineage
+        assert segment.head().serial > before.serial
     assert bench.look().members == ("b", "c")
     assert bench.look().marks == (("a", "unmatched", None),)
 
@@ -54,9 +54,9 @@ def test_unsettled_ids_become_members_or_unmatched_with_an_echo(bench: Bench):
     )
 
 
-def test_rejections_stay_remembered_of_who_is_not_there(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.reject(["bad", "good by now"])
+def test_rejections_of_ids_that_are_not_there_are_kept(bench: Bench):
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.reject(["bad", "good by now"])
     adopt(bench, adoption(members=["good by now"]))
     assert bench.look().marks == (("bad", "rejected", None),)
 
@@ -66,8 +66,8 @@ def test_another_id_type_leaves_nothing_of_the_old_ids(bench: Bench):
     adopt(bench, adoption(members=["a@b"], id_type=IdType.EMAIL))
     assert bench.look().members == ("a@b",)
     assert bench.look().marks == ()
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        assert held.head().id_type == "email"
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        assert segment.head().id_type == "email"
 
 
 def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(bench: Bench):
@@ -82,16 +82,16 @@ def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(be
         adopt(bench, Adoption(IdType.ID, broken, lists([]), lists([])))
     assert bench.look() == before
 
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
+    with bench.store() as store, store.lock(bench.target(), "run", None):
         pass
-    with bench.ledger() as ledger, ledger._database.read() as connection:
+    with bench.store() as store, store._database.read() as connection:
         from sqlalchemy import text
 
         assert connection.execute(text("SELECT count(*) FROM reconcile_members")).scalar_one() == 1
         assert connection.execute(text("SELECT count(*) FROM reconcile_keys")).scalar_one() == 1
 
 
-def test_who_reads_meanwhile_sees_the_old_or_the_new_never_a_part(bench: Bench):
+def test_a_reader_meanwhile_sees_the_old_or_the_new_never_a_part(bench: Bench):
     bench.send((add("a", "b", "c"), ACKNOWLEDGED))
     seen = []
 

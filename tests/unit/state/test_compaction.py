@@ -1,4 +1,4 @@
-"""Folding changes no id's status: before and after it, the state says the same of everybody."""
+"""Compaction changes no status of an id: before and after it, the state says the same of every id."""
 
 from itertools import count
 
@@ -26,7 +26,7 @@ _GONE = ("remove", "acknowledged")
 
 
 def status_of(contents: Contents, id: str) -> str:
-    """The rule that everybody who reads a state goes by."""
+    """The rule by which a state is read, written a second time."""
     marks = {mark: direction for owner, mark, direction in contents.marks if owner == id}
     for direction, outcome, ids in reversed(contents.journal):
         if id in ids and outcome != "acknowledged":
@@ -68,32 +68,32 @@ def census_of(statuses: Statuses) -> StateCounts:
 def check_life(bench: Bench, segment_id: int, life: list) -> None:
     statuses, unmatched = dict.fromkeys(IDS, "absent"), set()
     target = bench.target(segment_id)
-    with bench.ledger() as ledger:
+    with bench.store() as store:
         todo = iter(life)
         going_on = True
         while going_on:
             going_on = False
-            with ledger.lock(target, "run", None) as held:
+            with store.lock(target, "run", None) as segment:
                 for step in todo:
                     if step == "run anew":
                         going_on = True
                         break
                     if step == "compact":
-                        held.compact()
+                        segment.compact()
                     elif step == "read back":
                         vanished = [id for id in IDS if statuses[id] == "member"][:1]
-                        held.record(findings(vanished=vanished))
+                        segment.record(findings(vanished=vanished))
                         unmatched.update(vanished)
                         statuses.update(dict.fromkeys(vanished, "unmatched"))
                     else:
-                        (seq,) = held.intend([Batch(step[0], tuple(sorted(step[1])))])
-                        held.settle([(seq, step[2])])
+                        (seq,) = segment.intend([Batch(step[0], tuple(sorted(step[1])))])
+                        segment.settle([(seq, step[2])])
                         expect(statuses, unmatched, step)
                 assert statuses_of(bench.look(segment_id)) == statuses
-                assert held.count() == census_of(statuses)
-            folded = bench.look(segment_id)
-            assert folded.journal == ()
-            assert statuses_of(folded) == statuses
+                assert segment.count() == census_of(statuses)
+            compacted = bench.look(segment_id)
+            assert compacted.journal == ()
+            assert statuses_of(compacted) == statuses
 
 
 SEGMENT_IDS = count(1)
@@ -104,13 +104,13 @@ SAME_STATE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # each
 
 @given(life=st.lists(steps, max_size=12))
 @settings(max_examples=40, deadline=None, suppress_health_check=SAME_STATE)
-def test_whatever_happens_folding_changes_no_status(sqlite_bench: Bench, life):
+def test_whatever_happens_compaction_changes_no_status(sqlite_bench: Bench, life):
     check_life(sqlite_bench, next(SEGMENT_IDS), life)
 
 
 @given(life=st.lists(steps, max_size=12))
 @settings(max_examples=6, deadline=None, suppress_health_check=SAME_STATE)
-def test_whatever_happens_folding_changes_no_status_on_postgresql(postgres_url: str, life):
+def test_whatever_happens_compaction_changes_no_status_on_postgresql(postgres_url: str, life):
     check_life(Bench(postgres_url), next(SEGMENT_IDS), life)
 
 
@@ -120,69 +120,69 @@ def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(bench: Bench):
     check_life(bench, next(SEGMENT_IDS), [*life, (Direction.ADD, {a}, ACKNOWLEDGED)])
 
 
-def test_many_batches_fold_in_several_transactions(bench: Bench, monkeypatch):
+def test_many_batches_compact_in_several_transactions(bench: Bench, monkeypatch):
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.settle([(seq, ACKNOWLEDGED) for seq in held.intend(batches)])
-        serial = held.head().serial
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.settle([(seq, ACKNOWLEDGED) for seq in segment.intend(batches)])
+        serial = segment.head().serial
     assert len(bench.look().members) == 21
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        assert held.head().serial == serial, "folding changes nothing that a plan rests on"
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        assert segment.head().serial == serial, "compaction changes nothing that a plan rests on"
 
 
-def test_who_writes_for_long_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
+def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
     bench = sqlite_bench
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 1)
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        seqs = held.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
-        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        seqs = segment.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
+        segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         bench.clock.sleep = bench.clock.slept.append
         bench.clock.boot = count(step=0.125).__next__  # each transaction asks twice, and takes a quarter of a second
-        held.compact()
+        segment.compact()
         bench.clock.boot = bench.clock.wall
     assert len(bench.clock.slept) == 2
 
 
-def test_what_is_on_its_way_is_folded_by_nobody_nor_what_came_after_it(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        flying, landed = held.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
-        held.settle([(landed, ACKNOWLEDGED)])
-        held.compact()
+def test_what_is_on_its_way_is_not_compacted_nor_what_came_after_it(bench: Bench):
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        flying, landed = segment.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
+        segment.settle([(landed, ACKNOWLEDGED)])
+        segment.compact()
         assert bench.look().journal == (("add", None, ("a",)), ("remove", "acknowledged", ("a",)))
-        held.settle([(flying, ACKNOWLEDGED)])
+        segment.settle([(flying, ACKNOWLEDGED)])
     assert bench.look().members == ()
 
 
-def test_nothing_is_folded_that_lies_between_two_on_their_way(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        seqs = held.intend([Batch(Direction.ADD, (id,)) for id in IDS])
-        held.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
-        held.compact()
+def test_nothing_is_compacted_that_lies_between_two_on_their_way(bench: Bench):
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        seqs = segment.intend([Batch(Direction.ADD, (id,)) for id in IDS])
+        segment.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
+        segment.compact()
         journal = [("add", None, ("b",)), ("add", "acknowledged", ("c",)), ("add", None, ("d",))]
         assert bench.look() == Contents(("a",), (), tuple(journal))
 
 
-def test_a_first_fill_goes_from_the_journal_to_the_members_without_a_stop(sqlite_bench: Bench, monkeypatch):
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        monkeypatch.setattr(ledger._database, "pick_batches", None)
-        seqs = held.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
-        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
-        held.compact()
+def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqlite_bench: Bench, monkeypatch):
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        monkeypatch.setattr(store._database, "pick_batches", None)
+        seqs = segment.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
+        segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        segment.compact()
     assert sqlite_bench.look() == Contents(("a", "b", "c"), (), ())
 
 
 def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
     """How the batches of a journal, with so many ids each, are taken together."""
     chunks = []
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
         ids = map(str, count())
-        seqs = held.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
-        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
-        with ledger._database.write() as connection:
+        seqs = segment.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
+        segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        with store._database.write() as connection:
             while entries := compaction.next_chunk(connection, 1):
                 chunks.append([entry.number for entry in entries])
-                compaction.compact(ledger._database, connection, 1, entries)
+                compaction.compact(store._database, connection, 1, entries)
     return chunks
 
 
@@ -191,7 +191,7 @@ def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sq
     assert sizes_of_chunks(sqlite_bench, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
 
 
-def test_a_journal_of_any_length_is_folded_to_its_end(sqlite_bench: Bench):
+def test_a_journal_of_any_length_is_compacted_to_its_end(sqlite_bench: Bench):
     assert sum(map(len, sizes_of_chunks(sqlite_bench, [1] * 1_100))) == 1_100
     assert sqlite_bench.look().journal == ()
     assert len(sqlite_bench.look().members) == 1_100
@@ -212,8 +212,8 @@ def test_tombstones_and_echoes_last_to_the_second(sqlite_bench: Bench):
 
     def kinds_after(seconds: float) -> set[str]:
         bench.clock.time = NOW + seconds
-        with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-            held.compact()
+        with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+            segment.compact()
         return {mark for _, mark, _ in bench.look().marks}
 
     bench.send((Batch(Direction.ADD, ("a", "b")), acknowledged_after_unknown(NOW)))
@@ -225,14 +225,14 @@ def test_tombstones_and_echoes_last_to_the_second(sqlite_bench: Bench):
 
 
 def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_bench: Bench):
-    """Whoever is unsettled already stays so, as of the attempt that made it so."""
+    """An unsettled id stays so, as of the attempt that made it so."""
     bench = sqlite_bench
     bench.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(lingering=["a", "c"]))
-        held.record(findings(vanished=["b"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(lingering=["a", "c"]))
+        segment.record(findings(vanished=["b"]))
         bench.clock.time += 60
-        held.record(findings(vanished=["b"]))
+        segment.record(findings(vanished=["b"]))
     assert bench.marks() == {
         ("a", "unsettled"): ("add", NOW - 7),
         ("b", "unsettled"): ("add", NOW - 7),
@@ -241,11 +241,11 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_be
     }
 
 
-def test_a_removal_buries_with_its_time_whom_the_state_held_or_did_not_know(sqlite_bench: Bench):
+def test_a_removal_leaves_a_tombstone_with_its_time_for_ids_that_were_held_or_unknown(sqlite_bench: Bench):
     bench, (a, b, c, d) = sqlite_bench, IDS
     bench.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=[a, b]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=[a, b]))
     bench.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
     assert bench.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}
     bench.clock.time += 60

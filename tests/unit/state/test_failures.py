@@ -75,13 +75,13 @@ def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_bench: Bench):
 
 def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_bench: Bench):
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        with ledger._database.read() as connection:
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        with store._database.read() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}")
         many = [add(*(f"{n:0100}" for n in range(1000)))] * 3
         with pytest.raises(StateError, match="disk of the state is full") as caught:
-            held.intend(many)
+            segment.intend(many)
         assert isinstance(caught.value.__cause__, sqlite3.Error)
         assert sqlite_bench.look().journal == ()
 

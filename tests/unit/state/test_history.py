@@ -49,15 +49,15 @@ def test_a_missing_state_has_no_records_and_stays_missing(bench: Bench):
 
 def test_a_segment_is_told_in_numbers(bench: Bench):
     bench.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
-    with bench.ledger() as ledger:
-        ledger.begin("run-2", "production", "apply", [], None)
-        with ledger.lock(bench.target(), "run-2", None) as held:
-            (seq,) = held.intend([remove("a")])
-            held.settle([(seq, ACKNOWLEDGED)])
-            held.reject(["bad"])
-            held.record(findings(vanished=["b"]))
-            held.complete()
-        ledger.end("run-2", "production", 6, "{}", run_of(bench, "run-2"))
+    with bench.store() as store:
+        store.begin("run-2", "production", "apply", [], None)
+        with store.lock(bench.target(), "run-2", None) as segment:
+            (seq,) = segment.intend([remove("a")])
+            segment.settle([(seq, ACKNOWLEDGED)])
+            segment.reject(["bad"])
+            segment.record(findings(vanished=["b"]))
+            segment.complete()
+        store.end("run-2", "production", 6, "{}", run_of(bench, "run-2"))
 
     record = records(bench).segment("production", 56)
 
@@ -75,14 +75,14 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
 
 def test_what_is_not_compacted_yet_counts(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        added, removed, flying = held.intend([add("c"), remove("a"), add("d")])
-        held.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        added, removed, flying = segment.intend([add("c"), remove("a"), add("d")])
+        segment.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
         record = records(bench).segment("production", 56)
         assert record is not None
         assert (record.members, record.unsettled) == (2, 1)
         assert [id for ids in records(bench).members("production", 56) for id in ids] == ["b", "c"]
-        held.settle([(flying, ACKNOWLEDGED)])
+        segment.settle([(flying, ACKNOWLEDGED)])
 
 
 def test_the_ids_stream_in_byte_order(bench: Bench):
@@ -96,10 +96,10 @@ def test_the_ids_stream_in_byte_order(bench: Bench):
 
 def test_the_holder_is_named_while_it_lives(bench: Bench):
     neighbour = FakeMachine(pid=200, running={200: "t200"})
-    with bench.ledger() as ledger:
-        ledger.begin("run-1", "production", "apply", [], None)
-        with ledger.lock(bench.target(), "run-1", None) as held:
-            held.complete()
+    with bench.store() as store:
+        store.begin("run-1", "production", "apply", [], None)
+        with store.lock(bench.target(), "run-1", None) as segment:
+            segment.complete()
             assert "pid 100 on here" in (records(bench).holder("production", 56) or "")
             record = records(bench).segment("production", 56)
             assert record is not None
@@ -110,8 +110,8 @@ def test_the_holder_is_named_while_it_lives(bench: Bench):
 
 def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
     for segment_id in (56, 57, 58):
-        with bench.ledger() as ledger, ledger.lock(bench.target(segment_id), "run", None) as held:
-            held.complete()
+        with bench.store() as store, store.lock(bench.target(segment_id), "run", None) as segment:
+            segment.complete()
     assert [each.segment_id for each in records(bench).orphans("production", {57})] == [56, 58]
     assert records(bench).orphans("staging", set()) == []
 
@@ -120,20 +120,20 @@ def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
 
 
 def test_runs_are_told_newest_first(sqlite_bench: Bench):
-    with sqlite_bench.ledger() as ledger:
+    with sqlite_bench.store() as store:
         for number in range(3):
             sqlite_bench.clock.time += 60
-            ledger.begin(f"run-{number}", "production", "apply", [], None)
-        ledger.begin("elsewhere", "staging", "apply", [], None)
+            store.begin(f"run-{number}", "production", "apply", [], None)
+        store.begin("elsewhere", "staging", "apply", [], None)
     assert [row.run_id for row in records(sqlite_bench).runs("production", 2)] == ["run-2", "run-1"]
 
 
 def test_a_run_is_told_whole(bench: Bench):
-    with bench.ledger() as ledger:
-        ledger.begin("run-1", "production", "apply", ["max_removals: vip"], "plan-1")
+    with bench.store() as store:
+        store.begin("run-1", "production", "apply", ["max_removals: vip"], "plan-1")
         (going_on,) = records(bench).runs("production", 10)
         assert (going_on.ended_at, going_on.exit_code, going_on.segments) == (None, None, None)
-        ledger.end("run-1", "production", 6, '{"kind": "run"}', run_of(bench))
+        store.end("run-1", "production", 6, '{"kind": "run"}', run_of(bench))
 
     (record,) = records(bench).run("run-1")
 
@@ -146,10 +146,10 @@ def test_a_run_is_told_whole(bench: Bench):
 
 
 def test_a_run_over_two_workspaces_has_a_record_for_each(bench: Bench):
-    with bench.ledger() as ledger:
+    with bench.store() as store:
         for workspace in ("production", "staging"):
-            ledger.begin("run-1", workspace, "apply", [], None)
-            ledger.end("run-1", workspace, 0, "{}", run_of(bench))
+            store.begin("run-1", workspace, "apply", [], None)
+            store.end("run-1", workspace, 0, "{}", run_of(bench))
     assert {(record.row.workspace, record.row.segments) for record in records(bench).run("run-1")} == {
         ("production", 1),
         ("staging", None),
@@ -160,12 +160,12 @@ def test_a_run_over_two_workspaces_has_a_record_for_each(bench: Bench):
 
 
 def test_a_workspace_is_bound_once_and_to_one_environment(bench: Bench):
-    with bench.ledger() as ledger:
-        assert ledger.environment("production") is None
-        ledger.bind("production", 77)
-        ledger.bind("production", 77)
-        ledger.bind("staging", 78)
-        assert ledger.environment("production") == 77
+    with bench.store() as store:
+        assert store.environment("production") is None
+        store.bind("production", 77)
+        store.bind("production", 77)
+        store.bind("staging", 78)
+        assert store.environment("production") == 77
         with pytest.raises(StateError, match=r"77.*78"):
-            ledger.bind("production", 78)
-        assert ledger.environment("production") == 77
+            store.bind("production", 78)
+        assert store.environment("production") == 77

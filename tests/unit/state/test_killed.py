@@ -23,15 +23,15 @@ from tests.support.states import make_target
 
 settings = StateSettings(url=Secret(sys.argv[1]))
 say = lambda *what: print(json.dumps(what), flush=True)
-with open_store(settings) as ledger, ledger.lock(make_target(settings), "run", None) as held:
+with open_store(settings) as store, store.lock(make_target(settings), "run", None) as segment:
     for number in range(1000):
         ids = tuple(f"{number:04}-{part}" for part in range(100))
-        (seq,) = held.intend([Batch(Direction.ADD, ids)])
+        (seq,) = segment.intend([Batch(Direction.ADD, ids)])
         say("intended", ids)
-        held.settle([(seq, BatchResult(Outcome.ACKNOWLEDGED, 1))])
+        segment.settle([(seq, BatchResult(Outcome.ACKNOWLEDGED, 1))])
         say("acknowledged", ids)
         if number % 7 == 6:
-            held.compact()
+            segment.compact()
 """
 
 
@@ -48,10 +48,10 @@ def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
     child.wait()
 
     settings = StateSettings(url=Secret(url))
-    with open_store(settings) as ledger, ledger.lock(make_target(settings), "next run", None) as held:
-        census = held.count()
-        held.intend([Batch(Direction.ADD, ("after",))])
-        held.complete()
+    with open_store(settings) as store, store.lock(make_target(settings), "next run", None) as segment:
+        census = segment.count()
+        segment.intend([Batch(Direction.ADD, ("after",))])
+        segment.complete()
 
     contents = Bench(url).look()
     members = set(contents.members)

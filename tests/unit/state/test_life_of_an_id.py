@@ -41,7 +41,7 @@ def test_adding_again_ends_a_tombstone(bench: Bench):
 
 
 @pytest.mark.parametrize("batch", [add("a"), remove("a")])
-def test_an_unknown_outcome_unsettles_and_nobody_unsettled_is_stored(bench: Bench, batch):
+def test_an_unknown_outcome_unsettles_and_no_unsettled_id_is_stored(bench: Bench, batch):
     bench.send((add("a"), ACKNOWLEDGED))
     bench.send((batch, unknown(NOW - 7)))
     assert bench.look().members == ()
@@ -87,31 +87,31 @@ def test_reversing_what_was_unsettled_leaves_no_echo(bench: Bench):
 
 def test_only_a_read_back_ends_being_unmatched(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=["a"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=["a"]))
     bench.send((add("a"), ACKNOWLEDGED))
     assert bench.look().members == ("b",)
     assert bench.look().marks == (("a", "unmatched", None),)
 
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(appeared=["a"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(appeared=["a"]))
     assert bench.look().members == ("a", "b")
     assert bench.look().marks == ()
 
 
-def test_an_unmatched_id_whose_remove_is_acknowledged_is_forgotten(bench: Bench):
+def test_an_unmatched_id_is_forgotten_when_its_remove_is_acknowledged(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=["a"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=["a"]))
     bench.send((remove("a"), ACKNOWLEDGED))
     assert bench.look().members == ()
     assert bench.look().marks == ()
 
 
-def test_an_unmatched_id_whose_resend_is_unknown_stays_unmatched_beneath(bench: Bench):
+def test_an_unmatched_id_stays_so_when_its_resend_is_unknown(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=["a"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=["a"]))
     bench.send((add("a"), unknown(NOW)))
     assert bench.look().marks == (("a", "unmatched", None), ("a", "unsettled", "add"))
     bench.send((add("a"), ACKNOWLEDGED))
@@ -120,17 +120,17 @@ def test_an_unmatched_id_whose_resend_is_unknown_stays_unmatched_beneath(bench: 
 
 
 def test_a_rejected_id_is_remembered_until_it_is_acknowledged(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.reject(["bad"])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.reject(["bad"])
     assert bench.look().marks == (("bad", "rejected", None),)
     bench.send((add("bad"), ACKNOWLEDGED))
     assert bench.look().members == ("bad",)
     assert bench.look().marks == ()
 
 
-def test_a_rejected_id_whose_remove_is_acknowledged_is_rejected_no_more(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.reject(["bad"])
+def test_a_rejected_id_is_so_no_more_when_its_remove_is_acknowledged(bench: Bench):
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.reject(["bad"])
     bench.send((remove("bad"), ACKNOWLEDGED))
     assert bench.look().marks == (("bad", "removed", None),)
 
@@ -138,17 +138,17 @@ def test_a_rejected_id_whose_remove_is_acknowledged_is_rejected_no_more(bench: B
 def test_a_rejection_is_forgotten_when_a_later_run_completes_without_it(sqlite_bench: Bench):
     for rejected in (["bad", "worse"], ["worse"]):
         sqlite_bench.clock.time += 3600
-        with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-            held.reject(rejected)
-            held.complete()
+        with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+            segment.reject(rejected)
+            segment.complete()
     assert sqlite_bench.look().marks == (("worse", "rejected", None),)
 
 
 def test_a_tombstone_that_is_gone_is_forgotten_and_one_that_lingers_is_unsettled(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
     bench.send((remove("a", "b"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(lingering=["a"], gone=["b"]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(lingering=["a"], gone=["b"]))
     assert bench.look().marks == (("a", "unsettled", "remove"),)
 
 
@@ -168,8 +168,8 @@ def test_ids_of_any_script_and_with_quotes_and_backslashes_come_back_as_they_wer
     ids = sorted(['"', "\\", '\\"', "'", "a,b", "[x]", "ü", "日本", "😀", "%", ":name", "NULL", "0", "\\N", "\\."])
     bench.send((add(*ids), ACKNOWLEDGED))
     assert sorted(bench.look().members) == ids
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=ids))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=ids))
     assert sorted(id for id, _, _ in bench.look().marks) == ids
 
 
@@ -179,10 +179,10 @@ def test_ids_are_told_apart_and_sorted_by_their_bytes(bench: Bench):
     assert bench.look().members == tuple(sorted(ids, key=lambda id: id.encode()))
 
 
-def test_who_was_found_there_becomes_a_member_but_nobody_unsettled(bench: Bench):
+def test_an_id_that_was_found_there_becomes_a_member_unless_it_is_unsettled(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED), (add("c"), unknown(NOW - 7)))
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=["a"]))
-        held.admit(lambda: iter([["a", "c"], ["d"]]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=["a"]))
+        segment.admit(lambda: iter([["a", "c"], ["d"]]))
     assert bench.look().members == ("a", "b", "d")
     assert bench.look().marks == (("c", "unsettled", "add"),)

@@ -21,8 +21,8 @@ ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
 
 
 def hold(stack: ExitStack, bench: Bench, machine: FakeMachine | None = None, *, lock_timeout: float = 0, run="run"):
-    ledger = stack.enter_context(bench.ledger(machine=machine, lock_timeout=lock_timeout))
-    return stack.enter_context(ledger.lock(bench.target(), run, None))
+    store = stack.enter_context(bench.store(machine=machine, lock_timeout=lock_timeout))
+    return stack.enter_context(store.lock(bench.target(), run, None))
 
 
 def end_lease(bench: Bench) -> None:
@@ -36,16 +36,16 @@ def end_lease(bench: Bench) -> None:
 @pytest.mark.parametrize("other", [NEIGHBOUR, ELSEWHERE], ids=["same host", "other host"])
 def test_a_lock_that_is_held_is_refused_and_says_by_whom(bench: Bench, other):
     with ExitStack() as stack:
-        ledger = stack.enter_context(bench.ledger())
-        ledger.begin("run-1", "production", "apply", [], None)
-        stack.enter_context(ledger.lock(bench.target(), "run-1", None))
+        store = stack.enter_context(bench.store())
+        store.begin("run-1", "production", "apply", [], None)
+        stack.enter_context(store.lock(bench.target(), "run-1", None))
 
-        with pytest.raises(LockHeld) as caught, bench.ledger(machine=other) as second:
+        with pytest.raises(LockHeld) as caught, bench.store(machine=other) as second:
             with second.lock(bench.target(), "run-2", None):
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
     assert caught.value.message.startswith("locked by ")
-    assert "`reconcile state unlock SPEC NAME`" in caught.value.hint, "whoever knows the spec fills it in"
+    assert "`reconcile state unlock SPEC NAME`" in caught.value.hint, "a command that knows the spec fills it in"
     assert "--lock-timeout" in caught.value.hint
 
 
@@ -57,8 +57,8 @@ def test_a_lock_that_was_given_back_can_be_taken(bench: Bench):
 
 
 def test_other_segments_are_free(bench: Bench):
-    with bench.ledger() as ledger, bench.ledger(machine=ELSEWHERE) as other:
-        with ledger.lock(bench.target(56), "run", None), other.lock(bench.target(57), "run", None):
+    with bench.store() as store, bench.store(machine=ELSEWHERE) as other:
+        with store.lock(bench.target(56), "run", None), other.lock(bench.target(57), "run", None):
             pass
 
 
@@ -68,13 +68,13 @@ def test_other_segments_are_free(bench: Bench):
     ids=["no such process", "its pid was given to another"],
 )
 def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(bench: Bench, running):
-    with ExitStack() as stack, ExitStack() as grave:
-        dead = hold(grave, bench)
+    with ExitStack() as stack, ExitStack() as dead_run:
+        dead = hold(dead_run, bench)
         hold(stack, bench, FakeMachine(pid=200, running=running))
         with pytest.raises(LeaseLost):
             dead.intend([add("a")])
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(bench: Bench
     ids=["other boot", "other pid namespace", "other host"],
 )
 def test_a_process_that_cannot_be_seen_keeps_its_lock_until_its_lease_ends(bench: Bench, machine):
-    with ExitStack() as stack, ExitStack() as grave:
-        hold(grave, bench)
+    with ExitStack() as stack, ExitStack() as dead_run:
+        hold(dead_run, bench)
         with pytest.raises(LockHeld):
             hold(stack, bench, machine)
         end_lease(bench)
         hold(stack, bench, machine)
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
-def test_who_lost_the_lock_can_write_nothing_more(bench: Bench):
-    with ExitStack() as stack, ExitStack() as grave:
-        first = hold(grave, bench)
+def test_a_run_that_lost_its_lock_can_write_nothing_more(bench: Bench):
+    with ExitStack() as stack, ExitStack() as dead_run:
+        first = hold(dead_run, bench)
         (seq,) = first.intend([add("a")])
         end_lease(bench)
         hold(stack, bench, ELSEWHERE)
@@ -107,7 +107,7 @@ def test_who_lost_the_lock_can_write_nothing_more(bench: Bench):
             first.settle([(seq, ACKNOWLEDGED)])
         assert not first.lease.covers(0)
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
     assert bench.look().marks == (("a", "unsettled", "add"),)
 
 
@@ -171,10 +171,10 @@ def test_a_lease_covers_what_fits_into_its_minute(sqlite_bench: Bench):
 
 
 def test_a_lease_is_three_time_outs_if_that_is_longer(sqlite_bench: Bench):
-    with sqlite_bench.ledger() as ledger:
-        with ledger.lock(sqlite_bench.target(timeout=100), "run", None) as held:
-            assert held.lease.covers(300)
-            assert not held.lease.covers(301)
+    with sqlite_bench.store() as store:
+        with store.lock(sqlite_bench.target(timeout=100), "run", None) as segment:
+            assert segment.lease.covers(300)
+            assert not segment.lease.covers(301)
 
 
 def test_a_heartbeat_extends_the_lease(bench: Bench):
@@ -207,14 +207,14 @@ def test_a_lease_ends_where_the_state_cannot_be_reached(sqlite_bench: Bench):
 
 def test_a_broken_lock_is_told_and_its_holder_stops(bench: Bench):
     with ExitStack() as stack:
-        held = hold(stack, bench, run="run-1")
+        segment = hold(stack, bench, run="run-1")
         around = Runtime(bench.clock, bench.machine)
         assert "pid 100 on here" in unlock(bench.settings, "production", 56, runtime=around)
         assert unlock(bench.settings, "production", 56, runtime=around) is None
         bench.pulse.beats[0]()
-        assert not held.lease.covers(0)
+        assert not segment.lease.covers(0)
         with pytest.raises(LeaseLost):
-            held.complete()
+            segment.complete()
         with pytest.raises(LeaseLost):
             stack.close()
 
@@ -235,7 +235,7 @@ def test_this_process_is_alive_and_one_that_ended_is_dead():
     assert is_dead(other, machine)
 
 
-def test_a_process_whose_start_is_hidden_counts_as_alive():
+def test_a_process_with_a_hidden_start_counts_as_alive():
     machine = FakeMachine(running={100: "t100", 7: ""})
     holder = type(machine.me())("here", "boot-1", "pid:[1]", 7, "t7")
     assert not is_dead(holder, machine)
@@ -296,26 +296,26 @@ def test_a_living_neighbour_keeps_its_lock_whatever_the_wall_clock_says(bench: B
 
 
 def test_a_neighbour_that_stands_still_past_its_lease_loses_its_lock(bench: Bench):
-    with ExitStack() as stack, ExitStack() as grave:
-        hold(grave, bench)
+    with ExitStack() as stack, ExitStack() as dead_run:
+        hold(dead_run, bench)
         bench.clock.time += 61
         hold(stack, bench, NEIGHBOUR)
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
 def test_a_lease_that_was_granted_by_a_clock_that_ran_ahead_ends_a_lease_from_now(sqlite_bench: Bench):
     true_clock = sqlite_bench.clock
-    with ExitStack() as stack, ExitStack() as grave:
+    with ExitStack() as stack, ExitStack() as dead_run:
         sqlite_bench.clock = Jumped(true_clock, 3600)
-        hold(grave, sqlite_bench)
+        hold(dead_run, sqlite_bench)
         sqlite_bench.clock = true_clock
         with pytest.raises(LockHeld):
             hold(stack, sqlite_bench, ELSEWHERE)
         true_clock.time += 61
         hold(stack, sqlite_bench, ELSEWHERE)
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
 # --- the sight of the fence ------------------------------------------------------------------------------------------
@@ -335,11 +335,11 @@ def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlit
 
 def test_each_write_shows_the_fence(bench: Bench):
     with ExitStack() as stack:
-        held = hold(stack, bench)
+        segment = hold(stack, bench)
         bench.clock.time += 6
-        held.intend([add("a")])
-        held.lease.renew = lambda: pytest.fail("it was seen just now")
-        assert held.lease.has_fresh_fence()
+        segment.intend([add("a")])
+        segment.lease.renew = lambda: pytest.fail("it was seen just now")
+        assert segment.lease.has_fresh_fence()
 
 
 def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
@@ -350,10 +350,10 @@ def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
 
 def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
     with ExitStack() as stack:
-        held = hold(stack, bench)
+        segment = hold(stack, bench)
         unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
         bench.clock.time += 6
-        assert not held.lease.has_fresh_fence()
+        assert not segment.lease.has_fresh_fence()
         with pytest.raises(LeaseLost):
             stack.close()
 
@@ -364,14 +364,14 @@ def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
 def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_bench: Bench):
     bench = sqlite_bench
     began = bench.clock.time
-    with ExitStack() as grave:
-        held = hold(grave, bench)
-        seqs = held.intend([add("a"), add("b")])
-        held.settle([(seqs[0], unknown(began))])
+    with ExitStack() as dead_run:
+        segment = hold(dead_run, bench)
+        seqs = segment.intend([add("a"), add("b")])
+        segment.settle([(seqs[0], unknown(began))])
         bench.clock.time += 30
         unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
         bench.clock.time += 30
-        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.lock(bench.target(), "run", None) as other:
+        with bench.store(machine=NEIGHBOUR) as store, store.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == began + 30
             assert other.doubtful_at() == other.attempted_at() == began + 60
         assert bench.marks() == {
@@ -379,27 +379,27 @@ def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_b
             ("b", "unsettled"): ("add", began + 60),
         }
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
 def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_none(sqlite_bench: Bench):
     bench = sqlite_bench
-    with ExitStack() as grave:
-        hold(grave, bench)
+    with ExitStack() as dead_run:
+        hold(dead_run, bench)
         bench.clock.time += 61
         taken_at = bench.clock.time
-        with bench.ledger(machine=NEIGHBOUR) as ledger, ledger.lock(bench.target(), "run", None) as other:
+        with bench.store(machine=NEIGHBOUR) as store, store.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
-            grave.close()
-    with ExitStack() as grave:
-        hold(grave, bench)
+            dead_run.close()
+    with ExitStack() as dead_run:
+        hold(dead_run, bench)
         bench.clock.time += 5
         dead = FakeMachine(pid=200, running={200: "t200"})
-        with bench.ledger(machine=dead) as ledger, ledger.lock(bench.target(), "run", None) as other:
+        with bench.store(machine=dead) as store, store.lock(bench.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
-            grave.close()
+            dead_run.close()
 
 
 def test_times_of_the_future_count_as_now(sqlite_bench: Bench):
@@ -408,8 +408,8 @@ def test_times_of_the_future_count_as_now(sqlite_bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED))
     bench.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(bench.clock.time)))
     bench.clock.time -= 3600
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        assert held.doubtful_at() == held.attempted_at() == bench.clock.time
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        assert segment.doubtful_at() == segment.attempted_at() == bench.clock.time
     assert bench.marks() == {
         ("a", "removed"): (None, bench.clock.time),
         ("c", "unsettled"): ("add", bench.clock.time),

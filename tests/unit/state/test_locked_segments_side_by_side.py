@@ -20,19 +20,19 @@ MONTH = 31 * 24 * 3600.0
 IDS = tuple("abcdefgh")
 
 
-def settle(held: LockedSegment, *pairs: tuple[Batch, BatchResult]) -> None:
-    held.settle([(held.intend([batch])[0], answer) for batch, answer in pairs])
+def settle(segment: LockedSegment, *pairs: tuple[Batch, BatchResult]) -> None:
+    segment.settle([(segment.intend([batch])[0], answer) for batch, answer in pairs])
 
 
-def mark_in_every_way(held: LockedSegment) -> None:
+def mark_in_every_way(segment: LockedSegment) -> None:
     """One id each: unmatched, removed, rejected, unsettled, with an echo; the others are members."""
-    settle(held, (add(*IDS), ACKNOWLEDGED), (remove("b"), ACKNOWLEDGED), (add("d"), unknown(NOW - 5)))
-    settle(held, (remove("e"), unknown(NOW - 4)), (add("f"), acknowledged_after_unknown(NOW - 3)))
-    held.record(findings(vanished=["a"]))
-    held.reject(["c"])
+    settle(segment, (add(*IDS), ACKNOWLEDGED), (remove("b"), ACKNOWLEDGED), (add("d"), unknown(NOW - 5)))
+    settle(segment, (remove("e"), unknown(NOW - 4)), (add("f"), acknowledged_after_unknown(NOW - 3)))
+    segment.record(findings(vanished=["a"]))
+    segment.reject(["c"])
 
 
-def live(held: LockedSegment, bench: Bench) -> Iterator[Contents]:
+def live(segment: LockedSegment, bench: Bench) -> Iterator[Contents]:
     """What the state says of segment 56 after each of its steps, with every id in every situation."""
     for batch, answer in [
         (add(*IDS), ACKNOWLEDGED),
@@ -41,41 +41,41 @@ def live(held: LockedSegment, bench: Bench) -> Iterator[Contents]:
         (add(*IDS[:4]), ACKNOWLEDGED),
         (remove(*IDS[2:6]), acknowledged_after_unknown(NOW - 1)),
     ]:
-        settle(held, (batch, answer))
-        held.compact()
+        settle(segment, (batch, answer))
+        segment.compact()
         yield bench.look()
-    held.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
-    held.admit(lambda: iter([["e", "g"]]))
+    segment.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
+    segment.admit(lambda: iter([["e", "g"]]))
     yield bench.look()
-    mark_in_every_way(held)
-    held.record(findings(vanished=["g"]))
-    settle(held, (remove(*IDS), ACKNOWLEDGED))
-    held.compact()
+    mark_in_every_way(segment)
+    segment.record(findings(vanished=["g"]))
+    settle(segment, (remove(*IDS), ACKNOWLEDGED))
+    segment.compact()
     yield bench.look()
-    mark_in_every_way(held)
-    settle(held, (add(*IDS), ACKNOWLEDGED))
-    held.compact()
+    mark_in_every_way(segment)
+    settle(segment, (add(*IDS), ACKNOWLEDGED))
+    segment.compact()
     yield bench.look()
     bench.clock.time += MONTH
-    held.complete()
-    held.compact()
+    segment.complete()
+    segment.compact()
     yield bench.look()
 
 
 def test_a_segment_lives_as_if_it_were_alone(sqlite_bench: Bench, tmp_path):
     alone = Bench(f"sqlite:///{tmp_path}/alone/state.db")
-    with alone.ledger() as ledger, ledger.lock(alone.target(), "run", None) as held:
-        expected = list(live(held, alone))
+    with alone.store() as store, store.lock(alone.target(), "run", None) as segment:
+        expected = list(live(segment, alone))
 
     bench = sqlite_bench
-    with bench.ledger() as ledger, ledger.lock(bench.target(57), "run", None) as other:
+    with bench.store() as store, store.lock(bench.target(57), "run", None) as other:
         mark_in_every_way(other)
         other.compact()
         flying = other.intend([add("a", "b"), remove("c", "g")])
         other.settle([(flying[0], ACKNOWLEDGED)])
         before = bench.look(57)
-        with ledger.lock(bench.target(), "run", None) as held:
-            found = list(live(held, bench))
+        with store.lock(bench.target(), "run", None) as segment:
+            found = list(live(segment, bench))
         assert bench.look(57) == before
 
     assert found == expected
@@ -83,11 +83,11 @@ def test_a_segment_lives_as_if_it_were_alone(sqlite_bench: Bench, tmp_path):
     assert len(before.journal) == 2
 
 
-def test_batches_of_two_segments_that_send_at_once_fold_each_into_their_own(bench: Bench):
+def test_batches_of_two_segments_that_send_at_once_compact_each_into_their_own(bench: Bench):
     with (
-        bench.ledger() as ledger,
-        ledger.lock(bench.target(56), "run", None) as one,
-        ledger.lock(bench.target(57), "run", None) as other,
+        bench.store() as store,
+        store.lock(bench.target(56), "run", None) as one,
+        store.lock(bench.target(57), "run", None) as other,
     ):
         for number in range(3):
             settle(one, (add(f"one-{number}"), ACKNOWLEDGED))

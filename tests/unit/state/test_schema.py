@@ -156,7 +156,7 @@ def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, mon
 
 
 def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeypatch):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None):
+    with bench.store() as store, store.lock(bench.target(), "run", None):
         monkeypatch.setattr(schema, "REVISION", NEXT)
         other = FakeMachine(host="there", pid=300, running={300: "t300"})
         with pytest.raises(LockHeld, match="in use"):
@@ -181,8 +181,8 @@ def test_many_who_make_a_state_at_once_make_one(bench: Bench):
 
     def make() -> None:
         try:
-            with bench.ledger() as ledger:
-                ledger.bind("production", 77)
+            with bench.store() as store:
+                store.bind("production", 77)
         except Exception as error:
             errors.append(error)
 

@@ -31,38 +31,38 @@ def put_back(connection: Connection, moment: dict[str, Sequence[dict[str, object
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
 
 
-def send(held: LockedSegment, *ids: str) -> None:
-    (seq,) = held.intend([add(*ids)])
-    held.settle([(seq, ACKNOWLEDGED)])
+def send(segment: LockedSegment, *ids: str) -> None:
+    (seq,) = segment.intend([add(*ids)])
+    segment.settle([(seq, ACKNOWLEDGED)])
 
 
 @pytest.mark.parametrize("act", ["intend", "settle", "compact", "complete", "stamp"])
 def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: Bench, act: str) -> None:
     with (
-        bench.ledger() as ledger,
+        bench.store() as store,
         open_database(bench.settings, bench.clock) as database,
         suppress(StateSetBack),
-        ledger.lock(bench.target(), "run", None) as held,
+        store.lock(bench.target(), "run", None) as segment,
     ):
-        (first,) = held.intend([add("a")])
+        (first,) = segment.intend([add("a")])
         with database.read() as connection:
             moment = read_all(connection)
-        send(held, "b")
+        send(segment, "b")
         with database.write() as connection:
             put_back(connection, moment)
         acts: dict[str, Callable[[], object]] = {
-            "intend": lambda: held.intend([add("c")]),
-            "settle": lambda: held.settle([(first, ACKNOWLEDGED)]),
-            "compact": held.compact,
-            "complete": held.complete,
-            "stamp": held.stamp,
+            "intend": lambda: segment.intend([add("c")]),
+            "settle": lambda: segment.settle([(first, ACKNOWLEDGED)]),
+            "compact": segment.compact,
+            "complete": segment.complete,
+            "stamp": segment.stamp,
         }
 
         with pytest.raises(StateSetBack) as caught:
             acts[act]()
 
         assert "refresh" in caught.value.hint
-        assert not held.lease.covers(0)
+        assert not segment.lease.covers(0)
     assert open_snapshot(bench.settings).head("production", 56).restored
 
 
@@ -70,20 +70,20 @@ def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(
     bench.send((add("a"), ACKNOWLEDGED))
 
     with (
-        bench.ledger() as ledger,
+        bench.store() as store,
         open_database(bench.settings, bench.clock) as database,
         suppress(StateSetBack),
-        ledger.lock(bench.target(), "run", None) as held,
+        store.lock(bench.target(), "run", None) as segment,
     ):
         with database.write() as connection:
             connection.execute(text("UPDATE reconcile_locks SET fence = fence - 1"))
 
         with pytest.raises(StateSetBack):
-            held.intend([add("b")])
+            segment.intend([add("b")])
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_write_whose_commit_is_in_doubt_is_no_loss(
+def test_a_write_with_its_commit_in_doubt_is_no_loss(
     sqlite_bench: Bench, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     write = SqliteDatabase.write
@@ -96,13 +96,13 @@ def test_a_write_whose_commit_is_in_doubt_is_no_loss(
                 raise StateError("the connection was lost")
         raise StateError("the connection was lost")
 
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        send(held, "a")
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        send(segment, "a")
         monkeypatch.setattr(SqliteDatabase, "write", fail)
         with pytest.raises(StateError, match="connection was lost"):
-            held.reject(["c"])
+            segment.reject(["c"])
         monkeypatch.setattr(SqliteDatabase, "write", write)
 
-        send(held, "b")
+        send(segment, "b")
 
     assert set(sqlite_bench.look().members) == {"a", "b"}

@@ -41,21 +41,21 @@ def test_a_state_that_is_missing_is_empty_and_stays_missing(bench: Bench):
 
 
 def test_a_segment_that_was_never_met_has_nothing_but_the_environment(bench: Bench):
-    with bench.ledger() as ledger:
-        ledger.bind("production", 77)
+    with bench.store() as store:
+        store.bind("production", 77)
     with open_snapshot(bench.settings).open("production", 56) as stored:
         assert stored.head == Head(environment_id=77)
         assert contents_of(stored) == NOTHING
 
 
 def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
-    with bench.ledger() as ledger:
-        ledger.bind("production", 77)
-        with ledger.lock(bench.target(), "run", "plan-1") as held:
-            held.intend([add("a")])
-            held.complete()
-            head = held.head()
-        ledger.spend("plan-1")
+    with bench.store() as store:
+        store.bind("production", 77)
+        with store.lock(bench.target(), "run", "plan-1") as segment:
+            segment.intend([add("a")])
+            segment.complete()
+            head = segment.head()
+        store.spend("plan-1")
     snapshot = open_snapshot(bench.settings)
     with snapshot.open("production", 56) as stored:
         assert stored.head == snapshot.head("production", 56) == head
@@ -84,7 +84,7 @@ def test_every_stream_shows_the_moment_at_which_it_was_opened(bench: Bench):
 
 def test_reading_waits_for_no_writer(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
-    with bench.ledger() as ledger, ledger._database.write() as connection:
+    with bench.store() as store, store._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM reconcile_members")
         assert bench.look().members == ("a",)
         connection.rollback()
@@ -93,22 +93,22 @@ def test_reading_waits_for_no_writer(bench: Bench):
 def test_more_rows_than_a_block_holds_come_whole_and_in_order(bench: Bench):
     ids = [f"{number:06}" for number in range(40_000)]
     batches = [add(*ids[start : start + 1000]) for start in range(0, 40_000, 1000)]
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        seqs = held.intend(batches)
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        seqs = segment.intend(batches)
         assert [ids for _, _, ids in bench.look().journal] == [batch.ids for batch in batches]
-        held.settle([(seq, ACKNOWLEDGED) for seq in seqs])
+        segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
     assert list(bench.look().members) == ids
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        held.record(findings(vanished=ids[:20_000]))
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        segment.record(findings(vanished=ids[:20_000]))
     contents = bench.look()
     assert [id for id, _, _ in contents.marks] == ids[:20_000]
     assert list(contents.members) == ids[20_000:]
 
 
 def test_the_journal_tells_of_the_unknown_attempt_before_an_acknowledged_one_and_of_no_other(bench: Bench):
-    with bench.ledger() as ledger, ledger.lock(bench.target(), "run", None) as held:
-        doubtful, plain, lost, _ = held.intend([add("a"), add("b"), remove("c"), add("d")])
-        held.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
+    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        doubtful, plain, lost, _ = segment.intend([add("a"), add("b"), remove("c"), add("d")])
+        segment.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
         with open_snapshot(bench.settings).open("production", 56) as stored:
             rows = fetch(stored.journal())
     assert [(direction, outcome, unknown_at is None) for _, direction, outcome, _, unknown_at, _ in rows] == [
@@ -146,8 +146,8 @@ def test_a_plan_before_the_first_apply_makes_no_folder(sqlite_bench: Bench):
 def test_the_file_is_its_owners_alone_whatever_the_umask(sqlite_bench: Bench, umask):
     before = os.umask(umask)
     try:
-        with sqlite_bench.ledger() as ledger:
-            ledger.bind("production", 77)
+        with sqlite_bench.store() as store:
+            store.bind("production", 77)
             modes = {path.name: path.stat().st_mode & 0o777 for path in state_file(sqlite_bench).parent.iterdir()}
     finally:
         os.umask(before)
@@ -197,7 +197,7 @@ def test_a_state_in_a_folder_that_cannot_be_written_is_read_as_it_lies(sqlite_be
 def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_bench: Bench):
     """Two SQLite libraries in one process that open one file drop each other's locks when they close it."""
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    with sqlite_bench.ledger() as ledger, ledger._database.write():
+    with sqlite_bench.store() as store, store._database.write():
         sqlite_bench.look()
         code = (
             "import sqlite3, sys\n"
@@ -211,8 +211,8 @@ def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_bench: Bench
 def test_a_state_that_holds_a_write_ahead_log_of_a_killed_run_is_read_with_it(sqlite_bench: Bench, tmp_path):
     sqlite_bench.send((add("a"), ACKNOWLEDGED))
     file = state_file(sqlite_bench)
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        held.intend([add("b")])
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        segment.intend([add("b")])
         for source in file.parent.iterdir():
             (tmp_path / source.name).write_bytes(source.read_bytes())
     copy = Bench(f"sqlite:///{tmp_path}/state.db")

@@ -30,8 +30,8 @@ def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
         (remove("a"), ACKNOWLEDGED),
         (remove("b"), unknown(1_795_000_001.5)),
     )
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        held.reject(["r"])
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        segment.reject(["r"])
 
     head, contents = both_ways(sqlite_bench)
 
@@ -41,9 +41,9 @@ def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
 
 
 def test_an_intent_without_an_outcome_is_seen(sqlite_bench: Bench):
-    with sqlite_bench.ledger() as ledger, ledger.lock(sqlite_bench.target(), "run", None) as held:
-        held.intend([add("x", "y")])
-        # Nothing is read here: the ledger is open, and only one library may have the file open.
+    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+        segment.intend([add("x", "y")])
+        # Nothing is read here: the store is open, and only one library may have the file open.
     _, contents = both_ways(sqlite_bench)
     assert contents.journal or contents.marks
 
@@ -57,8 +57,8 @@ def test_a_missing_state_and_a_segment_never_met_are_empty(sqlite_bench: Bench):
 
 
 def test_a_spent_plan_is_known(sqlite_bench: Bench):
-    with sqlite_bench.ledger() as ledger:
-        ledger.spend("plan'1")
+    with sqlite_bench.store() as store:
+        store.spend("plan'1")
     snapshot = open_snapshot(sqlite_bench.settings, alone=True)
     assert snapshot.is_spent("plan'1")
     assert not snapshot.is_spent("plan-2")
