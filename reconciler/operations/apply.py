@@ -238,7 +238,7 @@ class _Apply:
             each.lock()
 
     def _ask(self, segments: Sequence[Applying], created_at: datetime, approve: Callable[[Plan], bool]) -> None:
-        """Let somebody approve what is to be sent."""
+        """Ask for approval of what is to be sent."""
         context = self.context
         working = [each for each in segments if each.has_work]
         if not working or context.stop.is_set():

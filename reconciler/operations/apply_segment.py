@@ -48,8 +48,8 @@ def apply_segment(
     """Make one segment equal to its query, or to a plan file (`compare`), in steps.
 
     Pauses when the segment is locked (yields its head), planned, and checked (yields the plan both times), so that a
-    prompt or a plan file can decide about all segments at once: whoever drives it goes on with `next`, or ends it with
-    `throw`; nothing was sent by then. However it ends, the lock is given back, and the result has every id that was
+    prompt or a plan file can decide about all segments at once. The caller goes on with `next`, or ends it with
+    `throw`: then nothing is sent. However it ends, the lock is given back, and the result counts every id that was
     sent. Raises only LockHeld, where it does not wait for a lock (`waits`). `inspect` may refuse an environment.
     """
     started, plan, tally = parts.clock(), None, Tally()

@@ -97,7 +97,7 @@ class Context:
         self._made: dict[object, object] = {}
         self._answers = Once()
         self._lock = threading.RLock()
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +122,9 @@ class Context:
                 self.warn(warning)
 
     def report(self, event: Event) -> None:
-        """Tell what happens. Whatever that meets, the operation goes on."""
+        """Report an event. A failure to do so is dropped: the operation goes on."""
         if self._progress is not None:
-            with self._telling, suppress(Exception):
+            with self._reporting, suppress(Exception):
                 self._progress(event)
 
     # --- where the work is done -----------------------------------------------------------------------------------
@@ -305,6 +305,6 @@ def find_spill_parent(environment: Mapping[str, str]) -> Path:
 
 
 def _account(destination: DestinationSettings) -> tuple[object, ...]:
-    """What tells one workspace's connection from another's; rates are not part of it."""
+    """Identify a workspace's connection; rates are not part of it."""
     place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
     return (*place, destination.site_id, destination.api_key, destination.app_api_key)

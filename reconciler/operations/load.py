@@ -182,7 +182,7 @@ def _matches(target: Target, pattern: str) -> bool:
 
 
 def _is_like(text: str, pattern: str) -> bool:
-    """Tell whether a name is the pattern itself (a name may hold a `[`), or fits it as a glob."""
+    """Return whether a name is the pattern itself (a name may hold a `[`), or fits it as a glob."""
     return text == pattern or fnmatchcase(text, pattern)
 
 

@@ -75,7 +75,7 @@ def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: f
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch whose intent is durable. `root` numbers the batch that it was cut from."""
+    """A batch with a durable intent. `root` numbers the batch that it was cut from."""
 
     seq: int
     batch: Batch
@@ -322,7 +322,7 @@ class Sender:
         return replace(probe, is_probe=True)
 
     def _cut(self, pending: Pending, result: BatchResult, parts: Sequence[Batch]) -> list[Pending]:
-        """Replace a batch by parts of it, whose intents are durable then."""
+        """Replace a batch by parts of it; their intents are durable then."""
         numbers = self._segment.split(pending.seq, result, parts)
         doubtful = pending.is_doubtful or result.unknown_at is not None
         pairs = zip(numbers, parts, strict=True)
@@ -454,7 +454,7 @@ class Sender:
 
 
 def must_split(pending: Pending, result: BatchResult) -> bool:
-    """Tell whether a batch has to be cut in two, to find what is wrong with it."""
+    """Return whether a batch has to be cut in two, to find what is wrong with it."""
     return result.outcome in (Outcome.BAD_REQUEST, Outcome.TOO_LARGE) and len(pending.batch.ids) > 1
 
 

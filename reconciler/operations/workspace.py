@@ -68,7 +68,7 @@ def bind(target: Target, bindings: Bindings, found: int | None) -> None:
 
 @dataclass(frozen=True)
 class CheckedApp:
-    """An App API each of whose reads begins with `check`, which may raise DestinationError."""
+    """An App API that calls `check` before each read; it may raise DestinationError."""
 
     app: App
     check: Callable[[], None]
