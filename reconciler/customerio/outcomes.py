@@ -87,12 +87,15 @@ class CallResult:
     """A call with all its attempts. `last` is the last attempt's; `is_held`: the next was not allowed to start."""
 
     last: AttemptResult
-    attempts: int
+    ends: tuple[str, ...]
+    """What each attempt came to: a status, or words."""
     unknown_at: float | None
     """Unix seconds when the last attempt of unknown outcome was given up."""
     is_held: bool
-    ends: tuple[str, ...] = ()
-    """What each attempt came to: a status, or words."""
+
+    @property
+    def attempts(self) -> int:
+        return len(self.ends)
 
     @property
     def outcome(self) -> Outcome:

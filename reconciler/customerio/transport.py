@@ -142,12 +142,13 @@ class Transport:
         `admit` is asked before each attempt, by its number from 1, when only sending is left.
         """
         budget = Budget(self._clock)
-        last, unknown_at = NOT_STARTED, None
+        last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
         for number in range(1, MAX_ATTEMPTS + 1):
             result = self._attempt(call, number, budget, admit)
             if result.outcome is Outcome.NOT_STARTED:
-                return CallResult(last, number - 1, unknown_at, budget.left > 0, tuple(ends))
+                is_held = budget.left > 0
+                break
             last = result
             ends.append(str(result.status or result.failure))
             if result.outcome is Outcome.UNKNOWN or result.is_foreign:
@@ -159,8 +160,9 @@ class Transport:
             if pause >= budget.left:
                 break
             if self._wait(pause):
-                return CallResult(last, number, unknown_at, True, tuple(ends))
-        return CallResult(last, len(ends), unknown_at, False, tuple(ends))
+                is_held = True
+                break
+        return CallResult(last, tuple(ends), unknown_at, is_held)
 
     def _attempt(self, call: Call, number: int, budget: Budget, admit: Callable[[int], bool] | None) -> AttemptResult:
         """Wait for a slot and a permit, then make one attempt if it may start."""
