@@ -43,7 +43,8 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text.strip()
     visible = _BREAKS.sub(" ", _ESCAPES.sub("", text))
-    return "".join(character for character in visible if _is_visible(character)).strip()
+    kept = (each for each in visible if each in _JOINERS or unicodedata.category(each) not in ("Cc", "Cf", "Cs"))
+    return "".join(kept).strip()
 
 
 def clean_lines(text: str) -> list[str]:
@@ -90,10 +91,6 @@ def escape_json(text: str) -> str:
 def _write_code(match: re.Match[str]) -> str:
     codes = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{codes[at] << 8 | codes[at + 1]:04x}" for at in range(0, len(codes), 2))
-
-
-def _is_visible(character: str) -> bool:
-    return character in _JOINERS or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
 
 
 def shorten(text: str, length: int) -> str:

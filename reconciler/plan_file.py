@@ -258,20 +258,18 @@ class Draft:
 
     def seal(self, plan: SealedPlan) -> None:
         """Write the file, 0600, whole or not at all. Raises ReconcileError."""
-        header = {name: getattr(plan, name) for name in SealedPlan.__dataclass_fields__}
+        fields = {name: getattr(plan, name) for name in SealedPlan.__dataclass_fields__}
+        header = _write_line({"reconcile_plan": FORMAT, **fields})
         with self._lock, self._output.explained(), self._output.replaced() as path, path.open("wb") as file:
-            digest = hashlib.sha256()
-            for line in self._lines({"reconcile_plan": FORMAT, **header}, len(plan.segments)):
-                digest.update(line)
-                file.write(line)
+            digest = hashlib.sha256(header)
+            file.write(header)
+            for index in range(len(plan.segments)):
+                for offset, length in self._spans.get(index, ()):
+                    self._spool.seek(offset)
+                    line = self._spool.read(length)
+                    digest.update(line)
+                    file.write(line)
             file.write(_write_line({"sha256": digest.hexdigest()}))
-
-    def _lines(self, header: dict[str, Any], segments: int) -> Iterator[bytes]:
-        yield _write_line(header)
-        for index in range(segments):
-            for offset, length in self._spans.get(index, ()):
-                self._spool.seek(offset)
-                yield self._spool.read(length)
 
 
 def plan_output(named: str) -> OutputFile:

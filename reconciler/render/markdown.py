@@ -10,7 +10,7 @@ from reconciler.escaping import escape_markdown
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.report import Breach, Cell, Column, FirstFill, Note, Report, Row, Trouble
+from reconciler.render.report import Cell, Column, FirstFill, Note, Report, Row, Trouble
 from reconciler.render.tables import MANY, collapse
 
 MAX_BYTES = 60_000
@@ -107,14 +107,11 @@ def _write_trouble(trouble: Trouble) -> str:
     if trouble.problem is not None and trouble.problem.hint:
         lines.append(f"  - {escape_markdown(trouble.problem.hint, HINT_LENGTH)}")
     for breach in trouble.breaches:
-        lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}; {_write_flag(breach)}")
+        way = "no flag allows this"
+        if breach.flag is not None:
+            way = f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
+        lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}; {way}")
     return "\n".join(lines)
-
-
-def _write_flag(breach: Breach) -> str:
-    if breach.flag is None:
-        return "no flag allows this"
-    return f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
 
 
 def _write_note(note: Note) -> str:

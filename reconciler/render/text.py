@@ -4,7 +4,8 @@ from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
 from reconciler.render.layout import Page
-from reconciler.render.report import FirstFill, Orphans, Report, Trouble
+from reconciler.render.report import FirstFill, Note, Report, Row, Trouble
+from reconciler.render.sentences import count
 from reconciler.render.tables import MANY, collapse
 
 FEW = 10
@@ -28,14 +29,24 @@ def write_report(report: Report, options: Options) -> str:
         _write_trouble(page, trouble)
     # A run's read-back agrees for each unchanged segment, too: not worth a line for each.
     leaves_out_quiet = is_short or (report.kind == "run" and not options.verbose)
-    _write_notes(page, report, leaves_out_quiet)
+    before = page.length
+    for note in report.notes:
+        if not (note.quiet and leaves_out_quiet):
+            _write_note(page, note)
+    if page.length > before:
+        page.gap()
     if report.first_fill is not None:
         _write_first_fill(page, report.first_fill)
     for remark in report.remarks:
         page.paragraph(remark.text, style=remark.style, marker=remark.marker)
         page.gap()
     if report.orphans is not None:
-        _write_orphans(page, report.orphans)
+        page.heading("Orphans: the state knows them, and no named spec lists them")
+        page.table(report.orphans.columns, report.orphans.rows)
+        page.gap()
+        page.paragraph("They are never touched. To forget one for good:")
+        page.command(report.orphans.command, indent=2)
+        page.gap()
     for warning in report.warnings:
         page.paragraph(f"Warning: {warning}", style="yellow")
     if report.warnings:
@@ -46,15 +57,14 @@ def write_report(report: Report, options: Options) -> str:
 
 def _write_lines(page: Page, report: Report, is_short: bool) -> None:
     """One table for each spec and workspace, or one in all where the lines are not about segments of a spec."""
-    groups: dict[str, list[tuple[bool, int]]] = {}
-    for place, line in enumerate(report.lines):
+    groups: dict[str, list[tuple[bool, Row]]] = {}
+    for line in report.lines:
         target = line.target
         heading = f"{target.spec.path} · workspace {target.workspace}" if target else ""
-        groups.setdefault(heading, []).append((line.quiet, place))
-    for heading, places in groups.items():
+        groups.setdefault(heading, []).append((line.quiet, line.row))
+    for heading, rows in groups.items():
         if heading:
             page.heading(heading)
-        rows = [(quiet, report.lines[place].row) for quiet, place in places]
         page.table(report.columns, collapse(rows, report.quiet, is_short))
         page.gap()
 
@@ -80,24 +90,19 @@ def _write_trouble(page: Page, trouble: Trouble) -> None:
     page.gap()
 
 
-def _write_notes(page: Page, report: Report, leaves_out_quiet: bool) -> None:
-    before = page.length
-    for note in report.notes:
-        if note.quiet and leaves_out_quiet:
-            continue
-        if note.clauses:
-            page.paragraph(f"{note.name}: {'; '.join(note.clauses)}.", marker="·")
-        for verb, ids in (("remove", note.examples.remove), ("add", note.examples.add)):
-            if ids:
-                page.paragraph(f"{note.name}, to {verb}, for example: {', '.join(ids)}", marker="·")
-    if page.length > before:
-        page.gap()
+def _write_note(page: Page, note: Note) -> None:
+    if note.clauses:
+        page.paragraph(f"{note.name}: {'; '.join(note.clauses)}.", marker="·")
+    for verb, ids in (("remove", note.examples.remove), ("add", note.examples.add)):
+        if ids:
+            page.paragraph(f"{note.name}, to {verb}, for example: {', '.join(ids)}", marker="·")
 
 
 def _write_first_fill(page: Page, fill: FirstFill) -> None:
-    number = f"{fill.segments:,} segment" if fill.segments == 1 else f"{fill.segments:,} segments"
-    verb = "knew" if fill.is_over else "knows"
-    page.paragraph(f"First fill of {number}: the state {verb} nothing of what is in there.", style="yellow", marker="!")
+    segments, verb = count(fill.segments, "segment"), "knew" if fill.is_over else "knows"
+    page.paragraph(
+        f"First fill of {segments}: the state {verb} nothing of what is in there.", style="yellow", marker="!"
+    )
     if not fill.is_over:
         page.paragraph(fill.empty, indent=4)
     for each in fill.unknown[:FEW]:
@@ -109,13 +114,4 @@ def _write_first_fill(page: Page, fill: FirstFill) -> None:
         page.paragraph("To take those members over, so that the query decides on them, too:", indent=4)
         page.command(command, indent=6)
     page.paragraph(fill.lost_state, indent=4)
-    page.gap()
-
-
-def _write_orphans(page: Page, orphans: Orphans) -> None:
-    page.heading("Orphans: the state knows them, and no named spec lists them")
-    page.table(orphans.columns, orphans.rows)
-    page.gap()
-    page.paragraph("They are never touched. To forget one for good:")
-    page.command(orphans.command, indent=2)
     page.gap()
