@@ -29,7 +29,7 @@ from reconciler.files import OutputFile, open_plain
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
-from reconciler.models.ids import IdType, can_be_held, is_id
+from reconciler.models.ids import IdType, can_be_stored, is_id
 from reconciler.models.plan import Head, Plan, PlanStatus, SegmentPlan
 from reconciler.models.spec import MAX_BATCH, Target
 
@@ -468,5 +468,5 @@ def _parse_batch(line: bytes) -> tuple[int, Batch]:
 def _holds_ids(batch: Batch, id_type: IdType) -> bool:
     """Hold the ids of a batch against the rules of ids; a removed id may be any that a state can hold."""
     if batch.direction is Direction.REMOVE:
-        return all(map(can_be_held, batch.ids))
+        return all(map(can_be_stored, batch.ids))
     return all(is_id(each, id_type) for each in batch.ids)

@@ -1,6 +1,7 @@
-"""From a value of the warehouse to the id that Customer.io is told: the contract, value by value.
+"""The rules of ids: from a value of the warehouse to the id that Customer.io gets.
 
-This is the oracle. `reconciler.diff` does the same by column, and is tested against it.
+This is the reference implementation, value by value. `reconciler.diff` does the same by column, and is tested against
+it.
 """
 
 import re
@@ -78,7 +79,7 @@ def write_exactly(value: object) -> str | Invalid:
 
 
 def check_text(text: str, id_type: IdType) -> str | Invalid:
-    """Hold a text against the rules of ids; an email comes back with A-Z in lower case."""
+    """Check a text by the rules of ids; an email comes back with A-Z in lower case."""
     if not text.isascii() and not has_utf8(text):
         return Invalid.TYPE
     if not text.strip(WHITE_SPACE):
@@ -95,13 +96,13 @@ def check_text(text: str, id_type: IdType) -> str | Invalid:
 
 
 def is_id(text: str, id_type: IdType) -> bool:
-    """Tell whether a text is an id as it stands. Most are plain ASCII, which a pattern tells in a tenth of the time."""
+    """Tell whether a text is an id as it is. Most are plain ASCII, which a pattern finds in a tenth of the time."""
     plain = _PLAIN_EMAIL if id_type is IdType.EMAIL else _PLAIN
     return (len(text) <= MAX_ID_BYTES and plain.fullmatch(text) is not None) or check_text(text, id_type) == text
 
 
-def can_be_held(text: str) -> bool:
-    """Tell whether a state may hold a text as an id; `refresh` takes over whatever has no control characters."""
+def can_be_stored(text: str) -> bool:
+    """Tell whether a state may store a text as an id; `refresh` adopts any that has no control characters."""
     return bool(text) and has_utf8(text) and _CONTROL.search(text) is None
 
 

@@ -212,7 +212,7 @@ class Defaults(_Model, frozen=True):
 
 
 class SegmentKeys(Defaults, frozen=True):
-    """One manual segment and the query that says who is in it."""
+    """One manual segment and the query that gives its members."""
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["query", "query_file"]}})
 

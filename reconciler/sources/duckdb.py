@@ -79,7 +79,7 @@ class StartedRelation:
 
 @dataclass(frozen=True)
 class _Selection:
-    """The ids of a query; `all_typed`: the type of their column says that all values are typed."""
+    """The ids of a query; `all_typed`: by the type of their column all values are typed."""
 
     relation: duckdb.DuckDBPyRelation
     all_typed: bool

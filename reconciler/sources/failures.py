@@ -93,7 +93,7 @@ _FIRST_WORDS = (
     (r"unknown protocol|record layer failure|packet length too long|http request", Kind.NO_TLS),
     (r"\b(ssl|tls)\b.*(error|fail|alert|eof|handshake|not compiled)|handshake failure", Kind.TLS),
 )
-"""What is told by words alone, or better than by a code."""
+"""What only the text of a message shows, or shows better than a code."""
 
 _CODES = {
     "sqlite": {
@@ -158,7 +158,7 @@ _SQLSTATES = (
     ("55P03", Kind.LOCKED),
     ("HYT", Kind.TIMEOUT),
 )
-"""By SQLSTATE. 42000 says no more than that the query is wrong, or that a right is missing: its words tell."""
+"""By SQLSTATE. 42000 means that the query is wrong or that a right is missing: the text of the message decides."""
 
 _WORDS = (
     (r"conversion error|could not convert|out of range|can.t be cast|invalid input syntax", Kind.DATA),
@@ -205,7 +205,7 @@ _OF_FILES = frozenset({Kind.NO_FILE, Kind.FILE_DENIED, Kind.NOT_THE_FORMAT, Kind
 
 
 def classify(message: DatabaseMessage) -> Kind:
-    """Find the kind: by what only words tell, then by the vendor's code, then by SQLSTATE, then by words."""
+    """Find the kind: by the words that come first, then by the vendor's code, then by SQLSTATE, then by other words."""
     lowered = message.text.lower()
     codes, code, sqlstate = _CODES.get(message.family, {}), message.code or 0, message.sqlstate
     kind = _match(_FIRST_WORDS, lowered) or codes.get(code)

@@ -1,8 +1,8 @@
 """What a database says when something fails: its message out of any driver's error, and what of it may be shown.
 
 A message may hold the value of a row wherever the database evaluates while it runs, and the literals of the query,
-which may be ids. No quoting tells a value from a name reliably, so every word is compared with what is known (names of
-the query and of the source, words that databases use), and anything else is replaced by an ellipsis.
+which may be ids. Quotes do not tell values and names apart reliably, so every word is compared with what is known
+(names of the query and of the source, words that databases use), and anything else is replaced by an ellipsis.
 """
 
 import re

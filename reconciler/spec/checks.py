@@ -18,7 +18,7 @@ from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, Segme
 from reconciler.models.sql import Piece
 from reconciler.models.urls import DatabaseUrl, resolve_path
 from reconciler.spec.document import KeyPath, show
-from reconciler.spec.files import read_text
+from reconciler.spec.files import list_first, read_text
 from reconciler.spec.problems import Draft, suggest
 from reconciler.spec.warnings import check_inherited_params, check_query, check_removals
 
@@ -162,8 +162,7 @@ def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:
     known = draft.keys(("sources",))
-    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-    listed = ", ".join(map(show, known[:10])) + more
+    listed = list_first([show(name) for name in known])
     where = draft.setting(segment, "source")
     if where is None:
         if len(known) > 1:

@@ -1,4 +1,4 @@
-"""From what the user named to files: folders and globs are expanded, in a stable order, and nothing is passed over."""
+"""The files that a user named: folders and globs are expanded, in a stable order, and nothing is passed over."""
 
 import errno
 import fnmatch
@@ -14,16 +14,13 @@ from reconciler.files import NotPlain, open_plain
 
 SUFFIXES = (".yaml", ".yml")
 
-_MOST_LISTED = 10
-"""Of what can't be read, how many are named."""
-
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def expand(names: Sequence[str]) -> tuple[Path, ...]:
     """Give every spec file that `names` mean, each once, in the order of the names.
 
-    Raises UsageError for a name that means no file at all, and for whatever can't be looked into on the way.
+    Raises UsageError for a name that means no file at all, and for what can't be read on the way.
     """
     if not names:
         raise UsageError("No spec was named.", "Name a spec file, a folder or a glob.")
@@ -31,11 +28,15 @@ def expand(names: Sequence[str]) -> tuple[Path, ...]:
     found = {name: list(search.expand(name)) for name in names}
     if search.unreadable:
         raise UsageError(
-            f"Can't be read: {_list_first(search.unreadable)}.",
+            f"Can't be read: {list_first(search.unreadable)}.",
             "Nothing is passed over: grant the right to read it, mend or remove the link, or name each spec by itself.",
         )
     if empty := [name for name, files in found.items() if not files]:
-        raise UsageError(*_say_nothing_found(empty))
+        listed = ", ".join(map(repr, empty))
+        if all(os.path.isdir(name) for name in empty if "\0" not in name):
+            hint = "A folder needs at least one *.yaml or *.yml file; `reconcile init` writes one."
+            raise UsageError(f"No spec in {listed}.", hint)
+        raise UsageError(f"No such spec: {listed}.", "Check the path; `reconcile init` writes a first spec.")
     once: dict[str, Path] = {}
     for path in (path for files in found.values() for path in files):
         once.setdefault(os.path.realpath(path), path)
@@ -44,7 +45,7 @@ def expand(names: Sequence[str]) -> tuple[Path, ...]:
 
 @dataclass
 class _Search:
-    """Looks for specs, and gathers what it can't look into."""
+    """Finds specs, and collects what it can't read on the way."""
 
     unreadable: list[str] = field(default_factory=list)
 
@@ -93,7 +94,7 @@ class _Search:
                 links += [entry.path for entry in folders if entry.is_symlink()]
 
     def _is_folder(self, entry: "os.DirEntry[str]") -> bool:
-        """Tell a folder, also behind a link; a link that leads nowhere might have led to one, and is noted."""
+        """Tell whether this is a folder, also behind a link; a link that leads nowhere might be one, and is noted."""
         try:
             if entry.is_symlink():
                 entry.stat()
@@ -103,7 +104,7 @@ class _Search:
             return False
 
     def _match(self, pattern: str) -> list[str]:
-        """Give what a glob means: as `glob.glob`, but what can't be looked into is noted."""
+        """Give what a glob means: as `glob.glob`, but what can't be read is noted."""
         matches = ["/" if pattern.startswith("/") else ""]
         parts = [part for part in pattern.split("/") if part]
         for number, part in enumerate(parts, start=1):
@@ -142,9 +143,9 @@ class _Search:
         return True
 
     def _note(self, path: str, error: OSError) -> None:
-        said = f"{path} ({error.strerror})"
-        if said not in self.unreadable:
-            self.unreadable.append(said)
+        note = f"{path} ({error.strerror})"
+        if note not in self.unreadable:
+            self.unreadable.append(note)
 
 
 def _list(folder: str) -> "list[os.DirEntry[str]]":
@@ -152,22 +153,16 @@ def _list(folder: str) -> "list[os.DirEntry[str]]":
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _list_first(said: Sequence[str]) -> str:
-    more = len(said) - _MOST_LISTED
-    return ", ".join(said[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _say_nothing_found(names: list[str]) -> tuple[str, str]:
-    listed = ", ".join(repr(name) for name in names)
-    if all(os.path.isdir(name) for name in names if "\0" not in name):
-        return f"No spec in {listed}.", "A folder needs at least one *.yaml or *.yml file; `reconcile init` writes one."
-    return f"No such spec: {listed}.", "Check the path; `reconcile init` writes a first spec."
+def list_first(items: Sequence[str], most: int = 10) -> str:
+    """List the first items, and say how many more there are."""
+    more = len(items) - most
+    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_text(path: Path) -> str:
     """Read a file as UTF-8, with or without a byte order mark.
 
-    Raises ValueError with words that say why it can't be read.
+    Raises ValueError with the reason why it can't be read.
     """
     try:
         with open_plain(path) as file:
