@@ -31,10 +31,10 @@ MANY: dict[str, tuple[type, str]] = {
     "- its query: parsing, types": (DuckSource, "_relation"),
     "- what the query returned, with the rules of ids": (EmbeddedComparison, "_load_desired"),
     "- the state (in a thread of its own)": (EmbeddedComparison, "_read_state"),
-    "- matching": (EmbeddedComparison, "_change"),
+    "- matching": (EmbeddedComparison, "_find_changes"),
     "(all statements on tables: making and dropping)": (Tables, "run"),
-    "(all statements on tables: streams)": (Tables, "read"),
-    "(all statements on tables: the rest)": (Tables, "_work"),
+    "(all statements on tables: streams)": (Tables, "insert_stream"),
+    "(all statements on tables: the rest)": (Tables, "fetch"),
 }
 SEND: dict[str, tuple[type, str]] = {
     "the segment's sending": (Sender, "run"),

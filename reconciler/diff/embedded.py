@@ -1,21 +1,39 @@
-"""The set engine that runs in an embedded DuckDB, fed by Arrow streams."""
+"""The comparison that runs in an embedded DuckDB, fed by streams and blocks of text."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from reconciler.diff.base import Comparison
 from reconciler.diff.failures import broken_query, broken_state
-from reconciler.diff.flags import HELD, POSSIBLE, Census, Change, Flag, Numbers, Returned, count_drift, select
+from reconciler.diff.flags import (
+    HELD,
+    POSSIBLE,
+    Change,
+    Flag,
+    Numbers,
+    Returned,
+    count_changes,
+    count_drift,
+    select,
+)
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
-from reconciler.diff.statements import Sets
-from reconciler.diff.tables import Tables, read_batches, unless_empty, write_batches, write_page
-from reconciler.embedded_duckdb import Instance, broken_sets, translating
+from reconciler.diff.statements import Statements
+from reconciler.diff.tables import (
+    Tables,
+    make_database,
+    open_tables,
+    read_batches,
+    unless_empty,
+    write_batches,
+    write_page,
+)
+from reconciler.embedded_duckdb import translating
 from reconciler.errors import IncompleteRead, SourceError
 from reconciler.models.batches import Batch, Direction, lingers_since
 from reconciler.models.columns import Rows
@@ -26,7 +44,7 @@ from reconciler.models.pushdown import NotPossible
 from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
-from reconciler.state.base import Snapshot, Stored
+from reconciler.state.base import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +53,17 @@ IDS_AT_ONCE = 20 * MAX_BATCH
 
 FINDINGS_CHUNK = 50_000
 """Ids in one list of findings."""
+
+
+@dataclass(frozen=True)
+class StateRead:
+    """What was read of the state, beside the rows that are in the tables now."""
+
+    head: Head
+    now: float
+    members: int = 0
+    has_overlay: bool = False
+    """There are marks, or a journal."""
 
 
 class EmbeddedSetEngine:
@@ -49,30 +78,33 @@ class EmbeddedSetEngine:
         pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
     ) -> None:
         """`pushdown_source_of` gives the source where it may be the database of the state; then it compares there."""
-        self._instance = Instance(memory_limit, spill_parent)
+        self._database = make_database(memory_limit, spill_parent)
         self._source_of = source_of
         self._snapshot_of = snapshot_of
         self._pushdown_source_of = pushdown_source_of
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._instance.__enter__()
+        """Make the database. Raises SegmentError, UsageError."""
+        with ExitStack() as stack:
+            stack.enter_context(self._database.keep())
+            with self._database.cursor():
+                self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._instance.__exit__(kind, error, trace)
+        self._stack.close()
 
     def interrupt(self) -> None:
-        self._instance.interrupt()
+        self._database.interrupt()
 
     @contextmanager
     def open(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
-        with self._instance.catalog() as name, Tables(self._instance, name) as tables:
-            yield EmbeddedComparison(
-                target, self._source_of, self._snapshot_of, self._pushdown_source_of, self._instance, tables
-            )
+        with open_tables(self._database) as tables:
+            yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._pushdown_source_of, tables)
 
 
 class EmbeddedComparison:
@@ -84,7 +116,6 @@ class EmbeddedComparison:
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
         pushdown_source_of: Callable[[Target], PushdownSource | None],
-        instance: Instance,
         tables: Tables,
     ) -> None:
         self.engine = "local"
@@ -94,41 +125,31 @@ class EmbeddedComparison:
         self._source_of = source_of
         self._snapshot_of = snapshot_of
         self._pushdown_source_of = pushdown_source_of
-        self._instance = instance
         self._tables = tables
-        self._members = 0
-        self._has_overlay = False
-        self._now = 0.0
-        self._is_plain = False
-        """Nothing is known but members."""
+        self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
+        self._sql = Statements(tables.name, target.segment.id_type, self._exclusive)
+        self._remote: RemoteCount | None = None
         self._moved = 0
         """Rows that the changes are found in; without any there is no table `changes`."""
-        self._sets = Sets(tables.name, target.segment.id_type)
-        self._remote: RemoteCount | None = None
         self._sorted: dict[Direction, int] = {}
         """How many ids are to go in each direction, once they are sorted."""
-        self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
 
-    # --- what is there -------------------------------------------------------------------------------------------
+    # --- the real membership -------------------------------------------------------------------------------------
 
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
-        self._tables.run(self._sets.begin("remote"))
-        with translating(broken_sets(), self._tables.limits):
-            self._tables.repeat(self._sets.add_page(), (write_page(page) for page in pages if page.cio_ids))
-        rows, people = self._tables.fetch(self._sets.count_remote())[0]
-        self._take_people(listed_once=rows == people)
-        self._tables.work(self._sets.take_keys())
-        self._remote = RemoteCount(people, self._tables.fetch_one(self._sets.count_unkeyed()), rows - people)
-        return self._remote
-
-    def _take_people(self, listed_once: bool) -> None:
-        if listed_once:
-            self._tables.run(self._sets.drop("people"))
-            self._tables.run(self._sets.rename("remote", "people"))
+        self._tables.run(self._sql.begin("remote"))
+        with translating(self._tables.limits):
+            self._tables.insert(self._sql.add_page(), (write_page(page) for page in pages if page.cio_ids))
+        ((rows, people),) = self._tables.fetch(self._sql.count_remote())
+        if rows == people:
+            self._tables.run(self._sql.drop("people"), self._sql.rename("remote", "people"))
         else:
-            self._tables.work(self._sets.take_people())
-            self._tables.run(self._sets.drop("remote"))
+            self._tables.fetch(self._sql.make_people())
+            self._tables.run(self._sql.drop("remote"))
+        self._tables.fetch(self._sql.make_keys())
+        self._remote = RemoteCount(people, self._tables.fetch_one(self._sql.count_unkeyed()), rows - people)
+        return self._remote
 
     def _require_remote(self) -> RemoteCount:
         if self._remote is None:
@@ -137,208 +158,194 @@ class EmbeddedComparison:
 
     # --- what is known -------------------------------------------------------------------------------------------
 
-    def _load_known(self, with_remote: bool, with_tombstones: bool) -> None:
-        self._read_state(self._tables)
-        self._know(with_remote, with_tombstones)
-
-    @contextmanager
-    def _reading_state(self) -> Iterator[None]:
-        """Read the state while the block runs, in a thread of its own: neither database waits for the other."""
-        with Tables(self._instance, self._tables.name) as beside, ThreadPoolExecutor(1, "state") as pool:
-            reading = pool.submit(self._read_state, beside)
-            try:
-                yield
-            except BaseException:
-                beside.stop()
-                raise
-            reading.result()
-
-    def _read_state(self, tables: Tables) -> None:
-        snapshot = self._snapshot_of(self._target)
-        with snapshot.open(self._target.workspace, self._segment.segment_id) as stored:
-            self.head, self._now = stored.head, stored.now
-            tables.run(self._sets.begin("members"))
-            self._members = 0
-            self._has_overlay = False
-            if stored.head.id_type in (None, self._segment.id_type):  # ids of another type say nothing of these
-                self._members = self._fill(tables, "members", stored.members())
-                self._read_beside(tables, stored)
-
-    def _read_beside(self, tables: Tables, stored: Stored) -> None:
-        """Read what there is beside members; most segments have nothing, and then there are no tables for it."""
-        numbers = {}
-        for table, read in (("marks", stored.marks), ("journal", stored.journal)):
-            rows = unless_empty(read())
-            if rows is not None:
-                tables.run(self._sets.begin(table))
-                numbers[table] = self._fill(tables, table, rows)
-        self._has_overlay = sum(numbers.values()) > 0
-        if self._has_overlay:
-            tables.run(*(self._sets.begin(table) for table in ("marks", "journal") if table not in numbers))
+    def _read_state(self, tables: Tables) -> StateRead:
+        with self._snapshot_of(self._target).open(self._target.workspace, self._segment.segment_id) as stored:
+            tables.run(self._sql.begin("members"))
+            if stored.head.id_type not in (None, self._segment.id_type):
+                return StateRead(stored.head, stored.now)  # ids of another type say nothing of these
+            members = self._fill(tables, "members", stored.members())
+            # Most segments have nothing beside members, and then there are no tables for it.
+            numbers = {}
+            for table, read in (("marks", stored.marks), ("journal", stored.journal)):
+                rows = unless_empty(read())
+                if rows is not None:
+                    tables.run(self._sql.begin(table))
+                    numbers[table] = self._fill(tables, table, rows)
+            has_overlay = sum(numbers.values()) > 0
+            if has_overlay:
+                tables.run(*(self._sql.begin(table) for table in ("marks", "journal") if table not in numbers))
+            return StateRead(stored.head, stored.now, members, has_overlay)
 
     def _fill(self, tables: Tables, table: str, rows: Rows) -> int:
         """Give the number of rows."""
-        with translating(broken_state(), self._tables.limits):
+        with translating(self._tables.limits, broken_state()):
             if isinstance(rows, Iterator):
-                return tables.repeat(self._sets.add_block(table), ([block] for block in rows))
-            return tables.read(self._sets.add_stream(table), rows)
+                return tables.insert(self._sql.add_block(table), ([block] for block in rows))
+            return tables.insert_stream(self._sql.add_stream(table), rows)
 
-    def _know(self, with_remote: bool, with_tombstones: bool) -> None:
-        """From what was read of the state, and of what is there, to what is known."""
-        overlaid = self._lay_over(with_tombstones)
+    def _make_known(self, state: StateRead, with_remote: bool, with_tombstones: bool) -> bool:
+        """Make `known` of what was read; tell whether it is nothing but the members."""
+        is_overlaid = False
+        if state.has_overlay:
+            since = lingers_since(state.now, self._target.spec.destination.settle)
+            self._tables.fetch(self._sql.make_overlay(since))
+            is_overlaid = self._tables.fetch_one(self._sql.count_overlay(with_tombstones)) > 0
         held = "held" if with_remote else "known"
-        if overlaid:
-            self._tables.work(self._sets.hold(held, with_tombstones))
+        if is_overlaid:
+            self._tables.fetch(self._sql.make_held(held, with_tombstones))
         else:
-            self._tables.run(self._sets.drop(held), self._sets.rename("members", held))
+            self._tables.run(self._sql.drop(held), self._sql.rename("members", held))
         if with_remote:
-            self._tables.work(self._sets.know())
-        self._is_plain = not overlaid and not with_remote
-        if not self._is_plain:
-            self._tables.run(*map(self._sets.drop, ("members", "marks", "journal", "held")))
-
-    def _lay_over(self, with_tombstones: bool) -> bool:
-        """Tell whether anything is laid over the members."""
-        if not self._has_overlay:
+            self._tables.fetch(self._sql.make_known())
+        if is_overlaid or with_remote:
+            self._tables.run(*map(self._sql.drop, ("members", "marks", "journal", "held")))
             return False
-        since = lingers_since(self._now, self._target.spec.destination.settle)
-        self._tables.work(self._sets.lay_over(since))
-        return bool(self._tables.fetch_one(self._sets.count_overlay(with_tombstones)))
+        return True
 
-    def _tally(self, sql: str) -> Numbers:
-        return {Flag(row[0]): row[1] for row in self._tables.fetch(sql)}
+    def _count_known(self, state: StateRead, is_plain: bool) -> Numbers:
+        return {Flag.STORED: state.members} if is_plain else self._count_flags("known")
+
+    def _count_flags(self, table: str) -> Numbers:
+        return {Flag(flags): number for flags, number in self._tables.fetch(self._sql.count_flags(table))}
 
     # --- what changes --------------------------------------------------------------------------------------------
 
     def compare(self) -> Counts:
         if self._exclusive:
             self._require_remote()
-        there = self._compare_there()
+        there = self._compare_in_database()
         if there is not None:
+            self.engine, self.head = "in_database", there.head
             self._refuse_bad(there.returned)
-            returned, missing = there.returned, self._count_missing()
+            returned, known, has_overlay, missing = there.returned, there.known, True, self._count_missing()
         else:
-            with self._reading_state():
-                returned = self._load_desired()
-                missing = self._count_missing()
-            self._know(with_remote=self._exclusive, with_tombstones=self._exclusive)
-        self._change(self._sets.match_desired(self._exclusive), "desired")
-        return replace(self._count(returned, there.known if there else None), missing_sentinels=missing)
+            state, returned, missing = self._load_both()
+            self.engine, self.head, has_overlay = "local", state.head, state.has_overlay
+            is_plain = self._make_known(state, with_remote=self._exclusive, with_tombstones=self._exclusive)
+            known = self._count_known(state, is_plain)
+        self._find_changes(self._sql.match_desired(), "desired")
+        return replace(self._count(returned, known, has_overlay), missing_sentinels=missing)
 
-    def _compare_there(self) -> ComparedInDatabase | None:
-        """Have the database compare, if it can."""
-        source = (
-            None if self._exclusive else self._pushdown_source_of(self._target)
-        )  # what is really there isn't in the database
+    def _compare_in_database(self) -> ComparedInDatabase | None:
+        """Have the database compare, if it can; the real membership isn't in it."""
+        source = None if self._exclusive else self._pushdown_source_of(self._target)
         if source is None:
             return None
         found = compare_in_database(self._target, source, self._snapshot_of(self._target), self._tables)
         if isinstance(found, NotPossible):
             log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
             return None
-        self.engine, self.head, self._has_overlay = "in_database", found.head, True
         return found
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
         with_remote = self._exclusive and self._remote is not None
-        self._tables.run(self._sets.begin("sealed"))
-        with translating(broken_sets(), self._tables.limits):
-            self._tables.repeat(self._sets.add_block("sealed"), ([block] for block in write_batches(sealed)))
-        self._load_known(with_remote, with_tombstones=self._exclusive)
-        self._change(self._sets.match_sealed(self._exclusive, with_remote), "sealed")
-        return replace(self._count(Returned()), desired=0, unchanged=0, duplicates=0)
+        self._tables.run(self._sql.begin("sealed"))
+        with translating(self._tables.limits):
+            self._tables.insert(self._sql.add_block("sealed"), ([block] for block in write_batches(sealed)))
+        state = self._read_state(self._tables)
+        self.head = state.head
+        is_plain = self._make_known(state, with_remote, with_tombstones=self._exclusive)
+        known = self._count_known(state, is_plain)
+        self._find_changes(self._sql.match_sealed(with_remote), "sealed")
+        return replace(self._count(Returned(), known, state.has_overlay), desired=0, unchanged=0, duplicates=0)
+
+    def _load_both(self) -> tuple[StateRead, Returned, int]:
+        """Read the state in a thread of its own, so that neither database waits for the other; give the number of
+        missing sentinels, too."""
+        with self._tables.with_own_cursor() as tables, ThreadPoolExecutor(1, "state") as pool:
+            reading = pool.submit(self._read_state, tables)
+            try:
+                returned, missing = self._load_desired(), self._count_missing()
+            except BaseException:
+                tables.stop()
+                raise
+            return reading.result(), returned, missing
 
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
-        with translating(broken_query(), self._tables.limits), source.stream_values(self._segment) as values:
+        with translating(self._tables.limits, broken_query()), source.stream_values(self._segment) as values:
             if isinstance(values.rows, Iterator):
-                self._tables.run(self._sets.begin("desired"))
-                self._tables.repeat(self._sets.desire_block(values.select), ([block] for block in values.rows))
+                self._tables.run(self._sql.begin("desired"))
+                self._tables.insert(self._sql.add_desired(values.select), ([block] for block in values.rows))
             else:
-                self._tables.read(self._sets.desire(values.select), values.rows)
-        returned = Returned(dict(self._tables.fetch(self._sets.tally_desired())))
+                self._tables.insert_stream(self._sql.make_desired(values.select), values.rows)
+        returned = Returned(dict(self._tables.fetch(self._sql.count_desired())))
         self._refuse_bad(returned)
         return returned
 
-    def _change(self, match: str, matched: str) -> None:
+    def _count_missing(self) -> int:
+        sentinels = self._segment.guards.must_include
+        return int(self._tables.fetch_one(self._sql.count_missing(), [list(sentinels)])) if sentinels else 0
+
+    def _find_changes(self, match: str, matched: str) -> None:
         """Find the changes; the table that is matched with what is known goes when they are found."""
-        self._moved = self._tables.work(match)
-        self._tables.run(self._sets.drop(matched))
+        self._sorted = {}
+        self._moved = self._tables.fetch_one(match)
+        self._tables.run(self._sql.drop(matched))
         if not self._moved:
             return
         parts = self._moved // self._tables.rows_at_once + 1
-        self._tables.run(self._sets.begin_changes())
+        self._tables.run(self._sql.begin("changes"))
         for part in range(parts):
-            self._tables.work(self._sets.change(part, parts))
-        self._tables.run(self._sets.drop("moved"))
+            self._tables.fetch(self._sql.add_changes(part, parts))
+        self._tables.run(self._sql.drop("moved"))
 
-    def _count(self, returned: Returned, known: Numbers | None = None) -> Counts:
-        """`known`: what was counted elsewhere."""
-        known = known if known is not None else self._tally_known()
-        changed = self._tally(self._sets.tally_changes()) if self._moved else {}
-        counts = Census(self._exclusive, known, changed).count(returned)
-        reverses = self._has_overlay and self._moved
-        reversed_at = self._tables.fetch_one(self._sets.latest_reversed(self._sent())) if reverses else None
+    def _count(self, returned: Returned, known: Numbers, has_overlay: bool) -> Counts:
+        changed = self._count_flags("changes") if self._moved else {}
+        reversed_at = None
+        if has_overlay and self._moved:
+            sent = [flags for direction in Direction for flags in self._select(direction)]
+            reversed_at = self._tables.fetch_one(self._sql.latest_reversed(sent))
         unkeyed = self._remote.unkeyed if self._remote and self._exclusive else None
+        counts = count_changes(self._exclusive, known, changed, returned)
         return replace(counts, unkeyed=unkeyed, reversed_at=reversed_at)
 
-    def _tally_known(self) -> Numbers:
-        return {Flag.STORED: self._members} if self._is_plain else self._tally(self._sets.tally_known())
-
-    def _count_missing(self) -> int:
-        sentinels = self._segment.guards.must_include
-        if not sentinels:
-            return 0
-        return int(self._tables.fetch_one(self._sets.count_missing(), [list(sentinels)]))
-
     def _refuse_bad(self, returned: Returned) -> None:
-        faults = list(self._find_faults(returned))
-        if faults:
-            codes, found, steps = zip(*faults, strict=True)
-            raise SourceError(f"the query returned {' and '.join(found)}", "; ".join(steps), code=codes[0])
-
-    def _find_faults(self, returned: Returned) -> Iterator[tuple[str, str, str]]:
-        """Of each kind of bad value that stops the segment: its code, what was returned, and the next step."""
+        """Raise SourceError for values that stop the segment, with the next step for each kind."""
+        faults = []
         if returned.nulls and self._segment.nulls is OnBad.ERROR:
-            yield (
-                "nulls",
-                f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
-                "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
+            faults.append(
+                (
+                    "nulls",
+                    f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}",
+                    "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment",
+                )
             )
         if returned.invalid and self._segment.invalid is OnBad.ERROR:
             noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
-            yield (
-                "invalid",
-                f"{returned.invalid:,} {noun}: {returned.explain_invalid()}",
-                "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
-                "or set `invalid: skip` for this segment",
+            faults.append(
+                (
+                    "invalid",
+                    f"{returned.invalid:,} {noun}: {returned.explain_invalid()}",
+                    "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
+                    "or set `invalid: skip` for this segment",
+                )
             )
+        if faults:
+            codes, found, steps = zip(*faults, strict=True)
+            raise SourceError(f"the query returned {' and '.join(found)}", "; ".join(steps), code=codes[0])
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
         if not self._moved:
             return
         if not self._sorted:  # both at once: what takes memory fails before the first request or never
             for each in Direction:
-                self._sorted[each] = self._tables.work(self._sets.sort_changes(each, self._select(each)))
-        resends, number = select(Change.RESEND, self._exclusive), self._sorted[direction]
-        slices = (
-            self._sets.send(direction, resends, start, start + IDS_AT_ONCE) for start in range(0, number, IDS_AT_ONCE)
-        )
-        for ids, again in self._tables.slices(slices):
-            yield from read_batches(direction, ids, again)
+                self._sorted[each] = self._tables.fetch_one(self._sql.sort_changes(each, self._select(each)))
+        starts = range(0, self._sorted[direction], IDS_AT_ONCE)
+        slices = (self._sql.read_slice(direction, start, start + IDS_AT_ONCE) for start in starts)
+        for ids, resends in self._tables.stream_each(slices):
+            yield from read_batches(direction, ids, resends)
 
     def already_there(self) -> Iterator[list[str]]:
         if not self._moved:
             return iter(())
-        return self._tables.stream(self._sets.changed(select(Change.ADOPT, self._exclusive)), FINDINGS_CHUNK)
+        return self._tables.stream(self._sql.list_ids("changes", select(Change.ADOPT, self._exclusive)), FINDINGS_CHUNK)
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         if not self._moved:
             return ()
-        return tuple(row[0] for row in self._tables.fetch(self._sets.examples(self._select(direction), number)))
-
-    def _sent(self) -> list[Flag]:
-        return [flags for direction in Direction for flags in self._select(direction)]
+        rows = self._tables.fetch(self._sql.list_ids("changes", self._select(direction), number))
+        return tuple(row[0] for row in rows)
 
     def _select(self, direction: Direction) -> list[Flag]:
         changes = (change for change in Change if change.direction is direction)
@@ -347,36 +354,38 @@ class EmbeddedComparison:
     # --- what a read-back shows ----------------------------------------------------------------------------------
 
     def drift(self) -> DriftCounts:
-        remote = self._load_known_and_remote()
-        return count_drift(self._tally(self._sets.tally_known()), remote.people, remote.unkeyed)
+        remote = self._make_known_with_remote()
+        return count_drift(self._count_flags("known"), remote.people, remote.unkeyed)
 
     def examine(self) -> Findings:
-        self._load_known_and_remote()
+        self._make_known_with_remote()
         return Findings(
-            appeared=self._finding(lambda flags: flags == Flag.UNMATCHED | Flag.REMOTE),
-            vanished=self._finding(lambda flags: flags == Flag.STORED),
-            lingering=self._finding(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
-            gone=self._finding(lambda flags: flags == Flag.REMOVED),
+            appeared=self._find(lambda flags: flags == Flag.UNMATCHED | Flag.REMOTE),
+            vanished=self._find(lambda flags: flags == Flag.STORED),
+            lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
+            gone=self._find(lambda flags: flags == Flag.REMOVED),
         )
 
     def adoption(self, known_only: bool) -> Adoption:
-        self._load_known_and_remote()
+        self._make_known_with_remote()
         return Adoption(
             id_type=self._segment.id_type,
-            members=self._finding(
+            members=self._find(
                 lambda flags: (
                     Flag.REMOTE in flags and Flag.REMOVED not in flags and (not known_only or bool(flags & HELD))
                 )
             ),
-            unmatched=self._finding(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
-            lingering=self._finding(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
+            unmatched=self._find(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
+            lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
         )
 
-    def _load_known_and_remote(self) -> RemoteCount:
+    def _make_known_with_remote(self) -> RemoteCount:
         remote = self._require_remote()
-        self._load_known(with_remote=True, with_tombstones=True)
+        state = self._read_state(self._tables)
+        self.head = state.head
+        self._make_known(state, with_remote=True, with_tombstones=True)
         return remote
 
-    def _finding(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:
-        sql = self._sets.known([flags for flags in POSSIBLE if where(flags)])
+    def _find(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:
+        sql = self._sql.list_ids("known", [flags for flags in POSSIBLE if where(flags)])
         return lambda: self._tables.stream(sql, FINDINGS_CHUNK)

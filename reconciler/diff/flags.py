@@ -1,4 +1,4 @@
-"""How an id stands to a segment, as one small number, and what is to be done with it.
+"""The flags of an id: what is known of it, as one small number; the change that follows; counts by flags.
 
 SQL gives every id its flags and counts them; all decisions are made here, once for each combination of flags.
 """
@@ -52,14 +52,14 @@ POSSIBLE = tuple(
 
 
 class Change(Enum):
-    """What becomes of one id."""
+    """What is done with one id."""
 
     NONE = auto()
     ADD = auto()
     RESEND = auto()
     REMOVE = auto()
     ADOPT = auto()
-    """Nothing is sent: it is wanted and there, and the state does not say so yet."""
+    """Nothing is sent: it is desired and in the real membership, and the state does not have it yet."""
 
     @property
     def direction(self) -> Direction | None:
@@ -69,34 +69,20 @@ class Change(Enum):
 
 
 def decide(flags: Flag, exclusive: bool) -> Change:
-    """Tell what is to be done with an id. Without `exclusive` the real membership has no say."""
+    """Give the change of an id. Without `exclusive` the real membership is not considered."""
     if Flag.SPARED in flags:
         return Change.NONE
-    if Flag.DESIRED in flags:
-        return _decide_desired(flags, exclusive)
-    known = HELD | Flag.REMOTE if exclusive else HELD
-    return Change.REMOVE if flags & known else Change.NONE
-
-
-def _decide_desired(flags: Flag, exclusive: bool) -> Change:
+    if Flag.DESIRED not in flags:
+        return Change.REMOVE if flags & (HELD | Flag.REMOTE if exclusive else HELD) else Change.NONE
     if flags & UNSETTLED:
         return Change.ADD
     if exclusive and Flag.REMOTE in flags:
-        return _decide_there(flags)
+        if Flag.REMOVED in flags:
+            return Change.ADD  # what was read may be older than the removal
+        return Change.NONE if Flag.STORED in flags else Change.ADOPT
     if Flag.STORED in flags and not exclusive:
         return Change.NONE
     return Change.RESEND if Flag.UNMATCHED in flags else Change.ADD
-
-
-def _decide_there(flags: Flag) -> Change:
-    if Flag.REMOVED in flags:
-        return Change.ADD  # what was read may be older than the removal
-    return Change.NONE if Flag.STORED in flags else Change.ADOPT
-
-
-def repeats_add(flags: Flag) -> bool:
-    """Tell whether adding this id only repeats an unsettled add."""
-    return Flag.UNSETTLED_ADD in flags
 
 
 def is_exempt(flags: Flag, exclusive: bool) -> bool:
@@ -107,7 +93,7 @@ def is_exempt(flags: Flag, exclusive: bool) -> bool:
 
 
 def is_stray(flags: Flag) -> bool:
-    """Tell whether it is there and the state does not hold it."""
+    """Tell whether it is in the real membership and the state does not hold it."""
     return Flag.REMOTE in flags and not flags & HELD
 
 
@@ -154,47 +140,38 @@ class Returned:
         return "; ".join(f"{self.rows[reason.name]:,} {reason.value}" for reason in present)
 
 
-@dataclass(frozen=True)
-class Census:
-    """What SQL counted in one comparison."""
+def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: Returned) -> Counts:
+    """Give the numbers of a plan, but for those of sentinels, times and people without a key.
 
-    exclusive: bool
-    known: Numbers
-    """Ids that the state, or the read-back, has something to say of."""
-    changed: Numbers
-    """Ids to send or to adopt."""
+    `known` are the ids that the state, or the read-back, knows; `changed` those to send or to adopt.
+    """
 
-    def count(self, returned: Returned) -> Counts:
-        """The numbers of a plan; sentinels, times and the unkeyed are not among them."""
-        add, resend, adopt = self._sum(Change.ADD), self._sum(Change.RESEND), self._sum(Change.ADOPT)
-        unchanged = self._count_unchanged() + adopt
-        desired = unchanged + add + resend
-        return Counts(
-            desired=desired,
-            stored=count_having(self.known, Flag.STORED),
-            add=add,
-            remove=self._sum(Change.REMOVE),
-            resend=resend,
-            unchanged=unchanged,
-            adopt=adopt,
-            unsettled=count_having(self.known, UNSETTLED),
-            unmatched=count_having(self.known, Flag.UNMATCHED, UNSETTLED),
-            nulls=returned.nulls,
-            invalid=returned.invalid,
-            duplicates=returned.valid - desired,
-            held=count_having(self.known, HELD | Flag.REMOTE if self.exclusive else HELD),
-            repeated_adds=self._sum(Change.ADD, repeats_add),
-            exempt_removes=self._sum(Change.REMOVE, lambda flags: is_exempt(flags, self.exclusive)),
-            strays=self._sum(Change.REMOVE, is_stray),
-        )
+    def count(change: Change, where: Callable[[Flag], bool] = lambda _: True) -> int:
+        return sum(n for flags, n in changed.items() if decide(flags, exclusive) is change and where(flags))
 
-    def _sum(self, change: Change, where: Callable[[Flag], bool] = lambda _: True) -> int:
-        return sum(n for flags, n in self.changed.items() if decide(flags, self.exclusive) is change and where(flags))
-
-    def _count_unchanged(self) -> int:
-        """Of the known ids that stay if they are desired, all but those that are about to go."""
-        staying = (flags for flags in self.known if decide(flags | Flag.DESIRED, self.exclusive) is Change.NONE)
-        return sum(self.known[flags] - self.changed.get(flags, 0) for flags in staying)
+    add, resend, adopt = count(Change.ADD), count(Change.RESEND), count(Change.ADOPT)
+    # Of the known ids that stay if they are desired, all but those that are about to go.
+    staying = (flags for flags in known if decide(flags | Flag.DESIRED, exclusive) is Change.NONE)
+    unchanged = sum(known[flags] - changed.get(flags, 0) for flags in staying) + adopt
+    desired = unchanged + add + resend
+    return Counts(
+        desired=desired,
+        stored=count_having(known, Flag.STORED),
+        add=add,
+        remove=count(Change.REMOVE),
+        resend=resend,
+        unchanged=unchanged,
+        adopt=adopt,
+        unsettled=count_having(known, UNSETTLED),
+        unmatched=count_having(known, Flag.UNMATCHED, UNSETTLED),
+        nulls=returned.nulls,
+        invalid=returned.invalid,
+        duplicates=returned.valid - desired,
+        held=count_having(known, HELD | Flag.REMOTE if exclusive else HELD),
+        repeated_adds=count(Change.ADD, lambda flags: Flag.UNSETTLED_ADD in flags),
+        exempt_removes=count(Change.REMOVE, lambda flags: is_exempt(flags, exclusive)),
+        strays=count(Change.REMOVE, is_stray),
+    )
 
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:

@@ -66,19 +66,19 @@ def compare_in_database(
         statement = write(session.values, state, segment.id_type, segment.guards.must_include)
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         tables.run(f"CREATE OR REPLACE TABLE {db}.received ({columns})")
-        with translating(broken_query(), tables.limits), session.stream(statement) as rows:
-            number = tables.read(f"INSERT INTO {db}.received SELECT {', '.join(COLUMNS)} FROM incoming", rows)
+        with translating(tables.limits, broken_query()), session.stream(statement) as rows:
+            number = tables.insert_stream(f"INSERT INTO {db}.received SELECT {', '.join(COLUMNS)} FROM incoming", rows)
     log.debug("%s: compared in the database; rows that travelled: %d", target.label, number)
 
     refused = refusal("id", "typed", segment.id_type)
     moved = f"FROM {db}.received WHERE kind = '{MOVED}' AND"
-    tables.work(
+    tables.fetch(
         f"""CREATE OR REPLACE TABLE {db}.desired AS
         SELECT refused, if(refused IS NULL, id, NULL) AS id, number
         FROM (SELECT id, number, {refused} AS refused {moved} typed IS NOT NULL)"""
     )
-    tables.work(f"CREATE OR REPLACE TABLE {db}.known AS SELECT id, flags {moved} flags IS NOT NULL")
-    tables.work(
+    tables.fetch(f"CREATE OR REPLACE TABLE {db}.known AS SELECT id, flags {moved} flags IS NOT NULL")
+    tables.fetch(
         f"""CREATE OR REPLACE TABLE {db}.overlay AS
         SELECT id, add_at, remove_at {moved} coalesce(add_at, remove_at) IS NOT NULL"""
     )

@@ -1,10 +1,10 @@
-"""The SQL of sets. Every table of a comparison and every statement on them stands here, but for `received`.
+"""The SQL of a comparison. Every table and every statement on them stands here, but for `received` (see `pushdown`).
 
     members, marks, journal  what the state holds, as it gives it
     overlay  what marks and journal say of an id; decided: it outweighs the members
     people   the real membership, each person once (read into `remote`); keys: their ids of the segment's type
-    held     every id the state has something to say of, with its flags
-    known    the same, and (if it was read) every id that is there
+    held     every id that the state knows, with its flags
+    known    the same, and (if it was read) every id of the real membership
     desired  what the query returned, row by row: an id, or why there is none
     sealed   instead of it, what a plan file changes
     changes  the ids to send, each once (found as `moved`), with its flags
@@ -35,8 +35,9 @@ COLUMNS = {
     "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
     "desired": {"refused": "VARCHAR", "id": "VARCHAR"},
     "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
+    "changes": {"id": "VARCHAR", "flags": "UTINYINT"},
 }
-"""The tables that are filled from outside; the first three as `state.base.Stored` has them."""
+"""The tables that are made before they are filled; the first three as `state.base.Stored` has them."""
 
 _LINES = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"
 """The rows of a block of text. A table of one block, as DuckDB would take a bare $1 apart while it plans: three times
@@ -81,47 +82,40 @@ _PRESUMED = f"""CASE WHEN known.flags = {Flag.STORED:d} THEN {Flag.REMOTE:d}
                      ELSE 0 END"""
 
 
-class Sets:
+class Statements:
     """The statements for one comparison, whose tables are in the database `name`."""
 
-    def __init__(self, name: str, id_type: IdType) -> None:
+    def __init__(self, name: str, id_type: IdType, exclusive: bool) -> None:
         self._db = name
         self._id_type = id_type
+        self._exclusive = exclusive
 
     # --- what is known ---
 
-    def lay_over(self, since: float) -> str:
+    def make_overlay(self, since: float) -> str:
         """From `marks` and `journal`; removals before `since` say nothing any more."""
         id_status = write_id_status(_JOURNAL_IDS.format(db=self._db), f"FROM {self._db}.marks", since)
         return self._create("overlay", _OVERLAY.format(id_status=id_status))
 
     def count_overlay(self, with_tombstones: bool) -> str:
-        """One number: how many ids `hold` would lay over the members."""
+        """One number: how many ids `make_held` would lay over the members."""
         return f"SELECT count(*) FROM {self._db}.overlay WHERE {_which(with_tombstones)}"
 
-    def hold(self, table: str, with_tombstones: bool) -> str:
+    def make_held(self, table: str, with_tombstones: bool) -> str:
         """Into `table`, from `members` and `overlay`; without an overlay, `members` are what is held."""
         return self._create(table, _HELD.format(db=self._db, which=_which(with_tombstones)))
 
-    def know(self) -> str:
+    def make_known(self) -> str:
         """From `held` and `keys`; without a read-back, what is held is what is known."""
         return self._create("known", _HELD_OR_REMOTE.format(db=self._db))
 
-    def tally_known(self) -> str:
-        """flags, number of ids."""
-        return f"SELECT flags, count(*) FROM {self._db}.known GROUP BY flags"
-
-    def known(self, flags: Iterable[Flag]) -> str:
-        """Ids by what is known of them, in the order of their bytes."""
-        return f"SELECT id FROM {self._db}.known WHERE flags IN ({_list(flags)}) ORDER BY id"
-
     # --- what is desired ---
 
-    def desire(self, select: str) -> str:
-        """Read the stream `incoming`; `select` is as in `sources.base.ValueStream`."""
+    def make_desired(self, select: str) -> str:
+        """From the stream `incoming`; `select` is as in `sources.base.ValueStream`."""
         return self._create("desired", self._judge(select))
 
-    def desire_block(self, select: str) -> str:
+    def add_desired(self, select: str) -> str:
         """Add the values of the block of text $1."""
         return f"INSERT INTO {self._db}.desired WITH incoming AS ({_LINES}) {self._judge(select)}"
 
@@ -129,7 +123,7 @@ class Sets:
         return f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
             FROM (SELECT value, {refusal("value", "typed", self._id_type)} AS refused FROM ({select}))"""
 
-    def tally_desired(self) -> str:
+    def count_desired(self) -> str:
         """Why it is no id (null: it is one), number of rows."""
         return f"SELECT refused, count(*) FROM {self._db}.desired GROUP BY refused"
 
@@ -142,48 +136,34 @@ class Sets:
 
     # --- what changes ---
 
-    def match_desired(self, exclusive: bool) -> str:
+    def match_desired(self) -> str:
         """Find what of `desired` and `known` changes anything."""
-        return self._create("moved", self._moving(_MOVED_BY_QUERY.format(db=self._db), exclusive))
+        return self._match(_MOVED_BY_QUERY.format(db=self._db))
 
-    def match_sealed(self, exclusive: bool, with_remote: bool) -> str:
+    def match_sealed(self, with_remote: bool) -> str:
         """Find what of `sealed` still changes anything."""
-        presumed = _PRESUMED if exclusive and not with_remote else "0"
-        return self._create("moved", self._moving(_MOVED_BY_PLAN.format(db=self._db, presumed=presumed), exclusive))
+        presumed = _PRESUMED if self._exclusive and not with_remote else "0"
+        return self._match(_MOVED_BY_PLAN.format(db=self._db, presumed=presumed))
 
-    def _moving(self, matched: str, exclusive: bool) -> str:
-        return f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({_list(select(Change.NONE, exclusive))})"
+    def _match(self, matched: str) -> str:
+        unchanged = _list(select(Change.NONE, self._exclusive))
+        return self._create("moved", f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({unchanged})")
 
-    def begin_changes(self) -> str:
-        return f"CREATE OR REPLACE TABLE {self._db}.changes (id VARCHAR, flags UTINYINT)"
-
-    def change(self, part: int, parts: int) -> str:
+    def add_changes(self, part: int, parts: int) -> str:
         """Take each id that changes once: those of one part of `parts`."""
         where = f"WHERE hash(id) % {parts} = {part}" if parts > 1 else ""
         return f"INSERT INTO {self._db}.changes SELECT id, flags FROM {self._db}.moved {where} GROUP BY id, flags"
-
-    def tally_changes(self) -> str:
-        """flags, number of ids."""
-        return f"SELECT flags, count(*) FROM {self._db}.changes GROUP BY flags"
 
     def sort_changes(self, table: str, flags: Iterable[Flag]) -> str:
         """Put those of `changes` with such flags into a table, in the order of their bytes."""
         query = f"SELECT id, flags FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
         return self._create(table, query)
 
-    def send(self, table: str, resends: Iterable[Flag], start: int, end: int) -> str:
+    def read_slice(self, table: str, start: int, end: int) -> str:
         """Some rows of a sorted table as one row: the ids, and those that are only sent again, joined by line feeds."""
-        joined = "string_agg(id, chr(10))"
-        return f"""SELECT {joined}, {joined} FILTER (WHERE flags IN ({_list(resends)}))
+        joined, resends = "string_agg(id, chr(10))", _list(select(Change.RESEND, self._exclusive))
+        return f"""SELECT {joined}, {joined} FILTER (WHERE flags IN ({resends}))
             FROM {self._db}.{table} WHERE rowid >= {start} AND rowid < {end}"""
-
-    def examples(self, flags: Iterable[Flag], number: int) -> str:
-        """The first ids, in the order of their bytes."""
-        return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id LIMIT {int(number)}"
-
-    def changed(self, flags: Iterable[Flag]) -> str:
-        """Every such id, in the order of their bytes."""
-        return f"SELECT id FROM {self._db}.changes WHERE flags IN ({_list(flags)}) ORDER BY id"
 
     def latest_reversed(self, sent: Iterable[Flag]) -> str:
         """One number: the latest attempt of unknown outcome that a change (one of `sent`) reverses, or null."""
@@ -191,18 +171,29 @@ class Sets:
             FROM {self._db}.changes AS changes JOIN {self._db}.overlay AS overlay ON changes.id = overlay.id
             WHERE changes.flags IN ({_list(sent)})"""
 
-    # --- what is there ---
+    # --- of `known` and of `changes` ---
+
+    def count_flags(self, table: str) -> str:
+        """flags, number of ids."""
+        return f"SELECT flags, count(*) FROM {self._db}.{table} GROUP BY flags"
+
+    def list_ids(self, table: str, flags: Iterable[Flag], limit: int | None = None) -> str:
+        """The ids with such flags, in the order of their bytes."""
+        end = "" if limit is None else f" LIMIT {int(limit)}"
+        return f"SELECT id FROM {self._db}.{table} WHERE flags IN ({_list(flags)}) ORDER BY id{end}"
+
+    # --- what is in the segment ---
 
     def count_remote(self) -> str:
         """Rows, people: of `remote`."""
         return f"SELECT count(*), count(DISTINCT cio_id) FROM {self._db}.remote"
 
-    def take_people(self) -> str:
+    def make_people(self) -> str:
         """From `remote`, each person once. Where nobody is listed twice, `remote` is that already."""
         people = f"SELECT cio_id, max(key) AS key FROM {self._db}.remote GROUP BY cio_id"
         return self._create("people", people)
 
-    def take_keys(self) -> str:
+    def make_keys(self) -> str:
         """From `people`, each key once."""
         return self._create("keys", f"SELECT DISTINCT key AS id FROM {self._db}.people WHERE key IS NOT NULL")
 

@@ -1,49 +1,81 @@
-"""The tables of one comparison: statements run on them, rows go in and come out."""
+"""The tables of one comparison: statements are run on them, rows go in and come out."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from itertools import chain, islice
-from types import TracebackType
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from reconciler.embedded_duckdb import Instance, Limits, broken_sets, stopped, translating
+from reconciler.embedded_duckdb import EmbeddedDuckDB, Limits, stopped, translating
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.remote import Page
+from reconciler.models.sizes import read_size
 from reconciler.models.spec import MAX_BATCH
 
 BYTES_PER_ROW = 20
 """Memory for each row that is grouped, the rest spilled. Measured: at 512 MB 30 million go well, 100 million fail."""
 
+MAX_THREADS = 4
+MEMORY_PER_THREAD = 64 * 2**20
+"""Bytes without which another thread does more harm than good: each holds on to some while it spills."""
+
+BATCHES_PER_BLOCK = 50
+_ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
+
+
+def make_database(memory_limit: str, spill_parent: Path) -> EmbeddedDuckDB:
+    """Describe the database of all comparisons of a run, closed to the outside. Raises UsageError."""
+    memory = read_size(memory_limit) or 0
+    return EmbeddedDuckDB(
+        memory_limit,
+        spill_parent,
+        threads=max(1, min(os.cpu_count() or 1, MAX_THREADS, memory // MEMORY_PER_THREAD)),
+        options={
+            "enable_external_access": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": True,  # a sorted table is read as it is
+        },
+        # A stream hides its length: joins are run as they are written, the table to remember on the right.
+        prepare=lambda connection: connection.execute(
+            "SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'"
+        ),
+    )
+
+
+@contextmanager
+def open_tables(database: EmbeddedDuckDB) -> Iterator["Tables"]:
+    """Make room for the tables of one comparison; they go at the end of the block."""
+    with database.catalog() as name, database.cursor() as cursor:
+        yield Tables(name, database, cursor)
+
 
 class Tables:
     """Runs statements for one comparison, whose tables are in the database `name`; `stream` in any thread."""
 
-    def __init__(self, instance: Instance, name: str) -> None:
+    def __init__(self, name: str, database: EmbeddedDuckDB, cursor: duckdb.DuckDBPyConnection) -> None:
         self.name = name
-        self._instance = instance
-        self._stack = ExitStack()
+        self._database = database
+        self._cursor = cursor
         self._stopped = False
 
-    def __enter__(self) -> Self:
-        self._cursor = self._stack.enter_context(self._instance.cursor())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    @contextmanager
+    def with_own_cursor(self) -> Iterator["Tables"]:
+        """The same tables, for use in another thread."""
+        with self._database.cursor() as cursor:
+            yield Tables(self.name, self._database, cursor)
 
     @property
     def limits(self) -> Limits:
-        return self._instance.limits
+        return self._database.limits
 
     @property
     def rows_at_once(self) -> int:
-        """So many can be grouped in one statement, with the memory there is."""
-        return max(1, self._instance.memory // BYTES_PER_ROW)
+        """The number of rows that can be grouped in one statement with the memory there is."""
+        return max(1, self._database.memory // BYTES_PER_ROW)
 
     def stop(self) -> None:
         """End what runs, from another thread: it fails, and so does what would come next."""
@@ -52,92 +84,73 @@ class Tables:
 
     def run(self, *statements: str) -> None:
         """Run statements that take little memory."""
-        if not statements:
-            return
-        with translating(broken_sets(), self.limits):
-            self._cursor.execute("; ".join(statements))
-
-    def repeat(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
-        """Run an INSERT that takes little memory for each of `parameters`, and give the number of rows.
-
-        Raises DuckDB's errors, as `read`.
-        """
-        return sum(self._insert(sql, values) for values in parameters)
-
-    def _insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        if self._stopped or self._instance.interrupted:
-            raise stopped()
-        return int(self._cursor.execute(sql, parameters).fetchall()[0][0])
-
-    def work(self, sql: str) -> int:
-        """Run a CREATE TABLE AS or an INSERT that may take all the memory there is: one at a time in the whole run.
-
-        Gives the number of rows.
-        """
-        return int(self._work(sql, ())[0][0])
+        if statements:
+            with translating(self.limits):
+                self._cursor.execute("; ".join(statements))
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run such a statement, that gives few rows."""
-        return self._work(sql, parameters)
-
-    def _work(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._instance.alone(), translating(broken_sets(), self.limits):
+        """Run a statement that may take all the memory there is, one at a time in the whole run; give its few rows."""
+        with self._database.exclusively(), translating(self.limits):
             try:
                 return self._cursor.execute(sql, parameters).fetchall()
             except duckdb.OutOfMemoryException:
-                with self._instance.frugally(self._cursor):
+                with self._database.single_threaded(self._cursor):
                     return self._cursor.execute(sql, parameters).fetchall()
 
     def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """The one value that a statement gives."""
+        """Like `fetch`, for one value; of a CREATE TABLE AS and an INSERT this is the number of rows."""
         return self.fetch(sql, parameters)[0][0]
 
-    def read(self, sql: str, stream: ArrowStream) -> int:
-        """Run a statement that takes in a stream as the table `incoming`, and give the number of rows.
+    def insert(self, sql: str, parameters: Iterable[Sequence[Any]] = ((),)) -> int:
+        """Run an INSERT that takes little memory for each of `parameters`, and give the number of rows.
 
-        Raises DuckDB's errors: who calls knows whose they are.
+        Raises DuckDB's errors: only the caller knows what failed.
         """
+        number = 0
+        for values in parameters:
+            if self._stopped or self._database.interrupted:
+                raise stopped()
+            number += self._cursor.execute(sql, values).fetchall()[0][0]
+        return number
+
+    def insert_stream(self, sql: str, stream: ArrowStream) -> int:
+        """Like `insert`, of a statement that reads a stream as the table `incoming`."""
         try:
             # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
             self._cursor.register("incoming", stream.__arrow_c_stream__())
-            return self._insert(sql)
+            return self.insert(sql)
         finally:
             self._cursor.unregister("incoming")
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""
-        with self._instance.cursor() as cursor, translating(broken_sets(), self.limits):
-            with self._instance.alone():
+        with self._database.cursor() as cursor, translating(self.limits):
+            with self._database.exclusively():
                 cursor.execute(sql)
-            self._instance.spare(cursor)
+            self._database.exempt(cursor)
             while rows := cursor.fetchmany(size):
                 yield [row[0] for row in rows]
 
-    def slices(self, statements: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    def stream_each(self, statements: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Give the rows of one statement after the other; each takes little memory.
 
-        They are not interrupted: who sends the rows sees the signal for himself.
+        They are not interrupted: the code that sends the rows sees the signal itself.
         """
-        with self._instance.cursor() as cursor, translating(broken_sets(), self.limits):
-            self._instance.spare(cursor)
+        with self._database.cursor() as cursor, translating(self.limits):
+            self._database.exempt(cursor)
             for sql in statements:
-                yield from self._slice(cursor, sql)
-
-    def _slice(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
-        try:
-            return cursor.execute(sql).fetchall()
-        except duckdb.OutOfMemoryException:  # another segment has it all: wait for that
-            with self._instance.alone():
-                return cursor.execute(sql).fetchall()
+                try:
+                    rows = cursor.execute(sql).fetchall()
+                except duckdb.OutOfMemoryException:  # another segment has it all: wait for that
+                    with self._database.exclusively():
+                        rows = cursor.execute(sql).fetchall()
+                yield from rows
 
 
 # --- blocks of text: how rows from Python come into tables (see `models.columns.Rows`) --------------------------------
 
-BATCHES_PER_BLOCK = 50
-_ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
 
-
-def unless_empty(rows: Rows) -> "Rows | None":
+def unless_empty(rows: Rows) -> Rows | None:
     """The same rows, or None where it is known that there are none."""
     if not isinstance(rows, Iterator):
         return rows
@@ -160,7 +173,11 @@ def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
     """Batches as rows of `id`, `adds`, many batches in a block."""
     rest = iter(batches)
     while some := list(islice(rest, BATCHES_PER_BLOCK)):
-        yield _ROW.join(_write_batch(batch) for batch in some)
+        lines = []
+        for batch in some:
+            end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
+            lines.append(f"{end}{_ROW}".join(batch.ids) + end)
+        yield _ROW.join(lines)
 
 
 def read_batches(direction: Direction, joined: str, resends: str | None) -> Iterator[Batch]:
@@ -170,8 +187,3 @@ def read_batches(direction: Direction, joined: str, resends: str | None) -> Iter
     for start in range(0, len(ids), MAX_BATCH):
         batch = ids[start : start + MAX_BATCH]
         yield Batch(direction, tuple(batch), again.intersection(batch))
-
-
-def _write_batch(batch: Batch) -> str:
-    end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
-    return f"{end}{_ROW}".join(batch.ids) + end

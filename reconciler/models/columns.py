@@ -14,6 +14,6 @@ ROW_END = 0x1E
 FIELD_END = 0x1F
 """The control characters (Unicode: record and unit separator) that end rows and fields in blocks of text."""
 
-Rows: TypeAlias = "ArrowStream | Iterator[str]"
+Rows: TypeAlias = ArrowStream | Iterator[str]
 """Rows by column: an Arrow stream; or blocks of text, in which rows are parted by ROW_END, their fields by FIELD_END,
 and an empty field is a null. Ids hold no control characters."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.embedded_duckdb import Workbench
+from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.spec import Scalar, Segment
@@ -30,11 +30,12 @@ _INTEGRAL = (  # a macro of the user's database may be called as a function is
 )
 
 
-def one_row(bench: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
+def one_row(connection: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
     """Give the params of a query as one row of columns, to be bound through ADBC."""
     types = {bool: "BIGINT", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", type(None): "VARCHAR"}
     marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
-    return bench.sql(f"SELECT {', '.join(f'{mark} AS p{at}' for at, mark in enumerate(marks))}", params=list(values))
+    columns = ", ".join(f"{mark} AS p{at}" for at, mark in enumerate(marks))
+    return connection.sql(f"SELECT {columns}", params=list(values))
 
 
 def require(file: Path, scrubber: Scrubber) -> None:
@@ -93,15 +94,15 @@ class DuckSource:
 
     file: Path | None
     scrubber: Scrubber
-    bench: Workbench
+    database: EmbeddedDuckDB
 
     @classmethod
     def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
         file = None if database in ("", ":memory:") else Path(database)
-        return cls(file, scrubber, Workbench(memory_limit, prepare=partial(_attach, file, scrubber)))
+        return cls(file, scrubber, EmbeddedDuckDB(memory_limit, prepare=partial(_attach, file, scrubber)))
 
     def held(self) -> AbstractContextManager[None]:
-        return self.bench.held()
+        return self.database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
@@ -136,7 +137,7 @@ class DuckSource:
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self.file is not None:
             require(self.file, self.scrubber)
-        with self.bench.cursor() as connection:
+        with self.database.cursor() as connection:
             if self.file is not None:
                 connection.execute(f"USE {_catalog_of(self.file)}")
             yield connection

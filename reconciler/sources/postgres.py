@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
-from reconciler.embedded_duckdb import Workbench
+from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.models.columns import ArrowStream
 from reconciler.models.pushdown import DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.spec import Scalar, Segment
@@ -74,7 +74,7 @@ class PostgresSource:
 
     conninfo: str = field(repr=False)
     scrubber: Scrubber
-    bench: Workbench
+    database: EmbeddedDuckDB
     connections: Connections = field(default_factory=Connections)
 
     @classmethod
@@ -82,12 +82,12 @@ class PostgresSource:
         _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
         try:
-            return cls(make_conninfo(**options), scrubber, Workbench(memory_limit, threads=1))
+            return cls(make_conninfo(**options), scrubber, EmbeddedDuckDB(memory_limit, threads=1))
         except psycopg.Error as error:
             raise scrubber.explain(error) from None
 
     def held(self) -> AbstractContextManager[None]:
-        return self.bench.held()
+        return self.database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
@@ -99,7 +99,7 @@ class PostgresSource:
                 with self._explaining(query):
                     with connection.cursor() as cursor:
                         cursor.execute("SET TRANSACTION READ ONLY")
-                    _bind(connection, query, self.bench)
+                    _bind(connection, query, self.database)
                 with self._stream(connection, query, plan.sql) as rows:
                     yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
 
@@ -131,7 +131,7 @@ class PostgresSource:
                     yield NotPossible("the server does not know the moment of the state")
                     return
                 with self._explaining(query):
-                    _bind(connection, query, self.bench)
+                    _bind(connection, query, self.database)
                 yield PostgresSession(plan.values, lambda sql: self._stream(connection, query, sql))
 
     @contextmanager
@@ -235,7 +235,7 @@ def _oid_of(value: Scalar) -> int:
     return _FLOAT8 if isinstance(value, float) else 0
 
 
-def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
+def _bind(connection: Connection, query: Query, database: EmbeddedDuckDB) -> None:
     """Bind the params to settings that end with the transaction."""
     texts = {
         number: str(value).lower() if isinstance(value, bool) else str(value)
@@ -244,7 +244,7 @@ def _bind(connection: Connection, query: Query, bench: Workbench) -> None:
     }
     if texts:
         calls = ", ".join(f"set_config('{query.name}.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
-        with connection.cursor() as cursor, bench.cursor() as params:
+        with connection.cursor() as cursor, database.cursor() as params:
             cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
             cursor.fetch_arrow().release()
 

@@ -13,7 +13,7 @@ import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi
 import duckdb
 
-from reconciler.embedded_duckdb import Workbench
+from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
 from reconciler.models.spec import Segment
 from reconciler.sources.base import ValueStream
@@ -83,16 +83,16 @@ class SqliteSource:
 
     file: Path | None
     scrubber: Scrubber
-    bench: Workbench
+    database: EmbeddedDuckDB
     preparing: PreparingConnection
 
     @classmethod
     def of(cls, path: str | None, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
         file = None if path is None else Path(path)
-        return cls(file, scrubber, Workbench(memory_limit, threads=1), PreparingConnection(file))
+        return cls(file, scrubber, EmbeddedDuckDB(memory_limit, threads=1), PreparingConnection(file))
 
     def held(self) -> AbstractContextManager[None]:
-        return self.bench.held()
+        return self.database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
@@ -103,7 +103,9 @@ class SqliteSource:
                 if prepared.in_utf_8:
                     cursor = self._open_reader(stack)
                     cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
-                    params = one_row(stack.enter_context(self.bench.cursor()), query.values) if query.params else None
+                    params = (
+                        one_row(stack.enter_context(self.database.cursor()), query.values) if query.params else None
+                    )
                     cursor.execute(prepared.sql, params)
                     stream = cursor.fetch_arrow()
                     stack.callback(stream.release)

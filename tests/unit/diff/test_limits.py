@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.embedded_duckdb import PREFIX, open_spill_folder
+from reconciler.embedded_duckdb import SPILL_PREFIX, open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 from reconciler.models.batches import Direction
 from reconciler.models.columns import Rows
@@ -109,7 +109,7 @@ def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, tar
         comparison.compare()
         removals = comparison.batches(Direction.REMOVE)
         next(removals)
-        with engine._instance.cursor() as cursor:
+        with engine._database.cursor() as cursor:
             cursor.execute("SET GLOBAL memory_limit = '8MB'")
         additions = [id_ for batch in comparison.batches(Direction.ADD) for id_ in batch.ids]
 
@@ -162,7 +162,7 @@ def test_nobody_else_can_look_into_the_folder_whatever_the_umask(tmp_path: Path)
 
 
 def test_what_a_dead_run_left_is_deleted_by_the_next_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
-    dead = tmp_path / f"{PREFIX}4711-abc"
+    dead = tmp_path / f"{SPILL_PREFIX}4711-abc"
     dead.mkdir()
     (dead / "duckdb_temp.tmp").write_text("ids")
     foreign = tmp_path / "somebody-elses"
@@ -185,7 +185,7 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
     (precious / "file").touch()
     parent = tmp_path / "parent"
     parent.mkdir()
-    (parent / f"{PREFIX}1-x").symlink_to(precious)
+    (parent / f"{SPILL_PREFIX}1-x").symlink_to(precious)
 
     with open_spill_folder(parent):
         pass

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.embedded_duckdb import PREFIX, sweep
+from reconciler.embedded_duckdb import SPILL_PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.escaping import mask
 from reconciler.models.spec import Scalar, Secret
@@ -401,7 +401,7 @@ def test_no_folder_is_left_behind(duckdb_warehouse, temporary):
 
 
 def test_the_folder_of_a_dead_run_is_deleted_by_the_next_and_that_of_a_living_one_is_not(duckdb_warehouse, temporary):
-    dead = temporary / f"{PREFIX}1-dead"
+    dead = temporary / f"{SPILL_PREFIX}1-dead"
     dead.mkdir()
 
     with duckdb_warehouse.source.stream_values(segment("SELECT 1")):
@@ -410,7 +410,7 @@ def test_the_folder_of_a_dead_run_is_deleted_by_the_next_and_that_of_a_living_on
         (still,) = temporary.iterdir()
 
     assert living == still != dead
-    assert living.name.startswith(PREFIX)
+    assert living.name.startswith(SPILL_PREFIX)
 
 
 def test_a_failure_leaves_nothing_on_stderr_when_the_process_ends(sqlite_warehouse):

@@ -7,16 +7,15 @@ from reconciler.diff.flags import (
     NOTHING,
     POSSIBLE,
     UNSETTLED,
-    Census,
     Change,
     Flag,
     Returned,
+    count_changes,
     count_drift,
     count_having,
     decide,
     is_exempt,
     is_stray,
-    repeats_add,
     select,
 )
 from reconciler.models.batches import Direction
@@ -100,9 +99,11 @@ def test_a_removal_is_exempt_if_it_was_judged_before_or_takes_nobody_away(
 
 
 def test_only_an_unsettled_add_is_repeated_by_an_add() -> None:
-    assert repeats_add(ADDING | DESIRED)
-    assert not repeats_add(REMOVING | DESIRED)
-    assert not repeats_add(DESIRED)
+    changed = {ADDING | DESIRED: 1, REMOVING | DESIRED: 10, DESIRED: 100}
+
+    counts = count_changes(False, {ADDING: 1, REMOVING: 10}, changed, Returned())
+
+    assert (counts.add, counts.repeated_adds) == (111, 1)
 
 
 @pytest.mark.parametrize("flags", [STORED, ADDING, REMOVING, UNMATCHED, NOTHING])
@@ -138,7 +139,7 @@ RETURNED = Returned({None: 2000, "NULL": 11, "BLANK": 12, "EMAIL": 1300})
 
 
 def test_a_plan_counts_every_id_once_by_what_becomes_of_it() -> None:
-    assert Census(False, KNOWN, CHANGED).count(RETURNED) == Counts(
+    assert count_changes(False, KNOWN, CHANGED, RETURNED) == Counts(
         desired=1112,
         stored=1100,
         add=11,
@@ -160,7 +161,7 @@ def test_a_plan_counts_every_id_once_by_what_becomes_of_it() -> None:
 def test_under_exclusive_the_real_members_are_held_too_and_decide_who_is_unchanged() -> None:
     there = {REMOTE: 7, REMOTE | DESIRED: 1, REMOVED | REMOTE: 10, STORED | REMOTE: 40, REMOVING | REMOTE: 5}
     there |= {UNMATCHED | REMOTE | DESIRED: 2, REMOVED | REMOTE | DESIRED: 6}
-    counts = Census(True, KNOWN, {**CHANGED, **there}).count(RETURNED)
+    counts = count_changes(True, KNOWN, {**CHANGED, **there}, RETURNED)
 
     assert (counts.held, counts.strays, counts.remove, counts.exempt_removes) == (1243, 17, 73, 8)
     assert (counts.unchanged, counts.adopt, counts.add) == (60 + 3, 3, 11 + 6)
