@@ -58,7 +58,7 @@ def clean_block(lines: Iterable[str]) -> str:
     return "\n".join(" " * (len(line) - len(line.lstrip(" "))) + clean(line) for line in lines)
 
 
-def defuse(text: str, *, in_line: bool = False, colors: bool = False) -> str:
+def sanitize(text: str, *, in_line: bool = False, colors: bool = False) -> str:
     """Take from a text of many lines, about to be written, all that a terminal or a CI system would obey.
 
     It is the last resort for what was not cleaned before. `in_line`: the text goes on with a line that has begun;

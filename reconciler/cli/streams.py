@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
-from reconciler.escaping import defuse
+from reconciler.escaping import sanitize
 
 
 class Stream(io.TextIOBase):
     """Writes to stdout or stderr without raising because of the text or of the stream.
 
-    Text passes `defuse`. Characters that the encoding lacks become `?`. After the first failure all later text is
+    Text passes `sanitize`. Characters that the encoding lacks become `?`. After the first failure all later text is
     dropped. `inner` is None if the caller closed the stream; `draws` lets a progress bar move the cursor.
     """
 
@@ -38,7 +38,7 @@ class Stream(io.TextIOBase):
         if not isinstance(text, str):  # click probes a stream with bytes
             raise TypeError("a text stream takes no bytes")
         if not self.is_broken and text:
-            safe = text if self._draws else defuse(text, in_line=self._is_in_line, colors=self.isatty())
+            safe = text if self._draws else sanitize(text, in_line=self._is_in_line, colors=self.isatty())
             last = text.rpartition("\n")[2]
             self._is_in_line = bool(last.strip()) or (self._is_in_line and "\n" not in text)
             try:

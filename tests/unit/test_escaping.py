@@ -11,10 +11,10 @@ from reconciler.escaping import (
     clean,
     clean_block,
     clean_lines,
-    defuse,
     escape_data,
     escape_lacking,
     escape_markdown,
+    sanitize,
     shorten,
 )
 
@@ -68,21 +68,21 @@ def test_how_far_lines_are_indented_stays() -> None:
     ],
 )
 def test_what_a_ci_system_would_take_for_a_command_is_none(text: str, written: str) -> None:
-    assert defuse(text) == written
+    assert sanitize(text) == written
 
 
 def test_a_line_that_has_begun_goes_on_with_any_sign() -> None:
-    assert defuse("::a\n::b", in_line=True) == "::a\n: :b"
+    assert sanitize("::a\n::b", in_line=True) == "::a\n: :b"
 
 
 def test_our_own_colours_stay_and_nothing_else() -> None:
-    assert defuse("\x1b[1;31mred\x1b[0m\x1b[2J\x1b]0;t\x07", colors=True) == "\x1b[1;31mred\x1b[0m[2J]0;t"
+    assert sanitize("\x1b[1;31mred\x1b[0m\x1b[2J\x1b]0;t\x07", colors=True) == "\x1b[1;31mred\x1b[0m[2J]0;t"
 
 
 @given(st.text(alphabet=st.characters() | st.sampled_from(":#[a \n\x1b\u200d")))
 def test_nothing_that_is_written_is_obeyed(text: str) -> None:
     for colors in (False, True):
-        for line in defuse(text, colors=colors).split("\n"):
+        for line in sanitize(text, colors=colors).split("\n"):
             assert not line.lstrip("\u200b\u200c\u200d").strip().startswith("::")
             assert "##[" not in line
             assert "\r" not in line

@@ -21,7 +21,7 @@ from reconciler.plan_file import (
     is_stale,
     seal,
 )
-from tests.unit.render import samples
+from tests.fakes import samples
 
 PLANS = (samples.make_plan(), samples.make_unchanged("loyal", 60))
 NOW = samples.TWO_AM + timedelta(hours=1)

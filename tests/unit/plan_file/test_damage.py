@@ -16,8 +16,8 @@ from reconciler.errors import PlanFileError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import Plan
 from reconciler.plan_file import MAX_BATCH_BYTES, open_plan_file, seal
+from tests.fakes import samples
 from tests.fakes.plan_files import write
-from tests.unit.render import samples
 
 pytestmark = pytest.mark.slow
 

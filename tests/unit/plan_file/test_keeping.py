@@ -25,8 +25,8 @@ from reconciler.plan_file import (
     plan_output,
     seal,
 )
+from tests.fakes import samples
 from tests.fakes.plan_files import write
-from tests.unit.render import samples
 
 OLDER = b'{"reconcile_plan":1,"plan_id":"older"}\n'
 REMOVED = tuple(f"gone{place}" for place in range(10))

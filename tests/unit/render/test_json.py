@@ -26,7 +26,7 @@ from reconciler.models.results import (
 )
 from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as render
-from tests.unit.render import samples
+from tests.fakes import samples
 
 CONTRACT = """{
   "format_version": "1.0", "kind": "plan", "tool_version": "0.1.0", "workspace": "production",

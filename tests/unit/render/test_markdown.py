@@ -23,7 +23,7 @@ from reconciler.models.results import (
 from reconciler.models.run import RunStatus, Tally
 from reconciler.render import Format, Options, markdown, render, stored_documents
 from reconciler.render import json as documents
-from tests.unit.render import samples
+from tests.fakes import samples
 
 HOSTILE = "<script>|`@team` [x](http://evil) ![i](u) **b** \x1b[31m\u202e&lt; #1\n# head\n| a | b |"
 

@@ -10,7 +10,7 @@ from reconciler.models.events import Confirming, Finished, Planned, Postponed, R
 from reconciler.models.run import RunStatus, Tally
 from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
 from reconciler.render.progress_bars import ProgressBars
-from tests.unit.render import samples
+from tests.fakes import samples
 
 TARGET = samples.make_target()
 

@@ -29,7 +29,7 @@ from reconciler.render import Format, Options, render, stored_documents, text
 from reconciler.render import json as documents
 from reconciler.render.layout import fit
 from reconciler.render.report import Column
-from tests.unit.render import samples
+from tests.fakes import samples
 
 WIDTHS = [60, 80, 120, 200]
 HOSTILE = "\x1b[31m[bold]:smile:\n\u202eevil|<b>@team"

@@ -1,4 +1,4 @@
-"""Values for the render tests."""
+"""Sample plans, runs and drift."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
