@@ -32,7 +32,7 @@ IDS = st.lists(st.text("abc", min_size=1), unique=True, max_size=30).map(tuple)
 
 
 @given(IDS, st.data())
-def test_a_cut_loses_nobody_and_keeps_resends_with_their_ids(ids: tuple[str, ...], data: st.DataObject) -> None:
+def test_a_cut_loses_no_id_and_keeps_resends_with_their_ids(ids: tuple[str, ...], data: st.DataObject) -> None:
     resends = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset[str]()
     first, rest = Batch(Direction.ADD, ids, resends).cut(data.draw(st.integers(0, len(ids))))
     assert first.ids + rest.ids == ids
@@ -56,7 +56,7 @@ def test_the_words_that_states_and_plan_files_hold_stay_what_they_are() -> None:
     assert list(PlanStatus) == ["changes", "unchanged", "blocked", "failed"]
 
 
-def test_an_answer_that_says_only_its_fate_tells_of_no_attempt() -> None:
+def test_a_result_with_only_an_outcome_has_no_attempt() -> None:
     assert BatchResult(Outcome.NOT_STARTED) == BatchResult(Outcome.NOT_STARTED, 0, None, "", "")
 
 
