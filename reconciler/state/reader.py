@@ -31,12 +31,6 @@ def read_head(connection: Connection, workspace: str, segment_id: int) -> Head:
     return make_head(find_segment(connection, workspace, segment_id), environment_id)
 
 
-def is_spent(connection: Connection, plan_id: str) -> bool:
-    """Tell whether a plan file was applied to its end."""
-    statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
-    return connection.execute(statement, {"plan_id": plan_id}).first() is not None
-
-
 def write_statuses(pieces: str) -> str:
     """Write the expressions of `models.id_status` for the segment `:key`; `pieces` is `Database.pieces`.
 

@@ -12,7 +12,7 @@ from reconciler.state.base import NothingStored, Stored, make_head
 from reconciler.state.blocks import BlockReader
 from reconciler.state.failures import explained
 from reconciler.state.location import Address
-from reconciler.state.reader import find_environment, find_segment, is_spent, read_head
+from reconciler.state.reader import find_environment, find_segment, read_head
 from reconciler.state.schema import VERSION_TABLE, Schema
 from reconciler.state.tables import METADATA
 
@@ -168,7 +168,10 @@ class Reader(ABC):
 
     def is_spent(self, plan_id: str) -> bool:
         with self.read() as connection:
-            return connection is not None and is_spent(connection, plan_id)
+            if connection is None:
+                return False
+            statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
+            return connection.execute(statement, {"plan_id": plan_id}).first() is not None
 
     @contextmanager
     def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
