@@ -15,38 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from reconciler.models.fields import (
-    SMALL_CHANGE,
-    Boolean,
-    ColumnName,
-    Concurrency,
-    Count,
-    Credential,
-    FileName,
-    Label,
-    Limit,
-    Name,
-    Names,
-    OptionalApiUrl,
-    OptionalCredential,
-    Parameters,
-    Percentage,
-    PlainNumber,
-    PositiveNumber,
-    Query,
-    Scalar,
-    Secret,
-    SegmentId,
-    SegmentName,
-    Sentinels,
-    SourceUrl,
-    StateUrl,
-    Text,
-    WorkspaceId,
-    WorkspaceName,
-    one_of,
-    read_integer,
-)
+from reconciler.models import fields
+from reconciler.models.fields import SMALL_CHANGE, Limit, Scalar, Secret
 from reconciler.models.ids import IdType
 
 __all__ = [
@@ -106,7 +76,7 @@ class _Model(BaseModel, frozen=True):
 class SourceSettings(_Model, frozen=True):
     """A database to query."""
 
-    url: SourceUrl = Field(
+    url: fields.SourceUrl = Field(
         description="Any SQLAlchemy URL; a relative `sqlite:///file` or `duckdb:///file` is relative to the spec."
     )
 
@@ -114,30 +84,32 @@ class SourceSettings(_Model, frozen=True):
 class DestinationSettings(_Model, frozen=True):
     """The Customer.io workspace that the segments are in."""
 
-    workspace: WorkspaceName = Field(default="default", description="Names the snapshot in the state.")
-    workspace_id: WorkspaceId | None = Field(
+    workspace: fields.WorkspaceName = Field(default="default", description="Names the snapshot in the state.")
+    workspace_id: fields.WorkspaceId | None = Field(
         default=None, description="A pin: nothing is sent if Customer.io reports another environment_id."
     )
-    region: Annotated[Region, Strict(False), one_of(Region)] = Field(
+    region: Annotated[Region, Strict(False), fields.one_of(Region)] = Field(
         default=Region.US, description="Where the account lives."
     )
-    site_id: Credential = Field(description="The Track API's site ID.")
-    api_key: Credential = Field(description="The Track API's key.")
-    app_api_key: OptionalCredential = Field(
+    site_id: fields.Credential = Field(description="The Track API's site ID.")
+    api_key: fields.Credential = Field(description="The Track API's key.")
+    app_api_key: fields.OptionalCredential = Field(
         default=None,
         description="The App API's key. `drift`, `refresh`, confirmation and `exclusive` need it; empty counts as "
         "left out.",
     )
-    track_url: OptionalApiUrl = Field(
+    track_url: fields.OptionalApiUrl = Field(
         default=None,
         description="Instead of the region's Track API (sandbox, proxy), without `/api/v1`; `http://` only for this "
         "machine, which is never reached through a proxy; empty counts as left out.",
     )
-    app_url: OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
-    rate_limit: PositiveNumber = Field(default=100, description="Track requests per second, shared by the whole run.")
-    concurrency: Concurrency = Field(default=8, description="Requests in flight at once.")
-    timeout: PositiveNumber = Field(default=10, description="Seconds for one request.")
-    settle: PlainNumber = Field(
+    app_url: fields.OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
+    rate_limit: fields.PositiveNumber = Field(
+        default=100, description="Track requests per second, shared by the whole run."
+    )
+    concurrency: fields.Concurrency = Field(default=8, description="Requests in flight at once.")
+    timeout: fields.PositiveNumber = Field(default=10, description="Seconds for one request.")
+    settle: fields.PlainNumber = Field(
         default=10, description="Seconds to wait before reversing an id whose last outcome is unknown."
     )
 
@@ -145,11 +117,11 @@ class DestinationSettings(_Model, frozen=True):
 class StateSettings(_Model, frozen=True):
     """Where the snapshot is kept."""
 
-    url: StateUrl = Field(
+    url: fields.StateUrl = Field(
         default=Secret(DEFAULT_STATE_URL),
         description="`sqlite:///file` (relative to the spec) or, for teams and CI, `postgresql://…`.",
     )
-    must_exist: Boolean = Field(
+    must_exist: fields.Boolean = Field(
         default=False, description="`true`: a missing state is an error, not a first fill (for CI)."
     )
 
@@ -157,19 +129,19 @@ class StateSettings(_Model, frozen=True):
 class GuardSettings(_Model, frozen=True):
     """What must hold before a segment is touched."""
 
-    max_removals: Percentage = Field(
+    max_removals: fields.Percentage = Field(
         default=Limit(percent=Decimal(25)),
         description="Most removals: a percentage of the stored members, which never stops ten or fewer, or a count, "
         "which does.",
     )
-    max_additions: Percentage = Field(
+    max_additions: fields.Percentage = Field(
         default=Limit(percent=Decimal(100)),
         description="Most additions: a percentage of the stored members, which never stops ten or fewer, or a count, "
         "which does.",
     )
-    min_members: Count = Field(default=0, description="Minimum number of ids that the query must return.")
-    must_include: Sentinels = Field(default=(), description="Sentinel ids that the query must return.")
-    allow_empty: Boolean = Field(
+    min_members: fields.Count = Field(default=0, description="Minimum number of ids that the query must return.")
+    must_include: fields.Sentinels = Field(default=(), description="Sentinel ids that the query must return.")
+    allow_empty: fields.Boolean = Field(
         default=False, description="`true`: the query may return nobody where there were members."
     )
 
@@ -177,33 +149,35 @@ class GuardSettings(_Model, frozen=True):
 class Defaults(_Model, frozen=True):
     """What every segment inherits: any segment key but `segment_id` and `query`."""
 
-    query_file: FileName | None = Field(
+    query_file: fields.FileName | None = Field(
         default=None, description="A file with the query (UTF-8), relative to the spec."
     )
-    params: Parameters = Field(
+    params: fields.Parameters = Field(
         default_factory=dict, description="Values for the `:name` in the query; bound, never pasted into the SQL."
     )
-    source: Name | None = Field(default=None, description="The source to query; needed only when there are several.")
-    id_type: Annotated[IdType, Strict(False), one_of(IdType)] = Field(
+    source: fields.Name | None = Field(
+        default=None, description="The source to query; needed only when there are several."
+    )
+    id_type: Annotated[IdType, Strict(False), fields.one_of(IdType)] = Field(
         default=IdType.ID, description="What kind of identifier the query returns."
     )
-    id_column: ColumnName | None = Field(
+    id_column: fields.ColumnName | None = Field(
         default=None, description="The column with the ids; needed only when the query returns several."
     )
-    description: Text = Field(default="", description="For people.")
-    tags: Names = Field(default=(), description="For `--select tag:NAME`.")
-    ownership: Annotated[Ownership, Strict(False), one_of(Ownership)] = Field(
+    description: fields.Text = Field(default="", description="For people.")
+    tags: fields.Names = Field(default=(), description="For `--select tag:NAME`.")
+    ownership: Annotated[Ownership, Strict(False), fields.one_of(Ownership)] = Field(
         default=Ownership.TRACKED,
         description="`tracked`: only members in the snapshot are ever removed. `exclusive`: the query is the whole "
         "truth, and strays are removed; needs `app_api_key`.",
     )
-    confirm: Boolean = Field(
+    confirm: fields.Boolean = Field(
         default=False, description="As `apply --confirm`: reads the membership back; needs `app_api_key`."
     )
-    nulls: Annotated[OnBad, Strict(False), one_of(OnBad)] = Field(
+    nulls: Annotated[OnBad, Strict(False), fields.one_of(OnBad)] = Field(
         default=OnBad.ERROR, description="What a NULL id does."
     )
-    invalid: Annotated[OnBad, Strict(False), one_of(OnBad)] = Field(
+    invalid: Annotated[OnBad, Strict(False), fields.one_of(OnBad)] = Field(
         default=OnBad.ERROR, description="What an invalid id does."
     )
     guards: GuardSettings = Field(
@@ -216,8 +190,8 @@ class SegmentKeys(Defaults, frozen=True):
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["query", "query_file"]}})
 
-    segment_id: SegmentId = Field(description="The number of the manual segment in Customer.io.")
-    query: Query | None = Field(
+    segment_id: fields.SegmentId = Field(description="The number of the manual segment in Customer.io.")
+    query: fields.Query | None = Field(
         default=None, description="The SQL itself; exactly one of `query` and `query_file`. Variables don't work here."
     )
 
@@ -225,14 +199,14 @@ class SegmentKeys(Defaults, frozen=True):
 class SpecFile(_Model, frozen=True):
     """A spec of `reconcile`: which queries make which Customer.io segments."""
 
-    version: Annotated[Literal[1], BeforeValidator(read_integer), Label("`1`")] = Field(
+    version: Annotated[Literal[1], BeforeValidator(fields.read_integer), fields.Label("`1`")] = Field(
         description="The version of this format."
     )
-    sources: dict[Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
+    sources: dict[fields.Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
     destination: DestinationSettings = Field(description="The Customer.io workspace that the segments are in.")
     state: StateSettings = Field(default_factory=StateSettings, description="Where the snapshot is kept.")
     defaults: Defaults = Field(default_factory=Defaults, description="What every segment inherits.")
-    segments: dict[SegmentName, SegmentKeys] = Field(min_length=1, description="The segments, by name.")
+    segments: dict[fields.SegmentName, SegmentKeys] = Field(min_length=1, description="The segments, by name.")
 
 
 class Segment(SegmentKeys, frozen=True):

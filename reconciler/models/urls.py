@@ -154,13 +154,9 @@ def make_absolute(text: str, folder: Path) -> str:
         return url.reveal()
     # DuckDB calls its catalog by the name of the file: only the folders on the way to it are followed.
     path = Path(os.path.realpath(path.parent), path.name) if url.dialect == "duckdb" else Path(os.path.realpath(path))
+    escaped = str(path).replace("%", "%25").replace("?", "%3F")  # what would be decoded, or would end the path
     _, question_mark, query = url.rest.partition("?")
-    return DatabaseUrl(url.dialect, url.driver, f"/{escape_path(path)}{question_mark}{query}").reveal()
-
-
-def escape_path(path: Path) -> str:
-    """Write what would end a URL's path, or be decoded in it, as SQLAlchemy does."""
-    return str(path).replace("%", "%25").replace("?", "%3F")
+    return DatabaseUrl(url.dialect, url.driver, f"/{escaped}{question_mark}{query}").reveal()
 
 
 def resolve_path(name: str, folder: Path) -> Path:

@@ -113,10 +113,12 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
     """Read a file and replace its variables; one that can't be read leaves an empty draft with its problem."""
     draft = Draft(Document(path, None, {}))
     try:
-        draft.document = parse(path, read_text(path))
+        text = read_text(path)
     except ValueError as error:
         draft.add_problem(1, f"The file {error}.")
         return draft
+    try:
+        draft.document = parse(path, text)
     except Malformed as error:
         draft.add_problem(error.line, error.message)
         return draft
