@@ -65,9 +65,9 @@ def apply(
             confirm_timeout,
         )
         context = stack.enter_context(
-            Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress)
+            Context(loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress)
         )
-        return _Apply(context, loaded.targets, file, options, parallel, approve).run()
+        return _Apply(context, loaded.targets, file, options, approve).run()
 
 
 class Applying:
@@ -143,7 +143,6 @@ class _Apply:
     targets: Sequence[Target]
     file: PlanFile | None
     options: ApplyOptions
-    parallel: int
     approve: Callable[[Plan], bool] | None
 
     def run(self) -> RunResult:
@@ -196,7 +195,7 @@ class _Apply:
         )
 
     def _each(self, segments: Sequence[Applying], step: Callable[[Applying], object]) -> None:
-        self.context.for_each(segments, step, self.parallel, "segment")
+        self.context.for_each(segments, step, "segment")
 
     # --- each segment by itself -----------------------------------------------------------------------------------
 

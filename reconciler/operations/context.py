@@ -17,7 +17,7 @@ from reconciler.diff.base import SetEngine
 from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, MIN_MEMORY, MOST_PARALLEL, read_size
+from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.spec import DestinationSettings, Target
 from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.workspace import check_before_reading
@@ -71,12 +71,14 @@ class Context:
     """The parts of one operation. A context manager; its methods may be called from several threads.
 
     `progress` is called with one event at a time; what it raises is dropped. `reads_only`: no state is written to.
+    Raises UsageError for limits that can't be used.
     """
 
     def __init__(
         self,
         targets: Sequence[Target],
         memory_limit: str = DEFAULT_MEMORY_LIMIT,
+        parallel: int = DEFAULT_PARALLEL,
         *,
         lock_timeout: float = 0.0,
         reads_only: bool = False,
@@ -85,11 +87,14 @@ class Context:
     ) -> None:
         if (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
             raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
+        if not 1 <= parallel <= MOST_PARALLEL:
+            raise UsageError(f"{parallel} segments can't be processed concurrently", f"give 1 to {MOST_PARALLEL}")
         self.targets = targets
         self.lock_timeout = lock_timeout
         self.stop = stop or threading.Event()
         self.warnings: list[str] = []
         self._memory_limit = memory_limit
+        self._parallel = parallel
         self._reads_only = reads_only
         self._progress = progress
         self._sets: SetEngine | None = None
@@ -129,14 +134,12 @@ class Context:
 
     # --- where the work is done -----------------------------------------------------------------------------------
 
-    def for_each(self, items: Iterable[Item], work: Callable[[Item], Result], parallel: int, name: str) -> list[Result]:
+    def for_each(self, items: Iterable[Item], work: Callable[[Item], Result], name: str) -> list[Result]:
         """Work on several items at once, in threads of this name; a stop ends the comparisons that run.
 
         An exception in the caller's thread, such as KeyboardInterrupt, stops the operation in good order, too.
         """
-        if not 1 <= parallel <= MOST_PARALLEL:
-            raise UsageError(f"{parallel} segments can't be worked on at once", f"give 1 to {MOST_PARALLEL}")
-        return work_on_each(items, work, parallel, name, self._interrupt_if_stopped, self.stop.set)
+        return work_on_each(items, work, self._parallel, name, self._interrupt_if_stopped, self.stop.set)
 
     def _interrupt_if_stopped(self) -> None:
         """End the comparisons that run, once: they can't see the stop."""

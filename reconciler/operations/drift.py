@@ -40,9 +40,9 @@ def drift(
     refuse_plan_file(loaded, "drift")
     require_app_keys(loaded.targets, "drift")
     created_at = datetime.now(UTC)
-    with Context(loaded.targets, memory_limit, reads_only=True, stop=stop, progress=progress) as context:
+    with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         segments = context.for_each(
-            loaded.targets, lambda target: _drift_of_one(context, target, ignore_foreign), parallel, "drift"
+            loaded.targets, lambda target: _drift_of_one(context, target, ignore_foreign), "drift"
         )
         return DriftResult(created_at, tuple(segments), tuple(context.warnings))
 

@@ -69,19 +69,18 @@ def plan(
     """
     refuse_plan_file(loaded, "plan")
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
-    with _draft(out) as draft:
-        created_at = datetime.now(UTC)
-        with Context(loaded.targets, memory_limit, reads_only=True, stop=stop, progress=progress) as context:
-            context.warn_of_specs()
-            segments = context.for_each(
-                enumerate(loaded.targets),
-                lambda numbered: _plan_one(context, *numbered, options, draft),
-                parallel,
-                "plan",
-            )
-            if draft is not None:
-                segments = [_bind_to_environment(context, segment) for segment in segments]
-            made = PlanResult(created_at, tuple(segments), tuple(context.warnings), None, detailed_exitcode)
+    created_at = datetime.now(UTC)
+    with (
+        Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context,
+        _draft(out) as draft,
+    ):
+        context.warn_of_specs()
+        segments = context.for_each(
+            enumerate(loaded.targets), lambda numbered: _plan_one(context, *numbered, options, draft), "plan"
+        )
+        if draft is not None:
+            segments = [_bind_to_environment(context, segment) for segment in segments]
+        made = PlanResult(created_at, tuple(segments), tuple(context.warnings), None, detailed_exitcode)
         failures = made.of_status(PlanStatus.BLOCKED) + made.of_status(PlanStatus.FAILED)
         if draft is not None and not failures and not context.stop.is_set():
             plan_id = uuid.uuid4().hex

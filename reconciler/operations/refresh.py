@@ -89,6 +89,7 @@ def _refresh_one(
         return context.stop.wait(seconds)
 
     try:
+        context.check_stop()
         store = context.store(target)
         place = (id(store), target.workspace)
         if place not in begun:
@@ -102,6 +103,7 @@ def _refresh_one(
             def confirm(counts: DriftCounts) -> None:
                 if approve is not None and not approve(target, counts):
                     raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
+                context.check_stop()
                 bind(target, store, environment_id)
 
             return refresh_segment(target, segment, comparison, app, adopt, context.warn, wait, confirm)

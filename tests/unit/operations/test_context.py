@@ -29,8 +29,8 @@ def test_progress_is_called_with_one_event_at_a_time() -> None:
         told.append(event)
         at_work.release()
 
-    with Context((), progress=tell) as context:
-        context.for_each(range(200), lambda _: context.report(EVENT), 8, "tell")
+    with Context((), parallel=8, progress=tell) as context:
+        context.for_each(range(200), lambda _: context.report(EVENT), "tell")
     assert told == [EVENT] * 200
 
 
@@ -49,5 +49,5 @@ def test_a_memory_limit_that_cannot_be_used_is_refused_at_once(limit: str) -> No
 
 @pytest.mark.parametrize("parallel", [0, 65])
 def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel: int) -> None:
-    with Context(()) as context, pytest.raises(UsageError, match="at once"):
-        context.for_each([1], print, parallel, "print")
+    with pytest.raises(UsageError, match="concurrently"):
+        Context((), parallel=parallel)
