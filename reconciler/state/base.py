@@ -65,7 +65,7 @@ class Snapshot(Protocol):
 
 @runtime_checkable
 class PushdownSnapshot(Protocol):
-    """A Snapshot in a database server, beside which other queries can run."""
+    """A Snapshot in a database server in which other queries can run, too."""
 
     def identify_database(self) -> DatabaseIdentity:
         """Say which database it is in."""

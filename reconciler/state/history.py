@@ -55,7 +55,7 @@ class Records:
         return [segment for segment in known if segment.segment_id not in listed]
 
     def holder(self, workspace: str, segment_id: int) -> str | None:
-        """Describe the holder of a segment's lock; None: nobody has it, or its holder is dead, or its lease ended."""
+        """Describe the holder of a segment's lock; None: it is free, its holder is dead, or its lease ended."""
         with self._reader.read() as connection:
             return self._find_holder(connection, workspace, segment_id) if connection is not None else None
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
-from reconciler.state.backends.base import Database, run
+from reconciler.state.backends.base import Database, add_row, run
 from reconciler.state.processes import Processes, ProcessIdentity, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
@@ -57,7 +57,6 @@ class Holder:
     """The process that has a lock, and until when."""
 
     identity: ProcessIdentity
-    run_id: str
     command: str
     acquired_at: float
     heartbeat_at: float
@@ -93,12 +92,12 @@ def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> R
 
 
 def read_holder(row: Row[Any] | None) -> Holder | None:
-    """Read a row of the locks; None: nobody holds it."""
+    """Read a row of the locks; None: the lock is free."""
     if row is None or row.pid is None:
         return None
     identity = ProcessIdentity(row.host, row.boot_id, row.pid_namespace, row.pid, row.started)
     boot_expires_at = getattr(row, "boot_expires_at", None)  # a state that is about to be upgraded lacks it
-    return Holder(identity, row.run_id, row.command, row.acquired_at, row.heartbeat_at, row.expires_at, boot_expires_at)
+    return Holder(identity, row.command, row.acquired_at, row.heartbeat_at, row.expires_at, boot_expires_at)
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class HeldLock:
             self._until, self._fence_read_at = began + self._terms.lease, began
 
     def check(self, connection: Connection) -> None:
-        """Make sure, within a write, that nobody has taken the lock over. Raises LeaseLost, StateSetBack.
+        """Make sure, within a write, that the lock was not taken over. Raises LeaseLost, StateSetBack.
 
         Fences only grow: a lower one, or none, is of a time before this lock was taken.
         """
@@ -302,12 +301,7 @@ class LockManager:
         """Try once; a text describes the holder."""
         began = self.clock.boot()
         with self.database.write() as connection:
-            run(
-                connection,
-                "INSERT INTO reconcile_locks (workspace, segment_id, fence) VALUES (:workspace, :segment_id, 0) "
-                "ON CONFLICT (workspace, segment_id) DO NOTHING",
-                **segment.values(),
-            )
+            add_row(connection, "reconcile_locks", **segment.values(), fence=0)
             row = find_row(connection, segment, self.database.row_lock)
             assert row is not None
             refuse_moved(select_version(connection), self.database.address)  # it may have since it was opened
@@ -326,26 +320,19 @@ class LockManager:
                 return holder.describe(now)
             may_live = holder is not None and not is_dead(holder.identity, self.processes)
             taken_over_at = now if may_live else row.taken_over_at
-            me = self.processes.me()
-            run(
-                connection,
-                "UPDATE reconcile_locks SET fence = fence + 1, host = :host, boot_id = :boot_id, "
-                "pid_namespace = :pid_namespace, pid = :pid, started = :started, run_id = :run_id, "
-                "command = :command, acquired_at = :now, heartbeat_at = :now, expires_at = :expires_at, "
-                f"boot_expires_at = :boot_expires_at, taken_over_at = :taken_over_at WHERE {_WHERE}",
-                host=me.host,
-                boot_id=me.boot_id,
-                pid_namespace=me.pid_namespace,
-                pid=me.pid,
-                started=me.started,
-                run_id=run_id,
-                command=command,
-                now=now,
-                expires_at=now + terms.lease,
-                boot_expires_at=began + terms.lease,
-                taken_over_at=taken_over_at,
-                **segment.values(),
-            )
+            taken = {
+                **asdict(self.processes.me()),  # its fields are named as the columns
+                "run_id": run_id,
+                "command": command,
+                "acquired_at": now,
+                "heartbeat_at": now,
+                "expires_at": now + terms.lease,
+                "boot_expires_at": began + terms.lease,
+                "taken_over_at": taken_over_at,
+            }
+            changes = ", ".join(f"{name} = :{name}" for name in taken)
+            statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {_WHERE}"
+            run(connection, statement, **taken, **segment.values())
             return HeldLock(self.database, self.clock, segment, row.fence + 1, terms, began, taken_over_at)
 
 

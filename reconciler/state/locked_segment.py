@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError, StateSetBack
@@ -19,6 +19,7 @@ from reconciler.state.backends.base import Database, run
 from reconciler.state.base import SegmentRow
 from reconciler.state.lock import HeldLock, write_under
 from reconciler.state.reader import count_ids, find_segment, read_head
+from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
 """After this time of writing, other segments write: their heartbeats wait behind ours."""
@@ -262,7 +263,7 @@ class LockedSegment:
                     row = self._find(connection)
                     token = None if row is None else row.change_token
                     self._tokens = self._tokens or (token,)
-                    if token not in self._tokens:  # nobody else changes the segment while the lock is ours
+                    if token not in self._tokens:  # no other run changes it while the lock is ours
                         self._lock.give_up()
                         raise StateSetBack
                     yield connection
@@ -297,20 +298,18 @@ class LockedSegment:
                 )
             return row.segment_key
         key = members.new_key(connection, self._lock.segment)
-        run(
-            connection,
-            "INSERT INTO reconcile_segments "
-            "(workspace, segment_id, segment_key, name, id_type, lineage, serial, change_token, plan_id, plan_base) "
-            "VALUES (:workspace, :segment_id, :key, :name, :id_type, :lineage, 0, :token, :plan_id, :plan_base)",
-            key=key,
-            name=self._lock.segment.name,
-            id_type=(id_type or self._id_type).value,
-            lineage=self._new_uuid().hex,
-            token=self._draw_token(),
-            plan_id=self._plan_id,
-            plan_base=None if self._plan_id is None else 0,
+        row_values = {
             **self._lock.segment.values(),
-        )
+            "segment_key": key,
+            "name": self._lock.segment.name,
+            "id_type": (id_type or self._id_type).value,
+            "lineage": self._new_uuid().hex,
+            "serial": 0,
+            "change_token": self._draw_token(),
+            "plan_id": self._plan_id,
+            "plan_base": None if self._plan_id is None else 0,
+        }
+        connection.execute(insert(SEGMENTS), row_values)
         return key
 
     def _raise_serial(self, connection: Connection) -> None:

@@ -19,7 +19,7 @@ _DEAD_STATES = frozenset("ZX")
 class ProcessIdentity:
     """One process, unique over time: `started` tells it from a later one with the same pid.
 
-    An empty text: this system doesn't say. Then nobody can know from outside whether the process runs.
+    An empty text: this system doesn't say. Then it can't be known from outside whether the process runs.
     """
 
     host: str

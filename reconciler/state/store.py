@@ -13,7 +13,7 @@ from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
-from reconciler.state.backends.base import Database, run
+from reconciler.state.backends.base import Database, add_row, run
 from reconciler.state.lock import (
     Heartbeat,
     HeldLock,
@@ -60,15 +60,13 @@ class StateStore:
         """Open a run in the history."""
         self._commands[run_id] = command
         with self._database.write() as connection:
-            run(
+            add_row(  # two URLs of one run may lead to one database
                 connection,
-                "INSERT INTO reconcile_runs (run_id, workspace, command, started_at, tool_version, allowed, plan_id) "
-                "VALUES (:run_id, :workspace, :command, :now, :tool_version, :allowed, :plan_id) "
-                "ON CONFLICT DO NOTHING",  # two URLs of one run may lead to one database
+                "reconcile_runs",
                 run_id=run_id,
                 workspace=workspace,
                 command=command,
-                now=self._database.now(connection),
+                started_at=self._database.now(connection),
                 tool_version=__version__,
                 allowed=json.dumps(list(allowed)),
                 plan_id=plan_id,
@@ -90,12 +88,9 @@ class StateStore:
             for segment in segments.segments:
                 target, tally = segment.plan.target, segment.tally
                 if target.workspace == workspace:
-                    run(
+                    add_row(
                         connection,
-                        "INSERT INTO reconcile_run_segments "
-                        "(run_id, workspace, segment_id, name, status, added, removed, rejected, unsettled) VALUES "
-                        "(:run_id, :workspace, :segment_id, :name, :status, :added, :removed, :rejected, :unsettled) "
-                        "ON CONFLICT DO NOTHING",
+                        "reconcile_run_segments",
                         run_id=run_id,
                         workspace=workspace,
                         segment_id=target.segment.segment_id,
@@ -168,14 +163,8 @@ class StateStore:
     def bind(self, workspace: str, environment_id: int) -> None:
         """Bind a workspace's name to an environment; it must be free or bound to the same. Raises StateError."""
         with self._database.write() as connection:
-            run(
-                connection,
-                "INSERT INTO reconcile_workspaces (name, environment_id, bound_at) "
-                "VALUES (:workspace, :environment_id, :now) ON CONFLICT (name) DO NOTHING",
-                workspace=workspace,
-                environment_id=environment_id,
-                now=self._database.now(connection),
-            )
+            now = self._database.now(connection)
+            add_row(connection, "reconcile_workspaces", name=workspace, environment_id=environment_id, bound_at=now)
             bound = find_environment(connection, workspace)
         if bound != environment_id:
             raise StateError(
@@ -186,10 +175,4 @@ class StateStore:
     def spend(self, plan_id: str) -> None:
         """Record that a plan file was applied to its end."""
         with self._database.write() as connection:
-            run(
-                connection,
-                "INSERT INTO reconcile_plans (plan_id, spent_at) VALUES (:plan_id, :now) "
-                "ON CONFLICT (plan_id) DO NOTHING",
-                plan_id=plan_id,
-                now=self._database.now(connection),
-            )
+            add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self._database.now(connection))

@@ -226,6 +226,12 @@ def run(connection: Connection, statement: str, **values: object) -> int:
     return connection.execute(text(statement), values).rowcount
 
 
+def add_row(connection: Connection, table: str, **values: object) -> None:
+    """Insert a row, unless one with its key is there."""
+    parameters = ", ".join(f":{name}" for name in values)
+    run(connection, f"INSERT INTO {table} ({', '.join(values)}) VALUES ({parameters}) ON CONFLICT DO NOTHING", **values)
+
+
 def find_schema(connection: Connection, address: Address) -> tuple[Schema, str]:
     """Find which schema there is, and its name; empty: none.
 
