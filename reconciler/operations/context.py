@@ -162,7 +162,7 @@ class Context:
             from reconciler.sources import open_source
 
             source = open_source(target.segment.source, settings.url)
-            self._stack.enter_context(source.held())
+            self._stack.enter_context(source.keep())
             return source
 
         return self._share(("source", settings.url), make)

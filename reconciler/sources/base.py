@@ -27,8 +27,8 @@ class ValueStream:
 class Source(Protocol):
     """One database that answers queries, read-only."""
 
-    def held(self) -> AbstractContextManager[None]:
-        """Keep what its queries share while the block runs, rather than make it anew for each."""
+    def keep(self) -> AbstractContextManager[None]:
+        """Keep what its queries share while the block runs, rather than make it again for each."""
         ...
 
     def stream_values(self, segment: Segment) -> AbstractContextManager[ValueStream]:

@@ -1,4 +1,4 @@
-"""DuckDB files, and whatever DuckDB reads (such as Parquet files), read natively."""
+"""DuckDB files, and all that DuckDB reads (such as Parquet files), read natively."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -101,7 +101,7 @@ class DuckSource:
         file = None if database in ("", ":memory:") else Path(database)
         return cls(file, scrubber, EmbeddedDuckDB(memory_limit, prepare=partial(_attach, file, scrubber)))
 
-    def held(self) -> AbstractContextManager[None]:
+    def keep(self) -> AbstractContextManager[None]:
         return self.database.keep()
 
     @contextmanager

@@ -1,7 +1,7 @@
 """What a database says when something fails: its message out of any driver's error, and what of it may be shown.
 
-A message may hold the value of a row wherever the database evaluates while it runs, and the literals of the query,
-which may be ids. Quotes do not tell values and names apart reliably, so every word is compared with what is known
+A message may hold the value of a row, as the database evaluates while it runs, and the literals of the query, which
+may be ids. Quotes do not tell values and names apart reliably, so every word is compared with what is known
 (names of the query and of the source, words that databases use), and anything else is replaced by an ellipsis.
 """
 

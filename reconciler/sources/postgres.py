@@ -86,7 +86,7 @@ class PostgresSource:
         except psycopg.Error as error:
             raise scrubber.explain(error) from None
 
-    def held(self) -> AbstractContextManager[None]:
+    def keep(self) -> AbstractContextManager[None]:
         return self.database.keep()
 
     @contextmanager

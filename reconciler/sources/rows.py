@@ -68,7 +68,7 @@ class RowSource:
     scrubber: Scrubber
     connections: Connections = field(default_factory=Connections)
 
-    def held(self) -> AbstractContextManager[None]:
+    def keep(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     @contextmanager

@@ -91,7 +91,7 @@ class SqliteSource:
         file = None if path is None else Path(path)
         return cls(file, scrubber, EmbeddedDuckDB(memory_limit, threads=1), PreparingConnection(file))
 
-    def held(self) -> AbstractContextManager[None]:
+    def keep(self) -> AbstractContextManager[None]:
         return self.database.keep()
 
     @contextmanager
