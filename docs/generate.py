@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.models.ids import IdType
-from reconciler.models.pushdown import DatabaseIdentity, StateTables
+from reconciler.models.inputs import DatabaseIdentity, StateTables
 from reconciler.spec.schema import refresh_reference
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS
 

@@ -1,4 +1,4 @@
-"""What a comparison is to the operations."""
+"""The interface of a comparison to the operations."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -27,7 +27,7 @@ class Comparison(Protocol):
         ...
 
     def compare(self) -> Counts:
-        """Run the query and compare: with the snapshot, and with what is there if that was loaded (`exclusive`)."""
+        """Run the query and compare: with the snapshot; under `exclusive` with the loaded membership, too."""
         ...
 
     def resume(self, sealed: Iterable[Batch]) -> Counts:
@@ -39,7 +39,7 @@ class Comparison(Protocol):
         ...
 
     def already_there(self) -> Iterator[list[str]]:
-        """Under `exclusive`: ids that are wanted and there, and not stored yet; sorted, in lists of up to 50,000."""
+        """Under `exclusive`: ids that are desired and in the segment, and not stored yet; sorted, in lists."""
         ...
 
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]: ...
@@ -53,7 +53,7 @@ class Comparison(Protocol):
         ...
 
     def adoption(self, known_only: bool) -> Adoption:
-        """For `refresh`; `known_only` leaves alone whoever the state does not hold."""
+        """For `refresh`; `known_only` leaves out ids that the state does not hold."""
         ...
 
 

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.diff.base import Comparison
-from reconciler.diff.failures import broken_query, broken_state
 from reconciler.diff.flags import (
     HELD,
     POSSIBLE,
@@ -26,6 +25,8 @@ from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.statements import Statements
 from reconciler.diff.tables import (
     Tables,
+    broken_query,
+    broken_state,
     make_database,
     open_tables,
     read_batches,
@@ -36,11 +37,10 @@ from reconciler.diff.tables import (
 from reconciler.embedded_duckdb import translating
 from reconciler.errors import IncompleteRead, SourceError
 from reconciler.models.batches import Batch, Direction, lingers_since
-from reconciler.models.columns import Rows
 from reconciler.models.counts import Counts
 from reconciler.models.drift import Adoption, DriftCounts, Findings
+from reconciler.models.inputs import NotPossible, Rows
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import NotPossible
 from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
@@ -57,7 +57,7 @@ FINDINGS_CHUNK = 50_000
 
 @dataclass(frozen=True)
 class StateRead:
-    """What was read of the state, beside the rows that are in the tables now."""
+    """What was read of the state, without the rows, which are in the tables now."""
 
     head: Head
     now: float
@@ -77,7 +77,7 @@ class EmbeddedSetEngine:
         snapshot_of: Callable[[Target], Snapshot],
         pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
     ) -> None:
-        """`pushdown_source_of` gives the source where it may be the database of the state; then it compares there."""
+        """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it."""
         self._database = make_database(memory_limit, spill_parent)
         self._source_of = source_of
         self._snapshot_of = snapshot_of
@@ -130,7 +130,7 @@ class EmbeddedComparison:
         self._sql = Statements(tables.name, target.segment.id_type, self._exclusive)
         self._remote: RemoteCount | None = None
         self._moved = 0
-        """Rows that the changes are found in; without any there is no table `changes`."""
+        """The number of rows that the changes are found in; with none, no table `changes` is made."""
         self._sorted: dict[Direction, int] = {}
         """How many ids are to go in each direction, once they are sorted."""
 
@@ -162,9 +162,9 @@ class EmbeddedComparison:
         with self._snapshot_of(self._target).open(self._target.workspace, self._segment.segment_id) as stored:
             tables.run(self._sql.begin("members"))
             if stored.head.id_type not in (None, self._segment.id_type):
-                return StateRead(stored.head, stored.now)  # ids of another type say nothing of these
+                return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
             members = self._fill(tables, "members", stored.members())
-            # Most segments have nothing beside members, and then there are no tables for it.
+            # Most segments have nothing but members, and then no tables are made for the rest.
             numbers = {}
             for table, read in (("marks", stored.marks), ("journal", stored.journal)):
                 rows = unless_empty(read())
@@ -184,7 +184,7 @@ class EmbeddedComparison:
             return tables.insert_stream(self._sql.add_stream(table), rows)
 
     def _make_known(self, state: StateRead, with_remote: bool, with_tombstones: bool) -> bool:
-        """Make `known` of what was read; tell whether it is nothing but the members."""
+        """Make `known` of what was read; true: it is nothing but the members."""
         is_overlaid = False
         if state.has_overlay:
             since = lingers_since(state.now, self._target.spec.destination.settle)
@@ -213,11 +213,11 @@ class EmbeddedComparison:
     def compare(self) -> Counts:
         if self._exclusive:
             self._require_remote()
-        there = self._compare_in_database()
-        if there is not None:
-            self.engine, self.head = "in_database", there.head
-            self._refuse_bad(there.returned)
-            returned, known, has_overlay, missing = there.returned, there.known, True, self._count_missing()
+        found = self._compare_in_database()
+        if found is not None:
+            self.engine, self.head = "in_database", found.head
+            self._refuse_bad(found.returned)
+            returned, known, has_overlay, missing = found.returned, found.known, True, self._count_missing()
         else:
             state, returned, missing = self._load_both()
             self.engine, self.head, has_overlay = "local", state.head, state.has_overlay

@@ -27,14 +27,14 @@ class Flag(IntFlag):
     """It is in the real membership."""
     DESIRED = 64
     SPARED = 128
-    """A plan file says nothing of it: it is counted, and left alone."""
+    """A plan file does not have it: it is counted, and not changed."""
 
 
 NOTHING = Flag(0)
 UNSETTLED = Flag.UNSETTLED_ADD | Flag.UNSETTLED_REMOVE
 HELD = Flag.STORED | UNSETTLED | Flag.UNMATCHED
 POSSIBLE = tuple(
-    Flag(held | remote | said)
+    Flag(held | remote | desired)
     for held in (
         NOTHING,
         Flag.STORED,
@@ -46,7 +46,7 @@ POSSIBLE = tuple(
         Flag.REMOVED,
     )
     for remote in (NOTHING, Flag.REMOTE)
-    for said in (NOTHING, Flag.DESIRED, Flag.SPARED)
+    for desired in (NOTHING, Flag.DESIRED, Flag.SPARED)
 )
 """Every combination of flags that an id can have."""
 
@@ -108,7 +108,7 @@ Numbers = Mapping[Flag, int]
 """Numbers of distinct ids by their flags."""
 
 NULL = "NULL"
-"""What `statements.refusal` says of a NULL; of an invalid value it says the name of its `Invalid`."""
+"""What `statements.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
 
 
 def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:

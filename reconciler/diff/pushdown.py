@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reconciler.diff.failures import broken_query
 from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, decide
 from reconciler.diff.statements import refusal
-from reconciler.diff.tables import Tables
+from reconciler.diff.tables import Tables, broken_query
 from reconciler.embedded_duckdb import translating
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
+from reconciler.models.inputs import NotPossible, StateTables
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import NotPossible, StateTables
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource
 from reconciler.state.base import PushdownStored, Snapshot
@@ -42,7 +41,7 @@ nothing of it."""
 
 @dataclass(frozen=True)
 class ComparedInDatabase:
-    """What the database counted, with what the rules say of the ids that were received."""
+    """What the database counted, with what the rules of ids give for those that were received."""
 
     head: Head
     returned: Returned
@@ -95,7 +94,7 @@ def compare_in_database(
 # --- the statement of PostgreSQL --------------------------------------------------------------------------------------
 #
 #   desired    what the query returned, an email with A-Z in lower case; `key`: null where its type makes it no id
-#   id_status  what marks and journal say of an id; old tombstones are left out: no plan needs them
+#   id_status  the status of an id by marks and journal; old tombstones are left out: no plan needs them
 #   held       every id that the state knows
 #   matched    both side by side; `stays` where a desired id is stored, and nothing but that
 #   the rest   rows of `received`: each id that does not stay; how many rows stayed; how many ids the state knows
@@ -159,10 +158,10 @@ def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[
     )
 
 
-def _list_unchanged(said: Flag) -> str:
-    """The flags that an id without need of a change may have, if the query says this of it."""
+def _list_unchanged(desired: Flag) -> str:
+    """The flags of the state with which an id needs no change; `desired`: DESIRED, or nothing."""
     known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
-    unchanged = sorted(flags for flags in known if decide(flags | said, exclusive=False) is Change.NONE)
+    unchanged = sorted(flags for flags in known if decide(flags | desired, exclusive=False) is Change.NONE)
     return ", ".join(str(int(each)) for each in unchanged)
 
 
@@ -185,5 +184,5 @@ def _differ(text: str, id_type: IdType, sentinels: Iterable[str]) -> list[str]:
 
 
 def _quote(text: str) -> str:
-    """A text as SQL, whatever is in it and however the server reads strings."""
+    """A text as SQL that holds for any text and for any setting of the server."""
     return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"

@@ -1,11 +1,11 @@
 """The SQL of a comparison. Every table and every statement on them stands here, but for `received` (see `pushdown`).
 
     members, marks, journal  what the state holds, as it gives it
-    overlay  what marks and journal say of an id; decided: it outweighs the members
+    overlay  the status of an id by marks and journal; decided: it outweighs the members
     people   the real membership, each person once (read into `remote`); keys: their ids of the segment's type
     held     every id that the state knows, with its flags
     known    the same, and (if it was read) every id of the real membership
-    desired  what the query returned, row by row: an id, or why there is none
+    desired  what the query returned, row by row: an id, or why it is none
     sealed   instead of it, what a plan file changes
     changes  the ids to send, each once (found as `moved`), with its flags
     add, remove  the same by direction, in the order of sending
@@ -17,9 +17,9 @@ Joins have the larger set on the left; the right one is remembered.
 from collections.abc import Iterable
 
 from reconciler.diff.flags import NULL, Change, Flag, select
-from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
+from reconciler.models.inputs import FIELD_END, ROW_END
 
 COLUMNS = {
     "members": {"id": "VARCHAR"},
@@ -75,8 +75,8 @@ SELECT coalesce(sealed.id, known.id) AS id,
                                                   ELSE 0 END)::UTINYINT AS flags
 FROM {{db}}.sealed AS sealed FULL JOIN {{db}}.known AS known ON sealed.id = known.id"""
 
-# Without a read-back, a plan file under `exclusive` is taken at its word: what is stored is there, and what it removes
-# although the state neither holds it nor has removed it was there.
+# Without a read-back, a plan file under `exclusive` is believed: what is stored is in the segment, and what it removes
+# although the state neither holds it nor has removed it was in the segment.
 _PRESUMED = f"""CASE WHEN known.flags = {Flag.STORED:d} THEN {Flag.REMOTE:d}
                      WHEN NOT sealed.adds AND coalesce(known.flags, 0) = 0 THEN {Flag.REMOTE:d}
                      ELSE 0 END"""
@@ -93,7 +93,7 @@ class Statements:
     # --- what is known ---
 
     def make_overlay(self, since: float) -> str:
-        """From `marks` and `journal`; removals before `since` say nothing any more."""
+        """From `marks` and `journal`; removals before `since` count for nothing."""
         id_status = write_id_status(_JOURNAL_IDS.format(db=self._db), f"FROM {self._db}.marks", since)
         return self._create("overlay", _OVERLAY.format(id_status=id_status))
 
@@ -220,8 +220,8 @@ class Statements:
     def add_page(self) -> str:
         """Add the rows of a page to `remote`: $1 is the block of its column `cio_id`, $2 that of `key`.
 
-        A key that holds a control character can't be an id of ours: it is none. That is found out here, as there is
-        time for it while the next page is on its way.
+        A key that holds a control character can't be an id of ours: it is none. This is checked here, while the next
+        page is on its way.
         """
         cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
         rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
@@ -302,7 +302,7 @@ def _refuse_email(value: str) -> str:
 
 
 def has_control(value: str) -> str:
-    """An SQL expression: whether there is a control character (category Cc)."""
+    """An SQL expression: whether it has a control character (category Cc)."""
     return f"regexp_matches({value}, '{_CONTROL}')"
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB, Limits, stopped, translating
+from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
+from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.remote import Page
 from reconciler.models.sizes import read_size
 from reconciler.models.spec import MAX_BATCH
@@ -74,7 +75,7 @@ class Tables:
 
     @property
     def rows_at_once(self) -> int:
-        """The number of rows that can be grouped in one statement with the memory there is."""
+        """The number of rows that can be grouped in one statement within the memory limit."""
         return max(1, self._database.memory // BYTES_PER_ROW)
 
     def stop(self) -> None:
@@ -89,7 +90,7 @@ class Tables:
                 self._cursor.execute("; ".join(statements))
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement that may take all the memory there is, one at a time in the whole run; give its few rows."""
+        """Run a statement that may need all the memory, one at a time in the whole run; give its few rows."""
         with self._database.exclusively(), translating(self.limits):
             try:
                 return self._cursor.execute(sql, parameters).fetchall()
@@ -116,7 +117,7 @@ class Tables:
     def insert_stream(self, sql: str, stream: ArrowStream) -> int:
         """Like `insert`, of a statement that reads a stream as the table `incoming`."""
         try:
-            # The capsule, not its owner: DuckDB would ask an owner for several streams, and there is only one.
+            # The capsule, not its owner: DuckDB would ask an owner for several streams, and it has one.
             self._cursor.register("incoming", stream.__arrow_c_stream__())
             return self.insert(sql)
         finally:
@@ -151,7 +152,7 @@ class Tables:
 
 
 def unless_empty(rows: Rows) -> Rows | None:
-    """The same rows, or None where it is known that there are none."""
+    """The same rows, or None where it is known that they are none."""
     if not isinstance(rows, Iterator):
         return rows
     first = next(rows, None)
@@ -187,3 +188,22 @@ def read_batches(direction: Direction, joined: str, resends: str | None) -> Iter
     for start in range(0, len(ids), MAX_BATCH):
         batch = ids[start : start + MAX_BATCH]
         yield Batch(direction, tuple(batch), again.intersection(batch))
+
+
+# --- errors that DuckDB does not distinguish (see `embedded_duckdb.translating`) --------------------------------------
+
+
+def broken_query() -> SourceError:
+    """The source failed while its rows were read."""
+    return SourceError(
+        "the source failed while the result of the query was being read",
+        "run the query by hand to its last row",
+    )
+
+
+def broken_state() -> StateError:
+    """The state failed while its rows were read."""
+    return StateError(
+        "the state database failed while the snapshot was being read",
+        "check that it can be reached, then run again",
+    )

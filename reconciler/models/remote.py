@@ -1,4 +1,4 @@
-"""What the App API says of segments and of their members."""
+"""Segments and their members as the App API gives them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

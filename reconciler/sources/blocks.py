@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from reconciler.models.columns import FIELD_END, ROW_END
 from reconciler.models.ids import Invalid, has_utf8, write_exactly
+from reconciler.models.inputs import FIELD_END, ROW_END
 
 BLOCK_ROWS = 50_000
 
@@ -48,10 +48,10 @@ def _write_value(value: Any) -> str:
     text = write_exactly(value)
     if isinstance(text, Invalid) or not has_utf8(text):
         return _UNFIT
-    # No id holds a control character, and whatever is counted of the value holds for any other such character too.
+    # No id holds a control character, and the value is refused for the same reason with any other one.
     return text.replace(_END, _OTHER_CONTROL).replace(_NULL, _OTHER_CONTROL)
 
 
 def _write_unfit(values: Sequence[Any]) -> str:
-    """Write values of a type that ids can't have, whatever the driver has made of them."""
+    """Write values of a type that ids can't have."""
     return _END.join([_NULL if value is None else _UNFIT for value in values])

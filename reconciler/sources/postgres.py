@@ -19,8 +19,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB
-from reconciler.models.columns import ArrowStream
-from reconciler.models.pushdown import DatabaseIdentity, NotPossible, StateTables
+from reconciler.models.inputs import ArrowStream, DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.spec import Scalar, Segment
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.connections import Connections

@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
-from reconciler.models.columns import Rows
+from reconciler.models.inputs import DatabaseIdentity, Rows, StateTables
 from reconciler.models.plan import Head
-from reconciler.models.pushdown import DatabaseIdentity, StateTables
 
 
 class Stored(Protocol):

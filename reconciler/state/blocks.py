@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.models.columns import FIELD_END, ROW_END
+from reconciler.models.inputs import FIELD_END, ROW_END
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

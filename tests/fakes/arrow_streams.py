@@ -10,7 +10,7 @@ import duckdb
 
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
+from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.plan import Head
 from reconciler.models.remote import Page
 from reconciler.models.spec import (

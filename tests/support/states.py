@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.columns import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.drift import Adoption, Findings
 from reconciler.models.ids import IdType
+from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
 from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Stored

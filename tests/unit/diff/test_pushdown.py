@@ -18,7 +18,7 @@ from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import WHITE_SPACE, IdType, check_text
-from reconciler.models.pushdown import NotPossible, StateTables
+from reconciler.models.inputs import NotPossible, StateTables
 from reconciler.models.spec import (
     GuardSettings,
     OnBad,

@@ -1,6 +1,23 @@
-"""Comparing in the database of the query: which database it is, and the tables of the state in it."""
+"""The inputs of a comparison: rows by column, or the tables of the state in the database of the query."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+
+class ArrowStream(Protocol):
+    """Anything that speaks the Arrow C stream interface; it can be read once."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+ROW_END = 0x1E
+FIELD_END = 0x1F
+"""The control characters (Unicode: record and unit separator) that end rows and fields in blocks of text."""
+
+Rows: TypeAlias = ArrowStream | Iterator[str]
+"""Rows by column: an Arrow stream; or blocks of text, in which ROW_END separates rows and FIELD_END fields, and an
+empty field is a null. Ids hold no control characters."""
 
 
 @dataclass(frozen=True)
