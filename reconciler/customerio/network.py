@@ -74,7 +74,7 @@ class Deadline(threading.local):
 class Stream(httpcore.NetworkStream):
     """One connection, or the TLS on it.
 
-    What is handed on ends at a blank line, or at the end of a body whose length is known. So nothing that follows an
+    What is handed on ends at a blank line, or at the end of a body of known length. So nothing that follows an
     answer has been handed on when the answer is whole.
     """
 

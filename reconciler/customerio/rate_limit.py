@@ -16,7 +16,7 @@ MAX_BURST = 5
 """Requests that may leave at once."""
 
 GRAIN_SECONDS = 0.02
-"""Seconds whose requests may leave at once: waits can't be much shorter and still be kept."""
+"""Seconds of requests that may leave at once: waits can't be much shorter and still be kept."""
 
 POLL_SECONDS = 0.005
 """Seconds between two checks while every permit is out."""

@@ -57,7 +57,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The end of one request. For any `outcome`, `unknown_at` is about the attempts whose outcome is unknown."""
+    """The end of one request. For any `outcome`, `unknown_at` is about the attempts of unknown outcome."""
 
     outcome: Outcome
     attempts: int = 0
