@@ -40,6 +40,23 @@ def test_members_marks_and_journal_are_the_same(sqlite_bench: Bench):
     assert {mark for _, mark, _ in contents.marks} == {"unsettled", "removed", "rejected"}
 
 
+@pytest.mark.parametrize("plan_id", [None, "plan'1", "12"])
+@pytest.mark.parametrize("restored_at", ["NULL", "1795000000", "1795000000.25"])
+def test_each_field_of_a_head_is_the_same(sqlite_bench: Bench, plan_id: str | None, restored_at: str):
+    sqlite_bench.send((add("a"), ACKNOWLEDGED), plan_id=plan_id)
+    with sqlite_bench.store() as store:
+        store.bind("production", 77)
+        with store.lock(sqlite_bench.target(), "run", plan_id) as segment:
+            segment.complete()
+        with store._database.write() as connection:
+            connection.exec_driver_sql(f"UPDATE reconcile_segments SET restored_at = {restored_at}")
+
+    head, _ = both_ways(sqlite_bench)
+
+    assert (head.environment_id, head.completed, head.restored) == (77, True, restored_at != "NULL")
+    assert head.plan_id == plan_id
+
+
 def test_an_intent_without_an_outcome_is_seen(sqlite_bench: Bench):
     with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
         segment.intend([add("x", "y")])
