@@ -21,7 +21,9 @@ from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_
 from reconciler.models.spec import DestinationSettings, Target
 from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.workspace import check_before_reading
+from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
+from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import PushdownSnapshot, Snapshot
 
 if TYPE_CHECKING:
@@ -159,8 +161,6 @@ class Context:
         settings = target.spec.sources[target.segment.source]
 
         def make() -> Source:
-            from reconciler.sources import open_source
-
             source = open_source(target.segment.source, settings.url)
             self._stack.enter_context(source.keep())
             return source
@@ -169,13 +169,7 @@ class Context:
 
     def snapshot(self, target: Target) -> Snapshot:
         settings = target.spec.state
-
-        def make() -> Snapshot:
-            from reconciler.state import open_snapshot
-
-            return open_snapshot(settings, alone=self._reads_only)
-
-        return self._share(("snapshot", settings), make)
+        return self._share(("snapshot", settings), lambda: open_snapshot(settings, alone=self._reads_only))
 
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
@@ -193,19 +187,15 @@ class Context:
         return self._share(("pushdown", settings.url, target.spec.state), make)
 
     def store(self, target: Target) -> "StateStore":
-        settings = target.spec.state
-
-        def make() -> "StateStore":
-            from reconciler.state import open_store
-
-            opened = open_store(settings, lock_timeout=self.lock_timeout, pause=lambda seconds: self.stop.wait(seconds))
-            return self._stack.enter_context(opened)
-
-        return self._share(("store", settings), make)
+        settings, timeout = target.spec.state, self.lock_timeout
+        return self._share(
+            ("store", settings),
+            lambda: self._stack.enter_context(open_store(settings, lock_timeout=timeout, pause=self.stop.wait)),
+        )
 
     def sets(self) -> SetEngine:
         def make() -> SetEngine:
-            from reconciler.diff.embedded import EmbeddedSetEngine
+            from reconciler.diff.embedded import EmbeddedSetEngine  # it loads DuckDB
 
             spill = find_spill_parent(os.environ)
             engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
@@ -225,7 +215,7 @@ class Context:
         account = _account(destination)
 
         def make() -> tuple[Track, App | None]:
-            from reconciler.customerio.connection import connect
+            from reconciler.customerio.connection import connect  # it loads httpx
 
             # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
             same = [each.spec.destination for each in self.targets if _account(each.spec.destination) == account]
@@ -241,11 +231,10 @@ class Context:
     def pool(self, target: Target) -> Executor:
         """The threads that send, shared by all segments of one workspace."""
         destination = target.spec.destination
-
-        def make() -> Executor:
-            return self._stack.enter_context(ThreadPoolExecutor(destination.concurrency, "send"))
-
-        return self._share(("pool", _account(destination)), make)
+        return self._share(
+            ("pool", _account(destination)),
+            lambda: self._stack.enter_context(ThreadPoolExecutor(destination.concurrency, "send")),
+        )
 
     def parts(self, target: Target) -> Parts:
         """Everything that one segment of an apply is worked on with. Raises ReconcileError."""

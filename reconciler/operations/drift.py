@@ -19,7 +19,6 @@ from reconciler.operations.load import Loaded, refuse_plan_file, require_app_key
 from reconciler.operations.plan import as_problem, check_head, look_up
 from reconciler.operations.read_back import read_back, require_app
 from reconciler.operations.results import DriftResult
-from reconciler.state.history import open_records
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +57,8 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
     except Exception as error:  # one segment's failure never stops the others
         log.debug("the drift of %s failed", target.label, exc_info=True)
         failed = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, as_known(error)))
+    from reconciler.state.history import open_records  # it loads SQLAlchemy, which only a failure needs
+
     try:
         known = open_records(target.spec.state).segment(target.workspace, target.segment.segment_id)
     except StateError:
