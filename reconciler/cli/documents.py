@@ -1,9 +1,13 @@
-"""From the result of a command to stdout, and to stderr what a reader of stdout does not see."""
+"""The output of a command: its result to stdout; progress, and what a reader of stdout does not see, to stderr."""
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import assert_never
 
 from reconciler.cli.console import Console
+from reconciler.cli.flags import LogFormat
+from reconciler.cli.streams import draw_on
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.escaping import escape_data
 from reconciler.models.drift import Drift
@@ -12,6 +16,7 @@ from reconciler.models.results import Refresh, Result
 from reconciler.models.run import Run
 from reconciler.models.spec import Target
 from reconciler.render import Format, Options, json, render
+from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
 from reconciler.render.sentences import quote
 
 
@@ -63,6 +68,19 @@ def show_members(
 
 
 def name_history(targets: Sequence[Target]) -> str:
-    """The hint for a run whose document can't be shown: the command that shows it again."""
+    """Return the hint for a run whose document can't be shown: the command that shows it again."""
     specs = sorted({str(target.spec.path) for target in targets})
     return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
+
+
+def choose_progress(console: Console) -> NoProgress:
+    """Choose bars on a terminal, otherwise a line per segment; JSON lines on request, nothing with --quiet."""
+    if console.quiet:
+        return NoProgress()
+    if console.log_format is LogFormat.JSON:
+        return ProgressJson(sys.stderr, lambda: datetime.now(UTC))
+    if console.shows_progress:
+        from reconciler.render.progress_bars import ProgressBars  # it loads Rich, which only a terminal needs
+
+        return ProgressBars(draw_on(sys.stderr))
+    return ProgressLines(sys.stderr)

@@ -7,8 +7,7 @@ import typer
 import reconciler
 from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
-from reconciler.cli.documents import name_history, show, write
-from reconciler.cli.progress import choose_progress
+from reconciler.cli.documents import choose_progress, name_history, show, write
 from reconciler.cli.signals import stopping
 from reconciler.models import sizes
 from reconciler.models.plan import Plan

@@ -8,8 +8,7 @@ import typer
 import reconciler
 from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
-from reconciler.cli.documents import show
-from reconciler.cli.progress import choose_progress
+from reconciler.cli.documents import choose_progress, show
 from reconciler.cli.signals import cut_short
 from reconciler.models import sizes
 from reconciler.operations.load import load_segments
