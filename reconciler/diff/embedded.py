@@ -159,7 +159,7 @@ class EmbeddedComparison:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _read_state(self, tables: Tables) -> StateRead:
-        with self._snapshot_of(self._target).open(self._target.workspace, self._segment.segment_id) as stored:
+        with self._snapshot_of(self._target).read_segment(self._target.workspace, self._segment.segment_id) as stored:
             tables.run(self._sql.begin("members"))
             if stored.head.id_type not in (None, self._segment.id_type):
                 return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these

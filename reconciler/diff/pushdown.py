@@ -54,7 +54,7 @@ def compare_in_database(
     """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
     segment, db = target.segment, tables.name
     with ExitStack() as stack:
-        with snapshot.open(target.workspace, segment.segment_id) as stored:
+        with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
             if not isinstance(stored, PushdownStored):
                 return NotPossible("the state has nothing of this segment yet")
             head, state = stored.head, stored.state_tables()

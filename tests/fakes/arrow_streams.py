@@ -112,7 +112,7 @@ class FakeSnapshot:
         raise NotImplementedError
 
     @contextmanager
-    def open(self, workspace: str, segment_id: int) -> Iterator[FakeStored]:
+    def read_segment(self, workspace: str, segment_id: int) -> Iterator[FakeStored]:
         assert (workspace, segment_id) == ("production", 56)
         yield self._stored
 

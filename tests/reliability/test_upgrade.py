@@ -148,7 +148,9 @@ def look(bench: Bench, revision: str, monkeypatch: pytest.MonkeyPatch) -> Conten
     """Read a state as the version of the tool that knows this schema: any other refuses it."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "REVISION", revision)
-        with open_snapshot(StateSettings(url=Secret(bench.url), must_exist=True)).open("production", 56) as stored:
+        with open_snapshot(StateSettings(url=Secret(bench.url), must_exist=True)).read_segment(
+            "production", 56
+        ) as stored:
             return contents_of(stored)
 
 

@@ -123,11 +123,11 @@ class Bench:
 
     def look(self, segment_id: int = 56) -> Contents:
         """Read everything through the reading side."""
-        with open_snapshot(self.settings).open("production", segment_id) as stored:
+        with open_snapshot(self.settings).read_segment("production", segment_id) as stored:
             return contents_of(stored)
 
     def marks(self) -> dict[tuple[str, str], tuple[str | None, float]]:
-        with open_snapshot(self.settings).open("production", 56) as stored:
+        with open_snapshot(self.settings).read_segment("production", 56) as stored:
             rows = fetch(stored.marks())
         return {(id, mark): (direction, at) for id, mark, direction, at in rows}
 

@@ -174,7 +174,7 @@ class Reader(ABC):
             return connection.execute(statement, {"plan_id": plan_id}).first() is not None
 
     @contextmanager
-    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+    def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with self.read() as connection:
             if connection is None:
                 yield NothingStored(Head())

@@ -61,7 +61,7 @@ class ColumnarSnapshot:
             return bool(self._rows.fetch(stream))
 
     @contextmanager
-    def open(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+    def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         """See `state.base.Snapshot`; the head is read anew, in the transaction in which the columns are read."""
         if self._is_empty:
             yield NothingStored(Head())

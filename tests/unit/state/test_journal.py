@@ -64,7 +64,7 @@ def test_a_retry_moves_the_time_on_from_which_to_wait(sqlite_bench: Bench):
         (seq,) = segment.intend([add("a")])
         sqlite_bench.clock.time += 5
         segment.retry(seq)
-        with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
+        with open_snapshot(sqlite_bench.settings).read_segment("production", 56) as stored:
             ((_, _, outcome, at, unknown_at, _),) = fetch(stored.journal())
     assert (outcome, at, unknown_at) == (None, NOW + 5, None)
 
@@ -105,7 +105,7 @@ def test_an_acknowledged_part_tells_of_the_attempt_before_it_is_compacted(sqlite
         (seq,) = segment.intend([add("a", "b")])
         first, _ = segment.split(seq, BatchResult(Outcome.BAD_REQUEST, 2, NOW - 3), [add("a"), add("b")])
         segment.settle([(first, ACKNOWLEDGED)])
-        with open_snapshot(sqlite_bench.settings).open("production", 56) as stored:
+        with open_snapshot(sqlite_bench.settings).read_segment("production", 56) as stored:
             told = [(outcome, unknown_at, ids) for _, _, outcome, _, unknown_at, ids in fetch(stored.journal())]
     assert told == [("unknown", None, "a\nb"), ("acknowledged", NOW - 3, "a"), (None, None, "b")]
 

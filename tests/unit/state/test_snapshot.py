@@ -33,7 +33,7 @@ def test_a_state_that_is_missing_is_empty_and_stays_missing(bench: Bench):
     snapshot = open_snapshot(bench.settings)
     assert snapshot.head("production", 56) == Head()
     assert not snapshot.is_spent("plan-1")
-    with snapshot.open("production", 56) as stored:
+    with snapshot.read_segment("production", 56) as stored:
         assert stored.head.is_new
         assert contents_of(stored) == NOTHING
     with pytest.raises(StateError, match="no state"):
@@ -43,7 +43,7 @@ def test_a_state_that_is_missing_is_empty_and_stays_missing(bench: Bench):
 def test_a_segment_that_was_never_met_has_nothing_but_the_environment(bench: Bench):
     with bench.store() as store:
         store.bind("production", 77)
-    with open_snapshot(bench.settings).open("production", 56) as stored:
+    with open_snapshot(bench.settings).read_segment("production", 56) as stored:
         assert stored.head == Head(environment_id=77)
         assert contents_of(stored) == NOTHING
 
@@ -57,7 +57,7 @@ def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
             head = segment.head()
         store.spend("plan-1")
     snapshot = open_snapshot(bench.settings)
-    with snapshot.open("production", 56) as stored:
+    with snapshot.read_segment("production", 56) as stored:
         assert stored.head == snapshot.head("production", 56) == head
     assert not head.is_new
     assert (head.id_type, head.completed, head.environment_id) == ("id", True, 77)
@@ -69,14 +69,14 @@ def test_the_head_tells_of_the_segment_as_a_whole(bench: Bench):
 def test_workspaces_and_segments_are_kept_apart(bench: Bench):
     bench.send((add("a"), ACKNOWLEDGED))
     assert bench.look(57) == NOTHING
-    with open_snapshot(bench.settings).open("pro'duction", 56) as stored:
+    with open_snapshot(bench.settings).read_segment("pro'duction", 56) as stored:
         assert contents_of(stored) == NOTHING
 
 
 def test_every_stream_shows_the_moment_at_which_it_was_opened(bench: Bench):
     bench.send((add("a", "b"), ACKNOWLEDGED), (add("u"), unknown(1.0)))
     snapshot = open_snapshot(bench.settings)
-    with snapshot.open("production", 56) as stored:
+    with snapshot.read_segment("production", 56) as stored:
         bench.send((remove("a"), ACKNOWLEDGED), (add("c"), ACKNOWLEDGED), (add("u"), ACKNOWLEDGED))
         assert contents_of(stored) == Contents(("a", "b"), (("u", "unsettled", "add"),), ())
     assert bench.look().members == ("b", "c", "u")
@@ -109,7 +109,7 @@ def test_the_journal_tells_of_the_unknown_attempt_before_an_acknowledged_one_and
     with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
         doubtful, plain, lost, _ = segment.intend([add("a"), add("b"), remove("c"), add("d")])
         segment.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
-        with open_snapshot(bench.settings).open("production", 56) as stored:
+        with open_snapshot(bench.settings).read_segment("production", 56) as stored:
             rows = fetch(stored.journal())
     assert [(direction, outcome, unknown_at is None) for _, direction, outcome, _, unknown_at, _ in rows] == [
         ("add", "acknowledged", False),

@@ -16,7 +16,7 @@ def both_ways(bench: Bench, segment_id: int = 56) -> tuple:
     found = []
     for alone in (False, True):
         snapshot = open_snapshot(bench.settings, alone=alone)
-        with snapshot.open("production", segment_id) as stored:
+        with snapshot.read_segment("production", segment_id) as stored:
             assert stored.head == snapshot.head("production", segment_id)
             found.append((stored.head, contents_of(stored)))
     assert found[0] == found[1]
@@ -98,7 +98,7 @@ def test_many_readers_who_open_a_state_at_once_all_get_in(sqlite_bench: Bench):
 
         def read(snapshot=snapshot, together=together) -> tuple[str, ...]:
             together.wait()
-            with snapshot.open("production", 56) as stored:
+            with snapshot.read_segment("production", 56) as stored:
                 return contents_of(stored).members
 
         with ThreadPoolExecutor(threads) as pool:
