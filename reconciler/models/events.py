@@ -1,7 +1,6 @@
 """What happens while a run goes on, for progress lines and bars."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from reconciler.models.plan import SegmentPlan
 from reconciler.models.run import SegmentRun
@@ -63,9 +62,3 @@ class Finished:
 
 
 Event = Reading | Postponed | Planned | Sending | Waiting | Confirming | Finished
-
-
-class Reporter(Protocol):
-    """Is told what happens."""
-
-    def tell(self, event: Event) -> None: ...
