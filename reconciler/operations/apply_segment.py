@@ -74,10 +74,11 @@ def apply_segment(
                 if plan.status is not PlanStatus.BLOCKED:
                     assert plan.counts is not None
                     reads_back = options.confirm or target.segment.confirm
-                    is_checked, changes_anything = False, plan.has_work or plan.counts.adopt > 0 or reads_back
+                    changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
+                    is_checked = not changes_anything
                     yield plan
 
-                    if changes_anything and not parts.stop.is_set():
+                    if not is_checked and not parts.stop.is_set():
                         environment_id = parts.preflight()
                         if inspect is not None:
                             inspect(environment_id)
@@ -87,9 +88,9 @@ def apply_segment(
 
                     if changes_anything and segment.head().version != plan.head.version:
                         raise _changed_meanwhile(target)
-                    if plan.counts.adopt and is_checked:
+                    if is_checked and plan.counts.adopt:
                         segment.admit(comparison.already_there)
-                    if plan.has_work:
+                    if is_checked and plan.has_work:
                         if plan.counts.reversed_at is not None:
                             _wait_since(plan.counts.reversed_at, target, segment, parts)
                         sent = send_batches(target, plan.counts, comparison, segment, parts)
@@ -97,12 +98,12 @@ def apply_segment(
                         if sent.rejected:
                             segment.reject(sent.rejected)
                         segment.compact()
-                    if reads_back and error is None and not parts.stop.is_set():
+                    if is_checked and reads_back and error is None and not parts.stop.is_set():
                         confirmation = _confirm(target, segment, comparison, parts, options.confirm_timeout)
                         error = confirmation.error
                         if confirmation.drift and confirmation.drift.lingering:
                             tally = replace(tally, unsettled=segment.count().unsettled)
-                    is_whole = error is None and not tally.unsettled and _is_all_sent(plan, tally)
+                    is_whole = is_checked and error is None and not tally.unsettled and _is_all_sent(plan, tally)
                     if is_whole and (plan.has_work or not plan.head.completed or confirmation):
                         segment.complete()
             except Exception as caught:  # one segment's failure never stops the others

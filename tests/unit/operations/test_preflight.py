@@ -61,6 +61,18 @@ def test_a_plan_file_of_another_environment_is_stale() -> None:
     assert (play.check(segment).status, play.store.bound) == (RunStatus.STALE, None)
 
 
+def test_a_stop_before_the_check_that_is_cleared_after_it_sends_nothing() -> None:
+    play = Play(confirm=True)
+    segment = play.start()
+    segment.lock()
+    segment.go_on()  # planned
+    play.stop.set()
+    segment.go_on()  # not checked
+    play.stop.clear()
+    segment.go_on()
+    assert (play.check(segment).status, play.nothing_sent, play.held.recorded) == (RunStatus.FAILED, True, [])
+
+
 def test_a_stop_before_the_check_binds_nothing_and_adopts_nobody() -> None:
     play = Play()
     play.comparison.there = ["ada"]
