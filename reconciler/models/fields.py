@@ -5,7 +5,7 @@ A check raises ValueError; its message continues the name of the key and never r
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -98,7 +98,6 @@ _INTEGER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d{1,18}(\.\d*)?|\.\d+)", re.ASCII)
 _PERCENTAGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?%", re.ASCII)
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)
-_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_scalar(text: str) -> Scalar:
@@ -174,81 +173,74 @@ def _read_parameter(value: object) -> Scalar:
 
 # --- checks of texts ---------------------------------------------------------------------------------------------
 
-
-def _check_printable(text: str) -> str:
-    """Check that a text, which may have several lines, can neither change a terminal nor break a driver."""
-    if any(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text):
-        raise ValueError("holds a control character")
-    return text
+_Check: TypeAlias = Callable[[str], str]
+"""Gives the text, maybe in a better spelling, or raises ValueError."""
 
 
-def _check_filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return _check_printable(text)
+def _refuse(problem: str, when: Callable[[str], object]) -> _Check:
+    def check(text: str) -> str:
+        if when(text):
+            raise ValueError(problem)
+        return text
+
+    return check
 
 
-def _check_name(text: str) -> str:
-    if not text:
-        raise ValueError("must not be empty")
-    if not text.isprintable() or text != text.strip() or len(text) > LONGEST_NAME:
-        raise ValueError(f"must be 1 to {LONGEST_NAME} printable characters, with no white space at an end")
-    return text
+_NOT_EMPTY = _refuse("must not be empty", lambda text: not text)
+_FILLED = _refuse("must not be empty", lambda text: not text.strip())
+_PRINTABLE = _refuse(  # else it could change a terminal or break a driver
+    "holds a control character",
+    lambda text: any(unicodedata.category(each) == "Cc" and each not in "\n\r\t" for each in text),
+)
+_NAME = _refuse(
+    f"must be 1 to {LONGEST_NAME} printable characters, with no white space at an end",
+    lambda text: not text.isprintable() or text != text.strip() or len(text) > LONGEST_NAME,
+)
+_NO_SELECTOR = _refuse(
+    "must not begin with `tag:` or `id:`, which mean something else on the command line",
+    lambda text: text.startswith(("tag:", "id:")),
+)
+_NO_SLASH = _refuse(
+    "must not hold a /, which parts it from a segment's name on the command line", lambda text: "/" in text
+)
+_PATH = _refuse("must be the path of a file", lambda text: not text or "\0" in text)
+_PARAMETER_NAME = _refuse(
+    "must be a name that can stand after a colon: letters, digits and _, no digit first",
+    lambda text: not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text),
+)
+_KEY = _refuse(  # visible ASCII; a line break that came along from a file is the usual fault
+    "holds white space, a line break or a character that no key has",
+    lambda text: not all("!" <= character <= "~" for character in text),
+)
 
 
-def _check_segment_name(text: str) -> str:
-    if _check_name(text).startswith(("tag:", "id:")):
-        raise ValueError("must not begin with `tag:` or `id:`, which mean something else on the command line")
-    return text
-
-
-def _check_workspace_name(text: str) -> str:
-    if "/" in _check_name(text):
-        raise ValueError("must not hold a /, which parts it from a segment's name on the command line")
-    return text
-
-
-def _check_file_name(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError("must be the path of a file")
-    return text
-
-
-def _check_parameter_name(text: str) -> str:
-    if not _PARAMETER.fullmatch(text):
-        raise ValueError("must be a name that can stand after a colon: letters, digits and _, no digit first")
-    return text
-
-
-def _check_credential(text: str) -> str:
-    """Check a key: visible ASCII. A line break that came along from a file is the usual fault."""
-    if not text:
-        raise ValueError("must not be empty")
-    if not all("!" <= character <= "~" for character in text):
-        raise ValueError("holds white space, a line break or a character that no key has")
+def _read_checked(value: object, checks: Iterable[_Check]) -> str:
+    text = _read_text(value)
+    for check in checks:
+        text = check(text)
     return text
 
 
 # --- the types of the fields --------------------------------------------------------------------------------------
 
 
-def _text(check: Callable[[str], str]) -> BeforeValidator:
-    return BeforeValidator(lambda value: check(_read_text(value)))
+def _text(*checks: _Check) -> BeforeValidator:
+    return BeforeValidator(lambda value: _read_checked(value, checks))
 
 
-def _secret(check: Callable[[str], str], *, may_be_empty: bool = False) -> PlainValidator:
+def _optional_text(check: _Check) -> PlainValidator:
+    return PlainValidator(lambda value: _read_checked(value, [check]) if value not in (None, "") else None)
+
+
+def _secret(*checks: _Check, may_be_empty: bool = False) -> PlainValidator:
     def read(value: object) -> Secret | None:
-        if isinstance(value, Secret) or (value is None and may_be_empty):
+        if isinstance(value, Secret):
             return value
-        text = _read_text(value)
-        return Secret(check(text)) if text or not may_be_empty else None
+        if may_be_empty and value in (None, ""):
+            return None
+        return Secret(_read_checked(value, checks))
 
     return PlainValidator(read)
-
-
-def _read_optional_api_url(value: object) -> str | None:
-    text = "" if value is None else _read_text(value)
-    return check_api_url(text) if text else None
 
 
 def one_of(kind: type[StrEnum]) -> WithJsonSchema:
@@ -256,8 +248,8 @@ def one_of(kind: type[StrEnum]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": [str(each) for each in kind]})
 
 
-_TEXT = WithJsonSchema({"type": "string"})
-_FILLED = WithJsonSchema({"type": "string", "minLength": 1})
+_ANY_TEXT = WithJsonSchema({"type": "string"})
+_FILLED_TEXT = WithJsonSchema({"type": "string", "minLength": 1})
 _PERCENTAGE_OR_COUNT: dict[str, Any] = {
     "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]
 }
@@ -276,22 +268,22 @@ Boolean = Annotated[bool, BeforeValidator(read_boolean), Label("true or false")]
 Percentage = Annotated[
     Limit, PlainValidator(read_limit), WithJsonSchema(_PERCENTAGE_OR_COUNT), Label("percentage or count")
 ]
-Text = Annotated[str, _text(_check_printable), Label("text")]
-Query = Annotated[str, _text(_check_filled), Label("SQL")]
-ColumnName = Annotated[str, _text(_check_filled), Label("text")]
-FileName = Annotated[str, _text(_check_file_name), Label("path")]
-Name = Annotated[str, _text(_check_name), Label("name")]
+Text = Annotated[str, _text(_PRINTABLE), Label("text")]
+Query = Annotated[str, _text(_FILLED, _PRINTABLE), Label("SQL")]
+ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Label("text")]
+FileName = Annotated[str, _text(_PATH), Label("path")]
+Name = Annotated[str, _text(_NOT_EMPTY, _NAME), Label("name")]
 Names = Annotated[tuple[Name, ...], Strict(False), Label("list of names")]
-SegmentName = Annotated[str, _text(_check_segment_name)]
-WorkspaceName = Annotated[str, _text(_check_workspace_name), Label("name")]
-SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED, Label("SQLAlchemy URL")]
-StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED, Label("SQLAlchemy URL")]
-Credential = Annotated[Secret, _secret(_check_credential), _FILLED, Label("text")]
-OptionalCredential = Annotated[Secret | None, _secret(_check_credential, may_be_empty=True), _TEXT, Label("text")]
-OptionalApiUrl = Annotated[str | None, PlainValidator(_read_optional_api_url), _TEXT, Label("http(s) URL")]
+SegmentName = Annotated[str, _text(_NOT_EMPTY, _NAME, _NO_SELECTOR)]
+WorkspaceName = Annotated[str, _text(_NOT_EMPTY, _NAME, _NO_SLASH), Label("name")]
+SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED_TEXT, Label("SQLAlchemy URL")]
+StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED_TEXT, Label("SQLAlchemy URL")]
+Credential = Annotated[Secret, _secret(_NOT_EMPTY, _KEY), _FILLED_TEXT, Label("text")]
+OptionalCredential = Annotated[Secret | None, _secret(_KEY, may_be_empty=True), _ANY_TEXT, Label("text")]
+OptionalApiUrl = Annotated[str | None, _optional_text(check_api_url), _ANY_TEXT, Label("http(s) URL")]
 Sentinel = Annotated[str, PlainValidator(_read_sentinel), WithJsonSchema({"type": ["string", "integer"]})]
 Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Label("list of ids")]
-ParameterName = Annotated[str, _text(_check_parameter_name)]
+ParameterName = Annotated[str, _text(_PARAMETER_NAME)]
 Parameter = Annotated[
     Scalar, PlainValidator(_read_parameter), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 ]
