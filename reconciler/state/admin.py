@@ -117,7 +117,7 @@ def copy_file(address: SqliteAddress, path: Path) -> None:
 
 
 def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path | None:
-    """Bring an older schema up to date; a SQLite file is copied to a new name first, whose path is returned.
+    """Bring an older schema up to date; a SQLite file is copied first. Give the copy's path.
 
     None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
     lock lives. Raises StateError, LockHeld.

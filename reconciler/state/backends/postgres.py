@@ -26,7 +26,7 @@ STATEMENT_SECONDS = 20
 """Seconds after which the server ends a statement: a lease lasts three times as long."""
 
 ANSWER_SECONDS = 25
-"""Seconds after which no answer is expected. Longer than the server's own limit, whose message is more exact."""
+"""Seconds after which no answer is expected. Longer than the limit of the server: its message is more exact."""
 
 LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
@@ -203,7 +203,7 @@ def _make_engine(address: PostgresAddress, **options: Any) -> Engine:
 class TimedConnection(psycopg.Connection[Any]):
     """A connection that is closed when an answer stays away; the statement then fails with OperationalError.
 
-    A server whose process stands still, or a proxy that forwards nothing any more, keeps its TCP connection alive:
+    A server with a stopped process, or a proxy that forwards nothing any more, keeps its TCP connection alive:
     neither keepalives nor time-outs of the server itself end such a wait.
     """
 
