@@ -183,7 +183,7 @@ def _compare(segment: SealedSegment, target: Target | None) -> str:
 
 
 def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
-    """Raise PlanFileError, naming each segment whose environment or state is not the one the plan was made from."""
+    """Raise PlanFileError, naming each segment with another environment or state than the plan was made from."""
     pairs = list(zip(sealed.segments, heads, strict=True))
     _refuse(
         [

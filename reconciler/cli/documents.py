@@ -68,7 +68,7 @@ def show_members(
 
 
 def name_history(targets: Sequence[Target]) -> str:
-    """Return the hint for a run whose document can't be shown: the command that shows it again."""
+    """Return the hint for a run that left a document which can't be shown: the command that shows it again."""
     specs = sorted({str(target.spec.path) for target in targets})
     return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
 

@@ -146,7 +146,7 @@ class RefreshStatus(StrEnum):
 
 @dataclass(frozen=True)
 class RefreshRow:
-    """One segment whose snapshot was made equal to what is there; numbers of members; None: not known."""
+    """One segment with a snapshot that was made equal to the real members; numbers of members; None: not known."""
 
     target: Target
     status: RefreshStatus

@@ -118,7 +118,8 @@ def _describe_run(run: Run, options: Options) -> Report:
     for each in run.segments:
         rank, quiet = _RUN_RANKS.index(each.status), each.status is RunStatus.UNCHANGED
         name = sentences.label(each.target, shared)
-        lines.append(Line(tables.run_row(each), each.target, rank, quiet))
+        head = tables.identify(each.status, each.target, each.plan.remote.title)
+        lines.append(Line([*head, *tables.fill(tables.RUN, each)], each.target, rank, quiet))
         if each.status is RunStatus.BLOCKED:
             troubles.append(_describe_blocked(each.plan, shared, rank))
         elif each.status in _RUN_TROUBLES:
@@ -183,7 +184,8 @@ def _describe_refresh(refresh: Refresh) -> Report:
     for each in refresh.segments:
         rank = _REFRESH_RANKS.index(each.status)
         quiet = each.status is RefreshStatus.REFRESHED and not each.strangers
-        lines.append(Line(tables.refresh_row(each), each.target, rank, quiet))
+        head = tables.identify(each.status, each.target, each.title)
+        lines.append(Line([*head, *tables.fill(tables.REFRESH, each)], each.target, rank, quiet))
         if each.status in _REFRESH_TROUBLES:
             name = sentences.label(each.target, shared)
             troubles.append(Trouble(name, _REFRESH_TROUBLES[each.status], each.error, rank=rank))

@@ -19,7 +19,7 @@ MAX_BYTES = 60_000
 TABLE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 24_000, 18_000, 8_000, 5_000
 MESSAGE_LENGTH, HINT_LENGTH = 1000, 500
 MOST_COLUMNS = 12
-"""Of a stored document, whose columns may be any."""
+"""Of a stored document, which may have any columns."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 

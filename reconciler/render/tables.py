@@ -151,26 +151,19 @@ def fill(table: Table[T], value: T) -> list[Cell]:
 def plan_row(plan: SegmentPlan) -> Row:
     numbers = fill(COUNTS, plan.counts) if plan.counts else [Cell()] * len(COUNTS)
     notes = Cell(", ".join(sentences.list_notes(plan)))
-    return [*_identify(plan.status, plan.target, plan.remote.title), *numbers, notes]
-
-
-def run_row(run: SegmentRun) -> Row:
-    return [*_identify(run.status, run.target, run.plan.remote.title), *fill(RUN, run)]
+    return [*identify(plan.status, plan.target, plan.remote.title), *numbers, notes]
 
 
 def drift_row(drift: SegmentDrift) -> Row:
-    head = _identify(drift.status, drift.target, drift.title)
+    head = identify(drift.status, drift.target, drift.title)
     if drift.counts is not None:
         return [*head, *fill(DRIFT, drift.counts)]
     known = {"Stored": number(drift.stored), "Unmatched": nonzero(drift.unmatched)}
     return [*head, *(known.get(column.title, Cell()) for column, _ in DRIFT)]
 
 
-def refresh_row(row: RefreshRow) -> Row:
-    return [*_identify(row.status, row.target, row.title), *fill(REFRESH, row)]
-
-
-def _identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:
+def identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:
+    """Make the cells of the first columns, SEGMENT."""
     marker, style = STYLES[status]
     return [
         Cell(f"{marker} {status.value.replace('_', ' ')}", style),
