@@ -41,11 +41,11 @@ def forget(
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
     runtime = runtime or Runtime()
-    place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
+    segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database:
         locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout)
         try:
-            lock = locks.take(place, uuid.uuid4().hex, "state forget", LeaseTerms(0, math.inf))
+            lock = locks.take(segment, uuid.uuid4().hex, "state forget", LeaseTerms(0, math.inf))
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
@@ -55,10 +55,10 @@ def forget(
                 known = run(
                     connection,
                     "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
-                    **place.values(),
+                    **segment.values(),
                 )
             with runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
-                sweep(write, place)
+                sweep(write, segment)
         finally:
             lock.release()
     return known > 0
@@ -67,13 +67,13 @@ def forget(
 def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
     """Break a segment's lock and describe its holder, which can write no more; None: it had none. Raises StateError."""
     runtime = runtime or Runtime()
-    place = SegmentRef(workspace, segment_id, f"id:{segment_id}")
+    segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database, database.write() as connection:
-        holder = read_holder(find_row(connection, place, database.row_lock))
+        holder = read_holder(find_row(connection, segment, database.row_lock))
         if holder is None:
             return None
         now = database.now(connection)
-        break_locks(connection, now, place)
+        break_locks(connection, now, segment)
         return holder.describe(now)
 
 
