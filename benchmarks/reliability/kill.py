@@ -174,7 +174,7 @@ class Siege:
 
     def _stored(self, number: int) -> set[str]:
         """The ids that the state holds for members, as a plan would see it."""
-        with open_snapshot(StateSettings(url=Secret(self.project.state))).open("default", number) as stored:
+        with open_snapshot(StateSettings(url=Secret(self.project.state))).read_segment("default", number) as stored:
             contents = contents_of(stored)
         members = set(contents.members)
         members -= {id for id, mark, _ in contents.marks if mark in ("unsettled", "unmatched")}
