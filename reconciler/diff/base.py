@@ -60,7 +60,7 @@ class Comparison(Protocol):
 class SetEngine(Protocol):
     """Where sets are compared."""
 
-    def open(self, target: Target) -> AbstractContextManager[Comparison]: ...
+    def begin(self, target: Target) -> AbstractContextManager[Comparison]: ...
 
     def interrupt(self) -> None:
         """End the comparisons that run: they fail. May be called by a signal's handler."""

@@ -101,7 +101,7 @@ class EmbeddedSetEngine:
         self._database.interrupt()
 
     @contextmanager
-    def open(self, target: Target) -> Iterator[Comparison]:
+    def begin(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
         with open_tables(self._database) as tables:
             yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._pushdown_source_of, tables)

@@ -60,7 +60,7 @@ def apply_segment(
         _check_stop(parts, compare)
         with (
             parts.store.lock(target, options.run_id, options.plan_id, waits=waits) as segment,
-            parts.sets.open(target) as comparison,
+            parts.sets.begin(target) as comparison,
         ):
             started = parts.clock()
             try:

@@ -210,7 +210,7 @@ class Stage:
         target, warehouse = make_target(world, on_bad, on_bad), Warehouse(self._database)
         self._worlds[id(target)] = world, warehouse
         try:
-            with self.engine.open(target) as comparison:
+            with self.engine.begin(target) as comparison:
                 if world.people is not None:
                     comparison.load_remote(pages_of(world))
                 yield comparison

@@ -362,7 +362,7 @@ class FakeSets:
     opened: int = 0
 
     @contextmanager
-    def open(self, target: Target) -> Iterator[FakeComparison]:
+    def begin(self, target: Target) -> Iterator[FakeComparison]:
         if self.error is not None:
             raise self.error
         self.opened += 1

@@ -105,7 +105,7 @@ class ServerStage:
         self._hosts[number] = WorldHost(self._source, rows, world)
         self._write(number, world)
         try:
-            with self.engine.open(target) as comparison:
+            with self.engine.begin(target) as comparison:
                 if world.people is not None:
                     comparison.load_remote(pages_of(world))
                 yield comparison

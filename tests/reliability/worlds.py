@@ -300,7 +300,7 @@ class ModelSets:
     now: Callable[[], float]
 
     @contextmanager
-    def open(self, target: Target) -> Iterator[ModelComparison]:
+    def begin(self, target: Target) -> Iterator[ModelComparison]:
         yield ModelComparison(self.snapshot, target, self.desired, self.size, self.now)
 
 

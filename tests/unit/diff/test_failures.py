@@ -86,7 +86,7 @@ def test_text_that_is_no_utf8_is_invalid(tmp_path: Path) -> None:
         source = FakeSource(ValueStream(texts, ALL_TYPED))
         snapshot = FakeSnapshot(FakeStored(warehouse, World()))
         with EmbeddedSetEngine("64MB", tmp_path, lambda _: source, lambda _: snapshot) as engine:
-            with engine.open(make_target(World(), OnBad.SKIP, OnBad.SKIP)) as comparison:
+            with engine.begin(make_target(World(), OnBad.SKIP, OnBad.SKIP)) as comparison:
                 counts = comparison.compare()
         warehouse.close()
 
@@ -151,7 +151,7 @@ def comparing(
         source = make_source(warehouse) if make_source else FakeSource(values_of(warehouse, world))
         snapshot = FakeSnapshot(make_stored(warehouse, world))
         with EmbeddedSetEngine("64MB", folder, lambda _: source, lambda _: snapshot) as engine:
-            with engine.open(make_target(world, OnBad.SKIP, OnBad.SKIP)) as comparison:
+            with engine.begin(make_target(world, OnBad.SKIP, OnBad.SKIP)) as comparison:
                 yield engine, comparison
         warehouse.close()
 

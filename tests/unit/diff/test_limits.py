@@ -69,7 +69,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def test_what_does_not_fit_is_spilled_and_comes_back_in_the_order_of_its_bytes(tmp_path: Path, target: Target) -> None:
-    with open_many("32MB", tmp_path) as engine, engine.open(target) as comparison:
+    with open_many("32MB", tmp_path) as engine, engine.begin(target) as comparison:
         counts = comparison.compare()
 
         assert files_below(tmp_path)
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_spilled_and_comes_back_in_the_order_of_its_bytes(t
 
 
 def test_too_little_memory_names_the_flag(tmp_path: Path, target: Target) -> None:
-    with open_many("4MB", tmp_path) as engine, engine.open(target) as comparison:
+    with open_many("4MB", tmp_path) as engine, engine.begin(target) as comparison:
         with pytest.raises(SegmentError) as caught:
             comparison.compare()
 
@@ -96,16 +96,16 @@ def test_too_little_memory_names_the_flag(tmp_path: Path, target: Target) -> Non
 
 def test_the_next_segment_goes_on_after_one_that_did_not_fit(tmp_path: Path, target: Target) -> None:
     with open_many("32MB", tmp_path) as engine:
-        with limited_files(100_000), engine.open(target) as comparison, pytest.raises(SegmentError) as caught:
+        with limited_files(100_000), engine.begin(target) as comparison, pytest.raises(SegmentError) as caught:
             comparison.compare()
-        with engine.open(target) as comparison:
+        with engine.begin(target) as comparison:
             assert comparison.compare().desired == MANY
 
     assert caught.value.code == "spill"
 
 
 def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, target: Target) -> None:
-    with open_many("64MB", tmp_path) as engine, engine.open(target) as comparison:
+    with open_many("64MB", tmp_path) as engine, engine.begin(target) as comparison:
         comparison.compare()
         removals = comparison.batches(Direction.REMOVE)
         next(removals)

@@ -111,7 +111,7 @@ class Place:
         source = database or self.source()
         with (
             EmbeddedSetEngine("64MB", self._spill, lambda _: source, lambda _: snapshot, lambda _: database) as engine,  # type: ignore[arg-type, return-value]
-            engine.open(target) as comparison,
+            engine.begin(target) as comparison,
         ):
             counts = comparison.compare()
             batches = [batch for direction in Direction for batch in comparison.batches(direction)]

@@ -276,7 +276,7 @@ def opening(
         snapshot = FakeSnapshot(stored(warehouse, MOVING))
         with (
             EmbeddedSetEngine("64MB", folder, lambda _: values, lambda _: snapshot) as engine,
-            engine.open(make_target(MOVING, OnBad.SKIP, OnBad.SKIP)) as comparison,
+            engine.begin(make_target(MOVING, OnBad.SKIP, OnBad.SKIP)) as comparison,
         ):
             yield comparison
         warehouse.close()
@@ -381,7 +381,7 @@ def comparing_there(
                 lambda target: found[id(target)][1],
                 lambda target: found[id(target)][2],  # type: ignore[arg-type, return-value]
             ) as engine,
-            engine.open(target) as comparison,
+            engine.begin(target) as comparison,
         ):
             yield comparison, (target, source, snapshot)
         warehouse.close()
