@@ -10,7 +10,7 @@ import os.path
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 _URL = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?:\+(?P<driver>\w+))?://(?P<rest>.*)", re.DOTALL)
 _ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
@@ -79,7 +79,7 @@ class DatabaseUrl:
     @property
     def database(self) -> str:
         """The name of the database, decoded; for SQLite and DuckDB the file."""
-        return unquote(self._written_database)
+        return unquote(self._written_database, errors="surrogateescape")
 
     @property
     def _written_database(self) -> str:
@@ -154,7 +154,13 @@ def make_absolute(text: str, folder: Path) -> str:
         return url.reveal()
     # DuckDB calls its catalog by the name of the file: only the folders on the way to it are followed.
     path = Path(os.path.realpath(path.parent), path.name) if url.dialect == "duckdb" else Path(os.path.realpath(path))
-    escaped = str(path).replace("%", "%25").replace("?", "%3F")  # what would be decoded, or would end the path
+    # What would be decoded, would end the path, or stands in no URL; a path that is not UTF-8 keeps its bytes.
+    escaped = "".join(
+        each if each.isprintable() and each not in "%?" else quote(each, safe="", errors="surrogateescape")
+        for each in str(path)
+    )
+    bare = escaped.rstrip(" ")
+    escaped = bare + "%20" * (len(escaped) - len(bare))
     _, question_mark, query = url.rest.partition("?")
     return DatabaseUrl(url.dialect, url.driver, f"/{escaped}{question_mark}{query}").reveal()
 

@@ -57,6 +57,20 @@ def test_sqlalchemy_finds_the_file_whatever_the_folder_is_called(folder):
     assert make_url(make_absolute("sqlite:///state.db?timeout=5", Path(folder))).database == f"{folder}/state.db"
 
 
+@pytest.mark.parametrize(
+    "folder", ["/new\nline", "/tab\t", "/nbsp\xa0", "/bidi\u202e", "/bytes\udcff", "/100%?", "/a b"]
+)
+@pytest.mark.parametrize("name", ["a.db", "a.db "])
+@pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])
+def test_an_absolute_url_can_be_read_again_whatever_the_folder_is_called(folder, name, dialect):
+    absolute = make_absolute(f"{dialect}:///{name.replace(' ', '%20')}", Path(folder))
+
+    url = DatabaseUrl.parse(check_source_url(absolute))
+
+    assert url.database == url.file == f"{folder}/{name}"
+    assert make_absolute(absolute, FOLDER) == absolute
+
+
 def test_a_relative_folder_is_that_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
