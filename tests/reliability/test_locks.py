@@ -9,11 +9,13 @@ import os
 import pwd
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,22 @@ def break_lock(planet: Planet, number: int, at: int, name: str) -> None:
         assert other.status in (RunStatus.APPLIED, RunStatus.UNCHANGED)
 
 
+def stop_between_writes(process: "subprocess.Popen[str]", state: Path) -> None:
+    """Stop a process at a moment at which it holds no lock of SQLite: its lease may be renewed just now."""
+    status = Path(f"/proc/{process.pid}/stat")
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            pass
+        with closing(sqlite3.connect(state, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+            else:
+                return
+
+
 def test_a_real_process_stopped_past_its_lease_starts_no_further_request(project: Project) -> None:
     crowd = [f"q{number:05}" for number in range(5000)]
     project.sandbox.add_people((person, None) for person in crowd)
@@ -114,7 +132,7 @@ def test_a_real_process_stopped_past_its_lease_starts_no_further_request(project
 
     def freeze(call: object) -> None:
         if getattr(call, "direction", None) is not None and not frozen.is_set():
-            process.send_signal(signal.SIGSTOP)
+            stop_between_writes(process, project.state_file)
             frozen.set()
 
     project.sandbox.on_answer(freeze)
