@@ -15,7 +15,7 @@
     └── LockHeld             5  another run works on this segment
 
 A message never holds a secret or a member id. `hint` names the next step. An error of a segment does not name it:
-whoever shows it does.
+the output does.
 """
 
 import os
@@ -206,7 +206,7 @@ _PLACEHOLDERS = re.compile(r"\b(SPEC\.\.\.|SPEC\b(?!\.\.\.)|NAME\b|FILE\b)")
 def fill_hint(hint: str, known: Mapping[str, Sequence[str]]) -> str:
     """Put what is known of `SPEC`, `SPEC...`, `NAME` and `FILE` in the place of these words of a command.
 
-    Whoever raises the error of a state, a lock or a plan file does not know for which spec it was asked.
+    The code that raises an error of a state, a lock or a plan file does not know the spec that it works for.
     """
 
     def fill(command: re.Match[str]) -> str:

@@ -56,7 +56,7 @@ class Stream(io.TextIOBase):
         return None if failure is None or failure.errno == errno.EPIPE else failure
 
     def drawing(self) -> "Stream":
-        """Return the same stream for a writer that moves the cursor and whose text is clean."""
+        """Return the same stream for a writer that moves the cursor and writes clean text."""
         return Stream(self._inner, draws=True)
 
     def isatty(self) -> bool:

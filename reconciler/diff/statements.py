@@ -83,7 +83,7 @@ _PRESUMED = f"""CASE WHEN known.flags = {Flag.STORED:d} THEN {Flag.REMOTE:d}
 
 
 class Statements:
-    """The statements for one comparison, whose tables are in the database `name`."""
+    """The statements for one comparison; its tables are in the database `name`."""
 
     def __init__(self, name: str, id_type: IdType, exclusive: bool) -> None:
         self._db = name

@@ -55,7 +55,7 @@ def open_tables(database: EmbeddedDuckDB) -> Iterator["Tables"]:
 
 
 class Tables:
-    """Runs statements for one comparison, whose tables are in the database `name`; `stream` in any thread."""
+    """Runs statements for one comparison; its tables are in the database `name`; `stream` in any thread."""
 
     def __init__(self, name: str, database: EmbeddedDuckDB, cursor: duckdb.DuckDBPyConnection) -> None:
         self.name = name

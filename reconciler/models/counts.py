@@ -31,11 +31,11 @@ class Counts:
     missing_sentinels: int = 0
     """Of `must_include`: those that the query did not return."""
     adopt: int = 0
-    """Of `unchanged`, under `exclusive`: members whom the state does not hold as such yet; `apply` takes them over."""
+    """Of `unchanged`, under `exclusive`: ids that the state does not hold as members yet; `apply` takes them over."""
     strays: int = 0
     """Of `remove`, under `exclusive`: members that the state does not know."""
     unkeyed: int | None = None
-    """Members whom the id type cannot express; None where the real membership was not read."""
+    """Members that the id type cannot express; None where the real membership was not read."""
     reversed_at: float | None = None
     """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
 

@@ -1,6 +1,6 @@
 """The spec: every key with its type, default and meaning, as frozen values.
 
-A file is validated as `SpecFile`, as it is written; `reconciler.spec` resolves it into a `Spec`, whose segments have
+A file is validated as `SpecFile`, as it is written; `reconciler.spec` resolves it into a `Spec`: its segments have
 all that they inherit. The JSON Schema and the key reference are made from here: descriptions are written for the user.
 """
 
@@ -110,7 +110,7 @@ class DestinationSettings(_Model, frozen=True):
     concurrency: fields.Concurrency = Field(default=8, description="Requests in flight at once.")
     timeout: fields.PositiveNumber = Field(default=10, description="Seconds for one request.")
     settle: fields.PlainNumber = Field(
-        default=10, description="Seconds to wait before reversing an id whose last outcome is unknown."
+        default=10, description="Seconds to wait before an id with an unknown last outcome is reversed."
     )
 
 

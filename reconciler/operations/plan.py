@@ -187,7 +187,7 @@ def plan_segment(
 
 
 def check_head(target: Target, head: Head) -> None:
-    """Refuse a segment whose id type, or a workspace whose environment, is not what the state has."""
+    """Refuse a segment with another id type, or a workspace with another environment, than the state has."""
     segment = target.segment
     if head.id_type is not None and head.id_type != segment.id_type:
         raise SegmentError(

@@ -255,7 +255,7 @@ class Scrubber:
 
     def _redact(self, text: str, kind: Kind, query: Query, known: Iterable[str]) -> str:
         if kind is Kind.RAISED:
-            return "a function of the query raised an error, whose words may hold a row and are not shown"
+            return "a function of the query raised an error; its words may hold a row and are not shown"
         names = self.names | find_names(query.statement, self.dialect) | {name.casefold() for name in known}
         paths: frozenset[str] = frozenset()
         if kind in _OF_FILES:

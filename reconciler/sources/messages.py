@@ -60,7 +60,7 @@ class DatabaseMessage:
 
     @classmethod
     def of(cls, error: BaseException) -> "DatabaseMessage":
-        """Read an error of any driver, also inside one of SQLAlchemy, whose own text holds the SQL."""
+        """Read an error of any driver, also inside one of SQLAlchemy, which holds the SQL in its own text."""
         error = _unwrap(error)
         found = _read_fields(error) or _read_adbc(error) or _read_vendor(error)
         text, sqlstate, family, code = found or (str(error), _state_of(error), "", None)
@@ -234,7 +234,7 @@ def _vocabulary() -> frozenset[str]:
 # --- the secrets of a URL ----------------------------------------------------------------------------------------
 
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|signature", re.IGNORECASE)
-"""The names of parameters whose values are, or may be, secrets."""
+"""The names of parameters with values that are, or may be, secrets."""
 
 
 def list_secrets(url: "URL") -> tuple[str, ...]:

@@ -40,7 +40,7 @@ SELECT
     octet_length(bytes) = 0 OR text IS NOT NULL OR bytes = from_hex('{_EMPTY}') AS typed
 FROM (SELECT bytes, try(decode(bytes)) AS text FROM (SELECT CAST(bytes AS BLOB) AS bytes FROM incoming))
 """
-"""The cast is for a query without rows, whose column the driver takes for one of integers."""
+"""The cast is for a query without rows: the driver takes its column for one of integers."""
 
 _BUSY_SECONDS = 5.0
 _BATCH_ROWS = "65536"

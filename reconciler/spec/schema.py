@@ -28,7 +28,7 @@ REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}"
 _REFERENCE_SCHEMA = {"type": "string", "pattern": REFERENCE}
 _NULL_SCHEMA = {"type": "null"}
 _DATA = ("default", "enum", "required", "not")
-"""Words of JSON Schema whose values are no schemas (or, `not`, one to be left alone)."""
+"""Words of JSON Schema with values that are no schemas (or, `not`, one to be left alone)."""
 
 
 class _Generator(GenerateJsonSchema):

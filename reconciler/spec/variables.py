@@ -11,7 +11,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P
 
 
 class Unresolved(Exception):
-    """A value whose references can't be resolved; the message continues the name of its key."""
+    """A value with references that can't be resolved; the message continues the name of its key."""
 
 
 def resolve(text: str, environment: Mapping[str, str]) -> str:
