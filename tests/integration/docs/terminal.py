@@ -37,6 +37,7 @@ class Terminal:
             "curl": self.curl,
             "cat": self.cat,
             "echo": self.echo,
+            "export": self.export,
             "mv": self.move,
             "rm": self.remove,
             "sed": self.substitute,
@@ -74,7 +75,9 @@ class Terminal:
             self.project.sandbox.close()
 
     def write(self, file: str, text: str) -> None:
-        (self.folder / file).write_text(text)
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
     # --- the shell's ---
 
@@ -104,6 +107,14 @@ class Terminal:
 
     def echo(self, words: list[str]) -> str:
         return " ".join(words).replace("$?", str(self.code)) + "\n"
+
+    def export(self, words: list[str]) -> str:
+        """`export NAME=VALUE`, for the commands that follow."""
+        (pair,) = words
+        assert self.project is not None, "the page starts the sandbox first"
+        name, _, value = pair.partition("=")
+        self.project.environment[name] = value
+        return ""
 
     def move(self, words: list[str]) -> str:
         source, to = words
