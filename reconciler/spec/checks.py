@@ -3,9 +3,8 @@
 Every check but `validate` reads the draft, not the models, so that it also reports where something else is wrong.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import EnumType
 from typing import Any, get_args
 
@@ -49,7 +48,12 @@ def validate(draft: Draft) -> SpecFile | None:
         if where and where[-1] == "[key]":
             draft.refuse_key(where[:-1], f"is no name: it {context['error']}")
         elif kind == "extra_forbidden":
-            draft.refuse_key(where, _describe_unknown(where))
+            name = str(where[-1])
+            if where[0] == "defaults" and len(where) == 2 and name in SegmentKeys.model_fields:
+                draft.refuse_key(where, "can't be inherited: each segment has its own")
+            else:
+                known = _annotation_at(where[:-1]).model_fields
+                draft.refuse_key(where, f"is not a known key{suggest(name, known)}")
         elif kind == "missing":
             draft.refuse_key(where, "is missing")
         elif kind == "value_error":
@@ -59,13 +63,6 @@ def validate(draft: Draft) -> SpecFile | None:
         else:
             draft.refuse_value(where, _MESSAGES.get(kind, "has a value that does not fit").format_map(context))
     return None
-
-
-def _describe_unknown(where: KeyPath) -> str:
-    name = str(where[-1])
-    if where[0] == "defaults" and len(where) == 2 and name in SegmentKeys.model_fields:
-        return "can't be inherited: each segment has its own"
-    return f"is not a known key{suggest(name, _annotation_at(where[:-1]).model_fields)}"
 
 
 def _describe_choice(value: object, where: KeyPath) -> str:
@@ -201,46 +198,30 @@ def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
 # --- the specs of one run with each other ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """The segment of a workspace that a segment of a spec is bound to."""
-
-    workspace: str
-    segment_id: int
-    draft: Draft
-    segment: KeyPath
-
-    @property
-    def where(self) -> KeyPath:
-        return (*self.segment, "segment_id")
-
-
 def check_claims(drafts: Iterable[Draft]) -> None:
     """Refuse a segment id that two segments of one workspace have, within a spec or across them, at each place."""
-    claims: dict[tuple[str, int], list[_Claim]] = {}
-    for claim in (claim for draft in drafts for claim in _find_claims(draft)):
-        claims.setdefault((claim.workspace, claim.segment_id), []).append(claim)
-    for rivals in (rivals for rivals in claims.values() if len(rivals) > 1):
-        for claim in rivals:
-            other = next(rival for rival in rivals if rival is not claim)
-            document = other.draft.document
-            claim.draft.refuse_key(
-                claim.where,
-                f"is {claim.segment_id}, which `{show(str(other.segment[1]))}` in the same workspace has too "
-                f"({document.path}:{document.line(other.where)}); one segment takes one query",
+    claims: dict[tuple[str, int], list[tuple[Draft, KeyPath]]] = {}
+    for draft in drafts:
+        key = ("destination", "workspace")
+        value = draft.value(key)
+        if key not in draft.document.lines:
+            workspace: str = DestinationSettings.model_fields["workspace"].default
+        elif isinstance(value, str) and not draft.is_refused(key):
+            workspace = str(value)
+        else:
+            workspace = f"of {draft.document.path}"  # one that can't be read is not that of any other spec
+        for segment in draft.segments():
+            segment_id = read_integer(draft.value((*segment, "segment_id")))
+            if isinstance(segment_id, int) and not isinstance(segment_id, bool):
+                claims.setdefault((workspace, segment_id), []).append((draft, segment))
+    for (_, segment_id), rivals in claims.items():
+        if len(rivals) == 1:
+            continue
+        for at, (draft, segment) in enumerate(rivals):
+            other, rival = rivals[1 if at == 0 else 0]
+            line = other.document.line((*rival, "segment_id"))
+            draft.refuse_key(
+                (*segment, "segment_id"),
+                f"is {segment_id}, which `{show(str(rival[1]))}` in the same workspace has too "
+                f"({other.document.path}:{line}); one segment takes one query",
             )
-
-
-def _find_claims(draft: Draft) -> Iterator[_Claim]:
-    where = ("destination", "workspace")
-    value = draft.value(where)
-    if where not in draft.document.lines:
-        workspace: str = DestinationSettings.model_fields["workspace"].default
-    elif isinstance(value, str) and not draft.is_refused(where):
-        workspace = str(value)
-    else:
-        workspace = f"of {draft.document.path}"  # one that can't be read is not that of any other spec
-    for segment in draft.segments():
-        segment_id = read_integer(draft.value((*segment, "segment_id")))
-        if isinstance(segment_id, int) and not isinstance(segment_id, bool):
-            yield _Claim(workspace, segment_id, draft, segment)

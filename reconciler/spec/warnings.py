@@ -46,7 +46,8 @@ def check_query(
     if loss is _Loss.CODE:
         draft.refuse_value(where, f"{_HIDING}, since YAML has folded the line breaks away; {_BLOCK}")
         return None
-    params = _list_params(draft, segment)
+    places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
+    params: dict[str, KeyPath] = {name: (*place, name) for place in places for name in draft.keys(place)}
     pieces = _cut(query, params, dialect)
     if pieces is None:
         return None
@@ -61,8 +62,21 @@ def check_query(
     if loss is _Loss.LINE_BREAK:
         problem = "has a line break inside a string, a name or a word, and YAML folds it away"
         draft.warn(segment, where, f"{problem}; {_BLOCK}")
-    for message in (*_describe_unseen(pieces), *_describe_references(pieces)):
-        draft.warn(segment, where, message)
+    code = "".join(piece.text for piece in pieces if piece.kind is Kind.CODE)
+    for character in dict.fromkeys(code):
+        if not character.isascii() and unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf"):
+            message = (
+                f"holds U+{ord(character):04X} ({unicodedata.name(character)}) outside of quotes, which many databases "
+                "take for a part of a name; write a plain space, or nothing"
+            )
+            draft.warn(segment, where, message)
+    for text in (piece.text for piece in pieces if piece.kind is not Kind.COMMENT):
+        for reference in _REFERENCE.findall(text):
+            message = (
+                f"holds {reference}, and variables are not read in a query; name a param (`:name`) and give it the "
+                "variable in `params`"
+            )
+            draft.warn(segment, where, message)
     for name, place in params.items():
         is_own, is_used = place[0] != "defaults", _is_param(pieces, name)
         if _is_quoted(pieces, name):
@@ -100,32 +114,6 @@ def _cut(query: str, params: Iterable[str], dialect: str) -> list[Piece] | None:
         return list(scan(query, tuple(params), lexicon_of(dialect)))
     except SourceError:
         return None
-
-
-def _list_params(draft: Draft, segment: KeyPath) -> dict[str, KeyPath]:
-    """Give where each param of a segment stands: its own before those of `defaults`."""
-    places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
-    return {name: (*place, name) for place in places for name in draft.keys(place)}
-
-
-def _describe_unseen(pieces: Iterable[Piece]) -> list[str]:
-    """Describe each character of the code that looks like a blank, or like nothing, and is neither to databases."""
-    code = "".join(piece.text for piece in pieces if piece.kind is Kind.CODE)
-    return [
-        f"holds U+{ord(character):04X} ({unicodedata.name(character)}) outside of quotes, which many databases take "
-        "for a part of a name; write a plain space, or nothing"
-        for character in dict.fromkeys(code)
-        if not character.isascii() and unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf")
-    ]
-
-
-def _describe_references(pieces: Iterable[Piece]) -> list[str]:
-    code = (piece.text for piece in pieces if piece.kind is not Kind.COMMENT)
-    return [
-        f"holds {reference}, and variables are not read in a query; name a param (`:name`) and give it the variable "
-        "in `params`"
-        for reference in dict.fromkeys(match[0] for text in code for match in _REFERENCE.finditer(text))
-    ]
 
 
 def _is_param(pieces: Iterable[Piece], name: str) -> bool:
