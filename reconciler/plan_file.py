@@ -185,13 +185,7 @@ def _compare(segment: SealedSegment, target: Target | None) -> str:
 def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
     """Raise PlanFileError, naming each segment with another environment or state than the plan was made from."""
     pairs = list(zip(sealed.segments, heads, strict=True))
-    _refuse(
-        [
-            _describe_other_environment(segment, head.environment_id)
-            for segment, head in pairs
-            if _is_other_environment(segment, head)
-        ]
-    )
+    _refuse_other_environments((segment, head.environment_id) for segment, head in pairs)
     _refuse(
         [
             f"segment {segment.name} in {segment.spec} is stale: its state has changed since the plan was made"
@@ -203,21 +197,18 @@ def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
 
 def check_environment(sealed: SealedPlan, workspace: str, environment_id: int | None) -> None:
     """Raise PlanFileError if Customer.io reports another environment for a workspace than the plan was made for."""
-    head = Head(environment_id=environment_id)
-    found = (each for each in sealed.segments if each.workspace == workspace and _is_other_environment(each, head))
-    _refuse([_describe_other_environment(segment, environment_id) for segment in found])
+    _refuse_other_environments((each, environment_id) for each in sealed.segments if each.workspace == workspace)
 
 
-def _is_other_environment(segment: SealedSegment, head: Head) -> bool:
-    """Tell whether the environment is another one; one that is not known yet differs from none."""
-    known = segment.environment_id is not None and head.environment_id is not None
-    return known and segment.environment_id != head.environment_id
-
-
-def _describe_other_environment(segment: SealedSegment, environment_id: int | None) -> str:
-    return (
-        f"segment {segment.name} in {segment.spec}: the plan was made for environment {segment.environment_id} "
-        f"of Customer.io; workspace {segment.workspace} is now environment {environment_id}"
+def _refuse_other_environments(pairs: Iterable[tuple[SealedSegment, int | None]]) -> None:
+    """Raise PlanFileError for each segment with another environment; one that is not known yet differs from none."""
+    _refuse(
+        [
+            f"segment {segment.name} in {segment.spec}: the plan was made for environment {segment.environment_id} "
+            f"of Customer.io; workspace {segment.workspace} is now environment {now}"
+            for segment, now in pairs
+            if None not in (segment.environment_id, now) and segment.environment_id != now
+        ]
     )
 
 
@@ -424,7 +415,11 @@ def _verify_body(file: IO[bytes], plan: SealedPlan, digest: Any) -> list[list[Sp
             raise _Damage("its batches are not what its header says")
         latest = place
         left[place] -= len(batch.ids)
-        if not _holds_ids(batch, plan.segments[index].id_type):
+        if batch.direction is Direction.REMOVE:  # it may be any id that a state can hold
+            are_ids = all(map(can_be_stored, batch.ids))
+        else:
+            are_ids = all(is_id(each, plan.segments[index].id_type) for each in batch.ids)
+        if not are_ids:
             raise _Damage("it holds a text that can't be an id")
         digest.update(line)
         spans[index].append(Span(offset, len(line), zlib.crc32(line)))
@@ -463,10 +458,3 @@ def _parse_batch(line: bytes) -> tuple[int, Batch]:
     if not 0 < len(ids) <= MAX_BATCH or set(map(type, ids)) != {str} or "" in ids:
         raise _Damage("a batch does not hold ids")
     return index, Batch(Direction(direction), tuple(ids))
-
-
-def _holds_ids(batch: Batch, id_type: IdType) -> bool:
-    """Hold the ids of a batch against the rules of ids; a removed id may be any that a state can hold."""
-    if batch.direction is Direction.REMOVE:
-        return all(map(can_be_stored, batch.ids))
-    return all(is_id(each, id_type) for each in batch.ids)

@@ -11,13 +11,14 @@ from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
 from reconciler.models.counts import Counts
 from reconciler.models.events import Event
+from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Examples, Head, Plan, SegmentPlan
 from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Steps, apply_segment, not_applied
 from reconciler.operations.context import Context, Parts, StopSignal
-from reconciler.operations.load import Loaded, Names, flags_of, refuse_flags, require_app_keys, resolve_allowed
+from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
@@ -75,6 +76,8 @@ class Applying:
 
     def __init__(self, target: Target, start: Callable[[bool], Steps] | None) -> None:
         self.target = target
+        self.is_opened = start is not None
+        """Its state and its workspace could be opened."""
         self._start = start
         self._steps: Steps | None = None
         self.head = Head()
@@ -109,11 +112,6 @@ class Applying:
         """Give its lock back, wherever it is."""
         if self._steps is not None:
             self._steps.close()
-
-    @property
-    def is_opened(self) -> bool:
-        """Its state and its workspace could be opened."""
-        return self._start is not None
 
     @property
     def has_work(self) -> bool:
@@ -160,7 +158,11 @@ class _Apply:
             if self.approve is not None or self.file is not None:
                 self._go_together(segments, created_at)
             else:
-                self._go_alone(segments)
+                # Segments that another run works on come last, and only then are they waited for: several runs share
+                # the work.
+                self._each(segments, lambda each: self._go_through(each, waits=not context.lock_timeout))
+                left = [each for each in segments if each.result is None]
+                self._each(left, lambda each: self._go_through(each, waits=True))
         finally:
             for each in segments:
                 each.close()
@@ -196,14 +198,6 @@ class _Apply:
 
     def _each(self, segments: Sequence[Applying], step: Callable[[Applying], object]) -> None:
         self.context.for_each(segments, step, "segment")
-
-    # --- each segment by itself -----------------------------------------------------------------------------------
-
-    def _go_alone(self, segments: Sequence[Applying]) -> None:
-        """Segments that another run works on come last, and only then are they waited for: several runs share the
-        work."""
-        self._each(segments, lambda each: self._go_through(each, waits=not self.context.lock_timeout))
-        self._each([each for each in segments if each.result is None], lambda each: self._go_through(each, waits=True))
 
     def _go_through(self, each: Applying, waits: bool) -> None:
         if each.lock(waits):
@@ -280,7 +274,8 @@ class _Apply:
                 yield each.target
 
     def _begin_history(self, segments: Sequence[Applying]) -> None:
-        flags = flags_of(dict(self.options.plan.allowed))
+        allowed = self.options.plan.allowed
+        flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
         for target in self._places(segments):
             store = self.context.store(target)
             try:
@@ -291,7 +286,9 @@ class _Apply:
 
     def _end_history(self, segments: Sequence[Applying], run: RunResult) -> RunResult:
         """Write the run into the history of each state. A failure is a warning, unless a segment has the error."""
-        document = json.dump(json.document(_without_ids(run)))
+        # The example ids of `--show-ids` do not go into the history.
+        segments_without_ids = (replace(each, plan=replace(each.plan, examples=Examples())) for each in run.segments)
+        document = json.dump(json.document(replace(run, segments=tuple(segments_without_ids))))
         warnings = []
         for target in self._places(segments):
             store = self.context.store(target)
@@ -341,9 +338,3 @@ def compare_with_file(file: PlanFile, index: int) -> Compare:
 def is_spent_by(run: Run) -> bool:
     """A plan file is spent once all of it was applied; cut short, it can be applied again."""
     return all(each.status in (RunStatus.APPLIED, RunStatus.UNCHANGED) for each in run.segments)
-
-
-def _without_ids(run: RunResult) -> RunResult:
-    """Drop the example ids of `--show-ids`: none goes into the history."""
-    segments = (replace(each, plan=replace(each.plan, examples=Examples())) for each in run.segments)
-    return replace(run, segments=tuple(segments))

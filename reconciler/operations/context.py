@@ -4,7 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.spec import DestinationSettings, Target
-from reconciler.operations.concurrency import Once, work_on_each
 from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+TURN_SECONDS = 0.1
+"""Python runs a handler in the main thread alone, and a signal that another thread takes does not wake it."""
 
 
 class StopSignal(threading.Event):
@@ -102,8 +104,9 @@ class Context:
         self._sets: SetEngine | None = None
         self._stack = ExitStack()
         self._made: dict[object, object] = {}
-        self._answers = Once()
         self._lock = threading.RLock()
+        self._answers: dict[object, Future[int | None]] = {}
+        self._asking = threading.Lock()
         self._reporting = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -137,18 +140,23 @@ class Context:
     # --- where the work is done -----------------------------------------------------------------------------------
 
     def for_each(self, items: Iterable[Item], work: Callable[[Item], Result], name: str) -> list[Result]:
-        """Work on several items at once, in threads of this name; a stop ends the comparisons that run.
+        """Work on several items at once, in threads of this name; gives the results in the items' order.
 
-        An exception in the caller's thread, such as KeyboardInterrupt, stops the operation in good order, too.
+        Raises what `work` raises, once all have ended. An exception in the caller's thread, such as KeyboardInterrupt,
+        stops the operation in good order, too.
         """
-        return work_on_each(items, work, self._parallel, name, self._interrupt_if_stopped, self.stop.set)
-
-    def _interrupt_if_stopped(self) -> None:
-        """End the comparisons that run, once: they can't see the stop."""
-        sets = self._sets
-        if self.stop.is_set() and sets is not None:
-            self._sets = None
-            sets.interrupt()
+        with ThreadPoolExecutor(self._parallel, name) as pool:
+            try:
+                futures = [pool.submit(work, item) for item in items]
+                while wait(futures, TURN_SECONDS).not_done:
+                    sets = self._sets
+                    if self.stop.is_set() and sets is not None:  # the comparisons that run can't see the stop
+                        self._sets = None
+                        sets.interrupt()
+            except BaseException:
+                self.stop.set()
+                raise
+            return [future.result() for future in futures]
 
     def check_stop(self) -> None:
         """Raise SegmentError once the operation is to stop."""
@@ -257,7 +265,7 @@ class Context:
     def preflight(self, target: Target) -> int | None:
         """Check the Track API's credentials and region; gives the environment id. Raises DestinationError."""
         track = self.track(target)
-        return self._answers.ask(("preflight", id(track)), track.preflight)
+        return self._ask_once(("preflight", id(track)), track.preflight)
 
     def ask_environment(self, target: Target) -> int | None:
         """The environment of the Track API's keys; None where it can't be had."""
@@ -268,11 +276,23 @@ class Context:
                 return track.ask_environment()
             return None
 
-        return self._answers.ask(("environment", id(track)), ask)
+        return self._ask_once(("environment", id(track)), ask)
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
+
+    def _ask_once(self, key: object, question: Callable[[], int | None]) -> int | None:
+        """Ask the question of this key once; the other callers wait, and get the same answer or the same error."""
+        with self._asking:
+            if key not in self._answers:
+                answer: Future[int | None] = Future()
+                try:
+                    answer.set_result(question())
+                except Exception as error:
+                    answer.set_exception(error)
+                self._answers[key] = answer
+        return self._answers[key].result()
 
     def _share(self, key: object, make: Callable[[], Part]) -> Part:
         with self._lock:

@@ -17,15 +17,11 @@ def history(loaded: Loaded, run_id: str | None = None, *, limit: int = 20) -> Hi
     """List the past runs, newest first; or give one of them in full. Raises UsageError, StateError."""
     refuse_plan_file(loaded, "history")
     if run_id is not None:
-        return _find_run(loaded, run_id)
+        for state in {spec.state for spec in loaded.specs}:
+            for found in open_records(state).run(run_id):
+                return PastRun(found.row, found.tool_version, found.allowed, found.plan_id, found.document)
+        raise UsageError(f"there is no run {run_id!r} in this state", "`reconcile history SPEC` lists them")
     places = {(spec.state, spec.destination.workspace) for spec in loaded.specs}
     runs = [row for state, workspace in places for row in open_records(state).runs(workspace, limit)]
     runs.sort(key=lambda row: row.started_at, reverse=True)
     return HistoryResult(datetime.now(UTC), tuple(runs[:limit]))
-
-
-def _find_run(loaded: Loaded, run_id: str) -> PastRun:
-    for state in {spec.state for spec in loaded.specs}:
-        for found in open_records(state).run(run_id):
-            return PastRun(found.row, found.tool_version, found.allowed, found.plan_id, found.document)
-    raise UsageError(f"there is no run {run_id!r} in this state", "`reconcile history SPEC` lists them")

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reconciler.errors import PlanFileError, SpecError, UsageError
-from reconciler.models.guards import ALLOW_FLAGS, Guard
+from reconciler.models.guards import Guard
 from reconciler.models.spec import Spec, Target
 from reconciler.plan_file import PlanFile, check_age, check_place, check_specs, is_plan_file, open_plan_file
 from reconciler.spec import load as read_specs
@@ -133,11 +133,6 @@ def resolve_allowed(targets: Sequence[Target], removals: Names, additions: Names
             label = _find_one(targets, name).label
             allowed[label] = allowed.get(label, frozenset()) | {guard}
     return allowed
-
-
-def flags_of(allowed: Allowed) -> list[str]:
-    """Write what was allowed as the flags that said so, for the history."""
-    return sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
 
 
 def as_names(names: Names) -> Sequence[str]:

@@ -3,8 +3,8 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,9 +70,13 @@ def plan(
     refuse_plan_file(loaded, "plan")
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
     created_at = datetime.now(UTC)
+    # An older plan file is deleted before anything is read, whether or not this plan is sealed.
+    draft_or_none: AbstractContextManager[Draft | None] = (
+        nullcontext() if out is None else drafting(plan_output(str(out)))
+    )
     with (
         Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context,
-        _draft(out) as draft,
+        draft_or_none as draft,
     ):
         context.warn_of_specs()
         segments = context.for_each(
@@ -87,16 +91,6 @@ def plan(
             draft.seal(seal(made, plan_id, __version__, Path.cwd()))
             made = replace(made, plan_id=plan_id)
     return made
-
-
-@contextmanager
-def _draft(out: str | Path | None) -> Iterator[Draft | None]:
-    """Open a draft of the plan file, if one is asked for; an older plan file is deleted first in any case."""
-    if out is None:
-        yield None
-        return
-    with drafting(plan_output(str(out))) as draft:
-        yield draft
 
 
 def _plan_one(context: Context, index: int, target: Target, options: PlanOptions, draft: Draft | None) -> SegmentPlan:

@@ -57,12 +57,8 @@ class Confirmation:
 
     @property
     def agrees(self) -> bool:
-        return self.drift is not None and is_settled(self.drift)
-
-
-def is_settled(drift: DriftCounts) -> bool:
-    """All that was added is there, and nothing that was removed."""
-    return drift.missing == 0 and drift.lingering == 0
+        """All that was added is there, and nothing that was removed."""
+        return self.drift is not None and self.drift.missing == 0 and self.drift.lingering == 0
 
 
 def wait_for_agreement(
@@ -82,7 +78,12 @@ def wait_for_agreement(
     was_whole = False
     seconds = FIRST_PAUSE
     while True:
-        latest = _look(target, comparison, app)
+        try:
+            read_back(target, comparison, app)
+        except IncompleteRead as error:
+            latest = Confirmation(None, error)
+        else:
+            latest = Confirmation(comparison.drift())
         now, is_whole = clock(), latest.drift is not None
         if deadline is None or (is_whole and not was_whole):
             deadline = now + timeout
@@ -90,11 +91,3 @@ def wait_for_agreement(
         if latest.agrees or now >= deadline or pause(min(seconds, deadline - now)):
             return latest
         seconds = min(seconds * 2, LONGEST_PAUSE)
-
-
-def _look(target: Target, comparison: Comparison, app: App) -> Confirmation:
-    try:
-        read_back(target, comparison, app)
-    except IncompleteRead as error:
-        return Confirmation(None, error)
-    return Confirmation(comparison.drift())

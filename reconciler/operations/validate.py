@@ -1,7 +1,6 @@
 """`validate`: are the queries of the specs single queries, and (with `connect`) are both ends reachable and right?"""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import ReconcileError, SourceError, SpecError
@@ -37,19 +36,8 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
 
     Raises SpecError, which names every text that is seen not to be one query.
     """
-    _check_queries(loaded.targets)
-    with Context(loaded.targets, stop=stop) as context:
-        context.warn_of_specs()
-        spec_warnings = tuple(context.warnings)
-        if not connect:
-            return Validation(spec_warnings)
-        checks = tuple(_check_one(context, target) for target in loaded.targets)
-        return Validation(spec_warnings, checks, tuple(context.warnings[len(spec_warnings) :]))
-
-
-def _check_queries(targets: Sequence[Target]) -> None:
     problems = []
-    for target in targets:
+    for target in loaded.targets:
         try:
             name = target.segment.source
             check_query(name, target.spec.sources[name].url, target.segment)
@@ -57,6 +45,13 @@ def _check_queries(targets: Sequence[Target]) -> None:
             problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
     if problems:
         raise SpecError(problems, "each segment takes one query, such as a SELECT")
+    with Context(loaded.targets, stop=stop) as context:
+        context.warn_of_specs()
+        spec_warnings = tuple(context.warnings)
+        if not connect:
+            return Validation(spec_warnings)
+        checks = tuple(_check_one(context, target) for target in loaded.targets)
+        return Validation(spec_warnings, checks, tuple(context.warnings[len(spec_warnings) :]))
 
 
 def _check_one(context: Context, target: Target) -> SegmentCheck:

@@ -263,8 +263,11 @@ def _describe_first_fill(
     unknown = []
     for plan in filled:
         if clause := sentences.describe_unknown_members(plan, is_over):
-            command = sentences.refresh_command(plan.target, shared) if sentences.keeps_strangers(plan) else None
-            unknown.append(UnknownMembers(sentences.label(plan.target, shared), clause, command))
+            name, command = sentences.label(plan.target, shared), None
+            if sentences.keeps_strangers(plan):
+                spec = sentences.quote(str(plan.target.spec.path))
+                command = f"reconcile refresh {spec} --select {sentences.quote(name)}"
+            unknown.append(UnknownMembers(name, clause, command))
     is_at_risk = options.sqlite_unattended and any(map(sentences.keeps_strangers, filled))
     empty = sum(plan.remote.members == 0 for plan in filled)
     if not unknown and not is_at_risk and (is_over or not filled):

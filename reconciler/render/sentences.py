@@ -64,11 +64,6 @@ def quote(text: str) -> str:
     return shlex.quote(clean(text))
 
 
-def refresh_command(target: Target, shared: Collection[str]) -> str:
-    """The command that takes over the members of one segment."""
-    return f"reconcile refresh {quote(str(target.spec.path))} --select {quote(label(target, shared))}"
-
-
 # --- one segment -------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.operations.concurrency import work_on_each
+from reconciler.operations.context import Context
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_signal_that_a_working_thread_takes_is_heard_while_it_works(heard: thr
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         return heard.wait(10)
 
-    assert work_on_each([1], work, 1, "work") == [True]
+    assert Context([], parallel=1).for_each([1], work, "work") == [True]
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -50,7 +50,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
         assert last.wait(10)
         return number * 10
 
-    assert work_on_each([1, 2, 3], work, 3, "work") == [10, 20, 30]
+    assert Context([], parallel=3).for_each([1, 2, 3], work, "work") == [10, 20, 30]
 
 
 def test_an_error_is_raised_when_all_have_ended() -> None:
@@ -62,7 +62,7 @@ def test_an_error_is_raised_when_all_have_ended() -> None:
         ended.append(number)
 
     with pytest.raises(LookupError, match="the first"):
-        work_on_each([1, 2, 3], work, 1, "work")
+        Context([], parallel=1).for_each([1, 2, 3], work, "work")
 
     assert ended == [2, 3]
 
@@ -71,17 +71,17 @@ def test_an_exception_in_the_callers_thread_lets_the_work_end_in_good_order() ->
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    told, ended = threading.Event(), []
+    stop, ended = threading.Event(), []
 
     def work(_: int) -> None:
         wait_for_main_to_wait()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        ended.append(told.wait(10))
+        ended.append(stop.wait(10))
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            work_on_each([1], work, 1, "work", on_exception=told.set)
+            Context([], parallel=1, stop=stop).for_each([1], work, "work")
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert ended == [True]
