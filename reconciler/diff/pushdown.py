@@ -106,9 +106,9 @@ def compare_in_database(
 
 _STATEMENT = """
 WITH desired AS (
-    SELECT id, CASE WHEN typed THEN id END AS key, typed FROM (SELECT {fold} COLLATE "C" AS id, typed FROM (
+    SELECT id, CASE WHEN typed THEN id END AS key, typed FROM (SELECT {normalized} COLLATE "C" AS id, typed FROM (
 {values}
-) v) folded
+) v) normalized
 ), {id_status}, overlay AS NOT MATERIALIZED (
     SELECT id, add_at, remove_at, CASE WHEN decided THEN status END AS flags FROM id_status
 ), held AS NOT MATERIALIZED (
@@ -148,7 +148,7 @@ def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[
         members=state.members,
         id_status=write_id_status(_JOURNAL.format(journal=state.journal), _MARKS.format(marks=state.marks)),
         stored=int(Flag.STORED),
-        fold='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
+        normalized='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
         left=_list_unchanged(Flag(0)),
         kept=_list_unchanged(Flag.DESIRED),
         sure="\n                 AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),

@@ -120,7 +120,7 @@ class Statements:
         return f"INSERT INTO {self._db}.desired WITH incoming AS ({_LINES}) {self._judge(select)}"
 
     def _judge(self, select: str) -> str:
-        return f"""SELECT refused, if(refused IS NULL, {fold("value", self._id_type)}, NULL) AS id
+        return f"""SELECT refused, if(refused IS NULL, {normalize("value", self._id_type)}, NULL) AS id
             FROM (SELECT value, {refusal("value", "typed", self._id_type)} AS refused FROM ({select}))"""
 
     def count_desired(self) -> str:
@@ -130,7 +130,7 @@ class Statements:
     def count_missing(self) -> str:
         """One number: how many of the ids in the list $1 are not desired."""
         return f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
-            sentinels AS (SELECT {fold("value", self._id_type)} AS id FROM given),
+            sentinels AS (SELECT {normalize("value", self._id_type)} AS id FROM given),
             found AS (SELECT id FROM {self._db}.desired SEMI JOIN sentinels USING (id))
             SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
 
@@ -225,7 +225,7 @@ class Statements:
         """
         cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
         rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
-        key = f"CASE WHEN NOT {has_control('key')} THEN {fold('key', self._id_type)} END"
+        key = f"CASE WHEN NOT {has_control('key')} THEN {normalize('key', self._id_type)} END"
         return f"{self._insert('remote')} SELECT cio_id, {key} FROM ({rows})"
 
     def add_stream(self, table: str) -> str:
@@ -306,7 +306,7 @@ def has_control(value: str) -> str:
     return f"regexp_matches({value}, '{_CONTROL}')"
 
 
-def fold(value: str, id_type: IdType) -> str:
+def normalize(value: str, id_type: IdType) -> str:
     """An SQL expression: the id as it is compared; an email with A-Z in lower case, and no other letter touched."""
     if id_type is not IdType.EMAIL:
         return value

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff.statements import NULL, fold, is_plain, refusal
+from reconciler.diff.statements import NULL, is_plain, normalize, refusal
 from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
@@ -37,7 +37,7 @@ def check_column(
     database: duckdb.DuckDBPyConnection, values: list[str | None], id_type: IdType, typed: bool = True
 ) -> list[str | Invalid | None]:
     database.execute(
-        f"SELECT refused, {fold('value', id_type)} "
+        f"SELECT refused, {normalize('value', id_type)} "
         f"FROM (SELECT value, {refusal('value', 'typed', id_type)} AS refused "
         "FROM (SELECT unnest($values::VARCHAR[]) AS value, $typed AS typed))",
         {"values": values, "typed": typed},
