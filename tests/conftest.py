@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = item.callspec.id if hasattr(item, "callspec") else ""
         names = getattr(item, "fixturenames", ())
-        if "postgres_server" in names or "postgres" in parameters or "server_stage" in parameters:
+        if "postgres_server" in names or "postgres" in parameters or "server_comparer" in parameters:
             item.add_marker(pytest.mark.server)
 
 

@@ -174,7 +174,7 @@ def pages_of(world: World) -> Iterator[Page]:
     return (make_page(*people[start : start + size]) for start in range(0, len(people), size))
 
 
-class AnyStage(Protocol):
+class AnyComparer(Protocol):
     """A set engine whose comparisons each look at a world of their own."""
 
     head: Head
@@ -186,7 +186,7 @@ class AnyStage(Protocol):
         ...
 
 
-class Stage:
+class LocalComparer:
     """The worlds are fakes; everything is compared here."""
 
     head = HEAD
@@ -220,8 +220,8 @@ class Stage:
 
 
 @contextmanager
-def open_stage(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[Stage]:
+def open_local_comparer(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[LocalComparer]:
     with duckdb.connect(":memory:") as database:
-        stage = Stage(memory_limit, spill_parent, database)
-        with stage.engine:
-            yield stage
+        comparer = LocalComparer(memory_limit, spill_parent, database)
+        with comparer.engine:
+            yield comparer

@@ -1,4 +1,4 @@
-"""The stage in a PostgreSQL: each world's state and rows stand in real tables, side by side in one database."""
+"""The comparer in a PostgreSQL: each world's state and rows stand in real tables, side by side in one database."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -74,8 +74,8 @@ class Dated:
         return getattr(self.real, name)
 
 
-class ServerStage:
-    """As `fakes.Stage`: a set engine whose comparisons each look at a world of their own, here in the database."""
+class ServerComparer:
+    """As `LocalComparer`: a set engine whose comparisons each have a world of their own, here in the database."""
 
     head = Head("a lineage", 7, "id")
     expected = "in_database"
@@ -150,8 +150,8 @@ class ServerStage:
 
 
 @contextmanager
-def open_server_stage(url: str, spill_parent: Path) -> Iterator[ServerStage]:
+def open_server_comparer(url: str, spill_parent: Path) -> Iterator[ServerComparer]:
     with duckdb.connect(":memory:") as database:
-        stage = ServerStage(url, spill_parent, database)
-        with stage.engine:
-            yield stage
+        comparer = ServerComparer(url, spill_parent, database)
+        with comparer.engine:
+            yield comparer

@@ -11,7 +11,7 @@ import pytest
 from reconciler.models.batches import Batch
 from reconciler.models.run import RunStatus
 from tests.reliability.worlds import ADD, Life, Planet, finish, live_at_random
-from tests.support.states import Bench
+from tests.support.states import StateFixture
 
 EVERYBODY = "abcdefghij"
 BEFORE = "abcdef"
@@ -25,7 +25,7 @@ Find = Callable[..., Planet]
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state after one clean run."""
     folder = tmp_path_factory.mktemp("seed")
-    _, result = Planet(Bench(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(0)).live(BEFORE)
+    _, result = Planet(StateFixture(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(0)).live(BEFORE)
     assert result is not None
     assert result.status is RunStatus.APPLIED
     return folder
@@ -38,7 +38,7 @@ def find(seed: Path, tmp_path: Path) -> Find:
 
     def find(number: int, *, is_new: bool = False) -> Planet:
         folder = tmp_path / str(next(numbers))
-        planet = Planet(Bench(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(number))
+        planet = Planet(StateFixture(f"sqlite:///{folder}/.reconcile/state.db"), random.Random(number))
         planet.pids, planet.runs = itertools.count(1000), itertools.count(1000)
         if not is_new:
             shutil.copytree(seed, folder)
@@ -102,7 +102,7 @@ def test_a_change_on_its_way_when_its_process_died_is_waited_for_from_the_recove
     """The attempt that is cut off is much younger than its intent, which was made durable with that of "ab"."""
 
     def live(name: str, end: int | None) -> tuple[Planet, Life]:
-        planet = Planet(Bench(f"sqlite:///{tmp_path}/{name}/.reconcile/state.db"), Slowest(), trouble=1.0)
+        planet = Planet(StateFixture(f"sqlite:///{tmp_path}/{name}/.reconcile/state.db"), Slowest(), trouble=1.0)
         return planet, planet.live("abcd", end)[0]
 
     _, whole = live("whole", None)

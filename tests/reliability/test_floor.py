@@ -16,7 +16,7 @@ from reconciler.models.run import RunStatus
 from reconciler.state.schema import VERSION_TABLE
 from tests.reliability.worlds import Planet, finish
 from tests.support.project import Project, people, segment
-from tests.support.states import Bench
+from tests.support.states import StateFixture
 
 FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
 RESTORE = Path(__file__).parents[2] / "docs" / "restore.md"
@@ -28,7 +28,7 @@ RESTORE = Path(__file__).parents[2] / "docs" / "restore.md"
 @pytest.mark.parametrize("stays_full", [False, True], ids=["one write", "this and all later writes"])
 def test_a_disk_that_refuses_the_nth_write_for_every_n_forgets_nothing(tmp_path: Path, stays_full: bool) -> None:
     for number in itertools.count(1):
-        planet = Planet(Bench(f"sqlite:///{tmp_path}/{number}/.reconcile/state.db"), random.Random(number))
+        planet = Planet(StateFixture(f"sqlite:///{tmp_path}/{number}/.reconcile/state.db"), random.Random(number))
         planet.live("abcdef")
         failing = range(number, 10_000 if stays_full else number + 1)
         life, result = planet.live("defghi", failing=failing)  # what it claims and holds is checked inside

@@ -28,7 +28,7 @@ from reconciler.state.store import Runtime
 from tests.reliability.worlds import Life, Planet, finish
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.project import Project, segment
-from tests.support.states import Bench, FakeMachine
+from tests.support.states import FakeMachine, StateFixture
 
 FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
 RESTING = ("before a write", "after a commit", "after it took effect", "after its answer")
@@ -68,7 +68,7 @@ def list_moments(folder: Path) -> list[int]:
 
 def make_planet(folder: Path, number: int) -> Planet:
     """A planet that has seen one clean run."""
-    planet = Planet(Bench(f"sqlite:///{folder}/{number}/.reconcile/state.db"), random.Random(number))
+    planet = Planet(StateFixture(f"sqlite:///{folder}/{number}/.reconcile/state.db"), random.Random(number))
     planet.live("abcdef")
     return planet
 
@@ -76,7 +76,7 @@ def make_planet(folder: Path, number: int) -> Planet:
 def freeze(planet: Planet, number: int, at: int, name: str) -> None:
     """At one step of a run its process stands still past its lease, and another one does a whole run."""
     if at == number and name in RESTING:
-        planet.bench.clock.time += 61
+        planet.state.clock.time += 61
         _, other = planet.live("cdxyz")
         assert other is not None
         assert other.status is RunStatus.APPLIED
@@ -94,7 +94,7 @@ def test_a_holder_whose_lock_is_broken_starts_nothing_once_the_next_run_is_done(
 def break_lock(planet: Planet, number: int, at: int, name: str) -> None:
     """At one step of a run its lock is broken by hand, and another run empties the segment."""
     if at == number and name in RESTING:
-        unlock(planet.bench.settings, "production", 56, runtime=Runtime(planet.bench.clock, FakeMachine()))
+        unlock(planet.state.settings, "production", 56, runtime=Runtime(planet.state.clock, FakeMachine()))
         _, other = planet.live("")
         assert other is not None
         assert other.status in (RunStatus.APPLIED, RunStatus.UNCHANGED)

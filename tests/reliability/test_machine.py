@@ -24,7 +24,7 @@ from reconciler.state.store import Runtime
 from tests.reliability.orders import STRICT, Order, Sealed
 from tests.reliability.test_locks import RESTING
 from tests.reliability.worlds import SETTLE, Life, Planet, finish
-from tests.support.states import Bench
+from tests.support.states import StateFixture
 
 QUERIES = st.frozensets(st.sampled_from("abcdefgh"))
 STEPS = st.integers(4, 60)
@@ -49,7 +49,7 @@ class Reconciling(RuleBasedStateMachine):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         url = f"sqlite:///{Path(self._folder.name)}/.reconcile/state.db"
-        self.planet = Planet(Bench(url), random.Random(0), size=2)
+        self.planet = Planet(StateFixture(url), random.Random(0), size=2)
         self.is_begun = False
         self._plans: list[Sealed] = []
         self._names = itertools.count()
@@ -91,7 +91,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def _freeze(self, at: int, other: frozenset[str], number: int, name: str) -> None:
         if number == at and name in RESTING:
-            self.planet.bench.clock.time += 61
+            self.planet.state.clock.time += 61
             self.planet.live(other)
 
     @rule(desired=QUERIES, other=QUERIES, at=st.integers(6, 60))
@@ -103,8 +103,8 @@ class Reconciling(RuleBasedStateMachine):
 
     def _break_lock(self, at: int, other: frozenset[str], number: int, name: str) -> None:
         if number == at and name in RESTING:
-            bench = self.planet.bench
-            unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
+            state = self.planet.state
+            unlock(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine))
             self.planet.live(other)
 
     @rule(desired=QUERIES, end=st.none() | STEPS, seed=st.integers(0, 9), dies=st.none() | st.integers(3, 30))
@@ -124,7 +124,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 3000.0, 40 * 86400.0]))
     def let_time_pass(self, seconds: float) -> None:
-        self.planet.bench.clock.time += seconds
+        self.planet.state.clock.time += seconds
 
     @rule(desired=QUERIES, other=QUERIES, seed=st.integers(0, 9))
     def apply_over_answers_that_take_longer_than_settle(
@@ -136,7 +136,7 @@ class Reconciling(RuleBasedStateMachine):
         self._obey(Order(sorted(desired)))
         self.planet.trouble, self.planet.latest = 0.0, SETTLE * 0.9
         self._obey(Order(sorted(other)))
-        self.planet.bench.clock.time += SETTLE * 10
+        self.planet.state.clock.time += SETTLE * 10
         self.planet.remote.arrive_due()
         self._obey(Order(sorted(other), confirms=True))
         result, _ = self._obey(Order(sorted(other), confirms=True))
@@ -257,7 +257,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def _is_spent(self, plan: Sealed) -> bool:
         """A process may die right after it was written down, too."""
-        return open_snapshot(self.planet.bench.settings).is_spent(plan.file.plan.plan_id)
+        return open_snapshot(self.planet.state.settings).is_spent(plan.file.plan.plan_id)
 
     # --- the laws -------------------------------------------------------------------------------------------------
 

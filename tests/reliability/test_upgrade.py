@@ -16,7 +16,7 @@ from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.schema import REVISION
-from tests.support.states import ACKNOWLEDGED, Bench, Contents, add, contents_of, remove, unknown
+from tests.support.states import ACKNOWLEDGED, Contents, StateFixture, add, contents_of, remove, unknown
 
 CROWD = [f"p{number:05}" for number in range(4000)]
 
@@ -85,42 +85,42 @@ def migrations(tmp_path: Path) -> Path:
 def test_a_killed_upgrade_of_a_sqlite_state_can_be_run_again(
     tmp_path: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    bench = Bench(f"sqlite:///{tmp_path}/.reconcile/state.db")
-    before = fill(bench)
+    state = StateFixture(f"sqlite:///{tmp_path}/.reconcile/state.db")
+    before = fill(state)
 
-    kill_upgrade(bench.url, migrations, moment)
+    kill_upgrade(state.url, migrations, moment)
 
-    check_half_way(bench, before, monkeypatch, is_whole=moment == WHOLE)
-    upgrade_whole(bench, before, migrations, monkeypatch)
+    check_half_way(state, before, monkeypatch, is_whole=moment == WHOLE)
+    upgrade_whole(state, before, migrations, monkeypatch)
     names = {path.name for path in (tmp_path / ".reconcile").iterdir()} - {"state.db-wal", "state.db-shm"}
     backups = names - {"state.db"}
     assert len(backups) == (1 if moment in [*IN_THE_BACKUP[:2], WHOLE] else 2)
     for name in names:
         assert (tmp_path / ".reconcile" / name).stat().st_mode & 0o777 == 0o600
     for name in backups:
-        assert look(Bench(f"sqlite:///{tmp_path}/.reconcile/{name}"), REVISION, monkeypatch) == before
+        assert look(StateFixture(f"sqlite:///{tmp_path}/.reconcile/{name}"), REVISION, monkeypatch) == before
 
 
 @pytest.mark.parametrize("moment", [*IN_THE_MIGRATION, WHOLE])
 def test_a_killed_upgrade_of_a_postgresql_state_can_be_run_again(
     postgres_url: str, migrations: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    bench = Bench(postgres_url)
-    before = fill(bench)
+    state = StateFixture(postgres_url)
+    before = fill(state)
 
-    kill_upgrade(bench.url, migrations, moment)
+    kill_upgrade(state.url, migrations, moment)
 
-    check_half_way(bench, before, monkeypatch, is_whole=moment == WHOLE)
-    upgrade_whole(bench, before, migrations, monkeypatch)
+    check_half_way(state, before, monkeypatch, is_whole=moment == WHOLE)
+    upgrade_whole(state, before, migrations, monkeypatch)
 
 
-def fill(bench: Bench) -> Contents:
+def fill(state: StateFixture) -> Contents:
     """A state with members, marks, a tombstone, and an intent that a dead run left."""
     crowd = [(add(*CROWD[start : start + 1000]), ACKNOWLEDGED) for start in range(0, len(CROWD), 1000)]
-    bench.send(*crowd, (add("u"), unknown(1.0)), (remove("p00007"), ACKNOWLEDGED))
-    with bench.store() as store, store.lock(bench.target(), "run", "plan-1") as held:
+    state.send(*crowd, (add("u"), unknown(1.0)), (remove("p00007"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "run", "plan-1") as held:
         held.intend([add("late")])
-    contents = bench.look()
+    contents = state.look()
     assert len(contents.members) == len(CROWD) - 1
     assert contents.journal == (("add", None, ("late",)),)
     return contents
@@ -138,40 +138,40 @@ def kill_upgrade(url: str, migrations: Path, moment: str) -> None:
     assert child.returncode == -signal.SIGKILL, child.stderr
 
 
-def check_half_way(bench: Bench, before: Contents, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool) -> None:
+def check_half_way(state: StateFixture, before: Contents, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool) -> None:
     """The state is the old one, without a trace of the new, or the new one."""
-    assert look(bench, NEXT if is_whole else REVISION, monkeypatch) == before
-    assert has_copies(bench) is is_whole
+    assert look(state, NEXT if is_whole else REVISION, monkeypatch) == before
+    assert has_copies(state) is is_whole
 
 
-def look(bench: Bench, revision: str, monkeypatch: pytest.MonkeyPatch) -> Contents:
+def look(state: StateFixture, revision: str, monkeypatch: pytest.MonkeyPatch) -> Contents:
     """Read a state as the version of the tool that knows this schema: any other refuses it."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "REVISION", revision)
-        with open_snapshot(StateSettings(url=Secret(bench.url), must_exist=True)).read_segment(
+        with open_snapshot(StateSettings(url=Secret(state.url), must_exist=True)).read_segment(
             "production", 56
         ) as stored:
             return contents_of(stored)
 
 
-def has_copies(bench: Bench) -> bool:
-    with connect(bench) as connection:
+def has_copies(state: StateFixture) -> bool:
+    with connect(state) as connection:
         return sqlalchemy.inspect(connection).has_table("reconcile_copies")
 
 
-def connect(bench: Bench) -> sqlalchemy.Connection:
-    return sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool).connect()
+def connect(state: StateFixture) -> sqlalchemy.Connection:
+    return sqlalchemy.create_engine(state.url, poolclass=sqlalchemy.NullPool).connect()
 
 
-def upgrade_whole(bench: Bench, before: Contents, migrations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def upgrade_whole(state: StateFixture, before: Contents, migrations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run it once more, undisturbed; everything is there, and once."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "locate_migrations", lambda: migrations)
         patched.setattr(schema, "REVISION", NEXT)
-        upgrade(bench.settings)
-        assert upgrade(bench.settings) is None
-    assert look(bench, NEXT, monkeypatch) == before
-    with connect(bench) as connection:
+        upgrade(state.settings)
+        assert upgrade(state.settings) is None
+    assert look(state, NEXT, monkeypatch) == before
+    with connect(state) as connection:
         copied = connection.exec_driver_sql("SELECT id FROM reconcile_copies ORDER BY id").scalars().all()
         assert tuple(copied) == before.members
         assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []

@@ -34,7 +34,7 @@ from tests.fakes import set_model
 from tests.fakes.deliveries import patient
 from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool
 from tests.reliability.orders import FREE, Order, Sealed, Window, check_whole, seal_plan, spend
-from tests.support.states import Bench, FakeClock, FakeMachine, adoption, fetch, findings
+from tests.support.states import FakeClock, FakeMachine, StateFixture, adoption, fetch, findings
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 SETTLE = 10.0
@@ -312,7 +312,7 @@ class Planet:
     at once, and answered in any order.
     """
 
-    bench: Bench
+    state: StateFixture
     chance: random.Random
     size: int = 2
     trouble: float = 0.0
@@ -327,14 +327,14 @@ class Planet:
     steps: int = 0
 
     def __post_init__(self) -> None:
-        self.remote = CustomerIo(self.bench.clock)
+        self.remote = CustomerIo(self.state.clock)
 
     @property
     def target(self) -> Target:
         return self.aim(FREE)
 
     def aim(self, guards: GuardSettings) -> Target:
-        target = self.bench.target()
+        target = self.state.target()
         segment = target.segment.model_copy(update={"guards": guards})
         destination = target.spec.destination.model_copy(update={"settle": SETTLE, "concurrency": 2})
         return Target(target.spec.model_copy(update={"destination": destination, "segments": (segment,)}), segment)
@@ -362,12 +362,12 @@ class Planet:
         return life, result
 
     def _run(self, life: Life, order: Order, failing: Container[int]) -> SegmentRun:
-        target, snapshot, run_id = self.aim(order.guards), open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
+        target, snapshot, run_id = self.aim(order.guards), open_snapshot(self.state.settings), f"run-{next(self.runs)}"
         plan_id = order.sealed.file.plan.plan_id if order.sealed else None
         options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
         with self._open_store(life, failing, order.lock_timeout) as store:
             parts = self._gather(
-                store, ModelSets(snapshot, order.desired, self.size, self.bench.clock.wall), life, order
+                store, ModelSets(snapshot, order.desired, self.size, self.state.clock.wall), life, order
             )
             store.begin(run_id, target.workspace, "apply", (), plan_id)
             compare = compare_with_file(order.sealed.file, 0) if order.sealed else None
@@ -386,7 +386,7 @@ class Planet:
         changes = order.sealed.changes if order.sealed else None
         track = MortalTrack(self.remote, life, self.chance, self.trouble, sealed=changes, latest=self.latest)
         app = self._window() if order.confirms else None
-        stop, clock = FakeStop(_Hand(self.bench.clock)), self.bench.clock.wall  # type: ignore[arg-type]
+        stop, clock = FakeStop(_Hand(self.state.clock)), self.state.clock.wall  # type: ignore[arg-type]
         nobody = lambda: None  # noqa: E731
         report, warn = FakeReporter().tell, lambda words: None
         return Parts(
@@ -417,12 +417,12 @@ class Planet:
         self.check_claims()
 
     def _take_over(self, life: Life, store: StateStore) -> None:
-        target, snapshot, run_id = self.target, open_snapshot(self.bench.settings), f"run-{next(self.runs)}"
+        target, snapshot, run_id = self.target, open_snapshot(self.state.settings), f"run-{next(self.runs)}"
         store.begin(run_id, target.workspace, "refresh", (), None)
         stack = ExitStack()
         try:
             held = stack.enter_context(store.lock(target, run_id, None))
-            comparison: Any = ModelComparison(snapshot, target, (), self.size, self.bench.clock.wall)
+            comparison: Any = ModelComparison(snapshot, target, (), self.size, self.state.clock.wall)
             window: Any = self._window()
             refresh_segment(
                 target,
@@ -438,13 +438,13 @@ class Planet:
             stack.close()
 
     def _wait(self, seconds: float) -> bool:
-        self.bench.clock.time += seconds
+        self.state.clock.time += seconds
         return False
 
     def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
         """`plan --out`: takes no lock, and sends nothing."""
-        snapshot, options = open_snapshot(self.bench.settings), PlanOptions()
-        comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.bench.clock.wall)
+        snapshot, options = open_snapshot(self.state.settings), PlanOptions()
+        comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.state.clock.wall)
         head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
         plan = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
         batches = [*comparison.batches(REMOVE), *comparison.batches(ADD)]
@@ -458,11 +458,11 @@ class Planet:
         pid = next(self.pids)
         self.alive.add(pid)
         machine = FakeMachine(pid=pid, running={each: f"t{each}" for each in self.alive})
-        with open_database(self.bench.settings, self.bench.clock) as database:
+        with open_database(self.state.settings, self.state.clock) as database:
             raw: Any = database
             with raw._engine.connect() as connection:  # a dead process is not a dead machine: the disk need not spin
                 connection.connection.dbapi_connection.execute("PRAGMA synchronous=OFF")
-            around = Runtime(self.bench.clock, machine, heartbeat=self.bench.pulse)
+            around = Runtime(self.state.clock, machine, heartbeat=self.state.pulse)
             try:
                 yield StateStore(MortalDatabase(database, life, failing), around, lock_timeout)  # type: ignore[arg-type]
             finally:
@@ -472,7 +472,7 @@ class Planet:
 
     def look(self) -> set_model.StateModel:
         """What the state says of each id."""
-        snapshot, now = open_snapshot(self.bench.settings), self.bench.clock.time
+        snapshot, now = open_snapshot(self.state.settings), self.state.clock.time
         return set_model.read_state(read_world(snapshot, self.target, now)[0])
 
     def check_claims(self) -> None:
@@ -486,7 +486,7 @@ class Planet:
 
     def check_end(self, desired: Iterable[str]) -> None:
         """Whatever is still on its way arrives; then the segment and the snapshot are what the query says."""
-        self.bench.clock.time += SETTLE
+        self.state.clock.time += SETTLE
         self.remote.arrive_due()
         assert not self.remote.pending
         assert self.remote.present == set(desired)
@@ -513,14 +513,14 @@ def live_at_random(folder: Path, number: int, lives: int = 4, crowd: int = 40) -
     """Random queries, troubles and deaths over a state of its own, then one clean run; everything is judged."""
     chance = random.Random(number)
     everybody = [f"p{index:03}" for index in range(crowd)]
-    bench = Bench(f"sqlite:///{folder}/.reconcile/state.db")
-    planet = Planet(bench, chance, size=chance.choice([1, 2, 5, 20]), shuffles=chance.random() < 0.5)
+    state = StateFixture(f"sqlite:///{folder}/.reconcile/state.db")
+    planet = Planet(state, chance, size=chance.choice([1, 2, 5, 20]), shuffles=chance.random() < 0.5)
     for _ in range(lives):
         planet.trouble = chance.choice([0.0, 0.2, 0.7])
         end = chance.choice([None, chance.randrange(1, 30), chance.randrange(1, 150)])
         failing = frozenset(chance.sample(range(2, 60), 2)) if chance.random() < 0.2 else frozenset()
         planet.live(chance.sample(everybody, chance.choice([0, crowd // 3, crowd])), end, failing)
-        bench.clock.time += chance.choice([0.0, 1.0, 70.0])
+        state.clock.time += chance.choice([0.0, 1.0, 70.0])
     finish(planet, chance.sample(everybody, chance.choice([0, crowd // 2, crowd])))
     return planet
 

@@ -94,7 +94,7 @@ class Contents:
 
 
 @dataclass
-class Bench:
+class StateFixture:
     """A state with its runtime, made up."""
 
     url: str

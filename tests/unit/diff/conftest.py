@@ -1,37 +1,39 @@
-"""Fixtures of this room."""
+"""Fixtures of these tests."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.arrow_streams import AnyStage, Stage, open_stage
+from tests.fakes.arrow_streams import AnyComparer, LocalComparer, open_local_comparer
 
 if TYPE_CHECKING:
-    from tests.fakes.postgres_worlds import ServerStage
+    from tests.fakes.postgres_worlds import ServerComparer
     from tests.support.postgres import Postgres
 
 
 @pytest.fixture(scope="module")
-def local_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def local_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComparer]:
     """A set engine for one file of tests, which compares here: for what is never done anywhere else."""
-    with open_stage(tmp_path_factory.mktemp("spill")) as stage:
-        yield stage
+    with open_local_comparer(tmp_path_factory.mktemp("spill")) as comparer:
+        yield comparer
 
 
 @pytest.fixture(scope="module")
-def server_stage(postgres_server: "Postgres", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ServerStage]":
+def server_comparer(
+    postgres_server: "Postgres", tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[ServerComparer]":
     """A set engine for one file of tests, which has a PostgreSQL compare."""
-    from tests.fakes.postgres_worlds import open_server_stage
+    from tests.fakes.postgres_worlds import open_server_comparer
 
     name = postgres_server.make_database()
-    with open_server_stage(postgres_server.url(name), tmp_path_factory.mktemp("spill")) as stage:
-        yield stage
+    with open_server_comparer(postgres_server.url(name), tmp_path_factory.mktemp("spill")) as comparer:
+        yield comparer
     postgres_server.drop_database(name)
 
 
-@pytest.fixture(scope="module", params=["local_stage", "server_stage"])
-def stage(request: pytest.FixtureRequest) -> AnyStage:
+@pytest.fixture(scope="module", params=["local_comparer", "server_comparer"])
+def comparer(request: pytest.FixtureRequest) -> AnyComparer:
     """Either. Whatever uses it is a conformance test: both ways must pass."""
-    stage: AnyStage = request.getfixturevalue(request.param)
-    return stage
+    comparer: AnyComparer = request.getfixturevalue(request.param)
+    return comparer

@@ -11,7 +11,7 @@ from reconciler.diff.base import Comparison
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
 from tests.fakes import set_model
-from tests.fakes.arrow_streams import AnyStage, Stage
+from tests.fakes.arrow_streams import AnyComparer, LocalComparer
 from tests.fakes.random_worlds import IDS, make_crowd, worlds
 from tests.fakes.set_model import Outcome, World
 
@@ -38,10 +38,10 @@ def collect(chunks: Callable[[], Iterator[list[str]]]) -> list[str]:
 @pytest.mark.parametrize("as_blocks", [False, True])
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_a_crowd_in_every_situation_is_compared_as_the_model_says(
-    local_stage: Stage, exclusive: bool, as_blocks: bool
+    local_comparer: LocalComparer, exclusive: bool, as_blocks: bool
 ) -> None:
     world = make_crowd(exclusive, as_blocks)
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         assert outcome(comparison, comparison.compare()) == set_model.compare(world)
         again = {member for batch in comparison.batches(Direction.ADD) for member in batch.resends}
         state = set_model.read_state(world)
@@ -51,21 +51,21 @@ def test_a_crowd_in_every_situation_is_compared_as_the_model_says(
 @pytest.mark.parametrize("with_people", [False, True])
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_of_a_plan_file_for_a_crowd_what_is_not_so_yet_is_left(
-    local_stage: Stage, exclusive: bool, with_people: bool
+    local_comparer: LocalComparer, exclusive: bool, with_people: bool
 ) -> None:
     world = make_crowd(exclusive, as_blocks=True)
     world = world if with_people else replace(world, people=None)
     ids = sorted({value.text or "" for value in world.values} | world.members)
     adds, removes = set(ids[::3]), set(ids[1::3])
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         sealed = [Batch(Direction.ADD, tuple(adds)), Batch(Direction.REMOVE, tuple(removes))]
         assert outcome(comparison, comparison.resume(sealed)) == set_model.resume(world, adds, removes)
 
 
 @pytest.mark.parametrize("known_only", [False, True])
-def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, known_only: bool) -> None:
+def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_comparer: LocalComparer, known_only: bool) -> None:
     world = make_crowd(exclusive=False, as_blocks=False)
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         drift, findings, adoption = comparison.drift(), comparison.examine(), comparison.adoption(known_only)
 
         lists = (findings.appeared, findings.vanished, findings.lingering, findings.gone)
@@ -77,12 +77,12 @@ def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_stage: Stage, kn
 
 @many
 @given(world=worlds(with_people=True))
-def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> None:
-    with stage.compare(world) as comparison:
+def test_any_query_compares_as_the_model_says(comparer: AnyComparer, world: World) -> None:
+    with comparer.compare(world) as comparison:
         counts = comparison.compare()
 
-        assert comparison.engine == ("local" if world.exclusive else stage.expected)
-        assert replace(comparison.head, id_type=None) == replace(stage.head, id_type=None)
+        assert comparison.engine == ("local" if world.exclusive else comparer.expected)
+        assert replace(comparison.head, id_type=None) == replace(comparer.head, id_type=None)
         found = outcome(comparison, counts)
         assert found == set_model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend
@@ -90,8 +90,8 @@ def test_any_query_compares_as_the_model_says(stage: AnyStage, world: World) -> 
 
 @many
 @given(world=worlds(with_people=True))
-def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: AnyStage, world: World) -> None:
-    with stage.compare(world) as comparison:
+def test_a_batch_tells_which_of_its_ids_are_only_sent_again(comparer: AnyComparer, world: World) -> None:
+    with comparer.compare(world) as comparison:
         counts = comparison.compare()
 
         again = [member for batch in comparison.batches(Direction.ADD) for member in batch.resends]
@@ -101,12 +101,14 @@ def test_a_batch_tells_which_of_its_ids_are_only_sent_again(stage: AnyStage, wor
 
 @many
 @given(world=worlds(), data=st.data())
-def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: World, data: st.DataObject) -> None:
+def test_of_any_plan_file_what_is_not_so_yet_is_left(
+    local_comparer: LocalComparer, world: World, data: st.DataObject
+) -> None:
     sealed = data.draw(st.dictionaries(st.sampled_from(IDS[world.id_type]), st.sampled_from(Direction)))
     adds = {member for member, direction in sealed.items() if direction is Direction.ADD}
     removes = set(sealed) - adds
 
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         batches = [Batch(Direction.REMOVE, tuple(removes)), Batch(Direction.ADD, tuple(adds))]
         counts = comparison.resume(batch for batch in batches if batch.ids)
 
@@ -116,8 +118,8 @@ def test_of_any_plan_file_what_is_not_so_yet_is_left(local_stage: Stage, world: 
 
 @many
 @given(world=worlds(with_people=True))
-def test_any_read_back_shows_what_the_model_says(local_stage: Stage, world: World) -> None:
-    with local_stage.compare(world) as comparison:
+def test_any_read_back_shows_what_the_model_says(local_comparer: LocalComparer, world: World) -> None:
+    with local_comparer.compare(world) as comparison:
         drift = comparison.drift()
         findings = comparison.examine()
 
@@ -133,8 +135,10 @@ def test_any_read_back_shows_what_the_model_says(local_stage: Stage, world: Worl
 
 @many
 @given(world=worlds(with_people=True), known_only=st.booleans())
-def test_any_refresh_takes_over_what_the_model_says(local_stage: Stage, world: World, known_only: bool) -> None:
-    with local_stage.compare(world) as comparison:
+def test_any_refresh_takes_over_what_the_model_says(
+    local_comparer: LocalComparer, world: World, known_only: bool
+) -> None:
+    with local_comparer.compare(world) as comparison:
         adoption = comparison.adoption(known_only)
 
         assert adoption.id_type is world.id_type

@@ -18,11 +18,11 @@ from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment
 from reconciler.sources.base import ALL_TYPED, Source, ValueStream
 from tests.fakes.arrow_streams import (
-    AnyStage,
+    AnyComparer,
     FakeSnapshot,
     FakeSource,
     FakeStored,
-    Stage,
+    LocalComparer,
     Warehouse,
     make_page,
     make_target,
@@ -33,12 +33,12 @@ from tests.fakes.set_model import MarkRow, Value, World
 SECRET = "person-4711"
 
 
-def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: AnyStage) -> None:
+def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(comparer: AnyComparer) -> None:
     world = World(values=(Value("a"), Value(None), Value(None)))
 
-    with stage.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
+    with comparer.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
         comparison.compare()
-    with stage.compare(world, OnBad.SKIP) as comparison:
+    with comparer.compare(world, OnBad.SKIP) as comparison:
         counts = comparison.compare()
 
     assert caught.value.code == "nulls"
@@ -47,10 +47,10 @@ def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(stage: AnyStage) -
     assert (counts.nulls, counts.desired) == (2, 1)
 
 
-def test_nulls_and_invalid_values_are_told_together(stage: AnyStage) -> None:
+def test_nulls_and_invalid_values_are_told_together(comparer: AnyComparer) -> None:
     world = World(values=(Value("a"), Value(None), Value("")))
 
-    with stage.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
+    with comparer.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
         comparison.compare()
 
     assert caught.value.code == "nulls"
@@ -61,13 +61,13 @@ def test_nulls_and_invalid_values_are_told_together(stage: AnyStage) -> None:
     assert "invalid: skip" in caught.value.hint
 
 
-def test_invalid_values_stop_the_segment_and_are_counted_by_reason(stage: AnyStage) -> None:
+def test_invalid_values_stop_the_segment_and_are_counted_by_reason(comparer: AnyComparer) -> None:
     texts = [f" {SECRET}", f"{SECRET} ", f"{SECRET}\n{SECRET}", "", "\u2003", SECRET * 20, "ok"]
     world = World(values=(*map(Value, texts), Value("7.0", typed=False)))
 
-    with stage.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
+    with comparer.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
         comparison.compare()
-    with stage.compare(world, OnBad.SKIP) as comparison:
+    with comparer.compare(world, OnBad.SKIP) as comparison:
         counts = comparison.compare()
 
     assert caught.value.code == "invalid"
@@ -193,23 +193,23 @@ READ_BACKS: dict[str, Callable[[Comparison], object]] = {
 
 @pytest.mark.parametrize("ask", READ_BACKS.values(), ids=READ_BACKS)
 def test_nothing_is_computed_from_a_membership_that_was_not_read(
-    stage: AnyStage, ask: Callable[[Comparison], object]
+    comparer: AnyComparer, ask: Callable[[Comparison], object]
 ) -> None:
-    with stage.compare(World()) as comparison, pytest.raises(IncompleteRead):
+    with comparer.compare(World()) as comparison, pytest.raises(IncompleteRead):
         ask(comparison)
 
 
-def test_an_exclusive_segment_is_not_compared_without_its_membership(local_stage: Stage) -> None:
-    with local_stage.compare(World(exclusive=True)) as comparison, pytest.raises(IncompleteRead):
+def test_an_exclusive_segment_is_not_compared_without_its_membership(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(World(exclusive=True)) as comparison, pytest.raises(IncompleteRead):
         comparison.compare()
 
 
-def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_stage: Stage) -> None:
+def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_comparer: LocalComparer) -> None:
     def pages() -> Iterator[Page]:
         yield make_page(("1", "a"))
         raise IncompleteRead("the pages make no sense")
 
-    with local_stage.compare(World(people=(), exclusive=True)) as comparison:
+    with local_comparer.compare(World(people=(), exclusive=True)) as comparison:
         with pytest.raises(IncompleteRead, match="no sense"):
             comparison.load_remote(pages())
         with pytest.raises(IncompleteRead, match="has not been read"):

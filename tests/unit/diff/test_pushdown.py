@@ -32,8 +32,8 @@ from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSession, PushdownSource
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import PushdownSnapshot, Snapshot
-from tests.fakes.arrow_streams import Stage, make_target
-from tests.fakes.postgres_worlds import ServerStage
+from tests.fakes.arrow_streams import LocalComparer, make_target
+from tests.fakes.postgres_worlds import ServerComparer
 from tests.fakes.random_worlds import worlds
 from tests.fakes.set_model import MarkRow, Value, World
 from tests.support.postgres import Postgres
@@ -139,9 +139,11 @@ def place(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -
 
 @settings(max_examples=25, deadline=None)
 @given(world=worlds(with_people=False))
-def test_any_world_gives_the_same_plan_both_ways(local_stage: Stage, server_stage: ServerStage, world: World) -> None:
+def test_any_world_gives_the_same_plan_both_ways(
+    local_comparer: LocalComparer, server_comparer: ServerComparer, world: World
+) -> None:
     world = replace(world, exclusive=False)
-    with local_stage.compare(world) as here, server_stage.compare(world) as there:
+    with local_comparer.compare(world) as here, server_comparer.compare(world) as there:
         assert there.compare() == here.compare()
 
         assert (here.engine, there.engine) == ("local", "in_database")
@@ -222,11 +224,11 @@ def test_a_text_is_surely_an_id_exactly_where_the_oracle_says_so(place: Place, v
 
 
 def test_a_value_that_is_no_id_by_its_type_is_never_taken_for_a_stored_id_of_the_same_text(
-    local_stage: Stage, server_stage: ServerStage
+    local_comparer: LocalComparer, server_comparer: ServerComparer
 ) -> None:
     for values, unchanged in ((("a", True), ("a", False)), 1), ((("a", False),), 0):
         world = World(tuple(Value(*each) for each in values), members=frozenset("a"))
-        with local_stage.compare(world) as here, server_stage.compare(world) as there:
+        with local_comparer.compare(world) as here, server_comparer.compare(world) as there:
             counts = there.compare()
 
             assert counts == here.compare()
@@ -342,7 +344,9 @@ def test_the_state_is_seen_as_it_was_when_its_head_was_read(place: Place) -> Non
     assert place.look(target, place.source()).counts.add == 0
 
 
-def test_unsettled_and_unmatched_ids_are_sent_again_and_the_times_come_with_them(server_stage: ServerStage) -> None:
+def test_unsettled_and_unmatched_ids_are_sent_again_and_the_times_come_with_them(
+    server_comparer: ServerComparer,
+) -> None:
     marks = (
         MarkRow("back", "unsettled", "remove", 5.0),
         MarkRow("gone", "unsettled", "add", 7.0),
@@ -350,7 +354,7 @@ def test_unsettled_and_unmatched_ids_are_sent_again_and_the_times_come_with_them
         MarkRow("old", "removed", None, 1.0),
         MarkRow("echo", "echo", "remove", 9.0),
     )
-    with server_stage.compare(World(tuple(map(Value, ["back", "lost", "echo"])), marks=marks)) as comparison:
+    with server_comparer.compare(World(tuple(map(Value, ["back", "lost", "echo"])), marks=marks)) as comparison:
         counts = comparison.compare()
 
         assert (counts.add, counts.resend, counts.remove, counts.reversed_at) == (2, 1, 1, 9.0)

@@ -15,7 +15,7 @@ from reconciler.models.batches import Direction
 from reconciler.models.counts import Counts
 from reconciler.models.ids import IdType
 from reconciler.models.remote import RemoteCount
-from tests.fakes.arrow_streams import AnyStage, Stage, make_page
+from tests.fakes.arrow_streams import AnyComparer, LocalComparer, make_page
 from tests.fakes.set_model import Person, Value, World
 
 IN_ORDER = ["!", "A", "Z", "a", "ab", "b", "e\u0301", "z", "é", "\u1e9e", "豆", "\ufb01", "\U0001f600"]
@@ -27,9 +27,11 @@ def make_many(number: int) -> list[str]:
     return found
 
 
-def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: AnyStage) -> None:
+def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(comparer: AnyComparer) -> None:
     many = make_many(2_500)
-    with stage.compare(World(values=tuple(map(Value, [*many, *many[:9]])), members=frozenset({"gone"}))) as comparison:
+    with comparer.compare(
+        World(values=tuple(map(Value, [*many, *many[:9]])), members=frozenset({"gone"}))
+    ) as comparison:
         counts = comparison.compare()
         batches = list(comparison.batches(Direction.ADD))
 
@@ -41,20 +43,20 @@ def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(stage: AnySta
 
 @pytest.mark.parametrize("rows_at_once", [6, 60], ids=["many parts", "two parts"])
 def test_what_is_too_much_to_group_at_once_is_taken_in_parts(
-    stage: AnyStage, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+    comparer: AnyComparer, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
     monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 64_000_000 // rows_at_once)
     many = make_many(40)
-    with stage.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
+    with comparer.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
         counts = comparison.compare()
 
         assert counts == Counts(desired=40, stored=1, add=40, remove=1, duplicates=40, held=1)
         assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [tuple(sorted(many))]
 
 
-def test_the_order_is_that_of_bytes_not_of_a_language(stage: AnyStage) -> None:
+def test_the_order_is_that_of_bytes_not_of_a_language(comparer: AnyComparer) -> None:
     shuffled = random.Random(1).sample(IN_ORDER, len(IN_ORDER))
-    with stage.compare(World(values=tuple(map(Value, shuffled)))) as comparison:
+    with comparer.compare(World(values=tuple(map(Value, shuffled)))) as comparison:
         comparison.compare()
 
         assert [*next(comparison.batches(Direction.ADD)).ids] == IN_ORDER == sorted(IN_ORDER, key=str.encode)
@@ -62,16 +64,16 @@ def test_the_order_is_that_of_bytes_not_of_a_language(stage: AnyStage) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(ids=st.sets(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=9)))
-def test_any_ids_come_in_the_order_of_their_bytes(stage: AnyStage, ids: set[str]) -> None:
-    with stage.compare(World(values=tuple(map(Value, ids)))) as comparison:
+def test_any_ids_come_in_the_order_of_their_bytes(comparer: AnyComparer, ids: set[str]) -> None:
+    with comparer.compare(World(values=tuple(map(Value, ids)))) as comparison:
         comparison.compare()
 
         found = [member for batch in comparison.batches(Direction.ADD) for member in batch.ids]
         assert found == sorted(ids, key=str.encode)
 
 
-def test_examples_are_the_first_ids_and_no_more_than_asked_for(stage: AnyStage) -> None:
-    with stage.compare(World(values=(Value("b"), Value("a"), Value("c")), members=frozenset("xy"))) as comparison:
+def test_examples_are_the_first_ids_and_no_more_than_asked_for(comparer: AnyComparer) -> None:
+    with comparer.compare(World(values=(Value("b"), Value("a"), Value("c")), members=frozenset("xy"))) as comparison:
         comparison.compare()
 
         assert comparison.examples(Direction.ADD, 2) == ("a", "b")
@@ -79,9 +81,9 @@ def test_examples_are_the_first_ids_and_no_more_than_asked_for(stage: AnyStage) 
         assert comparison.examples(Direction.ADD, 0) == ()
 
 
-def test_batches_can_be_left_midway_and_begun_again_in_another_thread(stage: AnyStage) -> None:
+def test_batches_can_be_left_midway_and_begun_again_in_another_thread(comparer: AnyComparer) -> None:
     many = make_many(3_000)
-    with stage.compare(World(values=tuple(map(Value, many)))) as comparison:
+    with comparer.compare(World(values=tuple(map(Value, many)))) as comparison:
         comparison.compare()
         left = comparison.batches(Direction.ADD)
         first = next(left)
@@ -94,23 +96,23 @@ def test_batches_can_be_left_midway_and_begun_again_in_another_thread(stage: Any
         assert rest == again[1:]
 
 
-def test_leaving_the_comparison_with_batches_half_read_does_no_harm(stage: AnyStage) -> None:
+def test_leaving_the_comparison_with_batches_half_read_does_no_harm(comparer: AnyComparer) -> None:
     world = World(values=tuple(map(Value, make_many(3_000))))
-    with stage.compare(world) as comparison:
+    with comparer.compare(world) as comparison:
         comparison.compare()
         half_read = comparison.batches(Direction.ADD)
         next(half_read)
 
-    with stage.compare(world) as comparison:
+    with comparer.compare(world) as comparison:
         assert comparison.compare().add == 3_000
 
 
-def test_segments_compared_at_once_do_not_see_each_other(stage: AnyStage) -> None:
+def test_segments_compared_at_once_do_not_see_each_other(comparer: AnyComparer) -> None:
     together = threading.Barrier(4)
 
     def compare(number: int) -> tuple[Counts, list[str]]:
         mine = [f"{number}-{member}" for member in make_many(1_500)]
-        with stage.compare(World(values=tuple(map(Value, mine)), members=frozenset(mine[:400]))) as comparison:
+        with comparer.compare(World(values=tuple(map(Value, mine)), members=frozenset(mine[:400]))) as comparison:
             together.wait(60)
             counts = comparison.compare()
             together.wait(60)
@@ -123,7 +125,7 @@ def test_segments_compared_at_once_do_not_see_each_other(stage: AnyStage) -> Non
             assert {member[0] for member in ids} == {str(number)}
 
 
-def test_people_are_counted_once_however_often_they_are_listed(local_stage: Stage) -> None:
+def test_people_are_counted_once_however_often_they_are_listed(local_comparer: LocalComparer) -> None:
     pages = [
         make_page(("1", "a"), ("2", None)),
         make_page(),
@@ -132,7 +134,7 @@ def test_people_are_counted_once_however_often_they_are_listed(local_stage: Stag
         make_page(("9", "with\x1ea row's end"), ("10\x1e11", None)),
     ]
     world = World(values=(Value("a"),), people=(), exclusive=True)
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         found = comparison.load_remote(pages)
         counts = comparison.compare()
 
@@ -141,8 +143,10 @@ def test_people_are_counted_once_however_often_they_are_listed(local_stage: Stag
         assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("b",)]
 
 
-def test_a_second_read_replaces_the_first(local_stage: Stage) -> None:
-    with local_stage.compare(World(members=frozenset("ab"), people=(Person("1", "a"), Person("2", "x")))) as comparison:
+def test_a_second_read_replaces_the_first(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(
+        World(members=frozenset("ab"), people=(Person("1", "a"), Person("2", "x")))
+    ) as comparison:
         first = comparison.drift()
         again = comparison.load_remote([make_page(("1", "a"), ("3", "b"))])
         second = comparison.drift()
@@ -152,8 +156,8 @@ def test_a_second_read_replaces_the_first(local_stage: Stage) -> None:
     assert (second.missing, second.foreign) == (0, 0)
 
 
-def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: AnyStage) -> None:
-    with stage.compare(World(values=(Value("a"), Value("b")), members=frozenset("b"))) as comparison:
+def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(comparer: AnyComparer) -> None:
+    with comparer.compare(World(values=(Value("a"), Value("b")), members=frozenset("b"))) as comparison:
         comparison.compare()
         comparison.load_remote([make_page(("1", "b"))])
         drift = comparison.drift()
@@ -162,7 +166,7 @@ def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(stage: AnySt
         assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [("a",)]
 
 
-def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_stage: Stage) -> None:
+def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_comparer: LocalComparer) -> None:
     values = tuple(map(Value, ["Ann@X.org", "ann@x.org", "É@x.org", "é@x.org"]))
     world = World(
         values=values,
@@ -172,7 +176,7 @@ def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_stage: St
         id_type=IdType.EMAIL,
         sentinels=("ANN@X.ORG",),
     )
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         counts = comparison.compare()
 
         assert (counts.desired, counts.unchanged, counts.duplicates, counts.missing_sentinels) == (3, 2, 1, 0)
@@ -183,10 +187,10 @@ def test_the_process_ends_without_a_word_of_duckdb(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from reconciler.errors import SourceError\nfrom reconciler.models.spec import OnBad\n"
-        "from tests.fakes.arrow_streams import open_stage\nfrom tests.fakes.set_model import Value, World\n"
-        "with open_stage(Path(sys.argv[1])) as stage:\n"
+        "from tests.fakes.arrow_streams import open_local_comparer\nfrom tests.fakes.set_model import Value, World\n"
+        "with open_local_comparer(Path(sys.argv[1])) as comparer:\n"
         "    try:\n"
-        "        with stage.compare(World(values=(Value(None),)), OnBad.ERROR) as comparison:\n"
+        "        with comparer.compare(World(values=(Value(None),)), OnBad.ERROR) as comparison:\n"
         "            comparison.compare()\n"
         "    except SourceError as error:\n"
         "        kept = error\n"

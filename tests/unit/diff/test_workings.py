@@ -28,7 +28,7 @@ from tests.fakes.arrow_streams import (
     FakeSnapshot,
     FakeSource,
     FakeStored,
-    Stage,
+    LocalComparer,
     Warehouse,
     make_page,
     make_target,
@@ -59,9 +59,9 @@ def tables_of(comparison: Comparison) -> set[str]:
 # --- what is left -------------------------------------------------------------------------------------------------
 
 
-def test_a_tombstone_is_one_also_beside_an_attempt_that_may_still_arrive(local_stage: Stage) -> None:
+def test_a_tombstone_is_one_also_beside_an_attempt_that_may_still_arrive(local_comparer: LocalComparer) -> None:
     marks = (MarkRow("x", "removed", None, 1.0), MarkRow("x", "echo", "add", 1.0))
-    with local_stage.compare(replace(QUIET, marks=marks, people=(*THERE, Person("3", "x")))) as comparison:
+    with local_comparer.compare(replace(QUIET, marks=marks, people=(*THERE, Person("3", "x")))) as comparison:
         comparison.load_remote(pages_of(replace(QUIET, people=(*THERE, Person("3", "x")))))
         assert comparison.drift().lingering == 1
 
@@ -79,10 +79,10 @@ def test_a_tombstone_is_one_also_beside_an_attempt_that_may_still_arrive(local_s
     ],
 )
 def test_a_comparison_leaves_what_it_needs_to_send_and_nothing_else(
-    local_stage: Stage, world: World, left: set[str], as_blocks: bool
+    local_comparer: LocalComparer, world: World, left: set[str], as_blocks: bool
 ) -> None:
     streams_of_nothing = set() if as_blocks or world.marks or world.journal or world.people else {"marks", "journal"}
-    with local_stage.compare(replace(world, as_blocks=as_blocks)) as comparison:
+    with local_comparer.compare(replace(world, as_blocks=as_blocks)) as comparison:
         comparison.compare()
         assert tables_of(comparison) == left | streams_of_nothing
         for direction in Direction:
@@ -90,35 +90,35 @@ def test_a_comparison_leaves_what_it_needs_to_send_and_nothing_else(
         assert tables_of(comparison) == left | streams_of_nothing | ({"add", "remove"} if "changes" in left else set())
 
 
-def test_tombstones_are_laid_over_nothing_in_a_plan(local_stage: Stage) -> None:
-    with local_stage.compare(replace(TOMBSTONE, as_blocks=True)) as comparison:
+def test_tombstones_are_laid_over_nothing_in_a_plan(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(replace(TOMBSTONE, as_blocks=True)) as comparison:
         assert comparison.compare().stored == 2
         assert tables_of(comparison) == {"known", "changes", "overlay", "marks", "journal"}
 
 
-def test_under_exclusive_tombstones_alone_are_enough_to_be_laid_over(local_stage: Stage) -> None:
+def test_under_exclusive_tombstones_alone_are_enough_to_be_laid_over(local_comparer: LocalComparer) -> None:
     world = World((Value("x"),), marks=TOMBSTONE.marks, people=(Person("1", "x"),), exclusive=True)
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         counts = comparison.compare()
         assert (counts.add, counts.adopt) == (1, 0)
         assert comparison.drift().lingering == 1
 
 
-def test_a_comparison_can_be_made_again(local_stage: Stage) -> None:
-    with local_stage.compare(replace(MOVING, as_blocks=True)) as comparison:
+def test_a_comparison_can_be_made_again(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(replace(MOVING, as_blocks=True)) as comparison:
         assert comparison.compare() == comparison.compare()
 
 
 @pytest.mark.parametrize("world", [MOVING, MARKED])
-def test_a_plan_file_leaves_what_it_needs_to_send(local_stage: Stage, world: World) -> None:
-    with local_stage.compare(replace(world, as_blocks=True)) as comparison:
+def test_a_plan_file_leaves_what_it_needs_to_send(local_comparer: LocalComparer, world: World) -> None:
+    with local_comparer.compare(replace(world, as_blocks=True)) as comparison:
         counts = comparison.resume([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("c",))])
         assert (counts.add, counts.remove) == (1, 1)
         assert tables_of(comparison) == {"known", "changes"} | ({"overlay"} if world.marks else set())
 
 
-def test_a_read_back_leaves_what_is_known(local_stage: Stage) -> None:
-    with local_stage.compare(replace(MARKED, people=TWICE)) as comparison:
+def test_a_read_back_leaves_what_is_known(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(replace(MARKED, people=TWICE)) as comparison:
         for _ in range(2):
             comparison.drift()
             assert tables_of(comparison) == {"people", "keys", "known", "overlay"}
@@ -133,21 +133,21 @@ def see_all(comparison: Comparison) -> tuple[object, ...]:
     return batches, examples, list(comparison.already_there())
 
 
-def test_where_nothing_changes_nothing_is_sent(local_stage: Stage) -> None:
-    with local_stage.compare(QUIET) as comparison:
+def test_where_nothing_changes_nothing_is_sent(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(QUIET) as comparison:
         counts = comparison.compare()
         assert (counts.add, counts.remove, counts.unchanged, counts.stored) == (0, 0, 2, 2)
         assert see_all(comparison) == ([], [(), ()], [])
 
 
-def test_where_only_what_is_sure_is_marked_nothing_is_sent(local_stage: Stage) -> None:
-    with local_stage.compare(replace(QUIET, marks=(MarkRow("b", "echo", "remove", 1.0),))) as comparison:
+def test_where_only_what_is_sure_is_marked_nothing_is_sent(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(replace(QUIET, marks=(MarkRow("b", "echo", "remove", 1.0),))) as comparison:
         assert comparison.compare().reversed_at is None
         assert see_all(comparison) == ([], [(), ()], [])
 
 
-def test_before_anything_was_compared_there_is_nothing_to_send(local_stage: Stage) -> None:
-    with local_stage.compare(MOVING) as comparison:
+def test_before_anything_was_compared_there_is_nothing_to_send(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(MOVING) as comparison:
         assert (comparison.engine, comparison.head) == ("local", Head())
         assert see_all(comparison) == ([], [(), ()], [])
 
@@ -177,7 +177,7 @@ WANTED, UNWANTED = (Value("a"),), (Value("b"),)
     ],
 )
 def test_the_latest_attempt_that_a_change_reverses_is_told(
-    local_stage: Stage,
+    local_comparer: LocalComparer,
     values: tuple[Value, ...],
     marks: list[tuple[str, str | None, float]],
     journal: list[tuple[str, str | None, float, float | None]],
@@ -185,14 +185,14 @@ def test_the_latest_attempt_that_a_change_reverses_is_told(
 ) -> None:
     rows = tuple(JournalRow(seq, *row, ("a",)) for seq, row in enumerate(journal))
     world = World((*values, Value("c")), marks=tuple(MarkRow("a", *mark) for mark in marks), journal=rows)
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         assert comparison.compare().reversed_at == reversed_at
 
 
-def test_of_several_changes_the_latest_attempt_counts(local_stage: Stage) -> None:
+def test_of_several_changes_the_latest_attempt_counts(local_comparer: LocalComparer) -> None:
     marks = [MarkRow("a", "unsettled", "remove", 3.0), MarkRow("b", "unsettled", "add", 8.0)]
     world = World(WANTED, marks=(*marks, MarkRow("c", "unsettled", "add", 5.0)))
-    with local_stage.compare(world) as comparison:
+    with local_comparer.compare(world) as comparison:
         assert comparison.compare().reversed_at == 8.0
 
 
@@ -200,12 +200,12 @@ def test_of_several_changes_the_latest_attempt_counts(local_stage: Stage) -> Non
 
 
 def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
-    local_stage: Stage, monkeypatch: pytest.MonkeyPatch
+    local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "IDS_AT_ONCE", 4)
     monkeypatch.setattr("reconciler.diff.tables.MAX_BATCH", 2)
     marks = tuple(MarkRow(each, "unmatched", None, 1.0) for each in "adghk")
-    with local_stage.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
+    with local_comparer.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
         comparison.compare()
         batches = list(comparison.batches(Direction.ADD))
 
@@ -213,10 +213,12 @@ def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
     assert ["".join(sorted(batch.resends)) for batch in batches] == ["a", "d", "", "gh", "", "k"]
 
 
-def test_findings_come_in_lists_that_are_not_too_long(local_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_come_in_lists_that_are_not_too_long(
+    local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded, "FINDINGS_CHUNK", 2)
     people = tuple(Person(str(place), each) for place, each in enumerate("abcde"))
-    with local_stage.compare(World(values=tuple(map(Value, "abcde")), people=people, exclusive=True)) as comparison:
+    with local_comparer.compare(World(values=tuple(map(Value, "abcde")), people=people, exclusive=True)) as comparison:
         comparison.compare()
         assert list(comparison.already_there()) == [["a", "b"], ["c", "d"], ["e"]]
         assert list(comparison.adoption(known_only=False).members()) == [["a", "b"], ["c", "d"], ["e"]]
@@ -311,8 +313,8 @@ def test_whatever_fails_while_rows_come_in_is_told_for_what_it_is(
     assert (full.code, "64MB" in full.message) == ("memory", True)
 
 
-def test_bad_values_are_told_with_every_next_step(local_stage: Stage) -> None:
-    with local_stage.compare(World(values=(Value(None), Value(None), Value(""))), OnBad.ERROR) as comparison:
+def test_bad_values_are_told_with_every_next_step(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(World(values=(Value(None), Value(None), Value(""))), OnBad.ERROR) as comparison:
         with pytest.raises(SourceError) as caught:
             comparison.compare()
 
@@ -327,8 +329,8 @@ def test_bad_values_are_told_with_every_next_step(local_stage: Stage) -> None:
     )
 
 
-def test_a_membership_that_was_not_read_is_told_so(local_stage: Stage) -> None:
-    with local_stage.compare(MOVING) as comparison, pytest.raises(IncompleteRead) as caught:
+def test_a_membership_that_was_not_read_is_told_so(local_comparer: LocalComparer) -> None:
+    with local_comparer.compare(MOVING) as comparison, pytest.raises(IncompleteRead) as caught:
         comparison.drift()
 
     assert caught.value.message == "the real membership has not been read"

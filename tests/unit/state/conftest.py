@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.states import Bench
+from tests.support.states import StateFixture
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -12,10 +12,10 @@ def url(request: pytest.FixtureRequest, tmp_path) -> str:
 
 
 @pytest.fixture
-def bench(url: str) -> Bench:
-    return Bench(url)
+def state(url: str) -> StateFixture:
+    return StateFixture(url)
 
 
 @pytest.fixture
-def sqlite_bench(tmp_path) -> Bench:
-    return Bench(f"sqlite:///{tmp_path}/.reconcile/state.db")
+def sqlite_state(tmp_path) -> StateFixture:
+    return StateFixture(f"sqlite:///{tmp_path}/.reconcile/state.db")

@@ -15,8 +15,8 @@ from reconciler.state.store import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (
     ACKNOWLEDGED,
-    Bench,
     FakeMachine,
+    StateFixture,
     acknowledged_after_unknown,
     add,
     findings,
@@ -28,22 +28,22 @@ NOW = 1_800_000_000.0
 ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
 
 
-def fill(bench: Bench) -> None:
+def fill(state: StateFixture) -> None:
     """Something in every table."""
-    with bench.store() as store:
+    with state.store() as store:
         store.bind("production", 77)
         store.begin("run", "production", "apply", ["max_removals: vip"], None)
         store.spend("plan-0")
-    bench.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
-    bench.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    state.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
+    state.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.record(findings(vanished=["a"]))
         segment.complete()
         segment.intend([add("late")])
 
 
-def around(bench: Bench, machine: FakeMachine | None = None) -> Runtime:
-    return Runtime(bench.clock, machine or bench.machine)
+def around(state: StateFixture, machine: FakeMachine | None = None) -> Runtime:
+    return Runtime(state.clock, machine or state.machine)
 
 
 def rows_of(url: str) -> dict[str, list]:
@@ -59,89 +59,89 @@ def rows_of(url: str) -> dict[str, list]:
 # --- forget ----------------------------------------------------------------------------------------------------------
 
 
-def test_forgetting_drops_all_of_one_segment_and_nothing_else(bench: Bench):
-    fill(bench)
-    with bench.store() as store, store.lock(bench.target(57), "run", None) as segment:
+def test_forgetting_drops_all_of_one_segment_and_nothing_else(state: StateFixture):
+    fill(state)
+    with state.store() as store, store.lock(state.target(57), "run", None) as segment:
         segment.complete()
 
-    assert forget(bench.settings, "production", 56, runtime=around(bench))
+    assert forget(state.settings, "production", 56, runtime=around(state))
 
-    snapshot = open_snapshot(bench.settings)
+    snapshot = open_snapshot(state.settings)
     assert snapshot.head("production", 56).is_new
     assert not snapshot.head("production", 57).is_new
-    left = rows_of(bench.url)
+    left = rows_of(state.url)
     assert (left["reconcile_members"], left["reconcile_marks"], left["reconcile_batches"]) == ([], [], [])
     assert len(left["reconcile_keys"]) == 1
 
 
-def test_forgetting_what_is_not_known_says_so(bench: Bench):
-    fill(bench)
-    assert not forget(bench.settings, "production", 99, runtime=around(bench))
+def test_forgetting_what_is_not_known_says_so(state: StateFixture):
+    fill(state)
+    assert not forget(state.settings, "production", 99, runtime=around(state))
 
 
-def test_forgetting_takes_the_lock(bench: Bench):
-    fill(bench)
-    with bench.store() as store, store.lock(bench.target(), "run", None):
+def test_forgetting_takes_the_lock(state: StateFixture):
+    fill(state)
+    with state.store() as store, store.lock(state.target(), "run", None):
         with pytest.raises(LockHeld):
-            forget(bench.settings, "production", 56, runtime=around(bench, ELSEWHERE))
-    assert not open_snapshot(bench.settings).head("production", 56).is_new
+            forget(state.settings, "production", 56, runtime=around(state, ELSEWHERE))
+    assert not open_snapshot(state.settings).head("production", 56).is_new
 
 
-def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(bench: Bench):
-    fill(bench)
-    before = open_snapshot(bench.settings).head("production", 56).lineage
-    forget(bench.settings, "production", 56, runtime=around(bench))
-    bench.send((add("a"), ACKNOWLEDGED))
-    assert open_snapshot(bench.settings).head("production", 56).lineage != before
-    assert bench.look().members == ("a",)
+def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(state: StateFixture):
+    fill(state)
+    before = open_snapshot(state.settings).head("production", 56).lineage
+    forget(state.settings, "production", 56, runtime=around(state))
+    state.send((add("a"), ACKNOWLEDGED))
+    assert open_snapshot(state.settings).head("production", 56).lineage != before
+    assert state.look().members == ("a",)
 
 
 # --- backup ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(bench: Bench, tmp_path):
-    fill(bench)
+def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(state: StateFixture, tmp_path):
+    fill(state)
     path = tmp_path / "copy.db"
-    backup(bench.settings, backup_output(str(path)))
+    backup(state.settings, backup_output(str(path)))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert rows_of(f"sqlite:///{path}") == rows_of(bench.url)
+    assert rows_of(f"sqlite:///{path}") == rows_of(state.url)
 
 
-def test_a_backup_can_be_made_while_somebody_works(bench: Bench, tmp_path):
-    fill(bench)
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+def test_a_backup_can_be_made_while_somebody_works(state: StateFixture, tmp_path):
+    fill(state)
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.intend([add("on its way")])
-        backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
-    copy = Bench(f"sqlite:///{tmp_path}/copy.db")
+        backup(state.settings, backup_output(str(tmp_path / "copy.db")))
+    copy = StateFixture(f"sqlite:///{tmp_path}/copy.db")
     assert ("add", None, ("on its way",)) in copy.look().journal
 
 
-def test_a_run_goes_on_while_a_backup_copies(bench: Bench, tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_goes_on_while_a_backup_copies(state: StateFixture, tmp_path, monkeypatch: pytest.MonkeyPatch):
     def copy_meanwhile(source: Connection, target: Database, writing: Connection) -> None:
         assert not is_empty(source)
-        bench.send((add("meanwhile"), ACKNOWLEDGED))
+        state.send((add("meanwhile"), ACKNOWLEDGED))
         copy_tables(source, target, writing)
 
-    fill(bench)
+    fill(state)
     monkeypatch.setattr(admin, "copy_tables", copy_meanwhile)
 
-    backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
+    backup(state.settings, backup_output(str(tmp_path / "copy.db")))
 
-    assert "meanwhile" not in Bench(f"sqlite:///{tmp_path}/copy.db").look().members
+    assert "meanwhile" not in StateFixture(f"sqlite:///{tmp_path}/copy.db").look().members
 
 
-def test_a_backup_writes_over_nothing(bench: Bench, tmp_path):
-    fill(bench)
+def test_a_backup_writes_over_nothing(state: StateFixture, tmp_path):
+    fill(state)
     path = tmp_path / "copy.db"
     path.write_text("precious")
     with pytest.raises(UsageError, match="left as it is"):
-        backup(bench.settings, backup_output(str(path)))
+        backup(state.settings, backup_output(str(path)))
     assert path.read_text() == "precious"
 
 
-def test_there_is_no_backup_of_a_state_that_is_missing(bench: Bench, tmp_path):
+def test_there_is_no_backup_of_a_state_that_is_missing(state: StateFixture, tmp_path):
     with pytest.raises(StateError, match="no state"):
-        backup(bench.settings, backup_output(str(tmp_path / "copy.db")))
+        backup(state.settings, backup_output(str(tmp_path / "copy.db")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,95 +154,95 @@ def other_url(url: str, postgres_url: str, tmp_path) -> str:
     return postgres_url if url.startswith("sqlite") else f"sqlite:///{tmp_path}/moved/state.db"
 
 
-def test_a_state_moves_between_databases_whole(bench: Bench, other_url: str):
-    fill(bench)
-    before = bench.look(), open_snapshot(bench.settings).head("production", 56)
+def test_a_state_moves_between_databases_whole(state: StateFixture, other_url: str):
+    fill(state)
+    before = state.look(), open_snapshot(state.settings).head("production", 56)
 
-    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+    copy_to(state.settings, Secret(other_url), runtime=around(state))
 
-    moved = Bench(other_url, bench.clock)
-    assert rows_of(other_url) == rows_of(bench.url)
+    moved = StateFixture(other_url, state.clock)
+    assert rows_of(other_url) == rows_of(state.url)
     assert (moved.look(), open_snapshot(moved.settings).head("production", 56)) == before
 
 
-def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(bench: Bench, other_url: str):
-    fill(bench)
-    with bench.store() as store:
-        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(state: StateFixture, other_url: str):
+    fill(state)
+    with state.store() as store:
+        copy_to(state.settings, Secret(other_url), runtime=around(state))
 
-        with pytest.raises(StateError, match="has moved"), store.lock(bench.target(), "run", None):
+        with pytest.raises(StateError, match="has moved"), store.lock(state.target(), "run", None):
             pass
 
 
-def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(bench: Bench, other_url: str):
+def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(state: StateFixture, other_url: str):
     unseen = FakeMachine(pid=300, running={300: "t300"})  # of this host, and no process as far as can be seen
-    fill(bench)
+    fill(state)
 
     def move_and_write() -> None:
-        with bench.store(machine=unseen) as store, store.lock(bench.target(), "run", None) as segment:
-            copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+        with state.store(machine=unseen) as store, store.lock(state.target(), "run", None) as segment:
+            copy_to(state.settings, Secret(other_url), runtime=around(state))
             segment.intend([add("late")])
 
     with pytest.raises(LeaseLost):
         move_and_write()
 
 
-def test_a_copy_that_differs_is_not_kept(bench: Bench, other_url: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_copy_that_differs_is_not_kept(state: StateFixture, other_url: str, monkeypatch: pytest.MonkeyPatch):
     def lose_one(source: Connection, target: Database, writing: Connection) -> None:
         copy_tables(source, target, writing)
         writing.exec_driver_sql("DELETE FROM reconcile_members WHERE id = 'b'")
 
-    fill(bench)
+    fill(state)
     monkeypatch.setattr(admin, "copy_tables", lose_one)
 
     with pytest.raises(StateError, match="differs"):
-        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+        copy_to(state.settings, Secret(other_url), runtime=around(state))
 
-    assert "b" in bench.look().members
-    assert Bench(other_url).look().members == ()
+    assert "b" in state.look().members
+    assert StateFixture(other_url).look().members == ()
 
 
-def test_a_state_that_moved_goes_on(bench: Bench, other_url: str):
-    fill(bench)
-    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
-    moved = Bench(other_url, bench.clock)
+def test_a_state_that_moved_goes_on(state: StateFixture, other_url: str):
+    fill(state)
+    copy_to(state.settings, Secret(other_url), runtime=around(state))
+    moved = StateFixture(other_url, state.clock)
     moved.send((add("new"), ACKNOWLEDGED))
     with moved.store() as store, store.lock(moved.target(57), "run", None) as segment:
         segment.complete()
     assert "new" in moved.look().members
 
 
-def test_a_state_is_not_copied_over_another(bench: Bench, other_url: str):
-    fill(bench)
-    other = Bench(other_url, bench.clock)
+def test_a_state_is_not_copied_over_another(state: StateFixture, other_url: str):
+    fill(state)
+    other = StateFixture(other_url, state.clock)
     other.send((add("precious"), ACKNOWLEDGED))
     with pytest.raises(UsageError, match="a state already"):
-        copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+        copy_to(state.settings, Secret(other_url), runtime=around(state))
     assert other.look().members == ("precious",)
 
 
-def test_a_state_is_not_copied_while_somebody_works(bench: Bench, other_url: str):
-    fill(bench)
-    with bench.store() as store, store.lock(bench.target(), "run", None):
+def test_a_state_is_not_copied_while_somebody_works(state: StateFixture, other_url: str):
+    fill(state)
+    with state.store() as store, store.lock(state.target(), "run", None):
         with pytest.raises(LockHeld, match="in use"):
-            copy_to(bench.settings, Secret(other_url), runtime=around(bench, ELSEWHERE))
+            copy_to(state.settings, Secret(other_url), runtime=around(state, ELSEWHERE))
 
 
-def test_a_state_is_not_copied_onto_itself(bench: Bench):
-    fill(bench)
+def test_a_state_is_not_copied_onto_itself(state: StateFixture):
+    fill(state)
     with pytest.raises(UsageError, match="already is"):
-        copy_to(bench.settings, Secret(bench.url), runtime=around(bench))
+        copy_to(state.settings, Secret(state.url), runtime=around(state))
 
 
-def test_locks_are_not_copied(bench: Bench, other_url: str):
-    fill(bench)
-    copy_to(bench.settings, Secret(other_url), runtime=around(bench))
+def test_locks_are_not_copied(state: StateFixture, other_url: str):
+    fill(state)
+    copy_to(state.settings, Secret(other_url), runtime=around(state))
     engine = sqlalchemy.create_engine(other_url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM reconcile_locks").scalar_one() == 0
 
 
-def test_a_copy_into_sqlite_is_its_owners_alone(bench: Bench, tmp_path):
-    fill(bench)
-    copy_to(bench.settings, Secret(f"sqlite:///{tmp_path}/second.db"), runtime=around(bench))
+def test_a_copy_into_sqlite_is_its_owners_alone(state: StateFixture, tmp_path):
+    fill(state)
+    copy_to(state.settings, Secret(f"sqlite:///{tmp_path}/second.db"), runtime=around(state))
     assert Path(tmp_path / "second.db").stat().st_mode & 0o777 == 0o600

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import StateCounts
 from reconciler.state import compaction
-from tests.support.states import ACKNOWLEDGED, REFUSED, Bench, Contents, acknowledged_after_unknown, findings, unknown
+from tests.support.states import (
+    ACKNOWLEDGED,
+    REFUSED,
+    Contents,
+    StateFixture,
+    acknowledged_after_unknown,
+    findings,
+    unknown,
+)
 
 NOW = 1_800_000_000.0
 IDS = ["a", "b", "c", "d"]
@@ -65,10 +73,10 @@ def census_of(statuses: Statuses) -> StateCounts:
     return StateCounts(said.count("member"), sum(s.startswith("unsettled") for s in said), said.count("unmatched"))
 
 
-def check_life(bench: Bench, segment_id: int, life: list) -> None:
+def check_life(state: StateFixture, segment_id: int, life: list) -> None:
     statuses, unmatched = dict.fromkeys(IDS, "absent"), set()
-    target = bench.target(segment_id)
-    with bench.store() as store:
+    target = state.target(segment_id)
+    with state.store() as store:
         todo = iter(life)
         going_on = True
         while going_on:
@@ -89,9 +97,9 @@ def check_life(bench: Bench, segment_id: int, life: list) -> None:
                         (seq,) = segment.intend([Batch(step[0], tuple(sorted(step[1])))])
                         segment.settle([(seq, step[2])])
                         expect(statuses, unmatched, step)
-                assert statuses_of(bench.look(segment_id)) == statuses
+                assert statuses_of(state.look(segment_id)) == statuses
                 assert segment.count() == census_of(statuses)
-            compacted = bench.look(segment_id)
+            compacted = state.look(segment_id)
             assert compacted.journal == ()
             assert statuses_of(compacted) == statuses
 
@@ -104,78 +112,78 @@ SAME_STATE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # each
 
 @given(life=st.lists(steps, max_size=12))
 @settings(max_examples=40, deadline=None, suppress_health_check=SAME_STATE)
-def test_whatever_happens_compaction_changes_no_status(sqlite_bench: Bench, life):
-    check_life(sqlite_bench, next(SEGMENT_IDS), life)
+def test_whatever_happens_compaction_changes_no_status(sqlite_state: StateFixture, life):
+    check_life(sqlite_state, next(SEGMENT_IDS), life)
 
 
 @given(life=st.lists(steps, max_size=12))
 @settings(max_examples=6, deadline=None, suppress_health_check=SAME_STATE)
 def test_whatever_happens_compaction_changes_no_status_on_postgresql(postgres_url: str, life):
-    check_life(Bench(postgres_url), next(SEGMENT_IDS), life)
+    check_life(StateFixture(postgres_url), next(SEGMENT_IDS), life)
 
 
-def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(bench: Bench):
+def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(state: StateFixture):
     (a, *_) = IDS
     life = [(Direction.ADD, {a}, ACKNOWLEDGED), "read back", (Direction.REMOVE, {a}, ACKNOWLEDGED)]
-    check_life(bench, next(SEGMENT_IDS), [*life, (Direction.ADD, {a}, ACKNOWLEDGED)])
+    check_life(state, next(SEGMENT_IDS), [*life, (Direction.ADD, {a}, ACKNOWLEDGED)])
 
 
-def test_many_batches_compact_in_several_transactions(bench: Bench, monkeypatch):
+def test_many_batches_compact_in_several_transactions(state: StateFixture, monkeypatch):
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.settle([(seq, ACKNOWLEDGED) for seq in segment.intend(batches)])
         serial = segment.head().serial
-    assert len(bench.look().members) == 21
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    assert len(state.look().members) == 21
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         assert segment.head().serial == serial, "compaction changes nothing that a plan rests on"
 
 
-def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_bench: Bench, monkeypatch):
-    bench = sqlite_bench
+def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_state: StateFixture, monkeypatch):
+    state = sqlite_state
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 1)
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         seqs = segment.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
-        bench.clock.sleep = bench.clock.slept.append
-        bench.clock.boot = count(step=0.125).__next__  # each transaction asks twice, and takes a quarter of a second
+        state.clock.sleep = state.clock.slept.append
+        state.clock.boot = count(step=0.125).__next__  # each transaction asks twice, and takes a quarter of a second
         segment.compact()
-        bench.clock.boot = bench.clock.wall
-    assert len(bench.clock.slept) == 2
+        state.clock.boot = state.clock.wall
+    assert len(state.clock.slept) == 2
 
 
-def test_what_is_on_its_way_is_not_compacted_nor_what_came_after_it(bench: Bench):
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+def test_what_is_on_its_way_is_not_compacted_nor_what_came_after_it(state: StateFixture):
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         flying, landed = segment.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
         segment.settle([(landed, ACKNOWLEDGED)])
         segment.compact()
-        assert bench.look().journal == (("add", None, ("a",)), ("remove", "acknowledged", ("a",)))
+        assert state.look().journal == (("add", None, ("a",)), ("remove", "acknowledged", ("a",)))
         segment.settle([(flying, ACKNOWLEDGED)])
-    assert bench.look().members == ()
+    assert state.look().members == ()
 
 
-def test_nothing_is_compacted_that_lies_between_two_on_their_way(bench: Bench):
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+def test_nothing_is_compacted_that_lies_between_two_on_their_way(state: StateFixture):
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         seqs = segment.intend([Batch(Direction.ADD, (id,)) for id in IDS])
         segment.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
         segment.compact()
         journal = [("add", None, ("b",)), ("add", "acknowledged", ("c",)), ("add", None, ("d",))]
-        assert bench.look() == Contents(("a",), (), tuple(journal))
+        assert state.look() == Contents(("a",), (), tuple(journal))
 
 
-def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqlite_bench: Bench, monkeypatch):
-    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqlite_state: StateFixture, monkeypatch):
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
         monkeypatch.setattr(store._database, "pick_batches", None)
         seqs = segment.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         segment.compact()
-    assert sqlite_bench.look() == Contents(("a", "b", "c"), (), ())
+    assert sqlite_state.look() == Contents(("a", "b", "c"), (), ())
 
 
-def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
+def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
     """How the batches of a journal, with so many ids each, are taken together."""
     chunks = []
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         ids = map(str, count())
         seqs = segment.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
@@ -186,54 +194,54 @@ def sizes_of_chunks(bench: Bench, numbers: list[int]) -> list[list[int]]:
     return chunks
 
 
-def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_bench: Bench, monkeypatch):
+def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_state: StateFixture, monkeypatch):
     monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
-    assert sizes_of_chunks(sqlite_bench, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
+    assert sizes_of_chunks(sqlite_state, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
 
 
-def test_a_journal_of_any_length_is_compacted_to_its_end(sqlite_bench: Bench):
-    assert sum(map(len, sizes_of_chunks(sqlite_bench, [1] * 1_100))) == 1_100
-    assert sqlite_bench.look().journal == ()
-    assert len(sqlite_bench.look().members) == 1_100
+def test_a_journal_of_any_length_is_compacted_to_its_end(sqlite_state: StateFixture):
+    assert sum(map(len, sizes_of_chunks(sqlite_state, [1] * 1_100))) == 1_100
+    assert sqlite_state.look().journal == ()
+    assert len(sqlite_state.look().members) == 1_100
 
 
-def test_of_two_attempts_of_unknown_fate_the_later_echoes_and_at_one_moment_the_last(sqlite_bench: Bench):
-    bench, (a, b, c, _) = sqlite_bench, IDS
+def test_of_two_attempts_of_unknown_fate_the_later_echoes_and_at_one_moment_the_last(sqlite_state: StateFixture):
+    state, (a, b, c, _) = sqlite_state, IDS
     early, late = acknowledged_after_unknown(NOW - 9), acknowledged_after_unknown(NOW - 8)
-    bench.send((Batch(Direction.ADD, (a, b)), late), (Batch(Direction.ADD, (c,)), early))
-    bench.send((Batch(Direction.REMOVE, (a,)), late), (Batch(Direction.REMOVE, (b,)), early))
-    bench.send((Batch(Direction.REMOVE, (c,)), late))
-    echoes = {id: mark for (id, kind), mark in bench.marks().items() if kind == "echo"}
+    state.send((Batch(Direction.ADD, (a, b)), late), (Batch(Direction.ADD, (c,)), early))
+    state.send((Batch(Direction.REMOVE, (a,)), late), (Batch(Direction.REMOVE, (b,)), early))
+    state.send((Batch(Direction.REMOVE, (c,)), late))
+    echoes = {id: mark for (id, kind), mark in state.marks().items() if kind == "echo"}
     assert echoes == {a: ("remove", NOW - 8), b: ("add", NOW - 8), c: ("remove", NOW - 8)}
 
 
-def test_tombstones_and_echoes_last_to_the_second(sqlite_bench: Bench):
-    bench = sqlite_bench
+def test_tombstones_and_echoes_last_to_the_second(sqlite_state: StateFixture):
+    state = sqlite_state
 
     def kinds_after(seconds: float) -> set[str]:
-        bench.clock.time = NOW + seconds
-        with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+        state.clock.time = NOW + seconds
+        with state.store() as store, store.lock(state.target(), "run", None) as segment:
             segment.compact()
-        return {mark for _, mark, _ in bench.look().marks}
+        return {mark for _, mark, _ in state.look().marks}
 
-    bench.send((Batch(Direction.ADD, ("a", "b")), acknowledged_after_unknown(NOW)))
-    bench.send((Batch(Direction.REMOVE, ("a",)), ACKNOWLEDGED))
+    state.send((Batch(Direction.ADD, ("a", "b")), acknowledged_after_unknown(NOW)))
+    state.send((Batch(Direction.REMOVE, ("a",)), ACKNOWLEDGED))
     assert kinds_after(24 * 3600) == {"removed", "echo"}
     assert kinds_after(24 * 3600 + 1) == {"removed"}
     assert kinds_after(30 * 24 * 3600) == {"removed"}
     assert kinds_after(30 * 24 * 3600 + 1) == set()
 
 
-def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_bench: Bench):
+def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_state: StateFixture):
     """An unsettled id stays so, as of the attempt that made it so."""
-    bench = sqlite_bench
-    bench.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+    state = sqlite_state
+    state.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.record(findings(lingering=["a", "c"]))
         segment.record(findings(vanished=["b"]))
-        bench.clock.time += 60
+        state.clock.time += 60
         segment.record(findings(vanished=["b"]))
-    assert bench.marks() == {
+    assert state.marks() == {
         ("a", "unsettled"): ("add", NOW - 7),
         ("b", "unsettled"): ("add", NOW - 7),
         ("b", "unmatched"): (None, NOW + 60),
@@ -241,13 +249,13 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_be
     }
 
 
-def test_a_removal_leaves_a_tombstone_with_its_time_for_ids_that_were_held_or_unknown(sqlite_bench: Bench):
-    bench, (a, b, c, d) = sqlite_bench, IDS
-    bench.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+def test_a_removal_leaves_a_tombstone_with_its_time_for_ids_that_were_held_or_unknown(sqlite_state: StateFixture):
+    state, (a, b, c, d) = sqlite_state, IDS
+    state.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.record(findings(vanished=[a, b]))
-    bench.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
-    assert bench.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}
-    bench.clock.time += 60
-    bench.send((Batch(Direction.REMOVE, (c,)), ACKNOWLEDGED))
-    assert bench.marks()[c, "removed"] == (None, NOW + 60)
+    state.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
+    assert state.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}
+    state.clock.time += 60
+    state.send((Batch(Direction.REMOVE, (c,)), ACKNOWLEDGED))
+    assert state.marks()[c, "removed"] == (None, NOW + 60)

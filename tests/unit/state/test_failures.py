@@ -16,7 +16,7 @@ from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.failures import explain, explained, to_state_error
 from reconciler.state.location import SqliteAddress, parse
-from tests.support.states import ACKNOWLEDGED, Bench, add
+from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
 
 def settings(url: str) -> StateSettings:
@@ -55,27 +55,27 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path):
     assert file.read_bytes() == before
 
 
-def test_a_truncated_file_is_told(sqlite_bench: Bench):
-    sqlite_bench.send((add(*(f"{n:06}" for n in range(1000))), ACKNOWLEDGED))
-    file = Path(sqlite_bench.url.removeprefix("sqlite:///"))
+def test_a_truncated_file_is_told(sqlite_state: StateFixture):
+    sqlite_state.send((add(*(f"{n:06}" for n in range(1000))), ACKNOWLEDGED))
+    file = Path(sqlite_state.url.removeprefix("sqlite:///"))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(StateError) as caught:
-        sqlite_bench.look()
+        sqlite_state.look()
     assert "damaged" in caught.value.message
     assert "backup" in caught.value.hint
 
 
-def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_bench: Bench):
-    sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    Path(sqlite_bench.url.removeprefix("sqlite:///")).write_bytes(b"")
+def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_state: StateFixture):
+    sqlite_state.send((add("a"), ACKNOWLEDGED))
+    Path(sqlite_state.url.removeprefix("sqlite:///")).write_bytes(b"")
     with pytest.raises(StateError, match="no state"):
-        open_snapshot(StateSettings(url=Secret(sqlite_bench.url), must_exist=True))
-    assert open_snapshot(sqlite_bench.settings).head("production", 56).is_new
+        open_snapshot(StateSettings(url=Secret(sqlite_state.url), must_exist=True))
+    assert open_snapshot(sqlite_state.settings).head("production", 56).is_new
 
 
-def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_bench: Bench):
-    sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_state: StateFixture):
+    sqlite_state.send((add("a"), ACKNOWLEDGED))
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
         with store._database.read() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}")
@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_bench: Bench)
         with pytest.raises(StateError, match="disk of the state is full") as caught:
             segment.intend(many)
         assert isinstance(caught.value.__cause__, sqlite3.Error)
-        assert sqlite_bench.look().journal == ()
+        assert sqlite_state.look().journal == ()
 
 
 def test_a_path_through_a_file_is_told(tmp_path):
@@ -154,9 +154,9 @@ def test_a_role_whose_connections_are_used_up_is_told_so(postgres_server, barred
 def test_every_way_to_write_a_postgresql_url_is_understood(postgres_url: str):
     rest = postgres_url.partition("://")[2]
     for scheme in ("postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
-        bench = Bench(f"{scheme}://{rest}")
-        bench.send((add(scheme), ACKNOWLEDGED))
-        assert scheme in bench.look().members
+        state = StateFixture(f"{scheme}://{rest}")
+        state.send((add(scheme), ACKNOWLEDGED))
+        assert scheme in state.look().members
 
 
 def test_an_address_shows_no_password():
@@ -283,11 +283,11 @@ def test_errors_of_ours_pass_as_they_are():
         raise ZeroDivisionError
 
 
-def test_a_state_that_lacks_a_table_is_named_when_it_is_read(sqlite_bench: Bench):
-    sqlite_bench.send((add("a"), ACKNOWLEDGED))
-    with sqlite3.connect(Path(sqlite_bench.url.removeprefix("sqlite:///"))) as connection:
+def test_a_state_that_lacks_a_table_is_named_when_it_is_read(sqlite_state: StateFixture):
+    sqlite_state.send((add("a"), ACKNOWLEDGED))
+    with sqlite3.connect(Path(sqlite_state.url.removeprefix("sqlite:///"))) as connection:
         connection.execute("DROP TABLE reconcile_workspaces")
     connection.close()
     with pytest.raises(StateError, match="lacks a table") as caught:
-        sqlite_bench.look()
-    assert str(parse(sqlite_bench.settings.url)) in caught.value.message
+        sqlite_state.look()
+    assert str(parse(sqlite_state.settings.url)) in caught.value.message

@@ -12,8 +12,8 @@ from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
 from reconciler.state.history import Records, open_records
 from tests.support.states import (
     ACKNOWLEDGED,
-    Bench,
     FakeMachine,
+    StateFixture,
     acknowledged_after_unknown,
     add,
     findings,
@@ -24,42 +24,42 @@ from tests.support.states import (
 NOW = 1_800_000_000.0
 
 
-def records(bench: Bench, machine: FakeMachine | None = None) -> Records:
-    return open_records(bench.settings, clock=bench.clock, processes=machine or bench.machine)
+def records(state: StateFixture, machine: FakeMachine | None = None) -> Records:
+    return open_records(state.settings, clock=state.clock, processes=machine or state.machine)
 
 
-def run_of(bench: Bench, run_id: str = "run-1") -> Run:
-    target = bench.target()
+def run_of(state: StateFixture, run_id: str = "run-1") -> Run:
+    target = state.target()
     tally = Tally(added=20, removed=10, rejected=1, unsettled=2)
     segment = SegmentRun(SegmentPlan(target, PlanStatus.CHANGES), RunStatus.PARTIAL, tally)
     return Run(run_id, datetime(2026, 11, 21, tzinfo=UTC), (segment,))
 
 
-def test_a_missing_state_has_no_records_and_stays_missing(bench: Bench):
-    found = records(bench)
+def test_a_missing_state_has_no_records_and_stays_missing(state: StateFixture):
+    found = records(state)
     assert found.orphans("production", set()) == []
     assert found.segment("production", 56) is None
     assert found.holder("production", 56) is None
     assert found.runs("production", 10) == []
     assert found.run("run-1") == []
     assert list(found.members("production", 56)) == []
-    if bench.url.startswith("sqlite"):
-        assert not Path(bench.url.removeprefix("sqlite:///")).exists()
+    if state.url.startswith("sqlite"):
+        assert not Path(state.url.removeprefix("sqlite:///")).exists()
 
 
-def test_a_segment_is_told_in_numbers(bench: Bench):
-    bench.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
-    with bench.store() as store:
+def test_a_segment_is_told_in_numbers(state: StateFixture):
+    state.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
+    with state.store() as store:
         store.begin("run-2", "production", "apply", [], None)
-        with store.lock(bench.target(), "run-2", None) as segment:
+        with store.lock(state.target(), "run-2", None) as segment:
             (seq,) = segment.intend([remove("a")])
             segment.settle([(seq, ACKNOWLEDGED)])
             segment.reject(["bad"])
             segment.record(findings(vanished=["b"]))
             segment.complete()
-        store.end("run-2", "production", 6, "{}", run_of(bench, "run-2"))
+        store.end("run-2", "production", 6, "{}", run_of(state, "run-2"))
 
-    record = records(bench).segment("production", 56)
+    record = records(state).segment("production", 56)
 
     assert record is not None
     assert (record.name, record.id_type) == ("vip", "id")
@@ -70,87 +70,87 @@ def test_a_segment_is_told_in_numbers(bench: Bench):
     assert record.last_run is not None
     assert (record.last_run.run_id, record.last_run.exit_code) == ("run-2", 6)
     assert record.holder is None
-    assert records(bench).orphans("production", set()) == [record]
+    assert records(state).orphans("production", set()) == [record]
 
 
-def test_what_is_not_compacted_yet_counts(bench: Bench):
-    bench.send((add("a", "b"), ACKNOWLEDGED))
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
+def test_what_is_not_compacted_yet_counts(state: StateFixture):
+    state.send((add("a", "b"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
         added, removed, flying = segment.intend([add("c"), remove("a"), add("d")])
         segment.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
-        record = records(bench).segment("production", 56)
+        record = records(state).segment("production", 56)
         assert record is not None
         assert (record.members, record.unsettled) == (2, 1)
-        assert [id for ids in records(bench).members("production", 56) for id in ids] == ["b", "c"]
+        assert [id for ids in records(state).members("production", 56) for id in ids] == ["b", "c"]
         segment.settle([(flying, ACKNOWLEDGED)])
 
 
-def test_the_ids_stream_in_byte_order(bench: Bench):
+def test_the_ids_stream_in_byte_order(state: StateFixture):
     ids = [f"{number:05}" for number in range(12_000)]
     batches = [Batch(Direction.ADD, tuple(ids[start : start + 1000])) for start in range(0, 12_000, 1000)]
-    bench.send(*((batch, ACKNOWLEDGED) for batch in batches), (add("é", "Z", "z"), acknowledged_after_unknown(NOW)))
-    found = list(records(bench).members("production", 56))
+    state.send(*((batch, ACKNOWLEDGED) for batch in batches), (add("é", "Z", "z"), acknowledged_after_unknown(NOW)))
+    found = list(records(state).members("production", 56))
     assert len(found) > 1
     assert [id for part in found for id in part] == [*ids, "Z", "z", "é"]
 
 
-def test_the_holder_is_named_while_it_lives(bench: Bench):
+def test_the_holder_is_named_while_it_lives(state: StateFixture):
     neighbour = FakeMachine(pid=200, running={200: "t200"})
-    with bench.store() as store:
+    with state.store() as store:
         store.begin("run-1", "production", "apply", [], None)
-        with store.lock(bench.target(), "run-1", None) as segment:
+        with store.lock(state.target(), "run-1", None) as segment:
             segment.complete()
-            assert "pid 100 on here" in (records(bench).holder("production", 56) or "")
-            record = records(bench).segment("production", 56)
+            assert "pid 100 on here" in (records(state).holder("production", 56) or "")
+            record = records(state).segment("production", 56)
             assert record is not None
             assert "pid 100" in (record.holder or "")
-            assert records(bench, neighbour).holder("production", 56) is None, "it is dead, as its neighbour can see"
-    assert records(bench).holder("production", 56) is None
+            assert records(state, neighbour).holder("production", 56) is None, "it is dead, as its neighbour can see"
+    assert records(state).holder("production", 56) is None
 
 
-def test_orphans_are_segments_that_no_spec_lists(bench: Bench):
+def test_orphans_are_segments_that_no_spec_lists(state: StateFixture):
     for segment_id in (56, 57, 58):
-        with bench.store() as store, store.lock(bench.target(segment_id), "run", None) as segment:
+        with state.store() as store, store.lock(state.target(segment_id), "run", None) as segment:
             segment.complete()
-    assert [each.segment_id for each in records(bench).orphans("production", {57})] == [56, 58]
-    assert records(bench).orphans("staging", set()) == []
+    assert [each.segment_id for each in records(state).orphans("production", {57})] == [56, 58]
+    assert records(state).orphans("staging", set()) == []
 
 
 # --- history ---------------------------------------------------------------------------------------------------------
 
 
-def test_runs_are_told_newest_first(sqlite_bench: Bench):
-    with sqlite_bench.store() as store:
+def test_runs_are_told_newest_first(sqlite_state: StateFixture):
+    with sqlite_state.store() as store:
         for number in range(3):
-            sqlite_bench.clock.time += 60
+            sqlite_state.clock.time += 60
             store.begin(f"run-{number}", "production", "apply", [], None)
         store.begin("elsewhere", "staging", "apply", [], None)
-    assert [row.run_id for row in records(sqlite_bench).runs("production", 2)] == ["run-2", "run-1"]
+    assert [row.run_id for row in records(sqlite_state).runs("production", 2)] == ["run-2", "run-1"]
 
 
-def test_a_run_is_told_whole(bench: Bench):
-    with bench.store() as store:
+def test_a_run_is_told_whole(state: StateFixture):
+    with state.store() as store:
         store.begin("run-1", "production", "apply", ["max_removals: vip"], "plan-1")
-        (going_on,) = records(bench).runs("production", 10)
+        (going_on,) = records(state).runs("production", 10)
         assert (going_on.ended_at, going_on.exit_code, going_on.segments) == (None, None, None)
-        store.end("run-1", "production", 6, '{"kind": "run"}', run_of(bench))
+        store.end("run-1", "production", 6, '{"kind": "run"}', run_of(state))
 
-    (record,) = records(bench).run("run-1")
+    (record,) = records(state).run("run-1")
 
     assert (record.row.command, record.row.exit_code, record.row.segments) == ("apply", 6, 1)
     assert (record.row.added, record.row.removed, record.row.rejected, record.row.unsettled) == (20, 10, 1, 2)
     assert record.row.ended_at is not None
     assert record.allowed == ("max_removals: vip",)
     assert (record.plan_id, record.document) == ("plan-1", '{"kind": "run"}')
-    assert records(bench).run("run-2") == []
+    assert records(state).run("run-2") == []
 
 
-def test_a_run_over_two_workspaces_has_a_record_for_each(bench: Bench):
-    with bench.store() as store:
+def test_a_run_over_two_workspaces_has_a_record_for_each(state: StateFixture):
+    with state.store() as store:
         for workspace in ("production", "staging"):
             store.begin("run-1", workspace, "apply", [], None)
-            store.end("run-1", workspace, 0, "{}", run_of(bench))
-    assert {(record.row.workspace, record.row.segments) for record in records(bench).run("run-1")} == {
+            store.end("run-1", workspace, 0, "{}", run_of(state))
+    assert {(record.row.workspace, record.row.segments) for record in records(state).run("run-1")} == {
         ("production", 1),
         ("staging", None),
     }
@@ -159,8 +159,8 @@ def test_a_run_over_two_workspaces_has_a_record_for_each(bench: Bench):
 # --- workspaces ------------------------------------------------------------------------------------------------------
 
 
-def test_a_workspace_is_bound_once_and_to_one_environment(bench: Bench):
-    with bench.store() as store:
+def test_a_workspace_is_bound_once_and_to_one_environment(state: StateFixture):
+    with state.store() as store:
         assert store.environment("production") is None
         store.bind("production", 77)
         store.bind("production", 77)

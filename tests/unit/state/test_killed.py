@@ -10,7 +10,7 @@ import pytest
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.spec import Secret, StateSettings
 from reconciler.state import open_store
-from tests.support.states import Bench, make_target
+from tests.support.states import StateFixture, make_target
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
         segment.intend([Batch(Direction.ADD, ("after",))])
         segment.complete()
 
-    contents = Bench(url).look()
+    contents = StateFixture(url).look()
     members = set(contents.members)
     unsettled = {id for id, mark, direction in contents.marks if (mark, direction) == ("unsettled", "add")}
     for what, ids in said:

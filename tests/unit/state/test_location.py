@@ -7,7 +7,7 @@ import pytest
 from reconciler.errors import StateError
 from reconciler.state import location
 from reconciler.state.location import SqliteAddress
-from tests.support.states import ACKNOWLEDGED, Bench, add
+from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
 TABLE = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -53,13 +53,13 @@ def test_another_file_system_or_one_that_is_not_known_is_let_through(table: str)
 
 
 def test_nothing_is_made_on_a_network_file_system(
-    sqlite_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_state: StateFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "mountinfo"
     table.write_text("22 1 0:1 / / rw - nfs server:/ rw\n")
     monkeypatch.setattr(location, "_MOUNTS", table)
 
     with pytest.raises(StateError, match="network file system"):
-        sqlite_bench.send((add("a"), ACKNOWLEDGED))
+        sqlite_state.send((add("a"), ACKNOWLEDGED))
 
     assert not (tmp_path / ".reconcile").exists()

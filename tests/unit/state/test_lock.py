@@ -14,34 +14,36 @@ from reconciler.state.admin import unlock
 from reconciler.state.lock import LeaseTerms
 from reconciler.state.processes import LinuxProcesses, is_dead, this_machine
 from reconciler.state.store import Runtime
-from tests.support.states import ACKNOWLEDGED, Bench, FakeMachine, add, remove, unknown
+from tests.support.states import ACKNOWLEDGED, FakeMachine, StateFixture, add, remove, unknown
 
 NEIGHBOUR = FakeMachine(pid=200, running={100: "t100", 200: "t200"})
 ELSEWHERE = FakeMachine(host="there", pid=300, running={300: "t300"})
 
 
-def hold(stack: ExitStack, bench: Bench, machine: FakeMachine | None = None, *, lock_timeout: float = 0, run="run"):
-    store = stack.enter_context(bench.store(machine=machine, lock_timeout=lock_timeout))
-    return stack.enter_context(store.lock(bench.target(), run, None))
+def hold(
+    stack: ExitStack, state: StateFixture, machine: FakeMachine | None = None, *, lock_timeout: float = 0, run="run"
+):
+    store = stack.enter_context(state.store(machine=machine, lock_timeout=lock_timeout))
+    return stack.enter_context(store.lock(state.target(), run, None))
 
 
-def end_lease(bench: Bench) -> None:
+def end_lease(state: StateFixture) -> None:
     """As if its holder had been silent for long, by the clock of whichever database it is."""
-    bench.clock.time += 3600
-    engine = sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool)
+    state.clock.time += 3600
+    engine = sqlalchemy.create_engine(state.url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE reconcile_locks SET expires_at = 1")
 
 
 @pytest.mark.parametrize("other", [NEIGHBOUR, ELSEWHERE], ids=["same host", "other host"])
-def test_a_lock_that_is_held_is_refused_and_says_by_whom(bench: Bench, other):
+def test_a_lock_that_is_held_is_refused_and_says_by_whom(state: StateFixture, other):
     with ExitStack() as stack:
-        store = stack.enter_context(bench.store())
+        store = stack.enter_context(state.store())
         store.begin("run-1", "production", "apply", [], None)
-        stack.enter_context(store.lock(bench.target(), "run-1", None))
+        stack.enter_context(store.lock(state.target(), "run-1", None))
 
-        with pytest.raises(LockHeld) as caught, bench.store(machine=other) as second:
-            with second.lock(bench.target(), "run-2", None):
+        with pytest.raises(LockHeld) as caught, state.store(machine=other) as second:
+            with second.lock(state.target(), "run-2", None):
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
     assert caught.value.message.startswith("locked by ")
@@ -49,16 +51,16 @@ def test_a_lock_that_is_held_is_refused_and_says_by_whom(bench: Bench, other):
     assert "--lock-timeout" in caught.value.hint
 
 
-def test_a_lock_that_was_given_back_can_be_taken(bench: Bench):
+def test_a_lock_that_was_given_back_can_be_taken(state: StateFixture):
     with ExitStack() as stack:
-        hold(stack, bench)
+        hold(stack, state)
     with ExitStack() as stack:
-        hold(stack, bench, ELSEWHERE)
+        hold(stack, state, ELSEWHERE)
 
 
-def test_other_segments_are_free(bench: Bench):
-    with bench.store() as store, bench.store(machine=ELSEWHERE) as other:
-        with store.lock(bench.target(56), "run", None), other.lock(bench.target(57), "run", None):
+def test_other_segments_are_free(state: StateFixture):
+    with state.store() as store, state.store(machine=ELSEWHERE) as other:
+        with store.lock(state.target(56), "run", None), other.lock(state.target(57), "run", None):
             pass
 
 
@@ -67,10 +69,10 @@ def test_other_segments_are_free(bench: Bench):
     [{200: "t200"}, {100: "a later start", 200: "t200"}],
     ids=["no such process", "its pid was given to another"],
 )
-def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(bench: Bench, running):
+def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(state: StateFixture, running):
     with ExitStack() as stack, ExitStack() as dead_run:
-        dead = hold(dead_run, bench)
-        hold(stack, bench, FakeMachine(pid=200, running=running))
+        dead = hold(dead_run, state)
+        hold(stack, state, FakeMachine(pid=200, running=running))
         with pytest.raises(LeaseLost):
             dead.intend([add("a")])
         with pytest.raises(LeaseLost):
@@ -86,53 +88,53 @@ def test_the_lock_of_a_process_that_died_here_is_taken_over_at_once(bench: Bench
     ],
     ids=["other boot", "other pid namespace", "other host"],
 )
-def test_a_process_that_cannot_be_seen_keeps_its_lock_until_its_lease_ends(bench: Bench, machine):
+def test_a_process_that_cannot_be_seen_keeps_its_lock_until_its_lease_ends(state: StateFixture, machine):
     with ExitStack() as stack, ExitStack() as dead_run:
-        hold(dead_run, bench)
+        hold(dead_run, state)
         with pytest.raises(LockHeld):
-            hold(stack, bench, machine)
-        end_lease(bench)
-        hold(stack, bench, machine)
+            hold(stack, state, machine)
+        end_lease(state)
+        hold(stack, state, machine)
         with pytest.raises(LeaseLost):
             dead_run.close()
 
 
-def test_a_run_that_lost_its_lock_can_write_nothing_more(bench: Bench):
+def test_a_run_that_lost_its_lock_can_write_nothing_more(state: StateFixture):
     with ExitStack() as stack, ExitStack() as dead_run:
-        first = hold(dead_run, bench)
+        first = hold(dead_run, state)
         (seq,) = first.intend([add("a")])
-        end_lease(bench)
-        hold(stack, bench, ELSEWHERE)
+        end_lease(state)
+        hold(stack, state, ELSEWHERE)
         with pytest.raises(LeaseLost):
             first.settle([(seq, ACKNOWLEDGED)])
         assert not first.lease.covers(0)
         with pytest.raises(LeaseLost):
             dead_run.close()
-    assert bench.look().marks == (("a", "unsettled", "add"),)
+    assert state.look().marks == (("a", "unsettled", "add"),)
 
 
-def test_leaving_late_does_not_give_back_what_somebody_else_holds(bench: Bench):
+def test_leaving_late_does_not_give_back_what_somebody_else_holds(state: StateFixture):
     with ExitStack() as outer, ExitStack() as inner:
-        hold(inner, bench)
-        end_lease(bench)
-        hold(outer, bench, ELSEWHERE)
+        hold(inner, state)
+        end_lease(state)
+        hold(outer, state, ELSEWHERE)
         with pytest.raises(LeaseLost):
             inner.close()
         with pytest.raises(LockHeld):
-            hold(outer, bench)
+            hold(outer, state)
 
 
-def test_the_fence_rises_with_each_grant_and_survives_releases(bench: Bench):
+def test_the_fence_rises_with_each_grant_and_survives_releases(state: StateFixture):
     for _ in range(3):
         with ExitStack() as stack:
-            hold(stack, bench)
-    engine = sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool)
+            hold(stack, state)
+    engine = sqlalchemy.create_engine(state.url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         assert connection.exec_driver_sql("SELECT fence, pid FROM reconcile_locks").all() == [(3, None)]
 
 
-def rename(bench: Bench, table: str, name: str) -> None:
-    engine = sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool)
+def rename(state: StateFixture, table: str, name: str) -> None:
+    engine = sqlalchemy.create_engine(state.url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
 
@@ -140,78 +142,78 @@ def rename(bench: Bench, table: str, name: str) -> None:
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_time_to_wait_is_waited_and_then_the_lock_is_refused(sqlite_bench: Bench):
+def test_a_time_to_wait_is_waited_and_then_the_lock_is_refused(sqlite_state: StateFixture):
     with ExitStack() as stack:
-        hold(stack, sqlite_bench)
+        hold(stack, sqlite_state)
         with pytest.raises(LockHeld, match="waited 3 s"):
-            hold(stack, sqlite_bench, NEIGHBOUR, lock_timeout=3)
-    assert sum(sqlite_bench.clock.slept) == pytest.approx(3)
+            hold(stack, sqlite_state, NEIGHBOUR, lock_timeout=3)
+    assert sum(sqlite_state.clock.slept) == pytest.approx(3)
 
 
-def test_a_lock_that_becomes_free_while_waiting_is_taken(sqlite_bench: Bench):
+def test_a_lock_that_becomes_free_while_waiting_is_taken(sqlite_state: StateFixture):
     with ExitStack() as stack:
         first = ExitStack()
-        hold(first, sqlite_bench)
-        clock = sqlite_bench.clock
+        hold(first, sqlite_state)
+        clock = sqlite_state.clock
         clock.sleep = lambda seconds: first.close()
-        hold(stack, sqlite_bench, NEIGHBOUR, lock_timeout=3)
+        hold(stack, sqlite_state, NEIGHBOUR, lock_timeout=3)
 
 
 # --- the lease -------------------------------------------------------------------------------------------------------
 
 
-def test_a_lease_covers_what_fits_into_its_minute(sqlite_bench: Bench):
+def test_a_lease_covers_what_fits_into_its_minute(sqlite_state: StateFixture):
     with ExitStack() as stack:
-        lease = hold(stack, sqlite_bench).lease
+        lease = hold(stack, sqlite_state).lease
         assert lease.covers(60)
         assert not lease.covers(61)
-        sqlite_bench.clock.time += 50
+        sqlite_state.clock.time += 50
         assert lease.covers(10)
         assert not lease.covers(11)
 
 
-def test_a_lease_is_three_time_outs_if_that_is_longer(sqlite_bench: Bench):
-    with sqlite_bench.store() as store:
-        with store.lock(sqlite_bench.target(timeout=100), "run", None) as segment:
+def test_a_lease_is_three_time_outs_if_that_is_longer(sqlite_state: StateFixture):
+    with sqlite_state.store() as store:
+        with store.lock(sqlite_state.target(timeout=100), "run", None) as segment:
             assert segment.lease.covers(300)
             assert not segment.lease.covers(301)
 
 
-def test_a_heartbeat_extends_the_lease(bench: Bench):
+def test_a_heartbeat_extends_the_lease(state: StateFixture):
     with ExitStack() as stack:
-        lease = hold(stack, bench).lease
-        bench.clock.time += 50
-        bench.pulse.beats[0]()
+        lease = hold(stack, state).lease
+        state.clock.time += 50
+        state.pulse.beats[0]()
         assert lease.covers(60)
 
 
-def test_a_machine_that_slept_past_its_lease_has_lost_it_for_ever(bench: Bench):
+def test_a_machine_that_slept_past_its_lease_has_lost_it_for_ever(state: StateFixture):
     with ExitStack() as stack:
-        lease = hold(stack, bench).lease
-        bench.clock.time += 61
+        lease = hold(stack, state).lease
+        state.clock.time += 61
         assert not lease.covers(0)
-        bench.pulse.beats[0]()
+        state.pulse.beats[0]()
         assert not lease.covers(0)
 
 
-def test_a_lease_ends_where_the_state_cannot_be_reached(sqlite_bench: Bench):
+def test_a_lease_ends_where_the_state_cannot_be_reached(sqlite_state: StateFixture):
     with ExitStack() as stack:
-        lease = hold(stack, sqlite_bench).lease
-        rename(sqlite_bench, "reconcile_locks", "away")
-        sqlite_bench.clock.time += 40
-        sqlite_bench.pulse.beats[0]()
+        lease = hold(stack, sqlite_state).lease
+        rename(sqlite_state, "reconcile_locks", "away")
+        sqlite_state.clock.time += 40
+        sqlite_state.pulse.beats[0]()
         assert lease.covers(20)
         assert not lease.covers(21)
-        rename(sqlite_bench, "away", "reconcile_locks")
+        rename(sqlite_state, "away", "reconcile_locks")
 
 
-def test_a_broken_lock_is_told_and_its_holder_stops(bench: Bench):
+def test_a_broken_lock_is_told_and_its_holder_stops(state: StateFixture):
     with ExitStack() as stack:
-        segment = hold(stack, bench, run="run-1")
-        around = Runtime(bench.clock, bench.machine)
-        assert "pid 100 on here" in unlock(bench.settings, "production", 56, runtime=around)
-        assert unlock(bench.settings, "production", 56, runtime=around) is None
-        bench.pulse.beats[0]()
+        segment = hold(stack, state, run="run-1")
+        around = Runtime(state.clock, state.machine)
+        assert "pid 100 on here" in unlock(state.settings, "production", 56, runtime=around)
+        assert unlock(state.settings, "production", 56, runtime=around) is None
+        state.pulse.beats[0]()
         assert not segment.lease.covers(0)
         with pytest.raises(LeaseLost):
             segment.complete()
@@ -275,45 +277,45 @@ class Jumped:
         self._real.sleep(seconds)
 
 
-def jump(bench: Bench, seconds: float) -> None:
+def jump(state: StateFixture, seconds: float) -> None:
     """The state's clock is set: a file has this machine's, a server its own, so there its times move the other way."""
-    if bench.url.startswith("sqlite"):
-        bench.clock = Jumped(bench.clock, seconds)
+    if state.url.startswith("sqlite"):
+        state.clock = Jumped(state.clock, seconds)
         return
-    engine = sqlalchemy.create_engine(bench.url, poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(state.url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql(
             f"UPDATE reconcile_locks SET heartbeat_at = heartbeat_at - {seconds}, expires_at = expires_at - {seconds}"
         )
 
 
-def test_a_living_neighbour_keeps_its_lock_whatever_the_wall_clock_says(bench: Bench):
+def test_a_living_neighbour_keeps_its_lock_whatever_the_wall_clock_says(state: StateFixture):
     with ExitStack() as stack:
-        hold(stack, bench)
-        jump(bench, 61)
+        hold(stack, state)
+        jump(state, 61)
         with pytest.raises(LockHeld):
-            hold(stack, bench, NEIGHBOUR)
+            hold(stack, state, NEIGHBOUR)
 
 
-def test_a_neighbour_that_stands_still_past_its_lease_loses_its_lock(bench: Bench):
+def test_a_neighbour_that_stands_still_past_its_lease_loses_its_lock(state: StateFixture):
     with ExitStack() as stack, ExitStack() as dead_run:
-        hold(dead_run, bench)
-        bench.clock.time += 61
-        hold(stack, bench, NEIGHBOUR)
+        hold(dead_run, state)
+        state.clock.time += 61
+        hold(stack, state, NEIGHBOUR)
         with pytest.raises(LeaseLost):
             dead_run.close()
 
 
-def test_a_lease_that_was_granted_by_a_clock_that_ran_ahead_ends_a_lease_from_now(sqlite_bench: Bench):
-    true_clock = sqlite_bench.clock
+def test_a_lease_that_was_granted_by_a_clock_that_ran_ahead_ends_a_lease_from_now(sqlite_state: StateFixture):
+    true_clock = sqlite_state.clock
     with ExitStack() as stack, ExitStack() as dead_run:
-        sqlite_bench.clock = Jumped(true_clock, 3600)
-        hold(dead_run, sqlite_bench)
-        sqlite_bench.clock = true_clock
+        sqlite_state.clock = Jumped(true_clock, 3600)
+        hold(dead_run, sqlite_state)
+        sqlite_state.clock = true_clock
         with pytest.raises(LockHeld):
-            hold(stack, sqlite_bench, ELSEWHERE)
+            hold(stack, sqlite_state, ELSEWHERE)
         true_clock.time += 61
-        hold(stack, sqlite_bench, ELSEWHERE)
+        hold(stack, sqlite_state, ELSEWHERE)
         with pytest.raises(LeaseLost):
             dead_run.close()
 
@@ -321,22 +323,22 @@ def test_a_lease_that_was_granted_by_a_clock_that_ran_ahead_ends_a_lease_from_no
 # --- the sight of the fence ------------------------------------------------------------------------------------------
 
 
-def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlite_bench: Bench):
+def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlite_state: StateFixture):
     with ExitStack() as stack:
-        lease = hold(stack, sqlite_bench).lease
-        rename(sqlite_bench, "reconcile_locks", "away")
-        sqlite_bench.clock.time += 4.9
+        lease = hold(stack, sqlite_state).lease
+        rename(sqlite_state, "reconcile_locks", "away")
+        sqlite_state.clock.time += 4.9
         assert lease.has_fresh_fence()
-        sqlite_bench.clock.time += 0.2
+        sqlite_state.clock.time += 0.2
         assert not lease.has_fresh_fence()
-        rename(sqlite_bench, "away", "reconcile_locks")
+        rename(sqlite_state, "away", "reconcile_locks")
         assert lease.has_fresh_fence()
 
 
-def test_each_write_shows_the_fence(bench: Bench):
+def test_each_write_shows_the_fence(state: StateFixture):
     with ExitStack() as stack:
-        segment = hold(stack, bench)
-        bench.clock.time += 6
+        segment = hold(stack, state)
+        state.clock.time += 6
         segment.intend([add("a")])
         segment.lease.renew = lambda: pytest.fail("it was seen just now")
         assert segment.lease.has_fresh_fence()
@@ -348,11 +350,11 @@ def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
     assert LeaseTerms(10, settle=1000).heartbeat_seconds == 20
 
 
-def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
+def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(state: StateFixture):
     with ExitStack() as stack:
-        segment = hold(stack, bench)
-        unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
-        bench.clock.time += 6
+        segment = hold(stack, state)
+        unlock(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine))
+        state.clock.time += 6
         assert not segment.lease.has_fresh_fence()
         with pytest.raises(LeaseLost):
             stack.close()
@@ -361,20 +363,20 @@ def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(bench: Bench):
 # --- takeovers -------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_bench: Bench):
-    bench = sqlite_bench
-    began = bench.clock.time
+def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_state: StateFixture):
+    state = sqlite_state
+    began = state.clock.time
     with ExitStack() as dead_run:
-        segment = hold(dead_run, bench)
+        segment = hold(dead_run, state)
         seqs = segment.intend([add("a"), add("b")])
         segment.settle([(seqs[0], unknown(began))])
-        bench.clock.time += 30
-        unlock(bench.settings, "production", 56, runtime=Runtime(bench.clock, bench.machine))
-        bench.clock.time += 30
-        with bench.store(machine=NEIGHBOUR) as store, store.lock(bench.target(), "run", None) as other:
+        state.clock.time += 30
+        unlock(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine))
+        state.clock.time += 30
+        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", None) as other:
             assert other.taken_over_at == began + 30
             assert other.doubtful_at() == other.attempted_at() == began + 60
-        assert bench.marks() == {
+        assert state.marks() == {
             ("a", "unsettled"): ("add", began + 30),
             ("b", "unsettled"): ("add", began + 60),
         }
@@ -382,35 +384,35 @@ def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_b
             dead_run.close()
 
 
-def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_none(sqlite_bench: Bench):
-    bench = sqlite_bench
+def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_none(sqlite_state: StateFixture):
+    state = sqlite_state
     with ExitStack() as dead_run:
-        hold(dead_run, bench)
-        bench.clock.time += 61
-        taken_at = bench.clock.time
-        with bench.store(machine=NEIGHBOUR) as store, store.lock(bench.target(), "run", None) as other:
+        hold(dead_run, state)
+        state.clock.time += 61
+        taken_at = state.clock.time
+        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             dead_run.close()
     with ExitStack() as dead_run:
-        hold(dead_run, bench)
-        bench.clock.time += 5
+        hold(dead_run, state)
+        state.clock.time += 5
         dead = FakeMachine(pid=200, running={200: "t200"})
-        with bench.store(machine=dead) as store, store.lock(bench.target(), "run", None) as other:
+        with state.store(machine=dead) as store, store.lock(state.target(), "run", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             dead_run.close()
 
 
-def test_times_of_the_future_count_as_now(sqlite_bench: Bench):
-    bench = sqlite_bench
-    bench.clock.time += 3600
-    bench.send((add("a", "b"), ACKNOWLEDGED))
-    bench.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(bench.clock.time)))
-    bench.clock.time -= 3600
-    with bench.store() as store, store.lock(bench.target(), "run", None) as segment:
-        assert segment.doubtful_at() == segment.attempted_at() == bench.clock.time
-    assert bench.marks() == {
-        ("a", "removed"): (None, bench.clock.time),
-        ("c", "unsettled"): ("add", bench.clock.time),
+def test_times_of_the_future_count_as_now(sqlite_state: StateFixture):
+    state = sqlite_state
+    state.clock.time += 3600
+    state.send((add("a", "b"), ACKNOWLEDGED))
+    state.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(state.clock.time)))
+    state.clock.time -= 3600
+    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+        assert segment.doubtful_at() == segment.attempted_at() == state.clock.time
+    assert state.marks() == {
+        ("a", "removed"): (None, state.clock.time),
+        ("c", "unsettled"): ("add", state.clock.time),
     }

@@ -6,8 +6,8 @@ from reconciler.models.batches import Batch, BatchResult
 from reconciler.state.locked_segment import LockedSegment
 from tests.support.states import (
     ACKNOWLEDGED,
-    Bench,
     Contents,
+    StateFixture,
     acknowledged_after_unknown,
     add,
     findings,
@@ -32,7 +32,7 @@ def mark_in_every_way(segment: LockedSegment) -> None:
     segment.reject(["c"])
 
 
-def live(segment: LockedSegment, bench: Bench) -> Iterator[Contents]:
+def live(segment: LockedSegment, state: StateFixture) -> Iterator[Contents]:
     """What the state says of segment 56 after each of its steps, with every id in every situation."""
     for batch, answer in [
         (add(*IDS), ACKNOWLEDGED),
@@ -43,56 +43,56 @@ def live(segment: LockedSegment, bench: Bench) -> Iterator[Contents]:
     ]:
         settle(segment, (batch, answer))
         segment.compact()
-        yield bench.look()
+        yield state.look()
     segment.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
     segment.admit(lambda: iter([["e", "g"]]))
-    yield bench.look()
+    yield state.look()
     mark_in_every_way(segment)
     segment.record(findings(vanished=["g"]))
     settle(segment, (remove(*IDS), ACKNOWLEDGED))
     segment.compact()
-    yield bench.look()
+    yield state.look()
     mark_in_every_way(segment)
     settle(segment, (add(*IDS), ACKNOWLEDGED))
     segment.compact()
-    yield bench.look()
-    bench.clock.time += MONTH
+    yield state.look()
+    state.clock.time += MONTH
     segment.complete()
     segment.compact()
-    yield bench.look()
+    yield state.look()
 
 
-def test_a_segment_lives_as_if_it_were_alone(sqlite_bench: Bench, tmp_path):
-    alone = Bench(f"sqlite:///{tmp_path}/alone/state.db")
+def test_a_segment_lives_as_if_it_were_alone(sqlite_state: StateFixture, tmp_path):
+    alone = StateFixture(f"sqlite:///{tmp_path}/alone/state.db")
     with alone.store() as store, store.lock(alone.target(), "run", None) as segment:
         expected = list(live(segment, alone))
 
-    bench = sqlite_bench
-    with bench.store() as store, store.lock(bench.target(57), "run", None) as other:
+    state = sqlite_state
+    with state.store() as store, store.lock(state.target(57), "run", None) as other:
         mark_in_every_way(other)
         other.compact()
         flying = other.intend([add("a", "b"), remove("c", "g")])
         other.settle([(flying[0], ACKNOWLEDGED)])
-        before = bench.look(57)
-        with store.lock(bench.target(), "run", None) as segment:
-            found = list(live(segment, bench))
-        assert bench.look(57) == before
+        before = state.look(57)
+        with store.lock(state.target(), "run", None) as segment:
+            found = list(live(segment, state))
+        assert state.look(57) == before
 
     assert found == expected
     assert {mark for _, mark, _ in before.marks} == {"unmatched", "removed", "rejected", "unsettled", "echo"}
     assert len(before.journal) == 2
 
 
-def test_batches_of_two_segments_that_send_at_once_compact_each_into_their_own(bench: Bench):
+def test_batches_of_two_segments_that_send_at_once_compact_each_into_their_own(state: StateFixture):
     with (
-        bench.store() as store,
-        store.lock(bench.target(56), "run", None) as one,
-        store.lock(bench.target(57), "run", None) as other,
+        state.store() as store,
+        store.lock(state.target(56), "run", None) as one,
+        store.lock(state.target(57), "run", None) as other,
     ):
         for number in range(3):
             settle(one, (add(f"one-{number}"), ACKNOWLEDGED))
             settle(other, (add(f"other-{number}"), ACKNOWLEDGED))
         one.compact()
-        assert bench.look(56).members == ("one-0", "one-1", "one-2")
-        assert [ids for _, _, ids in bench.look(57).journal] == [("other-0",), ("other-1",), ("other-2",)]
-    assert bench.look(57).members == ("other-0", "other-1", "other-2")
+        assert state.look(56).members == ("one-0", "one-1", "one-2")
+        assert [ids for _, _, ids in state.look(57).journal] == [("other-0",), ("other-1",), ("other-2",)]
+    assert state.look(57).members == ("other-0", "other-1", "other-2")

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, make_url, text
 from reconciler.state import open_database, open_reader
 from reconciler.state.backends.postgres import STATEMENT_SECONDS
 from tests.support.postgres import Postgres
-from tests.support.states import ACKNOWLEDGED, Bench, add
+from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
 OURS = f"{STATEMENT_SECONDS}s"
 
@@ -45,10 +45,10 @@ READS = {
 
 
 @pytest.fixture
-def bench(postgres_url: str, postgres_server: Postgres) -> Iterator[Bench]:
+def state(postgres_url: str, postgres_server: Postgres) -> Iterator[StateFixture]:
     """A state whose role has settings of its own."""
     set_for_role(postgres_server, postgres_url, ROLE)
-    return Bench(postgres_url)
+    return StateFixture(postgres_url)
 
 
 def set_for_role(server: Postgres, url: str, settings: Mapping[str, str]) -> None:
@@ -61,27 +61,27 @@ def see(connection: Connection, names: Mapping[str, str]) -> dict[str, str]:
     return {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in names}
 
 
-def test_a_writing_transaction_has_our_settings_and_not_the_roles(bench: Bench) -> None:
-    with open_database(bench.settings, bench.clock) as database:
+def test_a_writing_transaction_has_our_settings_and_not_the_roles(state: StateFixture) -> None:
+    with open_database(state.settings, state.clock) as database:
         with database.write() as connection:
             assert see(connection, WRITES) == WRITES
         with database.creating() as connection:
             assert see(connection, WRITES) == WRITES
 
 
-def test_a_reading_transaction_has_our_settings_and_not_the_roles(bench: Bench) -> None:
-    bench.send((add("a"), ACKNOWLEDGED))
+def test_a_reading_transaction_has_our_settings_and_not_the_roles(state: StateFixture) -> None:
+    state.send((add("a"), ACKNOWLEDGED))
 
-    with open_database(bench.settings, bench.clock) as database, database.read() as connection:
+    with open_database(state.settings, state.clock) as database, database.read() as connection:
         assert see(connection, READS) == READS
-    with open_reader(bench.settings, bench.clock).read() as connection:
+    with open_reader(state.settings, state.clock).read() as connection:
         assert connection is not None
         assert see(connection, READS) == READS
 
 
-def test_nothing_of_it_outlives_the_transaction(bench: Bench) -> None:
+def test_nothing_of_it_outlives_the_transaction(state: StateFixture) -> None:
     """Behind a pooler the session is somebody else's next."""
-    with open_database(bench.settings, bench.clock) as database:
+    with open_database(state.settings, state.clock) as database:
         with database.write() as connection:
             session = connection.connection.dbapi_connection
             assert session is not None
@@ -99,16 +99,16 @@ def test_an_intent_is_on_the_disk_of_a_standby_too(
     postgres_url: str, postgres_server: Postgres, set_to: str, seen: str
 ) -> None:
     set_for_role(postgres_server, postgres_url, {"synchronous_commit": set_to})
-    bench = Bench(postgres_url)
+    state = StateFixture(postgres_url)
 
-    with open_database(bench.settings, bench.clock) as database, database.write() as connection:
+    with open_database(state.settings, state.clock) as database, database.write() as connection:
         assert see(connection, {"synchronous_commit": ""}) == {"synchronous_commit": seen}
 
 
-def test_nothing_is_prepared_as_behind_a_pooler_the_next_transaction_has_another_session(bench: Bench) -> None:
-    bench.send((add("a"), ACKNOWLEDGED))
+def test_nothing_is_prepared_as_behind_a_pooler_the_next_transaction_has_another_session(state: StateFixture) -> None:
+    state.send((add("a"), ACKNOWLEDGED))
 
-    with open_database(bench.settings, bench.clock) as database:
+    with open_database(state.settings, state.clock) as database:
         for number in range(20):
             with database.write() as connection:
                 connection.execute(text("SELECT CAST(:number AS int)"), {"number": number})

@@ -19,7 +19,7 @@ from reconciler.state.backends.base import create_tables
 from reconciler.state.history import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
 from reconciler.state.store import Runtime
-from tests.support.states import ACKNOWLEDGED, Bench, Contents, FakeMachine, add
+from tests.support.states import ACKNOWLEDGED, Contents, FakeMachine, StateFixture, add
 
 NEXT = f"{int(REVISION) + 1:04}"
 """A schema that is made up."""
@@ -29,8 +29,8 @@ def connect(url: str) -> sqlalchemy.Engine:
     return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
 
 
-def set_version(bench: Bench, version: str) -> None:
-    with connect(bench.url).begin() as connection:
+def set_version(state: StateFixture, version: str) -> None:
+    with connect(state.url).begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
 
 
@@ -92,34 +92,34 @@ def test_the_newest_migration_is_the_schema_that_this_version_knows():
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
-def test_a_newer_schema_is_refused_with_both_versions_named(bench: Bench):
-    bench.send((add("a"), ACKNOWLEDGED))
-    set_version(bench, "9999")
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
+def test_a_newer_schema_is_refused_with_both_versions_named(state: StateFixture):
+    state.send((add("a"), ACKNOWLEDGED))
+    set_version(state, "9999")
+    for use in (lambda: open_snapshot(state.settings), lambda: open_store(state.settings).__enter__()):
         with pytest.raises(StateError) as caught:
             use()
         assert "9999" in caught.value.message
         assert REVISION in caught.value.message
 
 
-def test_an_older_schema_is_refused_with_the_command_to_run(bench: Bench):
-    bench.send((add("a"), ACKNOWLEDGED))
-    set_version(bench, "0000")
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
+def test_an_older_schema_is_refused_with_the_command_to_run(state: StateFixture):
+    state.send((add("a"), ACKNOWLEDGED))
+    set_version(state, "0000")
+    for use in (lambda: open_snapshot(state.settings), lambda: open_store(state.settings).__enter__()):
         with pytest.raises(StateError) as caught:
             use()
         assert "state upgrade" in caught.value.hint
 
 
-def test_an_upgrade_of_what_is_up_to_date_does_nothing(bench: Bench):
-    bench.send((add("a"), ACKNOWLEDGED))
-    assert upgrade(bench.settings) is None
+def test_an_upgrade_of_what_is_up_to_date_does_nothing(state: StateFixture):
+    state.send((add("a"), ACKNOWLEDGED))
+    assert upgrade(state.settings) is None
 
 
-def test_an_upgrade_of_what_is_missing_makes_nothing(sqlite_bench: Bench):
+def test_an_upgrade_of_what_is_missing_makes_nothing(sqlite_state: StateFixture):
     with pytest.raises(StateError, match="no state"):
-        upgrade(sqlite_bench.settings)
-    assert not Path(sqlite_bench.url.removeprefix("sqlite:///")).parent.exists()
+        upgrade(sqlite_state.settings)
+    assert not Path(sqlite_state.url.removeprefix("sqlite:///")).parent.exists()
 
 
 @pytest.fixture
@@ -138,50 +138,50 @@ def older(monkeypatch, tmp_path) -> Path:
     return folder
 
 
-def test_an_upgrade_keeps_everything_and_backs_up_first(bench: Bench, older, monkeypatch):
-    bench.send((add("a"), ACKNOWLEDGED))
+def test_an_upgrade_keeps_everything_and_backs_up_first(state: StateFixture, older, monkeypatch):
+    state.send((add("a"), ACKNOWLEDGED))
     monkeypatch.setattr(schema, "REVISION", NEXT)
-    copy = upgrade(bench.settings)
-    with connect(bench.url).begin() as connection:
+    copy = upgrade(state.settings)
+    with connect(state.url).begin() as connection:
         assert schema.select_version(connection) == NEXT
         assert connection.exec_driver_sql("SELECT note FROM reconcile_plans").all() == []
-    assert bench.look().members == ("a",)
-    if bench.url.startswith("sqlite"):
+    assert state.look().members == ("a",)
+    if state.url.startswith("sqlite"):
         assert copy is not None
         assert copy.stat().st_mode & 0o777 == 0o600
         monkeypatch.setattr(schema, "REVISION", REVISION)
-        assert Bench(f"sqlite:///{copy}").look().members == ("a",)
+        assert StateFixture(f"sqlite:///{copy}").look().members == ("a",)
     else:
         assert copy is None
 
 
-def test_an_upgrade_is_refused_while_somebody_works(bench: Bench, older, monkeypatch):
-    with bench.store() as store, store.lock(bench.target(), "run", None):
+def test_an_upgrade_is_refused_while_somebody_works(state: StateFixture, older, monkeypatch):
+    with state.store() as store, store.lock(state.target(), "run", None):
         monkeypatch.setattr(schema, "REVISION", NEXT)
         other = FakeMachine(host="there", pid=300, running={300: "t300"})
         with pytest.raises(LockHeld, match="in use"):
-            upgrade(bench.settings, runtime=Runtime(bench.clock, other))
-    with connect(bench.url).begin() as connection:
+            upgrade(state.settings, runtime=Runtime(state.clock, other))
+    with connect(state.url).begin() as connection:
         assert schema.select_version(connection) == REVISION
 
 
-def test_a_step_that_fails_leaves_the_state_as_it_was(bench: Bench, older, monkeypatch):
-    bench.send((add("a"), ACKNOWLEDGED))
+def test_a_step_that_fails_leaves_the_state_as_it_was(state: StateFixture, older, monkeypatch):
+    state.send((add("a"), ACKNOWLEDGED))
     step = older / "versions/more.py"
     step.write_text(step.read_text() + "    op.execute('SELECT nonsense FROM nowhere')\n")
     monkeypatch.setattr(schema, "REVISION", NEXT)
     with pytest.raises(StateError):
-        upgrade(bench.settings)
+        upgrade(state.settings)
     monkeypatch.setattr(schema, "REVISION", REVISION)
-    assert bench.look().members == ("a",)
+    assert state.look().members == ("a",)
 
 
-def test_many_who_make_a_state_at_once_make_one(bench: Bench):
+def test_many_who_make_a_state_at_once_make_one(state: StateFixture):
     errors: list[Exception] = []
 
     def make() -> None:
         try:
-            with bench.store() as store:
+            with state.store() as store:
                 store.bind("production", 77)
         except Exception as error:
             errors.append(error)
@@ -192,11 +192,11 @@ def test_many_who_make_a_state_at_once_make_one(bench: Bench):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert open_snapshot(bench.settings).head("production", 56).environment_id == 77
+    assert open_snapshot(state.settings).head("production", 56).environment_id == 77
 
 
-def test_must_exist_makes_nothing(bench: Bench):
-    settings = StateSettings(url=Secret(bench.url), must_exist=True)
+def test_must_exist_makes_nothing(state: StateFixture):
+    settings = StateSettings(url=Secret(state.url), must_exist=True)
     with pytest.raises(StateError, match="no state") as caught:
         open_store(settings).__enter__()
     assert "must_exist" in caught.value.hint
@@ -207,9 +207,9 @@ def test_must_exist_makes_nothing(bench: Bench):
 def test_tables_of_others_in_a_postgresql_are_left_alone(postgres_url: str):
     with connect(postgres_url).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE customers (id int)")
-    bench = Bench(postgres_url)
-    bench.send((add("a"), ACKNOWLEDGED))
-    assert bench.look().members == ("a",)
+    state = StateFixture(postgres_url)
+    state.send((add("a"), ACKNOWLEDGED))
+    assert state.look().members == ("a",)
 
 
 def test_neither_planning_nor_applying_imports_alembic():
@@ -242,21 +242,21 @@ def make_first_edition(url: str, folder: Path) -> None:
 
 
 def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_upgrade_keeps_all_of_it(
-    bench: Bench, tmp_path
+    state: StateFixture, tmp_path
 ):
-    make_first_edition(bench.url, tmp_path)
-    for use in (lambda: open_snapshot(bench.settings), lambda: open_store(bench.settings).__enter__()):
+    make_first_edition(state.url, tmp_path)
+    for use in (lambda: open_snapshot(state.settings), lambda: open_store(state.settings).__enter__()):
         with pytest.raises(StateError, match="older schema") as caught:
             use()
         assert "state upgrade" in caught.value.hint
 
-    upgrade(bench.settings, runtime=Runtime(bench.clock, bench.machine))
+    upgrade(state.settings, runtime=Runtime(state.clock, state.machine))
 
-    head = open_snapshot(bench.settings).head("production", 56)
+    head = open_snapshot(state.settings).head("production", 56)
     assert (head.serial, head.change_token, head.completed, head.environment_id) == (8, None, True, 77)
-    assert open_snapshot(bench.settings).is_spent("plan-0")
-    assert [record.row.command for record in open_records(bench.settings).run("run-0")] == ["apply"]
-    assert bench.look() == Contents(
+    assert open_snapshot(state.settings).is_spent("plan-0")
+    assert [record.row.command for record in open_records(state.settings).run("run-0")] == ["apply"]
+    assert state.look() == Contents(
         ("b", "e", "y", "ü\\n"),
         (
             ("a", "unmatched", None),
@@ -269,13 +269,13 @@ def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_
     )
 
 
-def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(bench: Bench, tmp_path):
-    make_first_edition(bench.url, tmp_path)
-    upgrade(bench.settings, runtime=Runtime(bench.clock, bench.machine))
+def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(state: StateFixture, tmp_path):
+    make_first_edition(state.url, tmp_path)
+    upgrade(state.settings, runtime=Runtime(state.clock, state.machine))
 
-    bench.send((add("u", "c"), ACKNOWLEDGED))
+    state.send((add("u", "c"), ACKNOWLEDGED))
 
-    assert bench.look().members == ("b", "c", "e", "u", "ü\\n")
-    assert ("d", "unsettled", "add") in bench.look().marks
-    head = open_snapshot(bench.settings).head("production", 56)
+    assert state.look().members == ("b", "c", "e", "u", "ü\\n")
+    assert ("d", "unsettled", "add") in state.look().marks
+    head = open_snapshot(state.settings).head("production", 56)
     assert (head.serial, head.change_token is None) == (10, False)

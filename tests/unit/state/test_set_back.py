@@ -10,7 +10,7 @@ from reconciler.errors import StateError, StateSetBack
 from reconciler.state import open_database, open_snapshot
 from reconciler.state.backends.sqlite import SqliteDatabase
 from reconciler.state.locked_segment import LockedSegment
-from tests.support.states import ACKNOWLEDGED, Bench, add
+from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
 TABLES = ("reconcile_segments", "reconcile_batches", "reconcile_members", "reconcile_marks")
 
@@ -37,12 +37,12 @@ def send(segment: LockedSegment, *ids: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["intend", "settle", "compact", "complete", "stamp"])
-def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: Bench, act: str) -> None:
+def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(state: StateFixture, act: str) -> None:
     with (
-        bench.store() as store,
-        open_database(bench.settings, bench.clock) as database,
+        state.store() as store,
+        open_database(state.settings, state.clock) as database,
         suppress(StateSetBack),
-        store.lock(bench.target(), "run", None) as segment,
+        store.lock(state.target(), "run", None) as segment,
     ):
         (first,) = segment.intend([add("a")])
         with database.read() as connection:
@@ -63,17 +63,17 @@ def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(bench: B
 
         assert "refresh" in caught.value.hint
         assert not segment.lease.covers(0)
-    assert open_snapshot(bench.settings).head("production", 56).restored
+    assert open_snapshot(state.settings).head("production", 56).restored
 
 
-def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(bench: Bench) -> None:
-    bench.send((add("a"), ACKNOWLEDGED))
+def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(state: StateFixture) -> None:
+    state.send((add("a"), ACKNOWLEDGED))
 
     with (
-        bench.store() as store,
-        open_database(bench.settings, bench.clock) as database,
+        state.store() as store,
+        open_database(state.settings, state.clock) as database,
         suppress(StateSetBack),
-        store.lock(bench.target(), "run", None) as segment,
+        store.lock(state.target(), "run", None) as segment,
     ):
         with database.write() as connection:
             connection.execute(text("UPDATE reconcile_locks SET fence = fence - 1"))
@@ -84,7 +84,7 @@ def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_write_with_its_commit_in_doubt_is_no_loss(
-    sqlite_bench: Bench, monkeypatch: pytest.MonkeyPatch, committed: bool
+    sqlite_state: StateFixture, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     write = SqliteDatabase.write
 
@@ -96,7 +96,7 @@ def test_a_write_with_its_commit_in_doubt_is_no_loss(
                 raise StateError("the connection was lost")
         raise StateError("the connection was lost")
 
-    with sqlite_bench.store() as store, store.lock(sqlite_bench.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
         send(segment, "a")
         monkeypatch.setattr(SqliteDatabase, "write", fail)
         with pytest.raises(StateError, match="connection was lost"):
@@ -105,4 +105,4 @@ def test_a_write_with_its_commit_in_doubt_is_no_loss(
 
         send(segment, "b")
 
-    assert set(sqlite_bench.look().members) == {"a", "b"}
+    assert set(sqlite_state.look().members) == {"a", "b"}
