@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -100,3 +100,13 @@ def test_the_schema_that_the_code_knows_is_that_of_the_newest_migration():
 
     assert len(revisions) == len(migrations)
     assert revisions - replaced == {REVISION}
+
+
+def test_the_glossary_names_classes_where_they_are():
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", read(ROOT / "docs" / "glossary.md"), re.MULTILINE)
+
+    assert rows
+    for name, module in rows:
+        found = getattr(import_module(f"reconciler.{module}"), name, None)
+        assert found is not None, f"{module} has no {name}"
+        assert found.__module__ == f"reconciler.{module}", f"{name} is defined in {found.__module__}"
