@@ -41,6 +41,21 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+EXIT_CODES = {
+    ExitCode.DONE: "done; nothing left to do",
+    ExitCode.FAILED: "failed: at least one segment, and nothing was or may have been changed",
+    ExitCode.CHANGES: "changes are pending (`plan --detailed-exitcode`), or drift was found (`drift`)",
+    ExitCode.BLOCKED: "a guard stopped at least one segment; nothing was sent for that segment",
+    ExitCode.STALE: "the plan file is stale, spent, expired or not for this spec or workspace; nothing was sent",
+    ExitCode.LOCKED: "another run holds the lock",
+    ExitCode.PARTIAL: "partly done: something was or may have been changed, and a segment failed, ids were rejected, "
+    "or outcomes are unknown (`unsettled` above 0); run it again: it sends what is left",
+    ExitCode.USAGE: "the command line or the spec is wrong; nothing was run",
+    ExitCode.INTERRUPTED: "stopped by SIGINT after the batches in flight; safe to run again",
+    ExitCode.TERMINATED: "stopped by SIGTERM or SIGHUP after the batches in flight; safe to run again",
+}
+"""What each means; docs/errors.md is generated from it."""
+
 # When several codes apply, the first of these wins.
 PRECEDENCE = (
     ExitCode.USAGE,
@@ -157,6 +172,52 @@ class LockHeld(ReconcileError):
         super().__init__(message, hint)
         self.holder = holder
 
+
+ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
+    "app_api_key": (ExitCode.FAILED, "The spec has no `app_api_key`, and the segment has to be read back."),
+    "declined": (ExitCode.FAILED, "The answer to the question was no, or none; nothing was sent."),
+    "demo": (ExitCode.FAILED, "A step of `reconcile demo` did not come out as promised."),
+    "destination": (ExitCode.FAILED, "Customer.io refused, can't be reached, or is not what the spec says."),
+    "environment": (ExitCode.FAILED, "The keys are of another workspace than the spec or the state names."),
+    "error": (ExitCode.FAILED, "An error that has no code of its own."),
+    "exhausted": (
+        ExitCode.FAILED,
+        "All attempts were used up; the next run sends what is left.",
+    ),
+    "id_type": (ExitCode.FAILED, "The state holds the segment by another id type than the spec says."),
+    "incomplete_read": (ExitCode.FAILED, "What was read back is partial or disagrees with itself."),
+    "internal": (ExitCode.FAILED, "A defect of reconcile; please report it."),
+    "invalid": (ExitCode.FAILED, "The query returned values that can't be ids, and the spec says `invalid: error`."),
+    "lease_lost": (ExitCode.FAILED, "The lock can no longer be renewed; no further request was started."),
+    "locked": (ExitCode.LOCKED, "Another run works on this segment."),
+    "memory": (ExitCode.FAILED, "There is not enough memory, or `--memory-limit` is too low."),
+    "no_such_segment": (ExitCode.FAILED, "The workspace has no segment with this `segment_id`."),
+    "not_manual": (ExitCode.FAILED, "The segment is data-driven; only manual segments can be changed."),
+    "nulls": (ExitCode.FAILED, "The query returned NULLs, and the spec says `nulls: error`."),
+    "output": (ExitCode.FAILED, "The document can't be written to stdout."),
+    "path": (ExitCode.FAILED, "The path of a file or folder is not UTF-8."),
+    "plan_file": (
+        ExitCode.STALE,
+        "The plan file is stale, spent, expired or for something else; 1: it can't be written.",
+    ),
+    "refused": (ExitCode.FAILED, "Customer.io refuses the requests as a whole: keys, rights or the segment."),
+    "rejected": (ExitCode.FAILED, "Customer.io refused each id by itself."),
+    "segment": (ExitCode.FAILED, "One segment can't go on; the others do."),
+    "source": (ExitCode.FAILED, "The query failed, or its database can't be used."),
+    "spec": (ExitCode.USAGE, "The spec is wrong; every problem is listed with file and line."),
+    "spill": (ExitCode.FAILED, "Temporary files can't be written."),
+    "stale": (ExitCode.STALE, "The state changed after the plan was made; nothing was sent."),
+    "state": (ExitCode.FAILED, "The state database can't be used."),
+    "state_set_back": (ExitCode.FAILED, "The state has lost what this run wrote to it."),
+    "stopped": (
+        ExitCode.FAILED,
+        "Stopped before this segment was done; 130 or 143 if a signal did it.",
+    ),
+    "system": (ExitCode.FAILED, "The operating system refused: a right, a path, space, open files."),
+    "usage": (ExitCode.USAGE, "The command line is wrong; nothing was run."),
+}
+"""Each code of an error: how a command ends that has no other error, and what it means; docs/errors.md is generated
+from it. In a run that changed or may have changed something PARTIAL takes the place of FAILED."""
 
 DEFECT = "this is a defect of reconcile; run again with --verbose and report what it prints"
 

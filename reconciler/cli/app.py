@@ -21,7 +21,7 @@ COMMANDS = {
     "history": "list past runs, or show one run in full",
     "sandbox": "run a local Customer.io to try specs against",
     "demo": "run every command on a generated shop, in under a minute",
-    "schema": "print the JSON Schema of a spec",
+    "schema": "print the JSON Schema of a spec, or of a JSON document",
     "state": "inspect and repair the state database",
 }
 """Each command, the module and the function of the same name, with its line in `reconcile --help`."""

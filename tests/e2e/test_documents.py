@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox.faults import answers, poison
+from tests.support.json_schema import find_violations
 from tests.support.project import Project, people, segment
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -24,6 +25,13 @@ def check_head(document: dict[str, Any], kind: str) -> None:
     assert document["tool_version"] == "0.1.0"
     assert TIME.fullmatch(document["created_at"])
     assert isinstance(document["warnings"], list)
+
+
+def check_schema(project: Project, document: dict[str, Any]) -> None:
+    """Hold a document to the schema that the command line prints."""
+    schema = project.run("schema", document["kind"])
+    assert schema.code == 0, schema.err
+    assert list(find_violations(document, schema.document)) == []
 
 
 def check_row(row: dict[str, Any]) -> None:
@@ -114,6 +122,29 @@ def test_every_field_of_a_run(busy: Project) -> None:
     history = busy.json("history").document["runs"]
     assert history[0]["run_id"] == document["run_id"]
     assert history[0]["exit_code"] == 6
+
+
+def test_every_document_is_what_its_schema_says(busy: Project) -> None:
+    busy.sandbox.inject(poison("p0110"))
+    done = busy.json("apply", "--confirm")
+    documents = [
+        busy.json("plan", "--show-ids", "3", "--out", "plan.json").document,
+        busy.json("plan", "--allow-removals", "stopped").document,
+        done.document,
+        busy.json("drift").document,
+        busy.json("refresh", "--yes").document,
+        busy.json("status").document,
+        busy.json("history").document,
+        busy.run("history", "spec.yaml", done.document["run_id"], "--format", "json").document,
+    ]
+    busy.sandbox.configure(app_key_revoked=True)
+    busy.write({"failing": segment(57, "nothing"), "unknown": segment(59, "same")})  # 56 and 58 become orphans
+    documents += [busy.json(command).document for command in ("plan", "drift", "status", "apply")]
+    documents.append(busy.json("refresh", "--yes").document)
+
+    for document in documents:
+        check_schema(busy, document)
+    assert {document["kind"] for document in documents} == {*("plan", "run", "drift", "refresh", "status", "history")}
 
 
 def test_every_field_of_a_drift(project: Project) -> None:

@@ -266,6 +266,20 @@ def test_schema_prints_a_json_schema_that_knows_the_keys(project: Project) -> No
     assert {"version", "sources", "destination", "state", "defaults", "segments"} <= set(schema["properties"])
 
 
+@pytest.mark.parametrize("document", ["plan", "run", "drift", "refresh", "status", "history"])
+def test_schema_prints_the_json_schema_of_a_document(project: Project, document: str) -> None:
+    done = project.run("schema", document)
+    assert done.code == 0
+    assert done.document["properties"]["kind"]["enum"] == [document]
+    assert done.document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_schema_of_an_unknown_document_is_a_usage_error(project: Project) -> None:
+    done = project.run("schema", "plans")
+    assert (done.code, done.out) == (64, "")
+    assert "drift" in done.err
+
+
 IMPORTS = """
 import sys
 from reconciler.cli import run

@@ -1,0 +1,120 @@
+"""Each document is what its schema says: its fields, their order, types, words and nulls."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.models.drift import DriftStatus
+from reconciler.models.plan import Examples, Plan
+from reconciler.models.results import (
+    History,
+    HistoryRow,
+    LastRun,
+    OrphanRow,
+    Refresh,
+    RefreshRow,
+    RefreshStatus,
+    RunRecord,
+    Status,
+    StatusRow,
+)
+from reconciler.models.run import RunStatus
+from reconciler.render import json as render
+from reconciler.render.json_schema import Document, make_schema
+from tests.fakes import samples
+from tests.support.json_schema import find_violations
+
+TARGET, PROBLEM = samples.make_target(), samples.make_failed().error
+PAST = HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0)
+LAST = LastRun("run-1", samples.TWO_AM, samples.TWO_AM, 0)
+REFRESH = Refresh(
+    "run-2",
+    samples.TWO_AM,
+    (
+        RefreshRow(TARGET, RefreshStatus.REFRESHED, 10, 4, 4, 0, 0, 0, 0, "VIP customers"),
+        RefreshRow(TARGET, RefreshStatus.LOCKED, error=PROBLEM),
+        RefreshRow(TARGET, RefreshStatus.FAILED, error=PROBLEM),
+    ),
+    ("a warning",),
+)
+STATUS = Status(
+    samples.TWO_AM,
+    (
+        StatusRow(TARGET, True, 10, 1, 0, 0, LAST, "host a, pid 7"),
+        StatusRow(TARGET, True, 10, 1, 0, 0, replace(LAST, ended_at=None, exit_code=None)),
+        StatusRow(TARGET, False, error=PROBLEM),
+    ),
+    (OrphanRow("production", 9), OrphanRow("production", 10, "email", 1, 2, 3)),
+)
+HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
+RESULTS = [
+    (Document.PLAN, samples.make_everything()),
+    (Document.PLAN, Plan(samples.TWO_AM, (replace(samples.make_plan(), examples=Examples(("a",), ("b",))),), (), "7")),
+    (Document.PLAN, Plan(samples.TWO_AM, ())),
+    (Document.RUN, samples.make_whole_run()),
+    (Document.RUN, samples.make_run(samples.run_of(samples.make_plan(), RunStatus.STALE), stopped_by=15)),
+    (Document.DRIFT, samples.make_drift()),
+    (Document.REFRESH, REFRESH),
+    (Document.STATUS, STATUS),
+    (Document.HISTORY, HISTORY),
+]
+
+
+def read(result: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render.dump(render.document(result)))
+    return found
+
+
+def order_of(value: Any, schema: dict[str, Any]) -> None:
+    """Fail if the fields of an object do not stand in the order of its schema."""
+    if isinstance(value, dict):
+        assert list(value) == [name for name in schema["properties"] if name in value]
+        for name, each in value.items():
+            order_of(each, schema["properties"][name])
+    if isinstance(value, list):
+        for each in value:
+            order_of(each, schema["items"])
+
+
+@pytest.mark.parametrize(("document", "result"), RESULTS)
+def test_a_document_has_the_fields_of_its_schema_in_their_order(document: Document, result: Any) -> None:
+    found, schema = read(result), make_schema(document)
+
+    assert list(find_violations(found, schema)) == []
+    order_of(found, schema)
+    assert found["kind"] == document
+
+
+@pytest.mark.parametrize(
+    ("document", "result"), [(Document.RUN, samples.make_whole_run()), (Document.REFRESH, REFRESH)]
+)
+def test_a_past_run_is_held_to_the_schema_of_its_document(document: Document, result: Any) -> None:
+    written = render.dump(render.document(result))
+
+    past = read(RunRecord(PAST, "0.1.0", ("--allow-removals vip",), None, written))
+
+    assert list(find_violations(past, make_schema(document))) == []
+
+
+def test_the_schemas_name_every_document() -> None:
+    assert {document for document, _ in RESULTS} == set(Document)
+
+
+@pytest.mark.parametrize(
+    ("change", "violation"),
+    [
+        ({"more": 1}, "$.more is not in the schema"),
+        ({"warnings": None}, "$.warnings is no array: None"),
+        ({"created_at": "2026-11-21"}, "$.created_at is no time: '2026-11-21'"),
+        ({"kind": "run"}, "$.kind is none of ['drift']: 'run'"),
+        ({"summary": {}}, "$.summary.segments is missing"),
+        ({"segments": [{"status": "odd"}]}, f"$.segments[0].status is none of {[*map(str, DriftStatus)]}: 'odd'"),
+        ({"segments": [{"segment_id": True}]}, "$.segments[0].segment_id is no integer: True"),
+    ],
+)
+def test_a_document_that_differs_from_its_schema_is_noticed(change: dict[str, Any], violation: str) -> None:
+    found = read(samples.make_drift()) | change
+
+    assert violation in list(find_violations(found, make_schema(Document.DRIFT)))
