@@ -23,9 +23,9 @@ Rows = Sequence[Sequence[object]]
 
 def read_blocks(fetch: Callable[[int], Rows], at: int, *, fit: bool = True) -> Iterator[str]:
     """Fetch to the end; column number `at` holds the ids. `fit`: values of its type may be ids."""
-    write = write_block if fit else _write_unfit
     while rows := fetch(BLOCK_ROWS):
-        yield write([row[at] for row in rows])
+        values = [row[at] for row in rows]
+        yield write_block(values) if fit else _END.join([_NULL if value is None else _UNFIT for value in values])
 
 
 def write_block(values: Sequence[Any]) -> str:
@@ -50,8 +50,3 @@ def _write_value(value: Any) -> str:
         return _UNFIT
     # No id holds a control character, and the value is refused for the same reason with any other one.
     return text.replace(_END, _OTHER_CONTROL).replace(_NULL, _OTHER_CONTROL)
-
-
-def _write_unfit(values: Sequence[Any]) -> str:
-    """Write values of a type that ids can't have."""
-    return _END.join([_NULL if value is None else _UNFIT for value in values])

@@ -6,7 +6,7 @@ may be ids. Quotes do not tell values and names apart reliably, so every word is
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -236,21 +236,19 @@ def _vocabulary() -> frozenset[str]:
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|signature", re.IGNORECASE)
 """The names of parameters with values that are, or may be, secrets."""
 
+_ODBC_PART = re.compile(r"([^;=]+)=(\{[^}]*\}|[^;]*)")
+"""A name and its value in an ODBC connection string; braces keep a `;` in a value."""
+
 
 def list_secrets(url: "URL") -> tuple[str, ...]:
     """Give the password, and the secrets among the parameters, in every spelling that a driver may repeat."""
     found = [str(url.password or "")]
     for name, values in url.normalized_query.items():
         if name == "odbc_connect":
-            found += [*values, *(secret for value in values for secret in _list_odbc_secrets(value))]
+            found += values
+            parts = [part for value in values for part in _ODBC_PART.findall(value)]
+            found += [secret.strip("{}") for key, secret in parts if _SECRET.search(key)]
         elif _SECRET.search(name):
             found += values
     spellings = (each for secret in found for each in (secret, quote(secret, safe=""), quote_plus(secret)))
     return tuple(dict.fromkeys(filter(None, spellings)))
-
-
-def _list_odbc_secrets(text: str) -> Iterator[str]:
-    """Give the secrets of an ODBC connection string; braces keep a `;` in a value."""
-    for name, value in re.findall(r"([^;=]+)=(\{[^}]*\}|[^;]*)", text):
-        if _SECRET.search(name):
-            yield value.strip("{}")

@@ -284,20 +284,17 @@ def find_obstacle(connection: psycopg.Connection, state: StateTables) -> str:
 def use_snapshot(connection: Connection, state: StateTables) -> bool:
     """Make a transaction that has just begun see the snapshot of a state, read-only; False: it is unknown here.
 
-    The address may lead to another server than before, so its identity is asked again.
+    The address may lead to another server than before, so its identity is asked again: by a statement that fails unless
+    the answer is the same, as ADBC gives a result as Arrow only.
     """
+    identity = state.identity
+    answer = f"convert_from(decode('{identity.value.encode().hex()}', 'hex'), 'UTF8')"
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(f"SET TRANSACTION SNAPSHOT '{state.snapshot}'")
-            cursor.adbc_statement.set_sql_query(_require_identity(state.identity))
+            cursor.adbc_statement.set_sql_query(f"SELECT 1 / CASE WHEN ({identity.query}) = {answer} THEN 1 ELSE 0 END")
             cursor.adbc_statement.execute_update()
     except adbc_driver_manager.Error:
         return False
     return True
-
-
-def _require_identity(identity: DatabaseIdentity) -> str:
-    """Write a statement that fails unless this is the database of an identity: ADBC gives its result as Arrow only."""
-    answer = f"convert_from(decode('{identity.value.encode().hex()}', 'hex'), 'UTF8')"
-    return f"SELECT 1 / CASE WHEN ({identity.query}) = {answer} THEN 1 ELSE 0 END"

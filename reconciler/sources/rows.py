@@ -152,7 +152,14 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     if paramstyle in ("format", "pyformat") and driver not in _NEVER_READ and driver not in _SCANNING:
         doubled = tuple(Kind) if query.params or dialect.name in _ALWAYS_READ else ()
     if query.params and driver in _SCANNING:
-        statement = _make_scannable(statement, driver)
+        for piece in statement.pieces:
+            if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
+                raise SourceError(
+                    f"the driver {driver} can't read a string of this query together with params",
+                    "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
+                )
+        # In a comment, too, the scanner would see the end of something else.
+        statement = Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))
         doubled = (Kind.CODE,) if paramstyle in ("format", "pyformat") else ()
     sql = statement.write(mark, doubled)
     if paramstyle in ("qmark", "format"):
@@ -160,17 +167,6 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     if paramstyle in ("pyformat", "named"):
         return sql, {keys[name]: value for name, value in query.params.items()}
     return sql, query.values
-
-
-def _make_scannable(statement: Statement, driver: str) -> Statement:
-    """Leave out comments, and refuse strings, in which the driver would see the end of something else."""
-    for piece in statement.pieces:
-        if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
-            raise SourceError(
-                f"the driver {driver} can't read a string of this query together with params",
-                "Write it in single quotes, a quote inside as '', without backslashes; or use psycopg or psycopg2.",
-            )
-    return Statement(tuple(Piece(Kind.CODE, " ") if p.kind is Kind.COMMENT else p for p in statement.pieces))
 
 
 # --- the types that a driver's cursor gives for its columns: those of which no value can be an id ---------------
