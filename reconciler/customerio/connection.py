@@ -13,7 +13,7 @@ from reconciler import __version__
 from reconciler.clock import boot_seconds
 from reconciler.customerio.app_api import AppClient
 from reconciler.customerio.hosts import APP_HOSTS, TRACK_HOSTS, Proxy, base_url, find_proxy
-from reconciler.customerio.network import Deadline, PoolTransport, open_pool
+from reconciler.customerio.network import Deadline, PoolTransport
 from reconciler.customerio.outcomes import Endpoint
 from reconciler.customerio.rate_limit import Limiter
 from reconciler.customerio.track_api import TrackClient
@@ -93,7 +93,7 @@ def open_client(
     """Open a client for one request at a time: a kept connection, no redirects, no other proxy."""
     return httpx.Client(
         headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
-        transport=PoolTransport(open_pool(tls, deadline, proxy)),
+        transport=PoolTransport(tls, deadline, proxy),
         follow_redirects=False,
         trust_env=False,
     )

@@ -193,29 +193,27 @@ class Backend(httpcore.NetworkBackend):
         return Stream(inner, self._deadline, is_http=self._proxy is None or not self._proxy.is_socks)
 
 
-def open_pool(tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> httpcore.ConnectionPool:
-    """Open a pool of one connection."""
-    backend = Backend(deadline, proxy)
-    if proxy is None:
-        return httpcore.ConnectionPool(tls, max_connections=1, network_backend=backend)
-    url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
-    if proxy.is_socks:
-        return httpcore.SOCKSProxy(url, proxy.auth, tls, max_connections=1, network_backend=backend)
-    return httpcore.HTTPProxy(
-        url,
-        proxy.auth,
-        ssl_context=tls,
-        proxy_ssl_context=tls if proxy.scheme == "https" else None,
-        max_connections=1,
-        network_backend=backend,
-    )
-
-
 class PoolTransport(httpx.BaseTransport):
-    """Carries httpx's requests over a pool of httpcore's."""
+    """Carries httpx's requests over a pool of httpcore's, of one connection."""
 
-    def __init__(self, pool: httpcore.ConnectionPool) -> None:
-        self._pool = pool
+    def __init__(self, tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> None:
+        backend = Backend(deadline, proxy)
+        self._pool: httpcore.ConnectionPool
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(tls, max_connections=1, network_backend=backend)
+            return
+        url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+        if proxy.is_socks:
+            self._pool = httpcore.SOCKSProxy(url, proxy.auth, tls, max_connections=1, network_backend=backend)
+        else:
+            self._pool = httpcore.HTTPProxy(
+                url,
+                proxy.auth,
+                ssl_context=tls,
+                proxy_ssl_context=tls if proxy.scheme == "https" else None,
+                max_connections=1,
+                network_backend=backend,
+            )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url

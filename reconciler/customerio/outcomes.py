@@ -172,29 +172,25 @@ def explain(
     last = result.last
     if last.outcome is Outcome.NOT_STARTED:
         return "stopped before it was sent", "run again"
-    if last.status is None:
-        message, hint = _explain_failure(last, endpoint)
-    else:
+    if last.status is not None:
         message, hint = _explain_answer(last, last.status, endpoint, words, missing)
+    else:
+        message = f"{endpoint.name} at {urlsplit(endpoint.base).netloc}: {last.failure}"
+        if last.is_by_proxy:
+            variable = endpoint.proxy.variable if endpoint.proxy else "HTTPS_PROXY"
+            hint = f"check {variable} (its host, port, user and password), or name the host in NO_PROXY"
+        elif last.is_untrusted:
+            hint = "behind a proxy that inspects TLS, name its certificate in SSL_CERT_FILE"
+        elif last.outcome is Outcome.STOPPED:
+            hint = f"check the URL and {endpoint.keys}"
+        else:
+            hint = "check the network, a proxy and destination.timeout, then run again"
     if result.attempts > 1:
         message += f", after {result.attempts} attempts"
         counts = Counter(result.ends)
         if len(counts) > 1:
             message += f" ({'; '.join(f'{number} × {end}' for end, number in counts.items())})"
     return message, hint
-
-
-def _explain_failure(last: AttemptResult, endpoint: Endpoint) -> tuple[str, str]:
-    if last.is_by_proxy:
-        variable = endpoint.proxy.variable if endpoint.proxy else "HTTPS_PROXY"
-        hint = f"check {variable} (its host, port, user and password), or name the host in NO_PROXY"
-    elif last.is_untrusted:
-        hint = "behind a proxy that inspects TLS, name its certificate in SSL_CERT_FILE"
-    elif last.outcome is Outcome.STOPPED:
-        hint = f"check the URL and {endpoint.keys}"
-    else:
-        hint = "check the network, a proxy and destination.timeout, then run again"
-    return f"{endpoint.name} at {urlsplit(endpoint.base).netloc}: {last.failure}", hint
 
 
 def _explain_answer(last: AttemptResult, status: int, endpoint: Endpoint, words: str, missing: str) -> tuple[str, str]:

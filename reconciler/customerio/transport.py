@@ -76,23 +76,6 @@ class Budget:
         return MAX_SECONDS if self._ends_at is None else self._ends_at - self._clock()
 
 
-class Departure:
-    """Reports to the permit when the request itself (not a proxy's CONNECT) leaves."""
-
-    def __init__(self, permit: Permit) -> None:
-        self._permit = permit
-        self.has_begun = False
-
-    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event not in (REQUEST_BEGINS, REQUEST_ENDS) or info["request"].method == b"CONNECT":
-            return
-        self.has_begun = True
-        if event == REQUEST_BEGINS:
-            self._permit.begin()
-        else:
-            self._permit.end()
-
-
 class Transport:
     """Makes calls to one API. Any number of threads may share it.
 
@@ -183,22 +166,34 @@ class Transport:
 
     def _exchange(self, call: Call, budget: Budget, permit: Permit) -> AttemptResult:
         """Send one request and read its answer."""
+        has_begun = False
+
+        def report(event: str, info: Mapping[str, Any]) -> None:
+            """Report to the permit when the request itself (not a proxy's CONNECT) leaves."""
+            nonlocal has_begun
+            if event not in (REQUEST_BEGINS, REQUEST_ENDS) or info["request"].method == b"CONNECT":
+                return
+            has_begun = True
+            if event == REQUEST_BEGINS:
+                permit.begin()
+            else:
+                permit.end()
+
         with self._lend_client() as client:
             seconds = max(min(self._timeout, budget.left), LEAST_SECONDS)
             self._deadline.set(seconds)
-            departure = Departure(permit)
             try:
                 request = client.build_request(
                     call.method,
                     self._make_url(call.path, call.params),
                     content=call.content,
                     timeout=seconds,
-                    extensions={"trace": departure},
+                    extensions={"trace": report},
                 )
                 response = client.send(request, stream=True)
             except HTTPX_FAILURES as error:
                 result = sort_failure(error)
-                if self._is_proxied and not departure.has_begun and result.outcome is Outcome.UNKNOWN:
+                if self._is_proxied and not has_begun and result.outcome is Outcome.UNKNOWN:
                     failure = f"the proxy: {result.failure}"
                     return replace(result, outcome=Outcome.REFUSED, failure=failure, is_by_proxy=True)
                 return result
