@@ -210,7 +210,7 @@ class Sent:
         self.series.figures += series.figures
 
     def arrived(self, folder: Path, times: int) -> None:
-        """Read what a server has written at its end: the requests of so many processes."""
+        """Read what a server has written at its end: the requests of several processes."""
         moments = [float(line) for line in (folder / "port").read_text().split()]
         each = len(moments) // times
         self.arrivals += [moments[start : start + each] for start in range(0, len(moments), each)]
@@ -274,7 +274,7 @@ def runners(folder: Path, _size: int, times: int) -> Iterator[Row]:
 
 
 def _load_ten(folder: Path, size: int, name: str, count: int) -> Figure:
-    """Run so many processes at once. Raises SystemExit where one fails, or ids were sent twice or not at all."""
+    """Run `count` processes at once. Raises SystemExit where one fails, or ids were sent twice or not at all."""
     sent = folder / f"{name}.tally"
     with serving(folder, "server", "0.05", str(sent)) as url:
         spec = data.write_many(folder, name, SEGMENTS, size, f"  rate_limit: {REQUESTS_PER_SECOND}\n  track_url: {url}")

@@ -45,7 +45,7 @@ def write_spec(folder: Path, name: str, url: str, query: str, destination: str =
 
 
 def write_many(folder: Path, name: str, number: int, size: int, destination: str) -> Path:
-    """Write a spec with so many segments of `size` ids each, whose state has the spec's name."""
+    """Write a spec with `number` segments of `size` ids each; the state has the spec's name."""
     path = folder / f"{name}.yaml"
     text = SPEC.format(url="'duckdb:///:memory:'", query="", segment="", destination=destination).split("segments:")[0]
     text += f"state: {{url: 'sqlite:///{name}.db'}}\nsegments:\n"

@@ -58,7 +58,7 @@ def run_once(command: Sequence[str], folder: Path, log: Path) -> Figure:
 
 
 def run_in_turn(commands: dict[str, Sequence[str]], folder: Path, times: int, expected: int = 0) -> dict[str, Series]:
-    """Run commands in turn, A B A B, so that a machine whose speed drifts is fair to each. Raises on a failure."""
+    """Run commands in turn, A B A B, so that a machine with a varying speed is fair to each. Raises on a failure."""
     series = {name: Series(name) for name in commands}
     log = folder / "benchmark.log"
     for _ in range(times):

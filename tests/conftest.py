@@ -1,4 +1,4 @@
-"""Fixtures that several rooms use."""
+"""Fixtures that several packages of tests use."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

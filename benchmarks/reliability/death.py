@@ -8,7 +8,7 @@ from tests.reliability.worlds import live_at_random
 
 
 def run(rounds: int, seed: int) -> int:
-    """The command: so many worlds, each of several lives. What breaks a promise ends it with a traceback."""
+    """Run `rounds` worlds, each of several lives. What breaks a promise ends it with a traceback."""
     began, deaths, steps = time.monotonic(), 0, 0
     for number in range(rounds):
         with TemporaryDirectory() as folder:

@@ -59,7 +59,7 @@ FINISHED = "too late: it had ended"
 
 @dataclass
 class Trigger:
-    """Kills a process in the middle of a request, or so many seconds after it; tells what was going on."""
+    """Kills a process in the middle of a request, or some seconds after it; tells what was going on."""
 
     process: "subprocess.Popen[str] | None" = None
     strike_at: int = 0
@@ -163,7 +163,7 @@ class Siege:
                 self._accuse(f"{name}: the snapshot differs from the query by {len(stored ^ wanted[name])}")
 
     def _check_claims(self) -> None:
-        """Right after the kill: whoever is stored, and known, is there, unless the change is still on its way."""
+        """Right after the kill: each id that is stored, and known, is there, unless the change is still on its way."""
         for number in SEGMENTS.values():
             claimed = {each for each in self._stored(number) if is_known(each)}
             if self.project.sandbox.workspace.pending():
@@ -211,7 +211,7 @@ def postgres_states() -> Iterator[StateOf]:
 def besiege(
     rounds: int, state_of: StateOf, seed: int, crowd: int = 6000, tell: Callable[[str], None] = lambda _words: None
 ) -> Score:
-    """Attack until so many rounds are over; every few of them with a fresh state."""
+    """Attack until `rounds` are over; every few of them with a fresh state."""
     chance, score, began = random.Random(seed), Score(), time.monotonic()
     while score.rounds < rounds:
         with TemporaryDirectory() as folder, Sandbox() as sandbox, state_of(Path(folder)) as url:

@@ -9,7 +9,7 @@ from tests.reliability.test_machine import Reconciling
 
 
 def run(rounds: int, number: int) -> int:
-    """The command: so many worlds of up to 20 steps. What breaks a promise ends it with the steps that led there."""
+    """Run `rounds` worlds of up to 20 steps. What breaks a promise ends it with the steps that led there."""
     began = time.monotonic()
     phases = (Phase.generate, Phase.shrink)
     long = settings(

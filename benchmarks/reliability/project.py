@@ -44,7 +44,7 @@ def spell(url: str, state: str) -> str:
 
 @dataclass
 class Attacked:
-    """A project in a folder, and the sandbox beside it, which knows seven in eight of the people."""
+    """A project in a folder, and its sandbox, which knows seven in eight of the people."""
 
     folder: Path
     sandbox: Sandbox

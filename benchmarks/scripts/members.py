@@ -1,4 +1,4 @@
-"""An App API with a segment filled from a Parquet file, whose pages are made beforehand and only handed out.
+"""An App API with a segment filled from a Parquet file; its pages are made beforehand and only handed out.
 
 The segment with the next number has one member.
 

@@ -152,7 +152,7 @@ def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyCo
         connection.execute(f"ATTACH '{path}' AS {_catalog_of(file)} (READ_ONLY)")
     except UnicodeEncodeError:
         raise SourceError(
-            f"source {scrubber.source}: DuckDB opens no file whose path is not UTF-8", "Rename its folder."
+            f"source {scrubber.source}: DuckDB opens no file with a path that is not UTF-8", "Rename its folder."
         ) from None
     except duckdb.Error as error:
         raise scrubber.explain(error) from None

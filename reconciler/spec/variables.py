@@ -33,7 +33,7 @@ def resolve(text: str, environment: Mapping[str, str]) -> str:
         verb = "is" if len(missing) == 1 else "are"
         raise Unresolved(f"needs {' and '.join(missing)}, which {verb} not set in the environment")
     if odd := [name for name in names if not has_utf8(environment.get(name, ""))]:
-        raise Unresolved(f"needs {odd[0]}, whose value is not UTF-8")
+        raise Unresolved(f"needs {odd[0]}, and its value is not UTF-8")
 
     def replace(match: re.Match[str]) -> str:
         return (environment.get(match["name"]) or match["fallback"] or "") if match["name"] else "${"

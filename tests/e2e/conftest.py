@@ -21,5 +21,5 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def project(tmp_path: Path, sandbox: Sandbox) -> Project:
-    """An empty project beside the sandbox."""
+    """An empty project and its sandbox."""
     return Project(tmp_path, sandbox)

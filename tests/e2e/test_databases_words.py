@@ -12,7 +12,7 @@ IDS = "('jane.roe@example.com', 'c4711')"
 
 
 class Refusing:
-    """A project whose warehouse is a PostgreSQL that refuses in one way or another."""
+    """A project with a PostgreSQL warehouse that refuses in one way or another."""
 
     def __init__(self, project: Project, url: str) -> None:
         self.project = project

@@ -1,4 +1,4 @@
-"""Guards through the command line: each at the limit and beside it, at every level, in every command."""
+"""Guards through the command line: each at the limit and next to it, at every level, in every command."""
 
 import shutil
 import signal
@@ -16,7 +16,7 @@ FREE = "max_removals: 100%, max_additions: 100000, allow_empty: true"
 
 
 class Filled:
-    """A project whose state holds some members of segment 56; each try starts from that state again."""
+    """A project with some members of segment 56 in its state; each try starts from that state again."""
 
     def __init__(self, project: Project, members: Iterable[str]) -> None:
         self.project = project

@@ -9,7 +9,7 @@ from tests.support.project import Project, Result, people, segment
 
 
 class Shared:
-    """A project whose warehouse is a PostgreSQL, which the state may share."""
+    """A project with a PostgreSQL warehouse, which the state may share."""
 
     def __init__(self, project: Project, url: str) -> None:
         self.project = project

@@ -21,7 +21,7 @@ TO_A_URL = ("state", "copy", "spec.yaml", "--to")
 
 @pytest.fixture
 def filled(project: Project) -> Project:
-    """A project whose state holds a hundred people, and whose next plan changes thirty."""
+    """A project with a hundred people in its state; its next plan changes thirty."""
     project.want("vip", people(*range(100)))
     project.write({"vip": segment(56, "vip")})
     assert project.run("apply", "spec.yaml").code == 0

@@ -35,7 +35,7 @@ def refused(project: Project, plan: str = "sealed.plan") -> Result:
 
 @pytest.fixture
 def filled(project: Project) -> Project:
-    """A segment of 100 whose query now returns 20 more and 10 fewer."""
+    """A segment of 100; its query now returns 20 more and 10 fewer."""
     project.want("vip", people(*range(100)))
     project.write({"vip": SPEC_56})
     assert project.run("apply", "spec.yaml").code == 0

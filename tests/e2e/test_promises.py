@@ -28,7 +28,7 @@ def is_write(direction: Direction) -> Callable[[Call], bool]:
 
 
 def leave_unsettled(project: Project, direction: Direction, fault: Fault) -> None:
-    """An apply whose first request in a direction meets a fault, and which is told to stop in the middle of it."""
+    """An apply that meets a fault in its first request of a direction, and is told to stop in the middle of it."""
     project.sandbox.inject(fault)
     ended = project.hit("apply", "spec.yaml", at=is_write(direction), by=signal.SIGTERM)
     assert ended.code == 143, ended.err

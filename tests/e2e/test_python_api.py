@@ -1,4 +1,4 @@
-"""The same from Python: what the functions promise beside their results."""
+"""The same from Python: what the functions promise besides their results."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ SEGMENT = "segment_id: 56\nquery: SELECT id FROM vip\n"
 
 @pytest.fixture
 def here(project: Project) -> Iterator[Project]:
-    """A project whose query returns 30 ids, as the working folder."""
+    """A project with a query that returns 30 ids, as the working folder."""
     project.write({"vip": SEGMENT})
     project.want("vip", [f"p{number:04}" for number in range(30)])
     with working_in(project.folder):

@@ -16,7 +16,7 @@ MEMBER = "MEMBERCANARY"
 
 @pytest.fixture
 def canaries(project: Project) -> Iterator[Project]:
-    """A sandbox whose keys, and a project whose members, are easy to find in any output."""
+    """A sandbox with keys, and a project with members, that are easy to find in any output."""
     with Sandbox(credentials=Credentials(SITE, KEY, APP)) as sandbox:
         sandbox.add_people((f"{MEMBER}{number:03}", f"{MEMBER}{number:03}@x.org") for number in range(200))
         for number in (56, 57, 58):

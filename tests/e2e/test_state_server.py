@@ -38,7 +38,7 @@ ROLE = {
 
 @pytest.fixture
 def eight(project: Project, postgres_url: str) -> Project:
-    """Eight segments, whose state is in a PostgreSQL."""
+    """Eight segments with their state in a PostgreSQL."""
     for number in range(8):
         project.sandbox.create_segment(f"Segment {number}", id=100 + number)
         project.want(f"s{number}", people(*range(number, number + 50)))

@@ -175,7 +175,7 @@ def pages_of(world: World) -> Iterator[Page]:
 
 
 class AnyComparer(Protocol):
-    """A set engine whose comparisons each look at a world of their own."""
+    """A set engine with a world of its own for each comparison."""
 
     head: Head
     expected: str

@@ -55,7 +55,7 @@ def name_ids(number: int, prefix: str = "id") -> list[str]:
 
 
 class FakeStop:
-    """A stop whose waiting takes no time; `sets_after`: so many waits until somebody stops the run."""
+    """A stop that waits without taking time; `sets_after`: number of waits until somebody stops the run."""
 
     def __init__(self, clock: FakeClock | None = None, sets_after: int | None = None) -> None:
         self._clock = clock or FakeClock()
@@ -148,7 +148,7 @@ class Crash(Exception):
 
 @dataclass
 class FakeTrack:
-    """A Customer.io that keeps the order of the house: it looks into the journal before each attempt."""
+    """A Customer.io that checks the order of work: it reads the journal before each attempt."""
 
     held: FakeHeld
     script: Script = field(default_factory=lambda: always(Reply.OK))
@@ -250,7 +250,7 @@ class InlinePool(Executor):
 class LazyPool(Executor):
     """Runs what was submitted while somebody waits, one at a time, in an order that `choose` gives.
 
-    `wait` stands in for `concurrent.futures.wait`: so many requests are in flight as would be with threads, and a test
+    `wait` stands in for `concurrent.futures.wait`: as many requests are in flight as with threads, and a test
     can be repeated. `choose(n)` gives a number below n.
     """
 

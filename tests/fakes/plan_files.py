@@ -1,4 +1,4 @@
-"""Plan files whose batches are at hand."""
+"""Plan files with their batches in memory."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

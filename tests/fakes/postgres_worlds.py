@@ -55,7 +55,7 @@ class WorldHost:
 
 @dataclass
 class Dated:
-    """A snapshot whose clock stands still."""
+    """A snapshot with a clock that does not advance."""
 
     real: Any
     now: float
@@ -75,7 +75,7 @@ class Dated:
 
 
 class ServerComparer:
-    """As `LocalComparer`: a set engine whose comparisons each have a world of their own, here in the database."""
+    """As `LocalComparer`: a set engine with a world of its own for each comparison, here in the database."""
 
     head = Head("a lineage", 7, "id")
     expected = "in_database"

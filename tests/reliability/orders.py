@@ -80,7 +80,7 @@ def spend(result: SegmentRun, order: Order, store: StateStore) -> None:
 
 @dataclass
 class Window:
-    """The App API of these worlds: shows who is there."""
+    """The App API of these worlds: lists the members."""
 
     present: set[str] = field(default_factory=set)
     arrive: Callable[[], None] = lambda: None

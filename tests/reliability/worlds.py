@@ -69,7 +69,7 @@ class Life:
 
 
 class MortalDatabase:
-    """A state's database whose process may die around each commit. `failing`: numbers of writes that a disk refuses."""
+    """A state's database; its process may die around each commit. `failing`: numbers of writes that a disk refuses."""
 
     def __init__(self, database: Database, life: Life, failing: Container[int] = frozenset()) -> None:
         self._database = database
@@ -113,7 +113,7 @@ class Late:
 
 @dataclass
 class CustomerIo:
-    """One segment: who is in it, what is still on its way, and what was acknowledged last of whom."""
+    """One segment: its members, what is still on its way, and what was acknowledged last of each id."""
 
     clock: FakeClock
     present: set[str] = field(default_factory=set)
@@ -476,13 +476,13 @@ class Planet:
         return set_model.read_state(read_world(snapshot, self.target, now)[0])
 
     def check_claims(self) -> None:
-        """The snapshot claims nobody whose last attempt was not an acknowledged add, and forgets nobody."""
+        """The snapshot claims no id with a last attempt other than an acknowledged add, and forgets none."""
         state = self.look()
         for member in state.stored:
             assert self.remote.acknowledged.get(member) is ADD, "the snapshot claims more than was acknowledged"
         maybe_there = self.remote.present | {member for late in self.remote.pending for member in late.batch.ids}
         gone = {member for member, last in self.remote.acknowledged.items() if last is REMOVE}
-        assert maybe_there - gone <= state.held, "somebody is there whom the state has forgotten"
+        assert maybe_there - gone <= state.held, "somebody is there that the state has forgotten"
 
     def check_end(self, desired: Iterable[str]) -> None:
         """Whatever is still on its way arrives; then the segment and the snapshot are what the query says."""

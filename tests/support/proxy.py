@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass
 class Proxy:
-    """Forwards to a Unix socket while `flows` is set; whoever connects meanwhile is accepted, and waits."""
+    """Forwards to a Unix socket while `flows` is set; a connection made meanwhile is accepted, and waits."""
 
     port: int
     flows: threading.Event = field(default_factory=threading.Event)

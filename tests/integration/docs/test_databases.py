@@ -58,7 +58,7 @@ def roles(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, roles: str) -> Iterator[Project]:
-    """A project whose warehouse and state are reached with the roles of the page."""
+    """A project that reaches its warehouse and state with the roles of the page."""
     (tmp_path / "spec.yaml").write_text(SPEC)
     with Sandbox() as sandbox:
         sandbox.add_people((str(number), None) for number in range(1, 21))

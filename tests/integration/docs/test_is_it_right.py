@@ -1,4 +1,4 @@
-"""The page "Is my segment really right?" tells the truth: its commands are run, and print what it shows.
+"""The page "Is my segment really right?" is right: its commands are run, and print what it shows.
 
 To write the page anew from what they print: UPDATE_DOCS=1 pytest tests/integration/docs/test_is_it_right.py
 """

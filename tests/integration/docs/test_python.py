@@ -1,4 +1,4 @@
-"""The page on Python tells the truth: its code is run, in order, on a small project and the sandbox."""
+"""The page on Python is right: its code is run, in order, on a small project and the sandbox."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-"""Pages whose console blocks are run: what stands below each `$ ` is what the command really prints."""
+"""Pages with console blocks that are run: what stands below each `$ ` is what the command really prints."""
 
 import re
 from collections.abc import Callable, Iterator

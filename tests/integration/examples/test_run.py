@@ -55,7 +55,7 @@ class Example:
         return {str(value) for each in wanted if (value := self._identifier(each)) is not None}
 
     def members(self, segment_id: int) -> set[str]:
-        """Of these, whom Customer.io knows."""
+        """Those of them that Customer.io knows."""
         known = {self._identifier(customer) for customer in CUSTOMERS if customer.known}
         return {value for value in self.desired(segment_id) if value in {str(each) for each in known}}
 
@@ -98,7 +98,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def project(tmp_path: Path, sandbox: Sandbox) -> Project:
-    """A copy of the examples beside a warehouse, with the variables of all of them but the databases."""
+    """A copy of the examples with a warehouse, with the variables of all of them but the databases."""
     folder = tmp_path / "configs"
     shutil.copytree(CONFIGS, folder)
     write_sqlite(folder / "warehouse.db")
@@ -135,7 +135,7 @@ def read_members(example: Example, sandbox: Sandbox, segment_id: int) -> set[str
 
 
 def apply(name: str, project: Project) -> None:
-    """Apply an example; who confirms does not wait for those whom nobody knows."""
+    """Apply an example; with `--confirm` it does not wait for ids that Customer.io does not know."""
     more = ("--confirm-timeout", "0") if EXAMPLES[name].confirms else ()
     done = project.run("apply", name, *more)
     assert done.code == 0, done.out + done.err
@@ -162,7 +162,7 @@ def test_an_example_fills_its_segments_and_then_has_nothing_to_do(name, project,
 
     sandbox.reset_calls()
     apply(name, project)
-    if example.confirms:  # it reads back, and sends again whom nobody knows
+    if example.confirms:  # it reads back, and sends the ids again that Customer.io does not know
         resent = {value for call in sandbox.writes if call.direction == "add" for value in call.ids or ()}
         assert resent == {each for at in example.segments for each in example.desired(at) - example.members(at)}
         assert all(call.direction == "add" for call in sandbox.writes)

@@ -15,7 +15,7 @@ Clients = tuple[TrackClient, AppClient]
 
 
 class QuickStop(threading.Event):
-    """A stop event whose waits move a fake clock instead of taking time."""
+    """A stop event with waits that move a fake clock instead of taking time."""
 
     def __init__(self, time: FakeTime) -> None:
         super().__init__()

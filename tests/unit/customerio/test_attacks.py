@@ -118,7 +118,7 @@ def test_what_comes_between_two_requests_answers_neither(open_clients: Open, lat
 
 
 class Inner(httpcore.NetworkStream):
-    """A network whose bytes come when a test says so."""
+    """A network that hands on bytes when a test says so."""
 
     def __init__(self) -> None:
         self.coming = b""

@@ -243,7 +243,7 @@ def test_no_request_outlasts_its_budget_or_forgets_an_unknown_attempt(
 
 
 class Clients:
-    """Opens clients whose requests `answer` answers, and notes them."""
+    """Opens clients with requests that `answer` answers, and notes them."""
 
     def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
         self.answer = answer

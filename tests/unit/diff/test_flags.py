@@ -49,8 +49,8 @@ SITUATIONS = {
     "removed": (REMOVED, NONE, NONE),
     "removed, and still there": (REMOVED | REMOTE, NONE, REMOVE),
     "someone else's": (REMOTE, NONE, REMOVE),
-    "a member of whom a plan file says nothing": (STORED | SPARED, NONE, NONE),
-    "a stray of whom a plan file says nothing": (REMOTE | SPARED, NONE, NONE),
+    "a member that a plan file does not name": (STORED | SPARED, NONE, NONE),
+    "a stray that a plan file does not name": (REMOTE | SPARED, NONE, NONE),
 }
 
 

@@ -406,7 +406,7 @@ def test_a_lock_that_cannot_be_given_back(add: int, status: RunStatus, code: int
     assert "id000001" not in repr(result.error)
 
 
-# --- who is there already -----------------------------------------------------------------------------------------
+# --- members that are there already -------------------------------------------------------------------------------
 
 
 def knowing_two(**more: list[str]) -> Play:

@@ -409,7 +409,7 @@ def test_the_lease_is_looked_at_again_after_a_retry_is_recorded() -> None:
     lease = FakeLease()
 
     def fault(name: str, number: int) -> None:
-        if name == "retry":  # it waited so long for the database that the lease ended
+        if name == "retry":  # the lease ended while it waited for the database
             lease.lost = True
 
     world = deliver(["ada"], script=always(Reply.VANISHED), lease=lease, fault=fault)

@@ -20,7 +20,7 @@ TARGET = make_target()
 
 
 class SlowApp(FakeApp):
-    """Each read of the pages takes some seconds; `breaks`: so many reads at first make no sense."""
+    """Each read of the pages takes some seconds; `breaks`: number of first reads that make no sense."""
 
     def __init__(self, clock: FakeClock, seconds: float = 0.0, breaks: int = 0) -> None:
         super().__init__(make_people(5))

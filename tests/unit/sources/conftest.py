@@ -128,7 +128,7 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
 
 @pytest.fixture(scope="session")
 def postgres_warehouse(postgres_server: "Postgres") -> Iterator[Warehouse]:
-    """One database for this whole room: making one takes longer than most tests."""
+    """One database for all tests of this package: making one takes longer than most tests."""
     name = postgres_server.make_database()
     url = postgres_server.url(name)
     with closing(psycopg.connect(host=str(postgres_server.folder), user="postgres", dbname=name)) as connection:

@@ -81,7 +81,7 @@ def test_a_failure_gives_its_connection_back():
 
 
 def refusing(times: int):
-    """What connects only after the server has refused so many times."""
+    """What connects only after the server has refused `times` times."""
     left = [times]
 
     def connect() -> str:

@@ -16,7 +16,7 @@ OURS = ["q", "p", "c0", "raw", "typed", "value", "names", "every"]
 
 @pytest.fixture
 def people(warehouse):
-    """Each name is a table of two people, and beside it stands a table of vips."""
+    """Each name is a table of two people, and there is a table of vips."""
     drop = [f"DROP TABLE IF EXISTS {name}" for name in (*OURS, "vips")]
     create = [f"CREATE TABLE {name} (id INTEGER, {name} INTEGER)" for name in (*OURS, "vips")]
     fill = [f"INSERT INTO {name} VALUES (501, 501), (502, 502)" for name in OURS]

@@ -20,7 +20,7 @@ def head(url: str) -> str:
 
 
 def segment(*lines: str) -> str:
-    """A segment whose own lines begin on line 4 of a spec with the head."""
+    """A segment with own lines that begin on line 4 of a spec with the head."""
     return "segments:\n  a:\n    segment_id: 1\n" + "".join(f"    {line}\n" for line in lines)
 
 

@@ -22,7 +22,7 @@ def problems_of(name: str, environment: dict[str, str] | None = None) -> list[st
 
 
 def segment(*lines: str) -> str:
-    """A segment whose own lines begin on line 7."""
+    """A segment with own lines that begin on line 7."""
     return "segments:\n  a:\n    segment_id: 1\n" + "".join(f"    {line}\n" for line in lines)
 
 
@@ -393,7 +393,7 @@ class TestReferences:
         text = head.replace("api_key: key", 'api_key: "${KEY}"')
 
         assert problems_of(write(text + SEGMENT), {"KEY": "hidden\udcff"}) == [
-            "spec.yaml:3: `destination.api_key` needs KEY, whose value is not UTF-8."
+            "spec.yaml:3: `destination.api_key` needs KEY, and its value is not UTF-8."
         ]
 
 

@@ -1,4 +1,4 @@
-"""Mending a state: forgetting, backups, moving house."""
+"""Repairing a state: forgetting, backups, moving to another database."""
 
 from pathlib import Path
 

@@ -181,7 +181,7 @@ def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqli
 
 
 def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
-    """How the batches of a journal, with so many ids each, are taken together."""
+    """How the batches of a journal, with these numbers of ids, are taken together."""
     chunks = []
     with state.store() as store, store.lock(state.target(), "run", None) as segment:
         ids = map(str, count())

@@ -261,7 +261,7 @@ def test_the_clock_for_leases_counts_suspension():
 
 
 class Jumped:
-    """A clock whose wall time was set, while the time since the boot goes on."""
+    """A clock with a wall time that was set, while the time since the boot goes on."""
 
     def __init__(self, real, seconds: float) -> None:
         self._real = real

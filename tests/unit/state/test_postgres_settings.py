@@ -46,7 +46,7 @@ READS = {
 
 @pytest.fixture
 def state(postgres_url: str, postgres_server: Postgres) -> Iterator[StateFixture]:
-    """A state whose role has settings of its own."""
+    """A state with a role that has settings of its own."""
     set_for_role(postgres_server, postgres_url, ROLE)
     return StateFixture(postgres_url)
 
