@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 10
+# Two for each processor: many tests wait for a server, a lock or a signal.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 .PHONY: demo test test-fast test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
 
@@ -9,26 +11,26 @@ demo: setup
 	@$(BIN)/reconcile demo
 
 test: setup
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $(WORKERS)
 
 # The first answer: the unit tests that start no server and are not slow.
 test-fast: setup
-	$(BIN)/pytest -n auto -q -m "not server and not slow" tests/unit
+	$(BIN)/pytest -n $(WORKERS) -q -m "not server and not slow" tests/unit
 
 # Draws anew, again and again, until the minutes are over; stops at the first find.
 test-random: setup
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
-	  $(BIN)/pytest -n auto -q -m hypothesis --hypothesis-profile=random || exit 1; done
+	  $(BIN)/pytest -n $(WORKERS) -q -m hypothesis --hypothesis-profile=random || exit 1; done
 
 # The tests that start no PostgreSQL, on the newest and on the lowest versions that pyproject.toml allows.
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	.venv-newest/bin/python -m pip install --quiet --editable '.[postgres]' --group dev
-	.venv-newest/bin/pytest -n auto -m "not server"
+	.venv-newest/bin/pytest -n $(WORKERS) -m "not server"
 
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/pytest -n auto -m "not server"
+	.venv-lowest/bin/pytest -n $(WORKERS) -m "not server"
 
 setup: .venv/ready
 
