@@ -1,4 +1,4 @@
-"""Large runs that can't come to their end: a clear error, nothing sent, nothing lost."""
+"""Large runs that can't finish: a clear error, nothing sent, nothing lost."""
 
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The main job, from the command line: spec, plan, apply, and the sandbox as the judge."""
+"""The main job, from the command line: spec, plan, apply; checked at the sandbox."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What the state is bound to, who may change it, and the commands that look at it and mend it."""
+"""What the state is bound to, who may change it, and the commands that show and repair it."""
 
 import hashlib
 import os

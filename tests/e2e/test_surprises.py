@@ -1,4 +1,4 @@
-"""What a reader of a spec would not expect is said before anything is sent."""
+"""What a reader of a spec would not expect is reported before anything is sent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What nobody foresaw: named by its kind, traced with --verbose, and its own words kept back."""
+"""Unexpected errors: named by their type, traced with --verbose, and their messages not shown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Somebody else answers in the place of Customer.io: it is told apart, and nothing is taken as applied."""
+"""Something else answers in place of Customer.io: it is recognized, and nothing counts as applied."""
 
 import json
 import socket

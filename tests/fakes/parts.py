@@ -1,4 +1,4 @@
-"""A Customer.io, a set engine and all else that the engine speaks to, in memory."""
+"""A Customer.io, a set engine and all else that the engine uses, in memory."""
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

@@ -183,7 +183,7 @@ def compare(world: World) -> Outcome:
 
 
 def sure(state: StateModel, remote: set[str]) -> set[str]:
-    """Who is there, whatever still arrives."""
+    """The members, whatever still arrives."""
     return remote - set(state.unsettled) - state.tombstones
 
 

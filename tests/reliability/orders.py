@@ -1,4 +1,4 @@
-"""What a process of these worlds is told to do: make a query true, apply a sealed plan, read back."""
+"""The work of a process in these worlds: make a query true, apply a sealed plan, read back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Ambiguous answers until all attempts are used up: what may have been applied is told, and settled by the next run."""
+"""Ambiguous answers until all attempts are used up: what may be applied is reported, and settled by the next run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A broken floor: a disk that refuses writes, a state that is damaged, foreign or too new, and a restored backup."""
+"""A disk that refuses writes, a state that is damaged, foreign or too new, and a restored backup."""
 
 import itertools
 import random

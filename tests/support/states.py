@@ -1,4 +1,4 @@
-"""States for tests: a clock that stands still, processes that are made up, and ways to look inside."""
+"""States for tests: a clock that does not advance, processes that are made up, and ways to look inside."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

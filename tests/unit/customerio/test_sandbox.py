@@ -1,4 +1,4 @@
-"""The client and the sandbox were written apart from the same page: here they meet."""
+"""The client and the sandbox were written separately from the same API page: here they are tested together."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""What goes wrong is told with numbers and a next step, and without a single value."""
+"""What goes wrong is reported with numbers and a next step, and without a single value."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

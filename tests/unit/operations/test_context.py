@@ -1,4 +1,4 @@
-"""What an operation tells while it goes on."""
+"""What an operation reports while it runs."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Whatever Customer.io, the state, the lease and the user do: the promises hold, and the next run mends the rest."""
+"""Whatever Customer.io, state, lease and user do: the promises hold, and the next run completes the rest."""
 
 from concurrent.futures import ThreadPoolExecutor
 from random import Random

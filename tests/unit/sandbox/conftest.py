@@ -1,4 +1,4 @@
-"""A sandbox with three people and one segment, a clock that stands still, and a plain client for both APIs."""
+"""A sandbox with three people and one segment, a clock that does not advance, and a plain client for both APIs."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The control endpoint: the hand of a tester, over HTTP; closed to browsers."""
+"""The control endpoint: what a tester changes, over HTTP; closed to browsers."""
 
 import pytest
 

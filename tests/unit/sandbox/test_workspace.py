@@ -1,4 +1,4 @@
-"""The memory of the sandbox, without a server: people, hand edits, writes that are applied later."""
+"""The data of the sandbox, without a server: people, hand edits, writes that are applied later."""
 
 import pytest
 from hypothesis import given

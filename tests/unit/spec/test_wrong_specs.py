@@ -1,4 +1,4 @@
-"""Every way a spec can be wrong: what is told, and for which line. Line 4 is the first after the usual head."""
+"""Every way a spec can be wrong: what is reported, and for which line. Line 4 is the first after the usual head."""
 
 # ruff: noqa: E501 (tables: one situation a line)
 

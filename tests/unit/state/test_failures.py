@@ -1,4 +1,4 @@
-"""What can go wrong with a state, and what people are told."""
+"""What can go wrong with a state, and what users read then."""
 
 import errno
 import sqlite3

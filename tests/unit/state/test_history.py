@@ -1,4 +1,4 @@
-"""What `status`, `history` and `state show` learn from a state; reading changes nothing and makes nothing."""
+"""What `status`, `history` and `state show` read from a state; reading changes nothing and makes nothing."""
 
 from datetime import UTC, datetime
 from pathlib import Path

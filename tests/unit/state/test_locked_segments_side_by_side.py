@@ -1,4 +1,4 @@
-"""Segments of one state: whatever one of them goes through, the others neither notice nor have a say."""
+"""Segments of one state: whatever happens to one of them does not affect the others."""
 
 from collections.abc import Iterator
 
