@@ -28,7 +28,6 @@ from reconciler.diff.tables import (
     broken_query,
     broken_state,
     make_database,
-    open_tables,
     read_batches,
     unless_empty,
     write_batches,
@@ -103,7 +102,8 @@ class EmbeddedSetEngine:
     @contextmanager
     def begin(self, target: Target) -> Iterator[Comparison]:
         """Begin the comparison of one segment; its tables go when it is left."""
-        with open_tables(self._database) as tables:
+        with self._database.catalog() as name, self._database.cursor() as cursor:
+            tables = Tables(name, self._database, cursor)
             yield EmbeddedComparison(target, self._source_of, self._snapshot_of, self._pushdown_source_of, tables)
 
 
@@ -138,17 +138,21 @@ class EmbeddedComparison:
 
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         self._remote = None
+        db = self._tables.name
         self._tables.run(self._sql.begin("remote"))
         with translating(self._tables.limits):
             self._tables.insert(self._sql.add_page(), (write_page(page) for page in pages if page.cio_ids))
-        ((rows, people),) = self._tables.fetch(self._sql.count_remote())
+        ((rows, people),) = self._tables.fetch(f"SELECT count(*), count(DISTINCT cio_id) FROM {db}.remote")
         if rows == people:
             self._tables.run(self._sql.drop("people"), self._sql.rename("remote", "people"))
         else:
-            self._tables.fetch(self._sql.make_people())
+            each_once = f"SELECT cio_id, max(key) AS key FROM {db}.remote GROUP BY cio_id"
+            self._tables.fetch(f"CREATE OR REPLACE TABLE {db}.people AS {each_once}")
             self._tables.run(self._sql.drop("remote"))
-        self._tables.fetch(self._sql.make_keys())
-        self._remote = RemoteCount(people, self._tables.fetch_one(self._sql.count_unkeyed()), rows - people)
+        distinct_keys = f"SELECT DISTINCT key AS id FROM {db}.people WHERE key IS NOT NULL"
+        self._tables.fetch(f"CREATE OR REPLACE TABLE {db}.keys AS {distinct_keys}")
+        unkeyed = self._tables.fetch_one(f"SELECT count(*) - count(key) FROM {db}.people")
+        self._remote = RemoteCount(people, unkeyed, rows - people)
         return self._remote
 
     def _require_remote(self) -> RemoteCount:
@@ -185,14 +189,16 @@ class EmbeddedComparison:
 
     def _make_known(self, state: StateRead, with_remote: bool, with_tombstones: bool) -> bool:
         """Make `known` of what was read; true: it is nothing but the members."""
+        # Most of an overlay are tombstones, which a plan does without.
+        which = "true" if with_tombstones else "decided"
         is_overlaid = False
         if state.has_overlay:
             since = lingers_since(state.now, self._target.spec.destination.settle)
             self._tables.fetch(self._sql.make_overlay(since))
-            is_overlaid = self._tables.fetch_one(self._sql.count_overlay(with_tombstones)) > 0
+            is_overlaid = self._tables.fetch_one(f"SELECT count(*) FROM {self._tables.name}.overlay WHERE {which}") > 0
         held = "held" if with_remote else "known"
         if is_overlaid:
-            self._tables.fetch(self._sql.make_held(held, with_tombstones))
+            self._tables.fetch(self._sql.make_held(held, which))
         else:
             self._tables.run(self._sql.drop(held), self._sql.rename("members", held))
         if with_remote:
@@ -206,7 +212,8 @@ class EmbeddedComparison:
         return {Flag.STORED: state.members} if is_plain else self._count_flags("known")
 
     def _count_flags(self, table: str) -> Numbers:
-        return {Flag(flags): number for flags, number in self._tables.fetch(self._sql.count_flags(table))}
+        rows = self._tables.fetch(f"SELECT flags, count(*) FROM {self._tables.name}.{table} GROUP BY flags")
+        return {Flag(flags): number for flags, number in rows}
 
     # --- what changes --------------------------------------------------------------------------------------------
 
@@ -269,7 +276,8 @@ class EmbeddedComparison:
                 self._tables.insert(self._sql.add_desired(values.select), ([block] for block in values.rows))
             else:
                 self._tables.insert_stream(self._sql.make_desired(values.select), values.rows)
-        returned = Returned(dict(self._tables.fetch(self._sql.count_desired())))
+        by_refusal = f"SELECT refused, count(*) FROM {self._tables.name}.desired GROUP BY refused"
+        returned = Returned(dict(self._tables.fetch(by_refusal)))
         self._refuse_bad(returned)
         return returned
 

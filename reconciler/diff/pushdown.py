@@ -121,7 +121,7 @@ WITH desired AS (
     SELECT coalesce(desired.id, held.id) AS id, typed, flags, add_at, remove_at,
         CASE WHEN typed IS NULL THEN coalesce(flags, 0) IN ({left})
              WHEN typed AND flags IN ({kept}) THEN
-                 {sure}
+                 {stays}
              ELSE false END AS stays
     FROM desired FULL JOIN held ON desired.key = held.id
 )
@@ -143,6 +143,10 @@ _MARKS = """
 
 def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[str]) -> str:
     """Write the statement. `values` is as in `PushdownSession`; sentinels are received, whether they stay or not."""
+    stays = _be_sure("held.id", id_type)
+    ids = sorted({str(check_text(sentinel, id_type)) for sentinel in sentinels})
+    if ids:
+        stays.append(f"held.id <> ALL (ARRAY[{', '.join(map(_quote, ids))}])")
     return _STATEMENT.format(
         values=values,
         members=state.members,
@@ -151,7 +155,7 @@ def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[
         normalized='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
         left=_list_unchanged(Flag(0)),
         kept=_list_unchanged(Flag.DESIRED),
-        sure="\n                 AND ".join([*_be_sure("held.id", id_type), *_differ("held.id", id_type, sentinels)]),
+        stays="\n                 AND ".join(stays),
         moved=MOVED,
         stayed=STAYED,
         known=KNOWN,
@@ -176,11 +180,6 @@ def _be_sure(text: str, id_type: IdType) -> list[str]:
     if id_type is IdType.EMAIL:
         conditions += [f"{text} LIKE '_%@_%'", f"{text} NOT LIKE '%@%@%'"]
     return conditions
-
-
-def _differ(text: str, id_type: IdType, sentinels: Iterable[str]) -> list[str]:
-    ids = sorted({str(check_text(sentinel, id_type)) for sentinel in sentinels})
-    return [f"{text} <> ALL (ARRAY[{', '.join(map(_quote, ids))}])"] if ids else []
 
 
 def _quote(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The SQL of a comparison. Every table and every statement on them stands here, but for `received` (see `pushdown`).
+"""The SQL of a comparison: its tables, but for `received` (see `pushdown`), and the statements that need explaining.
 
     members, marks, journal  what the state holds, as it gives it
     overlay  the status of an id by marks and journal; decided: it outweighs the members
@@ -97,13 +97,9 @@ class Statements:
         id_status = write_id_status(_JOURNAL_IDS.format(db=self._db), f"FROM {self._db}.marks", since)
         return self._create("overlay", _OVERLAY.format(id_status=id_status))
 
-    def count_overlay(self, with_tombstones: bool) -> str:
-        """One number: how many ids `make_held` would lay over the members."""
-        return f"SELECT count(*) FROM {self._db}.overlay WHERE {_which(with_tombstones)}"
-
-    def make_held(self, table: str, with_tombstones: bool) -> str:
-        """Into `table`, from `members` and `overlay`; without an overlay, `members` are what is held."""
-        return self._create(table, _HELD.format(db=self._db, which=_which(with_tombstones)))
+    def make_held(self, table: str, which: str) -> str:
+        """Into `table`, from `members` and the rows of `overlay` for which `which` is true."""
+        return self._create(table, _HELD.format(db=self._db, which=which))
 
     def make_known(self) -> str:
         """From `held` and `keys`; without a read-back, what is held is what is known."""
@@ -122,10 +118,6 @@ class Statements:
     def _judge(self, select: str) -> str:
         return f"""SELECT refused, if(refused IS NULL, {normalize("value", self._id_type)}, NULL) AS id
             FROM (SELECT value, {refusal("value", "typed", self._id_type)} AS refused FROM ({select}))"""
-
-    def count_desired(self) -> str:
-        """Why it is no id (null: it is one), number of rows."""
-        return f"SELECT refused, count(*) FROM {self._db}.desired GROUP BY refused"
 
     def count_missing(self) -> str:
         """One number: how many of the ids in the list $1 are not desired."""
@@ -173,33 +165,10 @@ class Statements:
 
     # --- of `known` and of `changes` ---
 
-    def count_flags(self, table: str) -> str:
-        """flags, number of ids."""
-        return f"SELECT flags, count(*) FROM {self._db}.{table} GROUP BY flags"
-
     def list_ids(self, table: str, flags: Iterable[Flag], limit: int | None = None) -> str:
         """The ids with such flags, in the order of their bytes."""
         end = "" if limit is None else f" LIMIT {int(limit)}"
         return f"SELECT id FROM {self._db}.{table} WHERE flags IN ({_list(flags)}) ORDER BY id{end}"
-
-    # --- what is in the segment ---
-
-    def count_remote(self) -> str:
-        """Rows, people: of `remote`."""
-        return f"SELECT count(*), count(DISTINCT cio_id) FROM {self._db}.remote"
-
-    def make_people(self) -> str:
-        """From `remote`, each person once. Where nobody is listed twice, `remote` is that already."""
-        people = f"SELECT cio_id, max(key) AS key FROM {self._db}.remote GROUP BY cio_id"
-        return self._create("people", people)
-
-    def make_keys(self) -> str:
-        """From `people`, each key once."""
-        return self._create("keys", f"SELECT DISTINCT key AS id FROM {self._db}.people WHERE key IS NOT NULL")
-
-    def count_unkeyed(self) -> str:
-        """One number: people without a key."""
-        return f"SELECT count(*) - count(key) FROM {self._db}.people"
 
     # --- tables ---
 
@@ -245,11 +214,6 @@ class Statements:
         return f"CREATE OR REPLACE TABLE {self._db}.{table} AS {query}"
 
 
-def _which(with_tombstones: bool) -> str:
-    """Most of an overlay are tombstones, which a plan does without: then it is the members as they are."""
-    return "true" if with_tombstones else "decided"
-
-
 def _quote(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
@@ -275,6 +239,7 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
 
     Nearly every id is plain ASCII: one cheap test lets it pass, and only the rest meets the rules one by one.
     """
+    is_email = id_type is IdType.EMAIL
     return f"""CASE
         WHEN {value} IS NULL THEN '{NULL}'
         WHEN NOT {typed} THEN '{Invalid.TYPE.name}'
@@ -284,7 +249,7 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
         WHEN regexp_matches({value}, '{_PADDED}') THEN '{Invalid.PADDED.name}'
         WHEN {has_control(value)} THEN '{Invalid.CONTROL.name}'
         WHEN strlen({value}) > {MAX_ID_BYTES} THEN '{Invalid.LONG.name}'
-        {_refuse_email(value) if id_type is IdType.EMAIL else ""}
+        {f"WHEN NOT regexp_full_match({value}, '{_EMAIL}') THEN '{Invalid.EMAIL.name}'" if is_email else ""}
     END"""
 
 
@@ -295,10 +260,6 @@ def is_plain(value: str, id_type: IdType) -> str:
     # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
     fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
     return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_PLAIN}'))"
-
-
-def _refuse_email(value: str) -> str:
-    return f"WHEN NOT regexp_full_match({value}, '{_EMAIL}') THEN '{Invalid.EMAIL.name}'"
 
 
 def has_control(value: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from reconciler.embedded_duckdb import EmbeddedDuckDB, Limits, stopped, translating
+from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped, translating
 from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
@@ -47,18 +47,14 @@ def make_database(memory_limit: str, spill_parent: Path) -> EmbeddedDuckDB:
     )
 
 
-@contextmanager
-def open_tables(database: EmbeddedDuckDB) -> Iterator["Tables"]:
-    """Make room for the tables of one comparison; they go at the end of the block."""
-    with database.catalog() as name, database.cursor() as cursor:
-        yield Tables(name, database, cursor)
-
-
 class Tables:
     """Runs statements for one comparison; its tables are in the database `name`; `stream` in any thread."""
 
     def __init__(self, name: str, database: EmbeddedDuckDB, cursor: duckdb.DuckDBPyConnection) -> None:
         self.name = name
+        self.limits = database.limits
+        self.rows_at_once = max(1, database.memory // BYTES_PER_ROW)
+        """The number of rows that can be grouped in one statement within the memory limit."""
         self._database = database
         self._cursor = cursor
         self._stopped = False
@@ -68,15 +64,6 @@ class Tables:
         """The same tables, for use in another thread."""
         with self._database.cursor() as cursor:
             yield Tables(self.name, self._database, cursor)
-
-    @property
-    def limits(self) -> Limits:
-        return self._database.limits
-
-    @property
-    def rows_at_once(self) -> int:
-        """The number of rows that can be grouped in one statement within the memory limit."""
-        return max(1, self._database.memory // BYTES_PER_ROW)
 
     def stop(self) -> None:
         """End what runs, from another thread: it fails, and so does what would come next."""
