@@ -178,7 +178,7 @@ class Statements:
         return f"CREATE OR REPLACE TABLE {self._db}.{table} ({columns}{EXTRA.get(table, '')})"
 
     def add_block(self, table: str) -> str:
-        """Add the rows of the block of text $1 (see `models.columns.Rows`)."""
+        """Add the rows of the block of text $1 (see `models.inputs.Rows`)."""
         kinds = COLUMNS[table].values()
         if len(kinds) == 1:
             return f"{self._insert(table)} {_LINES}"

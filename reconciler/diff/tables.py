@@ -135,7 +135,7 @@ class Tables:
                 yield from rows
 
 
-# --- blocks of text: how rows from Python come into tables (see `models.columns.Rows`) --------------------------------
+# --- blocks of text: how rows from Python come into tables (see `models.inputs.Rows`) ---------------------------------
 
 
 def unless_empty(rows: Rows) -> Rows | None:

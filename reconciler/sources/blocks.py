@@ -1,4 +1,4 @@
-"""Rows from Python as blocks of text (see `models.columns.Rows`), a line for each value, written exactly."""
+"""Rows from Python as blocks of text (see `models.inputs.Rows`), a line for each value, written exactly."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

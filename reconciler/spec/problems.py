@@ -125,7 +125,10 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
     for line, message in draft.document.doubts:
         draft.add_problem(line, message)
 
-    def replace_variables(where: KeyPath, value: Scalar) -> Scalar:
+    def read_value(where: KeyPath, value: Scalar) -> Scalar:
+        is_parameter = len(where) > 1 and where[-2] == "params" and (where[0], len(where)) in _PARAMETERS
+        if value is None and not is_parameter:  # to a parameter, null means NULL
+            draft.refuse_value(where, "has no value; give it one, or leave the key out")
         is_query = len(where) == 3 and where[0] == "segments" and where[2] == "query"  # there, `${` means nothing
         if not isinstance(value, str) or is_query:
             return value
@@ -135,14 +138,8 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
             draft.refuse_value(where, str(error))
             return value
 
-    def refuse_null(where: KeyPath, value: Scalar) -> None:
-        is_parameter = len(where) > 1 and where[-2] == "params" and (where[0], len(where)) in _PARAMETERS
-        if value is None and not is_parameter:  # to a parameter, null means NULL
-            draft.refuse_value(where, "has no value; give it one, or leave the key out")
-
-    data = transform(draft.document.data, replace_variables)
+    data = transform(draft.document.data, read_value)
     draft.document = Document(path, data, draft.document.lines)
-    transform(data, refuse_null)
     return draft
 
 

@@ -1,4 +1,4 @@
-"""A state's rows as lines of blocks of text (see `models.columns.Rows`)."""
+"""A state's rows as lines of blocks of text (see `models.inputs.Rows`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
