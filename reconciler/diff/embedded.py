@@ -325,7 +325,7 @@ class EmbeddedComparison:
                 (
                     "invalid",
                     f"{returned.invalid:,} {noun}: {returned.explain_invalid()}",
-                    "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
+                    "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                     "or set `invalid: skip` for this segment",
                 )
             )

@@ -1,4 +1,4 @@
-"""Comparing a segment in the database of its query, where the state stands too: only ids that may change are received.
+"""Comparing a segment in the database of its query, where the state is, too: only ids that may change are received.
 
 They go into the same tables as everything else, meet the same rules and are compared once more. So the database decides
 nothing but which ids may stay behind, and how many these are.

@@ -18,7 +18,7 @@ from reconciler.state.location import Address
 
 @dataclass(frozen=True)
 class Explanation:
-    """Words for one kind of failure. `quotable`: the database's own words hold no ids, and may stand in a traceback."""
+    """Words for one kind of failure. `quotable`: the database's own words hold no ids: a traceback may show them."""
 
     words: str
     hint: str
@@ -94,7 +94,7 @@ _SIDE_FILES = Explanation(
 )
 _PARAMETERS = Explanation(
     "`state.url` has a port or a parameter that PostgreSQL's client does not take",
-    "correct what stands behind its ?",
+    "correct what follows its ?",
     quotable=False,
 )
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)

@@ -1,4 +1,4 @@
-"""What becomes of an id, for each way it can stand to a segment; and what is counted of many."""
+"""What becomes of an id, for each combination of flags; and what is counted of many."""
 
 import pytest
 
@@ -29,8 +29,8 @@ NONE, ADD, RESEND, REMOVE, ADOPT = Change
 
 SITUATIONS = {
     "new": (DESIRED, ADD, ADD),
-    "a member who stays": (STORED | REMOTE | DESIRED, NONE, NONE),
-    "a member who is not there": (STORED | DESIRED, NONE, ADD),
+    "a member that stays": (STORED | REMOTE | DESIRED, NONE, NONE),
+    "a member that is not there": (STORED | DESIRED, NONE, ADD),
     "someone else's, and wanted": (REMOTE | DESIRED, ADD, ADOPT),
     "on the way in, and wanted": (ADDING | DESIRED, ADD, ADD),
     "on the way in, there, and wanted": (ADDING | REMOTE | DESIRED, ADD, ADD),
@@ -41,8 +41,8 @@ SITUATIONS = {
     "removed, and wanted again": (REMOVED | DESIRED, ADD, ADD),
     "removed, still there, and wanted again": (REMOVED | REMOTE | DESIRED, ADD, ADD),
     "unknown": (NOTHING, NONE, NONE),
-    "a member who goes": (STORED, REMOVE, REMOVE),
-    "a member who goes, and is there": (STORED | REMOTE, REMOVE, REMOVE),
+    "a member that goes": (STORED, REMOVE, REMOVE),
+    "a member that goes, and is there": (STORED | REMOTE, REMOVE, REMOVE),
     "on the way in, and unwanted": (ADDING, REMOVE, REMOVE),
     "on the way out": (REMOVING, REMOVE, REMOVE),
     "unmatched, and dropped": (UNMATCHED, REMOVE, REMOVE),

@@ -219,8 +219,8 @@ def test_a_text_is_surely_an_id_exactly_where_the_oracle_says_so(place: Place, v
             rows = 'unnest(%s::text[]) WITH ORDINALITY AS u (c, n), LATERAL (SELECT c COLLATE "C") l (t)'
             sql = f"SELECT {sure.replace('%', '%%')} FROM {rows} ORDER BY n"
             found = connection.execute(sql.encode(), [values])
-            folded = [text.lower() if text.isascii() else text for text in values]
-            assert [row[0] for row in found] == [type(check_text(text, id_type)) is str for text in folded]
+            normalized = [text.lower() if text.isascii() else text for text in values]
+            assert [row[0] for row in found] == [type(check_text(text, id_type)) is str for text in normalized]
 
 
 def test_a_value_that_is_no_id_by_its_type_is_never_taken_for_a_stored_id_of_the_same_text(

@@ -324,7 +324,7 @@ def test_bad_values_are_told_with_every_next_step(local_comparer: LocalComparer)
     )
     assert caught.value.hint == (
         "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment; "
-        "mend them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
+        "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
         "or set `invalid: skip` for this segment"
     )
 

@@ -1,4 +1,4 @@
-"""The reading side: it changes nothing, waits for nobody, and sees one moment."""
+"""The reading side: it changes nothing, waits for no writer, and sees one moment."""
 
 import os
 import sqlite3
