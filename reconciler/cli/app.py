@@ -37,15 +37,13 @@ class LazyCommand(TyperCommand):
         """Import the command's module and let the command itself parse its arguments."""
         assert self.name is not None
         found = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
-        command = get_command(found if isinstance(found, typer.Typer) else make_app(found))
+        if isinstance(found, typer.Typer):
+            group = found
+        else:
+            group = typer.Typer(add_completion=False, rich_markup_mode=None)
+            group.command(found.__name__)(found)
+        command = get_command(group)
         return cast(typer.Context, command.make_context(info_name, args, parent, **extra))
-
-
-def make_app(command: Any) -> typer.Typer:
-    """Wrap one command function into an application of its own."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(command.__name__)(command)
-    return app
 
 
 def print_version(is_asked: bool) -> None:

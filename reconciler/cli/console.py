@@ -85,11 +85,6 @@ class Console:
         is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
         return shutil.get_terminal_size((100, 24)).columns if is_known else 100
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether stdout is a terminal."""
-        return sys.stdout.isatty()
-
     # --- stderr -------------------------------------------------------------------------------------------------------
 
     def info(self, text: str) -> None:
@@ -129,11 +124,6 @@ class Console:
             front = "" if level == "info" else f"{level}: "
             line = f"{front}{message}" + (f"\n  next: {hint}" if hint else "")
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether to draw progress bars: only on a terminal."""
-        return sys.stderr.isatty() and not self.quiet and self.log_format is LogFormat.TEXT
 
     def set_up_logging(self) -> None:
         """Print the log records of the library with --verbose, and drop them otherwise."""

@@ -26,7 +26,7 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
     Warnings and errors go to stderr, too, unless they have just been read on a terminal as text.
     """
     console.show(write(console, result, output, shared=shared), is_data=output is Format.JSON)
-    if (output is Format.TEXT and console.is_terminal) or not isinstance(result, Plan | Run | Drift | Refresh):
+    if (output is Format.TEXT and sys.stdout.isatty()) or not isinstance(result, Plan | Run | Drift | Refresh):
         return
     for warning in result.warnings:
         console.warning(warning)
@@ -79,7 +79,7 @@ def choose_progress(console: Console) -> NoProgress:
         return NoProgress()
     if console.log_format is LogFormat.JSON:
         return ProgressJson(sys.stderr, lambda: datetime.now(UTC))
-    if console.shows_progress:
+    if sys.stderr.isatty():
         from reconciler.render.progress_bars import ProgressBars  # it loads Rich, which only a terminal needs
 
         return ProgressBars(draw_on(sys.stderr))

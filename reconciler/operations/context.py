@@ -3,7 +3,7 @@
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -205,7 +205,15 @@ class Context:
         def make() -> SetEngine:
             from reconciler.diff.embedded import EmbeddedSetEngine  # it loads DuckDB
 
-            spill = find_spill_parent(os.environ)
+            # One that TMPDIR names is used as it is: Python would quietly use another where it can't be written to.
+            try:
+                spill = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+            except OSError:
+                raise SegmentError(
+                    "there is no folder for temporary files that can be written to",
+                    "name one with the variable TMPDIR",
+                    code="spill",
+                ) from None
             engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
             self._sets = self._stack.enter_context(engine)
             return self._sets
@@ -299,21 +307,6 @@ class Context:
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]  # type: ignore[return-value]
-
-
-def find_spill_parent(environment: Mapping[str, str]) -> Path:
-    """Give the folder for temporary files. One that TMPDIR names is used as it is: Python would quietly use another
-    where it can't be written to. Raises SegmentError where there is none."""
-    if named := environment.get("TMPDIR"):
-        return Path(named)
-    try:
-        return Path(tempfile.gettempdir())
-    except OSError:
-        raise SegmentError(
-            "there is no folder for temporary files that can be written to",
-            "name one with the variable TMPDIR",
-            code="spill",
-        ) from None
 
 
 def _account(destination: DestinationSettings) -> tuple[object, ...]:

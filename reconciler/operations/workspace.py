@@ -5,7 +5,7 @@ A workspace name is bound to one environment of Customer.io by the first write. 
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError
@@ -14,13 +14,8 @@ from reconciler.models.plan import Head, UsedBy
 from reconciler.models.remote import Page, RemoteSegment
 from reconciler.models.spec import Target
 
-
-class Bindings(Protocol):
-    """Where the bindings are kept: a state that is open for writing."""
-
-    def environment(self, workspace: str) -> int | None: ...
-
-    def bind(self, workspace: str, environment_id: int) -> None: ...
+if TYPE_CHECKING:
+    from reconciler.state.store import StateStore
 
 
 def check_pin(target: Target, head: Head) -> None:
@@ -58,12 +53,12 @@ def check_environment(target: Target, bound: int | None, found: int | None) -> N
         )
 
 
-def bind(target: Target, bindings: Bindings, found: int | None) -> None:
+def bind(target: Target, store: "StateStore", found: int | None) -> None:
     """Check the environment that the keys are of, and bind a workspace that is not bound yet."""
-    bound = bindings.environment(target.workspace)
+    bound = store.environment(target.workspace)
     check_environment(target, bound, found)
     if bound is None and found is not None:
-        bindings.bind(target.workspace, found)
+        store.bind(target.workspace, found)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import Options, sentences, stored_documents, tables
 from reconciler.render.json import document
-from reconciler.render.report import FirstFill, Line, Note, Orphans, Remark, Report, Trouble, UnknownMembers
+from reconciler.render.report import Cell, FirstFill, Line, Note, Orphans, Remark, Report, Trouble, UnknownMembers
 
 # What is wrong comes first.
 _PLAN_RANKS = (PlanStatus.BLOCKED, PlanStatus.FAILED, PlanStatus.CHANGES, PlanStatus.UNCHANGED)
@@ -87,7 +87,10 @@ def _describe_plan(plan: Plan, options: Options) -> Report:
     for each in plans:
         rank, quiet = _PLAN_RANKS.index(each.status), each.status is PlanStatus.UNCHANGED
         name = sentences.label(each.target, shared)
-        lines.append(Line(tables.plan_row(each), each.target, rank, quiet))
+        numbers = tables.fill(tables.COUNTS, each.counts) if each.counts else [Cell()] * len(tables.COUNTS)
+        facts = Cell(", ".join(sentences.list_notes(each)))
+        row = [*tables.identify(each.status, each.target, each.remote.title), *numbers, facts]
+        lines.append(Line(row, each.target, rank, quiet))
         if each.status is PlanStatus.BLOCKED:
             blocked.append(_describe_blocked(each, shared, rank))
         if each.status is PlanStatus.FAILED:

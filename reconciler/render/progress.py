@@ -16,7 +16,6 @@ from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.run import SegmentRun
-from reconciler.models.spec import Target
 from reconciler.render.json import write_time
 
 POSTPONED = "another run is at work on it: it comes last"
@@ -107,7 +106,26 @@ class ProgressJson(NoProgress):
         self._lock = threading.Lock()
 
     def _show(self, event: Event) -> None:
-        target, fields = _list_fields(event)
+        fields: dict[str, Any] = {}
+        match event:
+            case Reading(target) | Postponed(target):
+                pass
+            case Planned(plan):
+                target, counts = plan.target, plan.counts
+                numbers = {"remove": counts.remove if counts else None, "add": counts.add if counts else None}
+                fields = {"status": plan.status.value} | numbers
+            case Sending(target, done, total):
+                fields = {"done": done, "total": total}
+            case Waiting(target, seconds, reason):
+                fields = {"seconds": round(seconds, 3), "reason": reason}
+            case Confirming(target, read):
+                fields = {"read": read}
+            case Finished(run):
+                target = run.target
+                head = {"status": run.status.value, "error": run.error.code if run.error else None}
+                fields = head | asdict(run.tally) | {"seconds": round(run.tally.seconds, 3)}
+            case _:
+                assert_never(event)
         line = json.dumps(
             {
                 "time": write_time(self._now()),
@@ -121,25 +139,3 @@ class ProgressJson(NoProgress):
         with self._lock:
             self._stream.write(f"{line}\n")  # at once: a line of another thread can't come between
             self._stream.flush()
-
-
-def _list_fields(event: Event) -> tuple[Target, dict[str, Any]]:
-    """Give the segment that an event is about, and its numbers."""
-    match event:
-        case Reading(target) | Postponed(target):
-            return target, {}
-        case Planned(plan):
-            counts = plan.counts
-            numbers = {"remove": counts.remove if counts else None, "add": counts.add if counts else None}
-            return plan.target, {"status": plan.status.value} | numbers
-        case Sending(target, done, total):
-            return target, {"done": done, "total": total}
-        case Waiting(target, seconds, reason):
-            return target, {"seconds": round(seconds, 3), "reason": reason}
-        case Confirming(target, read):
-            return target, {"read": read}
-        case Finished(run):
-            head = {"status": run.status.value, "error": run.error.code if run.error else None}
-            return run.target, head | asdict(run.tally) | {"seconds": round(run.tally.seconds, 3)}
-        case _:
-            assert_never(event)

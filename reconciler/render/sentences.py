@@ -39,12 +39,6 @@ def list_numbers(*numbers: tuple[int | None, str]) -> list[str]:
     return [f"{number:,} {what}" for number, what in numbers if number]
 
 
-def format_share(counts: Counts) -> str:
-    """The changes as a share of the stored members; empty where there are none stored, or no change."""
-    changes = counts.add + counts.remove
-    return f"{changes * 100 / counts.stored:.1f}%" if changes and counts.stored else ""
-
-
 # --- names -------------------------------------------------------------------------------------------------------
 
 

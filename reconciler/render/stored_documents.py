@@ -1,6 +1,6 @@
 """A JSON document of any fields (a past run whole, a segment of the state) as a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from reconciler.models.plan import Problem
@@ -25,11 +25,21 @@ def describe(document: Document, kind: str) -> Report:
     errors = [(each.get("name"), each["error"]) for each in segments if isinstance(each.get("error"), Mapping)]
     summary = document.get("summary")
     numbers = summary.items() if isinstance(summary, Mapping) else ()
+    facts = []
+    for key, value in document.items():  # plain values, and lists of plain values that are not empty
+        values = value if isinstance(value, list) else [value]
+        if key != "warnings" and values and all(isinstance(each, str | int | float) for each in values):
+            facts.append(f"{_name(key)}: {', '.join(map(str, values))}")
+    columns = []
+    for place, key in enumerate(ordered):
+        numeric = all(not isinstance(each.get(key), str) for each in segments)
+        drop = 0 if key in _KNOWN[:_KEPT] else 1 + place
+        columns.append(Column(_name(key), right=numeric, drop=drop, flexible=not numeric))
     return Report(
         kind,
         ", ".join(f"{_name(key)} {_write(value)}" for key, value in numbers if value is not None),
-        facts=tuple(_list_facts(document)),
-        columns=[_make_column(key, place, segments) for place, key in enumerate(ordered)],
+        facts=tuple(facts),
+        columns=columns,
         lines=tuple(Line([Cell(_write(each.get(key))) for key in ordered]) for each in segments),
         troubles=tuple(
             Trouble(_write(name), problem=Problem("", _write(error.get("message")), _write(error.get("hint"))))
@@ -37,22 +47,6 @@ def describe(document: Document, kind: str) -> Report:
         ),
         warnings=tuple(map(str, _list(document.get("warnings")))),
     )
-
-
-def _list_facts(document: Document) -> list[str]:
-    """`key: value` for each plain value at the top, and each list of plain values that is not empty."""
-    facts = []
-    for key, value in document.items():
-        values = value if isinstance(value, list) else [value]
-        if key != "warnings" and values and all(isinstance(each, str | int | float) for each in values):
-            facts.append(f"{_name(key)}: {', '.join(map(str, values))}")
-    return facts
-
-
-def _make_column(key: str, place: int, segments: Sequence[Document]) -> Column:
-    numeric = all(not isinstance(each.get(key), str) for each in segments)
-    drop = 0 if key in _KNOWN[:_KEPT] else 1 + place
-    return Column(_name(key), right=numeric, drop=drop, flexible=not numeric)
 
 
 def _list(value: object) -> list[Any]:

@@ -7,11 +7,10 @@ from typing import TypeVar
 
 from reconciler.models.counts import Counts
 from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift
-from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.plan import PlanStatus
 from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, RefreshStatus, StatusRow
 from reconciler.models.run import RunStatus, SegmentRun
 from reconciler.models.spec import Target
-from reconciler.render import sentences
 from reconciler.render.json import write_time
 from reconciler.render.report import Cell, Column, Row
 
@@ -78,7 +77,7 @@ COUNTS: Table[Counts] = (
     (Column("Remove", right=True), lambda counts: signed("-", counts.remove, "red")),
     (Column("Add", right=True), lambda counts: signed("+", counts.add, "green")),
     (Column("Resend", right=True, drop=3), lambda counts: nonzero(counts.resend)),
-    (Column("Change", right=True, drop=6), lambda counts: Cell(sentences.format_share(counts))),
+    (Column("Change", right=True, drop=6), lambda counts: Cell(_format_share(counts))),
 )
 
 RUN: Table[SegmentRun] = (
@@ -148,12 +147,6 @@ def fill(table: Table[T], value: T) -> list[Cell]:
     return [make(value) for _, make in table]
 
 
-def plan_row(plan: SegmentPlan) -> Row:
-    numbers = fill(COUNTS, plan.counts) if plan.counts else [Cell()] * len(COUNTS)
-    notes = Cell(", ".join(sentences.list_notes(plan)))
-    return [*identify(plan.status, plan.target, plan.remote.title), *numbers, notes]
-
-
 def drift_row(drift: SegmentDrift) -> Row:
     head = identify(drift.status, drift.target, drift.title)
     if drift.counts is not None:
@@ -212,6 +205,12 @@ HISTORY: Table[HistoryRow] = (
     (Column("Workspace", drop=8, flexible=True), lambda row: Cell(row.workspace)),
     (Column("Command", drop=7, flexible=True), lambda row: Cell(row.command, "dim")),
 )
+
+
+def _format_share(counts: Counts) -> str:
+    """The changes as a share of the stored members; empty where there are none stored, or no change."""
+    changes = counts.add + counts.remove
+    return f"{changes * 100 / counts.stored:.1f}%" if changes and counts.stored else ""
 
 
 def _format_span(start: datetime, end: datetime | None) -> str:

@@ -15,6 +15,7 @@ DEFAULT_PAGE = 1000
 MAX_PAGE = 30_000
 
 NOT_FOUND = app_error(404, "not found")
+NAME_REQUIRED = app_error(400, "segment.name is required")
 
 
 def answer_app(request: Request, workspace: Workspace, shift: int = 0) -> Response:
@@ -23,7 +24,14 @@ def answer_app(request: Request, workspace: Workspace, shift: int = 0) -> Respon
         case "GET", ("segments",):
             return json_response({"segments": [_segment_json(segment) for segment in workspace.segments()]})
         case "POST", ("segments",):
-            return _create_segment(request, workspace)
+            try:
+                wanted = request.payload["segment"]
+                name, description = wanted["name"], wanted.get("description") or ""
+            except (SandboxError, KeyError, TypeError, AttributeError):
+                return NAME_REQUIRED
+            if not (isinstance(name, str) and name and isinstance(description, str)):
+                return NAME_REQUIRED
+            return json_response({"segment": _segment_json(workspace.create_segment(name, description=description))})
         case "GET", ("segments", number, *rest):
             segment = workspace.segment(parse_number(number) or 0)
             try:
@@ -60,17 +68,6 @@ def _segment_json(segment: Segment) -> dict[str, Any]:
         "created_at": segment.created_at,
         "updated_at": segment.updated_at,
     }
-
-
-def _create_segment(request: Request, workspace: Workspace) -> Response:
-    try:
-        wanted = request.payload["segment"]
-        name, description = wanted["name"], wanted.get("description") or ""
-    except (SandboxError, KeyError, TypeError, AttributeError):
-        return app_error(400, "segment.name is required")
-    if not (isinstance(name, str) and name and isinstance(description, str)):
-        return app_error(400, "segment.name is required")
-    return json_response({"segment": _segment_json(workspace.create_segment(name, description=description))})
 
 
 def _page(request: Request, workspace: Workspace, segment: Segment, shift: int) -> Response:

@@ -23,6 +23,7 @@ listens on loopback only; requests from a browser (an Origin header, or a Host t
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,7 +87,7 @@ class Control:
                     self._faults.clear()
                 return {"faults": [{**fault.as_json(), "struck": count} for fault, count in self._faults.listed()]}
             case "GET", ("calls",):
-                return {"calls": [call.as_json() for call in self._log.calls()]}
+                return {"calls": [asdict(call) for call in self._log.calls()]}
             case "DELETE", ("calls",):
                 self._log.clear()
                 return {}

@@ -1,10 +1,9 @@
 """The request log: what was asked of the sandbox, so that a test can assert what was sent and what not."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
-from typing import Any
 
 from reconciler.sandbox.http import Request, parse_number
 from reconciler.sandbox.workspace import Direction
@@ -41,10 +40,6 @@ class Call:
     id_count: int = 0
     status: int | None = None
     fault: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the call as JSON, with its ids."""
-        return asdict(self)
 
 
 def describe(request: Request, number: int) -> Call:

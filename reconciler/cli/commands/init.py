@@ -47,26 +47,22 @@ def write_project(folder: Path) -> list[Path]:
                 f"Already there: {', '.join(existing)}. Nothing was written.",
                 "Name another folder, or move them away.",
             )
-        ignored = _read_gitignore(folder / GITIGNORE)
+        try:
+            with open_plain(folder / GITIGNORE) as file:
+                ignored = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            ignored = ""
         for path in texts:
             path.parent.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+            with path.open("x", encoding="utf-8") as new:
+                new.write(text)
         written = [*texts]
         if _append_to_gitignore(folder / GITIGNORE, ignored):
             written.append(folder / GITIGNORE)
         return written
     except OSError as error:
         raise UsageError(f"Can't write into {folder}: {error.strerror}.", "Name a folder that you may write.") from None
-
-
-def _read_gitignore(path: Path) -> str:
-    try:
-        with open_plain(path) as file:
-            return file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _append_to_gitignore(path: Path, before: str) -> bool:
