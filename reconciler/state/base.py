@@ -45,11 +45,7 @@ class NothingStored:
     def members(self) -> Iterator[str]:
         return iter(())
 
-    def marks(self) -> Iterator[str]:
-        return iter(())
-
-    def journal(self) -> Iterator[str]:
-        return iter(())
+    marks = journal = members
 
 
 class Snapshot(Protocol):

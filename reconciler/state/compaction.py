@@ -18,6 +18,9 @@ IDS_PER_CHUNK = 50_000
 """They are compacted in well under a second: a heartbeat waits behind each chunk."""
 
 
+_HAS_MARKS = text("SELECT EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key)")
+
+
 @dataclass(frozen=True)
 class Entry:
     """A settled row of the journal, without its ids."""
@@ -57,7 +60,8 @@ def compact(database: Database, connection: Connection, key: int, entries: Seque
     for (direction, outcome), group in groupby(entries, key=lambda entry: (entry.direction, entry.outcome)):
         rows = list(group)
         values = {"key": key, "first": rows[0].seq, "last": rows[-1].seq}
-        if (direction, outcome) == (Direction.ADD, ACKNOWLEDGED) and _is_first_fill(connection, key, rows):
+        is_certain_add = (direction, outcome) == (Direction.ADD, ACKNOWLEDGED) and not any(row.doubtful for row in rows)
+        if is_certain_add and not connection.execute(_HAS_MARKS, {"key": key}).scalar_one():
             # As below, where there are no marks. Measured: half the time of picking first.
             run(
                 connection,
@@ -84,11 +88,3 @@ def compact(database: Database, connection: Connection, key: int, entries: Seque
             "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last",
             **values,
         )
-
-
-def _is_first_fill(connection: Connection, key: int, rows: Sequence[Entry]) -> bool:
-    """Return whether no attempt is in doubt, and the segment has no marks."""
-    if any(row.doubtful for row in rows):
-        return False
-    marks = text("SELECT EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key)")
-    return not connection.execute(marks, {"key": key}).scalar_one()

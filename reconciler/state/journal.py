@@ -60,12 +60,6 @@ def _find_readable(ids: Iterable[str]) -> list[str]:
     return [id for id in ids if id and _RESERVED.isdisjoint(id) and has_utf8(id)]
 
 
-def write_attempt(connection: Connection, seq: int, now: float) -> None:
-    """Record that one more attempt of a batch is about to start."""
-    statement = "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq"
-    run(connection, statement, now=now, seq=seq)
-
-
 def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchResult]], now: float, skew: float) -> None:
     """Record outcomes; a batch that certainly was not applied leaves the journal.
 

@@ -105,7 +105,8 @@ class LockedSegment:
     def retry(self, seq: int) -> None:
         """Record, durably, that one more attempt of this batch is about to start."""
         with self._write() as connection:
-            journal.write_attempt(connection, seq, self._database.now(connection))
+            statement = "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq"
+            run(connection, statement, now=self._database.now(connection), seq=seq)
 
     def settle(self, results: Sequence[tuple[int, BatchResult]]) -> None:
         """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
@@ -229,7 +230,9 @@ class LockedSegment:
         """Record that a run of this segment came to its end with nothing unsettled by it."""
         with self._write() as connection:
             key = self._ensure_row(connection)
-            members.forget_rejections(connection, key, before=self._began_at)
+            # Ids that an earlier run saw refused are forgotten: what is still wanted was tried again since.
+            statement = "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before"
+            run(connection, statement, key=key, before=self._began_at)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:

@@ -111,16 +111,6 @@ def add_echoes(connection: Connection, key: int, direction: Direction) -> None:
 # --- changes to a whole segment ----------------------------------------------------------------------------------
 
 
-def forget_rejections(connection: Connection, key: int, before: float) -> None:
-    """Forget ids that an earlier run saw refused: what is still wanted was tried again since."""
-    run(
-        connection,
-        "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before",
-        key=key,
-        before=before,
-    )
-
-
 def prune(connection: Connection, key: int, now: float) -> None:
     """Forget tombstones and echoes that are too old to matter."""
     run(

@@ -174,7 +174,12 @@ def _replace(address: SqliteAddress, path: Path, draft: Path, runtime: Runtime) 
                 with reader.read() as connection:
                     if connection is not None:
                         refuse_live_locks(reader, connection, runtime)
-            with _lock_whole(path):
+            uri = make_uri(path, "mode=rw")
+            with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as old:
+                # All of the database is brought into its one file, which is locked; sqlite3.Error: it is in use.
+                if old.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
+                    raise StateError(f"the state is open in another process ({path})", "wait for it, and run it again")
+                old.execute("BEGIN EXCLUSIVE")
                 draft.replace(path)
     except (StateError, sqlite3.Error) as error:
         if not is_damage(error.__cause__ if isinstance(error, StateError) else error):
@@ -183,16 +188,6 @@ def _replace(address: SqliteAddress, path: Path, draft: Path, runtime: Runtime) 
         draft.replace(path)
     sync_folder(path.parent)
     return aside
-
-
-@contextmanager
-def _lock_whole(path: Path) -> Iterator[None]:
-    """Bring all of a database into its one file, and lock it. Raises sqlite3.Error where it is in use."""
-    with closing(sqlite3.connect(make_uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)) as connection:
-        if connection.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
-            raise StateError(f"the state is open in another process ({path})", "wait for it, and run it again")
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
 
 
 def _keep_damaged(path: Path) -> Path | None:

@@ -4,7 +4,7 @@ import json
 import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +16,6 @@ from reconciler.models.spec import Target
 from reconciler.state.backends.base import Database, add_row, run
 from reconciler.state.lock import (
     Heartbeat,
-    HeldLock,
     LeaseTerms,
     LockManager,
     SegmentRef,
@@ -102,18 +101,14 @@ class StateStore:
                         unsettled=tally.unsettled,
                     )
             forgotten = find_forgotten(connection)
-        for left_over in forgotten:
+        for segment_ref in forgotten:  # what a `state forget` that was cut short has left is deleted
             with suppress(LockHeld, StateError):
-                self._sweep(left_over, run_id)
-
-    def _sweep(self, segment: SegmentRef, run_id: str) -> None:
-        """Delete what a `state forget` that was cut short has left of a segment."""
-        lock = self._locks.take(segment, run_id, "state forget", LeaseTerms(0, math.inf), waits=False)
-        try:
-            with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
-                sweep(partial(write_under, self._database, lock), segment)
-        finally:
-            lock.release()
+                lock = self._locks.take(segment_ref, run_id, "state forget", LeaseTerms(0, math.inf), waits=False)
+                try:
+                    with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
+                        sweep(partial(write_under, self._database, lock), segment_ref)
+                finally:
+                    lock.release()
 
     # --- locks ----------------------------------------------------------------------------------------------------
 
@@ -132,26 +127,23 @@ class StateStore:
             run_id=run_id,
             plan_id=plan_id,
         )
-        with ExitStack() as stack:
-            stack.callback(self._release, lock)
-            stack.enter_context(self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds))
-            locked.recover()
-            locked.compact()
-            try:
-                yield locked
-            except BaseException:
-                with suppress(StateError):
-                    locked.compact()
-                    locked.stamp()
-                raise
-            locked.compact()
-            locked.stamp()
-
-    def _release(self, lock: HeldLock) -> None:
-        """Give the lock back; where that fails its lease ends it."""
-        with suppress(StateError):
-            lock.release()
-            self._database.checkpoint()
+        try:
+            with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
+                locked.recover()
+                locked.compact()
+                try:
+                    yield locked
+                except BaseException:
+                    with suppress(StateError):
+                        locked.compact()
+                        locked.stamp()
+                    raise
+                locked.compact()
+                locked.stamp()
+        finally:
+            with suppress(StateError):  # where the lock can't be given back, its lease ends it
+                lock.release()
+                self._database.checkpoint()
 
     # --- workspaces and plans -------------------------------------------------------------------------------------
 

@@ -17,15 +17,11 @@ from sqlalchemy.types import TypeEngine
 METADATA = MetaData()
 
 
-def _key() -> TypeEngine[int]:
-    """A number that the database hands out: SQLite only does so for INTEGER."""
-    return BigInteger().with_variant(Integer, "sqlite")
+_KEY: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database hands out: SQLite only does so for INTEGER."""
 
-
-def _id() -> TypeEngine[str]:
-    """A member id: compared, sorted and indexed as bytes. SQLite does so by itself."""
-    return Text().with_variant(Text(collation="C"), "postgresql")
-
+_ID: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
+"""A member id: compared, sorted and indexed as bytes. SQLite does so by itself."""
 
 WORKSPACES = Table(
     "reconcile_workspaces",
@@ -39,7 +35,7 @@ WORKSPACES = Table(
 KEYS = Table(
     "reconcile_keys",
     METADATA,
-    Column("segment_key", _key(), primary_key=True, autoincrement=True),
+    Column("segment_key", _KEY, primary_key=True, autoincrement=True),
     Column("workspace", Text, nullable=False),
     Column("segment_id", BigInteger, nullable=False),
     comment="Numbers under which members and marks stand; a cut refresh leaves some that no segment names",
@@ -74,7 +70,7 @@ MEMBERS = Table(
     "reconcile_members",
     METADATA,
     Column("segment_key", BigInteger, nullable=False),
-    Column("id", _id(), nullable=False),
+    Column("id", _ID, nullable=False),
     PrimaryKeyConstraint("segment_key", "id"),
     comment="Acknowledged members, folded",
     sqlite_with_rowid=False,
@@ -84,7 +80,7 @@ MARKS = Table(
     "reconcile_marks",
     METADATA,
     Column("segment_key", BigInteger, nullable=False),
-    Column("id", _id(), nullable=False),
+    Column("id", _ID, nullable=False),
     Column("mark", Text, nullable=False),
     Column("direction", Text),
     Column("at", Double, nullable=False),
@@ -96,7 +92,7 @@ MARKS = Table(
 BATCHES = Table(
     "reconcile_batches",
     METADATA,
-    Column("seq", _key(), primary_key=True, autoincrement=True),
+    Column("seq", _KEY, primary_key=True, autoincrement=True),
     Column("segment_key", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("direction", Text, nullable=False),

@@ -36,6 +36,9 @@ class Database(ABC):
     fill_picked: str
     """The statement that fills `picked` from the batches `:first` to `:last` of the segment `:key`."""
 
+    analyze_picked: Sequence[str] = ()
+    """Statements that tell the planner of the database how much is in `picked`."""
+
     _engine: Engine
     _mutex: AbstractContextManager[object] = nullcontext()
 
@@ -75,17 +78,16 @@ class Database(ABC):
         for statement in self.clear_picked:
             run(connection, statement)
         self._insert_picked(connection, ids)
-        self._analyze_picked(connection)
+        for statement in self.analyze_picked:
+            run(connection, statement)
 
     def pick_batches(self, connection: Connection, key: int, first: int, last: int) -> None:
         """Fill `picked` with the ids of a segment's batches from one number to another, with their latest times."""
         for statement in self.clear_picked:
             run(connection, statement)
         run(connection, self.fill_picked, key=key, first=first, last=last)
-        self._analyze_picked(connection)
-
-    def _analyze_picked(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
-        """Tell the planner of the database how much is in `picked`."""
+        for statement in self.analyze_picked:
+            run(connection, statement)
 
     @abstractmethod
     def _insert_picked(self, connection: Connection, ids: Sequence[str]) -> None:

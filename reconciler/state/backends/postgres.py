@@ -89,6 +89,7 @@ class PostgresDatabase(_Server, Database):
         "INSERT INTO picked (id, at, unknown_at) SELECT piece.value, max(b.at), max(b.unknown_at) "
         f"FROM {_Server.pieces} WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last GROUP BY piece.value"
     )
+    analyze_picked = ("ANALYZE picked",)
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
@@ -104,9 +105,6 @@ class PostgresDatabase(_Server, Database):
         driver: Any = connection.connection.dbapi_connection
         with driver.cursor() as cursor, cursor.copy("COPY picked (id) FROM STDIN") as copy:
             copy.write("".join(f"{id.translate(_COPY_ESCAPES)}\n" for id in dict.fromkeys(ids)))
-
-    def _analyze_picked(self, connection: Connection) -> None:
-        run(connection, "ANALYZE picked")
 
     def block_new_locks(self, connection: Connection) -> None:
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
