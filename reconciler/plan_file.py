@@ -30,7 +30,7 @@ from reconciler.models.batches import Batch, Direction
 from reconciler.models.counts import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType, can_be_stored, is_id
-from reconciler.models.plan import Head, Plan, PlanStatus, SegmentPlan
+from reconciler.models.plan import Head, Plan, PlanStatus
 from reconciler.models.spec import MAX_BATCH, Target
 
 FORMAT = 1
@@ -100,33 +100,32 @@ class SealedPlan:
 
 def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPlan:
     """Seal a plan that has no blocked or failed segment; its specs are named from `folder`."""
-    segments = tuple(_seal_segment(segment, folder) for segment in plan.segments)
-    return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, segments)
-
-
-def _seal_segment(plan: SegmentPlan, folder: Path) -> SealedSegment:
-    if plan.counts is None or plan.status not in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
-        raise ReconcileError("A plan with a blocked or failed segment can't be sealed.", AGAIN)
-    target, head = plan.target, plan.head
-    spec = os.path.relpath(target.spec.path, folder)
-    real = os.path.realpath(target.spec.path)
-    if os.path.realpath(folder / spec) != real:  # a link comes before a `..`: the short name would lead elsewhere
-        spec = os.path.relpath(real, os.path.realpath(folder))
-    return SealedSegment(
-        spec=spec,
-        workspace=target.workspace,
-        name=target.segment.name,
-        segment_id=target.segment.segment_id,
-        id_type=target.segment.id_type,
-        definition=target.definition(),
-        environment_id=head.environment_id,
-        lineage=head.lineage,
-        serial=head.serial,
-        status=plan.status,
-        counts=plan.counts,
-        allowed=plan.allowed,
-        change_token=head.change_token,
-    )
+    segments = []
+    for each in plan.segments:
+        if each.counts is None or each.status not in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
+            raise ReconcileError("A plan with a blocked or failed segment can't be sealed.", AGAIN)
+        target, head = each.target, each.head
+        spec = os.path.relpath(target.spec.path, folder)
+        real = os.path.realpath(target.spec.path)
+        if os.path.realpath(folder / spec) != real:  # a link comes before a `..`: the short name would lead elsewhere
+            spec = os.path.relpath(real, os.path.realpath(folder))
+        sealed = SealedSegment(
+            spec=spec,
+            workspace=target.workspace,
+            name=target.segment.name,
+            segment_id=target.segment.segment_id,
+            id_type=target.segment.id_type,
+            definition=target.definition(),
+            environment_id=head.environment_id,
+            lineage=head.lineage,
+            serial=head.serial,
+            status=each.status,
+            counts=each.counts,
+            allowed=each.allowed,
+            change_token=head.change_token,
+        )
+        segments.append(sealed)
+    return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, tuple(segments))
 
 
 # --- may it be applied? ------------------------------------------------------------------------------------------

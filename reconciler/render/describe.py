@@ -156,25 +156,27 @@ def _describe_failure(run: SegmentRun) -> str:
 def _describe_drift(drift: Drift) -> Report:
     targets = [each.target for each in drift.segments]
     shared = sentences.find_shared(targets)
+    lines, troubles = [], []
+    for each in drift.segments:
+        rank, quiet = _DRIFT_RANKS.index(each.status), each.status is DriftStatus.IN_SYNC
+        if each.counts is not None:
+            numbers = tables.fill(tables.DRIFT, each.counts)
+        else:
+            known = {"Stored": tables.number(each.stored), "Unmatched": tables.nonzero(each.unmatched)}
+            numbers = [known.get(column.title, Cell()) for column, _ in tables.DRIFT]
+        lines.append(Line([*tables.identify(each.status, each.target, each.title), *numbers], each.target, rank, quiet))
+        if each.status is DriftStatus.FAILED:
+            troubles.append(Trouble(sentences.label(each.target, shared), "failed", each.error))
     is_drifted = any(each.status is DriftStatus.DRIFTED for each in drift.segments)
     return Report(
         "drift",
         sentences.summarise_drift(drift),
         _name_place(targets),
         columns=[*tables.SEGMENT, *tables.columns(tables.DRIFT)],
-        lines=tuple(
-            Line(
-                tables.drift_row(each), each.target, _DRIFT_RANKS.index(each.status), each.status is DriftStatus.IN_SYNC
-            )
-            for each in drift.segments
-        ),
+        lines=tuple(lines),
         quiet="in sync",
         trouble_title="Failed",
-        troubles=tuple(
-            Trouble(sentences.label(each.target, shared), "failed", each.error)
-            for each in drift.segments
-            if each.status is DriftStatus.FAILED
-        ),
+        troubles=tuple(troubles),
         remarks=(Remark(DRIFT_LEGEND),) if is_drifted else (),
         warnings=drift.warnings,
     )

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts, DriftStatus, SegmentDrift
+from reconciler.models.drift import DriftCounts, DriftStatus
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, RefreshStatus, StatusRow
 from reconciler.models.run import RunStatus, SegmentRun
@@ -145,14 +145,6 @@ def columns(table: Table[T]) -> list[Column]:
 def fill(table: Table[T], value: T) -> list[Cell]:
     """Make the cells of one line."""
     return [make(value) for _, make in table]
-
-
-def drift_row(drift: SegmentDrift) -> Row:
-    head = identify(drift.status, drift.target, drift.title)
-    if drift.counts is not None:
-        return [*head, *fill(DRIFT, drift.counts)]
-    known = {"Stored": number(drift.stored), "Unmatched": nonzero(drift.unmatched)}
-    return [*head, *(known.get(column.title, Cell()) for column, _ in DRIFT)]
 
 
 def identify(status: StrEnum, target: Target, title: str | None) -> list[Cell]:

@@ -53,7 +53,7 @@ def refresh(
     with cut_short(console) as stop:
 
         def approve(target: Target, found: DriftCounts) -> bool:
-            console.info(f"{target.label}: {say_changes(found, adopt)}")
+            console.info(f"{target.label}: {describe_changes(found, adopt)}")
             return yes or console.ask(f"Take over what is there into the state of {target.label}?", stop)
 
         result = reconciler.refresh(
@@ -70,8 +70,8 @@ def refresh(
     return result.exit_code
 
 
-def say_changes(found: DriftCounts, adopt: Adopt) -> str:
-    """Say what a refresh will change in the state."""
+def describe_changes(found: DriftCounts, adopt: Adopt) -> str:
+    """Describe what a refresh will change in the state."""
     fate = "left alone" if adopt is Adopt.KNOWN else "taken over: the next plan removes those the query drops"
     parts = [
         f"{found.remote:,} members are there, the state has {found.stored:,}",

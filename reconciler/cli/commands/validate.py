@@ -31,12 +31,12 @@ def validate(
     summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}"
     failures = sum(check.error is not None for check in result.checks)
     if failures:
-        said = f"{failures} of them failed."
+        outcome = f"{failures} of them failed."
     elif result.connection_warnings:
-        said = "What could be checked is right; see the warnings for the rest."
+        outcome = "What could be checked is right; see the warnings for the rest."
     else:
-        said = "Both ends are reachable and right."
-    summary = f"{summary}. {said}" if connect else f"Valid: {summary}."
+        outcome = "Both ends are reachable and right."
+    summary = f"{summary}. {outcome}" if connect else f"Valid: {summary}."
     lines = [line for check in result.checks for line in write_check(check)]
     warnings = [*result.spec_warnings, *result.connection_warnings]
     console.print(*lines, *(f"warning: {text}" for text in warnings), summary)
