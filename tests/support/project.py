@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from reconciler.render.json_schema import Document, make_schema
 from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.server import Sandbox
+from tests.support.json_schema import find_violations
 
 DESTINATION = """
 destination:
@@ -117,8 +119,12 @@ class Project:
         return Result(code, out.getvalue(), err.getvalue())
 
     def json(self, command: str, *words: str | Path) -> Result:
-        """Run a command on the project's spec with `--format json`."""
-        return self.run(command, "spec.yaml", "--format", "json", *words)
+        """Run a command on the project's spec with `--format json`, and hold what it prints to its schema, if any."""
+        done = self.run(command, "spec.yaml", "--format", "json", *words)
+        kind = done.document.get("kind") if done.out else None
+        if kind in list(Document):
+            assert list(find_violations(done.document, make_schema(Document(kind)))) == []
+        return done
 
     def start(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """Run `reconcile` as a process of its own."""
