@@ -22,7 +22,7 @@ from reconciler.diff.flags import (
     select,
 )
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
-from reconciler.diff.statements import Statements
+from reconciler.diff.statements import Statements, normalize
 from reconciler.diff.tables import (
     Tables,
     broken_query,
@@ -226,7 +226,15 @@ class EmbeddedComparison:
             self._refuse_bad(found.returned)
             returned, known, has_overlay, missing = found.returned, found.known, True, self._count_missing()
         else:
-            state, returned, missing = self._load_both()
+            # The state is read in a thread of its own, so that neither database waits for the other.
+            with self._tables.with_own_cursor() as tables, ThreadPoolExecutor(1, "state") as pool:
+                reading = pool.submit(self._read_state, tables)
+                try:
+                    returned, missing = self._load_desired(), self._count_missing()
+                except BaseException:
+                    tables.stop()
+                    raise
+                state = reading.result()
             self.engine, self.head, has_overlay = "local", state.head, state.has_overlay
             is_plain = self._make_known(state, with_remote=self._exclusive, with_tombstones=self._exclusive)
             known = self._count_known(state, is_plain)
@@ -256,18 +264,6 @@ class EmbeddedComparison:
         self._find_changes(self._sql.match_sealed(with_remote), "sealed")
         return replace(self._count(Returned(), known, state.has_overlay), desired=0, unchanged=0, duplicates=0)
 
-    def _load_both(self) -> tuple[StateRead, Returned, int]:
-        """Read the state in a thread of its own, so that neither database waits for the other; give the number of
-        missing sentinels, too."""
-        with self._tables.with_own_cursor() as tables, ThreadPoolExecutor(1, "state") as pool:
-            reading = pool.submit(self._read_state, tables)
-            try:
-                returned, missing = self._load_desired(), self._count_missing()
-            except BaseException:
-                tables.stop()
-                raise
-            return reading.result(), returned, missing
-
     def _load_desired(self) -> Returned:
         source = self._source_of(self._target)
         with translating(self._tables.limits, broken_query()), source.stream_values(self._segment) as values:
@@ -282,8 +278,15 @@ class EmbeddedComparison:
         return returned
 
     def _count_missing(self) -> int:
+        """Count the ids of `must_include` that are not desired."""
         sentinels = self._segment.guards.must_include
-        return int(self._tables.fetch_one(self._sql.count_missing(), [list(sentinels)])) if sentinels else 0
+        if not sentinels:
+            return 0
+        statement = f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
+            sentinels AS (SELECT {normalize("value", self._segment.id_type)} AS id FROM given),
+            found AS (SELECT id FROM {self._tables.name}.desired SEMI JOIN sentinels USING (id))
+            SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
+        return int(self._tables.fetch_one(statement, [list(sentinels)]))
 
     def _find_changes(self, match: str, matched: str) -> None:
         """Find the changes; the table that is matched with what is known goes when they are found."""

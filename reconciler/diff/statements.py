@@ -119,13 +119,6 @@ class Statements:
         return f"""SELECT refused, if(refused IS NULL, {normalize("value", self._id_type)}, NULL) AS id
             FROM (SELECT value, {refusal("value", "typed", self._id_type)} AS refused FROM ({select}))"""
 
-    def count_missing(self) -> str:
-        """One number: how many of the ids in the list $1 are not desired."""
-        return f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
-            sentinels AS (SELECT {normalize("value", self._id_type)} AS id FROM given),
-            found AS (SELECT id FROM {self._db}.desired SEMI JOIN sentinels USING (id))
-            SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
-
     # --- what changes ---
 
     def match_desired(self) -> str:
