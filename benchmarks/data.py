@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from reconciler.models.drift import Adoption
+from reconciler.models.comparison import Adoption
 from reconciler.models.ids import IdType
 from reconciler.models.spec import Segment, Target
 from reconciler.spec import load

@@ -13,8 +13,8 @@ from pathlib import Path
 from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
+from reconciler.models.comparison import DatabaseIdentity, StateTables
 from reconciler.models.ids import IdType
-from reconciler.models.inputs import DatabaseIdentity, StateTables
 from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field, allowed_words, inner_fields, walk
 from reconciler.spec.schema import refresh_reference
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS

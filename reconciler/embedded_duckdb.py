@@ -16,7 +16,7 @@ from weakref import WeakSet
 import duckdb
 
 from reconciler.errors import ReconcileError, SegmentError, UsageError
-from reconciler.models.sizes import read_size
+from reconciler.models.comparison import read_size
 
 SPILL_PREFIX = "reconcile-spill-"
 

@@ -41,6 +41,9 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+SIGNALLED = 128
+"""What a shell adds to the number of the signal that stopped a command."""
+
 EXIT_CODES = {
     ExitCode.DONE: "done; nothing left to do",
     ExitCode.FAILED: "failed: at least one segment, and nothing was or may have been changed",

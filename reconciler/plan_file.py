@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import OutputFile, open_plain
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType, can_be_stored, is_id
 from reconciler.models.plan import Head, Plan, PlanStatus

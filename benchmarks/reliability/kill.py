@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.reliability.project import SEGMENTS, Attacked, draw_faults, is_known
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.state import open_snapshot

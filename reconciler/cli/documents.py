@@ -10,10 +10,8 @@ from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import draw_on
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.escaping import escape_data
-from reconciler.models.drift import Drift
 from reconciler.models.plan import Plan
-from reconciler.models.results import Refresh, Result
-from reconciler.models.run import Run
+from reconciler.models.results import Drift, Refresh, Result, Run
 from reconciler.models.spec import Target
 from reconciler.render import Format, Options, json, render
 from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines

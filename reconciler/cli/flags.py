@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.models.sizes import MIN_MEMORY, MOST_PARALLEL, read_size
+from reconciler.models.comparison import MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.render import Format as Format
 
 

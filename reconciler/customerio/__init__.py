@@ -8,9 +8,9 @@ from collections.abc import Generator
 from typing import Protocol
 
 from reconciler.models.batches import Batch, BatchResult
+from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
-from reconciler.models.plan import UsedBy
-from reconciler.models.remote import Page, RemoteSegment
+from reconciler.models.plan import RemoteSegment, UsedBy
 from reconciler.models.spec import Segment
 
 

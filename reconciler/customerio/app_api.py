@@ -20,10 +20,10 @@ from reconciler.customerio.responses import (
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.batches import Outcome
+from reconciler.models.comparison import Page
+from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
-from reconciler.models.plan import UsedBy
-from reconciler.models.remote import Page, RemoteSegment
-from reconciler.models.spec import Secret
+from reconciler.models.plan import RemoteSegment, UsedBy
 
 Item = TypeVar("Item")
 

@@ -19,7 +19,8 @@ from reconciler.customerio.rate_limit import Limiter
 from reconciler.customerio.track_api import TrackClient
 from reconciler.customerio.transport import Transport
 from reconciler.errors import DestinationError
-from reconciler.models.spec import DestinationSettings, Secret
+from reconciler.models.fields import Secret
+from reconciler.models.spec import DestinationSettings
 
 APP_RATE = 10.0
 """Requests per second to the App API. Source: App API specification."""

@@ -8,9 +8,9 @@ import orjson
 
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.escaping import mask, one_line
+from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
-from reconciler.models.plan import UsedBy
-from reconciler.models.remote import Page, RemoteSegment
+from reconciler.models.plan import RemoteSegment, UsedBy
 
 PROXY_HINT = (
     "check destination.track_url and destination.app_url, and whether a proxy, a firewall or a login page of the "

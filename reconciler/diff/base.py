@@ -5,10 +5,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Adoption, DriftCounts, Findings
+from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.plan import Head
-from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import Target
 
 

@@ -35,12 +35,10 @@ from reconciler.diff.tables import (
 )
 from reconciler.embedded_duckdb import translating
 from reconciler.errors import IncompleteRead, SourceError
-from reconciler.models.batches import Batch, Direction, lingers_since
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Adoption, DriftCounts, Findings
-from reconciler.models.inputs import NotPossible, Rows
+from reconciler.models.batches import Batch, Direction
+from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
+from reconciler.models.id_status import lingers_since
 from reconciler.models.plan import Head
-from reconciler.models.remote import Page, RemoteCount
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import Snapshot

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntFlag, auto
 
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.id_status import IdStatus
 from reconciler.models.ids import Invalid
 
@@ -22,7 +21,7 @@ class Flag(IntFlag):
     UNSETTLED_REMOVE = IdStatus.UNSETTLED_REMOVE.value
     UNMATCHED = IdStatus.UNMATCHED.value
     REMOVED = IdStatus.REMOVED.value
-    """We removed it, that was acknowledged, and it may not have arrived yet (`models.batches.lingers_since`)."""
+    """We removed it, that was acknowledged, and it may not have arrived yet (`models.id_status.lingers_since`)."""
     REMOTE = 32
     """It is in the real membership."""
     DESIRED = 64

@@ -13,9 +13,9 @@ from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, dec
 from reconciler.diff.statements import refusal
 from reconciler.diff.tables import Tables, broken_query
 from reconciler.embedded_duckdb import translating
+from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
-from reconciler.models.inputs import NotPossible, StateTables
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource

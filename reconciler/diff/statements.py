@@ -17,9 +17,9 @@ Joins have the larger set on the left; the right one is remembered.
 from collections.abc import Iterable
 
 from reconciler.diff.flags import NULL, Change, Flag, select
+from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
-from reconciler.models.inputs import FIELD_END, ROW_END
 
 COLUMNS = {
     "members": {"id": "VARCHAR"},
@@ -171,7 +171,7 @@ class Statements:
         return f"CREATE OR REPLACE TABLE {self._db}.{table} ({columns}{EXTRA.get(table, '')})"
 
     def add_block(self, table: str) -> str:
-        """Add the rows of the block of text $1 (see `models.inputs.Rows`)."""
+        """Add the rows of the block of text $1 (see `models.comparison.Rows`)."""
         kinds = COLUMNS[table].values()
         if len(kinds) == 1:
             return f"{self._insert(table)} {_LINES}"

@@ -12,9 +12,7 @@ import duckdb
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped, translating
 from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
-from reconciler.models.remote import Page
-from reconciler.models.sizes import read_size
+from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows, read_size
 from reconciler.models.spec import MAX_BATCH
 
 BYTES_PER_ROW = 20
@@ -135,7 +133,7 @@ class Tables:
                 yield from rows
 
 
-# --- blocks of text: how rows from Python come into tables (see `models.inputs.Rows`) ---------------------------------
+# --- blocks of text: how rows from Python come into tables (see `models.comparison.Rows`) ----------------------------
 
 
 def unless_empty(rows: Rows) -> Rows | None:

@@ -70,30 +70,3 @@ class BatchResult:
     @property
     def may_be_applied(self) -> bool:
         return self.outcome is Outcome.ACKNOWLEDGED or self.unknown_at is not None
-
-
-LATE_SECONDS = 3600.0
-"""How long after `settle` a removal may still be on its way: slack for a slow Customer.io and for clocks."""
-
-
-def lingers_since(now: float, settle: float) -> float:
-    """Return the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
-
-    An id that was removed earlier and is there was added again by others.
-    """
-    return now - settle - LATE_SECONDS
-
-
-class Mark(StrEnum):
-    """What the state keeps of an id besides membership."""
-
-    UNSETTLED = "unsettled"
-    """Sent, outcome unknown."""
-    UNMATCHED = "unmatched"
-    """Acknowledged as added, and a read-back did not show it."""
-    REJECTED = "rejected"
-    """Refused by itself with a 400."""
-    REMOVED = "removed"
-    """A tombstone: acknowledged as removed, for 30 days or until a read-back shows it gone."""
-    ECHO = "echo"
-    """Acknowledged after an attempt of unknown outcome, which may still arrive."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconciler.models.plan import SegmentPlan
-from reconciler.models.run import SegmentRun
+from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-from reconciler.models.counts import Counts
-from reconciler.models.spec import GuardSettings, Limit
+from reconciler.models.comparison import Counts
+from reconciler.models.fields import Limit
+from reconciler.models.spec import GuardSettings
 
 
 class Guard(StrEnum):

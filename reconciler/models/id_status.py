@@ -4,7 +4,8 @@ The last journal row that has an id decides, else its marks, else the members. A
 ends that an id is unmatched. Compaction moves journal rows into marks and members, and changes no id's status.
 """
 
-from enum import IntFlag
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
 
 
 class IdStatus(IntFlag):
@@ -16,6 +17,42 @@ class IdStatus(IntFlag):
     UNMATCHED = 8
     REMOVED = 16
     """Removed by us and acknowledged; a read-back has not shown it gone yet."""
+
+
+class Mark(StrEnum):
+    """What the state keeps of an id besides membership."""
+
+    UNSETTLED = "unsettled"
+    """Sent, outcome unknown."""
+    UNMATCHED = "unmatched"
+    """Acknowledged as added, and a read-back did not show it."""
+    REJECTED = "rejected"
+    """Refused by itself with a 400."""
+    REMOVED = "removed"
+    """A tombstone: acknowledged as removed, for 30 days or until a read-back shows it gone."""
+    ECHO = "echo"
+    """Acknowledged after an attempt of unknown outcome, which may still arrive."""
+
+
+@dataclass(frozen=True)
+class StateCounts:
+    """Numbers of ids that the state holds of one segment."""
+
+    stored: int
+    unsettled: int
+    unmatched: int
+
+
+LATE_SECONDS = 3600.0
+"""How long after `settle` a removal may still be on its way: slack for a slow Customer.io and for clocks."""
+
+
+def lingers_since(now: float, settle: float) -> float:
+    """Return the time of the oldest removal that may explain why an id is still there; all are Unix seconds.
+
+    An id that was removed earlier and is there was added again by others.
+    """
+    return now - settle - LATE_SECONDS
 
 
 UNSETTLED = IdStatus.UNSETTLED_ADD | IdStatus.UNSETTLED_REMOVE

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard, Verdict
 from reconciler.models.spec import MAX_BATCH, Target
 
@@ -23,6 +23,15 @@ class Problem:
     code: str
     message: str
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteSegment:
+    """A segment as the App API describes it; `manual` is false for a data-driven one."""
+
+    segment_id: int
+    title: str
+    manual: bool
 
 
 @dataclass(frozen=True)

@@ -16,31 +16,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from reconciler.models import fields
-from reconciler.models.fields import SMALL_CHANGE, Limit, Scalar, Secret
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
-
-__all__ = [
-    "DEFAULT_STATE_URL",
-    "MAX_BATCH",
-    "SMALL_CHANGE",
-    "Defaults",
-    "DestinationSettings",
-    "GuardSettings",
-    "IdType",
-    "Limit",
-    "OnBad",
-    "Ownership",
-    "Region",
-    "Scalar",
-    "Secret",
-    "Segment",
-    "SegmentKeys",
-    "SourceSettings",
-    "Spec",
-    "SpecFile",
-    "StateSettings",
-    "Target",
-]
 
 MAX_BATCH = 1000
 """Most ids in one add or remove request. Source: Track API specification, `maxItems`."""

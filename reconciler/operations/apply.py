@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 
 from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Examples, Head, Plan, SegmentPlan
-from reconciler.models.run import Run, RunStatus, SegmentRun
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.results import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Steps, apply_segment, not_applied
 from reconciler.operations.context import Context, Parts, StopSignal

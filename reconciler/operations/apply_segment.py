@@ -9,7 +9,7 @@ from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, SegmentError, as_known
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Waiting
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
-from reconciler.models.run import RunStatus, SegmentRun, Tally
+from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, as_problem, fail, plan_segment

@@ -15,9 +15,9 @@ from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
 from reconciler.diff.base import SetEngine
 from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.spec import DestinationSettings, Target
 from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source

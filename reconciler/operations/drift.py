@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import StateError, as_known
-from reconciler.models.drift import DriftStatus, SegmentDrift, judge_drift
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.results import DriftStatus, SegmentDrift, judge_drift
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys

@@ -22,11 +22,10 @@ from reconciler.errors import (
     fill_hint,
 )
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed

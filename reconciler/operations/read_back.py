@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, IncompleteRead
-from reconciler.models.drift import DriftCounts
-from reconciler.models.remote import RemoteCount
+from reconciler.models.comparison import DriftCounts, RemoteCount
 from reconciler.models.spec import Target
 
 FIRST_PAUSE = 0.5

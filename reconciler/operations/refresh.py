@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 from reconciler.customerio import App
 from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
-from reconciler.models.results import RefreshRow, RefreshStatus
-from reconciler.models.run import Run
-from reconciler.models.sizes import DEFAULT_MEMORY_LIMIT
+from reconciler.models.results import RefreshRow, RefreshStatus, Run
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys

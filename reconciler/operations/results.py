@@ -1,15 +1,30 @@
 """What the operations give back: frozen values that renderers print, with an exit code and a JSON document."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, cast
 
-from reconciler.errors import ExitCode
-from reconciler.models.drift import Drift
-from reconciler.models.exit_codes import exit_code_of_drift, exit_code_of_plan, exit_code_of_refresh, exit_code_of_run
-from reconciler.models.plan import Plan
-from reconciler.models.results import History, Refresh, Result, RunRecord, Status
-from reconciler.models.run import Run
+from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode
+from reconciler.models.plan import Plan, PlanStatus
+from reconciler.models.results import Drift, DriftStatus, History, Refresh, Result, Run, RunRecord, RunStatus, Status
 from reconciler.render import json
+
+_CODES: dict[StrEnum, ExitCode] = {
+    PlanStatus.CHANGES: ExitCode.CHANGES,
+    DriftStatus.DRIFTED: ExitCode.CHANGES,
+    RunStatus.BLOCKED: ExitCode.BLOCKED,
+    RunStatus.STALE: ExitCode.STALE,
+    RunStatus.LOCKED: ExitCode.LOCKED,
+    RunStatus.PARTIAL: ExitCode.PARTIAL,
+    RunStatus.FAILED: ExitCode.FAILED,
+}
+"""By the status of a segment; where several results have a status, it is the same word. Any other is DONE."""
+
+
+def _choose_code(statuses: Iterable[StrEnum]) -> ExitCode:
+    codes = (_CODES.get(status, ExitCode.DONE) for status in statuses)
+    return min(codes, key=PRECEDENCE.index, default=ExitCode.DONE)
 
 
 class WithDocument:
@@ -28,7 +43,8 @@ class PlanResult(Plan, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        return exit_code_of_plan(self, self.detailed_exitcode)
+        ignored = () if self.detailed_exitcode else (PlanStatus.CHANGES,)
+        return _choose_code(segment.status for segment in self.segments if segment.status not in ignored)
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,21 @@ class RunResult(Run, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        return exit_code_of_run(self)
+        """128 and the signal's number if one stopped the run.
+
+        A segment that failed weighs 1 if nothing was or may have been changed in the whole run, else 6.
+        """
+        if self.stopped_by is not None:
+            return SIGNALLED + self.stopped_by
+        touched = any(segment.status is RunStatus.PARTIAL or segment.tally.touched for segment in self.segments)
+        statuses: list[RunStatus] = []
+        for segment in self.segments:
+            is_whole = not (segment.tally.rejected or segment.tally.unsettled)
+            if is_whole and segment.status not in (RunStatus.PARTIAL, RunStatus.FAILED):
+                statuses.append(segment.status)
+            else:
+                statuses.append(RunStatus.PARTIAL if touched else RunStatus.FAILED)
+        return _choose_code(statuses)
 
 
 @dataclass(frozen=True)
@@ -46,7 +76,7 @@ class DriftResult(Drift, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        return exit_code_of_drift(self)
+        return _choose_code(segment.status for segment in self.segments)
 
 
 @dataclass(frozen=True)
@@ -55,7 +85,12 @@ class RefreshResult(Refresh, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        return exit_code_of_refresh(self)
+        """It changes nothing at Customer.io: a failure is never more than 1.
+
+        A member that was removed and is still there is unsettled from now on, as after a confirmation: something is
+        left to do.
+        """
+        return _choose_code(RunStatus.PARTIAL if each.unsettled else each.status for each in self.segments)
 
 
 @dataclass(frozen=True)

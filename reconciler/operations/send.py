@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, assert_never
 from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError, as_known
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.events import Sending
-from reconciler.models.run import Tally
+from reconciler.models.results import Tally
 from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError
+from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Head, UsedBy
-from reconciler.models.remote import Page, RemoteSegment
+from reconciler.models.plan import Head, RemoteSegment, UsedBy
 from reconciler.models.spec import Target
 
 if TYPE_CHECKING:

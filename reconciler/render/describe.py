@@ -4,18 +4,21 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import assert_never
 
 from reconciler.escaping import clean
-from reconciler.models.drift import Drift, DriftStatus
 from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import (
+    Drift,
+    DriftStatus,
     History,
     Refresh,
     RefreshStatus,
     Result,
+    Run,
     RunRecord,
+    RunStatus,
     SegmentRecord,
+    SegmentRun,
     Status,
 )
-from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import Options, sentences, stored_documents, tables
 from reconciler.render.json import document

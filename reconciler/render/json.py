@@ -12,20 +12,25 @@ from typing import Any, assert_never
 
 from reconciler import __version__
 from reconciler.escaping import escape_json
-from reconciler.models.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
+from reconciler.models.comparison import DriftCounts
 from reconciler.models.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
+    Drift,
+    DriftStatus,
     History,
     Refresh,
     RefreshRow,
     RefreshStatus,
     Result,
+    Run,
     RunRecord,
+    RunStatus,
+    SegmentDrift,
     SegmentRecord,
+    SegmentRun,
     Status,
     StatusRow,
 )
-from reconciler.models.run import Run, RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render import Options
 

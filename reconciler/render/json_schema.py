@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from reconciler.models.drift import DriftStatus
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
-from reconciler.models.results import RefreshStatus
-from reconciler.models.run import RunStatus
+from reconciler.models.results import DriftStatus, RefreshStatus, RunStatus
 from reconciler.render.json import FORMAT_VERSION
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any, Self, assert_never
 from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.plan import PlanStatus, SegmentPlan
-from reconciler.models.run import SegmentRun
+from reconciler.models.results import SegmentRun
 from reconciler.render.json import write_time
 
 POSTPONED = "another run is at work on it: it comes last"

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from signal import Signals
 
 from reconciler.escaping import clean
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Drift
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan, SegmentPlan, UsedBy
-from reconciler.models.results import Refresh, Status
-from reconciler.models.run import Run, SegmentRun
+from reconciler.models.results import Drift, Refresh, Run, SegmentRun, Status
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.json import summarise
 from reconciler.render.report import Breach

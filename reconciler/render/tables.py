@@ -5,11 +5,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts, DriftStatus
+from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.plan import PlanStatus
-from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, RefreshStatus, StatusRow
-from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.results import (
+    DriftStatus,
+    HistoryRow,
+    OrphanRow,
+    RefreshRow,
+    RefreshStatus,
+    RunStatus,
+    SegmentRun,
+    StatusRow,
+)
 from reconciler.models.spec import Target
 from reconciler.render.json import write_time
 from reconciler.render.report import Cell, Column, Row

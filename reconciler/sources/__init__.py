@@ -1,7 +1,8 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
 from reconciler.errors import SourceError
-from reconciler.models.spec import Secret, Segment
+from reconciler.models.fields import Secret
+from reconciler.models.spec import Segment
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Source
 from reconciler.sources.failures import Scrubber

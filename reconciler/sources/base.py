@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from reconciler.models.inputs import ArrowStream, DatabaseIdentity, NotPossible, Rows, StateTables
+from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, Rows, StateTables
 from reconciler.models.spec import Segment
 
 ALL_TYPED = "SELECT value, true AS typed FROM incoming"

@@ -1,10 +1,10 @@
-"""Rows from Python as blocks of text (see `models.inputs.Rows`), a line for each value, written exactly."""
+"""Rows from Python as blocks of text (see `models.comparison.Rows`), a line for each value, written exactly."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.ids import Invalid, has_utf8, write_exactly
-from reconciler.models.inputs import FIELD_END, ROW_END
 
 BLOCK_ROWS = 50_000
 

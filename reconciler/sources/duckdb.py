@@ -11,7 +11,8 @@ import duckdb
 from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
-from reconciler.models.spec import Scalar, Segment
+from reconciler.models.fields import Scalar
+from reconciler.models.spec import Segment
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import find_paths

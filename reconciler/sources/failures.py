@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from reconciler.errors import SourceError
 from reconciler.escaping import mask
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.models.sql import ONLY_PARAMS
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, redact

@@ -19,8 +19,9 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB
-from reconciler.models.inputs import ArrowStream, DatabaseIdentity, NotPossible, StateTables
-from reconciler.models.spec import Scalar, Segment
+from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, StateTables
+from reconciler.models.fields import Scalar
+from reconciler.models.spec import Segment
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from reconciler.sources.connections import Connections
 from reconciler.sources.duckdb import explaining_stream, one_row

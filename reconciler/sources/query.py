@@ -6,7 +6,8 @@ from functools import cached_property
 from hashlib import sha256
 
 from reconciler.errors import SourceError
-from reconciler.models.spec import Scalar, Segment
+from reconciler.models.fields import Scalar
+from reconciler.models.spec import Segment
 from reconciler.models.sql import Statement, lexicon_of, parse
 
 

@@ -13,7 +13,8 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from reconciler.errors import SourceError
-from reconciler.models.spec import Scalar, Segment
+from reconciler.models.fields import Scalar
+from reconciler.models.spec import Segment
 from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources.base import ValueStream
 from reconciler.sources.blocks import SELECT_LINES, Rows, read_blocks

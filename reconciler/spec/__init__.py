@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import SpecError, UsageError
+from reconciler.models.fields import Secret
 from reconciler.models.ids import check_text
-from reconciler.models.spec import Defaults, GuardSettings, Secret, Segment, Spec, SpecFile
+from reconciler.models.spec import Defaults, GuardSettings, Segment, Spec, SpecFile
 from reconciler.models.urls import check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
 from reconciler.spec.files import expand

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Row, Select, Table, func, select, text
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.backends.base import Database, Reader, run
 from reconciler.state.failures import explained

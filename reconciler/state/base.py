@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
-from reconciler.models.inputs import DatabaseIdentity, Rows, StateTables
+from reconciler.models.comparison import DatabaseIdentity, Rows, StateTables
 from reconciler.models.plan import Head
 
 

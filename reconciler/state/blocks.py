@@ -1,10 +1,10 @@
-"""A state's rows as lines of blocks of text (see `models.inputs.Rows`)."""
+"""A state's rows as lines of blocks of text (see `models.comparison.Rows`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.models.inputs import FIELD_END, ROW_END
+from reconciler.models.comparison import FIELD_END, ROW_END
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -9,7 +9,8 @@ from itertools import groupby
 
 from sqlalchemy import Connection, text
 
-from reconciler.models.batches import Direction, Mark
+from reconciler.models.batches import Direction
+from reconciler.models.id_status import Mark
 from reconciler.state.backends.base import Database, run
 from reconciler.state.journal import ACKNOWLEDGED, UNKNOWN
 from reconciler.state.members import add_echoes, add_marks, add_members, add_tombstones, drop_marks, drop_members

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Outcome
+from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.ids import has_utf8
-from reconciler.models.inputs import FIELD_END, ROW_END
 from reconciler.state.backends.base import run
 from reconciler.state.tables import BATCHES
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from reconciler.errors import StateError
 from reconciler.files import check_plain
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.models.urls import DatabaseUrl, check_state_url
 
 

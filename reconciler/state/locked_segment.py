@@ -9,9 +9,9 @@ from sqlalchemy import Connection, insert, text
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError, StateSetBack
-from reconciler.models.batches import Batch, BatchResult, Direction, Mark
-from reconciler.models.counts import StateCounts
-from reconciler.models.drift import Adoption, Findings
+from reconciler.models.batches import Batch, BatchResult, Direction
+from reconciler.models.comparison import Adoption, Findings
+from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
 from reconciler.state import compaction, journal, members

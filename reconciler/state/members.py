@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, text
 
-from reconciler.models.batches import Direction, Mark
-from reconciler.models.drift import Adoption
+from reconciler.models.batches import Direction
+from reconciler.models.comparison import Adoption
+from reconciler.models.id_status import Mark
 from reconciler.state.backends.base import Database, run
 from reconciler.state.lock import SegmentRef
 

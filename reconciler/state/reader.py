@@ -2,8 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from reconciler.models.counts import StateCounts
-from reconciler.models.id_status import UNSETTLED, IdStatus, write_id_status
+from reconciler.models.id_status import UNSETTLED, IdStatus, StateCounts, write_id_status
 from reconciler.models.plan import Head
 from reconciler.state.base import HEAD_COLUMNS, SegmentRow, make_head
 

@@ -11,7 +11,7 @@ from functools import partial
 from reconciler import __version__
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError
-from reconciler.models.run import Run
+from reconciler.models.results import Run
 from reconciler.models.spec import Target
 from reconciler.state.backends.base import Database, add_row, run
 from reconciler.state.lock import (

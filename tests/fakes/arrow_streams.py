@@ -10,15 +10,14 @@ import duckdb
 
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
+from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows
+from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
-from reconciler.models.remote import Page
 from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
     OnBad,
     Ownership,
-    Secret,
     Segment,
     Spec,
     StateSettings,

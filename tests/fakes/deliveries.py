@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from unittest import mock
 
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
-from reconciler.models.run import Tally
+from reconciler.models.comparison import Counts
+from reconciler.models.results import Tally
 from reconciler.operations.context import Parts, Stop
 from reconciler.operations.send import SendResult, send_batches
 from tests.fakes.memory_state import ADD, REMOVE, FakeClock, FakeHeld, FakeLease, FakeStore, Status, never

@@ -8,10 +8,10 @@ from typing import Any
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.counts import StateCounts
-from reconciler.models.drift import Adoption
+from reconciler.models.comparison import Adoption
+from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Head
-from reconciler.models.run import Run
+from reconciler.models.results import Run
 from reconciler.models.spec import Target
 from reconciler.state.locked_segment import LockedSegment
 

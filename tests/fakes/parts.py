@@ -12,13 +12,12 @@ from typing import Any
 
 from reconciler.customerio import Gate
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Adoption, DriftCounts, Findings
+from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.events import Event
+from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Head, UsedBy
-from reconciler.models.remote import Page, RemoteCount, RemoteSegment
-from reconciler.models.spec import DestinationSettings, Ownership, Secret, Segment, Spec, StateSettings, Target
+from reconciler.models.plan import Head, RemoteSegment, UsedBy
+from reconciler.models.spec import DestinationSettings, Ownership, Segment, Spec, StateSettings, Target
 from tests.fakes.memory_state import ADD, FakeClock, FakeHeld, Step
 
 

@@ -13,9 +13,10 @@ from sqlalchemy.engine import make_url
 
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
-from reconciler.models.inputs import DatabaseIdentity, NotPossible, StateTables
+from reconciler.models.comparison import DatabaseIdentity, NotPossible, StateTables
+from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
-from reconciler.models.spec import OnBad, Secret, Segment, StateSettings, Target
+from reconciler.models.spec import OnBad, Segment, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSession, PushdownSource, ValueStream
 from reconciler.state import open_snapshot, open_store

@@ -4,21 +4,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Drift, DriftCounts, DriftStatus, SegmentDrift
+from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.guards import judge
 from reconciler.models.plan import Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
-from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.models.spec import (
-    DestinationSettings,
-    GuardSettings,
-    Limit,
-    Secret,
-    Segment,
-    Spec,
-    StateSettings,
-    Target,
-)
+from reconciler.models.results import Drift, DriftStatus, Run, RunStatus, SegmentDrift, SegmentRun, Tally
+from reconciler.models.spec import DestinationSettings, GuardSettings, Segment, Spec, StateSettings, Target
 
 TWO_AM = datetime(2026, 11, 21, 2, tzinfo=UTC)
 KNOWN = Head(lineage="abc", serial=7, id_type="id", completed=True, environment_id=12345)

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Event, Finished
-from reconciler.models.exit_codes import exit_code_of_run
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Head
-from reconciler.models.run import Run, SegmentRun
+from reconciler.models.results import SegmentRun
 from reconciler.operations.apply import Applying
 from reconciler.operations.apply_segment import ApplyOptions, apply_segment
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions
+from reconciler.operations.results import RunResult
 from tests.fakes.memory_state import FakeClock, FakeHeld, FakeStore
 from tests.fakes.parts import (
     FakeApp,
@@ -113,4 +113,4 @@ class Play:
 
 
 def exit_code(result: SegmentRun) -> int:
-    return exit_code_of_run(Run("run", datetime.now(UTC), (result,)))
+    return RunResult("run", datetime.now(UTC), (result,)).exit_code

@@ -4,8 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 
-from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.ids import IdType, Invalid, check_text
 
 

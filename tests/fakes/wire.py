@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from reconciler.models.spec import DestinationSettings, Secret, Segment
+from reconciler.models.fields import Secret
+from reconciler.models.spec import DestinationSettings, Segment
 
 SITE, KEY, APP_KEY = "site-4711", "track-key-4712", "app-key-4713"
 

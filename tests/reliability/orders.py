@@ -7,12 +7,13 @@ from pathlib import Path
 
 from reconciler.errors import ReconcileError
 from reconciler.models.batches import Batch, Direction
+from reconciler.models.comparison import Page
+from reconciler.models.fields import Limit
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Plan, SegmentPlan, UsedBy
-from reconciler.models.remote import Page, RemoteSegment
-from reconciler.models.run import Run, SegmentRun
-from reconciler.models.spec import GuardSettings, Limit
+from reconciler.models.plan import Plan, RemoteSegment, SegmentPlan, UsedBy
+from reconciler.models.results import Run, SegmentRun
+from reconciler.models.spec import GuardSettings
 from reconciler.operations.apply import Applying, check_as_a_whole, is_spent_by
 from reconciler.plan_file import PlanFile, open_plan_file, seal
 from reconciler.state.base import Snapshot

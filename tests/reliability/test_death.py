@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.models.batches import Batch
-from reconciler.models.run import RunStatus
+from reconciler.models.results import RunStatus
 from tests.reliability.worlds import ADD, Life, Planet, finish, live_at_random
 from tests.support.states import StateFixture
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.models.run import RunStatus
+from reconciler.models.results import RunStatus
 from reconciler.state.schema import VERSION_TABLE
 from tests.reliability.worlds import Planet, finish
 from tests.support.project import Project, people, segment

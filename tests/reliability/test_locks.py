@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.models.run import RunStatus
+from reconciler.models.results import RunStatus
 from reconciler.sandbox.request_log import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from reconciler.models.guards import Guard
-from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.state import open_snapshot
 from reconciler.state.admin import unlock
 from reconciler.state.store import Runtime

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.schema import REVISION

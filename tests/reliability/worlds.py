@@ -15,11 +15,9 @@ from sqlalchemy import Connection
 from reconciler.customerio import Gate
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.counts import Counts
-from reconciler.models.drift import Adoption, DriftCounts, Findings
+from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.plan import Head
-from reconciler.models.remote import Page, RemoteCount
-from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
 from reconciler.operations.apply import Applying, compare_with_file
 from reconciler.operations.apply_segment import ApplyOptions, apply_segment

@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.drift import Adoption, Findings
+from reconciler.models.comparison import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows
+from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
-from reconciler.models.inputs import FIELD_END, ROW_END, ArrowStream, Rows
-from reconciler.models.spec import DestinationSettings, Secret, Segment, SourceSettings, Spec, StateSettings, Target
+from reconciler.models.spec import DestinationSettings, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Stored
 from reconciler.state.processes import ProcessIdentity

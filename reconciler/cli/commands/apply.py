@@ -9,7 +9,7 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import choose_progress, name_history, show, write
 from reconciler.cli.signals import stopping
-from reconciler.models import sizes
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.plan import Plan
 
 
@@ -39,8 +39,8 @@ def apply(
     allow_empty: flags.AllowEmpty = None,
     show_ids: flags.ShowIds = 0,
     lock_timeout: flags.LockTimeout = 0.0,
-    memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
-    parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
+    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    parallel: flags.Parallel = DEFAULT_PARALLEL,
 ) -> int:
     """Make the segments equal to their queries, or send exactly the changes of a plan file."""
     loaded = reconciler.load(specs, select=select or (), exclude=exclude or ())

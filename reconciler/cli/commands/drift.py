@@ -9,7 +9,7 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import show
 from reconciler.cli.signals import cut_short
-from reconciler.models import sizes
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 
 
@@ -23,8 +23,8 @@ def drift(
     ignore_foreign: Annotated[
         bool, typer.Option("--ignore-foreign", help="Do not count members that reconcile did not add as drift.")
     ] = False,
-    memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
-    parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
+    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    parallel: flags.Parallel = DEFAULT_PARALLEL,
 ) -> int:
     """Read the members through the App API and compare them with the snapshot. Changes nothing."""
     loaded = load_segments(specs, select or (), exclude or ())

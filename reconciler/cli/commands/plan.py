@@ -10,7 +10,7 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import choose_progress, show
 from reconciler.cli.signals import cut_short
-from reconciler.models import sizes
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 
 
@@ -35,8 +35,8 @@ def plan(
     allow_empty: flags.AllowEmpty = None,
     show_ids: flags.ShowIds = 0,
     lock_timeout: flags.LockTimeout = 0.0,
-    memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
-    parallel: flags.Parallel = sizes.DEFAULT_PARALLEL,
+    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    parallel: flags.Parallel = DEFAULT_PARALLEL,
 ) -> int:
     """Show what apply would change: run each query, compare with the snapshot, check the guards. Sends nothing."""
     del lock_timeout  # a plan takes no lock and waits for none

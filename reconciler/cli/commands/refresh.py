@@ -10,8 +10,7 @@ from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import name_history, show
 from reconciler.cli.signals import cut_short
 from reconciler.errors import UsageError
-from reconciler.models import sizes
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
 from reconciler.operations.load import load_segments, require_app_keys
@@ -34,7 +33,7 @@ def refresh(
     ] = Adopt.ALL,
     yes: flags.Yes = False,
     lock_timeout: flags.LockTimeout = 0.0,
-    memory_limit: flags.MemoryLimit = sizes.DEFAULT_MEMORY_LIMIT,
+    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
 ) -> int:
     """Set the snapshot to the members at Customer.io: for an existing segment, or after a lost state.
 

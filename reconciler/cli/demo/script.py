@@ -14,8 +14,7 @@ from pathlib import Path
 from reconciler.cli.demo import warehouse
 from reconciler.cli.demo.terminal import Terminal
 from reconciler.cli.signals import exiting_on_signals
-from reconciler.errors import DEFECT, ExitCode, ReconcileError, UsageError
-from reconciler.models.exit_codes import SIGNALLED
+from reconciler.errors import DEFECT, SIGNALLED, ExitCode, ReconcileError, UsageError
 from reconciler.models.spec import Segment
 from reconciler.sandbox.handler import Credentials
 from reconciler.sandbox.serve import SandboxOptions, open_sandbox

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.models.inputs import DatabaseIdentity, StateTables
+from reconciler.models.comparison import DatabaseIdentity, StateTables
 from reconciler.state import tables
 from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
 from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS

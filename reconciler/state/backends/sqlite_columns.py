@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
-from reconciler.models.inputs import ROW_END, ArrowStream
+from reconciler.models.comparison import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
 from reconciler.state.base import HEAD_COLUMNS, NothingStored, SegmentRow, Stored, make_head

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SpecError
+from reconciler.models.fields import Limit
 from reconciler.models.ids import IdType
-from reconciler.models.spec import Limit, Ownership, Spec
+from reconciler.models.spec import Ownership, Spec
 from reconciler.spec import load
 
 CONFIGS = Path(__file__).parents[3] / "examples" / "configs"

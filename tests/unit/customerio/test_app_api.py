@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from reconciler.customerio import transport
 from reconciler.customerio.app_api import FREE_PAGES, AppClient, read_ahead
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
-from reconciler.models.plan import UsedBy
-from reconciler.models.remote import Page, RemoteSegment
+from reconciler.models.plan import RemoteSegment, UsedBy
 from reconciler.models.spec import Region
 from tests.fakes.wire import APP_KEY, FakeTime, destination
 from tests.unit.customerio.conftest import Clients

@@ -8,7 +8,8 @@ import pytest
 from reconciler.clock import boot_seconds
 from reconciler.customerio.connection import connect
 from reconciler.errors import DestinationError
-from reconciler.models.spec import Region, Secret
+from reconciler.models.fields import Secret
+from reconciler.models.spec import Region
 from tests.fakes.wire import APP_KEY, KEY, SITE, destination
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Batch, Direction, Outcome
+from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
-from reconciler.models.plan import UsedBy
-from reconciler.models.remote import RemoteSegment
-from reconciler.models.spec import Secret, Segment
+from reconciler.models.plan import RemoteSegment, UsedBy
+from reconciler.models.spec import Segment
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import UsedBy as SandboxUsedBy
 from tests.fakes.wire import SEGMENT, FakeGate, destination

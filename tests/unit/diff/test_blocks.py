@@ -5,7 +5,7 @@ import pytest
 from reconciler.diff import tables
 from reconciler.diff.tables import read_batches, unless_empty, write_batches, write_page
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.inputs import FIELD_END, ROW_END
+from reconciler.models.comparison import FIELD_END, ROW_END
 from tests.fakes.arrow_streams import make_page
 
 ROW, FIELD = chr(ROW_END), chr(FIELD_END)

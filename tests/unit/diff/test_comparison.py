@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff.base import Comparison
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from tests.fakes import set_model
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer
 from tests.fakes.random_worlds import IDS, make_crowd, worlds

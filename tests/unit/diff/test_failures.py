@@ -13,8 +13,7 @@ import pytest
 from reconciler.diff.base import Comparison
 from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
-from reconciler.models.inputs import ArrowStream, Rows
-from reconciler.models.remote import Page
+from reconciler.models.comparison import ArrowStream, Page, Rows
 from reconciler.models.spec import OnBad, Segment
 from reconciler.sources.base import ALL_TYPED, Source, ValueStream
 from tests.fakes.arrow_streams import (

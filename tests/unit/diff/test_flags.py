@@ -19,8 +19,7 @@ from reconciler.diff.flags import (
     select,
 )
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts
+from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.ids import Invalid
 
 STORED, UNMATCHED, REMOVED, REMOTE = Flag.STORED, Flag.UNMATCHED, Flag.REMOVED, Flag.REMOTE

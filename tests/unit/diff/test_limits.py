@@ -13,9 +13,7 @@ from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.embedded_duckdb import SPILL_PREFIX, open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
-from reconciler.models.inputs import Rows
-from reconciler.models.sizes import read_size
+from reconciler.models.comparison import Counts, Rows, read_size
 from reconciler.models.spec import OnBad, Segment, Target
 from reconciler.sources.base import ALL_TYPED, ValueStream
 from tests.fakes.arrow_streams import FakeSnapshot, FakeStored, Warehouse, make_target

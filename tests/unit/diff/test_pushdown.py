@@ -16,18 +16,10 @@ from reconciler.diff.embedded import EmbeddedSetEngine
 from reconciler.diff.pushdown import _be_sure
 from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts, NotPossible, StateTables
+from reconciler.models.fields import Scalar, Secret
 from reconciler.models.ids import WHITE_SPACE, IdType, check_text
-from reconciler.models.inputs import NotPossible, StateTables
-from reconciler.models.spec import (
-    GuardSettings,
-    OnBad,
-    Ownership,
-    Scalar,
-    Secret,
-    StateSettings,
-    Target,
-)
+from reconciler.models.spec import GuardSettings, OnBad, Ownership, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSession, PushdownSource
 from reconciler.state import open_snapshot, open_store

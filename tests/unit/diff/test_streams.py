@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts, RemoteCount
 from reconciler.models.ids import IdType
-from reconciler.models.remote import RemoteCount
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer, make_page
 from tests.fakes.set_model import Person, Value, World
 

@@ -18,9 +18,8 @@ from reconciler.diff.statements import NULL
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.inputs import NotPossible, Rows
+from reconciler.models.comparison import NotPossible, Page, Rows
 from reconciler.models.plan import Head
-from reconciler.models.remote import Page
 from reconciler.models.spec import OnBad, Segment, Target
 from reconciler.sources.base import PushdownSource, ValueStream
 from reconciler.state.base import Snapshot

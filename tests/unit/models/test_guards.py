@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
+from reconciler.models.fields import Limit
 from reconciler.models.guards import ALLOW_FLAGS, Guard, Verdict, judge
-from reconciler.models.spec import GuardSettings, Limit
+from reconciler.models.spec import GuardSettings
 
 SETTINGS = GuardSettings()
 NUMBERS = st.integers(0, 10_000)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.spec import SMALL_CHANGE, Limit
+from reconciler.models.fields import SMALL_CHANGE, Limit
 
 NUMBERS = st.integers(0, 10**12)
 PERCENTAGES = st.decimals(0, 1000, allow_nan=False, allow_infinity=False, places=4)

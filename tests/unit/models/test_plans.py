@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.batches import Batch, BatchResult, Direction, Mark, Outcome
-from reconciler.models.counts import Counts
-from reconciler.models.drift import DriftCounts, DriftStatus, judge_drift
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
+from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.fields import Secret
+from reconciler.models.id_status import Mark
 from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
-from reconciler.models.run import Tally
-from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+from reconciler.models.results import DriftStatus, Tally, judge_drift
+from reconciler.models.spec import DestinationSettings, Segment, Spec, StateSettings, Target
 
 SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
 TARGET = Target(

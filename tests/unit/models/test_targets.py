@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import (
     DestinationSettings,
     GuardSettings,
-    Limit,
     OnBad,
     Ownership,
     Region,
-    Secret,
     Segment,
     SourceSettings,
     Spec,

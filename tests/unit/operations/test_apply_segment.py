@@ -15,11 +15,11 @@ from reconciler.errors import (
     StateError,
 )
 from reconciler.models.batches import Batch
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.events import Finished, Planned, Reading, Sending, Waiting
 from reconciler.models.guards import Guard
 from reconciler.models.plan import PlanStatus
-from reconciler.models.run import RunStatus, SegmentRun
+from reconciler.models.results import RunStatus, SegmentRun
 from tests.fakes.memory_state import ADD, FakeLease, failing
 from tests.fakes.parts import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
 from tests.fakes.sessions import KNOWN, Play, exit_code

@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.errors import DestinationError
 from reconciler.models.events import Waiting
-from reconciler.models.run import RunStatus
+from reconciler.models.results import RunStatus
 from tests.fakes.memory_state import failing
 from tests.fakes.parts import Crash, FakeApp, FakeStop, Reply, in_turn, make_people, name_ids, poisoned
 from tests.fakes.sessions import AGREES, LINGERING, MISSING, Play, exit_code

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ExitCode, UsageError
-from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+from reconciler.models.fields import Secret
+from reconciler.models.spec import DestinationSettings, Segment, Spec, StateSettings, Target
 from reconciler.operations.load import choose, list_targets, resolve_allowed
 
 

@@ -7,11 +7,10 @@ import pytest
 
 from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, SourceError, StateError, as_known
 from reconciler.models.batches import Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Head, PlanStatus, RemoteFacts, SegmentPlan
-from reconciler.models.remote import RemoteSegment
+from reconciler.models.plan import Head, PlanStatus, RemoteFacts, RemoteSegment, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.plan import PlanOptions, fail, plan_segment
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own

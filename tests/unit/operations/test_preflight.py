@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import DestinationError, PlanFileError, StateError
-from reconciler.models.run import RunStatus
+from reconciler.models.results import RunStatus
 from tests.fakes.parts import Crash
 from tests.fakes.sessions import Play, exit_code
 

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError
 from reconciler.models.batches import Direction
-from reconciler.models.drift import Adoption, DriftCounts
+from reconciler.models.comparison import Adoption, DriftCounts
 from reconciler.models.plan import Head
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.operations.refresh import Adopt, refresh_segment

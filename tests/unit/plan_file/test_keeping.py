@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.errors import PlanFileError, ReconcileError
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Plan
 from reconciler.plan_file import (

@@ -21,10 +21,11 @@ from reconciler.models.results import (
     RefreshRow,
     RefreshStatus,
     RunRecord,
+    RunStatus,
     Status,
     StatusRow,
+    Tally,
 )
-from reconciler.models.run import RunStatus, Tally
 from reconciler.render import json as render
 from tests.fakes import samples
 

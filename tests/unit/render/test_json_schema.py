@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.models.drift import DriftStatus
 from reconciler.models.plan import Examples, Plan
 from reconciler.models.results import (
+    DriftStatus,
     History,
     HistoryRow,
     LastRun,
@@ -17,10 +17,10 @@ from reconciler.models.results import (
     RefreshRow,
     RefreshStatus,
     RunRecord,
+    RunStatus,
     Status,
     StatusRow,
 )
-from reconciler.models.run import RunStatus
 from reconciler.render import json as render
 from reconciler.render.json_schema import Document, make_schema
 from tests.fakes import samples

@@ -8,19 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
+    Drift,
+    DriftStatus,
     History,
     HistoryRow,
     OrphanRow,
     Refresh,
     RefreshRow,
     RefreshStatus,
+    RunStatus,
+    SegmentDrift,
     Status,
     StatusRow,
+    Tally,
 )
-from reconciler.models.run import RunStatus, Tally
 from reconciler.render import Format, Options, markdown, render, stored_documents
 from reconciler.render import json as documents
 from tests.fakes import samples

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
-from reconciler.models.run import RunStatus, Tally
+from reconciler.models.results import RunStatus, Tally
 from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
 from reconciler.render.progress_bars import ProgressBars
 from tests.fakes import samples

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from reconciler.models.counts import Counts
+from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
@@ -21,10 +21,11 @@ from reconciler.models.results import (
     Refresh,
     RefreshRow,
     RefreshStatus,
+    RunStatus,
     Status,
     StatusRow,
+    Tally,
 )
-from reconciler.models.run import RunStatus, Tally
 from reconciler.render import Format, Options, render, stored_documents, text
 from reconciler.render import json as documents
 from reconciler.render.layout import fit

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from reconciler.models.spec import Scalar, Secret, Segment
+from reconciler.models.fields import Scalar, Secret
+from reconciler.models.spec import Segment
 from reconciler.sources import open_source
 from reconciler.sources.base import Source, ValueStream
 from reconciler.sources.blocks import SELECT_LINES

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.sources import postgres
 from reconciler.sources.connections import MOST_CONNECTIONS, Connections
 from reconciler.sources.failures import Kind, Scrubber

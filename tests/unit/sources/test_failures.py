@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from reconciler.embedded_duckdb import SPILL_PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.escaping import mask
-from reconciler.models.spec import Scalar, Secret
+from reconciler.models.fields import Scalar, Secret
 from reconciler.sources.connections import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, list_secrets, redact

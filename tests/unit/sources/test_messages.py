@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, shorten
 from reconciler.sources.query import Query

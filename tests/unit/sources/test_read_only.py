@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.rows import RowSource
 

@@ -3,18 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
-from reconciler.models.spec import (
-    DestinationSettings,
-    GuardSettings,
-    Limit,
-    OnBad,
-    Ownership,
-    Region,
-    Secret,
-    Segment,
-    Spec,
-)
+from reconciler.models.spec import DestinationSettings, GuardSettings, OnBad, Ownership, Region, Segment, Spec
 from reconciler.spec import load
 
 EVERYTHING = """\

@@ -7,7 +7,7 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
-from reconciler.models.spec import Secret
+from reconciler.models.fields import Secret
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, backup_output, copy_tables, copy_to, forget, is_empty
 from reconciler.state.backends.base import Database

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.models.drift import Adoption
+from reconciler.models.comparison import Adoption
 from reconciler.models.ids import IdType
 from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, lists, remove, unknown
 

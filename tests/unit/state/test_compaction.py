@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.counts import StateCounts
+from reconciler.models.id_status import StateCounts
 from reconciler.state import compaction
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy.exc
 
 from reconciler.errors import StateError
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.failures import explain, explained, to_state_error
 from reconciler.state.location import SqliteAddress, parse

@@ -8,7 +8,7 @@ import pytest
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
-from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
+from reconciler.models.results import Run, RunStatus, SegmentRun, Tally
 from reconciler.state.history import Records, open_records
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_store
 from tests.support.states import StateFixture, make_target
 

@@ -12,7 +12,8 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from reconciler.errors import LockHeld, StateError
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.fields import Secret
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.backends.base import create_tables

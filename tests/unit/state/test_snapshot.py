@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
+from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot
 from tests.support.states import (
     ACKNOWLEDGED,

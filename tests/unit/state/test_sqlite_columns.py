@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.errors import StateError
+from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
-from reconciler.models.spec import Secret, StateSettings
+from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot
 from tests.support.states import ACKNOWLEDGED, StateFixture, add, contents_of, remove, unknown
 

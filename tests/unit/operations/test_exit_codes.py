@@ -1,24 +1,16 @@
 """From a result to its exit code, row by row of the contract's table."""
 
-import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reconciler.errors import PRECEDENCE, ExitCode
-from reconciler.models.drift import Drift, DriftStatus, SegmentDrift
-from reconciler.models.exit_codes import (
-    choose_first,
-    exit_code_of_drift,
-    exit_code_of_plan,
-    exit_code_of_refresh,
-    exit_code_of_run,
-)
-from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
-from reconciler.models.results import Refresh, RefreshRow, RefreshStatus
-from reconciler.models.run import Run, RunStatus, SegmentRun, Tally
-from reconciler.models.spec import DestinationSettings, Secret, Segment, Spec, StateSettings, Target
+from reconciler.errors import PRECEDENCE
+from reconciler.models.fields import Secret
+from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.results import DriftStatus, RefreshRow, RefreshStatus, RunStatus, SegmentDrift, SegmentRun, Tally
+from reconciler.models.spec import DestinationSettings, Segment, Spec, StateSettings, Target
+from reconciler.operations.results import DriftResult, PlanResult, RefreshResult, RunResult
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
@@ -33,13 +25,14 @@ TARGET = Target(SPEC, SEGMENT)
 PLANNED = SegmentPlan(TARGET, PlanStatus.CHANGES)
 
 
-def plan_of(*statuses: PlanStatus) -> Plan:
-    return Plan(NOW, tuple(SegmentPlan(TARGET, status) for status in statuses))
+def code_of_plan(*statuses: PlanStatus, detailed: bool) -> int:
+    segments = tuple(SegmentPlan(TARGET, status) for status in statuses)
+    return PlanResult(NOW, segments, detailed_exitcode=detailed).exit_code
 
 
-def run_of(*segments: tuple[RunStatus, Tally], stopped_by: int | None = None) -> Run:
+def code_of_run(*segments: tuple[RunStatus, Tally], stopped_by: int | None = None) -> int:
     found = tuple(SegmentRun(PLANNED, status, tally) for status, tally in segments)
-    return Run("run-1", NOW, found, stopped_by=stopped_by)
+    return RunResult("run-1", NOW, found, stopped_by=stopped_by).exit_code
 
 
 NONE = Tally(requests=3, retries=2)
@@ -52,16 +45,6 @@ BLOCKED, FAILED = PlanStatus.BLOCKED, PlanStatus.FAILED
 
 def test_the_order_is_that_of_the_contract() -> None:
     assert [int(code) for code in PRECEDENCE] == [64, 6, 1, 3, 4, 5, 2, 0]
-
-
-@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(PRECEDENCE, 2)))
-def test_of_two_codes_the_earlier_one_wins(first: ExitCode, second: ExitCode) -> None:
-    assert choose_first([second, first]) is first
-    assert choose_first([first, second]) is first
-
-
-def test_no_code_at_all_is_done() -> None:
-    assert choose_first([]) is ExitCode.DONE
 
 
 @pytest.mark.parametrize(
@@ -78,8 +61,8 @@ def test_no_code_at_all_is_done() -> None:
     ],
 )
 def test_a_plan(statuses: tuple[PlanStatus, ...], plain: int, detailed: int) -> None:
-    assert exit_code_of_plan(plan_of(*statuses), detailed=False) == plain
-    assert exit_code_of_plan(plan_of(*statuses), detailed=True) == detailed
+    assert code_of_plan(*statuses, detailed=False) == plain
+    assert code_of_plan(*statuses, detailed=True) == detailed
 
 
 @pytest.mark.parametrize(
@@ -103,14 +86,14 @@ def test_a_plan(statuses: tuple[PlanStatus, ...], plain: int, detailed: int) -> 
     ],
 )
 def test_a_run_that_changed_nothing_or_all_of_it(segments: list[tuple[RunStatus, Tally]], code: int) -> None:
-    assert exit_code_of_run(run_of(*segments)) == code
-    assert exit_code_of_run(run_of(*reversed(segments))) == code
+    assert code_of_run(*segments) == code
+    assert code_of_run(*reversed(segments)) == code
 
 
 @pytest.mark.parametrize("touching", [ADDED, REMOVED, RESENT])
 def test_a_failure_beside_a_change_of_another_segment_is_partly_done(touching: Tally) -> None:
-    assert exit_code_of_run(run_of((RunStatus.APPLIED, touching), (RunStatus.FAILED, NONE))) == 6
-    assert exit_code_of_run(run_of((RunStatus.FAILED, NONE), (RunStatus.APPLIED, touching))) == 6
+    assert code_of_run((RunStatus.APPLIED, touching), (RunStatus.FAILED, NONE)) == 6
+    assert code_of_run((RunStatus.FAILED, NONE), (RunStatus.APPLIED, touching)) == 6
 
 
 @pytest.mark.parametrize(
@@ -127,13 +110,13 @@ def test_a_failure_beside_a_change_of_another_segment_is_partly_done(touching: T
     ],
 )
 def test_what_is_or_may_be_changed_and_not_whole_is_partly_done(segments: list[tuple[RunStatus, Tally]]) -> None:
-    assert exit_code_of_run(run_of(*segments)) == 6
+    assert code_of_run(*segments) == 6
 
 
 @pytest.mark.parametrize(("signal", "code"), [(2, 130), (15, 143)])
 @pytest.mark.parametrize("status", list(RunStatus))
 def test_a_signal_outweighs_all(signal: int, code: int, status: RunStatus) -> None:
-    assert exit_code_of_run(run_of((status, ADDED), stopped_by=signal)) == code
+    assert code_of_run((status, ADDED), stopped_by=signal) == code
 
 
 @pytest.mark.parametrize(
@@ -146,7 +129,7 @@ def test_a_signal_outweighs_all(signal: int, code: int, status: RunStatus) -> No
     ],
 )
 def test_drift(statuses: list[DriftStatus], code: int) -> None:
-    assert exit_code_of_drift(Drift(NOW, tuple(SegmentDrift(TARGET, status) for status in statuses))) == code
+    assert DriftResult(NOW, tuple(SegmentDrift(TARGET, status) for status in statuses)).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -158,10 +141,10 @@ def test_drift(statuses: list[DriftStatus], code: int) -> None:
     ],
 )
 def test_a_refresh(statuses: list[RefreshStatus], code: int) -> None:
-    assert exit_code_of_refresh(Refresh("run-1", NOW, tuple(RefreshRow(TARGET, each) for each in statuses))) == code
+    assert RefreshResult("run-1", NOW, tuple(RefreshRow(TARGET, each) for each in statuses)).exit_code == code
 
 
 @pytest.mark.parametrize(("unsettled", "code"), [(None, 0), (0, 0), (1, 6)])
 def test_a_refresh_that_leaves_ids_unsettled_is_partly_done(unsettled: int | None, code: int) -> None:
     row = RefreshRow(TARGET, RefreshStatus.REFRESHED, unsettled=unsettled)
-    assert exit_code_of_refresh(Refresh("run-1", NOW, (row,))) == code
+    assert RefreshResult("run-1", NOW, (row,)).exit_code == code
