@@ -4,19 +4,35 @@ python docs/generate.py [--check]
 """
 
 import io
+import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from enum import StrEnum
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
 from reconciler.models.comparison import DatabaseIdentity, StateTables
+from reconciler.models.fields import Label, Limit, Secret
 from reconciler.models.ids import IdType
+from reconciler.models.spec import (
+    Defaults,
+    DestinationSettings,
+    GuardSettings,
+    SegmentKeys,
+    SourceSettings,
+    SpecFile,
+    StateSettings,
+)
 from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field, allowed_words, inner_fields, walk
-from reconciler.spec.schema import refresh_reference
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent
@@ -44,6 +60,16 @@ COMMANDS = (
     ("demo",),
     ("schema",),
 )
+
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", SpecFile),
+    ("`sources.NAME`", SourceSettings),
+    ("`destination`", DestinationSettings),
+    ("`state`", StateSettings),
+    ("`segments.NAME`", SegmentKeys),
+    ("`guards`, in a segment or in `defaults`", GuardSettings),
+)
+"""Of the key reference of a spec."""
 
 
 def write_cli() -> str:
@@ -74,6 +100,48 @@ def refresh_statement(page: str) -> str:
     _, _, after = rest.partition("```\n\n")
     sql = write(query, state, IdType.ID, ()).strip()
     return f"{before}<!-- the statement -->\n```sql\n{sql}\n```\n\n{after}"
+
+
+def refresh_reference(page: str) -> str:
+    """The page on specs, with its reference written anew: per section a table of key, type, default and meaning."""
+    before, begin, rest = page.partition("<!-- begin: generated from reconciler/models/spec.py -->\n")
+    _, end, after = rest.partition("<!-- end: generated -->")
+    lines = []
+    for title, model in SECTIONS:
+        lines += [f"### {title}", "", model.__doc__ or "", ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        # A segment's own keys come before those that it may inherit.
+        inherited = Defaults.model_fields if model is SegmentKeys else {}
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] in inherited):
+            lines.append(f"| `{name}` | {write_kind(field)} | {write_default(field)} | {field.description} |")
+        lines.append("")
+    reference = "\n".join(lines)
+    return f"{before}{begin}\n{reference}\n{end}{after}"
+
+
+def write_kind(field: FieldInfo) -> str:
+    """The type of a key of a spec in words."""
+    marks: list[object] = [*field.metadata]
+    annotation: Any = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        *words, last = [f"`{word}`" for word in annotation]
+        return f"{', '.join(words)} or {last}"
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:  # a choice of a type and None
+        marks += [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
+    labels = [mark.text for mark in marks if isinstance(mark, Label)]
+    return labels[0] if labels else "mapping"
+
+
+def write_default(field: FieldInfo) -> str:
+    """The default of a key of a spec, as a user would write it."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default in (None, "", (), {}):
+        return ""
+    if isinstance(default, Secret):
+        return f"`{default.reveal()}`"
+    return f"`{default if isinstance(default, str | Limit) else json.dumps(default)}`"
 
 
 def write_documents() -> str:

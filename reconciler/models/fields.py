@@ -70,6 +70,10 @@ class Limit:
         return number > SMALL_CHANGE and number * 100 > Fraction(self.percent) * base
 
 
+REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}"
+"""A reference to a variable, as a regular expression of Python and of JSON Schema."""
+
+
 class Resolved(str):
     """A text made from variables. It may hold a secret: no message shows it."""
 

@@ -1,21 +1,36 @@
-"""The spec: from YAML files to the models of `reconciler.models.spec`, or to everything that is wrong at once."""
+"""The spec: from YAML files to the models of `reconciler.models.spec`, or to everything that is wrong at once.
+
+Its JSON Schema is generated from the same models.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.models.fields import Secret
+from reconciler.models.fields import REFERENCE, Limit, Secret
 from reconciler.models.ids import check_text
 from reconciler.models.spec import Defaults, GuardSettings, Segment, Spec, SpecFile
 from reconciler.models.urls import check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
+from reconciler.spec.draft import Draft, read_draft
 from reconciler.spec.files import expand
-from reconciler.spec.problems import Draft, read_draft
+from reconciler.spec.queries import check_queries
 
-__all__ = ["load", "read_state_url"]
+__all__ = ["DIALECT", "load", "make_schema", "read_state_url"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
+
+_Json: TypeAlias = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_REFERENCE_SCHEMA = {"type": "string", "pattern": REFERENCE}
+_NULL_SCHEMA = {"type": "null"}
+_DATA = ("default", "enum", "required", "not")
+"""Words of JSON Schema with values that are no schemas (or, `not`, one to be left alone)."""
 
 
 def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ...]:
@@ -26,7 +41,9 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
     drafts = [read_draft(path, environment) for path in expand(paths)]
     readable = [draft for draft in drafts if draft.document.data is not None]
     files = [validate(draft) for draft in readable]
-    queries = [check_sense(draft) for draft in readable]
+    queries = [check_queries(draft) for draft in readable]
+    for draft in readable:
+        check_sense(draft)
     check_claims(readable)
     problems = sorted({problem for draft in drafts for problem in draft.problems})
     if problems:
@@ -89,3 +106,44 @@ def _inherit(own: Defaults | GuardSettings, defaults: Defaults | GuardSettings) 
     """Give each setting of `defaults` as `own` has it, else as `defaults` do."""
     names = type(defaults).model_fields
     return {name: getattr(own if name in own.model_fields_set else defaults, name) for name in names}
+
+
+# --- JSON Schema ---------------------------------------------------------------------------------------------------
+
+
+class _Generator(GenerateJsonSchema):
+    """Writes defaults as a user would: a limit as `25%`, a secret's default as its text."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Limit):
+            return str(dft) if dft.percent is not None else dft.count
+        return dft.reveal() if isinstance(dft, Secret) else super().encode_default(dft)
+
+
+def make_schema() -> _Json:
+    """Give the JSON Schema (draft 2020-12) of one spec file, with `${NAME}` allowed wherever a value stands."""
+    generated = SpecFile.model_json_schema(schema_generator=_Generator)
+    return {"$schema": DIALECT, "title": "reconcile spec", **_tidy(generated)}
+
+
+def _tidy(node: _Json) -> _Json:
+    """Drop titles and nulls, and allow a reference in place of a number, a boolean or a fixed word."""
+    tidied: _Json = {}
+    for key, value in node.items():
+        if key == "title" or (key, value) == ("default", None):
+            continue
+        if key in ("properties", "$defs"):
+            tidied[key] = {name: _tidy(child) for name, child in value.items()}
+        elif isinstance(value, dict) and key not in _DATA:
+            tidied[key] = _tidy(value)
+        elif key == "anyOf":  # one choice of nested ones; a key that may be left out is not one that may be null
+            choices = [inner for choice in map(_tidy, value) for inner in choice.get("anyOf", [choice])]
+            tidied[key] = [choice for choice in choices if choice != _NULL_SCHEMA]
+        else:
+            tidied[key] = value
+    if len(tidied.get("anyOf", ())) == 1:
+        tidied = {**tidied.pop("anyOf")[0], **tidied}
+    if tidied.get("type") not in ("integer", "number", "boolean") and not {"enum", "const"} & set(tidied):
+        return tidied
+    outside: _Json = {key: tidied.pop(key) for key in ("description", "default") if key in tidied}
+    return {**outside, "anyOf": [tidied, _REFERENCE_SCHEMA]}

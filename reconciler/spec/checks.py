@@ -3,23 +3,20 @@
 Every check but `validate` reads the draft, not the models, so that it also reports where something else is wrong.
 """
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from enum import EnumType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from reconciler.files import NotPlain, check_plain
-from reconciler.models.fields import Resolved, read_boolean, read_integer
+from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
-from reconciler.models.sql import Piece
-from reconciler.models.urls import DatabaseUrl, resolve_path
+from reconciler.models.urls import DatabaseUrl
 from reconciler.spec.document import KeyPath, show
-from reconciler.spec.files import list_first, read_text
-from reconciler.spec.problems import Draft, suggest
-from reconciler.spec.warnings import check_inherited_params, check_query, check_removals
+from reconciler.spec.draft import Draft, suggest
+from reconciler.spec.files import list_first
 
 _MESSAGES = {
     "int_type": "must be a whole number",
@@ -86,10 +83,8 @@ def _annotation_at(where: KeyPath) -> Any:
 # --- the parts of a spec with each other -------------------------------------------------------------------------
 
 
-def check_sense(draft: Draft) -> dict[str, str]:
-    """Check one draft, and give the text of each segment's query by the segment's name."""
-    queries: dict[str, str] = {}
-    pieces: dict[KeyPath, Sequence[Piece] | None] = {}
+def check_sense(draft: Draft) -> None:
+    """Check the parts of one draft with each other, but for the queries."""
     _check_file(draft, ("state", "url"), DEFAULT_STATE_URL)
     for name in draft.keys(("sources",)):
         _check_file(draft, ("sources", name, "url"))
@@ -97,13 +92,7 @@ def check_sense(draft: Draft) -> dict[str, str]:
         _check_source(draft, segment)
         _check_app_key(draft, segment)
         _check_sentinels(draft, segment)
-        check_removals(draft, segment)
-        if found := _find_query(draft, segment):
-            where, query = found
-            queries[str(segment[1])] = query
-            pieces[segment] = check_query(draft, segment, where, query, _find_dialect(draft, segment))
-    check_inherited_params(draft, pieces)
-    return queries
+        _check_removals(draft, segment)
 
 
 def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> None:
@@ -111,50 +100,14 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
     url = draft.value(where) or default
     if not isinstance(url, str) or draft.is_refused(where):
         return
-    with suppress(ValueError, OSError):  # other checks report what else is wrong
-        path = DatabaseUrl.parse(url).find_file(draft.document.folder)
-        try:
-            if path is not None:
-                check_plain(path)
-        except NotPlain as error:
-            draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
-
-
-def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
-    """Give where a segment's query stands, and its text."""
-    keys = draft.keys(segment)
-    if "query" in keys and "query_file" in keys:
-        draft.refuse_key((*segment, "query_file"), "stands next to `query`; exactly one of them is needed")
-        return None
-    if "query" in keys:
-        where: KeyPath = (*segment, "query")
-        query = draft.value(where)
-        return (where, query) if isinstance(query, str) else None
-    found = draft.setting(segment, "query_file")
-    if found is None:
-        draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
-        return None
-    name = draft.value(found)
-    if not isinstance(name, str) or not name or draft.is_refused(found):
-        return None
     try:
-        text = read_text(resolve_path(name, draft.document.folder))
-    except ValueError as error:
-        draft.refuse_value(found, f"names a file that {error} (its path is relative to the spec)")
-        return None
-    if not text.strip():
-        draft.refuse_value(found, "names a file that is empty")
-    return found, text
-
-
-def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
-    """Give the dialect of a segment's source; None where it is not known."""
-    where = draft.setting(segment, "source")
-    name = draft.value(where) if where else next(iter(draft.keys(("sources",))), None)
-    url = draft.value(("sources", name, "url")) if isinstance(name, str) else None
-    with suppress(ValueError):
-        return DatabaseUrl.parse(url).dialect if isinstance(url, str) else None
-    return None
+        path = DatabaseUrl.parse(url).find_file(draft.document.folder)
+        if path is not None:
+            check_plain(path)
+    except NotPlain as error:
+        draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
+    except (ValueError, OSError):
+        pass  # other checks report what else is wrong
 
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:
@@ -193,6 +146,17 @@ def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
         fault = identify(value, IdType(id_type))
         if isinstance(fault, Invalid) and isinstance(value, str | int):
             draft.refuse_value((*where, at), f"is no valid id of type {IdType(id_type)}: {fault}")
+
+
+def _check_removals(draft: Draft, segment: KeyPath) -> None:
+    """Warn of a limit on removals that no plan can exceed."""
+    where = draft.setting(segment, "guards", "max_removals")
+    try:
+        limit = read_limit(draft.value(where)) if where else None
+    except ValueError:
+        return
+    if where and limit and limit.percent is not None and limit.percent > 100:
+        draft.warn(segment, where, "is over 100%, so that it never stops anything; write at most 100%")
 
 
 # --- the specs of one run with each other ------------------------------------------------------------------------

@@ -7,8 +7,8 @@ number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stay
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -32,6 +32,12 @@ MOST_REPEATED = 100_000
 """Values that aliases may repeat in one file: a bomb of aliases has billions."""
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_PRIVATE_USE = range(0xE000, 0xF900)
+"""Code points of Unicode that mean nothing."""
+
+_PROPERTIES = re.compile(r"(?:[&!]\S*|#[^\r\n\x85\u2028\u2029]*|\s)*")
+"""What may stand before a text: an anchor, a tag, comments. The parser counts it as a part of it."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -113,9 +119,8 @@ def parse(path: Path, text: str) -> Document:
         raise Malformed(1, "The file is not YAML.") from None
     if not isinstance(root.value, dict):
         raise Malformed(root.line, "A spec is a mapping that begins with `version: 1`.")
-    expansion = _Expansion(reader.size + MOST_REPEATED)
-    data = expansion.expand(root, ())
-    return Document(path, data, expansion.lines, tuple(reader.doubts))
+    data, lines = _expand(root, reader.size + MOST_REPEATED)
+    return Document(path, data, lines, tuple(reader.doubts))
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
@@ -132,18 +137,16 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
     return Malformed(line, f"The file is not YAML: {problem}{hint}.")
 
 
-def _read_events(text: str) -> Iterator[yaml.Event]:
-    loader = _LOADER(text)
-    try:
-        while loader.check_event():
-            yield loader.get_event()
-    finally:
-        loader.dispose()
+def _span(event: yaml.Event) -> tuple[int, int, int, int]:
+    """Give line and column, from 0, of the beginning and of the end of an event."""
+    start, end = event.start_mark, event.end_mark
+    assert start is not None
+    assert end is not None
+    return start.line, start.column, end.line, end.column
 
 
 def _line(event: yaml.Event) -> int:
-    assert event.start_mark is not None
-    return event.start_mark.line + 1
+    return _span(event)[0] + 1
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class _Reader:
     """Builds the tree of nodes from libyaml's events."""
 
     def __init__(self, text: str) -> None:
-        self._events = _read_events(text)
+        self._events = yaml.parse(text, Loader=_LOADER)
         self._lines = text.splitlines(keepends=True)
         self._scalars = 0
         self._flowed: dict[int, tuple[yaml.ScalarEvent, FoldedText]] = {}
@@ -191,10 +194,17 @@ class _Reader:
         text = "".join(self._lines)
         mark = next(mark for mark in map(chr, _PRIVATE_USE) if mark not in text)
         marked = _mark_lines(self._lines, [event for event, _ in self._flowed.values()], mark)
-        scalars = (event for event in _read_events(marked) if isinstance(event, yaml.ScalarEvent))
+        scalars = (event for event in yaml.parse(marked, Loader=_LOADER) if isinstance(event, yaml.ScalarEvent))
         for number, event in enumerate(scalars, start=1):
-            if number in self._flowed:
-                self._flowed[number][1].folds = _find_folds(event.value, mark)
+            if number not in self._flowed:
+                continue
+            folds, position = [], 0
+            for part in event.value.split(mark)[:-1]:
+                position += len(part)
+                before = part.rstrip(" \t")
+                if before and not before.endswith("\n"):
+                    folds.append(position)
+            self._flowed[number][1].folds = tuple(folds)
 
     def _next(self) -> yaml.Event:
         event = next(self._events)
@@ -222,11 +232,7 @@ class _Reader:
         else:
             assert isinstance(event, yaml.ScalarEvent)
             self._refuse_tag(event, "str")
-            text = _take_text(event, self._lines)
-            if isinstance(text, FoldedText) and _is_flowed(event):
-                self._flowed[self._scalars] = (event, text)
-            is_plain = event.style in (None, "") and event.tag is None
-            node = _Node(_line(event), read_scalar(text) if is_plain else text)
+            node = _Node(_line(event), self._scalar(event))
         if anchor := getattr(event, "anchor", None):
             self._anchors[anchor] = node
         return node
@@ -235,6 +241,20 @@ class _Reader:
         tag = getattr(event, "tag", None)
         if tag not in (None, "!", f"tag:yaml.org,2002:{allowed}"):
             self.doubts.append((_line(event), "Tags (!) are not read; a text that begins with ! must stand in quotes."))
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+        first, _, last, column = _span(event)
+        is_plain = event.style in (None, "")
+        is_flowed = event.style != "|" and last > first
+        rest = self._lines[last][column:] if last < len(self._lines) else ""
+        ends_at_hash = is_plain and re.match(r"[ \t]+#", rest) is not None
+        text = str(event.value)
+        if is_flowed or ends_at_hash:
+            text = folded = FoldedText(text)
+            folded.ends_at_hash = ends_at_hash
+            if is_flowed:
+                self._flowed[self._scalars] = (event, folded)
+        return read_scalar(text) if is_plain and event.tag is None else text
 
     def _mapping(self, depth: int) -> dict[str, tuple[int, _Node]]:
         entries: dict[str, tuple[int, _Node]] = {}
@@ -262,86 +282,42 @@ class _Reader:
         return str(event.value)
 
 
-@dataclass
-class _Expansion:
-    """Turns nodes into plain values, following aliases, and notes the lines on the way."""
+def _expand(root: _Node, limit: int) -> tuple[object, dict[KeyPath, int]]:
+    """Turn nodes into at most `limit` plain values, following aliases; with the line of each key and entry."""
+    lines: dict[KeyPath, int] = {}
+    size = 0
 
-    limit: int
-    lines: dict[KeyPath, int] = field(default_factory=dict)
-    size: int = 0
-
-    def expand(self, node: _Node, where: KeyPath) -> object:
-        self.size += 1
-        if self.size > self.limit:
+    def expand(node: _Node, where: KeyPath) -> object:
+        nonlocal size
+        size += 1
+        if size > limit:
             raise Malformed(node.line, f"Aliases (*) repeat more than {MOST_REPEATED:,} values.")
         if len(where) > DEEPEST:
             raise Malformed(node.line, _TOO_DEEP)
         if isinstance(node.value, dict):
-            for key, (line, _) in node.value.items():
-                self.lines[*where, key] = line
-            return {key: self.expand(child, (*where, key)) for key, (_, child) in node.value.items()}
+            lines.update({(*where, key): line for key, (line, _) in node.value.items()})
+            return {key: expand(child, (*where, key)) for key, (_, child) in node.value.items()}
         if isinstance(node.value, list):
-            for at, child in enumerate(node.value):
-                self.lines[*where, at] = child.line
-            return [self.expand(child, (*where, at)) for at, child in enumerate(node.value)]
+            lines.update({(*where, at): child.line for at, child in enumerate(node.value)})
+            return [expand(child, (*where, at)) for at, child in enumerate(node.value)]
         return node.value
 
-
-# --- texts that YAML changes: line breaks become spaces, and ` #` ends a text ------------------------------------
-
-_PRIVATE_USE = range(0xE000, 0xF900)
-"""Code points of Unicode that mean nothing."""
-
-_PROPERTIES = re.compile(r"(?:[&!]\S*|#[^\r\n\x85\u2028\u2029]*|\s)*")
-"""What may stand before a text: an anchor, a tag, comments. The parser counts it as a part of it."""
+    return expand(root, ()), lines
 
 
-def _take_text(event: yaml.ScalarEvent, lines: Sequence[str]) -> str:
-    """Give the text of a scalar: a FoldedText, with its folds still to be found, where YAML may have changed it."""
-    end = event.end_mark
-    assert end is not None
-    rest = lines[end.line][end.column :] if end.line < len(lines) else ""
-    ends_at_hash = event.style in (None, "") and re.match(r"[ \t]+#", rest) is not None
-    if not ends_at_hash and not _is_flowed(event):
-        return str(event.value)
-    text = FoldedText(event.value)
-    text.ends_at_hash = ends_at_hash
-    return text
-
-
-def _is_flowed(event: yaml.ScalarEvent) -> bool:
-    """Tell whether a scalar has several lines and is no literal block."""
-    assert event.start_mark is not None
-    assert event.end_mark is not None
-    return event.style != "|" and event.end_mark.line > event.start_mark.line
-
-
-def _mark_lines(lines: Sequence[str], events: Sequence[yaml.ScalarEvent], mark: str) -> str:
+def _mark_lines(lines: Sequence[str], events: Iterable[yaml.ScalarEvent], mark: str) -> str:
     """Write the file with a mark at the beginning of each line that continues one of these scalars."""
     marked = list(lines)
     for event in events:
-        start, end = event.start_mark, event.end_mark
-        assert start is not None
-        assert end is not None
-        text = "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line + 1]])
+        first, begin, last, end = _span(event)
+        text = "".join([lines[first][begin:], *lines[first + 1 : last + 1]])
         properties = _PROPERTIES.match(text)
         assert properties is not None
-        first = start.line + len(f"{properties[0]}.".splitlines()) - 1
-        for number in range(first + 1, min(end.line + 1, len(lines))):
+        first += len(f"{properties[0]}.".splitlines()) - 1
+        for number in range(first + 1, min(last + 1, len(lines))):
             line = lines[number]
-            content = line if number < end.line else line[: end.column]
+            content = line if number < last else line[:end]
             if content.strip():
                 indent = len(line) - len(line.lstrip(" \t"))
                 marked[number] = f"{line[:indent]}{mark}{line[indent:]}"
     return "".join(marked)
-
-
-def _find_folds(marked: str, mark: str) -> tuple[int, ...]:
-    """Give the positions, in the text without its marks, before which a line break was folded away."""
-    found, position = [], 0
-    for part in marked.split(mark)[:-1]:
-        position += len(part)
-        before = part.rstrip(" \t")
-        if before and not before.endswith("\n"):
-            found.append(position)
-    return tuple(found)

@@ -7,7 +7,7 @@ import typer
 
 from reconciler.cli.console import Console, with_console
 from reconciler.render import json_schema
-from reconciler.spec.schema import DIALECT, make_schema
+from reconciler.spec import DIALECT, make_schema
 
 
 @with_console

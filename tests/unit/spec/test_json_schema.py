@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reconciler.models.spec import DestinationSettings, GuardSettings
-from reconciler.spec.schema import make_schema
+from reconciler.spec import make_schema
 
 GOOD = """\
 version: 1

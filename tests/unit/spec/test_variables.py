@@ -1,7 +1,7 @@
 import pytest
 
 from reconciler.models.fields import Reference, Resolved
-from reconciler.spec.variables import Unresolved, resolve
+from reconciler.spec.draft import resolve
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,5 @@ def test_what_came_from_the_environment_is_marked(text, kind):
 
 
 def test_all_missing_variables_are_named():
-    with pytest.raises(Unresolved, match="needs B and C, which are not set"):
+    with pytest.raises(ValueError, match="needs B and C, which are not set"):
         resolve("${A}${B}${C}${B}", {"A": "1"})
