@@ -32,7 +32,7 @@ from reconciler.models.spec import (
     SpecFile,
     StateSettings,
 )
-from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field, allowed_words, inner_fields, walk
+from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field, walk
 from reconciler.state.backends.postgres import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent
@@ -161,8 +161,8 @@ def write_documents() -> str:
 
 def write_type(field: Field) -> str:
     """The type of a field in words: `array of string`, `integer or null`."""
-    words = ", ".join(f"`{word}`" for word in allowed_words(field))
-    kind = "object" if inner_fields(field) else words or str(field.type)
+    words = ", ".join(f"`{word}`" for word in field.words)
+    kind = "object" if field.fields else words or str(field.type)
     kind = f"array of {kind}" if field.many else kind
     return f"{kind}{' or null' if field.nullable else ''}{'; may be missing' if field.optional else ''}"
 

@@ -1,42 +1,53 @@
 """Results as JSON documents of format 1: what other people's jobs read. Fields are only ever added.
 
-A number that is not known is null, never 0. Sums in a plan's summary are of the segments that would be changed.
+Which fields there are, and in which order, is in `json_schema.py`. A number that is not known is null, never 0.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, assert_never
+from enum import Enum
+from typing import Any
 
 from reconciler import __version__
 from reconciler.escaping import escape_json
-from reconciler.models.comparison import DriftCounts
-from reconciler.models.plan import Examples, Plan, PlanStatus, Problem, SegmentPlan
+from reconciler.models.plan import Examples, Plan, SegmentPlan
 from reconciler.models.results import (
     Drift,
-    DriftStatus,
     History,
     Refresh,
     RefreshRow,
-    RefreshStatus,
     Result,
     Run,
     RunRecord,
-    RunStatus,
     SegmentDrift,
     SegmentRecord,
     SegmentRun,
     Status,
     StatusRow,
 )
-from reconciler.models.spec import Target
 from reconciler.render import Options
+from reconciler.render.json_schema import (
+    DOCUMENTS,
+    FORMAT_VERSION,
+    FROM_HISTORY,
+    SUMMARIES,
+    Document,
+    Field,
+    name_number,
+)
 
-FORMAT_VERSION = "1.0"
+Values = Mapping[str, Any]
 
-Fields = dict[str, Any]
+_KINDS: Mapping[type, Document] = {
+    Plan: Document.PLAN,
+    Run: Document.RUN,
+    Drift: Document.DRIFT,
+    Refresh: Document.REFRESH,
+    Status: Document.STATUS,
+    History: Document.HISTORY,
+}
 
 
 def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every format's)
@@ -44,40 +55,38 @@ def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every fo
     return dump(document(result))
 
 
-def document(result: Result) -> Fields:
+def document(result: Result) -> dict[str, Any]:
     """Give the JSON document of a result as a dictionary."""
-    match result:
-        case Plan():
-            body = _body("plan", result, map(plan_segment, result.segments))
-            return body | {"summary": summarise(result), "plan_id": result.plan_id}
-        case Run():
-            body = _body("run", result, map(_run_segment, result.segments))
-            return body | {"summary": summarise(result), "stopped_by": result.stopped_by}
-        case Drift():
-            return _body("drift", result, map(_drift_segment, result.segments)) | {"summary": summarise(result)}
-        case Refresh():
-            return _body("refresh", result, map(_refresh_segment, result.segments)) | {"summary": summarise(result)}
-        case Status():
-            orphans = [asdict(each) for each in result.orphans]
-            body = _body("status", result, map(_status_segment, result.segments), orphans=orphans)
-            return body | {"summary": {"segments": len(result.segments), "orphans": len(result.orphans)}}
-        case History():
-            head = {"format_version": FORMAT_VERSION, "kind": "history", "tool_version": __version__}
-            runs = [_pick(each, PAST_RUN) for each in result.runs]
-            more = {"created_at": write_time(result.created_at), "runs": runs, "warnings": list(result.warnings)}
-            return head | more
-        case RunRecord():
-            row = result.row
-            left = {"run_id": row.run_id, "workspace": row.workspace}
-            if result.document:
-                left = json.loads(result.document)
-            around = _pick(row, ("command", "started_at", "ended_at", "exit_code"))
-            return left | around | {"allowed": list(result.allowed), "plan_id": result.plan_id}
-        case SegmentRecord():
-            fields = _pick(result, SegmentRecord.__dataclass_fields__)
-            return fields | {"last_run": result.last_run.run_id if result.last_run else None}
-        case _:
-            assert_never(result)
+    if isinstance(result, RunRecord):
+        row = result.row
+        left = json.loads(result.document) if result.document else {"run_id": row.run_id, "workspace": row.workspace}
+        return left | _write_fields(FROM_HISTORY, vars(row) | vars(result))
+    if isinstance(result, SegmentRecord):
+        fields = {name: write_time(each) if isinstance(each, datetime) else each for name, each in vars(result).items()}
+        return fields | {"last_run": result.last_run.run_id if result.last_run else None}
+    kind = _find_kind(result)
+    values = vars(result) | {"format_version": FORMAT_VERSION, "kind": kind, "tool_version": __version__}
+    if not isinstance(result, History):
+        workspaces = {each.target.workspace for each in result.segments}
+        values |= {"workspace": workspaces.pop() if len(workspaces) == 1 else None, "summary": summarise(result)}
+    return _write_fields(DOCUMENTS[kind], values)
+
+
+def summarise(result: Plan | Run | Drift | Refresh | Status) -> dict[str, Any]:
+    """Count segments by status, and ids by what becomes of them; a sum of numbers that are not all known is null.
+
+    The sums of a plan are of what would be sent.
+    """
+    if isinstance(result, Status):
+        return {"segments": len(result.segments), "orphans": len(result.orphans)}
+    statuses, names = SUMMARIES[_find_kind(result)]
+    by_status = Counter(str(each.status) for each in result.segments)
+    rows = [_list_values(each) for each in result.segments if not isinstance(each, SegmentPlan) or each.has_work]
+    sums: dict[str, Any] = {}
+    for name in names:
+        numbers: list[Any] = [row.get(name) for row in rows]
+        sums[name] = None if None in numbers else sum(numbers)
+    return {"segments": len(result.segments), **{name_number(each): by_status[each] for each in statuses}, **sums}
 
 
 def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterator[str]:
@@ -92,7 +101,7 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterat
     yield "\n  ]\n}\n"
 
 
-def dump(document: Fields) -> str:
+def dump(document: Values) -> str:
     """Write a document so that no terminal obeys its content."""
     return escape_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
@@ -105,168 +114,65 @@ def write_time(moment: datetime | None) -> str | None:
     return aware.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
-# --- parts of a document -----------------------------------------------------------------------------------------
-
-COUNTED = (
-    *("desired", "stored", "add", "remove", "resend", "unchanged", "unsettled", "unmatched"),
-    *("nulls", "invalid", "duplicates"),
-)
-TALLIED = ("added", "removed", "resent", "rejected", "unsettled", "requests", "retries")
-PAST_RUN = (
-    *("run_id", "workspace", "command", "started_at", "ended_at"),
-    *("exit_code", "segments", "added", "removed", "rejected", "unsettled"),
-)
+def _find_kind(result: Result) -> Document:
+    return next(kind for known, kind in _KINDS.items() if isinstance(result, known))
 
 
-def _body(kind: str, result: Plan | Run | Drift | Refresh | Status, segments: Iterable[Fields], **more: Any) -> Fields:
-    """The fields that these documents share; the workspace is null where the specs differ."""
-    head: Fields = {"format_version": FORMAT_VERSION, "kind": kind}
-    if isinstance(result, Run | Refresh):
-        head["run_id"] = result.run_id
-    workspaces = {each.target.workspace for each in result.segments}
-    return {
-        **head,
-        "tool_version": __version__,
-        "workspace": workspaces.pop() if len(workspaces) == 1 else None,
-        "created_at": write_time(result.created_at),
-        "segments": list(segments),
-        **more,
-        "warnings": list(result.warnings),
-    }
+def _write_fields(fields: Iterable[Field], values: Values) -> dict[str, Any]:
+    """Write the values in the order of their fields; null where there is no value, except for optional fields."""
+    written: dict[str, Any] = {}
+    for field in fields:
+        value = values.get(field.name)
+        if type(value) in (int, str, bool):
+            written[field.name] = value
+        elif field.many and value is not None:
+            written[field.name] = [_write_value(field, each) for each in value]
+        elif value is not None:
+            written[field.name] = _write_value(field, value)
+        elif not field.optional or field.name in values:
+            written[field.name] = None
+    return written
 
 
-def _pick(value: object | None, names: Iterable[str]) -> Fields:
-    """The named fields of a value; all are null where there is no value."""
-    found = {name: None if value is None else getattr(value, name) for name in names}
-    return {name: write_time(each) if isinstance(each, datetime) else each for name, each in found.items()}
+def _write_value(field: Field, value: Any) -> Any:
+    if field.fields:
+        return _write_fields(field.fields, value if isinstance(value, dict) else _list_values(value))
+    if isinstance(value, datetime):
+        return write_time(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    return value.value if isinstance(value, Enum) else value
 
 
-def _identify(target: Target) -> Fields:
-    segment = target.segment
-    return {
-        "name": segment.name,
-        "workspace": target.workspace,
-        "segment_id": segment.segment_id,
-        "id_type": segment.id_type.value,
-        "spec": str(target.spec.path),
-    }
-
-
-def _problem(problem: Problem | None) -> Fields | None:
-    return None if problem is None else asdict(problem)
-
-
-# --- segments ----------------------------------------------------------------------------------------------------
-
-
-def plan_segment(value: SegmentPlan) -> Fields:
-    """Give the fields of one planned segment."""
-    counts, remote = value.counts, value.remote
-    known = counts is not None
-    used_by = remote.used_by
-    fields: Fields = {
-        **_identify(value.target),
-        "status": value.status.value,
-        **_pick(counts, COUNTED),
-        "requests": value.requests if known else None,
-        "first_fill": value.first_fill if known else None,
-        "guards": [
-            {"name": each.name.value, **_pick(each, ("limit", "actual", "breached", "allowed"))}
-            for each in value.verdicts
-        ],
-        "error": _problem(value.error),
-        "engine": value.engine if known else None,
-        **_pick(counts, ("adopt", "strays", "unkeyed")),
-        "title": remote.title,
-        "remote_members": remote.members,
-        "used_by": None if used_by is None else {name: list(ids) for name, ids in vars(used_by).items()},
-    }
-    if value.examples != Examples():
-        fields["examples"] = {"remove": list(value.examples.remove), "add": list(value.examples.add)}
-    return fields
-
-
-def _run_segment(value: SegmentRun) -> Fields:
-    return {
-        **plan_segment(value.plan),
-        "status": value.status.value,
-        "error": _problem(value.error),
-        **_pick(value.tally, TALLIED),
-        "seconds": round(value.tally.seconds, 3),
-        "unmatched": value.unmatched_after,
-        "confirmed": value.confirmed,
-    }
-
-
-def _drift_segment(value: SegmentDrift) -> Fields:
-    numbers = _pick(value.counts, DriftCounts.__dataclass_fields__)
-    if value.counts is None:
-        numbers |= {"stored": value.stored, "unmatched": value.unmatched}
-    return {
-        **_identify(value.target),
-        "status": value.status.value,
-        **numbers,
-        "title": value.title,
-        "error": _problem(value.error),
-    }
-
-
-def _refresh_segment(value: RefreshRow) -> Fields:
-    names = ("stored", "strangers", "adopted", "unmatched", "unsettled", "lingering", "unkeyed", "title")
-    fields = _identify(value.target) | {"status": value.status.value}
-    return fields | _pick(value, names) | {"error": _problem(value.error)}
-
-
-def _status_segment(value: StatusRow) -> Fields:
-    last = value.last_run
-    return {
-        **_identify(value.target),
-        **_pick(value, ("known", "members", "unsettled", "unmatched", "rejected")),
-        "last_run": None if last is None else _pick(last, ("run_id", "started_at", "ended_at", "exit_code")),
-        "lock_holder": value.holder,
-        "error": _problem(value.error),
-    }
-
-
-# --- summaries ---------------------------------------------------------------------------------------------------
-
-
-def summarise(result: Plan | Run | Drift | Refresh) -> Fields:
-    """Count segments by status, and ids by what becomes of them; a sum of numbers that are not all known is null."""
-    match result:
-        case Plan():
-            changed = [each.counts for each in result.of_status(PlanStatus.CHANGES) if each.counts]
-            by_status = _count_by_status(result.segments, PlanStatus)
-            return {
-                "segments": by_status.pop("segments"),
-                "changed": by_status.pop("changes"),
-                **by_status,
-                "add": sum(counts.add for counts in changed),
-                "remove": sum(counts.remove for counts in changed),
-                "resend": sum(each.counts.resend for each in result.segments if each.counts and each.has_work),
-            }
-        case Run():
-            rows = [_run_segment(each) for each in result.segments]
-            names = ["added", "removed", "resent", "rejected", "unsettled", "unmatched"]
-            return _count_by_status(result.segments, RunStatus) | _add_up(rows, names)
-        case Drift():
-            rows = [_drift_segment(each) for each in result.segments]
-            names = ["missing", "foreign", "lingering", "unmatched", "appeared"]
-            return _count_by_status(result.segments, DriftStatus) | _add_up(rows, names)
-        case Refresh():
-            rows = [_refresh_segment(each) for each in result.segments]
-            names = ["stored", "strangers", "adopted"]
-            return _count_by_status(result.segments, RefreshStatus) | _add_up(rows, names)
+def _list_values(value: object) -> Values:
+    """Give the values of an object by the names of their fields."""
+    match value:
+        case SegmentPlan():
+            counts, remote = value.counts, value.remote
+            values = vars(value) | {"guards": value.verdicts, "used_by": remote.used_by}
+            values |= {"title": remote.title, "remote_members": remote.members}
+            if counts is None:
+                values["engine"] = None
+            else:
+                values |= vars(counts) | {"requests": value.requests, "first_fill": value.first_fill}
+            if value.examples == Examples():
+                del values["examples"]
+        case SegmentRun():
+            return {**_list_values(value.plan), **vars(value), **vars(value.tally), "unmatched": value.unmatched_after}
+        case SegmentDrift():
+            values = vars(value) | (vars(value.counts) if value.counts else {})
+        case RefreshRow():
+            values = vars(value)
+        case StatusRow():
+            values = vars(value) | {"lock_holder": value.holder}
         case _:
-            assert_never(result)
-
-
-def _count_by_status(segments: Sequence[Any], statuses: type[StrEnum]) -> Fields:
-    numbers = {status.value: sum(each.status is status for each in segments) for status in statuses}
-    return {"segments": len(segments), **numbers}
-
-
-def _add_up(rows: Sequence[Fields], names: Sequence[str]) -> Fields:
-    """Add each field up; a number that is not known makes its sum unknown."""
-    columns = {name: [row[name] for row in rows] for name in names}
-    return {name: None if None in numbers else sum(numbers) for name, numbers in columns.items()}
+            return vars(value)
+    segment, spec = value.target.segment, value.target.spec
+    return {
+        **values,
+        "name": segment.name,
+        "workspace": value.target.workspace,
+        "segment_id": segment.segment_id,
+        "id_type": segment.id_type,
+        "spec": str(spec.path),
+    }

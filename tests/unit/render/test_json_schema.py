@@ -1,12 +1,14 @@
 """Each document is what its schema says: its fields, their order, types, words and nulls."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from reconciler.models.plan import Examples, Plan
+from reconciler.models.comparison import Counts
+from reconciler.models.plan import Examples, Plan, RemoteFacts
 from reconciler.models.results import (
     DriftStatus,
     History,
@@ -22,7 +24,7 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.render import json as render
-from reconciler.render.json_schema import Document, make_schema
+from reconciler.render.json_schema import DOCUMENTS, FROM_HISTORY, Document, make_schema, walk
 from tests.fakes import samples
 from tests.support.json_schema import find_violations
 
@@ -49,14 +51,21 @@ STATUS = Status(
     (OrphanRow("production", 9), OrphanRow("production", 10, "email", 1, 2, 3)),
 )
 HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
+WHOLE = samples.make_plan(
+    counts=Counts(desired=5, stored=5, unchanged=5, unkeyed=2), remote=RemoteFacts("VIP customers", 7, samples.USED)
+)
 RESULTS = [
     (Document.PLAN, samples.make_everything()),
     (Document.PLAN, Plan(samples.TWO_AM, (replace(samples.make_plan(), examples=Examples(("a",), ("b",))),), (), "7")),
+    (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,))),
     (Document.PLAN, Plan(samples.TWO_AM, ())),
+    (Document.RUN, samples.make_run(samples.run_of(WHOLE, unmatched=1, confirmed=True))),
     (Document.RUN, samples.make_whole_run()),
     (Document.RUN, samples.make_run(samples.run_of(samples.make_plan(), RunStatus.STALE), stopped_by=15)),
     (Document.DRIFT, samples.make_drift()),
+    (Document.DRIFT, replace(samples.make_drift(), segments=samples.make_drift().segments[:1])),
     (Document.REFRESH, REFRESH),
+    (Document.REFRESH, replace(REFRESH, segments=REFRESH.segments[:1])),
     (Document.STATUS, STATUS),
     (Document.HISTORY, HISTORY),
 ]
@@ -96,6 +105,26 @@ def test_a_past_run_is_held_to_the_schema_of_its_document(document: Document, re
     past = read(RunRecord(PAST, "0.1.0", ("--allow-removals vip",), None, written))
 
     assert list(find_violations(past, make_schema(document))) == []
+
+
+def list_known(value: Any, path: str = "") -> Iterator[str]:
+    """Give the path of each field that is not null, as `walk` writes it."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from list_known(each, f"{path}.{name}" if path else name)
+    elif value is not None:
+        yield path
+    if isinstance(value, list):
+        for each in value:
+            yield from list_known(each, f"{path}[]")
+
+
+@pytest.mark.parametrize("document", Document)
+def test_no_field_is_always_null(document: Document) -> None:
+    known = {path for kind, result in RESULTS if kind is document for path in list_known(read(result))}
+
+    nullable = [(path, field) for path, field in walk(DOCUMENTS[document]) if field.nullable and not field.fields]
+    assert {path for path, field in nullable if field not in FROM_HISTORY} <= known
 
 
 def test_the_schemas_name_every_document() -> None:
