@@ -5,7 +5,6 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.backends.base import Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder, write_under
+from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder
 from reconciler.state.members import sweep
 from reconciler.state.store import Runtime
 from reconciler.state.tables import LOCKS, METADATA
@@ -51,15 +50,14 @@ def forget(
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
         try:
-            write = partial(write_under, database, lock)
-            with write() as connection:
+            with lock.write() as connection:
                 known = run(
                     connection,
                     "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
                     **segment.values(),
                 )
-            with runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
-                sweep(write, segment)
+            with runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
+                sweep(lock.write, segment)
         finally:
             lock.release()
     return known > 0

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from reconciler.models.comparison import DatabaseIdentity, Rows, StateTables
+from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.plan import Head
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 class Stored(Protocol):
@@ -74,8 +77,7 @@ class PushdownStored(Protocol):
     def state_tables(self) -> StateTables: ...
 
 
-@dataclass(frozen=True)
-class SegmentRow:
+class SegmentRow(NamedTuple):
     """What is read of a segment's row; the fields are named as the columns of `reconcile_segments`."""
 
     segment_key: int
@@ -88,21 +90,72 @@ class SegmentRow:
     change_token: str | None
     restored_at: float | None
 
+    def head(self, environment_id: int | None) -> Head:
+        return Head(
+            lineage=self.lineage,
+            serial=self.serial,
+            id_type=self.id_type,
+            completed=self.completed_at is not None,
+            environment_id=environment_id,
+            plan_id=self.plan_id,
+            plan_base=self.plan_base,
+            change_token=self.change_token,
+            restored=self.restored_at is not None,
+        )
 
-HEAD_COLUMNS = tuple(field.name for field in fields(SegmentRow))
+
+HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
 
-def make_head(row: SegmentRow | None, environment_id: int | None) -> Head:
-    if row is None:
-        return Head(environment_id=environment_id)
-    return Head(
-        lineage=row.lineage,
-        serial=row.serial,
-        id_type=row.id_type,
-        completed=row.completed_at is not None,
-        environment_id=environment_id,
-        plan_id=row.plan_id,
-        plan_base=row.plan_base,
-        change_token=row.change_token,
-        restored=row.restored_at is not None,
-    )
+# --- rows as lines of blocks of text (see `models.comparison.Rows`) --------------------------------------------------
+
+BLOCK_ROWS = 16_384
+"""Rows of a block. Measured: larger blocks are slower."""
+
+MARK_LINE = f"""id || char({FIELD_END}) || mark || char({FIELD_END}) || coalesce(direction, '')
+    || char({FIELD_END}) || printf('%.6f', at)"""
+
+MARK_LINES = f"SELECT {MARK_LINE} AS line FROM reconcile_marks WHERE segment_key = {{key}}"
+"""Each mark as one line of a block; with `{key}` to be filled in."""
+
+JOURNAL_LINES = f"""
+SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(outcome, '') || char({FIELD_END})
+    || printf('%.6f', at) || char({FIELD_END})
+    || CASE WHEN outcome = 'acknowledged' AND unknown_at IS NOT NULL THEN printf('%.6f', unknown_at) ELSE '' END
+    || char({FIELD_END}) || ids AS line
+FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
+"""Each row of the journal as one line of a block."""
+
+
+@dataclass(frozen=True)
+class BlockReader:
+    """Reads a segment's rows of a table as blocks of text, by the table's primary key.
+
+    Two statements a block: where it ends, then all that is in it, in any order. Measured: finding the end in the
+    block itself (`max`) takes half as much again.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    """Of the primary key, after `segment_key`."""
+    line: str
+    """What a row's line is."""
+    join: str = f"group_concat({{line}}, char({ROW_END}))"
+    """Makes one text of the lines."""
+    placeholder: str = "?"
+
+    def read(self, connection: "Connection", key: int) -> Iterator[str]:
+        """Yield block after block, each from where the one before ended."""
+        names = ", ".join(self.columns)
+        values = ", ".join(self.placeholder for _ in self.columns)
+        rest = f"{self.table} WHERE segment_key = {self.placeholder} AND ({names}) > ({values})"
+        find_end = f"SELECT {names} FROM {rest} ORDER BY {names} LIMIT 1 OFFSET {BLOCK_ROWS - 1}"
+        read_rest = f"SELECT {self.join.format(line=self.line)} FROM {rest}"
+        read_block = f"{read_rest} AND ({names}) <= ({values})"
+        after: tuple[str, ...] = ("",) * len(self.columns)
+        while end := connection.exec_driver_sql(find_end, (key, *after)).one_or_none():
+            yield connection.exec_driver_sql(read_block, (key, *after, *end)).scalar_one()
+            after = tuple(end)
+        last = connection.exec_driver_sql(read_rest, (key, *after)).scalar_one()
+        if last is not None:
+            yield last

@@ -3,19 +3,18 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_reader
-from reconciler.state.backends.base import Reader
+from reconciler.state.backends.base import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
+from reconciler.state.members import count_ids, write_statuses
 from reconciler.state.processes import Processes, this_machine
-from reconciler.state.reader import count_ids, find_segment, write_statuses
 
 _MEMBERS_PER_LIST = 10_000
 
@@ -89,44 +88,38 @@ class Records:
                 yield list(ids)
 
     def _read_segments(self, which: str, **values: object) -> list[SegmentRecord]:
-        with self._reader.read() as connection:
-            if connection is None:
-                return []
-            rows = connection.execute(text(f"{_SEGMENTS} WHERE {which} ORDER BY s.segment_id"), values).all()
-            return [self._read_segment(connection, row) for row in rows]
-
-    def _read_segment(self, connection: Connection, row: Row[Any]) -> SegmentRecord:
-        counts = count_ids(self._reader.pieces, connection, row.segment_key)
         marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
-        marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
-        last_run = None
-        if row.last_run_id is not None:
-            started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
-            last_run = LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
-        return SegmentRecord(
-            workspace=row.workspace,
-            segment_id=row.segment_id,
-            name=row.name,
-            id_type=row.id_type,
-            lineage=row.lineage,
-            serial=row.serial,
-            members=counts.stored,
-            unsettled=counts.unsettled,
-            unmatched=counts.unmatched,
-            rejected=marked.get("rejected", 0),
-            removed=marked.get("removed", 0),
-            completed_at=_moment(row.completed_at),
-            confirmed_at=_moment(row.confirmed_at),
-            last_run=last_run,
-            holder=self._find_holder(connection, row.workspace, row.segment_id),
-            restored=row.restored_at is not None,
-        )
-
-    def _read_runs(self, which: str, **values: object) -> list[RunRecord]:
+        records = []
         with self._reader.read() as connection:
             if connection is None:
                 return []
-            return [_read_run(row) for row in connection.execute(text(f"{_RUNS} {which}"), values)]
+            for row in connection.execute(text(f"{_SEGMENTS} WHERE {which} ORDER BY s.segment_id"), values).all():
+                counts = count_ids(self._reader.pieces, connection, row.segment_key)
+                marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
+                last_run = None
+                if row.last_run_id is not None:
+                    started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
+                    last_run = LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
+                record = SegmentRecord(
+                    workspace=row.workspace,
+                    segment_id=row.segment_id,
+                    name=row.name,
+                    id_type=row.id_type,
+                    lineage=row.lineage,
+                    serial=row.serial,
+                    members=counts.stored,
+                    unsettled=counts.unsettled,
+                    unmatched=counts.unmatched,
+                    rejected=marked.get("rejected", 0),
+                    removed=marked.get("removed", 0),
+                    completed_at=_moment(row.completed_at),
+                    confirmed_at=_moment(row.confirmed_at),
+                    last_run=last_run,
+                    holder=self._find_holder(connection, row.workspace, row.segment_id),
+                    restored=row.restored_at is not None,
+                )
+                records.append(record)
+        return records
 
     def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
         now = self._reader.now(connection)
@@ -135,37 +128,38 @@ class Records:
             return None
         return holder.describe(now)
 
+    def _read_runs(self, which: str, **values: object) -> list[RunRecord]:
+        records = []
+        with self._reader.read() as connection:
+            if connection is None:
+                return []
+            for row in connection.execute(text(f"{_RUNS} {which}"), values):
+                added, removed, rejected, unsettled = (
+                    None if number is None else int(number)  # PostgreSQL sums to a Decimal
+                    for number in (row.added, row.removed, row.rejected, row.unsettled)
+                )
+                history_row = HistoryRow(
+                    run_id=row.run_id,
+                    started_at=datetime.fromtimestamp(row.started_at, UTC),
+                    command=row.command,
+                    workspace=row.workspace,
+                    ended_at=_moment(row.ended_at),
+                    exit_code=row.exit_code,
+                    segments=row.segments,
+                    added=added,
+                    removed=removed,
+                    rejected=rejected,
+                    unsettled=unsettled,
+                )
+                allowed = tuple(json.loads(row.allowed))
+                records.append(RunRecord(history_row, row.tool_version, allowed, row.plan_id, row.document))
+        return records
+
 
 def open_records(settings: StateSettings, *, clock: Clock | None = None, processes: Processes | None = None) -> Records:
     """Open a state for reading records of it. Raises StateError."""
     clock = clock or SystemClock()
     return Records(open_reader(settings, clock), clock, processes or this_machine())
-
-
-def _read_run(row: Row[Any]) -> RunRecord:
-    added, removed, rejected, unsettled = (
-        None if number is None else int(number)  # PostgreSQL sums to a Decimal
-        for number in (row.added, row.removed, row.rejected, row.unsettled)
-    )
-    return RunRecord(
-        HistoryRow(
-            run_id=row.run_id,
-            started_at=datetime.fromtimestamp(row.started_at, UTC),
-            command=row.command,
-            workspace=row.workspace,
-            ended_at=_moment(row.ended_at),
-            exit_code=row.exit_code,
-            segments=row.segments,
-            added=added,
-            removed=removed,
-            rejected=rejected,
-            unsettled=unsettled,
-        ),
-        tool_version=row.tool_version,
-        allowed=tuple(json.loads(row.allowed)),
-        plan_id=row.plan_id,
-        document=row.document,
-    )
 
 
 def _moment(seconds: float | None) -> datetime | None:

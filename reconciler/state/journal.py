@@ -1,14 +1,21 @@
-"""The journal: an intent for each batch before its request leaves, and what became of the request."""
+"""The journal: an intent for each batch before its request leaves, and what became of the request.
+
+Compaction moves settled batches from the journal into members and marks, and no id's status changes by it (see
+`models.id_status` for the status of an id).
+"""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, groupby
 
 from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError
-from reconciler.models.batches import Batch, BatchResult, Outcome
+from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.id_status import Mark
 from reconciler.models.ids import has_utf8
-from reconciler.state.backends.base import run
+from reconciler.state import members
+from reconciler.state.backends.base import Database, run
 from reconciler.state.tables import BATCHES
 
 ACKNOWLEDGED = "acknowledged"
@@ -17,6 +24,11 @@ UNKNOWN = "unknown"
 
 ID_END = "\n"
 """What separates the ids of a row."""
+
+IDS_PER_CHUNK = 50_000
+"""They are compacted in well under a second: a heartbeat waits behind each chunk."""
+
+_ROWS_PER_CHUNK = 1_000
 
 _RESERVED = frozenset(("\0", ID_END, chr(FIELD_END), chr(ROW_END)))
 
@@ -86,20 +98,29 @@ def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchRes
 # --- recovery ----------------------------------------------------------------------------------------------------
 
 
-def recover_intents(connection: Connection, key: int, now: float) -> bool:
-    """Make intents without an outcome unknown, as of now; return whether there were any."""
+def recover(connection: Connection, key: int, now: float, taken_over_at: float | None) -> bool:
+    """Recover what a dead run left, and return whether it left intents without an outcome.
+
+    `taken_over_at`: when the lock was last taken from a holder that may live; None: never.
+    """
+    # An intent without an outcome may have been applied, until now.
     statement = (
         "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
         "WHERE segment_key = :key AND outcome IS NULL"
     )
-    return run(connection, statement, now=now, key=key) > 0
+    recovered = run(connection, statement, now=now, key=key) > 0
 
+    # A time that lies in the future comes from a clock that was wrong.
+    statement = (
+        "UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END, "
+        "unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END "
+        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)"
+    )
+    run(connection, statement, now=now, key=key)
+    run(connection, "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now", now=now, key=key)
 
-def drop_unreadable(connection: Connection, key: int) -> None:
-    """Drop ids that can't be read back: they contain a separator of rows or fields.
-
-    The first edition wrote whatever an edited plan file held. No member has such an id: no control character is one.
-    """
+    # The first edition wrote whatever an edited plan file held. What can't be read back is dropped: no member has an
+    # id with a separator of rows or fields, as no control character is in one.
     statement = (
         "SELECT seq, ids FROM reconcile_batches "
         "WHERE segment_key = :key AND (ids LIKE :with_row_end OR ids LIKE :with_field_end)"
@@ -113,35 +134,61 @@ def drop_unreadable(connection: Connection, key: int) -> None:
         else:
             run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
 
+    # A holder that may live may have sent what is unsettled until its lock was taken.
+    if taken_over_at is not None:
+        at = min(taken_over_at, now)
+        statement = (
+            "UPDATE reconcile_batches SET at = :at, unknown_at = :at "
+            "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at"
+        )
+        run(connection, statement, at=at, key=key)
+        statement = "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at"
+        run(connection, statement, at=at, key=key)
+    return recovered
 
-def clamp_times(connection: Connection, key: int, now: float) -> None:
-    """Set each time that lies in the future to now: it comes from a clock that was wrong. Marks have times, too."""
+
+# --- compaction --------------------------------------------------------------------------------------------------
+
+
+def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
+    """Compact the oldest settled rows up to the first without an outcome; return whether settled ones are left.
+
+    They are compacted in their order; neighbours of one kind together, as sets.
+    """
     statement = (
-        "UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END, "
-        "unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END "
-        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)"
+        "SELECT seq, direction, outcome, number, unknown_at FROM reconcile_batches WHERE segment_key = :key AND seq < "
+        "coalesce((SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND outcome IS NULL), :never) "
+        f"ORDER BY seq LIMIT {_ROWS_PER_CHUNK + 1}"
     )
-    run(connection, statement, now=now, key=key)
-    run(connection, "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now", now=now, key=key)
+    settled = connection.execute(text(statement), {"key": key, "never": 2**62}).all()
+    totals = accumulate(row.number for row in settled[:_ROWS_PER_CHUNK])
+    chunk = [row for row, ids in zip(settled, totals, strict=False) if ids <= IDS_PER_CHUNK] or settled[:1]
 
-
-def renew_doubts(connection: Connection, key: int, at: float) -> None:
-    """Let nothing unsettled be older than this."""
-    statement = (
-        "UPDATE reconcile_batches SET at = :at, unknown_at = :at "
-        "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at"
-    )
-    run(connection, statement, at=at, key=key)
-    statement = "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at"
-    run(connection, statement, at=at, key=key)
-
-
-def find_latest_doubt(connection: Connection, key: int) -> float | None:
-    """Return when the latest attempt of unknown outcome was given up, even if an acknowledged one followed."""
-    statement = (
-        "SELECT max(at) FROM (SELECT CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS at "
-        "FROM reconcile_batches WHERE segment_key = :key UNION ALL "
-        "SELECT at FROM reconcile_marks WHERE segment_key = :key AND mark IN ('unsettled', 'echo')) AS doubts"
-    )
-    found: float | None = connection.execute(text(statement), {"key": key}).scalar()
-    return found
+    for (direction, outcome), group in groupby(chunk, key=lambda row: (row.direction, row.outcome)):
+        rows = list(group)
+        values = {"key": key, "first": rows[0].seq, "last": rows[-1].seq}
+        is_certain = outcome == ACKNOWLEDGED and all(row.unknown_at is None for row in rows)
+        if is_certain and direction == Direction.ADD and not members.has_marks(connection, key):
+            # As below, where there are no marks. Measured: half the time of picking first.
+            statement = (
+                f"INSERT INTO reconcile_members (segment_key, id) SELECT :key, piece.value FROM {database.pieces} "
+                "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last ON CONFLICT DO NOTHING"
+            )
+            run(connection, statement, **values)
+        else:
+            database.pick_batches(connection, **values)
+            if outcome == UNKNOWN:
+                members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
+                members.drop_members(connection, key)
+            elif direction == Direction.ADD:
+                members.add_echoes(connection, key, Direction.ADD)
+                members.drop_marks(connection, key, Mark.UNSETTLED, Mark.REJECTED, Mark.REMOVED)
+                members.add_members(connection, key)
+            else:
+                members.add_echoes(connection, key, Direction.REMOVE)
+                members.add_tombstones(connection, key)
+                members.drop_marks(connection, key, Mark.UNSETTLED, Mark.UNMATCHED, Mark.REJECTED)
+                members.drop_members(connection, key)
+        statement = "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last"
+        run(connection, statement, **values)
+    return len(chunk) < len(settled)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import InitVar, asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,9 +69,8 @@ class Holder:
         since = datetime.fromtimestamp(self.acquired_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         silent = max(0, round(now - self.heartbeat_at))
         process = f"`reconcile {self.command}`" if self.command else "a process"
-        return (
-            f"{process} (pid {self.identity.pid} on {self.identity.host}) since {since}, last heard of {silent} s ago"
-        )
+        process += f" (pid {self.identity.pid} on {self.identity.host})"
+        return f"{process} since {since}, last heard of {silent} s ago"
 
     def is_gone(self, now: float, boot: float, processes: Processes) -> bool:
         """Return whether the lock may be taken over: its holder is dead, or its lease has ended.
@@ -122,36 +121,28 @@ class LeaseTerms:
         return min(self.lease / RENEWALS_PER_LEASE, self.fence_seconds / 2)
 
 
+@dataclass(eq=False)
 class HeldLock:
-    """A lock that was taken, and its lease."""
+    """A lock that was taken, and its lease. `began`: when the taking began, by `clock.boot`."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        segment: SegmentRef,
-        fence: int,
-        terms: LeaseTerms,
-        began: float,
-        taken_over_at: float | None,
-    ) -> None:
-        """`began`: when the taking began, by `clock.boot`."""
-        self._database = database
-        self._clock = clock
-        self._terms = terms
-        self._until = began + terms.lease
+    database: Database
+    clock: Clock
+    segment: SegmentRef
+    fence: int
+    terms: LeaseTerms
+    began: InitVar[float]
+    taken_over_at: float | None
+    """When this lock was last taken from a holder that may live, by the state's clock; None: never."""
+
+    def __post_init__(self, began: float) -> None:
+        self._until = began + self.terms.lease
         self._fence_read_at = began
         self._lost = False
         self._reading = threading.Lock()
-        self.segment = segment
-        self.fence = fence
-        self.taken_over_at = taken_over_at
-        """When this lock was last taken from a holder that may live, by the state's clock; None: never."""
-        self.heartbeat_seconds = terms.heartbeat_seconds
 
     def covers(self, seconds: float) -> bool:
         """Return whether the lock certainly lasts this long from now; false for ever once it has run out."""
-        left = self._until - self._clock.boot()
+        left = self._until - self.clock.boot()
         if left <= 0:
             self._lost = True
         return not self._lost and left >= seconds
@@ -166,50 +157,46 @@ class HeldLock:
             return not self._lost and self._is_fresh()
 
     def _is_fresh(self) -> bool:
-        return self._clock.boot() - self._fence_read_at < self._terms.fence_seconds
+        return self.clock.boot() - self._fence_read_at < self.terms.fence_seconds
 
     def renew(self) -> None:
         """Extend the lease. What the database can't do now, it may do at the next heartbeat, if that is soon enough."""
         if not self.covers(0):
             return
-        began = self._clock.boot()
+        began = self.clock.boot()
+        statement = (
+            "UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :expires_at, "
+            f"boot_expires_at = :boot_expires_at WHERE {_WHERE} AND fence = :fence"
+        )
+        values = {**self.segment.values(), "fence": self.fence, "boot_expires_at": began + self.terms.lease}
         try:
-            with self._database.write() as connection:
-                now = self._database.now(connection)
-                renewed = run(
-                    connection,
-                    "UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :expires_at, "
-                    f"boot_expires_at = :boot_expires_at WHERE {_WHERE} AND fence = :fence",
-                    now=now,
-                    expires_at=now + self._terms.lease,
-                    boot_expires_at=began + self._terms.lease,
-                    fence=self.fence,
-                    **self.segment.values(),
-                )
+            with self.database.write() as connection:
+                now = self.database.now(connection)
+                renewed = run(connection, statement, now=now, expires_at=now + self.terms.lease, **values)
         except StateError:
             return
         if renewed != 1:
             self._lost = True
         elif began < self._until:
-            self._until, self._fence_read_at = began + self._terms.lease, began
+            self._until, self._fence_read_at = began + self.terms.lease, began
 
-    def check(self, connection: Connection) -> None:
-        """Make sure, within a write, that the lock was not taken over. Raises LeaseLost, StateSetBack.
-
-        Fences only grow: a lower one, or none, is of a time before this lock was taken.
-        """
-        began = self._clock.boot()
-        row = find_row(connection, self.segment, self._database.row_lock)
-        if row is None or row.fence < self.fence:
-            self.give_up()
-            raise StateSetBack
-        if row.fence != self.fence:
-            self.give_up()
-            raise LeaseLost(
-                "its lock was taken over by another run",
-                "nothing is lost: run it again when the other run is done",
-            )
-        self._fence_read_at = began
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that first makes sure that the lock was not taken over. Raises LeaseLost, StateSetBack."""
+        with self.database.write() as connection:
+            began = self.clock.boot()
+            row = find_row(connection, self.segment, self.database.row_lock)
+            # Fences only grow: a lower one, or none, is of a time before this lock was taken.
+            if row is None or row.fence < self.fence:
+                self.give_up()
+                raise StateSetBack
+            if row.fence != self.fence:
+                self.give_up()
+                raise LeaseLost(
+                    "its lock was taken over by another run", "nothing is lost: run it again when the other run is done"
+                )
+            self._fence_read_at = began
+            yield connection
 
     def give_up(self) -> None:
         """Let no further request start."""
@@ -218,32 +205,16 @@ class HeldLock:
     def release(self) -> None:
         """Give it back, unless another run has it by now."""
         self.give_up()
-        with self._database.write() as connection:
-            run(
-                connection,
-                f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {_WHERE} AND fence = :fence",
-                fence=self.fence,
-                **self.segment.values(),
-            )
-
-
-@contextmanager
-def write_under(database: Database, lock: HeldLock) -> Iterator[Connection]:
-    """A transaction that first makes sure that the lock is still ours. Raises LeaseLost, StateSetBack."""
-    with database.write() as connection:
-        lock.check(connection)
-        yield connection
+        statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {_WHERE} AND fence = :fence"
+        with self.database.write() as connection:
+            run(connection, statement, fence=self.fence, **self.segment.values())
 
 
 def break_locks(connection: Connection, now: float, segment: SegmentRef | None = None) -> None:
     """Take a segment's lock, or all locks, from their holders: they can write no more."""
-    run(
-        connection,
-        f"UPDATE reconcile_locks SET fence = fence + 1, {_NO_HOLDER}, taken_over_at = :now "
-        f"WHERE {_WHERE if segment else 'true'}",
-        now=now,
-        **(segment.values() if segment else {}),
-    )
+    which, values = (_WHERE, segment.values()) if segment else ("true", {})
+    statement = f"UPDATE reconcile_locks SET fence = fence + 1, {_NO_HOLDER}, taken_over_at = :now WHERE {which}"
+    run(connection, statement, now=now, **values)
 
 
 Heartbeat = Callable[[Callable[[], None], float], AbstractContextManager[None]]
@@ -308,15 +279,10 @@ class LockManager:
             now = self.database.now(connection)
             holder = read_holder(row)
             if holder is not None and not holder.is_gone(now, began, self.processes):
-                if holder.heartbeat_at > now:
-                    # It was granted by a clock that ran ahead: it ends a lease from now.
-                    run(
-                        connection,
-                        f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :expires_at WHERE {_WHERE}",
-                        now=now,
-                        expires_at=now + holder.expires_at - holder.heartbeat_at,
-                        **segment.values(),
-                    )
+                if holder.heartbeat_at > now:  # it was granted by a clock that ran ahead: it ends a lease from now
+                    expires_at = now + holder.expires_at - holder.heartbeat_at
+                    statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {_WHERE}"
+                    run(connection, statement, now=now, end=expires_at, **segment.values())
                 return holder.describe(now)
             may_live = holder is not None and not is_dead(holder.identity, self.processes)
             taken_over_at = now if may_live else row.taken_over_at

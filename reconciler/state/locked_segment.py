@@ -7,18 +7,16 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, insert, text
 
-from reconciler.clock import Clock
 from reconciler.errors import StateError, StateSetBack
 from reconciler.models.batches import Batch, BatchResult, Direction
 from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
-from reconciler.state import compaction, journal, members
-from reconciler.state.backends.base import Database, run
+from reconciler.state import journal, members
+from reconciler.state.backends.base import find_segment, read_head, run
 from reconciler.state.base import SegmentRow
-from reconciler.state.lock import HeldLock, write_under
-from reconciler.state.reader import count_ids, find_segment, read_head
+from reconciler.state.lock import HeldLock
 from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
@@ -33,18 +31,13 @@ class LockedSegment:
     """
 
     def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        lock: HeldLock,
-        new_uuid: Callable[[], uuid.UUID],
-        id_type: IdType,
-        run_id: str,
-        plan_id: str | None,
+        self, lock: HeldLock, new_uuid: Callable[[], uuid.UUID], id_type: IdType, run_id: str, plan_id: str | None
     ) -> None:
-        self._database = database
-        self._clock = clock
-        self._lock = lock
+        self.lease = lock
+        self.taken_over_at = lock.taken_over_at
+        """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
+        self._database = lock.database
+        self._segment = lock.segment
         self._new_uuid = new_uuid
         self._id_type = id_type
         self._run_id = run_id
@@ -54,22 +47,21 @@ class LockedSegment:
         self._seconds_written = 0.0
         self._drawn: list[str] = []
         self._tokens: tuple[str | None, ...] = ()
-        self.lease = lock
-        self.taken_over_at = lock.taken_over_at
-        """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     def head(self) -> Head:
         """Return the head as it is now."""
         with self._database.read() as connection:
-            return read_head(connection, self._lock.segment.workspace, self._lock.segment.segment_id)
+            return read_head(connection, self._segment.workspace, self._find(connection))
 
     def count(self) -> StateCounts:
         """Count what the state holds of this segment now."""
         with self._database.read() as connection:
             row = self._find(connection)
-            return count_ids(self._database.pieces, connection, row.segment_key if row else None)
+            if row is None:
+                return StateCounts(0, 0, 0)
+            return members.count_ids(self._database.pieces, connection, row.segment_key)
 
     def now(self) -> float:
         """Return Unix seconds by the state's clock."""
@@ -78,9 +70,17 @@ class LockedSegment:
 
     def doubtful_at(self) -> float | None:
         """Return when the latest attempt of unknown outcome was given up, even if an acknowledged one followed."""
+        statement = (
+            "SELECT max(at) FROM (SELECT CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS at "
+            "FROM reconcile_batches WHERE segment_key = :key UNION ALL "
+            "SELECT at FROM reconcile_marks WHERE segment_key = :key AND mark IN ('unsettled', 'echo')) AS doubts"
+        )
         with self._database.read() as connection:
             row = self._find(connection)
-            return journal.find_latest_doubt(connection, row.segment_key) if row else None
+            if row is None:
+                return None
+            found: float | None = connection.execute(text(statement), {"key": row.segment_key}).scalar()
+            return found
 
     def attempted_at(self) -> float | None:
         """Return when the latest attempt ended that was or may have been accepted."""
@@ -88,8 +88,8 @@ class LockedSegment:
             "SELECT attempted_at FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id"
         )
         with self._database.read() as connection:
-            attempted_at: float | None = connection.execute(text(statement), self._lock.segment.values()).scalar()
-            return attempted_at
+            found: float | None = connection.execute(text(statement), self._segment.values()).scalar()
+            return found
 
     # --- the journal ----------------------------------------------------------------------------------------------
 
@@ -111,27 +111,26 @@ class LockedSegment:
     def settle(self, results: Sequence[tuple[int, BatchResult]]) -> None:
         """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
         with self._write() as connection:
-            now = self._database.now(connection)
-            journal.write_outcomes(connection, results, now, skew=now - self._clock.wall())
-            if any(result.may_be_applied for _, result in results):
-                self._update(connection, "attempted_at = :now", now=now)
-            self._raise_serial(connection)
+            self._settle(connection, results)
 
     def split(self, seq: int, result: BatchResult, parts: Sequence[Batch]) -> list[int]:
         """Replace one batch by parts of it, the intents of which are then durable; return their journal numbers."""
+        statement = text("SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq")
         with self._write() as connection:
-            now = self._database.now(connection)
-            skew = now - self._clock.wall()
-            row = connection.execute(
-                text("SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"), {"seq": seq}
-            ).one()
+            row = connection.execute(statement, {"seq": seq}).one()
+            now, skew = self._settle(connection, [(seq, result)])
             unknown_at = row.unknown_at if result.unknown_at is None else min(result.unknown_at + skew, now)
-            journal.write_outcomes(connection, [(seq, result)], now, skew)
-            seqs = journal.write_intents(connection, row.segment_key, self._run_id, parts, now, unknown_at)
-            if result.may_be_applied:
-                self._update(connection, "attempted_at = :now", now=now)
-            self._raise_serial(connection)
-        return seqs
+            return journal.write_intents(connection, row.segment_key, self._run_id, parts, now, unknown_at)
+
+    def _settle(self, connection: Connection, results: Sequence[tuple[int, BatchResult]]) -> tuple[float, float]:
+        """Record outcomes; return the time, and the seconds that the state's clock is ahead of this machine's."""
+        now = self._database.now(connection)
+        skew = now - self.lease.clock.wall()
+        journal.write_outcomes(connection, results, now, skew)
+        if any(result.may_be_applied for _, result in results):
+            self._update(connection, "attempted_at = :now", now=now)
+        self._raise_serial(connection)
+        return now, skew
 
     def recover(self) -> None:
         """Make unknown, as of now, what a dead run left without an outcome: it may have been applied.
@@ -144,31 +143,21 @@ class LockedSegment:
             row = self._find(connection)
             if row is None:
                 return
-            recovered = journal.recover_intents(connection, row.segment_key, now)
-            journal.clamp_times(connection, row.segment_key, now)
-            journal.drop_unreadable(connection, row.segment_key)
-            self._update(
-                connection,
-                "attempted_at = CASE WHEN :recovered OR attempted_at > :now THEN :now ELSE attempted_at END",
-                recovered=recovered,
-                now=now,
-            )
-            if self.taken_over_at is not None:
-                journal.renew_doubts(connection, row.segment_key, min(self.taken_over_at, now))
-        members.sweep(self._write, self._lock.segment)
+            recovered = journal.recover(connection, row.segment_key, now, self.taken_over_at)
+            changes = "attempted_at = CASE WHEN :recovered OR attempted_at > :now THEN :now ELSE attempted_at END"
+            self._update(connection, changes, recovered=recovered, now=now)
+        members.sweep(self._write, self._segment)
 
     def compact(self) -> None:
         """Move settled batches into the members, in chunks."""
-        is_done = False
-        while not is_done:
+        more = True
+        while more:
             with self._write() as connection:
                 row = self._find(connection)
                 if row is None:
                     return
-                entries = compaction.next_chunk(connection, row.segment_key)
-                compaction.compact(self._database, connection, row.segment_key, entries)
-                is_done = not compaction.next_chunk(connection, row.segment_key)
-                if is_done:
+                more = journal.compact_chunk(self._database, connection, row.segment_key)
+                if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
 
     # --- what was found out ---------------------------------------------------------------------------------------
@@ -206,25 +195,36 @@ class LockedSegment:
             self._update(connection, "confirmed_at = :now", now=self._database.now(connection))
 
     def adopt(self, adoption: Adoption) -> None:
-        """Make the snapshot equal to what is there (`refresh`), in one transaction. Unsettled marks become echoes."""
+        """Make the snapshot equal to what is there (`refresh`), in one transaction. Unsettled marks become echoes.
+
+        It is written under a new key, in chunks, and the key is put in the place of the old one at once.
+        """
         self.recover()
         self.compact()
         with self._write() as connection:
             old = self._find(connection)
             self._ensure_row(connection, adoption.id_type)
-        keeps_marks = old is not None and old.id_type == adoption.id_type
-        old_key = old.segment_key if old is not None and keeps_marks else None
-        new_key = members.write_generation(self._database, self._write, self._lock.segment, old_key, adoption)
         with self._write() as connection:
-            self._update(
-                connection,
-                "segment_key = :new, id_type = :id_type, confirmed_at = :now, restored_at = NULL",
-                new=new_key,
-                id_type=adoption.id_type.value,
-                now=self._database.now(connection),
-            )
+            key = members.new_key(connection, self._segment)
+        for ids in adoption.members():
+            with self._pick(ids) as connection:
+                members.add_members(connection, key)
+        for ids in adoption.unmatched():
+            with self._pick(ids) as connection:
+                members.add_marks(connection, key, Mark.UNMATCHED, self._database.now(connection))
+        for ids in adoption.lingering():
+            with self._pick(ids) as connection:
+                members.drop_members(connection, key)
+                members.add_marks(connection, key, Mark.UNSETTLED, self._database.now(connection), Direction.REMOVE)
+        if old is not None and old.id_type == adoption.id_type:
+            with self._write() as connection:
+                members.keep_marks(connection, old.segment_key, key)
+        with self._write() as connection:
+            now, id_type = self._database.now(connection), adoption.id_type.value
+            changes = "segment_key = :key, id_type = :id_type, confirmed_at = :now, restored_at = NULL"
+            self._update(connection, changes, key=key, id_type=id_type, now=now)
             self._raise_serial(connection)
-        members.sweep(self._write, self._lock.segment)
+        members.sweep(self._write, self._segment)
 
     def complete(self) -> None:
         """Record that a run of this segment came to its end with nothing unsettled by it."""
@@ -244,12 +244,17 @@ class LockedSegment:
     # --- transactions and the row of the segment ------------------------------------------------------------------
 
     @contextmanager
-    def _change(self, ids: Sequence[str]) -> Iterator[tuple[Connection, int]]:
-        """A transaction, and the segment's key, in which ids are picked; it raises the serial."""
+    def _pick(self, ids: Sequence[str]) -> Iterator[Connection]:
+        """A transaction in which ids are picked."""
         with self._write() as connection:
-            key = self._ensure_row(connection)
             self._database.pick(connection, ids)
-            yield connection, key
+            yield connection
+
+    @contextmanager
+    def _change(self, ids: Sequence[str]) -> Iterator[tuple[Connection, int]]:
+        """A transaction in which ids are picked, and the segment's key; it raises the serial."""
+        with self._pick(ids) as connection:
+            yield connection, self._ensure_row(connection)
             self._raise_serial(connection)
 
     @contextmanager
@@ -259,15 +264,15 @@ class LockedSegment:
             if self._seconds_written >= SECONDS_PER_TURN:
                 self._database.yield_to_writers()
                 self._seconds_written = 0.0
-            began = self._clock.boot()
+            began = self.lease.clock.boot()
             self._drawn.clear()
             try:
-                with write_under(self._database, self._lock) as connection:
+                with self.lease.write() as connection:
                     row = self._find(connection)
                     token = None if row is None else row.change_token
                     self._tokens = self._tokens or (token,)
                     if token not in self._tokens:  # no other run changes it while the lock is ours
-                        self._lock.give_up()
+                        self.lease.give_up()
                         raise StateSetBack
                     yield connection
             except BaseException as error:
@@ -279,7 +284,7 @@ class LockedSegment:
                         self._update(connection, "restored_at = :now", now=self._database.now(connection))
                 raise
             self._tokens = tuple(self._drawn[-1:]) or self._tokens
-            self._seconds_written += self._clock.boot() - began
+            self._seconds_written += self.lease.clock.boot() - began
 
     def _draw_token(self) -> str:
         token = self._new_uuid().hex
@@ -287,7 +292,7 @@ class LockedSegment:
         return token
 
     def _find(self, connection: Connection) -> SegmentRow | None:
-        return find_segment(connection, self._lock.segment.workspace, self._lock.segment.segment_id)
+        return find_segment(connection, self._segment.workspace, self._segment.segment_id)
 
     def _ensure_row(self, connection: Connection, id_type: IdType | None = None) -> int:
         """Return the key of the segment; the first write makes its row. `id_type` is given where it may change."""
@@ -300,11 +305,11 @@ class LockedSegment:
                     "`reconcile state forget SPEC NAME`",
                 )
             return row.segment_key
-        key = members.new_key(connection, self._lock.segment)
+        key = members.new_key(connection, self._segment)
         row_values = {
-            **self._lock.segment.values(),
+            **self._segment.values(),
             "segment_key": key,
-            "name": self._lock.segment.name,
+            "name": self._segment.name,
             "id_type": (id_type or self._id_type).value,
             "lineage": self._new_uuid().hex,
             "serial": 0,
@@ -324,7 +329,7 @@ class LockedSegment:
             "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name",
             plan_id=self._plan_id,
             token=self._draw_token(),
-            name=self._lock.segment.name,
+            name=self._segment.name,
         )
 
     def _update(self, connection: Connection, assignments: str, **values: object) -> None:
@@ -332,5 +337,5 @@ class LockedSegment:
             connection,
             f"UPDATE reconcile_segments SET {assignments} WHERE workspace = :workspace AND segment_id = :segment_id",
             **values,
-            **self._lock.segment.values(),
+            **self._segment.values(),
         )

@@ -1,4 +1,4 @@
-"""The members and marks of a segment: changes to a set of ids at once, and a new generation of them all.
+"""The members and marks of a segment: changes to a set of ids at once, and their numbers by status.
 
 The set is in the temporary table `picked` (see `Database.pick`).
 """
@@ -9,13 +9,9 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection, text
 
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import Adoption
-from reconciler.models.id_status import Mark
-from reconciler.state.backends.base import Database, run
+from reconciler.models.id_status import UNSETTLED, IdStatus, Mark, StateCounts, write_id_status
+from reconciler.state.backends.base import run
 from reconciler.state.lock import SegmentRef
-
-Write = Callable[[], AbstractContextManager[Connection]]
-"""Begins a transaction under the segment's lock."""
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
 ECHO_SECONDS = 24 * 3600.0
@@ -38,14 +34,12 @@ _COPY_UNSETTLED = (
 
 def add_members(connection: Connection, key: int, *, unless: Mark = Mark.UNMATCHED) -> None:
     """Make members of all that are picked and don't have a mark: only a read-back ends that an id is unmatched."""
-    run(
-        connection,
+    statement = (
         "INSERT INTO reconcile_members (segment_key, id) SELECT :key, p.id FROM picked p WHERE NOT EXISTS "
         "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = :mark) "
-        "ORDER BY p.id ON CONFLICT DO NOTHING",
-        key=key,
-        mark=unless.value,
+        "ORDER BY p.id ON CONFLICT DO NOTHING"
     )
+    run(connection, statement, key=key, mark=unless.value)
 
 
 def drop_members(connection: Connection, key: int) -> None:
@@ -62,16 +56,11 @@ def add_marks(
     overwrite: bool = True,
 ) -> None:
     """Give all that are picked a mark, as of `at`, or each as of its own time; without `overwrite` old ones stay."""
-    time = "p.at" if at is None else ":at"
-    clause = _OVERWRITE if overwrite else "ON CONFLICT DO NOTHING"
-    run(
-        connection,
-        f"{_INSERT_MARKS} SELECT :key, p.id, :mark, :direction, {time} FROM picked p WHERE true ORDER BY p.id {clause}",
-        key=key,
-        mark=mark.value,
-        direction=direction.value if direction else None,
-        **({} if at is None else {"at": at}),
+    statement = (
+        f"{_INSERT_MARKS} SELECT :key, p.id, :mark, :direction, coalesce(:at, p.at) FROM picked p WHERE true "
+        f"ORDER BY p.id {_OVERWRITE if overwrite else 'ON CONFLICT DO NOTHING'}"
     )
+    run(connection, statement, key=key, mark=mark.value, at=at, direction=direction and direction.value)
 
 
 def drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
@@ -81,131 +70,130 @@ def drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
 
 def add_tombstones(connection: Connection, key: int) -> None:
     """Give the picked ids a tombstone as of their times; one that was only unmatched was never there, and gets none."""
-    run(
-        connection,
+    statement = (
         f"{_INSERT_MARKS} SELECT :key, p.id, 'removed', NULL, p.at FROM picked p WHERE NOT EXISTS "
         "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unmatched') "
         "OR EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id "
         "AND m.mark = 'unsettled') OR EXISTS "
-        f"(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) ORDER BY p.id {_OVERWRITE}",
-        key=key,
+        f"(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) ORDER BY p.id {_OVERWRITE}"
     )
+    run(connection, statement, key=key)
 
 
 def add_echoes(connection: Connection, key: int, direction: Direction) -> None:
     """Remember attempts of unknown outcome that may still arrive: of this request, and of an earlier one like it."""
-    run(
-        connection,
+    statement = (
         f"{_INSERT_MARKS} SELECT :key, p.id, 'echo', :direction, p.unknown_at FROM picked p "
-        f"WHERE p.unknown_at IS NOT NULL ORDER BY p.id {_KEEP_LATER}",
-        key=key,
-        direction=direction.value,
+        f"WHERE p.unknown_at IS NOT NULL ORDER BY p.id {_KEEP_LATER}"
     )
-    run(
-        connection,
-        f"{_COPY_UNSETTLED} AND direction = :direction AND id IN (SELECT id FROM picked) {_KEEP_LATER}",
-        key=key,
-        direction=direction.value,
-    )
+    run(connection, statement, key=key, direction=direction.value)
+    statement = f"{_COPY_UNSETTLED} AND direction = :direction AND id IN (SELECT id FROM picked) {_KEEP_LATER}"
+    run(connection, statement, key=key, direction=direction.value)
 
 
-# --- changes to a whole segment ----------------------------------------------------------------------------------
+# --- the whole of a segment --------------------------------------------------------------------------------------
+
+
+def has_marks(connection: Connection, key: int) -> bool:
+    statement = text("SELECT EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key)")
+    return bool(connection.execute(statement, {"key": key}).scalar_one())
 
 
 def prune(connection: Connection, key: int, now: float) -> None:
     """Forget tombstones and echoes that are too old to matter."""
-    run(
-        connection,
+    statement = (
         "DELETE FROM reconcile_marks WHERE segment_key = :key AND "
-        "((mark = 'removed' AND at < :tombstones) OR (mark = 'echo' AND at < :echoes))",
-        key=key,
-        tombstones=now - TOMBSTONE_SECONDS,
-        echoes=now - ECHO_SECONDS,
+        "((mark = 'removed' AND at < :tombstones) OR (mark = 'echo' AND at < :echoes))"
     )
+    run(connection, statement, key=key, tombstones=now - TOMBSTONE_SECONDS, echoes=now - ECHO_SECONDS)
 
 
-# --- generations -------------------------------------------------------------------------------------------------
+def keep_marks(connection: Connection, old: int, new: int) -> None:
+    """Give a new key the echoes of an old one, also for its unsettled ids, and rejections of ids that are not there."""
+    run(connection, f"{_COPY_UNSETTLED} {_KEEP_LATER}", key=old)
+    statement = (
+        f"{_INSERT_MARKS} SELECT :new, id, mark, direction, at FROM reconcile_marks o "
+        "WHERE o.segment_key = :old AND (o.mark = 'echo' OR (o.mark = 'rejected' AND NOT EXISTS "
+        "(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :new AND s.id = o.id))) "
+        "ON CONFLICT DO NOTHING"
+    )
+    run(connection, statement, old=old, new=new)
 
 
 def new_key(connection: Connection, segment: SegmentRef) -> int:
     """Draw a number under which members can be stored."""
-    key: int = connection.execute(
-        text(
-            "INSERT INTO reconcile_keys (workspace, segment_id) VALUES (:workspace, :segment_id) RETURNING segment_key"
-        ),
-        segment.values(),
-    ).scalar_one()
+    statement = (
+        "INSERT INTO reconcile_keys (workspace, segment_id) VALUES (:workspace, :segment_id) RETURNING segment_key"
+    )
+    key: int = connection.execute(text(statement), segment.values()).scalar_one()
     return key
-
-
-def write_generation(database: Database, write: Write, segment: SegmentRef, old: int | None, adoption: Adoption) -> int:
-    """Write what `refresh` found under a new key, in chunks, and return the key: to be put in place of the old at once.
-
-    `old`: the key of which echoes stay, unsettled ids become echoes, and rejections stay where the id is not there.
-    """
-    with write() as connection:
-        new = new_key(connection, segment)
-    for ids in adoption.members():
-        with write() as connection:
-            database.pick(connection, ids)
-            add_members(connection, new)
-    for ids in adoption.unmatched():
-        with write() as connection:
-            database.pick(connection, ids)
-            add_marks(connection, new, Mark.UNMATCHED, database.now(connection))
-    for ids in adoption.lingering():
-        with write() as connection:
-            database.pick(connection, ids)
-            drop_members(connection, new)
-            add_marks(connection, new, Mark.UNSETTLED, database.now(connection), Direction.REMOVE)
-    if old is not None:
-        with write() as connection:
-            run(connection, f"{_COPY_UNSETTLED} {_KEEP_LATER}", key=old)
-            run(
-                connection,
-                f"{_INSERT_MARKS} SELECT :new, id, mark, direction, at FROM reconcile_marks o "
-                "WHERE o.segment_key = :old AND (o.mark = 'echo' OR (o.mark = 'rejected' AND NOT EXISTS "
-                "(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :new AND s.id = o.id))) "
-                "ON CONFLICT DO NOTHING",
-                old=old,
-                new=new,
-            )
-    return new
 
 
 def find_forgotten(connection: Connection) -> list[SegmentRef]:
     """Return segments that the state has no row of, but still ids: a `state forget` was cut short."""
-    rows = connection.execute(
-        text(
-            "SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (SELECT 1 "
-            "FROM reconcile_segments s WHERE s.workspace = k.workspace AND s.segment_id = k.segment_id)"
-        )
+    statement = (
+        "SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (SELECT 1 "
+        "FROM reconcile_segments s WHERE s.workspace = k.workspace AND s.segment_id = k.segment_id)"
     )
+    rows = connection.execute(text(statement))
     return [SegmentRef(workspace, segment_id, f"id:{segment_id}") for workspace, segment_id in rows]
 
 
-def sweep(write: Write, segment: SegmentRef) -> None:
-    """Delete, in chunks, what is stored under keys that the segment no longer has."""
+def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: SegmentRef) -> None:
+    """Delete, in chunks, what is stored under keys that the segment no longer has.
+
+    `write` begins a transaction under the segment's lock.
+    """
+    statement = (
+        "SELECT segment_key FROM reconcile_keys WHERE workspace = :workspace AND segment_id = :segment_id "
+        "AND segment_key NOT IN (SELECT segment_key FROM reconcile_segments)"
+    )
     with write() as connection:
-        keys = connection.execute(
-            text(
-                "SELECT segment_key FROM reconcile_keys WHERE workspace = :workspace AND segment_id = :segment_id "
-                "AND segment_key NOT IN (SELECT segment_key FROM reconcile_segments)"
-            ),
-            segment.values(),
-        ).scalars()
-        left_over = list(keys)
+        left_over = connection.execute(text(statement), segment.values()).scalars().all()
     for key in left_over:
         for table in ("reconcile_members", "reconcile_marks"):
+            statement = (
+                f"DELETE FROM {table} WHERE segment_key = :key AND id IN "
+                f"(SELECT id FROM {table} WHERE segment_key = :key ORDER BY id LIMIT {_ROWS_PER_SWEEP})"
+            )
             deleted = _ROWS_PER_SWEEP
             while deleted:
                 with write() as connection:
-                    deleted = run(
-                        connection,
-                        f"DELETE FROM {table} WHERE segment_key = :key AND id IN "
-                        f"(SELECT id FROM {table} WHERE segment_key = :key ORDER BY id LIMIT {_ROWS_PER_SWEEP})",
-                        key=key,
-                    )
+                    deleted = run(connection, statement, key=key)
         with write() as connection:
             run(connection, "DELETE FROM reconcile_batches WHERE segment_key = :key", key=key)
             run(connection, "DELETE FROM reconcile_keys WHERE segment_key = :key", key=key)
+
+
+# --- numbers by status -------------------------------------------------------------------------------------------
+
+
+def write_statuses(pieces: str) -> str:
+    """Write the expressions of `models.id_status` for the segment `:key`; `pieces` is `Database.pieces`.
+
+    Tombstones and echoes are left out: there may be many, and no status but REMOVED depends on them.
+    """
+    return write_id_status(
+        journal='SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at '
+        f"FROM {pieces} WHERE b.segment_key = :key",
+        marks='SELECT id, mark, direction, "at" FROM reconcile_marks '
+        "WHERE segment_key = :key AND mark IN ('unsettled', 'unmatched')",
+    )
+
+
+def count_ids(pieces: str, connection: Connection, key: int) -> StateCounts:
+    """Count a segment's ids by status."""
+    statement = f"""
+    WITH {write_statuses(pieces)}, decided AS (
+        SELECT status, EXISTS (
+            SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = id_status.id
+        ) AS is_member
+        FROM id_status WHERE decided
+    )
+    SELECT
+        (SELECT count(*) FROM reconcile_members WHERE segment_key = :key)
+            - count(CASE WHEN is_member THEN 1 END) + count(CASE WHEN status = {IdStatus.STORED:d} THEN 1 END),
+        count(CASE WHEN (status & {UNSETTLED:d}) <> 0 THEN 1 END),
+        count(CASE WHEN status = {IdStatus.UNMATCHED:d} THEN 1 END)
+    FROM decided"""
+    return StateCounts(*connection.execute(text(statement), {"key": key}).one())

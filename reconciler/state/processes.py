@@ -8,6 +8,7 @@ time counts as dead (see docs/decisions.md).
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -59,14 +60,11 @@ class LinuxProcesses:
     """Processes as /proc shows them."""
 
     def me(self) -> ProcessIdentity:
-        try:
+        boot_id = pid_namespace = ""
+        with suppress(OSError):
             boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            boot_id = ""
-        try:
+        with suppress(OSError):
             pid_namespace = str(Path("/proc/self/ns/pid").readlink())
-        except OSError:
-            pid_namespace = ""
         pid = os.getpid()
         return ProcessIdentity(socket.gethostname(), boot_id, pid_namespace, pid, self.started(pid) or "")
 
@@ -106,14 +104,13 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:  # it is another user's
-        return True
+        pass
     return True
 
 
 def _run(*command: str) -> str:
     """Return what a command prints, without the white space around it; empty if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603 (ours)
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5).strip()  # noqa: S603 (ours)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()

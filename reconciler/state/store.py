@@ -6,26 +6,17 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 from reconciler import __version__
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
-from reconciler.state.backends.base import Database, add_row, run
-from reconciler.state.lock import (
-    Heartbeat,
-    LeaseTerms,
-    LockManager,
-    SegmentRef,
-    heartbeat_in_thread,
-    write_under,
-)
+from reconciler.state.backends.base import Database, add_row, find_environment, run
+from reconciler.state.lock import Heartbeat, LeaseTerms, LockManager, SegmentRef, heartbeat_in_thread
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import find_forgotten, sweep
 from reconciler.state.processes import Processes, this_machine
-from reconciler.state.reader import find_environment
 
 
 @dataclass(frozen=True)
@@ -73,17 +64,13 @@ class StateStore:
 
     def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
         """Close a run in the history, with its JSON document."""
+        statement = (
+            "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
+            "WHERE run_id = :run_id AND workspace = :workspace"
+        )
+        values = {"exit_code": int(exit_code), "document": document, "run_id": run_id, "workspace": workspace}
         with self._database.write() as connection:
-            run(
-                connection,
-                "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
-                "WHERE run_id = :run_id AND workspace = :workspace",
-                now=self._database.now(connection),
-                exit_code=int(exit_code),
-                document=document,
-                run_id=run_id,
-                workspace=workspace,
-            )
+            run(connection, statement, now=self._database.now(connection), **values)
             for segment in segments.segments:
                 target, tally = segment.plan.target, segment.tally
                 if target.workspace == workspace:
@@ -105,8 +92,8 @@ class StateStore:
             with suppress(LockHeld, StateError):
                 lock = self._locks.take(segment_ref, run_id, "state forget", LeaseTerms(0, math.inf), waits=False)
                 try:
-                    with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
-                        sweep(partial(write_under, self._database, lock), segment_ref)
+                    with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
+                        sweep(lock.write, segment_ref)
                 finally:
                     lock.release()
 
@@ -118,17 +105,9 @@ class StateStore:
         segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
         terms = LeaseTerms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self._locks.take(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
-        locked = LockedSegment(
-            self._database,
-            self._runtime.clock,
-            lock,
-            self._runtime.new_uuid,
-            id_type=target.segment.id_type,
-            run_id=run_id,
-            plan_id=plan_id,
-        )
+        locked = LockedSegment(lock, self._runtime.new_uuid, target.segment.id_type, run_id, plan_id)
         try:
-            with self._runtime.heartbeat(lock.renew, lock.heartbeat_seconds):
+            with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
                 locked.recover()
                 locked.compact()
                 try:

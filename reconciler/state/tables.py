@@ -1,21 +1,9 @@
 """The tables of the state database. Their names carry a prefix, as a PostgreSQL may hold other things too."""
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-)
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, UniqueConstraint
+from sqlalchemy.types import Double, TypeEngine
 
 METADATA = MetaData()
-
 
 _KEY: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")
 """A number that the database hands out: SQLite only does so for INTEGER."""

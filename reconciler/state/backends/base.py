@@ -8,11 +8,9 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import NothingStored, Stored, make_head
-from reconciler.state.blocks import BlockReader
+from reconciler.state.base import HEAD_COLUMNS, BlockReader, NothingStored, SegmentRow, Stored
 from reconciler.state.failures import explained
 from reconciler.state.location import Address
-from reconciler.state.reader import find_environment, find_segment, read_head
 from reconciler.state.schema import VERSION_TABLE, Schema
 from reconciler.state.tables import METADATA
 
@@ -166,7 +164,9 @@ class Reader(ABC):
 
     def head(self, workspace: str, segment_id: int) -> Head:
         with self.read() as connection:
-            return Head() if connection is None else read_head(connection, workspace, segment_id)
+            if connection is None:
+                return Head()
+            return read_head(connection, workspace, find_segment(connection, workspace, segment_id))
 
     def is_spent(self, plan_id: str) -> bool:
         with self.read() as connection:
@@ -182,7 +182,7 @@ class Reader(ABC):
                 yield NothingStored(Head())
                 return
             row = find_segment(connection, workspace, segment_id)
-            head = make_head(row, find_environment(connection, workspace))
+            head = read_head(connection, workspace, row)
             yield NothingStored(head) if row is None else self.stored_kind(self, head, row.segment_key, connection)
 
 
@@ -232,6 +232,28 @@ def add_row(connection: Connection, table: str, **values: object) -> None:
     """Insert a row, unless one with its key is there."""
     parameters = ", ".join(f":{name}" for name in values)
     run(connection, f"INSERT INTO {table} ({', '.join(values)}) VALUES ({parameters}) ON CONFLICT DO NOTHING", **values)
+
+
+def find_segment(connection: Connection, workspace: str, segment_id: int) -> SegmentRow | None:
+    statement = (
+        f"SELECT {HEAD_COLUMNS} FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id"
+    )
+    values = {"workspace": workspace, "segment_id": segment_id}
+    found = connection.execute(text(statement), values).one_or_none()
+    return None if found is None else SegmentRow(*found)
+
+
+def find_environment(connection: Connection, workspace: str) -> int | None:
+    """The environment at Customer.io to which a workspace's name is bound."""
+    statement = text("SELECT environment_id FROM reconcile_workspaces WHERE name = :workspace")
+    found: int | None = connection.execute(statement, {"workspace": workspace}).scalar()
+    return found
+
+
+def read_head(connection: Connection, workspace: str, row: SegmentRow | None) -> Head:
+    """Return the head of a segment with this row."""
+    environment_id = find_environment(connection, workspace)
+    return Head(environment_id=environment_id) if row is None else row.head(environment_id)
 
 
 def find_schema(connection: Connection, address: Address) -> tuple[Schema, str]:

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
-from reconciler.models.comparison import DatabaseIdentity, StateTables
+from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, StateTables
 from reconciler.state import tables
 from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
-from reconciler.state.blocks import POSTGRES_JOURNAL_LINES, POSTGRES_MARKS, POSTGRES_MEMBERS
+from reconciler.state.base import BlockReader
 from reconciler.state.failures import explained
 from reconciler.state.location import PostgresAddress
 
@@ -48,6 +48,14 @@ JOURNAL = (
     "FROM {schema}reconcile_batches WHERE segment_key = {key}"
 )
 """`schema` is empty, or ends in a dot."""
+
+_STRING_AGG = f"string_agg({{line}}, chr({ROW_END}))"
+_MARK_LINE = f"concat_ws(chr({FIELD_END}), id, mark, coalesce(direction, ''), at)"
+_JOURNAL_LINES = f"""
+SELECT concat_ws(chr({FIELD_END}), seq, direction, coalesce(outcome, ''), at,
+    coalesce(CAST(CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS text), ''), ids) AS line
+FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
+"""As `state.base.JOURNAL_LINES`."""
 
 _WHICH_DATABASE = """SELECT concat_ws(' ', current_database(), oid, pg_is_in_recovery(), current_setting('port'),
     CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint))
@@ -146,9 +154,9 @@ class PostgresStored(SqlStored):
 class PostgresReader(_Server, Reader):
     """Reads a database; one without our tables stays without them. It is a `state.base.PushdownSnapshot`."""
 
-    members = POSTGRES_MEMBERS
-    marks = POSTGRES_MARKS
-    journal = POSTGRES_JOURNAL_LINES
+    members = BlockReader("reconcile_members", ("id",), "id", _STRING_AGG, "%s")
+    marks = BlockReader("reconcile_marks", ("id", "mark"), _MARK_LINE, _STRING_AGG, "%s")
+    journal = _JOURNAL_LINES
     stored_kind = PostgresStored
 
     def __init__(self, address: PostgresAddress, must_exist: bool) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from reconciler.clock import Clock
 from reconciler.state.backends.base import Database, Reader, SqlStored, run
-from reconciler.state.blocks import JOURNAL_LINES, MARKS, MEMBERS
+from reconciler.state.base import JOURNAL_LINES, MARK_LINE, BlockReader
 from reconciler.state.failures import explained
 from reconciler.state.location import (
     BUSY_SECONDS,
@@ -120,8 +120,8 @@ class SqliteReader(_File, Reader):
     not open one file, since closing it in one drops the locks of the other.
     """
 
-    members = MEMBERS
-    marks = MARKS
+    members = BlockReader("reconcile_members", ("id",), "id")
+    marks = BlockReader("reconcile_marks", ("id", "mark"), MARK_LINE)
     journal = JOURNAL_LINES
     stored_kind = SqlStored
 

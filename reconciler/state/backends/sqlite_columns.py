@@ -19,14 +19,13 @@ import duckdb
 from reconciler.models.comparison import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import HEAD_COLUMNS, NothingStored, SegmentRow, Stored, make_head
-from reconciler.state.blocks import JOURNAL_LINES, MARK_LINES, ROWS_PER_BLOCK
+from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, JOURNAL_LINES, MARK_LINES, NothingStored, SegmentRow, Stored
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
-_SEGMENT = f"""SELECT {", ".join(HEAD_COLUMNS)},
+_SEGMENT = f"""SELECT {HEAD_COLUMNS},
 EXISTS (SELECT 1 FROM reconcile_marks t WHERE t.segment_key = s.segment_key),
 EXISTS (SELECT 1 FROM reconcile_batches t WHERE t.segment_key = s.segment_key) FROM reconcile_segments s"""
 """A segment's row, and whether there are marks and batches of it."""
@@ -73,11 +72,11 @@ class ColumnarSnapshot:
                 bound = self._rows.fetch(execute(f"{_ENVIRONMENT} WHERE name = {_quote(workspace)}"))
             environment_id = bound[0][0] if bound else None
             if not rows:
-                yield NothingStored(make_head(None, environment_id))
+                yield NothingStored(Head(environment_id=environment_id))
                 return
             *values, has_marks, has_journal = rows[0]
             row = SegmentRow(*values)
-            head = make_head(row, environment_id)
+            head = row.head(environment_id)
             yield ColumnarStored(head, row.segment_key, bool(has_marks), bool(has_journal), execute, self._rows)
 
     @contextmanager
@@ -145,7 +144,7 @@ class RowReader:
     def walk(self, stream: ArrowStream) -> Iterator[str]:
         """Give the lines of a stream's one column as blocks."""
         with self._select("COLUMNS(*)::VARCHAR", stream) as rows:
-            while block := rows.fetchmany(ROWS_PER_BLOCK):
+            while block := rows.fetchmany(BLOCK_ROWS):
                 yield chr(ROW_END).join(row[0] for row in block)
 
     @contextmanager
@@ -174,9 +173,9 @@ def _read_heads(address: SqliteAddress) -> dict[tuple[str, int | None], Head] | 
         if not schema.is_usable(schema.judge(tables, version, address), address):
             return None
         environments = dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces"))
-        heads = {(workspace, None): make_head(None, bound) for workspace, bound in environments.items()}
-        rows = connection.execute(f"SELECT workspace, segment_id, {', '.join(HEAD_COLUMNS)} FROM reconcile_segments")
-        segments = {(row[0], row[1]): make_head(SegmentRow(*row[2:]), environments.get(row[0])) for row in rows}
+        heads = {(workspace, None): Head(environment_id=bound) for workspace, bound in environments.items()}
+        rows = connection.execute(f"SELECT workspace, segment_id, {HEAD_COLUMNS} FROM reconcile_segments")
+        segments = {(row[0], row[1]): SegmentRow(*row[2:]).head(environments.get(row[0])) for row in rows}
         return heads | segments
 
 

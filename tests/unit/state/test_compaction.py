@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.id_status import StateCounts
-from reconciler.state import compaction
+from reconciler.state import journal
 from tests.support.states import (
     ACKNOWLEDGED,
     REFUSED,
@@ -129,7 +129,7 @@ def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(state: StateFixtu
 
 
 def test_many_batches_compact_in_several_transactions(state: StateFixture, monkeypatch):
-    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
+    monkeypatch.setattr(journal, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
     with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.settle([(seq, ACKNOWLEDGED) for seq in segment.intend(batches)])
@@ -141,7 +141,7 @@ def test_many_batches_compact_in_several_transactions(state: StateFixture, monke
 
 def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_state: StateFixture, monkeypatch):
     state = sqlite_state
-    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 1)
+    monkeypatch.setattr(journal, "IDS_PER_CHUNK", 1)
     with state.store() as store, store.lock(state.target(), "run", None) as segment:
         seqs = segment.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
@@ -188,14 +188,16 @@ def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
         seqs = segment.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         with store._database.write() as connection:
-            while entries := compaction.next_chunk(connection, 1):
-                chunks.append([entry.number for entry in entries])
-                compaction.compact(store._database, connection, 1, entries)
+            more = True
+            while more:
+                more = journal.compact_chunk(store._database, connection, 1)
+                left = connection.exec_driver_sql("SELECT count(*) FROM reconcile_batches").scalar_one()
+                chunks.append(numbers[sum(map(len, chunks)) : len(numbers) - left])
     return chunks
 
 
 def test_a_chunk_is_as_many_whole_batches_as_it_may_have_ids_but_one_at_least(sqlite_state: StateFixture, monkeypatch):
-    monkeypatch.setattr(compaction, "IDS_PER_CHUNK", 4)
+    monkeypatch.setattr(journal, "IDS_PER_CHUNK", 4)
     assert sizes_of_chunks(sqlite_state, [2, 2, 1, 9, 1, 3, 1]) == [[2, 2], [1], [9], [1, 3], [1]]
 
 
