@@ -5,13 +5,13 @@ Every section has a budget of bytes; what does not fit is counted in a last line
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from reconciler.escaping import escape_markdown
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.report import Cell, Column, FirstFill, Note, Report, Row, Trouble
-from reconciler.render.tables import MANY, collapse
+from reconciler.render.report import MANY, ORPHANS, Cell, Column, FirstFill, Line, Report, Row, collapse
 
 MAX_BYTES = 60_000
 """A document is shorter than this. GitHub refuses a comment of more than 65,536 characters."""
@@ -26,16 +26,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 
 def write(result: Result, options: Options) -> str:
     """Write a result as a comment for GitHub."""
-    return write_report(describe(result, options))
-
-
-def write_report(report: Report) -> str:
-    """Write a report as a comment for GitHub."""
+    report = describe(result, options)
     place = f": {escape_markdown(report.place)}" if report.place else ""
     facts, _ = _take([f"- {escape_markdown(fact)}" for fact in report.facts], NOTE_BYTES)
     troubles = [_write_trouble(each) for each in sorted(report.troubles, key=lambda each: each.rank)]
-    notes = [_write_note(each) for each in report.notes]
-    orphans = report.orphans
+    notes = [_write_note(each) for each in report.lines if each.clauses or each.examples]
     warnings = [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in report.warnings]
     lines = [
         f"### reconcile {report.kind}{place}",
@@ -45,8 +40,8 @@ def write_report(report: Report) -> str:
         *_write_lines(report),
         *_section(report.trouble_title, troubles, TROUBLE_BYTES),
         *_section("First fill", _list_first_fills(report.first_fill), WARNING_BYTES),
-        *_section("Notes", [note for note in notes if note], NOTE_BYTES),
-        *(["#### Orphans", "", *_table(orphans.columns, orphans.rows, NOTE_BYTES, "segments")] if orphans else []),
+        *_section("Notes", notes, NOTE_BYTES),
+        *(["#### Orphans", "", *_table(ORPHANS, report.orphans, NOTE_BYTES, "segments")] if report.orphans else []),
         *_section("Warnings", warnings, WARNING_BYTES, ""),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -64,7 +59,7 @@ def _write_lines(report: Report) -> list[str]:
     return _table(columns, collapse(rows, report.quiet, len(rows) > MANY), TABLE_BYTES, report.noun)
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row], budget: int, noun: str) -> list[str]:
+def _table(columns: Sequence[Column[Any]], rows: Sequence[Row], budget: int, noun: str) -> list[str]:
     """A table without its empty columns."""
     if not rows:
         return []
@@ -99,14 +94,14 @@ def _take(items: Sequence[str], budget: int) -> tuple[list[str], int]:
     return kept, len(items) - len(kept)
 
 
-def _write_trouble(trouble: Trouble) -> str:
-    first = f"- **{escape_markdown(trouble.name)}** {trouble.verb}".rstrip()
-    if trouble.problem is not None:
-        first += f": {escape_markdown(trouble.problem.message, MESSAGE_LENGTH)}"
+def _write_trouble(line: Line) -> str:
+    first, problem = f"- **{escape_markdown(line.name)}** {line.trouble}".rstrip(), line.problem
+    if problem:
+        first += f": {escape_markdown(problem.message, MESSAGE_LENGTH)}"
     lines = [first]
-    if trouble.problem is not None and trouble.problem.hint:
-        lines.append(f"  - {escape_markdown(trouble.problem.hint, HINT_LENGTH)}")
-    for breach in trouble.breaches:
+    if problem and problem.hint:
+        lines.append(f"  - {escape_markdown(problem.hint, HINT_LENGTH)}")
+    for breach in line.breaches:
         way = "no flag allows this"
         if breach.flag is not None:
             way = f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
@@ -114,14 +109,9 @@ def _write_trouble(trouble: Trouble) -> str:
     return "\n".join(lines)
 
 
-def _write_note(note: Note) -> str:
-    examples = [
-        f"to {verb}, for example: {', '.join(escape_markdown(each) for each in ids)}"
-        for verb, ids in (("remove", note.examples.remove), ("add", note.examples.add))
-        if ids
-    ]
-    clauses = [*note.clauses, *examples]
-    return f"- **{escape_markdown(note.name)}**: {'; '.join(clauses)}" if clauses else ""
+def _write_note(line: Line) -> str:
+    examples = [f"to {verb}, for example: {', '.join(map(escape_markdown, ids))}" for verb, ids in line.examples]
+    return f"- **{escape_markdown(line.name)}**: {'; '.join([*line.clauses, *examples])}"
 
 
 def _list_first_fills(fill: FirstFill | None) -> list[str]:
@@ -130,9 +120,9 @@ def _list_first_fills(fill: FirstFill | None) -> list[str]:
     items = [f"- {fill.lost_state}"] if fill.lost_state else []
     if fill.empty and not fill.is_over:
         items.append(f"- {fill.empty}")
-    for each in fill.unknown:
-        way = f"; to take them over: {_code(each.command)}" if each.command else ""
-        items.append(f"- **{escape_markdown(each.name)}**: {each.clause}{way}")
+    for name, clause, command in fill.unknown:
+        way = f"; to take them over: {_code(command)}" if command else ""
+        items.append(f"- **{escape_markdown(name)}**: {clause}{way}")
     return items
 
 

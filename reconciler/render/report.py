@@ -1,10 +1,17 @@
 """What people read of a result, before it has a format: `describe` makes it, and text and Markdown write it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
-from reconciler.models.plan import Examples, Problem
+from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.plan import Problem
+from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, SegmentRun, StatusRow
 from reconciler.models.spec import Target
+from reconciler.render.json import write_time
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -16,10 +23,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Generic[T]):
     """A column. `drop`: the higher, the sooner it goes when space is short; 0 stays. Flexible ones are cut first."""
 
     title: str
+    fill: Callable[[T], Cell] = lambda _: Cell()
+    """Makes its cell from the value that a line is about."""
     right: bool = False
     drop: int = 0
     flexible: bool = False
@@ -27,17 +36,8 @@ class Column:
 
 Row = Sequence[Cell]
 
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the main table. `target`: the segment that it is about, if it is about one."""
-
-    row: Row
-    target: Target | None = None
-    rank: int = 0
-    """Its place where what is wrong comes first."""
-    quiet: bool = False
-    """Nothing is to be done and nothing is wrong: in a long table these lines become one."""
+MANY = 20
+"""With more segments than this, the quiet ones share a line."""
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,24 @@ class Breach:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """A segment that was not done, or not whole: `name verb: problem`, or the guards that block it."""
+class Line:
+    """One line of the main table; where it is about a segment, what is wrong with it and what is worth a note."""
 
-    name: str
-    verb: str = ""
-    problem: Problem | None = None
-    breaches: tuple[Breach, ...] = ()
+    row: Row
+    name: str = ""
+    target: Target | None = None
     rank: int = 0
-    """As that of its line."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Details of one segment, each a clause."""
-
-    name: str
-    clauses: tuple[str, ...]
-    examples: Examples
-    quiet: bool
-    """As that of its line."""
-
-
-@dataclass(frozen=True)
-class UnknownMembers:
-    """What is known of the members that a segment may have before its first fill. `command`: takes them over."""
-
-    name: str
-    clause: str
-    command: str | None
+    """Its place where what is wrong comes first."""
+    quiet: bool = False
+    """Nothing is to be done and nothing is wrong: in a long table these lines become one."""
+    trouble: str | None = None
+    """What goes on after its name: `failed`, `is stale; nothing was sent for it`. None where nothing is wrong."""
+    problem: Problem | None = None
+    breaches: Sequence[Breach] = ()
+    clauses: Sequence[str] = ()
+    """Details, each a clause."""
+    examples: Sequence[tuple[str, Sequence[str]]] = ()
+    """Some ids by what would be done with them, `remove` or `add`."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,8 @@ class FirstFill:
     is_over: bool
     empty: str
     """How many of them have no members, as a clause."""
-    unknown: tuple[UnknownMembers, ...]
+    unknown: Sequence[tuple[str, str, str | None]]
+    """By name: what is known of the members that a segment may have, and the command that takes them over."""
     lost_state: str
     """The warning about a state that may be lost between runs."""
 
@@ -105,32 +95,184 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class Orphans:
-    """The segments that the state knows and no named spec lists. `command`: forgets one of them."""
-
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    command: str
-
-
-@dataclass(frozen=True)
 class Report:
     """A result in words and numbers. `summary` is one sentence; `place` names the workspace, or says how many."""
 
     kind: str
     summary: str
     place: str = ""
-    facts: tuple[str, ...] = ()
-    columns: Sequence[Column] = ()
-    lines: tuple[Line, ...] = ()
+    facts: Sequence[str] = ()
+    columns: Sequence[Column[Any]] = ()
+    lines: Sequence[Line] = ()
     noun: str = "segments"
     """What the lines are about."""
     quiet: str = ""
     """What quiet lines have in common: `187 unchanged`."""
     trouble_title: str = "Not done"
-    troubles: tuple[Trouble, ...] = ()
-    notes: tuple[Note, ...] = ()
+    troubles: Sequence[Line] = ()
     first_fill: FirstFill | None = None
-    remarks: tuple[Remark, ...] = ()
-    orphans: Orphans | None = None
-    warnings: tuple[str, ...] = ()
+    remarks: Sequence[Remark] = ()
+    orphans: Sequence[Row] = ()
+    """The segments that the state knows and no named spec lists, as the table ORPHANS."""
+    forget: str = ""
+    """The command that forgets one of them."""
+    warnings: Sequence[str] = ()
+
+
+def fill(columns: Sequence[Column[T]], value: T) -> list[Cell]:
+    """Make the cells of one line."""
+    return [column.fill(value) for column in columns]
+
+
+def collapse(rows: Sequence[tuple[bool, Row]], word: str, is_short: bool) -> list[Row]:
+    """Put the quiet rows (marked true) into one last line, `187 unchanged`, if the table is to be short."""
+    shown = [row for quiet, row in rows if not quiet]
+    hidden = len(rows) - len(shown)
+    if not is_short or hidden < 2:
+        return [row for _, row in rows]
+    width = len(rows[0][1])
+    return [*shown, [Cell("=", "dim"), Cell(f"{hidden:,} {word}", "dim"), *[Cell()] * (width - 2)]]
+
+
+# --- cells -------------------------------------------------------------------------------------------------------
+
+
+def number(value: int | None, style: str = "") -> Cell:
+    return Cell("" if value is None else f"{value:,}", style)
+
+
+def nonzero(value: int | None, style: str = "") -> Cell:
+    return number(value or None, style)
+
+
+def alert(value: int | None, style: str) -> Cell:
+    """A number that has a style unless it is 0."""
+    return number(value, style if value else "")
+
+
+def signed(sign: str, value: int | None, style: str) -> Cell:
+    """`-1,500`; a plain `0`."""
+    return Cell(f"{sign}{value:,}", style) if value else Cell("" if value is None else "0", "dim")
+
+
+def share(counts: Counts) -> Cell:
+    """The changes as a share of the stored members; empty where there are none stored, or no change."""
+    changes = counts.add + counts.remove
+    return Cell(f"{changes * 100 / counts.stored:.1f}%" if changes and counts.stored else "")
+
+
+def minute(moment: datetime) -> Cell:
+    """UTC, to the minute: `2026-11-21 02:00Z`."""
+    written = write_time(moment) or ""
+    return Cell(f"{written[:10]} {written[11:16]}Z")
+
+
+def span(start: datetime, end: datetime | None) -> Cell:
+    """`12 s`, `3 min 5 s`, `2 h 10 min`; empty while there is no end."""
+    if end is None:
+        return Cell()
+    seconds = max(round((end - start).total_seconds()), 0)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return Cell(f"{hours:,} h {minutes} min")
+    return Cell(f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s")
+
+
+def exit_code(value: int | None, style: str = "") -> Cell:
+    """The exit code of a run; `?` while it goes on, or if it died."""
+    return Cell("?" if value is None else str(value), style)
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+SEGMENT: Sequence[Column[Any]] = (
+    Column("Status"),
+    Column("Segment", flexible=True),
+    Column("Id", right=True, drop=2),
+    Column("Title", drop=9, flexible=True),
+)
+"""The first columns of every table of segments but that of `status`."""
+
+COUNTS: Sequence[Column[Counts]] = (
+    Column("Desired", lambda counts: number(counts.desired), right=True, drop=4),
+    Column("Stored", lambda counts: number(counts.stored), right=True, drop=5),
+    Column("Remove", lambda counts: signed("-", counts.remove, "red"), right=True),
+    Column("Add", lambda counts: signed("+", counts.add, "green"), right=True),
+    Column("Resend", lambda counts: nonzero(counts.resend), right=True, drop=3),
+    Column("Change", share, right=True, drop=6),
+)
+
+RUN: Sequence[Column[SegmentRun]] = (
+    Column("Desired", lambda run: number(run.plan.counts.desired if run.plan.counts else None), right=True, drop=6),
+    Column("Removed", lambda run: signed("-", run.tally.removed, "red"), right=True),
+    Column("Added", lambda run: signed("+", run.tally.added, "green"), right=True),
+    Column("Resent", lambda run: nonzero(run.tally.resent), right=True, drop=5),
+    Column("Rejected", lambda run: nonzero(run.tally.rejected, "red"), right=True, drop=1),
+    Column("Unsettled", lambda run: nonzero(run.tally.unsettled, "red"), right=True, drop=1),
+    Column("Unmatched", lambda run: nonzero(run.unmatched_after), right=True, drop=4),
+    Column("Requests", lambda run: nonzero(run.tally.requests), right=True, drop=7),
+    Column("Retries", lambda run: nonzero(run.tally.retries), right=True, drop=8),
+    Column("Seconds", lambda run: Cell(f"{run.tally.seconds:,.1f}" if run.tally.requests else ""), right=True, drop=10),
+)
+
+DRIFT: Sequence[Column[DriftCounts]] = (
+    Column("Stored", lambda counts: number(counts.stored), right=True, drop=4),
+    Column("Remote", lambda counts: number(counts.remote), right=True, drop=5),
+    Column("Missing", lambda counts: alert(counts.missing, "red"), right=True),
+    Column("Foreign", lambda counts: alert(counts.foreign, "yellow"), right=True),
+    Column("Lingering", lambda counts: nonzero(counts.lingering, "red"), right=True, drop=3),
+    Column("Unmatched", lambda counts: nonzero(counts.unmatched), right=True, drop=7),
+    Column("Appeared", lambda counts: nonzero(counts.appeared), right=True, drop=8),
+    Column("Unkeyed", lambda counts: nonzero(counts.unkeyed), right=True, drop=6),
+)
+
+REFRESH: Sequence[Column[RefreshRow]] = (
+    Column("Stored", lambda row: number(row.stored), right=True),
+    Column("Not known", lambda row: alert(row.strangers, "yellow"), right=True),
+    Column("Taken over", lambda row: number(row.adopted), right=True, drop=1),
+    Column("Unmatched", lambda row: nonzero(row.unmatched), right=True, drop=4),
+    Column("Lingering", lambda row: nonzero(row.lingering), right=True, drop=5),
+    Column("Unkeyed", lambda row: nonzero(row.unkeyed), right=True, drop=6),
+)
+
+STATUS: Sequence[Column[StatusRow]] = (
+    Column("Segment", lambda row: Cell(row.name), flexible=True),
+    Column("Id", lambda row: Cell(str(row.target.segment.segment_id), "dim"), right=True, drop=2),
+    Column(
+        "Members",
+        lambda row: Cell("new") if row.members is None and not (row.known or row.error) else number(row.members),
+        right=True,
+    ),
+    Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=1),
+    Column("Unmatched", lambda row: nonzero(row.unmatched), right=True, drop=3),
+    Column("Rejected", lambda row: nonzero(row.rejected, "red"), right=True, drop=4),
+    Column("Last run", lambda row: minute(row.last_run.started_at) if row.last_run else Cell(), drop=6),
+    Column("Exit", lambda row: exit_code(row.last_run.exit_code) if row.last_run else Cell(), right=True, drop=5),
+    Column("Run id", lambda row: Cell(row.last_run.run_id if row.last_run else "", "dim"), drop=9, flexible=True),
+    Column("Lock", lambda row: Cell(row.holder or "", "yellow"), drop=7, flexible=True),
+)
+
+NOTES: Column[Any] = Column("Notes", drop=8, flexible=True)
+
+ORPHANS: Sequence[Column[OrphanRow]] = (
+    Column("Workspace", lambda row: Cell(row.workspace), flexible=True),
+    Column("Id", lambda row: Cell(str(row.segment_id)), right=True),
+    Column("Id type", lambda row: Cell(row.id_type or ""), drop=3),
+    Column("Members", lambda row: number(row.members), right=True),
+    Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=1),
+    Column("Unmatched", lambda row: nonzero(row.unmatched), right=True, drop=2),
+)
+
+HISTORY: Sequence[Column[HistoryRow]] = (
+    Column("Run", lambda row: Cell(row.run_id), flexible=True),
+    Column("Started", lambda row: minute(row.started_at)),
+    Column("Took", lambda row: span(row.started_at, row.ended_at), right=True, drop=4),
+    Column("Exit", lambda row: exit_code(row.exit_code, "" if row.exit_code in (0, 2) else "yellow"), right=True),
+    Column("Segments", lambda row: number(row.segments), right=True, drop=3),
+    Column("Removed", lambda row: signed("-", row.removed, "red"), right=True, drop=1),
+    Column("Added", lambda row: signed("+", row.added, "green"), right=True, drop=1),
+    Column("Rejected", lambda row: nonzero(row.rejected, "red"), right=True, drop=6),
+    Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=5),
+    Column("Workspace", lambda row: Cell(row.workspace), drop=8, flexible=True),
+    Column("Command", lambda row: Cell(row.command, "dim"), drop=7, flexible=True),
+)

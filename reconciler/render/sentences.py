@@ -2,24 +2,15 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from signal import Signals
 
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
-from reconciler.models.guards import ALLOW_FLAGS
-from reconciler.models.plan import Plan, SegmentPlan, UsedBy
+from reconciler.models.plan import Plan, SegmentPlan
 from reconciler.models.results import Drift, Refresh, Run, SegmentRun, Status
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.json import summarise
-from reconciler.render.report import Breach
-
-SENDS_MESSAGES = "a change can send messages"
-
-LOST_STATE = (
-    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
-    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
-)
 
 
 def count(number: int, noun: str) -> str:
@@ -51,24 +42,18 @@ def label(target: Target, shared: Collection[str]) -> str:
     return target.label if target.segment.name in shared else target.segment.name
 
 
+def name_place(targets: Iterable[Target]) -> str:
+    """The workspace, or how many there are."""
+    names = list(dict.fromkeys(target.workspace for target in targets))
+    return names[0] if len(names) == 1 else count(len(names), "workspace")
+
+
 def quote(text: str) -> str:
     """Write a text so that a shell takes it as one word."""
     return shlex.quote(clean(text))
 
 
 # --- one segment -------------------------------------------------------------------------------------------------
-
-
-def list_breaches(plan: SegmentPlan, shared: Collection[str]) -> list[Breach]:
-    """Every breach of a segment, the allowed ones too."""
-    name = quote(label(plan.target, shared))
-    breaches = []
-    for verdict in plan.verdicts:
-        if verdict.breached:
-            flag = ALLOW_FLAGS.get(verdict.name)
-            detail = verdict.detail or f"{verdict.actual}; the limit is {verdict.limit}"
-            breaches.append(Breach(verdict.name.value, detail, f"{flag} {name}" if flag else None, verdict.allowed))
-    return breaches
 
 
 def list_notes(plan: SegmentPlan) -> list[str]:
@@ -89,17 +74,19 @@ def list_details(plan: SegmentPlan) -> list[str]:
     counts = plan.counts
     if counts is None:
         return []
-    used_by = describe_use(plan.remote.used_by)
-    return [
-        *list_bad_values(counts),
-        *list_numbers(
-            (counts.unsettled, "unsettled from an earlier run"),
-            (counts.unmatched, "unmatched (not there when last read)"),
-            (counts.adopt, "there already, for apply to take into the state"),
-            (counts.unkeyed, "unkeyed (there, and never removed)"),
-        ),
-        *([used_by] if used_by else []),
-    ]
+    clauses = list_bad_values(counts) + list_numbers(
+        (counts.unsettled, "unsettled from an earlier run"),
+        (counts.unmatched, "unmatched (not there when last read)"),
+        (counts.adopt, "there already, for apply to take into the state"),
+        (counts.unkeyed, "unkeyed (there, and never removed)"),
+    )
+    if used_by := plan.remote.used_by:
+        campaigns, drafts, sent = used_by.campaigns, used_by.draft_newsletters, used_by.sent_newsletters
+        users = ((campaigns, "campaign"), (drafts, "newsletter draft"), (sent, "sent newsletter"))
+        if names := [count(len(ids), noun) for ids, noun in users if ids]:
+            effect = ": a change can send messages" if campaigns or drafts else ""
+            clauses.append(f"used by {join(names)}{effect}")
+    return clauses
 
 
 def list_bad_values(counts: Counts) -> list[str]:
@@ -110,20 +97,6 @@ def list_bad_values(counts: Counts) -> list[str]:
         (counts.duplicates, "duplicate", "counted once"),
     )
     return [f"{count(number, noun)} {what}" for number, noun, what in values if number]
-
-
-def describe_use(used_by: UsedBy | None) -> str:
-    """`used by 2 campaigns and 1 newsletter draft: a change can send messages`; empty where nothing uses it."""
-    if used_by is None:
-        return ""
-    users = (
-        (len(used_by.campaigns), "campaign"),
-        (len(used_by.draft_newsletters), "newsletter draft"),
-        (len(used_by.sent_newsletters), "sent newsletter"),
-    )
-    names = join([count(number, noun) for number, noun in users if number])
-    active = used_by.campaigns or used_by.draft_newsletters
-    return f"used by {names}{': ' + SENDS_MESSAGES if active else ''}" if names else ""
 
 
 def list_run_details(run: SegmentRun) -> list[str]:
@@ -138,7 +111,7 @@ def list_run_details(run: SegmentRun) -> list[str]:
         clauses.append("the read-back agrees")
     if run.confirmed is False:
         clauses.append("the read-back does not agree yet")
-    return clauses
+    return clauses + (list_bad_values(run.plan.counts) if run.plan.counts else [])
 
 
 def keeps_strangers(plan: SegmentPlan) -> bool:
@@ -157,10 +130,8 @@ def describe_unknown_members(plan: SegmentPlan, is_over: bool) -> str:
         return f"{found}; members that the query does not return are removed"
     if members is None:
         return f"members that it may already have{' had' if is_over else ''} are unknown, and stay"
-    number = count(members, "member")
-    if is_over:
-        return f"it had {number} that the state did not know, and they stay"
-    return f"it has {number} now that the state does not know, and they stay"
+    verb, when, knows = ("had", "", "did") if is_over else ("has", " now", "does")
+    return f"it {verb} {count(members, 'member')}{when} that the state {knows} not know, and they stay"
 
 
 # --- the last line -----------------------------------------------------------------------------------------------
@@ -170,32 +141,27 @@ def summarise_plan(plan: Plan) -> str:
     """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
     numbers = summarise(plan)
     if not numbers["changed"] and not numbers["resend"] and numbers["unchanged"] == numbers["segments"]:
-        return _report_nothing_to_do(len(plan.segments))
+        return _report_nothing_to_do(numbers)
     begin = "Plan: nothing to change" if numbers["unchanged"] else "Plan: nothing to send"
     if numbers["changed"]:
         where = count(numbers["changed"], "segment")
         begin = f"Plan: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
     again = list_numbers((numbers["resend"], "unmatched to send again"))
-    names = ("unchanged", "blocked", "failed")
-    return _join_clauses(begin, again, list_numbers(*((numbers[name], name) for name in names)))
+    return _join_clauses(begin, again, _list_named(numbers, "unchanged", "blocked", "failed"))
 
 
 def summarise_run(run: Run) -> str:
     """`Applied: 10 removed, 20 added, in 3 segments; 1 unchanged; 1 blocked.`"""
     numbers = summarise(run)
-    ids = list_numbers(
-        (numbers["resent"], "sent again"),
-        *((numbers[name], name) for name in ("rejected", "unsettled", "unmatched")),
-    )
-    names = ("unchanged", "blocked", "stale", "locked", "partial", "failed")
-    segments = list_numbers(*((numbers[name], name) for name in names))
+    ids = list_numbers((numbers["resent"], "sent again"))
+    ids += _list_named(numbers, "rejected", "unsettled", "unmatched")
+    segments = _list_named(numbers, "unchanged", "blocked", "stale", "locked", "partial", "failed")
     if touched := sum(segment.tally.touched for segment in run.segments):
         where = count(touched, "segment")
-        sentence = _join_clauses(
-            f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}", ids, segments
-        )
+        begin = f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}"
+        sentence = _join_clauses(begin, ids, segments)
     elif numbers["unchanged"] == numbers["segments"] and not run.stopped_by:
-        sentence = _report_nothing_to_do(len(run.segments), ids)
+        sentence = _report_nothing_to_do(numbers, ids)
     else:
         sentence = _join_clauses("Nothing was changed", ids, segments)
     if run.stopped_by:
@@ -209,9 +175,8 @@ def summarise_drift(drift: Drift) -> str:
     """`Drift: 1 of 3 segments; 5 missing; 2 foreign, of these 1 lingering; 1 failed.`"""
     numbers = summarise(drift)
     known = [segment.counts for segment in drift.segments if segment.counts]
-    missing, foreign = sum(each.missing for each in known), sum(each.foreign for each in known)
-    lingering = sum(each.lingering for each in known)
-    unmatched, appeared = sum(each.unmatched for each in known), sum(each.appeared for each in known)
+    names = ("missing", "foreign", "lingering", "unmatched", "appeared")
+    missing, foreign, lingering, unmatched, appeared = (sum(getattr(each, name) for each in known) for name in names)
     clauses = list_numbers(
         (missing, "missing"),
         (foreign, "foreign" + (f", of these {lingering:,} lingering" if lingering else "")),
@@ -219,7 +184,7 @@ def summarise_drift(drift: Drift) -> str:
         (numbers["failed"], "failed"),
     )
     begin, concerned = ("Drift", numbers["drifted"]) if numbers["drifted"] else ("In sync", numbers["in_sync"])
-    return _join_clauses(f"{begin}: {concerned:,} of {count(len(drift.segments), 'segment')}", clauses)
+    return _join_clauses(f"{begin}: {concerned:,} of {count(numbers['segments'], 'segment')}", clauses)
 
 
 def summarise_refresh(refresh: Refresh) -> str:
@@ -235,7 +200,7 @@ def summarise_refresh(refresh: Refresh) -> str:
     return _join_clauses(
         f"Refreshed: {count(numbers['refreshed'], 'segment')}, {members}",
         list_numbers((strangers, f"were not known, {fate}")),
-        list_numbers((numbers["locked"], "locked"), (numbers["failed"], "failed")),
+        _list_named(numbers, "locked", "failed"),
     )
 
 
@@ -254,9 +219,14 @@ def summarise_status(status: Status) -> str:
     )
 
 
-def _report_nothing_to_do(segments: int, clauses: Sequence[str] = ()) -> str:
+def _report_nothing_to_do(numbers: Mapping[str, int], clauses: Sequence[str] = ()) -> str:
+    segments = numbers["segments"]
     verb = "is as its query says" if segments == 1 else "are as their queries say"
     return _join_clauses(f"Nothing to do: {count(segments, 'segment')} {verb}", clauses)
+
+
+def _list_named(numbers: Mapping[str, int | None], *names: str) -> list[str]:
+    return list_numbers(*((numbers[name], name) for name in names))
 
 
 def _join_clauses(begin: str, *clauses: Iterable[str]) -> str:

@@ -1,24 +1,36 @@
 """Results as text for people: tables that fit the terminal, then what needs a word, then one summary sentence."""
 
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.escaping import clean, clean_lines
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.layout import Page
-from reconciler.render.report import FirstFill, Note, Report, Row, Trouble
+from reconciler.render.report import MANY, ORPHANS, Column, FirstFill, Line, Report, Row, collapse
 from reconciler.render.sentences import count
-from reconciler.render.tables import MANY, collapse
 
 FEW = 10
 """Number of segments listed one by one where the same applies to all of them."""
 
+MIN_WIDTH = 40
+GAP = 2
+"""Number of blanks between the columns of a table."""
+
+NARROW, NARROWEST = 24, 12
+"""A flexible column is cut to the first before another is dropped, and to the second when none is left to drop."""
+
 
 def write(result: Result, options: Options) -> str:
     """Write a result as a page of text."""
-    return write_report(describe(result, options), options)
-
-
-def write_report(report: Report, options: Options) -> str:
-    """Write a report as a page of text."""
+    report = describe(result, options)
     page = Page(options.width, options.color)
     for fact in report.facts:
         page.paragraph(fact)
@@ -27,25 +39,31 @@ def write_report(report: Report, options: Options) -> str:
     _write_lines(page, report, is_short)
     for trouble in report.troubles:
         _write_trouble(page, trouble)
+
     # A run's read-back agrees for each unchanged segment, too: not worth a line for each.
     leaves_out_quiet = is_short or (report.kind == "run" and not options.verbose)
     before = page.length
-    for note in report.notes:
-        if not (note.quiet and leaves_out_quiet):
-            _write_note(page, note)
+    for line in report.lines:
+        if line.quiet and leaves_out_quiet:
+            continue
+        if line.clauses:
+            page.paragraph(f"{line.name}: {'; '.join(line.clauses)}.", marker="·")
+        for verb, ids in line.examples:
+            page.paragraph(f"{line.name}, to {verb}, for example: {', '.join(ids)}", marker="·")
     if page.length > before:
         page.gap()
+
     if report.first_fill is not None:
         _write_first_fill(page, report.first_fill)
     for remark in report.remarks:
         page.paragraph(remark.text, style=remark.style, marker=remark.marker)
         page.gap()
-    if report.orphans is not None:
+    if report.orphans:
         page.heading("Orphans: the state knows them, and no named spec lists them")
-        page.table(report.orphans.columns, report.orphans.rows)
+        page.table(ORPHANS, report.orphans)
         page.gap()
         page.paragraph("They are never touched. To forget one for good:")
-        page.command(report.orphans.command, indent=2)
+        page.command(report.forget, indent=2)
         page.gap()
     for warning in report.warnings:
         page.paragraph(f"Warning: {warning}", style="yellow")
@@ -55,7 +73,7 @@ def write_report(report: Report, options: Options) -> str:
     return page.text()
 
 
-def _write_lines(page: Page, report: Report, is_short: bool) -> None:
+def _write_lines(page: "Page", report: Report, is_short: bool) -> None:
     """One table for each spec and workspace, or one in all where the lines are not about segments of a spec."""
     groups: dict[str, list[tuple[bool, Row]]] = {}
     for line in report.lines:
@@ -69,16 +87,15 @@ def _write_lines(page: Page, report: Report, is_short: bool) -> None:
         page.gap()
 
 
-def _write_trouble(page: Page, trouble: Trouble) -> None:
-    subject = f"{trouble.name} {trouble.verb}".rstrip()
-    if trouble.breaches:
+def _write_trouble(page: "Page", line: Line) -> None:
+    subject, problem = f"{line.name} {line.trouble}".rstrip(), line.problem
+    if line.breaches:
         page.paragraph(f"{subject}.", style="yellow", marker="!")
     else:
-        message = f": {trouble.problem.message}" if trouble.problem else "."
-        page.paragraph(f"{subject}{message}", style="red", marker="✗")
-    if trouble.problem:
-        page.paragraph(trouble.problem.hint, indent=4)
-    for breach in trouble.breaches:
+        page.paragraph(f"{subject}: {problem.message}" if problem else f"{subject}.", style="red", marker="✗")
+    if problem:
+        page.paragraph(problem.hint, indent=4)
+    for breach in line.breaches:
         page.paragraph(f"{breach.guard}: {breach.detail}", indent=4)
         if breach.flag is None:
             page.paragraph("no flag allows this: correct the query or the spec", indent=6)
@@ -90,28 +107,120 @@ def _write_trouble(page: Page, trouble: Trouble) -> None:
     page.gap()
 
 
-def _write_note(page: Page, note: Note) -> None:
-    if note.clauses:
-        page.paragraph(f"{note.name}: {'; '.join(note.clauses)}.", marker="·")
-    for verb, ids in (("remove", note.examples.remove), ("add", note.examples.add)):
-        if ids:
-            page.paragraph(f"{note.name}, to {verb}, for example: {', '.join(ids)}", marker="·")
-
-
-def _write_first_fill(page: Page, fill: FirstFill) -> None:
-    segments, verb = count(fill.segments, "segment"), "knew" if fill.is_over else "knows"
-    page.paragraph(
-        f"First fill of {segments}: the state {verb} nothing of what is in there.", style="yellow", marker="!"
-    )
+def _write_first_fill(page: "Page", fill: FirstFill) -> None:
+    verb = "knew" if fill.is_over else "knows"
+    first = f"First fill of {count(fill.segments, 'segment')}: the state {verb} nothing of what is in there."
+    page.paragraph(first, style="yellow", marker="!")
     if not fill.is_over:
         page.paragraph(fill.empty, indent=4)
-    for each in fill.unknown[:FEW]:
-        page.paragraph(f"{each.name}: {each.clause}", indent=4)
+    for name, clause, _ in fill.unknown[:FEW]:
+        page.paragraph(f"{name}: {clause}", indent=4)
     if len(fill.unknown) > FEW:
         page.paragraph(f"… and {len(fill.unknown) - FEW:,} more", indent=4)
-    command = next((each.command for each in fill.unknown if each.command), None)
-    if command is not None:
+    commands = [command for _, _, command in fill.unknown if command]
+    if commands:
         page.paragraph("To take those members over, so that the query decides on them, too:", indent=4)
-        page.command(command, indent=6)
+        page.command(commands[0], indent=6)
     page.paragraph(fill.lost_state, indent=4)
     page.gap()
+
+
+class Page:
+    """A page of text: paragraphs that wrap, commands that do not, and tables that fit; `text()` gives all of it."""
+
+    def __init__(self, width: int, color: bool) -> None:
+        self._file = io.StringIO()
+        self._width = max(width, MIN_WIDTH)
+        # Everything is given, so that nothing is taken from the process's environment.
+        self._console = Console(
+            file=self._file,
+            width=self._width,
+            height=100,
+            force_terminal=color,
+            force_interactive=False,
+            force_jupyter=False,
+            color_system="standard" if color else None,
+            no_color=not color,
+            legacy_windows=False,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+
+    @property
+    def length(self) -> int:
+        """Number of characters written so far."""
+        return self._file.tell()
+
+    def heading(self, text: str) -> None:
+        self.paragraph(text, style="bold")
+        self.gap()
+
+    def gap(self) -> None:
+        self._file.write("\n")
+
+    def paragraph(self, text: str, *, style: str = "", indent: int = 0, marker: str = "") -> None:
+        """Write words that wrap; the lines after a marker are indented behind it. An empty text writes nothing."""
+        first = " " * indent + (f"{marker} " if marker else "")
+        rest = " " * len(first)
+        for line in clean_lines(text):
+            wrapped = Text(line).wrap(self._console, max(self._width - len(first), MIN_WIDTH // 2))
+            for part in wrapped:
+                self._console.print(Text(first + part.plain.rstrip(), style=style), soft_wrap=True)
+                first = rest
+
+    def command(self, text: str, *, indent: int = 0) -> None:
+        """Write what is to be copied: it never wraps."""
+        self._console.print(Text(" " * indent + clean(text), style="cyan"), soft_wrap=True)
+
+    def table(self, columns: Sequence[Column[Any]], rows: Sequence[Row]) -> None:
+        """Write a table; empty columns are left out, and as many others as it takes to fit."""
+        used = [index for index in range(len(columns)) if any(row[index].text for row in rows)]
+        titles = {index: clean(columns[index].title) for index in used}
+        texts = {index: [clean(row[index].text) for row in rows] for index in used}
+        wanted = [max(map(cell_len, [titles[index], *texts[index]])) for index in used]
+        widths = fit([columns[index] for index in used], wanted, self._width)
+        kept = [(index, width) for index, width in zip(used, widths, strict=True) if width]
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            header_style="bold",
+            border_style="dim",
+        )
+        for index, width in kept:
+            justify: Any = "right" if columns[index].right else "left"
+            table.add_column(Text(titles[index]), justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+        for place, row in enumerate(rows):
+            table.add_row(*(Text(texts[index][place], style=row[index].style) for index, _ in kept))
+        self._console.print(table, soft_wrap=True)
+
+    def text(self) -> str:
+        """Give all that was written; no line ends in blanks."""
+        lines = self._file.getvalue().splitlines()
+        return "\n".join(line.rstrip() for line in lines).strip("\n") + "\n"
+
+
+def fit(columns: Sequence[Column[Any]], wanted: Sequence[int], available: int) -> list[int]:
+    """Give each column its width, 0 where it is dropped, so that all fit. Numbers are never cut."""
+
+    def narrow(widths: Sequence[int], limit: int) -> list[int]:
+        return [min(width, limit) if column.flexible else width for column, width in zip(columns, widths, strict=True)]
+
+    def measure_left() -> int:
+        used = [width for width in fitted if width]
+        return available - sum(used) - GAP * max(len(used) - 1, 0)
+
+    fitted = narrow(wanted, NARROW)
+    while measure_left() < 0:
+        droppable = [index for index, column in enumerate(columns) if column.drop and fitted[index]]
+        if not droppable:
+            fitted = narrow(fitted, NARROWEST)
+            break
+        fitted[max(droppable, key=lambda index: columns[index].drop)] = 0
+    # The space that is left goes to the columns that were narrowed, the first ones first.
+    for index, width in enumerate(fitted):
+        if 0 < width < wanted[index]:
+            fitted[index] = width + min(max(measure_left(), 0), wanted[index] - width)
+    return fitted

@@ -1,5 +1,6 @@
 """Markdown for pull requests: escaped, short, and what is wrong comes first."""
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -18,13 +19,14 @@ from reconciler.models.results import (
     Refresh,
     RefreshRow,
     RefreshStatus,
+    RunRecord,
     RunStatus,
     SegmentDrift,
     Status,
     StatusRow,
     Tally,
 )
-from reconciler.render import Format, Options, markdown, render, stored_documents
+from reconciler.render import Format, Options, markdown, render
 from reconciler.render import json as documents
 from tests.fakes import samples
 
@@ -40,7 +42,9 @@ def write(*segments, warnings=(), **more) -> str:
 
 
 def write_document(document) -> str:
-    return markdown.write_report(stored_documents.describe(document, "run"))
+    row = HistoryRow("run-1", samples.TWO_AM, "apply", "production")
+    allowed = tuple(document.get("allowed", ()))
+    return write_result(RunRecord(row, "0.1.0", allowed, None, json.dumps(document)))
 
 
 def test_a_whole_plan() -> None:
