@@ -1,7 +1,6 @@
 """The clocks of this system."""
 
 import time
-from typing import Protocol
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts suspension, too."""
@@ -12,18 +11,8 @@ def boot_seconds() -> float:
     return time.clock_gettime(_BOOT_CLOCK)
 
 
-class Clock(Protocol):
-    """Seconds. `boot` counts on while the machine is suspended and is never set; `wall` is Unix time."""
-
-    def wall(self) -> float: ...
-
-    def boot(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    """See `Clock`."""
+class Clock:
+    """Seconds: `wall` is Unix time, `boot` is `boot_seconds`."""
 
     def wall(self) -> float:
         return time.time()

@@ -183,10 +183,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "destination": (ExitCode.FAILED, "Customer.io refused, can't be reached, or is not what the spec says."),
     "environment": (ExitCode.FAILED, "The keys are of another workspace than the spec or the state names."),
     "error": (ExitCode.FAILED, "An error that has no code of its own."),
-    "exhausted": (
-        ExitCode.FAILED,
-        "All attempts were used up; the next run sends what is left.",
-    ),
+    "exhausted": (ExitCode.FAILED, "All attempts were used up; the next run sends what is left."),
     "id_type": (ExitCode.FAILED, "The state holds the segment by another id type than the spec says."),
     "incomplete_read": (ExitCode.FAILED, "What was read back is partial or disagrees with itself."),
     "internal": (ExitCode.FAILED, "A defect of reconcile; please report it."),
@@ -212,10 +209,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "stale": (ExitCode.STALE, "The state changed after the plan was made; nothing was sent."),
     "state": (ExitCode.FAILED, "The state database can't be used."),
     "state_set_back": (ExitCode.FAILED, "The state has lost what this run wrote to it."),
-    "stopped": (
-        ExitCode.FAILED,
-        "Stopped before this segment was done; 130 or 143 if a signal did it.",
-    ),
+    "stopped": (ExitCode.FAILED, "Stopped before this segment was done; 130 or 143 if a signal did it."),
     "system": (ExitCode.FAILED, "The operating system refused: a right, a path, space, open files."),
     "usage": (ExitCode.USAGE, "The command line is wrong; nothing was run."),
 }

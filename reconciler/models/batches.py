@@ -20,16 +20,10 @@ class Batch:
     resends: frozenset[str] = frozenset()
     """Of an addition: the ids that are unmatched, and are only sent again."""
 
-    def halve(self) -> tuple["Batch", "Batch"]:
-        """Split in two, to find what is wrong with it. Needs two ids or more."""
-        return self.cut(len(self.ids) // 2)
-
     def cut(self, position: int) -> tuple["Batch", "Batch"]:
         """Split before the id at `position`."""
-        first, rest = (
-            Batch(self.direction, ids, self.resends.intersection(ids))
-            for ids in (self.ids[:position], self.ids[position:])
-        )
+        parts = (self.ids[:position], self.ids[position:])
+        first, rest = (Batch(self.direction, ids, self.resends.intersection(ids)) for ids in parts)
         return first, rest
 
     def __repr__(self) -> str:

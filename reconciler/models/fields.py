@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from math import isfinite
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
 
@@ -92,9 +92,11 @@ class Label:
     text: str
 
 
-_NULL = re.compile(r"|~|null|Null|NULL")
-_TRUE = re.compile(r"true|True|TRUE")
-_FALSE = re.compile(r"false|False|FALSE")
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _YAML_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
 _YAML_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]{0,99})(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
 
@@ -106,12 +108,8 @@ _COUNT = re.compile(r"\d{1,18}", re.ASCII)
 
 def read_scalar(text: str) -> Scalar:
     """Read a plain scalar as YAML 1.2 does."""
-    if _NULL.fullmatch(text):
-        return None
-    if _TRUE.fullmatch(text):
-        return True
-    if _FALSE.fullmatch(text):
-        return False
+    if text in _WORDS:
+        return _WORDS[text]
     if _YAML_INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _YAML_FLOAT.fullmatch(text) else text
@@ -146,12 +144,6 @@ def read_limit(value: object) -> Limit:
     if isinstance(value, str) and (match := _PERCENTAGE.fullmatch(value.strip())):
         return Limit(percent=Decimal(match[1]))
     raise ValueError("must be a percentage such as 25% or a count such as 100 (without quotes)")
-
-
-def _read_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a text" + ("; put it in quotes" if isinstance(value, int | float) else ""))
-    return str(value)
 
 
 def _read_sentinel(value: object) -> str:
@@ -219,7 +211,9 @@ _KEY = _refuse(  # visible ASCII; a line break that came along from a file is th
 
 
 def _read_checked(value: object, checks: Iterable[_Check]) -> str:
-    text = _read_text(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a text" + ("; put it in quotes" if isinstance(value, int | float) else ""))
+    text = str(value)
     for check in checks:
         text = check(text)
     return text
@@ -254,24 +248,22 @@ def one_of(kind: type[StrEnum]) -> WithJsonSchema:
 
 _ANY_TEXT = WithJsonSchema({"type": "string"})
 _FILLED_TEXT = WithJsonSchema({"type": "string", "minLength": 1})
-_PERCENTAGE_OR_COUNT: dict[str, Any] = {
-    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]
-}
+_PERCENTAGE_OR_COUNT = WithJsonSchema(
+    {"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?%$"}, {"type": "integer", "minimum": 0}]}
+)
+_FINITE_NUMBER = BeforeValidator(read_number)
+_WHOLE_NUMBER = BeforeValidator(read_integer)
 
-Count = Annotated[int, Field(ge=0), BeforeValidator(read_integer), Label("whole number from 0")]
-SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID), BeforeValidator(read_integer), Label("whole number")]
-WorkspaceId = Annotated[int, Field(ge=1), BeforeValidator(read_integer), Label("whole number")]
+Count = Annotated[int, Field(ge=0), _WHOLE_NUMBER, Label("whole number from 0")]
+SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID), _WHOLE_NUMBER, Label("whole number")]
+WorkspaceId = Annotated[int, Field(ge=1), _WHOLE_NUMBER, Label("whole number")]
 Concurrency = Annotated[
-    int, Field(ge=1, le=MAX_CONCURRENCY), BeforeValidator(read_integer), Label(f"whole number, 1 to {MAX_CONCURRENCY}")
+    int, Field(ge=1, le=MAX_CONCURRENCY), _WHOLE_NUMBER, Label(f"whole number, 1 to {MAX_CONCURRENCY}")
 ]
-PositiveNumber = Annotated[
-    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(read_number), Label("number above 0")
-]
-PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(read_number), Label("number from 0")]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), _FINITE_NUMBER, Label("number above 0")]
+PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), _FINITE_NUMBER, Label("number from 0")]
 Boolean = Annotated[bool, BeforeValidator(read_boolean), Label("true or false")]
-Percentage = Annotated[
-    Limit, PlainValidator(read_limit), WithJsonSchema(_PERCENTAGE_OR_COUNT), Label("percentage or count")
-]
+Percentage = Annotated[Limit, PlainValidator(read_limit), _PERCENTAGE_OR_COUNT, Label("percentage or count")]
 Text = Annotated[str, _text(_PRINTABLE), Label("text")]
 Query = Annotated[str, _text(_FILLED, _PRINTABLE), Label("SQL")]
 ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Label("text")]

@@ -7,7 +7,6 @@ it.
 import re
 import unicodedata
 import uuid
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -50,15 +49,10 @@ class Invalid(StrEnum):
     EMAIL = "not one @ between two non-empty parts"
 
 
-@dataclass(frozen=True)
-class Null:
-    """The query returned NULL."""
-
-
-def identify(value: object, id_type: IdType) -> str | Invalid | Null:
-    """Give the id for one value as the source typed it, or why there is none."""
+def identify(value: object, id_type: IdType) -> str | Invalid | None:
+    """Give the id for one value as the source typed it, or why there is none; None for a NULL."""
     if value is None:
-        return Null()
+        return None
     text = write_exactly(value)
     return text if isinstance(text, Invalid) else check_text(text, id_type)
 

@@ -61,14 +61,9 @@ def _any_of(quoted: Iterable[tuple[str, ...]], line: Iterable[tuple[str, ...]]) 
 
 
 _POSTGRES = Lexicon((_ESCAPED, _STANDARD, _DOUBLE, _DOLLAR), (_LINE_OR_RETURN,), nested=True, marks=r"(?<![\w$])\$\d+")
-_NESTED = Lexicon(nested=True)
-_ORACLE = Lexicon((_ALTERNATIVE, _STANDARD, _DOUBLE))
 _SLASHED = Lexicon((_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKTICK))
 _SPARK = Lexicon((_RAW, *_SLASHED.quoted), nested=True)
-_HIVE = _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,)])
 _MYSQL = Lexicon(_SLASHED.quoted, (_LINE_AFTER_SPACE, _HASH))
-_LIKE_MYSQL = _any_of([_SLASHED.quoted], [(_LINE,), _MYSQL.line])
-_BIGQUERY = Lexicon((_TRIPLE, *_SLASHED.quoted), (_LINE, _HASH))
 _CLICKHOUSE = Lexicon(
     (_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKSLASHED_BACKTICK, _DOLLAR), (_LINE, _HASH_BEFORE_SPACE), nested=True
 )
@@ -83,51 +78,30 @@ _UNKNOWN = _any_of(
     [(_LINE,), (_LINE_AFTER_SPACE, _HASH, _SLASHES)],
 )
 
-_LEXICONS = {
-    "awsathena": Lexicon(),
-    "bigquery": _BIGQUERY,
-    "clickhouse": _CLICKHOUSE,
-    "clickhousedb": _CLICKHOUSE,
-    "cockroachdb": _POSTGRES,
-    "databricks": _SPARK,
-    "db2": _NESTED,
-    "doris": _LIKE_MYSQL,
-    "duckdb": replace(_POSTGRES, marks=r"\?\d*|(?<![\w$])\$\w+"),
-    "firebird": _ORACLE,
-    "hive": _HIVE,
-    "ibm_db_sa": _NESTED,
-    "ibmi": _NESTED,
-    "impala": _SLASHED,
-    "impala4": _SLASHED,
-    "mariadb": _MYSQL,
-    "materialize": _POSTGRES,
-    "mssql": Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True),
-    "mysql": _MYSQL,
-    "oceanbase": _MYSQL,
-    "maxcompute": _HIVE,
-    "odps": _HIVE,
-    "oracle": _ORACLE,
-    "postgresql": _POSTGRES,
-    "presto": Lexicon(),
-    "pydoris": _LIKE_MYSQL,
-    "redshift": replace(_POSTGRES, quoted=(_BACKSLASHED, _DOUBLE, _DOLLAR)),
-    "risingwave": _POSTGRES,
-    "singlestoredb": _LIKE_MYSQL,
-    "snowflake": Lexicon((_BACKSLASHED, _DOUBLE, _DOUBLE_DOLLAR), (_LINE, _SLASHES)),
-    "spanner": _BIGQUERY,
-    "spark": _SPARK,
-    "sparksql": _SPARK,
-    "sqlite": Lexicon((_STANDARD, _DOUBLE, _BACKTICK, _BRACKET), marks=r"\?\d*|(?<![\w$])[:@$]\w+"),
-    "starrocks": _LIKE_MYSQL,
-    "tidb": _MYSQL,
-    "trino": Lexicon(),
-}
-"""By the name of the SQLAlchemy dialect. Sources: the manuals' pages on literals, identifiers and comments."""
+_LEXICONS = (
+    ("awsathena presto trino", Lexicon()),
+    ("bigquery spanner", Lexicon((_TRIPLE, *_SLASHED.quoted), (_LINE, _HASH))),
+    ("clickhouse clickhousedb", _CLICKHOUSE),
+    ("cockroachdb materialize postgresql risingwave", _POSTGRES),
+    ("databricks spark sparksql", _SPARK),
+    ("db2 ibm_db_sa ibmi", Lexicon(nested=True)),
+    ("doris pydoris singlestoredb starrocks", _any_of([_SLASHED.quoted], [(_LINE,), _MYSQL.line])),
+    ("duckdb", replace(_POSTGRES, marks=r"\?\d*|(?<![\w$])\$\w+")),
+    ("firebird oracle", Lexicon((_ALTERNATIVE, _STANDARD, _DOUBLE))),
+    ("hive maxcompute odps", _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,)])),
+    ("impala impala4", _SLASHED),
+    ("mariadb mysql oceanbase tidb", _MYSQL),
+    ("mssql", Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True)),
+    ("redshift", replace(_POSTGRES, quoted=(_BACKSLASHED, _DOUBLE, _DOLLAR))),
+    ("snowflake", Lexicon((_BACKSLASHED, _DOUBLE, _DOUBLE_DOLLAR), (_LINE, _SLASHES))),
+    ("sqlite", Lexicon((_STANDARD, _DOUBLE, _BACKTICK, _BRACKET), marks=r"\?\d*|(?<![\w$])[:@$]\w+")),
+)
+"""By the names of SQLAlchemy dialects. Sources: the manuals' pages on literals, identifiers and comments."""
 
 
 def lexicon_of(dialect: str) -> Lexicon:
     """Give the lexicon of a SQLAlchemy dialect; for one that is not known, one with all that databases have."""
-    return _LEXICONS.get(dialect, _UNKNOWN)
+    return next((lexicon for dialects, lexicon in _LEXICONS if dialect in dialects.split()), _UNKNOWN)
 
 
 class Kind(StrEnum):
@@ -159,11 +133,8 @@ class Statement:
 
     def unbound(self) -> tuple[str, ...]:
         """Give what looks like a param and has no value; it may be something else."""
-        return tuple(
-            piece.text[1:]
-            for piece in self.pieces
-            if piece.kind is Kind.CODE and re.fullmatch(r":[^\W\d]\w*", piece.text)
-        )
+        code = (piece.text for piece in self.pieces if piece.kind is Kind.CODE)
+        return tuple(text[1:] for text in code if re.fullmatch(r":[^\W\d]\w*", text))
 
     def write(self, placeholder: Callable[[str], str], doubled: Collection[Kind] = ()) -> str:
         """Write the query with `placeholder(name)` for each param, and `%%` for `%` in the kinds of `doubled`."""

@@ -406,7 +406,7 @@ class Sender:
 
     def _halve(self, pending: Pending, result: BatchResult) -> None:
         """Cut a batch in two. What was cut last is sent first: few parts are open at a time, and bad ids show soon."""
-        halves = self._cut(pending, result, pending.batch.halve())
+        halves = self._cut(pending, result, pending.batch.cut(len(pending.batch.ids) // 2))
         self._ready.extendleft(reversed(halves))
         if result.outcome is Outcome.BAD_REQUEST:
             self._bad_requests.fail_batch()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from reconciler.clock import Clock, SystemClock
+from reconciler.clock import Clock
 from reconciler.errors import StateError
 from reconciler.models.spec import StateSettings
 from reconciler.state.base import Snapshot
@@ -32,7 +32,7 @@ def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
         from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
 
         return ColumnarSnapshot(address, settings.must_exist)
-    reader = open_reader(settings, SystemClock())
+    reader = open_reader(settings, Clock())
     with reader.read():  # whether there is a state that can be used
         return reader
 

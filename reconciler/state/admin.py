@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, func, select, text
 
-from reconciler.clock import Clock, SystemClock
+from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
@@ -92,14 +92,14 @@ def backup(settings: StateSettings, output: OutputFile) -> None:
     output.check()
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        found, _ = open_reader(settings, SystemClock()).find_schema()
+        found, _ = open_reader(settings, Clock()).find_schema()
         if found is schema.Schema.NONE:
             raise schema.missing(address)
     with output.explained(), output.replaced() as draft:
         if isinstance(address, SqliteAddress):
             copy_file(address, draft)
         else:
-            clock = SystemClock()
+            clock = Clock()
             with open_database(settings, clock, creates=False) as source, source.read() as reading:
                 _copy_rows(reading, SqliteAddress(draft), clock)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
-from reconciler.clock import Clock, SystemClock
+from reconciler.clock import Clock
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
@@ -158,7 +158,7 @@ class Records:
 
 def open_records(settings: StateSettings, *, clock: Clock | None = None, processes: Processes | None = None) -> Records:
     """Open a state for reading records of it. Raises StateError."""
-    clock = clock or SystemClock()
+    clock = clock or Clock()
     return Records(open_reader(settings, clock), clock, processes or this_machine())
 
 

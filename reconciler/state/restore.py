@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from reconciler.clock import SystemClock
+from reconciler.clock import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
 from reconciler.models.spec import StateSettings
@@ -75,7 +75,7 @@ def count_contents(settings: StateSettings) -> Contents | None:
     """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
     address = parse(settings.url)
     assert isinstance(address, SqliteAddress)
-    reader = SqliteReader(address, SystemClock(), must_exist=False)
+    reader = SqliteReader(address, Clock(), must_exist=False)
     try:
         with reader.read() as connection:
             return None if connection is None else _count(connection)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from reconciler import __version__
-from reconciler.clock import Clock, SystemClock
+from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
@@ -23,7 +23,7 @@ from reconciler.state.processes import Processes, this_machine
 class Runtime:
     """What the state takes from outside: clocks, processes, randomness, the heartbeat of a lease."""
 
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=Clock)
     processes: Processes = field(default_factory=this_machine)
     new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
     heartbeat: Heartbeat = heartbeat_in_thread

@@ -42,11 +42,6 @@ def test_a_cut_loses_no_id_and_keeps_resends_with_their_ids(ids: tuple[str, ...]
     assert first.direction is rest.direction is Direction.ADD
 
 
-@given(IDS.filter(lambda ids: len(ids) > 1))
-def test_both_halves_of_a_batch_are_smaller(ids: tuple[str, ...]) -> None:
-    assert all(0 < len(half.ids) < len(ids) for half in Batch(Direction.REMOVE, ids).halve())
-
-
 def test_a_batch_does_not_show_its_ids() -> None:
     assert repr(Batch(Direction.ADD, ("ada", "bob"), frozenset({"ada"}))) == "Batch(add, 2 ids)"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.models.ids import IdType, Invalid, Null, identify
+from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.sources.blocks import read_blocks, write_block
 
 from .conftest import values_of
@@ -31,7 +31,7 @@ def test_every_value_comes_out_as_the_id_that_it_is_or_as_invalid_for_the_same_r
 
 def judge(value, typed):
     if value is None:
-        return Null()
+        return None
     return identify(value, IdType.ID) if typed else Invalid.TYPE
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 import sqlalchemy
 
-from reconciler.clock import SystemClock
+from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
 from reconciler.state.lock import LeaseTerms
@@ -252,7 +252,7 @@ def test_a_system_that_does_not_say_its_boot_knows_of_no_dead():
 def test_the_clock_for_leases_counts_suspension():
     import time
 
-    clock = SystemClock()
+    clock = Clock()
     assert abs(clock.boot() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 5
     assert isinstance(this_machine(), LinuxProcesses)
 
