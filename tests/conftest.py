@@ -1,6 +1,5 @@
 """Fixtures that several packages of tests use."""
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,16 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = getattr(item, "fixturenames", ())
         if "postgres_server" in names or "postgres" in parameters or "server_comparer" in parameters:
             item.add_marker(pytest.mark.server)
-
-
-@pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """Undo what a command that runs in this process sets for the whole process: where its log records go."""
-    log = logging.getLogger("reconciler")
-    before = log.handlers, log.level, log.propagate
-    yield
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
 
 
 @pytest.fixture(scope="session")

@@ -125,16 +125,22 @@ class Console:
             line = f"{front}{message}" + (f"\n  next: {hint}" if hint else "")
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
 
-    def set_up_logging(self) -> None:
-        """Print the log records of the library with --verbose, and drop them otherwise."""
-        root = logging.getLogger("reconciler")
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Print the log records of the library with --verbose, and drop them otherwise, for a block."""
+        log = logging.getLogger("reconciler")
+        before = log.handlers, log.level, log.propagate
         handler: logging.Handler = logging.NullHandler()
         if self.verbose:
             handler = logging.StreamHandler()
             handler.setFormatter(JsonFormatter() if self.log_format is LogFormat.JSON else CleanFormatter())
-        root.handlers = [handler]
-        root.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
-        root.propagate = False
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
+        try:
+            yield
+        finally:
+            log.handlers, level, log.propagate = before
+            log.setLevel(level)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -177,9 +183,9 @@ def with_console(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def run(*, verbose: bool, quiet: bool, log_format: LogFormat, **given: Any) -> int:
         console = Console(verbose, quiet, log_format)
-        console.set_up_logging()
         try:
-            return command(console, **given)
+            with console.logging():
+                return command(console, **given)
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
             error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
