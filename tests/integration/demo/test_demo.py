@@ -16,8 +16,7 @@ import pytest
 
 from reconciler.cli import run
 from reconciler.cli.commands import demo
-from reconciler.cli.demo.script import environment, run_demo
-from reconciler.cli.demo.terminal import Terminal
+from reconciler.cli.commands.demo.script import Terminal, environment, run_demo
 from reconciler.errors import ExitCode, ReconcileError, UsageError
 from reconciler.models.ids import IdType
 from reconciler.sandbox.serve import SandboxOptions, open_sandbox

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.demo import warehouse
-from reconciler.cli.demo.script import TEMPLATE
+from reconciler.cli.commands.demo import warehouse
+from reconciler.cli.commands.demo.script import TEMPLATE
 from reconciler.models.spec import Segment
 from reconciler.spec import load
 

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import run
+from reconciler.cli.commands.demo.script import MAX_WIDTH, Terminal, run_demo
 from reconciler.cli.console import Console, with_console
-from reconciler.cli.demo.script import run_demo
-from reconciler.cli.demo.terminal import MAX_WIDTH, Terminal
 from reconciler.cli.flags import LogFormat
 from reconciler.errors import ExitCode
 

@@ -6,13 +6,13 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.cli.demo import warehouse
-from reconciler.cli.demo.terminal import Terminal
+from reconciler.cli.commands.demo import warehouse
 from reconciler.cli.signals import exiting_on_signals
 from reconciler.errors import DEFECT, SIGNALLED, ExitCode, ReconcileError, UsageError
 from reconciler.models.spec import Segment
@@ -24,7 +24,7 @@ from reconciler.sandbox.workspace import Direction
 from reconciler.spec import load
 
 CUSTOMERS = 100_000
-TEMPLATE = Path(__file__).parents[1] / "templates" / "demo"
+TEMPLATE = Path(__file__).parents[2] / "templates" / "demo"
 SPEC, NEW_DAY = Path("reconcile.yaml"), Path("a_new_day.sql")
 SEGMENTS = {"vip_customers": 56, "newsletter_de": 57, "churn_risk": 58}
 WAREHOUSE, PEOPLE = Path("warehouse.db"), Path("people.csv")
@@ -32,11 +32,55 @@ VARIABLES, SANDBOX_STATE = Path("sandbox.env"), Path("sandbox.json")
 SAMPLE = "SELECT * FROM customers LIMIT 4"
 ADDED_BY_HAND, REMOVED_BY_HAND = 3, 5
 
+MAX_WIDTH = 80
+BOLD, GREEN, YELLOW, PLAIN = "\033[1m", "\033[32m", "\033[33m", "\033[0m"
+
 Run = Callable[[Sequence[str]], int]
 """Runs one command line of `reconcile` and returns its exit code."""
 
 Ids = Mapping[str, set[str]]
 """The ids that each query returns, by the name of its segment."""
+
+
+class Terminal:
+    """Writes text of at most `width` columns, in colour on request, and counts the headings.
+
+    Every block begins with an empty line and ends with its last line: the output of commands comes between.
+    """
+
+    def __init__(self, write: Callable[[str], object], width: int = MAX_WIDTH, *, color: bool = False) -> None:
+        self.width = width
+        self.step = 0
+        self._write = write
+        self._color = color
+
+    def heading(self, title: str) -> None:
+        """Write a numbered title, filled up with a rule."""
+        self.step += 1
+        self._write("\n")
+        self.write(f"── {self.step}  {title} ".ljust(self.width, "─"), BOLD)
+
+    def text(self, text: str, style: str = "", indent: str = "") -> None:
+        """Write prose; `indent` is for all lines but the first."""
+        lines = textwrap.wrap(
+            text, self.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        self.write("\n".join(lines), style)
+
+    def checked(self, fact: str) -> None:
+        """Write a fact that was checked."""
+        self.text(f"✓ {fact}", GREEN, "  ")
+
+    def command(self, *lines: str, output: Iterable[str] = ()) -> None:
+        """Write a command as it is typed, all lines but the last ending in a backslash, and the lines it printed."""
+        self.write("$ " + " \\\n    ".join(lines), BOLD)
+        for line in output:
+            self._write(f"{line}\n")
+
+    def write(self, text: str, style: str = "") -> None:
+        """Write a block whose lines are short enough."""
+        lines = (f"{style}{line}{PLAIN}" if self._color and style else line for line in text.split("\n"))
+        self._write("\n" + "\n".join(lines) + "\n")
 
 
 def run_demo(
@@ -124,7 +168,7 @@ class Demo:
             raise SystemExit(code)
         self.check(code == expect, f"`reconcile {words[0]}` had to exit with {int(expect)}, and exited with {code}")
         if code:
-            self.terminal.exit_code(code, meaning)
+            self.terminal.write(f"exit code {code}: {meaning}", YELLOW)
 
     def update_warehouse(self, statement: str) -> None:
         """Print and run one SQL statement."""
