@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from reconciler.cli.console import Console
-from reconciler.operations.context import StopSignal
+from reconciler.models.results import StopSignal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,7 +22,7 @@ def stopping(console: Console, words: str = "stopping after the batches in fligh
             os._exit(128 + number)
         stop.number = number
         stop.set()
-        console.announce(f"{words}; once more to stop at once")
+        console.info(f"{words}; once more to stop at once", always=True)
 
     with _handling(SIGNALS, receive):
         yield stop

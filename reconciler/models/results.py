@@ -1,5 +1,6 @@
 """The results of the commands: of a run, `drift`, `refresh`, `status` and `history`; that of `plan` is in `plan`."""
 
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +78,12 @@ class Run:
     warnings: tuple[str, ...] = ()
     stopped_by: int | None = None
     """The signal that stopped it, or None."""
+
+
+class StopSignal(threading.Event):
+    """A stop that knows the number of the signal that asked for it, for the history."""
+
+    number: int | None = None
 
 
 # --- drift --------------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL,
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Examples, Head, Plan, SegmentPlan
-from reconciler.models.results import Run, RunStatus, SegmentRun
+from reconciler.models.results import Run, RunStatus, SegmentRun, StopSignal
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Steps, apply_segment, not_applied
-from reconciler.operations.context import Context, Parts, StopSignal
+from reconciler.operations.context import Context, Parts
 from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult

@@ -36,12 +36,6 @@ TURN_SECONDS = 0.1
 """Python runs a handler in the main thread alone, and a signal that another thread takes does not wake it."""
 
 
-class StopSignal(threading.Event):
-    """A stop that knows the number of the signal that asked for it, for the history."""
-
-    number: int | None = None
-
-
 class Stop(Protocol):
     """Set once the operation is to stop; a threading.Event is one."""
 

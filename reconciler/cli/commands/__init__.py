@@ -1,1 +1,1 @@
-"""One module per command: argv to values, results to renderers."""
+"""The commands: argv to values, results to renderers."""

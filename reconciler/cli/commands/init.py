@@ -57,20 +57,12 @@ def write_project(folder: Path) -> list[Path]:
         for path, text in texts.items():
             with path.open("x", encoding="utf-8") as new:
                 new.write(text)
-        written = [*texts]
-        if _append_to_gitignore(folder / GITIGNORE, ignored):
-            written.append(folder / GITIGNORE)
-        return written
+        lines = (TEMPLATE / "gitignore").read_text(encoding="utf-8")  # the state and the plans
+        if {line for line in lines.splitlines() if not line.startswith("#")} <= set(ignored.splitlines()):
+            return [*texts]
+        gap = "" if not ignored else "\n" if ignored.endswith("\n") else "\n\n"
+        with (folder / GITIGNORE).open("a", encoding="utf-8") as file:
+            file.write(gap + lines)
+        return [*texts, folder / GITIGNORE]
     except OSError as error:
         raise UsageError(f"Can't write into {folder}: {error.strerror}.", "Name a folder that you may write.") from None
-
-
-def _append_to_gitignore(path: Path, before: str) -> bool:
-    """Make git ignore the state and the plans; return whether the file had to be changed."""
-    text = (TEMPLATE / "gitignore").read_text(encoding="utf-8")
-    if {line for line in text.splitlines() if not line.startswith("#")} <= set(before.splitlines()):
-        return False
-    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(gap + text)
-    return True

@@ -52,7 +52,13 @@ def refresh(
     with cut_short(console) as stop:
 
         def approve(target: Target, found: DriftCounts) -> bool:
-            console.info(f"{target.label}: {describe_changes(found, adopt)}")
+            fate = "left alone" if adopt is Adopt.KNOWN else "taken over: the next plan removes those the query drops"
+            parts = [
+                f"{target.label}: {found.remote:,} members are there, the state has {found.stored:,}",
+                f"not there of the state's: {found.missing:,}" if found.missing else "",
+                f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
+            ]
+            console.info("; ".join(filter(None, parts)))
             return yes or console.ask(f"Take over what is there into the state of {target.label}?", stop)
 
         result = reconciler.refresh(
@@ -67,14 +73,3 @@ def refresh(
     with console.reporting(name_history(loaded.targets)):
         show(console, result, output)
     return result.exit_code
-
-
-def describe_changes(found: DriftCounts, adopt: Adopt) -> str:
-    """Describe what a refresh will change in the state."""
-    fate = "left alone" if adopt is Adopt.KNOWN else "taken over: the next plan removes those the query drops"
-    parts = [
-        f"{found.remote:,} members are there, the state has {found.stored:,}",
-        f"not there of the state's: {found.missing:,}" if found.missing else "",
-        f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
-    ]
-    return "; ".join(filter(None, parts))

@@ -79,17 +79,16 @@ def sandbox(
             credentials=Credentials(site_id, api_key, app_api_key),
             state=state,
         )
+
+        def announce(url: str) -> None:
+            with console.reporting(f"the sandbox serves all the same, at {url}"):
+                console.print(*describe(url, options).splitlines())
+
         with stopping(console, "stopping the sandbox") as stop:
-            serve(options, lambda url: announce(console, url, options), stop)
+            serve(options, announce, stop)
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
     return ExitCode.DONE
-
-
-def announce(console: Console, url: str, options: SandboxOptions) -> None:
-    """Print where the sandbox is; it serves also if that can't be printed."""
-    with console.reporting(f"the sandbox serves all the same, at {url}"):
-        console.print(*describe(url, options).splitlines())
 
 
 def describe(url: str, options: SandboxOptions) -> str:

@@ -1,19 +1,21 @@
 """`reconcile state`: inspects and repairs the state database."""
 
 import shlex
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
 from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import show as show_document
-from reconciler.cli.documents import show_members
 from reconciler.errors import ExitCode, ReconcileError, StateError, UsageError
+from reconciler.escaping import escape_data
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_specs
+from reconciler.render import json
 from reconciler.spec import read_state_url
 from reconciler.state import admin
 from reconciler.state import restore as restoring
@@ -44,7 +46,17 @@ def show(
     found, segment_id = find_segment(spec, name)
     workspace, records = found.destination.workspace, open_records(found.state)
     if members:
-        show_members(console, workspace, segment_id, records.members(workspace, segment_id), output)
+        stored = records.members(workspace, segment_id)
+        match output:
+            case flags.Format.TEXT:
+                pieces: Iterable[str] = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
+            case flags.Format.JSON:
+                pieces = json.members(workspace, segment_id, stored)
+            case flags.Format.MARKDOWN:
+                raise UsageError("ids are not written as Markdown", "give --format text or json")
+            case _:
+                assert_never(output)
+        console.stream(pieces, is_data=True)
         return ExitCode.DONE
     record = records.segment(workspace, segment_id)
     if record is None:

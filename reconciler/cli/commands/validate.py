@@ -26,28 +26,28 @@ def validate(
     loaded = load_segments(specs, select or (), exclude or ())
     with cut_short(console) as stop:
         result = operation.validate(loaded, connect=connect, stop=stop)
-    segments = "segment" if len(loaded.targets) == 1 else "segments"
+
+    lines = []
+    for check in result.checks:
+        target, problem = check.target, check.error
+        if problem is None:
+            title = f", {check.title}" if check.title else ""
+            lines.append(f"ok      {target.label} (segment {target.segment.segment_id}{title})")
+        else:
+            lines.append(f"failed  {target.label}: {problem.message}")
+            lines += [f"        next: {problem.hint}"] if problem.hint else []
+    lines += [f"warning: {text}" for text in (*result.spec_warnings, *result.connection_warnings)]
+
     files = "spec" if len(loaded.specs) == 1 else "specs"
-    summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}"
+    segments = "segment" if len(loaded.targets) == 1 else "segments"
+    summary = f"{len(loaded.specs)} {files}, {len(loaded.targets)} {segments}."
     failures = sum(check.error is not None for check in result.checks)
-    if failures:
-        outcome = f"{failures} of them failed."
+    if not connect:
+        console.print(*lines, f"Valid: {summary}")
+    elif failures:
+        console.print(*lines, f"{summary} {failures} of them failed.")
     elif result.connection_warnings:
-        outcome = "What could be checked is right; see the warnings for the rest."
+        console.print(*lines, f"{summary} What could be checked is right; see the warnings for the rest.")
     else:
-        outcome = "Both ends are reachable and right."
-    summary = f"{summary}. {outcome}" if connect else f"Valid: {summary}."
-    lines = [line for check in result.checks for line in write_check(check)]
-    warnings = [*result.spec_warnings, *result.connection_warnings]
-    console.print(*lines, *(f"warning: {text}" for text in warnings), summary)
+        console.print(*lines, f"{summary} Both ends are reachable and right.")
     return ExitCode.FAILED if failures else ExitCode.DONE
-
-
-def write_check(check: operation.SegmentCheck) -> list[str]:
-    """Write one segment's check as a line, and the next step of an error as another."""
-    target, problem = check.target, check.error
-    if problem is None:
-        title = f", {check.title}" if check.title else ""
-        return [f"ok      {target.label} (segment {target.segment.segment_id}{title})"]
-    lines = [f"failed  {target.label}: {problem.message}"]
-    return [*lines, f"        next: {problem.hint}"] if problem.hint else lines

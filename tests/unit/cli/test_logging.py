@@ -8,7 +8,9 @@ import pytest
 from reconciler.cli import run
 
 
-@pytest.mark.parametrize("words", [["init", "project"], ["init", "project", "--verbose"], ["plan", "no.yaml", "--verbose"]])
+@pytest.mark.parametrize(
+    "words", [["init", "project"], ["init", "project", "--verbose"], ["plan", "no.yaml", "--verbose"]]
+)
 def test_a_command_leaves_the_logging_of_its_process_as_it_was(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
