@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from types import FrameType
 
 from reconciler.cli.streams import occupy_descriptors, safe_streams
 from reconciler.errors import DEFECT, ExitCode
@@ -18,13 +17,9 @@ def main() -> None:
     # Most of a short run is importing, which leaves no garbage: measured, collecting takes a tenth of its time.
     gc.set_threshold(50_000)
     occupy_descriptors()
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    # A command that does more than print handles its signals itself.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(run(sys.argv[1:]))
-
-
-def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
-    """Exit where no command is running that handles the signal itself."""
-    raise SystemExit(128 + number)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -33,10 +28,9 @@ def run(argv: Sequence[str]) -> int:
         try:
             # Imported here so that what goes wrong while importing is handled like any other error.
             from reconciler.cli.app import app
-            from reconciler.cli.console import check_output
 
             code = int(app(args=list(argv), prog_name="reconcile", standalone_mode=False) or 0)
-            check_output(out)  # the parser prints help without the console
+            out.check()  # the parser prints help without the console
             return code
         except KeyboardInterrupt:
             sys.stderr.write("stopped\n")

@@ -4,17 +4,16 @@ import json
 import logging
 import os
 import re
+import select
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper
 from inspect import Parameter, Signature, signature
 from threading import Event
-from types import FrameType
 from typing import Any
 
 import typer
@@ -22,8 +21,20 @@ import typer
 from reconciler.cli import flags
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
+from reconciler.errors import (
+    ExitCode,
+    OutputError,
+    ReconcileError,
+    SpecError,
+    UsageError,
+    as_known,
+    fill_hint,
+    unexpected,
+)
 from reconciler.escaping import clean, clean_block, escape_lacking
+
+TURN_SECONDS = 0.1
+"""How often a question looks for a signal."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class Console:
             out.write(escape_lacking(piece, out.encoding or "utf-8") if is_data else piece)
             if isinstance(out, Stream) and out.is_broken:
                 break
-        check_output(out)
+        if isinstance(out, Stream):
+            out.check()
 
     def print(self, *lines: str) -> None:
         """Write lines of prose to stdout. Raises OutputError."""
@@ -87,19 +99,15 @@ class Console:
 
     # --- stderr -------------------------------------------------------------------------------------------------------
 
-    def info(self, text: str) -> None:
-        """Print information, unless --quiet."""
-        if not self.quiet:
+    def info(self, text: str, *, always: bool = False) -> None:
+        """Print information, with --quiet only if `always`."""
+        if always or not self.quiet:
             self._log("info", clean(text))
 
     def warning(self, text: str) -> None:
         """Print a warning, unless --quiet."""
         if not self.quiet:
             self._log("warning", clean(text))
-
-    def announce(self, text: str) -> None:
-        """Print the answer to a signal, also with --quiet."""
-        self._log("info", text)
 
     def error(self, error: ReconcileError) -> None:
         """Print an error with its hint, also with --quiet."""
@@ -126,7 +134,7 @@ class Console:
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
 
     @contextmanager
-    def logging(self) -> Iterator[None]:
+    def log_records(self) -> Iterator[None]:
         """Print the log records of the library with --verbose, and drop them otherwise, for a block."""
         log = logging.getLogger("reconciler")
         before = log.handlers, log.level, log.propagate
@@ -150,28 +158,21 @@ class Console:
         return sys.stdin is not None and sys.stdin.isatty()
 
     def ask(self, question: str, stop: Event | None = None, *, document: str = "") -> bool:
-        """Ask on stderr for a yes, after the document that the question is about.
-
-        A signal is a no; `stop` is set by one that arrived before.
-        """
+        """Ask on stderr for a yes, after the document that the question is about. A `stop` that is set is a no."""
         if document:
             sys.stderr.write(f"{document}\n")
-        try:
-            with _interrupted_by_signals():
-                if stop is not None and stop.is_set():
-                    return False
-                sys.stderr.write(f"{clean(question)} [yes/no] ")
-                sys.stderr.flush()
-                return sys.stdin.readline().strip().lower() in ("y", "yes")
-        except (_Interrupted, OSError, ValueError):  # also: the terminal is gone, or the answer is no text
+        stop = stop or Event()
+        if stop.is_set():
             return False
-
-
-_SHARED_OPTIONS = (
-    Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=flags.Verbose),
-    Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=flags.Quiet),
-    Parameter("log_format", Parameter.KEYWORD_ONLY, default=LogFormat.TEXT, annotation=flags.LogFormatOption),
-)
+        sys.stderr.write(f"{clean(question)} [yes/no] ")
+        sys.stderr.flush()
+        try:
+            # In turns: reading a line goes on after a signal whose handler only sets `stop`.
+            while not (select.select([sys.stdin], [], [], TURN_SECONDS)[0] or stop.is_set()):
+                pass
+            return not stop.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
+        except (OSError, ValueError):  # the terminal is gone, or the answer is no text
+            return False
 
 
 def with_console(command: Callable[..., int]) -> Callable[..., int]:
@@ -180,11 +181,16 @@ def with_console(command: Callable[..., int]) -> Callable[..., int]:
     The hints of its errors name its `spec` and its `name`, if it has these arguments.
     """
 
-    @wraps(command)
-    def run(*, verbose: bool, quiet: bool, log_format: LogFormat, **given: Any) -> int:
+    def run(
+        *,
+        verbose: flags.Verbose = False,
+        quiet: flags.Quiet = False,
+        log_format: flags.LogFormatOption = LogFormat.TEXT,
+        **given: Any,
+    ) -> int:
         console = Console(verbose, quiet, log_format)
         try:
-            with console.logging():
+            with console.log_records():
                 return command(console, **given)
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
@@ -192,8 +198,10 @@ def with_console(command: Callable[..., int]) -> Callable[..., int]:
             raise
 
     # Typer reads the options of a command from its signature and its annotations.
-    own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in list(signature(command).parameters.values())[1:]]
-    parameters = [*own, *_SHARED_OPTIONS]
+    own = list(signature(command).parameters.values())[1:]
+    shared = list(signature(run).parameters.values())[:-1]
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in [*own, *shared]]
+    update_wrapper(run, command)
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
@@ -204,9 +212,7 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     words = " ".join(argv)
     is_json = "--log-format json" in words or "--log-format=json" in words
     console = Console("--verbose" in argv, log_format=LogFormat.JSON if is_json else LogFormat.TEXT)
-    if isinstance(error, ReconcileError):
-        known = error
-    elif isinstance(error, typer.Abort):
+    if isinstance(error, typer.Abort):
         known = ReconcileError("stopped", "nothing was sent", code="declined")
     elif hasattr(error, "format_message"):  # a usage error of the command line parser
         message = error.format_message()
@@ -215,7 +221,7 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
             return ExitCode.USAGE
         known = UsageError(message, "see `reconcile --help`")
     else:
-        known = unexpected(error)
+        known = as_known(error)
     hint = _hide_urls(known.hint, argv)
     if isinstance(known, SpecError):
         console.error(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
@@ -233,16 +239,6 @@ def _hide_urls(text: str, argv: Sequence[str]) -> str:
             for spelling in (url[0], repr(url[0])[1:-1]):
                 text = text.replace(spelling, f"{url[1]}…")
     return text
-
-
-def check_output(out: object) -> None:
-    """Raise OutputError if stdout failed since the last check."""
-    failure = out.take_failure() if isinstance(out, Stream) else None
-    if failure is not None:
-        raise OutputError(
-            f"the output can't be written: {failure.strerror}",
-            "free some space where it goes, and run it again",
-        )
 
 
 class CleanFormatter(logging.Formatter):
@@ -271,32 +267,3 @@ def format_traceback(error: BaseException) -> str:
         lines += [*traceback.format_tb(chain.__traceback__), f"{type(chain).__qualname__}{message}\n"]
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
     return "".join(lines).rstrip()
-
-
-class _Interrupted(Exception):
-    """A signal arrived during a question."""
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Raise _Interrupted after the handler of a signal has run: Python would continue to wait for the line."""
-    before = {
-        number: handler
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if callable(handler := signal.getsignal(number))
-    }
-    is_waiting = True
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        before[signal.Signals(number)](number, frame)
-        if is_waiting:
-            raise _Interrupted
-
-    for number in before:
-        signal.signal(number, receive)
-    try:
-        yield
-    finally:
-        is_waiting = False
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,19 +1,18 @@
 """The output of a command: its result to stdout; progress, and what a reader of stdout does not see, to stderr."""
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import TextIO, cast
 
 from reconciler.cli.console import Console
 from reconciler.cli.flags import LogFormat
-from reconciler.cli.streams import draw_on
-from reconciler.errors import ReconcileError, UsageError
-from reconciler.escaping import escape_data
+from reconciler.cli.streams import Stream
+from reconciler.errors import ReconcileError
 from reconciler.models.plan import Plan
 from reconciler.models.results import Drift, Refresh, Result, Run
 from reconciler.models.spec import Target
-from reconciler.render import Format, Options, json, render
+from reconciler.render import Format, Options, render
 from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
 from reconciler.render.sentences import quote
 
@@ -49,22 +48,6 @@ def write(console: Console, result: Result, output: Format, *, shared: Collectio
     return render(result, output, options)
 
 
-def show_members(
-    console: Console, workspace: str, segment_id: int, members: Iterable[list[str]], output: Format
-) -> None:
-    """Stream the stored ids of a segment: one a line, or as one JSON document. Raises UsageError for Markdown."""
-    match output:
-        case Format.TEXT:
-            pieces: Iterable[str] = (escape_data("".join(f"{member}\n" for member in ids)) for ids in members)
-        case Format.JSON:
-            pieces = json.members(workspace, segment_id, members)
-        case Format.MARKDOWN:
-            raise UsageError("ids are not written as Markdown", "give --format text or json")
-        case _:
-            assert_never(output)
-    console.stream(pieces, is_data=True)
-
-
 def name_history(targets: Sequence[Target]) -> str:
     """Return the hint for a run that left a document which can't be shown: the command that shows it again."""
     specs = sorted({str(target.spec.path) for target in targets})
@@ -80,5 +63,6 @@ def choose_progress(console: Console) -> NoProgress:
     if sys.stderr.isatty():
         from reconciler.render.progress_bars import ProgressBars  # it loads Rich, which only a terminal needs
 
-        return ProgressBars(draw_on(sys.stderr))
+        stream = sys.stderr.drawing() if isinstance(sys.stderr, Stream) else sys.stderr
+        return ProgressBars(cast(TextIO, stream))
     return ProgressLines(sys.stderr)

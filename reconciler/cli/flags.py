@@ -1,7 +1,7 @@
 """The arguments and options that several commands share."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,42 +16,28 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+def _names(option: str, text: str) -> Any:
+    """Declare an option that takes the name of a segment and can be given several times."""
+    return typer.Option(option, metavar="NAME", help=f"{text} Repeatable.")
+
+
 Specs = Annotated[
     list[str],
     typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns.", show_default=False),
 ]
 OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
 Select = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--select",
-        metavar="NAME",
-        help="Only segments of this name; tag:NAME selects by tag; glob patterns work. Repeatable.",
-    ),
+    list[str] | None, _names("--select", "Only segments of this name; tag:NAME selects by tag; glob patterns work.")
 ]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude", metavar="NAME", help="Skip segments of this name; same patterns as --select. Repeatable."
-    ),
-]
+Exclude = Annotated[list[str] | None, _names("--exclude", "Skip segments of this name; same patterns as --select.")]
 OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
 AllowRemovals = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-removals", metavar="NAME", help="Allow this segment to exceed max_removals in this run. Repeatable."
-    ),
+    list[str] | None, _names("--allow-removals", "Allow this segment to exceed max_removals in this run.")
 ]
 AllowAdditions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-additions", metavar="NAME", help="Allow this segment to exceed max_additions in this run. Repeatable."
-    ),
+    list[str] | None, _names("--allow-additions", "Allow this segment to exceed max_additions in this run.")
 ]
-AllowEmpty = Annotated[
-    list[str] | None,
-    typer.Option("--allow-empty", metavar="NAME", help="Allow this segment to become empty in this run. Repeatable."),
-]
+AllowEmpty = Annotated[list[str] | None, _names("--allow-empty", "Allow this segment to become empty in this run.")]
 ShowIds = Annotated[
     int, typer.Option("--show-ids", metavar="N", min=0, help="Number of example ids to show per change (0: none).")
 ]

@@ -7,8 +7,9 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO, cast
+from typing import TextIO
 
+from reconciler.errors import OutputError
 from reconciler.escaping import sanitize
 
 
@@ -50,10 +51,12 @@ class Stream(io.TextIOBase):
                 self.is_broken = True
         return len(text)
 
-    def take_failure(self) -> OSError | None:
-        """Return the error that broke the stream, once; None for no error and for a pipe without a reader."""
+    def check(self) -> None:
+        """Raise OutputError, once, if the stream has failed; a pipe without a reader is no failure."""
         failure, self._failure = self._failure, None
-        return None if failure is None or failure.errno == errno.EPIPE else failure
+        if failure is not None and failure.errno != errno.EPIPE:
+            message = f"the output can't be written: {failure.strerror}"
+            raise OutputError(message, "free some space where it goes, and run it again")
 
     def drawing(self) -> "Stream":
         """Return the same stream for a writer that moves the cursor and writes clean text."""
@@ -91,11 +94,6 @@ class Stream(io.TextIOBase):
                 left = left[os.write(self._descriptor, left) :]
             except BlockingIOError:  # another process that shares it made it non-blocking
                 select.select([], [self._descriptor], [])
-
-
-def draw_on(stream: TextIO) -> TextIO:
-    """Return the stream that a progress bar may draw on."""
-    return cast(TextIO, stream.drawing()) if isinstance(stream, Stream) else stream
 
 
 @contextmanager

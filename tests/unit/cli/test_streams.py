@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from reconciler.cli.streams import Stream, safe_streams
+from reconciler.errors import OutputError
 
 
 class Failing(io.StringIO):
@@ -71,8 +73,9 @@ def test_a_stream_that_failed_is_silent_and_tells_its_error_once(error: Exceptio
     assert stream.write("two\n") == 4
 
     assert (stream.is_broken, inner.attempts) == (True, 1)
-    assert (stream.take_failure() is error) is told
-    assert stream.take_failure() is None
+    with pytest.raises(OutputError, match=error.args[-1]) if told else nullcontext():
+        stream.check()
+    stream.check()
 
 
 def test_a_stream_that_was_closed_by_the_caller_takes_everything() -> None:
@@ -80,7 +83,8 @@ def test_a_stream_that_was_closed_by_the_caller_takes_everything() -> None:
 
     stream.write("anything\n")
 
-    assert (stream.is_broken, stream.isatty(), stream.take_failure()) == (True, False, None)
+    assert (stream.is_broken, stream.isatty()) == (True, False)
+    stream.check()
 
 
 def test_a_pipe_that_somebody_made_non_blocking_is_waited_for(pipe: tuple[int, IO[str]]) -> None:
