@@ -1,4 +1,4 @@
-"""The page on databases: its table is that of the code, and its roles can do what they are for, and no more."""
+"""The pages on databases: their tables are those of the code, and their roles and grants are enough, and no more."""
 
 import re
 import tomllib
@@ -15,6 +15,7 @@ from tests.support.project import Project
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "databases.md").read_text(encoding="utf-8")
+COMPARING = (ROOT / "docs" / "in-the-database.md").read_text(encoding="utf-8")
 ROLES = ("reconcile_reader", "reconcile_state", "reconcile_planner")
 
 SPEC = """\
@@ -40,14 +41,17 @@ def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
 
+def blocks(page: str) -> list[str]:
+    return re.findall(r"<!-- run by .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
+
+
 @pytest.fixture
 def roles(postgres_url: str) -> Iterator[str]:
     """A database with one table and the roles of the page; they belong to the whole server, so they go at the end."""
-    blocks = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     with connect(postgres_url) as connection:
         connection.execute("CREATE TABLE customers (customer_id int)")
         connection.execute("INSERT INTO customers SELECT generate_series(1, 20)")
-        for block in blocks:
+        for block in blocks(PAGE):
             connection.execute(block.replace("DATABASE warehouse", f'DATABASE "{make_url(postgres_url).database}"'))
         yield postgres_url
         for role in ROLES:
@@ -87,6 +91,22 @@ def test_the_roles_of_the_page_are_enough_to_apply_and_to_plan(project: Project,
 def test_the_reader_s_role_cannot_write(roles: str) -> None:
     with connect(as_role(roles, "reconcile_reader")) as connection, pytest.raises(psycopg.Error):
         connection.execute("INSERT INTO customers VALUES (21)")
+
+
+def test_with_the_grants_of_the_page_on_comparing_the_roles_are_compared_in_the_database(
+    project: Project, roles: str
+) -> None:
+    assert project.run("apply", "spec.yaml").code == 0
+    before = project.json("plan").segments["everybody"]
+
+    with connect(roles) as admin:
+        for block in blocks(COMPARING):
+            admin.execute(block)
+    project.environment["STATE_URL"] = as_role(roles, "reconcile_planner")
+    after = project.json("plan").segments["everybody"]
+
+    assert (before["engine"], before["unchanged"]) == ("local", 20)
+    assert (after["engine"], after["unchanged"]) == ("in_database", 20)
 
 
 def test_the_page_names_every_extra_and_every_statement_that_makes_a_session_read_only() -> None:
