@@ -21,16 +21,7 @@ import typer
 from reconciler.cli import flags
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import (
-    ExitCode,
-    OutputError,
-    ReconcileError,
-    SpecError,
-    UsageError,
-    as_known,
-    fill_hint,
-    unexpected,
-)
+from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
 from reconciler.escaping import clean, clean_block, escape_lacking
 
 TURN_SECONDS = 0.1
@@ -116,20 +107,15 @@ class Console:
 
     def print_traceback(self, error: Exception) -> None:
         """Print the traceback of an unexpected error, with --verbose only."""
-        if not self.verbose:
-            return
-        text = clean_block(format_traceback(error).splitlines())
-        if self.log_format is LogFormat.JSON:
-            self._log("debug", text)
-        else:
-            sys.stderr.write(f"{text}\n")
+        if self.verbose:
+            self._log("debug", clean_block(format_traceback(error).splitlines()))
 
     def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
         if self.log_format is LogFormat.JSON:
             fields = {"level": level, "message": message, "hint": hint, "code": code}
             line = json.dumps({key: value for key, value in fields.items() if value})
         else:
-            front = "" if level == "info" else f"{level}: "
+            front = f"{level}: " if level in ("error", "warning") else ""
             line = f"{front}{message}" + (f"\n  next: {hint}" if hint else "")
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
 
@@ -221,7 +207,7 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
             return ExitCode.USAGE
         known = UsageError(message, "see `reconcile --help`")
     else:
-        known = as_known(error)
+        known = error if isinstance(error, ReconcileError) else unexpected(error)
     hint = _hide_urls(known.hint, argv)
     if isinstance(known, SpecError):
         console.error(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))

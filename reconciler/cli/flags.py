@@ -16,9 +16,9 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def _names(option: str, text: str) -> Any:
-    """Declare an option that takes the name of a segment and can be given several times."""
-    return typer.Option(option, metavar="NAME", help=f"{text} Repeatable.")
+def repeatable(option: str, text: str, metavar: str = "NAME") -> Any:
+    """Declare an option that can be given several times."""
+    return typer.Option(option, metavar=metavar, help=f"{text} Repeatable.")
 
 
 Specs = Annotated[
@@ -27,17 +27,18 @@ Specs = Annotated[
 ]
 OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
 Select = Annotated[
-    list[str] | None, _names("--select", "Only segments of this name; tag:NAME selects by tag; glob patterns work.")
+    list[str] | None,
+    repeatable("--select", "Only segments of this name; tag:NAME selects by tag; glob patterns work."),
 ]
-Exclude = Annotated[list[str] | None, _names("--exclude", "Skip segments of this name; same patterns as --select.")]
+Exclude = Annotated[list[str] | None, repeatable("--exclude", "Skip segments of this name; same patterns as --select.")]
 OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
 AllowRemovals = Annotated[
-    list[str] | None, _names("--allow-removals", "Allow this segment to exceed max_removals in this run.")
+    list[str] | None, repeatable("--allow-removals", "Allow this segment to exceed max_removals in this run.")
 ]
 AllowAdditions = Annotated[
-    list[str] | None, _names("--allow-additions", "Allow this segment to exceed max_additions in this run.")
+    list[str] | None, repeatable("--allow-additions", "Allow this segment to exceed max_additions in this run.")
 ]
-AllowEmpty = Annotated[list[str] | None, _names("--allow-empty", "Allow this segment to become empty in this run.")]
+AllowEmpty = Annotated[list[str] | None, repeatable("--allow-empty", "Allow this segment to become empty in this run.")]
 ShowIds = Annotated[
     int, typer.Option("--show-ids", metavar="N", min=0, help="Number of example ids to show per change (0: none).")
 ]

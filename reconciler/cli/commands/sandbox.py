@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.console import Console, with_console
+from reconciler.cli.flags import repeatable
 from reconciler.cli.signals import stopping
 from reconciler.errors import ExitCode, UsageError
 from reconciler.sandbox.faults import parse_fault
@@ -25,29 +26,19 @@ def sandbox(
         int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 chooses a free one.")
     ] = DEFAULT_PORT,
     people: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--people", metavar="FILE", help="People to create: CSV or JSON lines with `id` and `email`. Repeatable."
-        ),
+        list[Path] | None, repeatable("--people", "People to create: CSV or JSON lines with `id` and `email`.", "FILE")
     ] = None,
-    segment: Annotated[
-        list[str] | None,
-        typer.Option("--segment", metavar="ID:NAME[:dynamic]", help="A segment to create. Repeatable."),
-    ] = None,
+    segment: Annotated[list[str] | None, repeatable("--segment", "A segment to create.", "ID:NAME[:dynamic]")] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(
+        repeatable(
             "--fault",
-            metavar="FAULT",
-            help="A failure to inject, e.g. status=503,after=change,times=2,path=add_customers; drop; hang=30; "
-            "poison=ID. Repeatable.",
+            "A failure to inject, e.g. status=503,after=change,times=2,path=add_customers; drop; hang=30; poison=ID.",
+            "FAULT",
         ),
     ] = None,
     setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A setting, e.g. apply_delay=2, unknown_ids=create. Repeatable."
-        ),
+        list[str] | None, repeatable("--set", "A setting, e.g. apply_delay=2, unknown_ids=create.", "NAME=VALUE")
     ] = None,
     latency: Annotated[
         float, typer.Option("--latency", metavar="MS", min=0, help="Delay of each response in milliseconds.")

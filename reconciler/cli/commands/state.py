@@ -1,10 +1,9 @@
 """`reconcile state`: inspects and repairs the state database."""
 
 import shlex
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, assert_never
+from typing import Annotated
 
 import typer
 
@@ -46,17 +45,12 @@ def show(
     found, segment_id = find_segment(spec, name)
     workspace, records = found.destination.workspace, open_records(found.state)
     if members:
+        if output is flags.Format.MARKDOWN:
+            raise UsageError("ids are not written as Markdown", "give --format text or json")
         stored = records.members(workspace, segment_id)
-        match output:
-            case flags.Format.TEXT:
-                pieces: Iterable[str] = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
-            case flags.Format.JSON:
-                pieces = json.members(workspace, segment_id, stored)
-            case flags.Format.MARKDOWN:
-                raise UsageError("ids are not written as Markdown", "give --format text or json")
-            case _:
-                assert_never(output)
-        console.stream(pieces, is_data=True)
+        lines = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
+        document = json.members(workspace, segment_id, stored)
+        console.stream(document if output is flags.Format.JSON else lines, is_data=True)
         return ExitCode.DONE
     record = records.segment(workspace, segment_id)
     if record is None:

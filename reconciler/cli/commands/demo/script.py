@@ -42,22 +42,22 @@ Ids = Mapping[str, set[str]]
 """The ids that each query returns, by the name of its segment."""
 
 
+@dataclass
 class Terminal:
     """Writes text of at most `width` columns, in colour on request, and counts the headings.
 
     Every block begins with an empty line and ends with its last line: the output of commands comes between.
     """
 
-    def __init__(self, write: Callable[[str], object], width: int = MAX_WIDTH, *, color: bool = False) -> None:
-        self.width = width
-        self.step = 0
-        self._write = write
-        self._color = color
+    print: Callable[[str], object]
+    width: int = MAX_WIDTH
+    color: bool = False
+    step: int = 0
 
     def heading(self, title: str) -> None:
         """Write a numbered title, filled up with a rule."""
         self.step += 1
-        self._write("\n")
+        self.print("\n")
         self.write(f"── {self.step}  {title} ".ljust(self.width, "─"), BOLD)
 
     def text(self, text: str, style: str = "", indent: str = "") -> None:
@@ -75,12 +75,12 @@ class Terminal:
         """Write a command as it is typed, all lines but the last ending in a backslash, and the lines it printed."""
         self.write("$ " + " \\\n    ".join(lines), BOLD)
         for line in output:
-            self._write(f"{line}\n")
+            self.print(f"{line}\n")
 
     def write(self, text: str, style: str = "") -> None:
         """Write a block whose lines are short enough."""
-        lines = (f"{style}{line}{PLAIN}" if self._color and style else line for line in text.split("\n"))
-        self._write("\n" + "\n".join(lines) + "\n")
+        lines = (f"{style}{line}{PLAIN}" if self.color and style else line for line in text.split("\n"))
+        self.print("\n" + "\n".join(lines) + "\n")
 
 
 def run_demo(
