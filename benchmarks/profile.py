@@ -20,20 +20,20 @@ from benchmarks import data
 from benchmarks.cases import SMALL, serving
 from reconciler.cli import run
 from reconciler.customerio.transport import Transport
-from reconciler.diff.embedded import EmbeddedComparison
+from reconciler.diff.comparison import Comparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Sender
 from reconciler.sources.duckdb import DuckSource
 from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {
-    "a segment's comparison": (EmbeddedComparison, "compare"),
+    "a segment's comparison": (Comparison, "compare"),
     "- its query: parsing, types": (DuckSource, "_relation"),
-    "- what the query returned, with the rules of ids": (EmbeddedComparison, "_load_desired"),
-    "- the state (in a thread of its own)": (EmbeddedComparison, "_read_state"),
-    "- matching": (EmbeddedComparison, "_find_changes"),
+    "- what the query returned, with the rules of ids": (Comparison, "_load_desired"),
+    "- the state (in a thread of its own)": (Comparison, "_read_state"),
+    "- matching": (Comparison, "_find_changes"),
     "(all statements on tables: making and dropping)": (Tables, "run"),
-    "(all statements on tables: streams)": (Tables, "insert_stream"),
+    "(all statements on tables: streams)": (Tables, "load"),
     "(all statements on tables: the rest)": (Tables, "fetch"),
 }
 SEND: dict[str, tuple[type, str]] = {

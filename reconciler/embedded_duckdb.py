@@ -72,8 +72,8 @@ class EmbeddedDuckDB:
                     self._stack.close()
 
     @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a cursor. Raises SegmentError, UsageError, and what `prepare` raises."""
+    def cursor(self, catalog: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a cursor, in this catalog (as SQL). Raises SegmentError, UsageError, and what `prepare` raises."""
         with self.keep():
             with self._lock:
                 if self._connection is None:
@@ -81,6 +81,8 @@ class EmbeddedDuckDB:
                 cursor = self._connection.cursor()
                 self._cursors.add(cursor)
             try:
+                if catalog is not None:
+                    cursor.execute(f"USE {catalog}")
                 yield cursor
             finally:
                 cursor.close()

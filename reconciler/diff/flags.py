@@ -3,7 +3,7 @@
 SQL gives every id its flags and counts them; all decisions are made here, once for each combination of flags.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag, auto
 
@@ -60,11 +60,9 @@ class Change(Enum):
     ADOPT = auto()
     """Nothing is sent: it is desired and in the real membership, and the state does not have it yet."""
 
-    @property
-    def direction(self) -> Direction | None:
-        if self in (Change.NONE, Change.ADOPT):
-            return None
-        return Direction.REMOVE if self is Change.REMOVE else Direction.ADD
+
+SENT = {Direction.ADD: (Change.ADD, Change.RESEND), Direction.REMOVE: (Change.REMOVE,)}
+"""The changes that are sent, by direction."""
 
 
 def decide(flags: Flag, exclusive: bool) -> Change:
@@ -96,9 +94,9 @@ def is_stray(flags: Flag) -> bool:
     return Flag.REMOTE in flags and not flags & HELD
 
 
-def select(change: Change, exclusive: bool) -> list[Flag]:
-    """Every combination of flags that leads to this change."""
-    return [flags for flags in POSSIBLE if decide(flags, exclusive) is change]
+def select(changes: Collection[Change], exclusive: bool) -> list[Flag]:
+    """Every combination of flags that leads to one of these changes."""
+    return [flags for flags in POSSIBLE if decide(flags, exclusive) in changes]
 
 
 # --- counts by flags --------------------------------------------------------------------------------------------------
@@ -107,7 +105,7 @@ Numbers = Mapping[Flag, int]
 """Numbers of distinct ids by their flags."""
 
 NULL = "NULL"
-"""What `statements.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
+"""What `tables.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
 
 
 def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:

@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, decide
-from reconciler.diff.statements import refusal
-from reconciler.diff.tables import Tables, broken_query
+from reconciler.diff.tables import Tables, broken_query, refusal
 from reconciler.embedded_duckdb import translating
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
@@ -24,19 +23,7 @@ from reconciler.state.base import PushdownStored, Snapshot
 log = logging.getLogger(__name__)
 
 MOVED, STAYED, KNOWN = "moved", "stayed", "known"
-"""Kinds of rows: one id; a number of rows of the query; a number of ids by what is known of them."""
-
-COLUMNS = {
-    "kind": "VARCHAR",
-    "id": "VARCHAR",
-    "typed": "BOOLEAN",
-    "number": "BIGINT",
-    "flags": "UTINYINT",
-    "add_at": "DOUBLE",
-    "remove_at": "DOUBLE",
-}
-"""Of the table `received`. `typed`: null where no row of the query has the id; `flags`: null where the state knows
-nothing of it."""
+"""Kinds of rows of the table `received`: one id; a number of rows of the query; a number of ids by what is known."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ def compare_in_database(
     target: Target, source: PushdownSource, snapshot: Snapshot, tables: Tables
 ) -> ComparedInDatabase | NotPossible:
     """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
-    segment, db = target.segment, tables.name
+    segment = target.segment
     with ExitStack() as stack:
         with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
             if not isinstance(stored, PushdownStored):
@@ -63,31 +50,23 @@ def compare_in_database(
         if isinstance(session, NotPossible):
             return session
         statement = write(session.values, state, segment.id_type, segment.guards.must_include)
-        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        tables.run(f"CREATE OR REPLACE TABLE {db}.received ({columns})")
+        tables.begin("received")
         with translating(tables.limits, broken_query()), session.stream(statement) as rows:
-            number = tables.insert_stream(f"INSERT INTO {db}.received SELECT {', '.join(COLUMNS)} FROM incoming", rows)
+            number = tables.load("received", rows)
     log.debug("%s: compared in the database; rows that travelled: %d", target.label, number)
 
-    refused = refusal("id", "typed", segment.id_type)
-    moved = f"FROM {db}.received WHERE kind = '{MOVED}' AND"
-    tables.fetch(
-        f"""CREATE OR REPLACE TABLE {db}.desired AS
-        SELECT refused, if(refused IS NULL, id, NULL) AS id, number
-        FROM (SELECT id, number, {refused} AS refused {moved} typed IS NOT NULL)"""
-    )
-    tables.fetch(f"CREATE OR REPLACE TABLE {db}.known AS SELECT id, flags {moved} flags IS NOT NULL")
-    tables.fetch(
-        f"""CREATE OR REPLACE TABLE {db}.overlay AS
-        SELECT id, add_at, remove_at {moved} coalesce(add_at, remove_at) IS NOT NULL"""
-    )
+    moved = f"FROM received WHERE kind = '{MOVED}' AND"
+    judged = f"SELECT id, number, {refusal('id', 'typed', segment.id_type)} AS refused {moved} typed IS NOT NULL"
+    tables.create("desired", f"SELECT refused, if(refused IS NULL, id, NULL) AS id, number FROM ({judged})")
+    tables.create("known", f"SELECT id, flags {moved} flags IS NOT NULL")
+    tables.create("overlay", f"SELECT id, add_at, remove_at {moved} coalesce(add_at, remove_at) IS NOT NULL")
     returned = tables.fetch(
         f"""SELECT refused, sum(number)::BIGINT FROM (
-            SELECT refused, number FROM {db}.desired UNION ALL
-            SELECT NULL, number FROM {db}.received WHERE kind = '{STAYED}') GROUP BY refused"""
+            SELECT refused, number FROM desired UNION ALL
+            SELECT NULL, number FROM received WHERE kind = '{STAYED}') GROUP BY refused"""
     )
-    known = tables.fetch(f"SELECT flags, number FROM {db}.received WHERE kind = '{KNOWN}'")
-    tables.run(f"DROP TABLE {db}.received")
+    known = tables.fetch(f"SELECT flags, number FROM received WHERE kind = '{KNOWN}'")
+    tables.drop("received")
     return ComparedInDatabase(head, Returned(dict(returned)), {Flag(flags): count for flags, count in known})
 
 
@@ -102,7 +81,7 @@ def compare_in_database(
 # The query of the user comes first, since it must not see the names that follow. Nothing is materialised, though some
 # of it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel. An id stays only if its text is
 # an id for sure, for what `refresh` took over from Customer.io need not be one. All else is left to
-# `statements.refusal`.
+# `tables.refusal`.
 
 _STATEMENT = """
 WITH desired AS (

@@ -1,4 +1,4 @@
-"""The tables of one comparison: statements are run on them, rows go in and come out."""
+"""The tables of a comparison: statements are run on them, rows go in and come out; and the rules of ids as SQL."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,11 +9,50 @@ from typing import Any
 
 import duckdb
 
+from reconciler.diff.flags import NULL, Flag
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped, translating
-from reconciler.errors import SourceError, StateError
+from reconciler.errors import SourceError
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows, read_size
-from reconciler.models.spec import MAX_BATCH
+from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
+from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
+
+COLUMNS = {
+    "members": {"id": "VARCHAR"},
+    "marks": {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"},
+    "journal": {
+        "seq": "BIGINT",
+        "direction": "VARCHAR",
+        "outcome": "VARCHAR",
+        "at": "DOUBLE",
+        "unknown_at": "DOUBLE",
+        "ids": "VARCHAR",
+    },
+    "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
+    "desired": {"refused": "VARCHAR", "id": "VARCHAR"},
+    "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
+    "changes": {"id": "VARCHAR", "flags": "UTINYINT"},
+    "received": {
+        "kind": "VARCHAR",
+        "id": "VARCHAR",
+        "typed": "BOOLEAN",
+        "number": "BIGINT",
+        "flags": "UTINYINT",
+        "add_at": "DOUBLE",
+        "remove_at": "DOUBLE",
+    },
+}
+"""The tables that are made before they are filled (see `comparison`); the first three as `state.base.Stored` has them.
+
+`received` (see `pushdown`) has `typed` null where no row of the query has the id, and `flags` null where the state
+knows nothing of it.
+"""
+
+_FLAGGED = f"flags UTINYINT DEFAULT {Flag.STORED:d}"
+"""The column that `members` has besides."""
+
+_LINES = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"
+"""The rows of a block of text. A table of one block, as DuckDB would take a bare $1 apart while it plans: three times
+slower."""
 
 BYTES_PER_ROW = 20
 """Memory for each row that is grouped, the rest spilled. Measured: at 512 MB 30 million go well, 100 million fail."""
@@ -46,22 +85,22 @@ def make_database(memory_limit: str, spill_parent: Path) -> EmbeddedDuckDB:
 
 
 class Tables:
-    """Runs statements for one comparison; its tables are in the database `name`; `stream` in any thread."""
+    """Runs statements for one comparison, in a database of its own, `catalog`; `stream` in any thread."""
 
-    def __init__(self, name: str, database: EmbeddedDuckDB, cursor: duckdb.DuckDBPyConnection) -> None:
-        self.name = name
+    def __init__(self, database: EmbeddedDuckDB, catalog: str, cursor: duckdb.DuckDBPyConnection) -> None:
         self.limits = database.limits
         self.rows_at_once = max(1, database.memory // BYTES_PER_ROW)
         """The number of rows that can be grouped in one statement within the memory limit."""
         self._database = database
+        self._catalog = catalog
         self._cursor = cursor
         self._stopped = False
 
     @contextmanager
     def with_own_cursor(self) -> Iterator["Tables"]:
         """The same tables, for use in another thread."""
-        with self._database.cursor() as cursor:
-            yield Tables(self.name, self._database, cursor)
+        with self._database.cursor(self._catalog) as cursor:
+            yield Tables(self._database, self._catalog, cursor)
 
     def stop(self) -> None:
         """End what runs, from another thread: it fails, and so does what would come next."""
@@ -70,9 +109,23 @@ class Tables:
 
     def run(self, *statements: str) -> None:
         """Run statements that take little memory."""
-        if statements:
-            with translating(self.limits):
-                self._cursor.execute("; ".join(statements))
+        with translating(self.limits):
+            self._cursor.execute("; ".join(statements))
+
+    def begin(self, *tables: str) -> None:
+        """Make empty tables of COLUMNS."""
+        for table in tables:
+            columns = [f'"{name}" {kind}' for name, kind in COLUMNS[table].items()]
+            columns += [_FLAGGED] if table == "members" else []
+            self.run(f"CREATE OR REPLACE TABLE {table} ({', '.join(columns)})")
+
+    def drop(self, *tables: str) -> None:
+        """Drop those of these tables that there are."""
+        self.run(*(f"DROP TABLE IF EXISTS {table}" for table in tables))
+
+    def create(self, table: str, query: str) -> int:
+        """Make a table of what a query gives, as `fetch` would run it; give the number of rows."""
+        return int(self.fetch_one(f"CREATE OR REPLACE TABLE {table} AS {query}"))
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that may need all the memory, one at a time in the whole run; give its few rows."""
@@ -84,14 +137,52 @@ class Tables:
                     return self._cursor.execute(sql, parameters).fetchall()
 
     def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """Like `fetch`, for one value; of a CREATE TABLE AS and an INSERT this is the number of rows."""
+        """Like `fetch`, for one value."""
         return self.fetch(sql, parameters)[0][0]
 
-    def insert(self, sql: str, parameters: Iterable[Sequence[Any]] = ((),)) -> int:
-        """Run an INSERT that takes little memory for each of `parameters`, and give the number of rows.
+    def load(self, table: str, rows: Rows, select: str | None = None) -> int:
+        """Add rows to a table of COLUMNS, and give their number.
 
-        Raises DuckDB's errors: only the caller knows what failed.
+        They are as in `models.comparison.Rows`, with its columns. With `select` the table is made of what that gives
+        of `incoming`: the stream, or the lines of the blocks. Raises DuckDB's errors: only the caller knows what
+        failed.
         """
+        names = ", ".join(f'"{name}"' for name in COLUMNS[table])
+        into = f"INSERT INTO {table} ({names})"
+        if isinstance(rows, Iterator):
+            if select:
+                self.begin(table)
+                lines = f"WITH incoming AS ({_LINES}) {select}"
+            elif len(COLUMNS[table]) > 1:
+                kinds = enumerate(COLUMNS[table].values(), 1)
+                fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in kinds)
+                lines = f"SELECT {fields} FROM (SELECT string_split(line, chr({FIELD_END})) AS fields FROM ({_LINES}))"
+            else:
+                lines = _LINES
+            return self._insert(f"{into} {lines}", ([block] for block in rows))
+        try:
+            # The capsule, not its owner: DuckDB would ask an owner for several streams, and it has one.
+            self._cursor.register("incoming", rows.__arrow_c_stream__())
+            into = f"CREATE OR REPLACE TABLE {table} AS {select}" if select else f"{into} SELECT {names} FROM incoming"
+            return self._insert(into, [()])
+        finally:
+            self._cursor.unregister("incoming")
+
+    def load_pages(self, pages: Iterable[Page], id_type: IdType) -> None:
+        """Add pages of a real membership to `remote`. Raises DuckDB's errors.
+
+        A key that holds a control character can't be an id of ours: it is none. This is checked here, while the next
+        page is on its way.
+        """
+        cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
+        blocks = "FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
+        rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key {blocks}"
+        key = f"CASE WHEN NOT {has_control('key')} THEN {normalize('key', id_type)} END"
+        insert = f"INSERT INTO remote (cio_id, key) SELECT cio_id, {key} FROM ({rows})"
+        self._insert(insert, (write_page(page) for page in pages if page.cio_ids))
+
+    def _insert(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
+        """Run an INSERT that takes little memory for each of `parameters`, and give the number of rows."""
         number = 0
         for values in parameters:
             if self._stopped or self._database.interrupted:
@@ -99,18 +190,9 @@ class Tables:
             number += self._cursor.execute(sql, values).fetchall()[0][0]
         return number
 
-    def insert_stream(self, sql: str, stream: ArrowStream) -> int:
-        """Like `insert`, of a statement that reads a stream as the table `incoming`."""
-        try:
-            # The capsule, not its owner: DuckDB would ask an owner for several streams, and it has one.
-            self._cursor.register("incoming", stream.__arrow_c_stream__())
-            return self.insert(sql)
-        finally:
-            self._cursor.unregister("incoming")
-
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""
-        with self._database.cursor() as cursor, translating(self.limits):
+        with self._database.cursor(self._catalog) as cursor, translating(self.limits):
             with self._database.exclusively():
                 cursor.execute(sql)
             self._database.exempt(cursor)
@@ -122,7 +204,7 @@ class Tables:
 
         They are not interrupted: the code that sends the rows sees the signal itself.
         """
-        with self._database.cursor() as cursor, translating(self.limits):
+        with self._database.cursor(self._catalog) as cursor, translating(self.limits):
             self._database.exempt(cursor)
             for sql in statements:
                 try:
@@ -131,6 +213,13 @@ class Tables:
                     with self._database.exclusively():
                         rows = cursor.execute(sql).fetchall()
                 yield from rows
+
+
+def broken_query() -> SourceError:
+    """The error of a source that failed while its rows were read, which DuckDB does not distinguish."""
+    return SourceError(
+        "the source failed while the result of the query was being read", "run the query by hand to its last row"
+    )
 
 
 # --- blocks of text: how rows from Python come into tables (see `models.comparison.Rows`) ----------------------------
@@ -166,29 +255,54 @@ def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
         yield _ROW.join(lines)
 
 
-def read_batches(direction: Direction, joined: str, resends: str | None) -> Iterator[Batch]:
-    """Ids that are joined by line feeds, as in the journal, as batches; all are full but the last."""
-    ids = sorted(joined.split("\n"))
-    again = frozenset(resends.split("\n") if resends else ())
-    for start in range(0, len(ids), MAX_BATCH):
-        batch = ids[start : start + MAX_BATCH]
-        yield Batch(direction, tuple(batch), again.intersection(batch))
+# --- the rules of `models.ids` as SQL ---------------------------------------------------------------------------------
+
+_UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+_SPACES = "".join(rf"\x{{{ord(character):x}}}" for character in WHITE_SPACE)
+_BLANK = rf"[{_SPACES}]*"
+_PADDED = rf"\A[{_SPACES}]|[{_SPACES}]\z"
+_CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
+_PLAIN = r"[!-~]([ -~]*[!-~])?"
+_PLAIN_EMAIL = r"[!-?A-~]+@[!-?A-~]+"
+_EMAIL = r"(?s)[^@]+@[^@]+"
 
 
-# --- errors that DuckDB does not distinguish (see `embedded_duckdb.translating`) --------------------------------------
+def refusal(value: str, typed: str, id_type: IdType) -> str:
+    """An SQL expression: why this value can't be an id, or null. `value` and `typed` are SQL.
+
+    Nearly every id is plain ASCII: one cheap test lets it pass, and only the rest meets the rules one by one.
+    """
+    is_email = id_type is IdType.EMAIL
+    return f"""CASE
+        WHEN {value} IS NULL THEN '{NULL}'
+        WHEN NOT {typed} THEN '{Invalid.TYPE.name}'
+        WHEN {is_plain(value, id_type)} THEN NULL
+        WHEN try(decode(encode({value}))) IS NULL THEN '{Invalid.TYPE.name}'
+        WHEN regexp_full_match({value}, '{_BLANK}') THEN '{Invalid.BLANK.name}'
+        WHEN regexp_matches({value}, '{_PADDED}') THEN '{Invalid.PADDED.name}'
+        WHEN {has_control(value)} THEN '{Invalid.CONTROL.name}'
+        WHEN strlen({value}) > {MAX_ID_BYTES} THEN '{Invalid.LONG.name}'
+        {f"WHEN NOT regexp_full_match({value}, '{_EMAIL}') THEN '{Invalid.EMAIL.name}'" if is_email else ""}
+    END"""
 
 
-def broken_query() -> SourceError:
-    """The source failed while its rows were read."""
-    return SourceError(
-        "the source failed while the result of the query was being read",
-        "run the query by hand to its last row",
-    )
+def is_plain(value: str, id_type: IdType) -> str:
+    """An SQL expression: whether this is printable ASCII, and surely an id; the other rules need not be asked."""
+    if id_type is IdType.EMAIL:
+        return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{_PLAIN_EMAIL}')"
+    # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
+    fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
+    return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_PLAIN}'))"
 
 
-def broken_state() -> StateError:
-    """The state failed while its rows were read."""
-    return StateError(
-        "the state database failed while the snapshot was being read",
-        "check that it can be reached, then run again",
-    )
+def has_control(value: str) -> str:
+    """An SQL expression: whether it has a control character (category Cc)."""
+    return f"regexp_matches({value}, '{_CONTROL}')"
+
+
+def normalize(value: str, id_type: IdType) -> str:
+    """An SQL expression: the id as it is compared; an email with A-Z in lower case, and no other letter touched."""
+    if id_type is not IdType.EMAIL:
+        return value
+    is_ascii = f"strlen({value}) = length({value})"
+    return f"CASE WHEN {is_ascii} THEN lower({value}) ELSE translate({value}, '{_UPPER}', '{_LOWER}') END"

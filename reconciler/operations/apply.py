@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, PlanFileError, ReconcileError
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Examples, Head, Plan, SegmentPlan
@@ -23,6 +23,9 @@ from reconciler.operations.results import RunResult
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
 from reconciler.render import json
 from reconciler.state.base import Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.diff.comparison import Changes, Comparison
 
 
 def apply(
@@ -316,20 +319,21 @@ def check_as_a_whole(plan: SealedPlan, segments: Sequence[Applying], snapshot_of
 
 def compare_with_file(file: PlanFile, index: int) -> Compare:
     """Take the changes of segment number `index` of a plan file, in place of its query."""
-    counts = file.plan.segments[index].counts
+    sealed = file.plan.segments[index].counts
 
-    def compare(comparison: Comparison) -> Counts:
-        left = comparison.resume(file.batches(index))
-        return replace(
-            left,
-            desired=counts.desired,
-            unchanged=counts.desired - left.add - left.resend,
-            nulls=counts.nulls,
-            invalid=counts.invalid,
-            duplicates=counts.duplicates,
-            missing_sentinels=counts.missing_sentinels,
-            unkeyed=counts.unkeyed,
+    def compare(comparison: "Comparison") -> "Changes":
+        changes = comparison.resume(file.batches(index))
+        counts = replace(
+            changes.counts,
+            desired=sealed.desired,
+            unchanged=sealed.desired - changes.counts.add - changes.counts.resend,
+            nulls=sealed.nulls,
+            invalid=sealed.invalid,
+            duplicates=sealed.duplicates,
+            missing_sentinels=sealed.missing_sentinels,
+            unkeyed=sealed.unkeyed,
         )
+        return replace(changes, counts=counts)
 
     return compare
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, SegmentError, as_known
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Waiting
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
@@ -18,6 +17,7 @@ from reconciler.operations.send import seconds_left, send_batches
 from reconciler.operations.workspace import bind, check_before_reading
 
 if TYPE_CHECKING:
+    from reconciler.diff.comparison import Changes, Comparison
     from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def apply_segment(
 
                 _check_stop(parts, compare)
                 parts.report(Reading(target))
-                plan = _plan(target, segment, head, comparison, parts, options, compare)
+                plan, changes = _plan(target, segment, head, comparison, parts, options, compare)
                 parts.report(Planned(plan))
                 if plan.status is not PlanStatus.BLOCKED:
                     assert plan.counts is not None
@@ -89,11 +89,11 @@ def apply_segment(
                     if changes_anything and segment.head().version != plan.head.version:
                         raise _changed_meanwhile(target)
                     if is_checked and plan.counts.adopt:
-                        segment.admit(comparison.already_there)
+                        segment.admit(changes.already_there)
                     if is_checked and plan.has_work:
                         if plan.counts.reversed_at is not None:
                             _wait_since(plan.counts.reversed_at, target, segment, parts)
-                        sent = send_batches(target, plan.counts, comparison, segment, parts)
+                        sent = send_batches(target, plan.counts, changes, segment, parts)
                         tally, error = sent.tally, sent.error
                         if sent.rejected:
                             segment.reject(sent.rejected)
@@ -153,11 +153,11 @@ def _plan(
     target: Target,
     segment: "LockedSegment",
     head: Head,
-    comparison: Comparison,
+    comparison: "Comparison",
     parts: Parts,
     options: ApplyOptions,
     compare: Compare | None,
-) -> SegmentPlan:
+) -> tuple[SegmentPlan, "Changes"]:
     """Plan under the lock. Under `exclusive` a plan is made from what is there, which an earlier request may change."""
     app = parts.app
     if target.segment.ownership is Ownership.EXCLUSIVE:
@@ -198,7 +198,7 @@ def _changed_meanwhile(target: Target) -> PlanFileError:
 
 
 def _confirm(
-    target: Target, segment: "LockedSegment", comparison: Comparison, parts: Parts, timeout: float
+    target: Target, segment: "LockedSegment", comparison: "Comparison", parts: Parts, timeout: float
 ) -> Confirmation:
     """Read the segment back until it agrees with the state, and record what was seen. Raises ReconcileError."""
     app = require_app(target, parts.app)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
-from reconciler.diff.base import SetEngine
 from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
@@ -26,6 +25,7 @@ from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import PushdownSnapshot, Snapshot
 
 if TYPE_CHECKING:
+    from reconciler.diff.comparison import SetEngine
     from reconciler.state.store import StateStore
 
 Part = TypeVar("Part")
@@ -49,7 +49,7 @@ class Parts:
     """What one segment of an apply is worked on with."""
 
     store: "StateStore"
-    sets: SetEngine
+    sets: "SetEngine"
     track: Track
     app: App | None
     pool: Executor
@@ -195,9 +195,9 @@ class Context:
             lambda: self._stack.enter_context(open_store(settings, lock_timeout=timeout, pause=self.stop.wait)),
         )
 
-    def sets(self) -> SetEngine:
-        def make() -> SetEngine:
-            from reconciler.diff.embedded import EmbeddedSetEngine  # it loads DuckDB
+    def sets(self) -> "SetEngine":
+        def make() -> "SetEngine":
+            from reconciler.diff.comparison import SetEngine  # it loads DuckDB
 
             # One that TMPDIR names is used as it is: Python would quietly use another where it can't be written to.
             try:
@@ -208,8 +208,8 @@ class Context:
                     "name one with the variable TMPDIR",
                     code="spill",
                 ) from None
-            engine = EmbeddedSetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
-            self._sets = self._stack.enter_context(engine)
+            engine = SetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
+            self._sets = self._stack.enter_context(engine.keep())
             return self._sets
 
         return self._share("sets", make)

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.diff.base import Comparison
 from reconciler.errors import StateError, as_known
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
@@ -19,6 +19,9 @@ from reconciler.operations.load import Loaded, refuse_plan_file, require_app_key
 from reconciler.operations.plan import as_problem, check_head, look_up
 from reconciler.operations.read_back import read_back, require_app
 from reconciler.operations.results import DriftResult
+
+if TYPE_CHECKING:
+    from reconciler.diff.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
 def compare_segment(
     target: Target,
     head: Head,
-    comparison: Comparison,
+    comparison: "Comparison",
     app: App | None,
     ignore_foreign: bool,
     warn: Callable[[str], None],

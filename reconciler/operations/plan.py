@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.customerio import App
-from reconciler.diff.base import Comparison
 from reconciler.errors import (
     DestinationError,
     IncompleteRead,
@@ -22,7 +22,7 @@ from reconciler.errors import (
     fill_hint,
 )
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
@@ -34,9 +34,12 @@ from reconciler.operations.results import PlanResult
 from reconciler.operations.workspace import check_environment, check_pin
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
+if TYPE_CHECKING:
+    from reconciler.diff.comparison import Changes, Comparison
+
 log = logging.getLogger(__name__)
 
-Compare = Callable[[Comparison], Counts]
+Compare = Callable[["Comparison"], "Changes"]
 """Finds the changes: `Comparison.compare` from the query, or those of a plan file. May raise ReconcileError."""
 
 
@@ -100,10 +103,10 @@ def _plan_one(context: Context, index: int, target: Target, options: PlanOptions
         head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
-            made = plan_segment(target, head, comparison, app, options, context.warn)
+            made, changes = plan_segment(target, head, comparison, app, options, context.warn)
             if draft is not None and made.status is not PlanStatus.BLOCKED:
                 for direction in (Direction.REMOVE, Direction.ADD):
-                    draft.spool(index, comparison.batches(direction))
+                    draft.spool(index, changes.batches(direction))
     except Exception as error:  # one segment's failure never stops the others
         log.debug("planning %s failed", target.label, exc_info=True)
         made = fail(target, as_known(error))
@@ -134,12 +137,12 @@ def _bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
 def plan_segment(
     target: Target,
     head: Head,
-    comparison: Comparison,
+    comparison: "Comparison",
     app: App | None,
     options: PlanOptions,
     warn: Callable[[str], None],
     compare: Compare | None = None,
-) -> SegmentPlan:
+) -> tuple[SegmentPlan, "Changes"]:
     """Plan one segment, from its query or by `compare`. `head` is what the state says beforehand.
 
     Raises ReconcileError.
@@ -147,14 +150,15 @@ def plan_segment(
     check_head(target, head)
     exclusive = target.segment.ownership is Ownership.EXCLUSIVE
     there = read_back(target, comparison, require_app(target, app)) if exclusive else None
-    counts = compare(comparison) if compare else comparison.compare()
+    changes = compare(comparison) if compare else comparison.compare()
+    counts = changes.counts
     remote = RemoteFacts()
     if counts.is_changed or counts.resend or head.is_new:  # else it is not worth a request
         remote = look_up(target, head, app, warn)
     if there and head.is_new:
         remote = replace(remote, members=there.people)
 
-    head = comparison.head
+    head = changes.head
     check_head(target, head)
     allowed = options.allowed.get(target.label, frozenset())
     verdicts = judge(target.segment.guards, counts, head.completed, allowed)
@@ -164,9 +168,7 @@ def plan_segment(
         status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
     examples = Examples()
     if options.show_ids > 0:
-        examples = Examples(
-            *(comparison.examples(each, options.show_ids) for each in (Direction.ADD, Direction.REMOVE))
-        )
+        examples = Examples(*(changes.examples(each, options.show_ids) for each in (Direction.ADD, Direction.REMOVE)))
     if head.restored:
         warn(warn_of_restored(target))
     if app is not None and counts.is_changed and remote.title is not None:
@@ -174,9 +176,8 @@ def plan_segment(
             remote = replace(remote, used_by=app.used_by(target.segment.segment_id))
         except (DestinationError, IncompleteRead) as error:
             warn(f"{target.label}: what uses the segment is not known: {error.message}")
-    return SegmentPlan(
-        target, status, head, counts, verdicts, None, remote, examples, comparison.engine, allowed=allowed
-    )
+    made = SegmentPlan(target, status, head, counts, verdicts, None, remote, examples, changes.engine, allowed=allowed)
+    return made, changes
 
 
 def check_head(target: Target, head: Head) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, RemoteCount
 from reconciler.models.spec import Target
+
+if TYPE_CHECKING:
+    from reconciler.diff.comparison import Comparison
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
@@ -26,7 +29,7 @@ def require_app(target: Target, app: App | None) -> App:
     return app
 
 
-def read_back(target: Target, comparison: Comparison, app: App) -> RemoteCount:
+def read_back(target: Target, comparison: "Comparison", app: App) -> RemoteCount:
     """Load the whole real membership; a read that disagrees with Customer.io's own count twice is refused.
 
     Raises IncompleteRead, DestinationError.
@@ -62,7 +65,7 @@ class Confirmation:
 
 def wait_for_agreement(
     target: Target,
-    comparison: Comparison,
+    comparison: "Comparison",
     app: App,
     timeout: float,
     clock: Callable[[], float],

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.diff.base import Comparison
 from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
@@ -26,6 +25,7 @@ from reconciler.operations.workspace import bind, check_environment, check_pin
 from reconciler.render import json
 
 if TYPE_CHECKING:
+    from reconciler.diff.comparison import Comparison
     from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _refresh_one(
 def refresh_segment(
     target: Target,
     segment: "LockedSegment",
-    comparison: Comparison,
+    comparison: "Comparison",
     app: App | None,
     adopt: Adopt,
     warn: Callable[[str], None],

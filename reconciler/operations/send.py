@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-from reconciler.diff.base import Comparison
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError, as_known
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import Counts
@@ -17,6 +16,7 @@ from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
 
 if TYPE_CHECKING:
+    from reconciler.diff.comparison import Changes
     from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,10 @@ class SendResult:
 
 
 def send_batches(
-    target: Target, counts: Counts, comparison: Comparison, segment: "LockedSegment", parts: Parts
+    target: Target, counts: Counts, changes: "Changes", segment: "LockedSegment", parts: Parts
 ) -> SendResult:
-    """Send the removals, then the additions of a comparison. Raises nothing: what goes wrong is in the result."""
-    return Sender(target, counts, comparison, segment, parts).run()
+    """Send the removals, then the additions, of `changes`. Raises nothing: what goes wrong is in the result."""
+    return Sender(target, counts, changes, segment, parts).run()
 
 
 def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: float) -> float:
@@ -181,10 +181,10 @@ class Sender:
     """
 
     def __init__(
-        self, target: Target, counts: Counts, comparison: Comparison, segment: "LockedSegment", parts: Parts
+        self, target: Target, counts: Counts, changes: "Changes", segment: "LockedSegment", parts: Parts
     ) -> None:
         self._target = target
-        self._comparison = comparison
+        self._changes = changes
         self._segment = segment
         self._parts = parts
         self._total = counts.add + counts.remove + counts.resend
@@ -215,7 +215,7 @@ class Sender:
         """Send the removals, then the additions, and record every outcome as far as the state can take it."""
         try:
             for direction in (Direction.REMOVE, Direction.ADD):
-                self._fresh = iter(self._comparison.batches(direction))
+                self._fresh = iter(self._changes.batches(direction))
                 self._send_all()
         except Exception as error:  # whatever it was, what is in flight must not be left alone
             self._fail(error)

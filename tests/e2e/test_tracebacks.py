@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.diff.embedded import EmbeddedComparison
+from reconciler.diff.comparison import Comparison
 from tests.support.project import Project, segment
 
 WORDS = "p0007@example.com was not foreseen"
@@ -18,7 +18,7 @@ def test_an_unforeseen_error_fails_its_segment_and_shows_no_id(
 ) -> None:
     project.want("vip", ["p0007"])
     project.write({"vip": segment(56, "vip")})
-    monkeypatch.setattr(EmbeddedComparison, "compare", break_in)
+    monkeypatch.setattr(Comparison, "compare", break_in)
 
     done = project.json("apply", *flags)
 

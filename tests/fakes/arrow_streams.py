@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import duckdb
 
-from reconciler.diff.base import Comparison
-from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.diff.comparison import Comparison, SetEngine
 from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows
 from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
@@ -194,7 +193,7 @@ class LocalComparer:
     def __init__(self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
         self._worlds: dict[int, tuple[World, Warehouse]] = {}
-        self.engine = EmbeddedSetEngine(memory_limit, spill_parent, self._source, self._snapshot)
+        self.engine = SetEngine(memory_limit, spill_parent, self._source, self._snapshot)
 
     def _source(self, target: Target) -> FakeSource:
         world, warehouse = self._worlds[id(target)]
@@ -222,5 +221,5 @@ class LocalComparer:
 def open_local_comparer(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[LocalComparer]:
     with duckdb.connect(":memory:") as database:
         comparer = LocalComparer(memory_limit, spill_parent, database)
-        with comparer.engine:
+        with comparer.engine.keep():
             yield comparer

@@ -284,6 +284,18 @@ class LazyPool(Executor):
 # --- sets ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class FakeChanges:
+    """What a comparison found."""
+
+    engine: str
+    head: Head
+    counts: Counts
+    batches: Callable[[Direction], Iterator[Batch]]
+    already_there: Callable[[], Iterator[list[str]]] = lambda: iter(())
+    examples: Callable[[Direction, int], tuple[str, ...]] = lambda direction, number: ()
+
+
 @dataclass
 class FakeComparison:
     """Sets side by side, made from lists of ids."""
@@ -305,10 +317,11 @@ class FakeComparison:
     sealed: list[Batch] | None = None
     is_closed: bool = False
 
-    def compare(self) -> Counts:
+    def compare(self) -> FakeChanges:
         if self.compare_error is not None:
             raise self.compare_error
-        return self.counts or self.count()
+        counts = self.counts or self.count()
+        return FakeChanges(self.engine, self.head, counts, self.batches, self.already_there, self.examples)
 
     def count(self) -> Counts:
         resend = len(self.resends)
@@ -317,7 +330,7 @@ class FakeComparison:
             desired=len(self.add), stored=stored, add=len(self.add) - resend, remove=len(self.remove), resend=resend
         )
 
-    def resume(self, sealed: Iterable[Batch]) -> Counts:
+    def resume(self, sealed: Iterable[Batch]) -> FakeChanges:
         self.sealed = list(sealed)
         return self.compare()
 

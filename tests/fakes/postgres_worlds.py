@@ -11,8 +11,7 @@ import duckdb
 import psycopg
 from sqlalchemy.engine import make_url
 
-from reconciler.diff.base import Comparison
-from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.diff.comparison import Comparison, SetEngine
 from reconciler.models.comparison import DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
@@ -93,7 +92,7 @@ class ServerComparer:
         assert isinstance(source, PushdownSource)
         self._source: PushdownSource = source
         self._snapshot: Snapshot = open_snapshot(StateSettings(url=Secret(url)))
-        self.engine = EmbeddedSetEngine("64MB", spill_parent, self._host, self._dated, self._host)
+        self.engine = SetEngine("64MB", spill_parent, self._host, self._dated, self._host)
 
     def _host(self, target: Target) -> WorldHost:
         return self._hosts[target.segment.segment_id]
@@ -154,5 +153,5 @@ class ServerComparer:
 def open_server_comparer(url: str, spill_parent: Path) -> Iterator[ServerComparer]:
     with duckdb.connect(":memory:") as database:
         comparer = ServerComparer(url, spill_parent, database)
-        with comparer.engine:
+        with comparer.engine.keep():
             yield comparer

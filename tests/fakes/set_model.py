@@ -187,18 +187,16 @@ def sure(state: StateModel, remote: set[str]) -> set[str]:
 
 
 def resume(world: World, adds: set[str], removes: set[str]) -> Outcome:
-    """What is left of a plan file. Under `exclusive`, without a read-back, the state's word must do."""
+    """What is left of a plan file."""
     state = read_state(world)
     remote = remote_keys(world) if world.exclusive else set()
     adopt: set[str] = set()
     if not world.exclusive:
         adds, removes = adds - state.stored, removes & state.held
-    elif world.people is not None:
+    else:
         there = sure(state, remote)
         adopt = adds & there - state.stored
         adds, removes = adds - there, removes & (state.held | remote)
-    else:
-        adds, removes = adds - state.stored, removes - (state.tombstones - state.held)
     return replace(_describe(world, Counts(adopt=len(adopt)), adds, removes, remote), adopt=sort(adopt))
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from reconciler.customerio import Gate
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
+from reconciler.models.comparison import Adoption, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.plan import Head
 from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
@@ -30,7 +30,7 @@ from reconciler.state.base import Snapshot
 from reconciler.state.store import Runtime, StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient
-from tests.fakes.parts import FakeReporter, FakeStop, InlinePool, LazyPool
+from tests.fakes.parts import FakeChanges, FakeReporter, FakeStop, InlinePool, LazyPool
 from tests.reliability.orders import FREE, Order, Sealed, Window, check_whole, seal_plan, spend
 from tests.support.states import FakeClock, FakeMachine, StateFixture, adoption, fetch, findings
 
@@ -220,31 +220,27 @@ class MortalTrack:
 class ModelComparison:
     """The set engine's model (see tests/fakes/set_model.py) at work: fast, and obviously right."""
 
-    engine = "model"
-
     def __init__(
         self, snapshot: Snapshot, target: Target, desired: Iterable[str], size: int, now: Callable[[], float]
     ) -> None:
-        self.head = Head()
         self._now = now
         self._snapshot = snapshot
         self._target = target
         self._desired = tuple(desired)
         self._size = size
-        self._outcome: set_model.Outcome | None = None
         self._people: tuple[set_model.Person, ...] = ()
 
-    def compare(self) -> Counts:
-        world = self._read()
-        self._outcome = set_model.compare(replace(world, values=tuple(set_model.Value(each) for each in self._desired)))
-        return self._outcome.counts
+    def compare(self) -> FakeChanges:
+        world, head = self._read()
+        values = tuple(set_model.Value(each) for each in self._desired)
+        return self._give(head, set_model.compare(replace(world, values=values)))
 
-    def resume(self, sealed: Iterable[Batch]) -> Counts:
+    def resume(self, sealed: Iterable[Batch]) -> FakeChanges:
         ids: dict[Direction, set[str]] = {ADD: set(), REMOVE: set()}
         for batch in sealed:
             ids[batch.direction].update(batch.ids)
-        self._outcome = set_model.resume(self._read(), ids[ADD], ids[REMOVE])
-        return self._outcome.counts
+        world, head = self._read()
+        return self._give(head, set_model.resume(world, ids[ADD], ids[REMOVE]))
 
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         rows = (row for page in pages for row in zip(page.cio_ids, page.keys, strict=True))
@@ -259,21 +255,22 @@ class ModelComparison:
         return findings(found.appeared, found.vanished, found.lingering, found.gone)
 
     def adoption(self, known_only: bool) -> Adoption:
-        found = set_model.adopt(replace(self._read(), people=self._people), known_only)
+        found = set_model.adopt(replace(self._read()[0], people=self._people), known_only)
         return adoption(found.members, found.unmatched, found.lingering)
 
-    def _read(self) -> set_model.World:
-        world, self.head = read_world(self._snapshot, self._target, self._now())
-        return world
+    def _read(self) -> tuple[set_model.World, Head]:
+        return read_world(self._snapshot, self._target, self._now())
 
     def _read_back(self) -> set_model.Reading:
-        return set_model.read_back(replace(self._read(), people=self._people))
+        return set_model.read_back(replace(self._read()[0], people=self._people))
 
-    def batches(self, direction: Direction) -> Iterator[Batch]:
-        assert self._outcome is not None
-        ids = self._outcome.add if direction is ADD else self._outcome.remove
-        for start in range(0, len(ids), self._size):
-            yield Batch(direction, tuple(ids[start : start + self._size]))
+    def _give(self, head: Head, outcome: set_model.Outcome) -> FakeChanges:
+        def batches(direction: Direction) -> Iterator[Batch]:
+            ids = outcome.add if direction is ADD else outcome.remove
+            for start in range(0, len(ids), self._size):
+                yield Batch(direction, tuple(ids[start : start + self._size]))
+
+        return FakeChanges("model", head, outcome.counts, batches)
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(name)
@@ -444,8 +441,8 @@ class Planet:
         snapshot, options = open_snapshot(self.state.settings), PlanOptions()
         comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.state.clock.wall)
         head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
-        plan = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
-        batches = [*comparison.batches(REMOVE), *comparison.batches(ADD)]
+        plan, changes = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
+        batches = [*changes.batches(REMOVE), *changes.batches(ADD)]
         return seal_plan(path, plan, batches, sorted(desired), age)
 
     def _pool(self) -> Executor:

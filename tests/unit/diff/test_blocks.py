@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.diff import tables
-from reconciler.diff.tables import read_batches, unless_empty, write_batches, write_page
+from reconciler.diff.tables import unless_empty, write_batches, write_page
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END
 from tests.fakes.arrow_streams import make_page
@@ -48,19 +48,3 @@ def test_batches_become_rows_many_in_a_block(monkeypatch: pytest.MonkeyPatch) ->
         f"d{FIELD}true",
     ]
     assert list(write_batches([])) == []
-
-
-def test_ids_become_full_batches_in_order_with_those_that_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_BATCH", 2)
-
-    found = list(read_batches(Direction.ADD, "e\nb\nd\na\nc", "e\nb"))
-
-    assert found == [
-        Batch(Direction.ADD, ("a", "b"), frozenset("b")),
-        Batch(Direction.ADD, ("c", "d")),
-        Batch(Direction.ADD, ("e",), frozenset("e")),
-    ]
-    assert list(read_batches(Direction.ADD, "a b\nc", "a b")) == [
-        Batch(Direction.ADD, ("a b", "c"), frozenset(["a b"]))
-    ]
-    assert list(read_batches(Direction.REMOVE, "a", None)) == [Batch(Direction.REMOVE, ("a",))]

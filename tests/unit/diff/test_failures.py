@@ -10,8 +10,7 @@ import adbc_driver_sqlite.dbapi
 import duckdb
 import pytest
 
-from reconciler.diff.base import Comparison
-from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.diff.comparison import Comparison, SetEngine
 from reconciler.errors import IncompleteRead, ReconcileError, SegmentError, SourceError, StateError
 from reconciler.models.comparison import ArrowStream, Page, Rows
 from reconciler.models.spec import OnBad, Segment
@@ -38,7 +37,7 @@ def test_nulls_stop_the_segment_unless_they_are_to_be_skipped(comparer: AnyCompa
     with comparer.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
         comparison.compare()
     with comparer.compare(world, OnBad.SKIP) as comparison:
-        counts = comparison.compare()
+        counts = comparison.compare().counts
 
     assert caught.value.code == "nulls"
     assert "2 NULLs" in caught.value.message
@@ -67,7 +66,7 @@ def test_invalid_values_stop_the_segment_and_are_counted_by_reason(comparer: Any
     with comparer.compare(world, OnBad.ERROR) as comparison, pytest.raises(SourceError) as caught:
         comparison.compare()
     with comparer.compare(world, OnBad.SKIP) as comparison:
-        counts = comparison.compare()
+        counts = comparison.compare().counts
 
     assert caught.value.code == "invalid"
     assert caught.value.message == (
@@ -84,9 +83,9 @@ def test_text_that_is_no_utf8_is_invalid(tmp_path: Path) -> None:
         warehouse = Warehouse(database)
         source = FakeSource(ValueStream(texts, ALL_TYPED))
         snapshot = FakeSnapshot(FakeStored(warehouse, World()))
-        with EmbeddedSetEngine("64MB", tmp_path, lambda _: source, lambda _: snapshot) as engine:
+        with SetEngine("64MB", tmp_path, lambda _: source, lambda _: snapshot).keep() as engine:
             with engine.begin(make_target(World(), OnBad.SKIP, OnBad.SKIP)) as comparison:
-                counts = comparison.compare()
+                counts = comparison.compare().counts
         warehouse.close()
 
     assert (counts.invalid, counts.desired) == (1, 1)
@@ -143,13 +142,13 @@ def comparing(
     folder: Path,
     make_source: Callable[[Warehouse], Source] | None = None,
     make_stored: Callable[[Warehouse, World], FakeStored] = FakeStored,
-) -> Iterator[tuple[EmbeddedSetEngine, Comparison]]:
+) -> Iterator[tuple[SetEngine, Comparison]]:
     world = World(values=(Value("a"),), members=frozenset("b"), marks=(MarkRow("c", "echo", "add", 1.0),))
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
         source = make_source(warehouse) if make_source else FakeSource(values_of(warehouse, world))
         snapshot = FakeSnapshot(make_stored(warehouse, world))
-        with EmbeddedSetEngine("64MB", folder, lambda _: source, lambda _: snapshot) as engine:
+        with SetEngine("64MB", folder, lambda _: source, lambda _: snapshot).keep() as engine:
             with engine.begin(make_target(world, OnBad.SKIP, OnBad.SKIP)) as comparison:
                 yield engine, comparison
         warehouse.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reconciler.diff.embedded import EmbeddedSetEngine
+from reconciler.diff.comparison import SetEngine
 from reconciler.embedded_duckdb import SPILL_PREFIX, open_spill_folder
 from reconciler.errors import SegmentError, UsageError
 from reconciler.models.batches import Direction
@@ -47,12 +47,12 @@ class ManySource:
 
 
 @contextmanager
-def open_many(memory_limit: str, spill_parent: Path) -> Iterator[EmbeddedSetEngine]:
+def open_many(memory_limit: str, spill_parent: Path) -> Iterator[SetEngine]:
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
         snapshot = FakeSnapshot(ManyStored(warehouse, World()))
-        engine = EmbeddedSetEngine(memory_limit, spill_parent, lambda _: ManySource(warehouse), lambda _: snapshot)
-        with engine:
+        engine = SetEngine(memory_limit, spill_parent, lambda _: ManySource(warehouse), lambda _: snapshot)
+        with engine.keep():
             yield engine
         warehouse.close()
 
@@ -68,14 +68,14 @@ def files_below(folder: Path) -> list[Path]:
 
 def test_what_does_not_fit_is_spilled_and_comes_back_in_the_order_of_its_bytes(tmp_path: Path, target: Target) -> None:
     with open_many("32MB", tmp_path) as engine, engine.begin(target) as comparison:
-        counts = comparison.compare()
+        changes = comparison.compare()
 
         assert files_below(tmp_path)
-        assert counts == Counts(
+        assert changes.counts == Counts(
             desired=MANY, stored=MANY, add=MANY // 2, remove=MANY // 2, unchanged=MANY // 2, held=MANY
         )
         for direction in Direction:
-            batches = list(comparison.batches(direction))
+            batches = list(changes.batches(direction))
             ids = [member for batch in batches for member in batch.ids]
             assert [len(batch.ids) for batch in batches] == [1000] * (MANY // 2000)
             assert ids == sorted(ids, key=str.encode)
@@ -97,19 +97,19 @@ def test_the_next_segment_goes_on_after_one_that_did_not_fit(tmp_path: Path, tar
         with limited_files(100_000), engine.begin(target) as comparison, pytest.raises(SegmentError) as caught:
             comparison.compare()
         with engine.begin(target) as comparison:
-            assert comparison.compare().desired == MANY
+            assert comparison.compare().counts.desired == MANY
 
     assert caught.value.code == "spill"
 
 
 def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, target: Target) -> None:
     with open_many("64MB", tmp_path) as engine, engine.begin(target) as comparison:
-        comparison.compare()
-        removals = comparison.batches(Direction.REMOVE)
+        changes = comparison.compare()
+        removals = changes.batches(Direction.REMOVE)
         next(removals)
         with engine._database.cursor() as cursor:
             cursor.execute("SET GLOBAL memory_limit = '8MB'")
-        additions = [id_ for batch in comparison.batches(Direction.ADD) for id_ in batch.ids]
+        additions = [id_ for batch in changes.batches(Direction.ADD) for id_ in batch.ids]
 
         assert len(additions) == MANY // 2
         assert additions == sorted(additions)

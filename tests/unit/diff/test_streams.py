@@ -31,13 +31,13 @@ def test_ids_come_in_the_order_of_their_bytes_a_thousand_at_a_time(comparer: Any
     with comparer.compare(
         World(values=tuple(map(Value, [*many, *many[:9]])), members=frozenset({"gone"}))
     ) as comparison:
-        counts = comparison.compare()
-        batches = list(comparison.batches(Direction.ADD))
+        changes = comparison.compare()
+        batches = list(changes.batches(Direction.ADD))
 
-        assert counts == Counts(desired=2500, stored=1, add=2500, remove=1, duplicates=9, held=1)
+        assert changes.counts == Counts(desired=2500, stored=1, add=2500, remove=1, duplicates=9, held=1)
         assert [len(batch.ids) for batch in batches] == [1000, 1000, 500]
         assert [member for batch in batches for member in batch.ids] == sorted(many)
-        assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("gone",)]
+        assert [batch.ids for batch in changes.batches(Direction.REMOVE)] == [("gone",)]
 
 
 @pytest.mark.parametrize("rows_at_once", [6, 60], ids=["many parts", "two parts"])
@@ -47,48 +47,48 @@ def test_what_is_too_much_to_group_at_once_is_taken_in_parts(
     monkeypatch.setattr("reconciler.diff.tables.BYTES_PER_ROW", 64_000_000 // rows_at_once)
     many = make_many(40)
     with comparer.compare(World(values=tuple(map(Value, [*many, *many])), members=frozenset({"gone"}))) as comparison:
-        counts = comparison.compare()
+        changes = comparison.compare()
 
-        assert counts == Counts(desired=40, stored=1, add=40, remove=1, duplicates=40, held=1)
-        assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [tuple(sorted(many))]
+        assert changes.counts == Counts(desired=40, stored=1, add=40, remove=1, duplicates=40, held=1)
+        assert [batch.ids for batch in changes.batches(Direction.ADD)] == [tuple(sorted(many))]
 
 
 def test_the_order_is_that_of_bytes_not_of_a_language(comparer: AnyComparer) -> None:
     shuffled = random.Random(1).sample(IN_ORDER, len(IN_ORDER))
     with comparer.compare(World(values=tuple(map(Value, shuffled)))) as comparison:
-        comparison.compare()
+        changes = comparison.compare()
 
-        assert [*next(comparison.batches(Direction.ADD)).ids] == IN_ORDER == sorted(IN_ORDER, key=str.encode)
+        assert [*next(changes.batches(Direction.ADD)).ids] == IN_ORDER == sorted(IN_ORDER, key=str.encode)
 
 
 @settings(max_examples=20, deadline=None)
 @given(ids=st.sets(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=9)))
 def test_any_ids_come_in_the_order_of_their_bytes(comparer: AnyComparer, ids: set[str]) -> None:
     with comparer.compare(World(values=tuple(map(Value, ids)))) as comparison:
-        comparison.compare()
+        changes = comparison.compare()
 
-        found = [member for batch in comparison.batches(Direction.ADD) for member in batch.ids]
+        found = [member for batch in changes.batches(Direction.ADD) for member in batch.ids]
         assert found == sorted(ids, key=str.encode)
 
 
 def test_examples_are_the_first_ids_and_no_more_than_asked_for(comparer: AnyComparer) -> None:
     with comparer.compare(World(values=(Value("b"), Value("a"), Value("c")), members=frozenset("xy"))) as comparison:
-        comparison.compare()
+        changes = comparison.compare()
 
-        assert comparison.examples(Direction.ADD, 2) == ("a", "b")
-        assert comparison.examples(Direction.REMOVE, 9) == ("x", "y")
-        assert comparison.examples(Direction.ADD, 0) == ()
+        assert changes.examples(Direction.ADD, 2) == ("a", "b")
+        assert changes.examples(Direction.REMOVE, 9) == ("x", "y")
+        assert changes.examples(Direction.ADD, 0) == ()
 
 
 def test_batches_can_be_left_midway_and_begun_again_in_another_thread(comparer: AnyComparer) -> None:
     many = make_many(3_000)
     with comparer.compare(World(values=tuple(map(Value, many)))) as comparison:
-        comparison.compare()
-        left = comparison.batches(Direction.ADD)
+        changes = comparison.compare()
+        left = changes.batches(Direction.ADD)
         first = next(left)
 
         with ThreadPoolExecutor(1) as pool:
-            again = pool.submit(lambda: list(comparison.batches(Direction.ADD))).result()
+            again = pool.submit(lambda: list(changes.batches(Direction.ADD))).result()
             rest = pool.submit(lambda: list(left)).result()
 
         assert first == again[0]
@@ -98,12 +98,12 @@ def test_batches_can_be_left_midway_and_begun_again_in_another_thread(comparer: 
 def test_leaving_the_comparison_with_batches_half_read_does_no_harm(comparer: AnyComparer) -> None:
     world = World(values=tuple(map(Value, make_many(3_000))))
     with comparer.compare(world) as comparison:
-        comparison.compare()
-        half_read = comparison.batches(Direction.ADD)
+        changes = comparison.compare()
+        half_read = changes.batches(Direction.ADD)
         next(half_read)
 
     with comparer.compare(world) as comparison:
-        assert comparison.compare().add == 3_000
+        assert comparison.compare().counts.add == 3_000
 
 
 def test_segments_compared_at_once_do_not_see_each_other(comparer: AnyComparer) -> None:
@@ -113,9 +113,9 @@ def test_segments_compared_at_once_do_not_see_each_other(comparer: AnyComparer) 
         mine = [f"{number}-{member}" for member in make_many(1_500)]
         with comparer.compare(World(values=tuple(map(Value, mine)), members=frozenset(mine[:400]))) as comparison:
             together.wait(60)
-            counts = comparison.compare()
+            changes = comparison.compare()
             together.wait(60)
-            return counts, [member for batch in comparison.batches(Direction.ADD) for member in batch.ids]
+            return changes.counts, [member for batch in changes.batches(Direction.ADD) for member in batch.ids]
 
     with ThreadPoolExecutor(4) as pool:
         for number, (counts, ids) in enumerate(pool.map(compare, range(4))):
@@ -135,11 +135,12 @@ def test_people_are_counted_once_however_often_they_are_listed(local_comparer: L
     world = World(values=(Value("a"),), people=(), exclusive=True)
     with local_comparer.compare(world) as comparison:
         found = comparison.load_remote(pages)
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
 
         assert found == RemoteCount(people=10, unkeyed=7, repeated=1)
         assert (counts.unchanged, counts.remove, counts.strays, counts.unkeyed) == (1, 1, 1, 7)
-        assert [batch.ids for batch in comparison.batches(Direction.REMOVE)] == [("b",)]
+        assert [batch.ids for batch in changes.batches(Direction.REMOVE)] == [("b",)]
 
 
 def test_a_second_read_replaces_the_first(local_comparer: LocalComparer) -> None:
@@ -157,12 +158,12 @@ def test_a_second_read_replaces_the_first(local_comparer: LocalComparer) -> None
 
 def test_a_comparison_goes_on_sending_after_a_read_back_on_the_side(comparer: AnyComparer) -> None:
     with comparer.compare(World(values=(Value("a"), Value("b")), members=frozenset("b"))) as comparison:
-        comparison.compare()
+        changes = comparison.compare()
         comparison.load_remote([make_page(("1", "b"))])
         drift = comparison.drift()
 
         assert (drift.missing, drift.remote) == (0, 1)
-        assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [("a",)]
+        assert [batch.ids for batch in changes.batches(Direction.ADD)] == [("a",)]
 
 
 def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_comparer: LocalComparer) -> None:
@@ -176,10 +177,11 @@ def test_emails_are_one_whatever_the_case_of_their_latin_letters(local_comparer:
         sentinels=("ANN@X.ORG",),
     )
     with local_comparer.compare(world) as comparison:
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
 
         assert (counts.desired, counts.unchanged, counts.duplicates, counts.missing_sentinels) == (3, 2, 1, 0)
-        assert [batch.ids for batch in comparison.batches(Direction.ADD)] == [("é@x.org",)]
+        assert [batch.ids for batch in changes.batches(Direction.ADD)] == [("é@x.org",)]
 
 
 def test_the_process_ends_without_a_word_of_duckdb(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reconciler.diff import embedded
-from reconciler.diff.base import Comparison
-from reconciler.diff.embedded import EmbeddedComparison, EmbeddedSetEngine
-from reconciler.diff.flags import Flag, Returned
+from reconciler.diff import comparison as comparisons
+from reconciler.diff.comparison import Changes, Comparison, SetEngine
+from reconciler.diff.flags import NULL, Flag, Returned
 from reconciler.diff.pushdown import ComparedInDatabase
-from reconciler.diff.statements import NULL
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError
 from reconciler.models.batches import Batch, Direction
@@ -47,12 +45,7 @@ TWICE = (*THERE, Person("1", "a"))
 
 
 def tables_of(comparison: Comparison) -> set[str]:
-    assert isinstance(comparison, EmbeddedComparison)
-    tables = comparison._tables
-    return {
-        name
-        for (name,) in tables.fetch("SELECT table_name FROM duckdb_tables() WHERE database_name = $1", [tables.name])
-    }
+    return {name for (name,) in comparison._tables.fetch("SHOW TABLES")}
 
 
 # --- what is left -------------------------------------------------------------------------------------------------
@@ -82,36 +75,32 @@ def test_a_comparison_leaves_what_it_needs_to_send_and_nothing_else(
 ) -> None:
     streams_of_nothing = set() if as_blocks or world.marks or world.journal or world.people else {"marks", "journal"}
     with local_comparer.compare(replace(world, as_blocks=as_blocks)) as comparison:
-        comparison.compare()
+        changes = comparison.compare()
         assert tables_of(comparison) == left | streams_of_nothing
         for direction in Direction:
-            list(comparison.batches(direction))
+            list(changes.batches(direction))
         assert tables_of(comparison) == left | streams_of_nothing | ({"add", "remove"} if "changes" in left else set())
 
 
 def test_tombstones_are_laid_over_nothing_in_a_plan(local_comparer: LocalComparer) -> None:
     with local_comparer.compare(replace(TOMBSTONE, as_blocks=True)) as comparison:
-        assert comparison.compare().stored == 2
+        assert comparison.compare().counts.stored == 2
         assert tables_of(comparison) == {"known", "changes", "overlay", "marks", "journal"}
 
 
 def test_under_exclusive_tombstones_alone_are_enough_to_be_laid_over(local_comparer: LocalComparer) -> None:
     world = World((Value("x"),), marks=TOMBSTONE.marks, people=(Person("1", "x"),), exclusive=True)
     with local_comparer.compare(world) as comparison:
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
         assert (counts.add, counts.adopt) == (1, 0)
         assert comparison.drift().lingering == 1
-
-
-def test_a_comparison_can_be_made_again(local_comparer: LocalComparer) -> None:
-    with local_comparer.compare(replace(MOVING, as_blocks=True)) as comparison:
-        assert comparison.compare() == comparison.compare()
 
 
 @pytest.mark.parametrize("world", [MOVING, MARKED])
 def test_a_plan_file_leaves_what_it_needs_to_send(local_comparer: LocalComparer, world: World) -> None:
     with local_comparer.compare(replace(world, as_blocks=True)) as comparison:
-        counts = comparison.resume([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("c",))])
+        counts = comparison.resume([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("c",))]).counts
         assert (counts.add, counts.remove) == (1, 1)
         assert tables_of(comparison) == {"known", "changes"} | ({"overlay"} if world.marks else set())
 
@@ -126,29 +115,25 @@ def test_a_read_back_leaves_what_is_known(local_comparer: LocalComparer) -> None
 # --- without any change -------------------------------------------------------------------------------------------
 
 
-def see_all(comparison: Comparison) -> tuple[object, ...]:
-    batches = [batch.ids for direction in Direction for batch in comparison.batches(direction)]
-    examples = [comparison.examples(direction, 3) for direction in Direction]
-    return batches, examples, list(comparison.already_there())
+def see_all(changes: Changes) -> tuple[object, ...]:
+    batches = [batch.ids for direction in Direction for batch in changes.batches(direction)]
+    examples = [changes.examples(direction, 3) for direction in Direction]
+    return batches, examples, list(changes.already_there())
 
 
 def test_where_nothing_changes_nothing_is_sent(local_comparer: LocalComparer) -> None:
     with local_comparer.compare(QUIET) as comparison:
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
         assert (counts.add, counts.remove, counts.unchanged, counts.stored) == (0, 0, 2, 2)
-        assert see_all(comparison) == ([], [(), ()], [])
+        assert see_all(changes) == ([], [(), ()], [])
 
 
 def test_where_only_what_is_sure_is_marked_nothing_is_sent(local_comparer: LocalComparer) -> None:
     with local_comparer.compare(replace(QUIET, marks=(MarkRow("b", "echo", "remove", 1.0),))) as comparison:
-        assert comparison.compare().reversed_at is None
-        assert see_all(comparison) == ([], [(), ()], [])
-
-
-def test_before_anything_was_compared_there_is_nothing_to_send(local_comparer: LocalComparer) -> None:
-    with local_comparer.compare(MOVING) as comparison:
-        assert (comparison.engine, comparison.head) == ("local", Head())
-        assert see_all(comparison) == ([], [(), ()], [])
+        changes = comparison.compare()
+        assert changes.counts.reversed_at is None
+        assert see_all(changes) == ([], [(), ()], [])
 
 
 # --- what may still arrive ----------------------------------------------------------------------------------------
@@ -185,14 +170,14 @@ def test_the_latest_attempt_that_a_change_reverses_is_told(
     rows = tuple(JournalRow(seq, *row, ("a",)) for seq, row in enumerate(journal))
     world = World((*values, Value("c")), marks=tuple(MarkRow("a", *mark) for mark in marks), journal=rows)
     with local_comparer.compare(world) as comparison:
-        assert comparison.compare().reversed_at == reversed_at
+        assert comparison.compare().counts.reversed_at == reversed_at
 
 
 def test_of_several_changes_the_latest_attempt_counts(local_comparer: LocalComparer) -> None:
     marks = [MarkRow("a", "unsettled", "remove", 3.0), MarkRow("b", "unsettled", "add", 8.0)]
     world = World(WANTED, marks=(*marks, MarkRow("c", "unsettled", "add", 5.0)))
     with local_comparer.compare(world) as comparison:
-        assert comparison.compare().reversed_at == 8.0
+        assert comparison.compare().counts.reversed_at == 8.0
 
 
 # --- in pieces ----------------------------------------------------------------------------------------------------
@@ -201,12 +186,11 @@ def test_of_several_changes_the_latest_attempt_counts(local_comparer: LocalCompa
 def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
     local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "IDS_AT_ONCE", 4)
-    monkeypatch.setattr("reconciler.diff.tables.MAX_BATCH", 2)
+    monkeypatch.setattr(comparisons, "IDS_AT_ONCE", 4)
+    monkeypatch.setattr(comparisons, "MAX_BATCH", 2)
     marks = tuple(MarkRow(each, "unmatched", None, 1.0) for each in "adghk")
     with local_comparer.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
-        comparison.compare()
-        batches = list(comparison.batches(Direction.ADD))
+        batches = list(comparison.compare().batches(Direction.ADD))
 
     assert ["".join(batch.ids) for batch in batches] == ["ab", "cd", "ef", "gh", "ij", "k"]
     assert ["".join(sorted(batch.resends)) for batch in batches] == ["a", "d", "", "gh", "", "k"]
@@ -215,11 +199,10 @@ def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
 def test_findings_come_in_lists_that_are_not_too_long(
     local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "FINDINGS_CHUNK", 2)
+    monkeypatch.setattr(comparisons, "FINDINGS_CHUNK", 2)
     people = tuple(Person(str(place), each) for place, each in enumerate("abcde"))
     with local_comparer.compare(World(values=tuple(map(Value, "abcde")), people=people, exclusive=True)) as comparison:
-        comparison.compare()
-        assert list(comparison.already_there()) == [["a", "b"], ["c", "d"], ["e"]]
+        assert list(comparison.compare().already_there()) == [["a", "b"], ["c", "d"], ["e"]]
         assert list(comparison.adoption(known_only=False).members()) == [["a", "b"], ["c", "d"], ["e"]]
 
 
@@ -276,7 +259,7 @@ def opening(
         values = source(values_of(warehouse, MOVING))
         snapshot = FakeSnapshot(stored(warehouse, MOVING))
         with (
-            EmbeddedSetEngine("64MB", folder, lambda _: values, lambda _: snapshot) as engine,
+            SetEngine("64MB", folder, lambda _: values, lambda _: snapshot).keep() as engine,
             engine.begin(make_target(MOVING, OnBad.SKIP, OnBad.SKIP)) as comparison,
         ):
             yield comparison
@@ -352,9 +335,9 @@ class Elsewhere:
         self.asked.append((target, source, snapshot))
         if isinstance(self.answer, ComparedInDatabase):
             tables.run(
-                f"CREATE TABLE {tables.name}.desired AS FROM (VALUES (NULL, 'a'), (NULL, 'd')) AS d (refused, id)",
-                f"CREATE TABLE {tables.name}.known AS SELECT 'c' AS id, 1::UTINYINT AS flags",
-                f"CREATE TABLE {tables.name}.overlay AS SELECT 'c' AS id, 7.0 AS add_at, 9.0 AS remove_at",
+                "CREATE TABLE desired AS FROM (VALUES (NULL, 'a'), (NULL, 'd')) AS d (refused, id)",
+                "CREATE TABLE known AS SELECT 'c' AS id, 1::UTINYINT AS flags",
+                "CREATE TABLE overlay AS SELECT 'c' AS id, 7.0 AS add_at, 9.0 AS remove_at",
             )
         return self.answer
 
@@ -367,7 +350,7 @@ def comparing_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Elsewhere, world: World, on_bad: OnBad = OnBad.SKIP
 ) -> Iterator[tuple[Comparison, tuple[Target, object, object]]]:
     """A comparison, and what `elsewhere` is to be asked."""
-    monkeypatch.setattr(embedded, "compare_in_database", elsewhere)
+    monkeypatch.setattr(comparisons, "compare_in_database", elsewhere)
     target = make_target(world, on_bad, on_bad)
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
@@ -375,13 +358,13 @@ def comparing_there(
         snapshot = FakeSnapshot(FakeStored(warehouse, world))
         found = {id(target): (source, snapshot, source)}
         with (
-            EmbeddedSetEngine(
+            SetEngine(
                 "64MB",
                 folder,
                 lambda target: found[id(target)][0],
                 lambda target: found[id(target)][1],
                 lambda target: found[id(target)][2],  # type: ignore[arg-type, return-value]
-            ) as engine,
+            ).keep() as engine,
             engine.begin(target) as comparison,
         ):
             yield comparison, (target, source, snapshot)
@@ -392,13 +375,14 @@ def test_what_the_database_compared_is_taken_with_its_numbers(tmp_path: Path, mo
     elsewhere = Elsewhere(FOUND)
     world = replace(MOVING, sentinels=("a", "x"))
     with comparing_there(tmp_path, monkeypatch, elsewhere, world) as (comparison, asked):
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
 
         assert elsewhere.asked == [asked]
-        assert (comparison.engine, comparison.head) == ("in_database", FOUND.head)
+        assert (changes.engine, changes.head) == ("in_database", FOUND.head)
         assert (counts.stored, counts.unchanged, counts.add, counts.remove) == (11, 10, 2, 1)
         assert (counts.desired, counts.nulls, counts.missing_sentinels, counts.reversed_at) == (12, 1, 1, 7.0)
-        assert see_all(comparison) == ([("a", "d"), ("c",)], [("a", "d"), ("c",)], [])
+        assert see_all(changes) == ([("a", "d"), ("c",)], [("a", "d"), ("c",)], [])
 
 
 def test_bad_values_that_the_database_found_stop_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,14 +394,15 @@ def test_bad_values_that_the_database_found_stop_the_segment(tmp_path: Path, mon
 def test_a_segment_that_is_unfit_for_the_database_is_compared_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "reconciler.diff.embedded")
+    caplog.set_level(logging.DEBUG, "reconciler.diff.comparison")
     elsewhere = Elsewhere(NotPossible("it is too far away"))
     with comparing_there(tmp_path, monkeypatch, elsewhere, MOVING) as (comparison, asked):
-        counts = comparison.compare()
+        changes = comparison.compare()
+        counts = changes.counts
 
         assert elsewhere.asked == [asked]
-        assert (comparison.engine, counts.add, counts.remove) == ("local", 1, 1)
-    (record,) = (each for each in caplog.records if each.name == "reconciler.diff.embedded")
+        assert (changes.engine, counts.add, counts.remove) == ("local", 1, 1)
+    (record,) = (each for each in caplog.records if each.name == "reconciler.diff.comparison")
     assert record.getMessage() == f"{asked[0].label}: compared here, not in the database: it is too far away"
 
 
@@ -425,13 +410,13 @@ def test_a_database_is_not_asked_for_what_is_really_there(tmp_path: Path, monkey
     elsewhere, world = Elsewhere(FOUND), replace(MOVING, people=THERE, exclusive=True)
     with comparing_there(tmp_path, monkeypatch, elsewhere, world) as (comparison, _):
         comparison.load_remote(pages_of(world))
-        assert comparison.compare().adopt == 1
+        assert comparison.compare().counts.adopt == 1
     assert elsewhere.asked == []
 
 
 def test_where_no_database_is_named_none_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Elsewhere(FOUND)
-    monkeypatch.setattr(embedded, "compare_in_database", elsewhere)
+    monkeypatch.setattr(comparisons, "compare_in_database", elsewhere)
     with opening(tmp_path) as comparison:
         comparison.compare()
     assert elsewhere.asked == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.diff.base import Comparison
+from reconciler.diff.comparison import Changes, Comparison
 from reconciler.errors import (
     LeaseLost,
     LockHeld,
@@ -176,7 +176,7 @@ def test_a_segment_that_is_ended_after_its_plan_sends_nothing_and_ends_once(
 # --- a sealed plan -----------------------------------------------------------------------------------------------
 
 
-def resume_with(play: Play, resume: Callable[[Comparison], Counts]) -> SegmentRun:
+def resume_with(play: Play, resume: Callable[[Comparison], Changes]) -> SegmentRun:
     return play.run(compare=resume)
 
 
@@ -189,12 +189,17 @@ def test_a_sealed_plan_is_taken_instead_of_the_query() -> None:
 
 def test_a_sealed_plan_is_judged_again() -> None:
     play = Play()
-    result = resume_with(play, lambda comparison: replace(comparison.resume([]), remove=99))
+
+    def remove_many(comparison: Comparison) -> Changes:
+        changes = comparison.resume([])
+        return replace(changes, counts=replace(changes.counts, remove=99))
+
+    result = resume_with(play, remove_many)
     assert (result.status, play.nothing_sent) == (RunStatus.BLOCKED, True)
 
 
 def test_a_sealed_plan_that_is_stale_under_the_lock() -> None:
-    def refuse(comparison: Comparison) -> Counts:
+    def refuse(comparison: Comparison) -> Changes:
         raise PlanFileError("the file was changed", "plan anew")
 
     play = Play()

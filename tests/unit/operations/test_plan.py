@@ -13,7 +13,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, RemoteSegment, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.plan import PlanOptions, fail, plan_segment
-from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target, name_ids, own
+from tests.fakes.parts import Crash, FakeApp, FakeChanges, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)
 CHANGES = Counts(desired=105, stored=103, held=103, add=5, remove=3, unchanged=100)
@@ -34,7 +34,7 @@ def plan(
     warn = [].append if warnings is None else warnings.append
     chosen = target or make_target()
     try:
-        return plan_segment(chosen, head, comparison, app, options or PlanOptions(), warn)
+        return plan_segment(chosen, head, comparison, app, options or PlanOptions(), warn)[0]
     except PlanFileError:
         raise
     except Exception as error:  # as an operation does
@@ -194,7 +194,7 @@ def test_an_app_api_that_is_down_fails_an_exclusive_segment(broken: str, error: 
 
 def test_exclusive_reads_the_whole_membership_before_it_compares() -> None:
     class Order(FakeComparison):
-        def compare(self) -> Counts:
+        def compare(self) -> FakeChanges:
             assert self.loads == [(3, 3)]
             return super().compare()
 
