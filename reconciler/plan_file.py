@@ -16,13 +16,13 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, NonNegativeInt, TypeAdapter, ValidationError
 
 from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import OutputFile, open_plain
@@ -57,39 +57,25 @@ class SealedSegment:
     spec: str
     workspace: str
     name: str
-    segment_id: int
+    segment_id: NonNegativeInt
     id_type: IdType
     definition: str
-    environment_id: int | None
+    environment_id: NonNegativeInt | None
     lineage: str | None
-    serial: int
+    serial: NonNegativeInt
     status: PlanStatus
     counts: Counts
     allowed: frozenset[Guard] = frozenset()
     change_token: str | None = None
 
-    @property
-    def version(self) -> tuple[str | None, int, str | None]:
-        """As `Head.version`."""
-        return self.lineage, self.serial, self.change_token
-
-    @property
-    def label(self) -> str:
-        """`workspace/name`."""
-        return f"{self.workspace}/{self.name}"
-
-    def size(self, direction: Direction) -> int:
-        """How many ids the file holds for it; additions include the resends."""
-        return self.counts.remove if direction is Direction.REMOVE else self.counts.add + self.counts.resend
-
 
 @dataclass(frozen=True)
 class SealedPlan:
-    """All segments of one plan file; times are aware."""
+    """All segments of one plan file."""
 
     plan_id: str
-    created_at: datetime
-    expires_at: datetime
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
     tool_version: str
     segments: tuple[SealedSegment, ...]
 
@@ -109,22 +95,23 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
         real = os.path.realpath(target.spec.path)
         if os.path.realpath(folder / spec) != real:  # a link comes before a `..`: the short name would lead elsewhere
             spec = os.path.relpath(real, os.path.realpath(folder))
-        sealed = SealedSegment(
-            spec=spec,
-            workspace=target.workspace,
-            name=target.segment.name,
-            segment_id=target.segment.segment_id,
-            id_type=target.segment.id_type,
-            definition=target.definition(),
-            environment_id=head.environment_id,
-            lineage=head.lineage,
-            serial=head.serial,
-            status=each.status,
-            counts=each.counts,
-            allowed=each.allowed,
-            change_token=head.change_token,
+        segments.append(
+            SealedSegment(
+                spec=spec,
+                workspace=target.workspace,
+                name=target.segment.name,
+                segment_id=target.segment.segment_id,
+                id_type=target.segment.id_type,
+                definition=target.definition(),
+                environment_id=head.environment_id,
+                lineage=head.lineage,
+                serial=head.serial,
+                status=each.status,
+                counts=each.counts,
+                allowed=each.allowed,
+                change_token=head.change_token,
+            )
         )
-        segments.append(sealed)
     return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, tuple(segments))
 
 
@@ -157,39 +144,51 @@ def check_place(sealed: SealedPlan) -> None:
         )
 
 
-def check_specs(sealed: SealedPlan, targets: Sequence[Target]) -> None:
-    """Raise PlanFileError, naming each segment that the specs no longer list, or that has changed in them."""
+def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Find each segment in the specs. Raises PlanFileError, naming each that is not there, or has changed."""
     known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in targets}
-    found = [_compare(segment, known.get((segment.spec, segment.name))) for segment in sealed.segments]
-    _refuse([problem for problem in found if problem])
-
-
-def _compare(segment: SealedSegment, target: Target | None) -> str:
-    """How a segment differs from the sealed one; empty if it does not."""
-    where = f"segment {segment.name} in {segment.spec}"
-    if target is None:
-        return f"{where} is no longer there"
-    now = target.segment
-    if target.workspace != segment.workspace:
-        return f"{where} is now in workspace {target.workspace}; the plan was made for {segment.workspace}"
-    if now.segment_id != segment.segment_id:
-        return f"{where} has another segment_id now: {now.segment_id}; the plan was made for {segment.segment_id}"
-    if now.id_type is not segment.id_type:
-        return f"{where} has another id_type now: {now.id_type}; the plan was made for {segment.id_type}"
-    if target.definition() != segment.definition:
-        return f"{where} has changed since the plan was made (query, params, source, ownership, guards or region)"
-    return ""
+    found = []
+    problems = []
+    for segment in sealed.segments:
+        where, now = f"segment {segment.name} in {segment.spec}", known.get((segment.spec, segment.name))
+        if now is None:
+            problems.append(f"{where} is no longer there")
+        elif now.workspace != segment.workspace:
+            problems.append(f"{where} is now in workspace {now.workspace}; the plan was made for {segment.workspace}")
+        elif now.segment.segment_id != segment.segment_id:
+            problems.append(
+                f"{where} has another segment_id now: {now.segment.segment_id}; "
+                f"the plan was made for {segment.segment_id}"
+            )
+        elif now.segment.id_type is not segment.id_type:
+            problems.append(
+                f"{where} has another id_type now: {now.segment.id_type}; the plan was made for {segment.id_type}"
+            )
+        elif now.definition() != segment.definition:
+            problems.append(
+                f"{where} has changed since the plan was made (query, params, source, ownership, guards or region)"
+            )
+        else:
+            found.append(now)
+    _refuse(problems)
+    return tuple(found)
 
 
 def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
     """Raise PlanFileError, naming each segment with another environment or state than the plan was made from."""
     pairs = list(zip(sealed.segments, heads, strict=True))
     _refuse_other_environments((segment, head.environment_id) for segment, head in pairs)
+    stale = []
+    for segment, head in pairs:
+        is_by_this_plan = head.plan_id == sealed.plan_id and head.plan_base == segment.serial
+        if is_by_this_plan and segment.lineage in (None, head.lineage):
+            continue  # all changes since were made by this plan itself, maybe as a first fill
+        if head.version != (segment.lineage, segment.serial, segment.change_token):
+            stale.append(segment)
     _refuse(
         [
             f"segment {segment.name} in {segment.spec} is stale: its state has changed since the plan was made"
-            for segment, head in pairs
-            if is_stale(sealed.plan_id, segment, head)
+            for segment in stale
         ]
     )
 
@@ -211,13 +210,6 @@ def _refuse_other_environments(pairs: Iterable[tuple[SealedSegment, int | None]]
     )
 
 
-def is_stale(plan_id: str, segment: SealedSegment, head: Head) -> bool:
-    """Tell whether the state has changed since; changes made by this plan itself (maybe a first fill) don't count."""
-    if head.plan_id == plan_id and head.plan_base == segment.serial and segment.lineage in (None, head.lineage):
-        return False
-    return head.version != segment.version
-
-
 def _refuse(problems: Sequence[str]) -> None:
     if len(problems) == 1:
         raise PlanFileError(problems[0][0].upper() + problems[0][1:], AGAIN)
@@ -228,14 +220,15 @@ def _refuse(problems: Sequence[str]) -> None:
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Draft:
     """A plan file that is being made: several threads may spool segments; there is no file until it is sealed."""
 
-    def __init__(self, output: OutputFile, spool: IO[bytes]) -> None:
-        self._output = output
-        self._spool = spool
-        self._spans: dict[int, list[tuple[int, int]]] = {}
-        self._lock = threading.Lock()
+    _output: OutputFile
+    _spool: IO[bytes]
+    _spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Where each batch of a segment is in the spool, and its length."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def spool(self, index: int, batches: Iterable[Batch]) -> None:
         """Keep the batches of segment number `index`, in the order in which they are sent: removals first."""
@@ -248,8 +241,7 @@ class Draft:
 
     def seal(self, plan: SealedPlan) -> None:
         """Write the file, 0600, whole or not at all. Raises ReconcileError."""
-        fields = {name: getattr(plan, name) for name in SealedPlan.__dataclass_fields__}
-        header = _write_line({"reconcile_plan": FORMAT, **fields})
+        header = _write_line({"reconcile_plan": FORMAT, **vars(plan)})
         with self._lock, self._output.explained(), self._output.replaced() as path, path.open("wb") as file:
             digest = hashlib.sha256(header)
             file.write(header)
@@ -312,14 +304,14 @@ class Span(NamedTuple):
     crc: int
 
 
+@dataclass(frozen=True)
 class PlanFile:
     """A verified plan file; batches are read from disk as they are asked for, from any thread."""
 
-    def __init__(self, path: Path, file: IO[bytes], plan: SealedPlan, spans: Sequence[Sequence[Span]]) -> None:
-        self.path = path
-        self.plan = plan
-        self._file = file
-        self._spans = spans
+    path: Path
+    plan: SealedPlan
+    _file: IO[bytes]
+    _spans: Sequence[Sequence[Span]]
 
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
@@ -338,12 +330,6 @@ class PlanFile:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> "PlanFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def open_plan_file(path: Path) -> PlanFile:
     """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
@@ -351,7 +337,7 @@ def open_plan_file(path: Path) -> PlanFile:
         file = open_plain(path)
         try:
             plan, digest = _read_header(path, file)
-            return PlanFile(path, file, plan, _verify_body(file, plan, digest))
+            return PlanFile(path, plan, file, _verify_body(file, plan, digest))
         except BaseException:
             file.close()
             raise
@@ -389,13 +375,7 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[SealedPlan, Any]:
         plan = TypeAdapter(SealedPlan).validate_json(orjson.dumps(header), strict=True)
     except (ValidationError, TypeError):
         raise _Damage("its header is wrong") from None
-    if plan.created_at.tzinfo is None or plan.expires_at.tzinfo is None:
-        raise _Damage("its header is wrong")
-    numbers = [
-        number
-        for segment in plan.segments
-        for number in (*vars(segment.counts).values(), segment.segment_id, segment.serial, segment.environment_id)
-    ]
+    numbers = [number for segment in plan.segments for number in vars(segment.counts).values()]
     if plan.expires_at - plan.created_at > LIFETIME or any(number is not None and number < 0 for number in numbers):
         raise _Damage("its header is wrong")
     return plan, hashlib.sha256(line)
@@ -404,7 +384,8 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[SealedPlan, Any]:
 def _verify_body(file: IO[bytes], plan: SealedPlan, digest: Any) -> list[list[Span]]:
     """Read to the end, and give the places of each segment's batches, which come as the header says: segment by
     segment, removals first, and no id more or fewer."""
-    left = [segment.size(direction) for segment in plan.segments for direction in (Direction.REMOVE, Direction.ADD)]
+    counts = [segment.counts for segment in plan.segments]
+    left = [number for each in counts for number in (each.remove, each.add + each.resend)]
     spans: list[list[Span]] = [[] for _ in plan.segments]
     latest, offset = 0, file.tell()
     while not (line := _read_line(file, MAX_BATCH_BYTES)).startswith(b'{"sha256"'):

@@ -51,11 +51,11 @@ def apply(
     file = loaded.plan_file
     with ExitStack() as stack:
         if file is not None:
-            stack.enter_context(file)
+            stack.callback(file.close)
             refuse_flags(
                 {"allow_removals": allow_removals, "allow_additions": allow_additions, "allow_empty": allow_empty}
             )
-            allowed = {segment.label: segment.allowed for segment in file.plan.segments}
+            allowed = {f"{each.workspace}/{each.name}": each.allowed for each in file.plan.segments}
         else:
             allowed = resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty)
         if confirm:

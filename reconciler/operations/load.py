@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.errors import PlanFileError, SpecError, UsageError
 from reconciler.models.guards import Guard
 from reconciler.models.spec import Spec, Target
-from reconciler.plan_file import PlanFile, check_age, check_place, check_specs, is_plan_file, open_plan_file
+from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
 from reconciler.spec import load as read_specs
 
 TAG = "tag:"
@@ -80,15 +80,12 @@ def _load_plan_file(path: Path) -> Loaded:
         check_age(file.plan, datetime.now(UTC))
         check_place(file.plan)
         specs = load_specs(file.plan.specs())
-        every = list_targets(specs)
-        check_specs(file.plan, every)
+        return Loaded(specs, find_targets(file.plan, list_targets(specs)), file)
     except BaseException as error:
         if isinstance(error, PlanFileError):
             file.name_in(error)
         file.close()
         raise
-    known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in every}
-    return Loaded(specs, tuple(known[segment.spec, segment.name] for segment in file.plan.segments), file)
 
 
 # --- what an operation needs --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A sealed plan is applied to what it was made for, soon, once, or not at all."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,7 @@ from reconciler.plan_file import (
     check_age,
     check_environment,
     check_heads,
-    check_specs,
-    is_stale,
+    find_targets,
     seal,
 )
 from tests.fakes import samples
@@ -39,7 +39,7 @@ def targets() -> list[Target]:
 def check(sealed, found, heads, now, **more) -> None:
     """All checks of `apply PLANFILE`, in their order."""
     check_age(sealed, now, **more)
-    check_specs(sealed, found)
+    find_targets(sealed, found)
     check_heads(sealed, heads)
 
 
@@ -196,7 +196,8 @@ def test_only_the_very_state_or_the_plans_own_changes_are_fresh(lineage, serial,
 
     is_same = (lineage, serial, token) == ("a", 1, "x")
     is_own = (lineage, plan_id, plan_base) == ("a", "plan-1", 1)
-    assert is_stale("plan-1", sealed.segments[0], head) == (not is_same and not is_own)
+    with nullcontext() if is_same or is_own else pytest.raises(PlanFileError, match="is stale"):
+        check_heads(sealed, [head])
 
 
 def test_a_plan_that_was_made_in_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def read(path: Path) -> None:
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         for index in range(len(file.plan.segments)):
             list(file.batches(index))
 
@@ -72,7 +72,7 @@ def test_a_resealed_copy_is_accepted(tmp_path: Path, valid: bytes) -> None:
 def test_a_segment_that_names_no_allowed_guards_has_none(tmp_path: Path, valid: bytes) -> None:
     path = tmp_path / "x.plan"
     path.write_bytes(edit(valid, lambda lines: lines[0]["segments"][0].pop("allowed")))
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         assert file.plan.segments[0].allowed == frozenset()
 
 

@@ -7,6 +7,7 @@ import stat
 import tempfile
 import threading
 import zlib
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     write(path, sealed, make_batches)
 
     assert list_files(tmp_path) == ["x.plan"]
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         assert file.plan == sealed
         assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
 
@@ -102,7 +103,10 @@ def test_a_plan_says_when_it_expires_and_what_was_allowed() -> None:
     assert sealed.segments[0].allowed == {Guard.MAX_ADDITIONS, Guard.MAX_REMOVALS}
     assert sealed.segments[2].lineage is None
     assert sealed.specs() == ("specs/vip.yaml",)
-    assert [segment.label for segment in sealed.segments][::2] == ["production/vip_customers", "staging/newcomers"]
+    assert [(each.workspace, each.name) for each in sealed.segments][::2] == [
+        ("production", "vip_customers"),
+        ("staging", "newcomers"),
+    ]
 
 
 def test_an_absolute_spec_is_named_from_the_working_folder(tmp_path: Path) -> None:
@@ -252,7 +256,7 @@ def test_segments_spooled_from_several_threads_come_out_in_order(tmp_path: Path)
             thread.join()
         draft.seal(sealed)
 
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         assert [list(file.batches(index)) for index in range(3)] == [make_batches(index) for index in range(3)]
 
 
@@ -260,7 +264,7 @@ def test_batches_of_two_segments_can_be_read_side_by_side(tmp_path: Path) -> Non
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
 
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         pairs = list(zip(file.batches(0), file.batches(2), strict=True))
 
     assert pairs == [(batch, batch) for batch in make_batches(0)]
@@ -270,7 +274,7 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
 
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         os.truncate(path, path.stat().st_size // 2)
         with pytest.raises(PlanFileError, match="damaged"):
             list(file.batches(2))
@@ -278,7 +282,7 @@ def test_a_file_cut_short_after_it_was_verified_is_refused_when_read_on(tmp_path
 
 def edit_and_read_on(path: Path, old: bytes, new: bytes) -> pytest.ExceptionInfo[PlanFileError]:
     """Change a plan file in place while it is open, after it was verified, and read its batches."""
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         content = path.read_bytes()
         with path.open("r+b") as other:
             other.write(content.replace(old, new))
@@ -309,7 +313,7 @@ def test_an_edit_that_a_checksum_of_32_bits_can_not_see_meets_the_rules_of_batch
 def test_a_disk_that_fails_after_it_was_verified_is_an_error_with_a_next_step(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "x.plan"
     write(path, make_sealed(), make_batches)
-    with open_plan_file(path) as file:
+    with closing(open_plan_file(path)) as file:
         monkeypatch.setattr(os, "pread", fail_to_read)
 
         with pytest.raises(PlanFileError) as caught:
