@@ -17,7 +17,7 @@ HEAD_BYTES = 4096
 
 PRIVATE = 0o600
 
-_SIDE_FILES = ("-wal", "-shm", "-journal")
+SIDE_FILES = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps next to a database. Each of these files may be empty and in use."""
 
 _KINDS = {
@@ -100,8 +100,8 @@ class OutputFile:
             return
         path = self.path
         # An empty file may belong to a SQLite database that has its content in another file.
-        side_files = (path.with_name(path.name + suffix) for suffix in _SIDE_FILES)
-        is_database = path.name.endswith(_SIDE_FILES) or any(map(os.path.lexists, side_files))
+        side_files = (path.with_name(path.name + suffix) for suffix in SIDE_FILES)
+        is_database = path.name.endswith(SIDE_FILES) or any(map(os.path.lexists, side_files))
         may_be_replaced = self.is_ours(head) if head else not is_database
         if not may_be_replaced:
             raise UsageError(f"{self.named} exists and is no {self.kind}; it was left as it is", hint)

@@ -18,7 +18,7 @@ from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource
-from reconciler.state.base import PushdownStored, Snapshot
+from reconciler.state.base import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def compare_in_database(
     segment = target.segment
     with ExitStack() as stack:
         with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
-            if not isinstance(stored, PushdownStored):
+            if stored.state_tables is None:
                 return NotPossible("the state has nothing of this segment yet")
             head, state = stored.head, stored.state_tables()
             session = stack.enter_context(source.open_session(segment, state))

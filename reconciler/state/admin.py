@@ -5,11 +5,11 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import count, zip_longest
+from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, func, select, text
+from sqlalchemy import Connection, Row, Select, Table, select, text
 
 from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError, UsageError
@@ -79,22 +79,16 @@ def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime:
 # --- backups -----------------------------------------------------------------------------------------------------
 
 
-def backup_output(named: str) -> OutputFile:
-    """The file that `--to` names: only an empty file, or an empty database, is replaced."""
-    return OutputFile(named, "--to", "empty file or database", is_empty_database, code="state")
-
-
-def backup(settings: StateSettings, output: OutputFile) -> None:
-    """Copy a state, as it is at one moment, into a SQLite file of mode 0600.
+def backup(settings: StateSettings, to: str) -> None:
+    """Copy a state, as it is at one moment, into a SQLite file of mode 0600; only an empty one is replaced.
 
     Raises UsageError, with nothing changed, where the file may not be written; StateError, ReconcileError.
     """
+    output = OutputFile(to, "--to", "empty file or database", is_empty_database, code="state")
     output.check()
     address = parse(settings.url)
-    if isinstance(address, SqliteAddress):
-        found, _ = open_reader(settings, Clock()).find_schema()
-        if found is schema.Schema.NONE:
-            raise schema.missing(address)
+    if isinstance(address, SqliteAddress) and not open_reader(settings, Clock()).find_schema():
+        raise schema.missing(address)
     with output.explained(), output.replaced() as draft:
         if isinstance(address, SqliteAddress):
             copy_file(address, draft)
@@ -123,15 +117,14 @@ def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path 
     """
     runtime = runtime or Runtime()
     address = parse(settings.url)
-    found, version = open_reader(settings, runtime.clock).find_schema()
-    if found is schema.Schema.NONE:
+    version = open_reader(settings, runtime.clock).find_schema()
+    if not version:
         raise schema.missing(address)
-    if found is schema.Schema.CURRENT:
+    if version == schema.REVISION:
         return None
     with open_address(address, runtime.clock) as database:
         copy = _copy_to_new_name(address, version) if isinstance(address, SqliteAddress) else None
         with database.creating() as connection:
-            database.block_new_locks(connection)
             refuse_live_locks(database, connection, runtime)
             schema.migrate(connection)
     return copy
@@ -139,11 +132,8 @@ def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path 
 
 def _copy_to_new_name(address: SqliteAddress, version: str) -> Path:
     stem = f"{address.path.name}.schema-{version}"
-    copy = address.path.with_name(stem)
-    for number in count(2):
-        if not copy.exists():
-            break
-        copy = address.path.with_name(f"{stem}-{number}")
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    copy = next(path for path in map(address.path.with_name, names) if not path.exists())
     partial = copy.with_name(f"{copy.name}.partial")
     with explained(SqliteAddress(copy)):
         partial.unlink(missing_ok=True)  # what a killed upgrade left
@@ -164,7 +154,9 @@ WHERE l.pid IS NOT NULL
 
 
 def refuse_live_locks(database: Database | Reader, connection: Connection, runtime: Runtime) -> None:
-    """Raise LockHeld if a living process holds a lock of this state."""
+    """Raise LockHeld if a living process holds a lock of this state; on a server, none takes one from now on."""
+    if connection.dialect.name == "postgresql":
+        run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
         holder = read_holder(row)
@@ -194,7 +186,6 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = No
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
     _refuse_taken(settings, target, open_reader(StateSettings(url=to), runtime.clock), runtime.clock)
     with open_database(settings, runtime.clock, creates=False) as source, source.write() as reading:
-        source.block_new_locks(reading)
         refuse_live_locks(source, reading, runtime)
         _copy_rows(reading, target, runtime.clock)
         break_locks(reading, source.now(reading))  # a holder that is suspended now has no lock when it goes on
@@ -214,8 +205,7 @@ def _refuse_taken(settings: StateSettings, target: Address, reader: Reader, cloc
     SQLite file may not.
     """
     try:
-        found, _ = reader.find_schema()
-        if found is schema.Schema.OLDER:
+        if reader.find_schema() not in ("", schema.REVISION):
             raise _there_is_a_state(target)
         with reader.read() as there:
             if there is not None and not is_empty(there):
@@ -260,14 +250,10 @@ def is_empty(connection: Connection) -> bool:
 
 
 def copy_tables(source: Connection, target: Database, writing: Connection) -> None:
-    """Copy every row, sorted as it is stored, and let the counters of keys go on from where they are."""
+    """Copy every row, sorted as it is stored."""
     for table in COPIED:
         for rows in _read_blocks(source, select(table).order_by(*table.primary_key.columns)):
-            target.load(writing, table, [tuple(row) for row in rows])
-        column: Any = table.autoincrement_column
-        highest = None if column is None else writing.execute(select(func.max(column))).scalar()
-        if highest is not None:
-            target.restart_counter(writing, table, column.name, highest + 1)
+            target.load(writing, table, rows)
 
 
 def is_same(one: Connection, other: Connection) -> bool:

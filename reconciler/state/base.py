@@ -1,6 +1,6 @@
 """What the state is to the rest of the program: reading it, and writing it under a lock."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -12,43 +12,35 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class Stored(Protocol):
-    """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
-
-    An id's status is decided by the last journal row that has it, else by its marks, else by `members`. An
-    acknowledged removal in the journal ends that it is unmatched.
-    """
-
-    head: Head
-    now: float
-    """Unix seconds by the state's clock."""
-
-    def members(self) -> Rows:
-        """`id` (utf8): acknowledged members that left the journal, distinct."""
-        ...
-
-    def marks(self) -> Rows:
-        """`id`, `mark` (values of Mark), `direction` (values of Direction or null), `at` (double, Unix seconds)."""
-        ...
-
-    def journal(self) -> Rows:
-        """What is not compacted yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
-        without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
-        acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
-        ...
+def _read_nothing() -> Iterator[str]:
+    return iter(())
 
 
 @dataclass
-class NothingStored:
-    """A segment that the state has never met; it is a `Stored`."""
+class Stored:
+    """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
+
+    Nothing can be read of a segment that the state has never met. An id's status is decided by the last journal row
+    that has it, else by its marks, else by `members`. An acknowledged removal in the journal ends that it is unmatched.
+    """
 
     head: Head
     now: float = 0.0
+    """Unix seconds by the state's clock."""
 
-    def members(self) -> Iterator[str]:
-        return iter(())
+    members: Callable[[], Rows] = _read_nothing
+    """`id` (utf8): acknowledged members that left the journal, distinct."""
 
-    marks = journal = members
+    marks: Callable[[], Rows] = _read_nothing
+    """`id`, `mark` (values of Mark), `direction` (values of Direction or null), `at` (double, Unix seconds)."""
+
+    journal: Callable[[], Rows] = _read_nothing
+    """What is not compacted yet: `seq` (bigint), `direction`, `outcome` (acknowledged, unknown, or null: an intent
+    without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
+    acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
+
+    state_tables: Callable[[], StateTables] | None = None
+    """Finds its tables, where other queries of the same database can see them."""
 
 
 class Snapshot(Protocol):
@@ -68,13 +60,6 @@ class PushdownSnapshot(Protocol):
     def identify_database(self) -> DatabaseIdentity:
         """Say which database it is in."""
         ...
-
-
-@runtime_checkable
-class PushdownStored(Protocol):
-    """A Stored that other queries of the same database can see."""
-
-    def state_tables(self) -> StateTables: ...
 
 
 class SegmentRow(NamedTuple):

@@ -100,23 +100,17 @@ _PARAMETERS = Explanation(
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)
 
 _SQLITE = {
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_READONLY_RECOVERY: _SIDE_FILES,
-    sqlite3.SQLITE_READONLY_CANTLOCK: _SIDE_FILES,
-    sqlite3.SQLITE_READONLY_ROLLBACK: _SIDE_FILES,
-    sqlite3.SQLITE_READONLY_CANTINIT: _SIDE_FILES,
+    **dict.fromkeys((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE), _FULL),
+    **dict.fromkeys((sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), _READ_ONLY),
+    **dict.fromkeys((sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_READONLY_CANTLOCK), _SIDE_FILES),
+    **dict.fromkeys((sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_CANTINIT), _SIDE_FILES),
     sqlite3.SQLITE_READONLY_DIRECTORY: _SIDE_FILES,
-    sqlite3.SQLITE_PERM: _READ_ONLY,
-    sqlite3.SQLITE_AUTH: _READ_ONLY,
     sqlite3.SQLITE_IOERR: _IO,
-    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_IOERR_WRITE: _TAKES_NO_MORE,
     sqlite3.SQLITE_CORRUPT: _CORRUPT,
     sqlite3.SQLITE_NOTADB: _NOT_STATE,
     sqlite3.SQLITE_CANTOPEN: _OPEN,
-    sqlite3.SQLITE_BUSY: _BUSY,
-    sqlite3.SQLITE_LOCKED: _BUSY,
+    **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), _BUSY),
     sqlite3.SQLITE_NOMEM: _MEMORY,
     sqlite3.SQLITE_ERROR: _NO_TABLE,
 }
@@ -134,16 +128,12 @@ _POSTGRES = {
     "53": _MEMORY,
     "58": _IO,
     "XX": _CORRUPT,
-    "25006": _STANDBY,
-    "25P03": _IDLE,
-    "25P04": _IDLE,
+    **dict.fromkeys(("25006", "0A000"), _STANDBY),
+    **dict.fromkeys(("25P03", "25P04"), _IDLE),
     "3F000": _NO_SCHEMA,
-    "0A000": _STANDBY,
     "42501": _FORBIDDEN,
-    "42P01": _NO_TABLE,
-    "42703": _NO_TABLE,
-    "55P03": _BUSY,
-    "40": _BUSY,
+    **dict.fromkeys(("42P01", "42703"), _NO_TABLE),
+    **dict.fromkeys(("55P03", "40"), _BUSY),
 }
 """By SQLSTATE, else by its class. Source: PostgreSQL manual, appendix A."""
 
@@ -219,27 +209,23 @@ _QUOTES = re.compile(r"^\s*(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+|Query was):"
 """What PostgreSQL adds to a message, such as the line of a COPY, may hold an id."""
 
 
-def to_state_error(error: Exception, address: Address) -> StateError:
-    """Give the error that a user sees; the original is chained where it can hold no id."""
-    explanation = explain(error)
-    result = StateError(f"{explanation.words} ({address})", explanation.hint)
-    original = _unwrap(error)
-    result.__cause__ = original if explanation.quotable and not _QUOTES.search(str(original)) else None
-    result.__suppress_context__ = True
-    return result
-
-
 @contextmanager
 def explained(address: Address) -> Iterator[None]:
-    """Turn every error of a database, of its driver and of the file system into StateError."""
+    """Turn every error of a database, of its driver and of the file system into StateError.
+
+    The original is chained where it can hold no id.
+    """
     try:
         yield
     except ReconcileError:
         raise
     except Exception as error:
-        if isinstance(error, (sqlite3.Error, OSError)) or _is_of(error, "sqlalchemy", "psycopg", "adbc_driver_manager"):
-            raise to_state_error(error, address)  # noqa: B904 (its cause is chosen there)
-        raise
+        foreign = (sqlite3.Error, OSError)
+        if not isinstance(error, foreign) and not _is_of(error, "sqlalchemy", "psycopg", "adbc_driver_manager"):
+            raise
+        explanation, original = explain(error), _unwrap(error)
+        may_be_shown = explanation.quotable and not _QUOTES.search(str(original))
+        raise StateError(f"{explanation.words} ({address})", explanation.hint) from original if may_be_shown else None
 
 
 def _is_of(error: BaseException, *libraries: str) -> bool:

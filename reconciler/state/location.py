@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.errors import StateError
-from reconciler.files import check_plain
+from reconciler.files import SIDE_FILES, check_plain
 from reconciler.models.fields import Secret
 from reconciler.models.urls import DatabaseUrl, check_state_url
 
@@ -69,17 +69,13 @@ def is_empty_database(head: bytes) -> bool:
 
 def reading_uri(path: Path) -> str:
     """Give the URI of a file for reading. Where no -shm can be made, a file without a -wal is read as immutable."""
-    immutable = not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists()
+    immutable = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     return make_uri(path, "mode=ro&immutable=1" if immutable else "mode=ro")
 
 
 def make_uri(path: Path, options: str) -> str:
     """Give the URI of a file for SQLite, with options such as `mode=ro`."""
     return f"file:{quote(os.fsencode(path.absolute()))}?{options}"
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
 
 
 def is_missing(path: Path) -> bool:
@@ -89,7 +85,7 @@ def is_missing(path: Path) -> bool:
     """
     try:
         check_plain(path)
-        return path.stat().st_size == 0 and not _beside(path, "-wal").exists()
+        return path.stat().st_size == 0 and not Path(f"{path}-wal").exists()
     except FileNotFoundError:
         return True
 
@@ -101,7 +97,7 @@ def make_private(path: Path) -> None:
     make_folder(path)
     with suppress(FileExistsError):
         make_file(path)
-    for file in (path, _beside(path, "-wal"), _beside(path, "-shm")):
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         with suppress(FileNotFoundError):
             check_plain(file)
             if stat.S_IMODE(file.stat().st_mode) != 0o600:
@@ -118,7 +114,7 @@ def make_folder(path: Path) -> None:
 
 def side_files(path: Path) -> list[Path]:
     """List the files that SQLite may keep with a database."""
-    return [_beside(path, suffix) for suffix in ("-wal", "-shm", "-journal")]
+    return [path.with_name(path.name + suffix) for suffix in SIDE_FILES]
 
 
 def make_file(path: Path) -> None:
@@ -153,34 +149,24 @@ using a database must be on the same host computer".
 """
 
 
-def refuse_network(address: SqliteAddress, mounts: str | None = None) -> None:
-    """Raise StateError for a file on a network file system. `mounts`: as in /proc/self/mountinfo."""
-    if mounts is None:
-        try:
-            mounts = _MOUNTS.read_text(errors="surrogateescape")
-        except OSError:  # a system that has none
-            return
-    kind = find_type(Path(os.path.realpath(address.path)), mounts)
+def refuse_network(address: SqliteAddress) -> None:
+    """Raise StateError for a file on a network file system. Source: proc_pid_mountinfo(5)."""
+    try:
+        mounts = _MOUNTS.read_text(errors="surrogateescape")
+    except OSError:  # a system that has none
+        return
+    path, kind, depth = Path(os.path.realpath(address.path)), "", -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5:
+            continue
+        point = Path(re.sub(r"\\(040|011|012|134)", lambda match: chr(int(match[1], 8)), fields[4]))
+        if len(point.parts) >= depth and path.is_relative_to(point):  # the last mount on a point hides others
+            kind, depth = after.partition(" ")[0], len(point.parts)
     if kind in _NETWORK:
         raise StateError(
             f"the state is on a network file system ({kind}), where SQLite can't keep two machines apart ({address})",
             "put it on a local disk, or keep the state in a PostgreSQL: from a local disk `reconcile state copy SPEC "
             "--to URL` moves it",
         )
-
-
-def find_type(path: Path, mounts: str) -> str:
-    """Find the type of the file system that a real path is on; empty: not known.
-
-    The last mount on a point hides others. Source: proc_pid_mountinfo(5).
-    """
-    found, depth = "", -1
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.partition(" ")[0]
-        if len(fields) < 5:
-            continue
-        point = Path(re.sub(r"\\(040|011|012|134)", lambda match: chr(int(match[1], 8)), fields[4]))
-        if len(point.parts) >= depth and path.is_relative_to(point):
-            found, depth = kind, len(point.parts)
-    return found

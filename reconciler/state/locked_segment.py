@@ -261,8 +261,8 @@ class LockedSegment:
     def _write(self) -> Iterator[Connection]:
         """A transaction that first makes sure that the lock is still ours, and that nothing we wrote is lost."""
         with self._mutex:
-            if self._seconds_written >= SECONDS_PER_TURN:
-                self._database.yield_to_writers()
+            if self._database.pause and self._seconds_written >= SECONDS_PER_TURN:
+                self.lease.clock.sleep(self._database.pause)
                 self._seconds_written = 0.0
             began = self.lease.clock.boot()
             self._drawn.clear()

@@ -71,10 +71,8 @@ def find_target(settings: StateSettings, file: Path) -> SqliteAddress:
     return address
 
 
-def count_contents(settings: StateSettings) -> Contents | None:
+def count_contents(address: SqliteAddress) -> Contents | None:
     """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
-    address = parse(settings.url)
-    assert isinstance(address, SqliteAddress)
     reader = SqliteReader(address, Clock(), must_exist=False)
     try:
         with reader.read() as connection:
@@ -126,11 +124,11 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
             raise StateError(f"the backup is damaged ({backup})", "take another one; nothing was changed")
     with open_address(SqliteAddress(draft), runtime.clock) as database:
         with database.read() as connection:
-            found, _ = find_schema(connection, backup)
-        if found is schema.Schema.NONE:
+            version = find_schema(connection, backup)
+        if not version:
             raise StateError(f"the backup holds no state ({backup})", "take another one; nothing was changed")
         with database.creating() as connection:
-            if found is schema.Schema.OLDER:
+            if version != schema.REVISION:
                 schema.migrate(connection)
             now = database.now(connection)
             break_locks(connection, now)
@@ -169,8 +167,7 @@ def _replace(address: SqliteAddress, path: Path, draft: Path, runtime: Runtime) 
             draft.replace(path)
         else:
             reader = SqliteReader(address, runtime.clock, must_exist=False)
-            found, _ = reader.find_schema()  # raises StateError for a file that is no state
-            if found is schema.Schema.CURRENT:
+            if reader.find_schema() == schema.REVISION:  # raises StateError for a file that is no state
                 with reader.read() as connection:
                     if connection is not None:
                         refuse_live_locks(reader, connection, runtime)

@@ -1,7 +1,6 @@
 """Which schema a state has, whether this version of the tool can use it, and bringing an older one up to date."""
 
 from collections.abc import Collection
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,38 +15,26 @@ REVISION = "0002"
 
 VERSION_TABLE = "reconcile_version"
 
-
 MOVED = "moved to "
 """How the version of a state begins that was copied to another place: no tool, older or newer, works with it."""
 
 
-class Schema(Enum):
-    """What a database holds. An older schema must be upgraded first."""
+def check(tables: Collection[str], version: str, address: Address) -> None:
+    """Check the tables of a database and the version of its schema, empty where there is none.
 
-    NONE = "none"
-    CURRENT = "current"
-    OLDER = "older"
-
-
-def judge(tables: Collection[str], version: str, address: Address) -> Schema:
-    """Tell which schema a database with these tables has; `version` is its name, empty where there is none.
-
-    Raises StateError for one of a newer tool, and for a file of something else.
+    Raises StateError for one of a newer tool, one that was moved away, and a file of something else.
     """
     if VERSION_TABLE not in tables and tables and isinstance(address, SqliteAddress):
         raise StateError(
             f"this file is not a state: it holds other tables ({address})",
             "check `state.url`; give it its own file",
         )
-    if not version:
-        return Schema.NONE
     refuse_moved(version, address)
     if version > REVISION:
         raise StateError(
             f"the state has schema {version}, and this version of reconcile knows schema {REVISION} ({address})",
             "use the newer version of reconcile that made it",
         )
-    return Schema.CURRENT if version == REVISION else Schema.OLDER
 
 
 def refuse_moved(version: str, address: Address) -> None:
@@ -59,18 +46,18 @@ def refuse_moved(version: str, address: Address) -> None:
 
 
 def select_version(connection: "Connection") -> str:
-    """Read the name of the schema, where there is a state."""
+    """Read the version of the schema, where there is a state."""
     return str(connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() or "")
 
 
-def is_usable(schema: Schema, address: Address) -> bool:
-    """Tell whether there is a state that can be used. Raises StateError for an older one."""
-    if schema is Schema.OLDER:
+def is_usable(version: str, address: Address) -> bool:
+    """Tell whether a version that passed `check` can be used; there may be none. Raises StateError for an older one."""
+    if version not in ("", REVISION):
         raise StateError(
             f"the state has an older schema than {REVISION} ({address})",
             "run `reconcile state upgrade SPEC`; it makes a backup first",
         )
-    return schema is Schema.CURRENT
+    return version != ""
 
 
 def missing(address: Address) -> StateError:

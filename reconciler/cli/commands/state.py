@@ -109,7 +109,7 @@ def backup(
 ) -> int:
     """Copy the state, as of one moment, to a new SQLite file that only you can read."""
     path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
-    admin.backup(load_one(spec).state, admin.backup_output(path))
+    admin.backup(load_one(spec).state, path)
     console.report(f"Copied to {path}. To restore it: reconcile state restore {spec} {path}")
     return ExitCode.DONE
 
@@ -128,7 +128,7 @@ def restore(
     settings = load_one(spec).state
     address = restoring.find_target(settings, file)
     if not yes:
-        there = restoring.count_contents(settings) or "none, or one that can't be read"
+        there = restoring.count_contents(address) or "none, or one that can't be read"
         confirm(console, f"Replace the state {address} ({there}) with {file}?", yes)
     restored = restoring.restore(settings, file)
     if restored.aside is not None:

@@ -3,27 +3,38 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import HEAD_COLUMNS, BlockReader, NothingStored, SegmentRow, Stored
+from reconciler.state.base import HEAD_COLUMNS, BlockReader, SegmentRow, Stored
 from reconciler.state.failures import explained
-from reconciler.state.location import Address
-from reconciler.state.schema import VERSION_TABLE, Schema
+from reconciler.state.location import Address, SqliteAddress, is_missing
+from reconciler.state.schema import VERSION_TABLE
 from reconciler.state.tables import METADATA
 
 _ROWS_AT_ONCE = 100
 """Rows of the journal that one exchange with the server brings."""
 
 
-class Database(ABC):
-    """One open state database: the writing side."""
+class Backend(ABC):
+    """What both sides share."""
 
     address: Address
     pieces: str
     """The journal with one row per id, as a FROM clause: columns of `b`, and `piece.value`."""
+
+    _engine: Engine
+
+    @abstractmethod
+    def now(self, connection: Connection, /) -> float:
+        """Unix seconds by the database's clock."""
+
+
+class Database(Backend):
+    """One open state database: the writing side."""
 
     row_lock: str = ""
     """What a SELECT ends with to keep its row from other writers."""
@@ -37,7 +48,9 @@ class Database(ABC):
     analyze_picked: Sequence[str] = ()
     """Statements that tell the planner of the database how much is in `picked`."""
 
-    _engine: Engine
+    pause: float = 0.0
+    """Seconds between two transactions that give waiting writers time to write."""
+
     _mutex: AbstractContextManager[object] = nullcontext()
 
     @contextmanager
@@ -67,10 +80,6 @@ class Database(ABC):
     def creating(self) -> AbstractContextManager[Connection]:
         """One transaction in which no other process makes or upgrades the tables."""
 
-    @abstractmethod
-    def now(self, connection: Connection, /) -> float:
-        """Unix seconds by the database's clock."""
-
     def pick(self, connection: Connection, ids: Sequence[str]) -> None:
         """Fill the temporary table `picked` with ids."""
         for statement in self.clear_picked:
@@ -93,18 +102,9 @@ class Database(ABC):
 
     @abstractmethod
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
-        """Insert whole rows in bulk."""
+        """Insert whole rows in bulk; a counter of keys goes on from the highest."""
 
-    def restart_counter(self, connection: Connection, table: Table, column: str, number: int) -> None:  # noqa: B027 (nothing to do by default)
-        """Make the database hand out numbers from this one on."""
-
-    def block_new_locks(self, connection: Connection) -> None:  # noqa: B027 (nothing to do by default)
-        """Keep others from taking segments' locks until the transaction ends."""
-
-    def yield_to_writers(self) -> None:  # noqa: B027 (nothing to do by default)
-        """Give waiting writers time to write, between two transactions."""
-
-    def checkpoint(self) -> None:  # noqa: B027 (nothing to do by default)
+    def checkpoint(self) -> None:
         """Move what was written into the one file that stays."""
 
     def close(self) -> None:
@@ -112,31 +112,18 @@ class Database(ABC):
             self._engine.dispose()
 
 
-class Reader(ABC):
+class Reader(Backend):
     """The reading side: sees one moment, takes no lock, changes nothing. It is a `state.base.Snapshot`."""
-
-    pieces: str
-    """As `Database.pieces`."""
 
     members: BlockReader
     marks: BlockReader
     journal: str
     """The statement that gives the journal of segment `{key}` as lines."""
 
-    stored_kind: "type[SqlStored]"
-
     def __init__(self, address: Address, engine: Engine, must_exist: bool) -> None:
         self.address = address
         self._engine = engine
         self._must_exist = must_exist
-
-    @abstractmethod
-    def now(self, connection: Connection, /) -> float:
-        """Unix seconds by the database's clock."""
-
-    def is_missing(self) -> bool:
-        """Tell whether there is no database to connect to; without a state in it is another matter."""
-        return False
 
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
@@ -147,15 +134,16 @@ class Reader(ABC):
                 raise schema.missing(self.address)
             yield connection if there else None
 
-    def find_schema(self) -> tuple[Schema, str]:
-        """Find which schema there is, and its name; raises StateError for one of a newer tool."""
+    def find_schema(self) -> str:
+        """As the function; raises StateError where that does."""
         with self._transaction() as connection:
-            return (Schema.NONE, "") if connection is None else find_schema(connection, self.address)
+            return "" if connection is None else find_schema(connection, self.address)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection | None]:
+        """None: there is no file to connect to."""
         with explained(self.address):
-            missing = self.is_missing()
+            missing = isinstance(self.address, SqliteAddress) and is_missing(self.address.path)
         if missing:
             yield None
             return
@@ -179,35 +167,22 @@ class Reader(ABC):
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with self.read() as connection:
             if connection is None:
-                yield NothingStored(Head())
+                yield Stored(Head())
                 return
             row = find_segment(connection, workspace, segment_id)
             head = read_head(connection, workspace, row)
-            yield NothingStored(head) if row is None else self.stored_kind(self, head, row.segment_key, connection)
+            yield Stored(head) if row is None else self._view(connection, head, row.segment_key)
 
-
-class SqlStored:
-    """See `state.base.Stored`: everything is read in the one transaction of `connection`.
-
-    Block by block, so that each statement ends soon: how long all takes is up to what takes the blocks.
-    """
-
-    def __init__(self, reader: Reader, head: Head, key: int, connection: Connection) -> None:
-        self.head = head
-        self.now = reader.now(connection)
-        self._reader = reader
-        self._key = key
-        self._connection = connection
-
-    def members(self) -> Iterator[str]:
-        return self._reader.members.read(self._connection, self._key)
-
-    def marks(self) -> Iterator[str]:
-        return self._reader.marks.read(self._connection, self._key)
-
-    def journal(self) -> Iterator[str]:
-        statement = text(self._reader.journal.format(key=self._key))
-        yield from self._connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}).scalars()
+    def _view(self, connection: Connection, head: Head, key: int) -> Stored:
+        """Block by block, so that each statement ends soon: how long all takes is up to what takes the blocks."""
+        journal, in_parts = text(self.journal.format(key=key)), {"yield_per": _ROWS_AT_ONCE}
+        return Stored(
+            head,
+            self.now(connection),
+            members=partial(self.members.read, connection, key),
+            marks=partial(self.marks.read, connection, key),
+            journal=lambda: connection.execute(journal, execution_options=in_parts).scalars(),
+        )
 
 
 @contextmanager
@@ -256,19 +231,20 @@ def read_head(connection: Connection, workspace: str, row: SegmentRow | None) ->
     return Head(environment_id=environment_id) if row is None else row.head(environment_id)
 
 
-def find_schema(connection: Connection, address: Address) -> tuple[Schema, str]:
-    """Find which schema there is, and its name; empty: none.
+def find_schema(connection: Connection, address: Address) -> str:
+    """Find the version of the schema; empty: there is no state.
 
-    Raises StateError for one of a newer tool, and for a file of something else.
+    Raises StateError for one of a newer tool, one that was moved away, and a file of something else.
     """
     inspector = inspect(connection)
     version = schema.select_version(connection) if inspector.has_table(VERSION_TABLE) else ""
-    return schema.judge(inspector.get_table_names(), version, address), version
+    schema.check(inspector.get_table_names(), version, address)
+    return version
 
 
 def has_state(connection: Connection, address: Address) -> bool:
     """Tell whether there is a state that can be used. Raises StateError for an older or newer one."""
-    return schema.is_usable(find_schema(connection, address)[0], address)
+    return schema.is_usable(find_schema(connection, address), address)
 
 
 def create_tables(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -9,9 +10,10 @@ import psycopg
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
 
 from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, StateTables
+from reconciler.models.plan import Head
 from reconciler.state import tables
-from reconciler.state.backends.base import Database, Reader, SqlStored, run, transaction
-from reconciler.state.base import BlockReader
+from reconciler.state.backends.base import Backend, Database, Reader, run, transaction
+from reconciler.state.base import BlockReader, Stored
 from reconciler.state.failures import explained
 from reconciler.state.location import PostgresAddress
 
@@ -73,9 +75,7 @@ SELECT set_config('synchronous_commit',
 """An intent must be on the disk, on that of a synchronous standby too, before its request leaves."""
 
 
-class _Server:
-    """What both sides share."""
-
+class _Server(Backend):
     pieces = "reconcile_batches b CROSS JOIN LATERAL unnest(string_to_array(b.ids, chr(10))) AS piece(value)"
 
     def now(self, connection: Connection) -> float:
@@ -114,41 +114,16 @@ class PostgresDatabase(_Server, Database):
         with driver.cursor() as cursor, cursor.copy("COPY picked (id) FROM STDIN") as copy:
             copy.write("".join(f"{id.translate(_COPY_ESCAPES)}\n" for id in dict.fromkeys(ids)))
 
-    def block_new_locks(self, connection: Connection) -> None:
-        run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
-
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
         driver: Any = connection.connection.dbapi_connection
         columns = ", ".join(column.name for column in table.columns)
         with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-
-    def restart_counter(self, connection: Connection, table: Table, column: str, number: int) -> None:
-        run(
-            connection,
-            "SELECT setval(pg_get_serial_sequence(:table, :column), :number, false)",
-            table=table.name,
-            column=column,
-            number=number,
-        )
-
-
-class PostgresStored(SqlStored):
-    """It is a `state.base.PushdownStored`."""
-
-    def state_tables(self) -> StateTables:
-        """Where the rows of the segment are, with their schemas: another session may have another search path."""
-        moment = self._connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-        found = self._connection.execute(text(_WHICH_TABLES)).all()
-        schemas = {name: schema for name, schema, _ in found}
-        members, marks, journal = (
-            query.format(schema=f"{schemas[table.name]}.", key=self._key)
-            for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
-        )
-        return StateTables(
-            _identify(self._connection), moment, tuple(oid for *_, oid in found), members, marks, journal
-        )
+        if table.autoincrement_column is not None:
+            counter = table.autoincrement_column.name
+            sequence = f"pg_get_serial_sequence('{table.name}', '{counter}')"
+            run(connection, f"SELECT setval({sequence}, max({counter})) FROM {table.name}")
 
 
 class PostgresReader(_Server, Reader):
@@ -157,7 +132,6 @@ class PostgresReader(_Server, Reader):
     members = BlockReader("reconcile_members", ("id",), "id", _STRING_AGG, "%s")
     marks = BlockReader("reconcile_marks", ("id", "mark"), _MARK_LINE, _STRING_AGG, "%s")
     journal = _JOURNAL_LINES
-    stored_kind = PostgresStored
 
     def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
         super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)
@@ -166,9 +140,26 @@ class PostgresReader(_Server, Reader):
         with transaction(self._engine, self.address, reading=True) as connection:
             return _identify(connection)
 
+    def _view(self, connection: Connection, head: Head, key: int) -> Stored:
+        stored = super()._view(connection, head, key)
+        stored.state_tables = partial(_locate_tables, connection, key)
+        return stored
+
 
 def _identify(connection: Connection) -> DatabaseIdentity:
     return DatabaseIdentity(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
+
+
+def _locate_tables(connection: Connection, key: int) -> StateTables:
+    """Name the tables with their schemas: another session may have another search path."""
+    moment = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+    found = connection.execute(text(_WHICH_TABLES)).all()
+    schemas = {name: schema for name, schema, _ in found}
+    members, marks, journal = (
+        query.format(schema=f"{schemas[table.name]}.", key=key)
+        for query, table in ((MEMBERS, tables.MEMBERS), (MARKS, tables.MARKS), (JOURNAL, tables.BATCHES))
+    )
+    return StateTables(_identify(connection), moment, tuple(oid for *_, oid in found), members, marks, journal)
 
 
 # --- connections -------------------------------------------------------------------------------------------------

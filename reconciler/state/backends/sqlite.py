@@ -3,28 +3,17 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy import Connection, Engine, NullPool, Pool, StaticPool, Table, create_engine, event
 
 from reconciler.clock import Clock
-from reconciler.state.backends.base import Database, Reader, SqlStored, run
+from reconciler.state.backends.base import Backend, Database, Reader, run
 from reconciler.state.base import JOURNAL_LINES, MARK_LINE, BlockReader
 from reconciler.state.failures import explained
-from reconciler.state.location import (
-    BUSY_SECONDS,
-    SqliteAddress,
-    folder_lock,
-    is_missing,
-    make_uri,
-    reading_uri,
-)
-
-PAUSE_SECONDS = 0.11
-"""Longer than SQLite's busy handler sleeps between two tries (100 ms): one that waits gets in."""
+from reconciler.state.location import BUSY_SECONDS, SqliteAddress, folder_lock, make_uri, reading_uri
 
 _CACHE_KIB = 64 * 1024
 
@@ -33,9 +22,7 @@ _AS_JSON = f"""'[' || replace({_QUOTED}, '\\n', '","') || ']'"""
 """A batch's ids as a JSON list, whatever they hold. Once a backslash is written as a number, `\\n` is a line feed."""
 
 
-class _File:
-    """What both sides share."""
-
+class _File(Backend):
     pieces = f"reconcile_batches b, json_each({_AS_JSON}) piece"
     _clock: Clock
 
@@ -46,6 +33,9 @@ class _File:
 
 class SqliteDatabase(_File, Database):
     """The writing side: one connection per process, shared by all threads, one transaction at a time."""
+
+    pause = 0.11
+    """Longer than SQLite's busy handler sleeps between two tries (100 ms): one that waits gets in."""
 
     clear_picked = (
         "CREATE TEMP TABLE IF NOT EXISTS picked (id TEXT PRIMARY KEY, at REAL, unknown_at REAL) WITHOUT ROWID",
@@ -65,21 +55,13 @@ class SqliteDatabase(_File, Database):
         self._clock = clock
         self._mutex = threading.RLock()
         with explained(address):
-            self._engine = _begin_explicitly(
-                create_engine("sqlite://", creator=self._connect, poolclass=StaticPool, hide_parameters=True)
-            )
+            self._engine = _make_engine(self._connect, StaticPool)
             self._engine.connect().close()  # now, as connecting takes the folder's lock for a moment
 
     def _connect(self) -> sqlite3.Connection:
         # Of two processes that turn a new file to WAL at once one would fail. And no restore replaces it meanwhile.
         with folder_lock(self._path):
-            connection = sqlite3.connect(
-                make_uri(self._path, "mode=rw"),
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            connection = _connect(make_uri(self._path, "mode=rw"))
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -98,9 +80,6 @@ class SqliteDatabase(_File, Database):
     def load(self, connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
         marks = ", ".join("?" for _ in table.columns)
         connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", [tuple(row) for row in rows])
-
-    def yield_to_writers(self) -> None:
-        self._clock.sleep(PAUSE_SECONDS)
 
     def checkpoint(self) -> None:
         """Move the WAL into the file, unless another process reads just now."""
@@ -123,27 +102,20 @@ class SqliteReader(_File, Reader):
     members = BlockReader("reconcile_members", ("id",), "id")
     marks = BlockReader("reconcile_marks", ("id", "mark"), MARK_LINE)
     journal = JOURNAL_LINES
-    stored_kind = SqlStored
 
     def __init__(self, address: SqliteAddress, clock: Clock, must_exist: bool) -> None:
-        self._path = address.path
+        engine = _make_engine(lambda: _connect(reading_uri(address.path)), NullPool)
+        super().__init__(address, engine, must_exist)
         self._clock = clock
-        engine = create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(
-                reading_uri(address.path), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            ),
-            poolclass=NullPool,
-            hide_parameters=True,
-        )
-        super().__init__(address, _begin_explicitly(engine), must_exist)
-
-    def is_missing(self) -> bool:
-        return is_missing(self._path)
 
 
-def _begin_explicitly(engine: Engine) -> Engine:
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _make_engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
     """Begin each transaction by a statement: a reading one takes no lock, a writing one keeps all other writers out."""
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool, hide_parameters=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -19,7 +20,7 @@ import duckdb
 from reconciler.models.comparison import ROW_END, ArrowStream
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, JOURNAL_LINES, MARK_LINES, NothingStored, SegmentRow, Stored
+from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, JOURNAL_LINES, MARK_LINES, SegmentRow, Stored
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
 
@@ -46,7 +47,9 @@ class ColumnarSnapshot:
             raise schema.missing(address)
         self._is_empty = heads is None
         self._heads = heads or {}
-        self._rows = RowReader()
+        # Rows of an Arrow stream come to Python through a DuckDB.
+        self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
+        self._lock = threading.Lock()
 
     def head(self, workspace: str, segment_id: int) -> Head:
         """As it was when this was made."""
@@ -56,28 +59,34 @@ class ColumnarSnapshot:
         if self._is_empty:
             return False
         with explained(self._address), self._connect() as execute:
-            stream = execute(f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}")
-            return bool(self._rows.fetch(stream))
+            return bool(
+                self._fetch(execute(f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"))
+            )
 
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         """See `state.base.Snapshot`; the head is read anew, in the transaction in which the columns are read."""
         if self._is_empty:
-            yield NothingStored(Head())
+            yield Stored(Head())
             return
         with self._connect() as execute:
             with explained(self._address):
                 where = f"workspace = {_quote(workspace)} AND segment_id = {int(segment_id)}"
-                rows = self._rows.fetch(execute(f"{_SEGMENT} WHERE {where}"))
-                bound = self._rows.fetch(execute(f"{_ENVIRONMENT} WHERE name = {_quote(workspace)}"))
+                rows = self._fetch(execute(f"{_SEGMENT} WHERE {where}"))
+                bound = self._fetch(execute(f"{_ENVIRONMENT} WHERE name = {_quote(workspace)}"))
             environment_id = bound[0][0] if bound else None
             if not rows:
-                yield NothingStored(Head(environment_id=environment_id))
+                yield Stored(Head(environment_id=environment_id))
                 return
             *values, has_marks, has_journal = rows[0]
             row = SegmentRow(*values)
-            head = row.head(environment_id)
-            yield ColumnarStored(head, row.segment_key, bool(has_marks), bool(has_journal), execute, self._rows)
+            stored = Stored(row.head(environment_id), time.time())
+            stored.members = lambda: execute(_MEMBERS.format(key=row.segment_key))
+            if has_marks:
+                stored.marks = partial(self._read_lines, execute, MARK_LINES.format(key=row.segment_key))
+            if has_journal:
+                stored.journal = partial(self._read_lines, execute, JOURNAL_LINES.format(key=row.segment_key))
+            yield stored
 
     @contextmanager
     def _connect(self) -> Iterator[Execute]:
@@ -98,42 +107,7 @@ class ColumnarSnapshot:
 
             yield execute
 
-
-class ColumnarStored:
-    """See `state.base.Stored`: members as an Arrow stream, the rest as lines; all in one transaction."""
-
-    def __init__(
-        self, head: Head, key: int, has_marks: bool, has_journal: bool, execute: Execute, rows: "RowReader"
-    ) -> None:
-        self.head = head
-        self.now = time.time()
-        self._key = key
-        self._has_marks = has_marks
-        self._has_journal = has_journal
-        self._execute = execute
-        self._rows = rows
-
-    def members(self) -> ArrowStream:
-        return self._execute(_MEMBERS.format(key=self._key))
-
-    def marks(self) -> Iterator[str]:
-        return self._read_lines(MARK_LINES) if self._has_marks else iter(())
-
-    def journal(self) -> Iterator[str]:
-        return self._read_lines(JOURNAL_LINES) if self._has_journal else iter(())
-
-    def _read_lines(self, statement: str) -> Iterator[str]:
-        return self._rows.walk(self._execute(statement.format(key=self._key)))
-
-
-class RowReader:
-    """Gives the rows of Arrow streams to Python, through a DuckDB."""
-
-    def __init__(self) -> None:
-        self._database = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
-        self._lock = threading.Lock()
-
-    def fetch(self, stream: ArrowStream) -> list[tuple[Any, ...]]:
+    def _fetch(self, stream: ArrowStream) -> list[tuple[Any, ...]]:
         """Read a small stream whole. Raises OSError."""
         try:
             with self._select("*", stream) as rows:
@@ -141,16 +115,16 @@ class RowReader:
         except duckdb.Error as error:
             raise OSError(errno.EIO, str(error)) from None
 
-    def walk(self, stream: ArrowStream) -> Iterator[str]:
+    def _read_lines(self, execute: Execute, statement: str) -> Iterator[str]:
         """Give the lines of a stream's one column as blocks."""
-        with self._select("COLUMNS(*)::VARCHAR", stream) as rows:
+        with self._select("COLUMNS(*)::VARCHAR", execute(statement)) as rows:
             while block := rows.fetchmany(BLOCK_ROWS):
                 yield chr(ROW_END).join(row[0] for row in block)
 
     @contextmanager
     def _select(self, columns: str, stream: ArrowStream) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            cursor = self._database.cursor()
+            cursor = self._duckdb.cursor()
         with closing(cursor):
             cursor.register("raw", stream)
             yield cursor.execute(f"SELECT {columns} FROM raw")
@@ -170,7 +144,8 @@ def _read_heads(address: SqliteAddress) -> dict[tuple[str, int | None], Head] | 
         known = schema.VERSION_TABLE in tables
         versions = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchall() if known else []
         version = versions[0][0] if versions else ""
-        if not schema.is_usable(schema.judge(tables, version, address), address):
+        schema.check(tables, version, address)
+        if not schema.is_usable(version, address):
             return None
         environments = dict(connection.execute("SELECT name, environment_id FROM reconcile_workspaces"))
         heads = {(workspace, None): Head(environment_id=bound) for workspace, bound in environments.items()}

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.models.fields import Secret
 from reconciler.state import admin, open_snapshot
-from reconciler.state.admin import backup, backup_output, copy_tables, copy_to, forget, is_empty
+from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
 from reconciler.state.backends.base import Database
 from reconciler.state.store import Runtime
 from reconciler.state.tables import METADATA
@@ -102,7 +102,7 @@ def test_a_forgotten_segment_that_comes_back_has_a_new_lineage(state: StateFixtu
 def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(state: StateFixture, tmp_path):
     fill(state)
     path = tmp_path / "copy.db"
-    backup(state.settings, backup_output(str(path)))
+    backup(state.settings, str(path))
     assert path.stat().st_mode & 0o777 == 0o600
     assert rows_of(f"sqlite:///{path}") == rows_of(state.url)
 
@@ -111,7 +111,7 @@ def test_a_backup_can_be_made_while_somebody_works(state: StateFixture, tmp_path
     fill(state)
     with state.store() as store, store.lock(state.target(), "run", None) as segment:
         segment.intend([add("on its way")])
-        backup(state.settings, backup_output(str(tmp_path / "copy.db")))
+        backup(state.settings, str(tmp_path / "copy.db"))
     copy = StateFixture(f"sqlite:///{tmp_path}/copy.db")
     assert ("add", None, ("on its way",)) in copy.look().journal
 
@@ -125,7 +125,7 @@ def test_a_run_goes_on_while_a_backup_copies(state: StateFixture, tmp_path, monk
     fill(state)
     monkeypatch.setattr(admin, "copy_tables", copy_meanwhile)
 
-    backup(state.settings, backup_output(str(tmp_path / "copy.db")))
+    backup(state.settings, str(tmp_path / "copy.db"))
 
     assert "meanwhile" not in StateFixture(f"sqlite:///{tmp_path}/copy.db").look().members
 
@@ -135,13 +135,13 @@ def test_a_backup_writes_over_nothing(state: StateFixture, tmp_path):
     path = tmp_path / "copy.db"
     path.write_text("precious")
     with pytest.raises(UsageError, match="left as it is"):
-        backup(state.settings, backup_output(str(path)))
+        backup(state.settings, str(path))
     assert path.read_text() == "precious"
 
 
 def test_there_is_no_backup_of_a_state_that_is_missing(state: StateFixture, tmp_path):
     with pytest.raises(StateError, match="no state"):
-        backup(state.settings, backup_output(str(tmp_path / "copy.db")))
+        backup(state.settings, str(tmp_path / "copy.db"))
     assert list(tmp_path.iterdir()) == []
 
 

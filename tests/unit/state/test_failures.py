@@ -15,7 +15,7 @@ from reconciler.errors import StateError
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot, open_store
-from reconciler.state.failures import explain, explained, to_state_error
+from reconciler.state.failures import explain, explained
 from reconciler.state.location import SqliteAddress, parse
 from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
@@ -206,7 +206,9 @@ def sqlite_error(code: int) -> sqlite3.Error:
     ],
 )
 def test_each_kind_of_failure_has_its_words_and_a_next_step(error, words):
-    result = to_state_error(error, SqliteAddress(Path("state.db")))
+    with pytest.raises(StateError) as caught, explained(SqliteAddress(Path("state.db"))):
+        raise error
+    result = caught.value
     assert words in result.message
     assert result.hint
     assert result.__cause__ is error
@@ -251,7 +253,9 @@ NEEDS_TLS = 'no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", n
     ],
 )
 def test_what_has_a_next_step_of_its_own_is_told_with_it(error, words, hint):
-    result = to_state_error(error, SqliteAddress(Path("state.db")))
+    with pytest.raises(StateError) as caught, explained(SqliteAddress(Path("state.db"))):
+        raise error
+    result = caught.value
 
     assert words in result.message
     assert hint in result.hint
@@ -264,7 +268,9 @@ def test_what_has_a_next_step_of_its_own_is_told_with_it(error, words, hint):
 def test_what_postgresql_adds_to_its_words_may_be_an_id_and_is_not_chained(more):
     error = psycopg.errors.QueryCanceled(f"canceling statement due to statement timeout\n{more}")
 
-    result = to_state_error(error, SqliteAddress(Path("state.db")))
+    with pytest.raises(StateError) as caught, explained(SqliteAddress(Path("state.db"))):
+        raise error
+    result = caught.value
 
     assert "too long" in result.message
     assert result.__cause__ is None

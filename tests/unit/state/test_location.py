@@ -21,6 +21,15 @@ TABLE = """\
 """
 
 
+@pytest.fixture
+def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that lists the mounts of this machine."""
+    table = tmp_path / "mountinfo"
+    table.write_text(TABLE)
+    monkeypatch.setattr(location, "_MOUNTS", table)
+    return table
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
@@ -33,31 +42,34 @@ TABLE = """\
         ("/mnt/ssh/state.db", "fuse.sshfs"),
     ],
 )
+@pytest.mark.usefixtures("mounts")
 def test_the_type_is_that_of_the_innermost_and_latest_mount(path: str, kind: str) -> None:
-    assert location.find_type(Path(path), TABLE) == kind
+    if kind in ("ext4", "tmpfs"):
+        location.refuse_network(SqliteAddress(Path(path)))
+        return
+    with pytest.raises(StateError, match=rf"network file system \({kind}\)"):
+        location.refuse_network(SqliteAddress(Path(path)))
 
 
 @pytest.mark.parametrize("path", ["/home/me/state.db", "/mnt/with blank/state.db", "/mnt/ssh/state.db"])
+@pytest.mark.usefixtures("mounts")
 def test_a_network_file_system_is_refused_with_a_way_out(path: str) -> None:
     with pytest.raises(StateError) as caught:
-        location.refuse_network(SqliteAddress(Path(path)), TABLE)
+        location.refuse_network(SqliteAddress(Path(path)))
 
     assert "network file system" in caught.value.message
     assert "PostgreSQL" in caught.value.hint
 
 
 @pytest.mark.parametrize("table", [TABLE, "", "a line that nobody knows\n"])
-def test_another_file_system_or_one_that_is_not_known_is_let_through(table: str) -> None:
+def test_another_file_system_or_one_that_is_not_known_is_let_through(table: str, mounts: Path) -> None:
+    mounts.write_text(table)
     for path in ("/srv/state.db", "/mnt/c/state.db", "/mnt/over/state.db"):
-        location.refuse_network(SqliteAddress(Path(path)), table)
+        location.refuse_network(SqliteAddress(Path(path)))
 
 
-def test_nothing_is_made_on_a_network_file_system(
-    sqlite_state: StateFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text("22 1 0:1 / / rw - nfs server:/ rw\n")
-    monkeypatch.setattr(location, "_MOUNTS", table)
+def test_nothing_is_made_on_a_network_file_system(sqlite_state: StateFixture, tmp_path: Path, mounts: Path) -> None:
+    mounts.write_text("22 1 0:1 / / rw - nfs server:/ rw\n")
 
     with pytest.raises(StateError, match="network file system"):
         sqlite_state.send((add("a"), ACKNOWLEDGED))
