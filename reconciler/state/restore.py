@@ -9,8 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,28 +90,20 @@ def restore(settings: StateSettings, file: Path, *, runtime: Runtime | None = No
     runtime = runtime or Runtime()
     address = find_target(settings, file)
     path = Path(os.path.realpath(address.path))
-    with explained(address):
-        make_folder(path)
-    with _make_draft(address, path) as draft:
+    with ExitStack() as stack:
+        with explained(address):
+            make_folder(path)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
+            os.close(handle)
+        draft = Path(name)
+        for left in (draft, *side_files(draft)):
+            stack.callback(left.unlink, missing_ok=True)
         contents = _prepare(file, draft, runtime)
         with explained(address), folder_lock(path):
             return Restored(contents, _replace(address, path, draft, runtime))
 
 
 # --- the new state -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _make_draft(address: SqliteAddress, path: Path) -> Iterator[Path]:
-    with explained(address):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:61]}.")
-        os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-    finally:
-        for left in (draft, *side_files(draft)):
-            left.unlink(missing_ok=True)
 
 
 def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
@@ -133,17 +124,13 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
             now = database.now(connection)
             break_locks(connection, now)
             # A new token for each segment: no plan file of the history that is lost, or of before, fits any more.
-            segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).all()
-            for workspace, segment_id in segments:
-                run(
-                    connection,
-                    "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, "
-                    "restored_at = :now WHERE workspace = :workspace AND segment_id = :segment_id",
-                    token=runtime.new_uuid().hex,
-                    now=now,
-                    workspace=workspace,
-                    segment_id=segment_id,
-                )
+            statement = (
+                "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, "
+                "restored_at = :now WHERE workspace = :workspace AND segment_id = :segment_id"
+            )
+            segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).mappings()
+            for segment in segments.all():
+                run(connection, statement, token=runtime.new_uuid().hex, now=now, **segment)
             contents = _count(connection)
     with draft.open("rb") as copy:
         os.fsync(copy.fileno())

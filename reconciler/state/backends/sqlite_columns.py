@@ -31,8 +31,6 @@ EXISTS (SELECT 1 FROM reconcile_marks t WHERE t.segment_key = s.segment_key),
 EXISTS (SELECT 1 FROM reconcile_batches t WHERE t.segment_key = s.segment_key) FROM reconcile_segments s"""
 """A segment's row, and whether there are marks and batches of it."""
 
-_ENVIRONMENT = "SELECT environment_id FROM reconcile_workspaces"
-
 Execute: TypeAlias = Callable[[str], ArrowStream]
 
 
@@ -58,10 +56,9 @@ class ColumnarSnapshot:
     def is_spent(self, plan_id: str) -> bool:
         if self._is_empty:
             return False
+        statement = f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with explained(self._address), self._connect() as execute:
-            return bool(
-                self._fetch(execute(f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"))
-            )
+            return bool(self._fetch(execute(statement)))
 
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
@@ -73,7 +70,8 @@ class ColumnarSnapshot:
             with explained(self._address):
                 where = f"workspace = {_quote(workspace)} AND segment_id = {int(segment_id)}"
                 rows = self._fetch(execute(f"{_SEGMENT} WHERE {where}"))
-                bound = self._fetch(execute(f"{_ENVIRONMENT} WHERE name = {_quote(workspace)}"))
+                named = f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
+                bound = self._fetch(execute(f"SELECT environment_id {named}"))
             environment_id = bound[0][0] if bound else None
             if not rows:
                 yield Stored(Head(environment_id=environment_id))
