@@ -16,7 +16,7 @@ from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, make_private, parse, refuse_network
 
 if TYPE_CHECKING:
-    from reconciler.state.backends.base import Database, Reader
+    from reconciler.state.database import Database, Reader
     from reconciler.state.store import Runtime, StateStore
 
 __all__ = ["open_address", "open_database", "open_reader", "open_snapshot", "open_store"]
@@ -29,7 +29,7 @@ def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
     """
     address = parse(settings.url)
     if alone and isinstance(address, SqliteAddress):
-        from reconciler.state.backends.sqlite_columns import ColumnarSnapshot
+        from reconciler.state.sqlite_columns import ColumnarSnapshot
 
         return ColumnarSnapshot(address, settings.must_exist)
     reader = open_reader(settings, Clock())
@@ -41,11 +41,11 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
     """Open a state for reading rows of it; it is connected to when it is read. Raises StateError."""
     address = parse(settings.url)
     if isinstance(address, SqliteAddress):
-        from reconciler.state.backends.sqlite import SqliteReader
+        from reconciler.state.sqlite import SqliteReader
 
         return SqliteReader(address, clock, settings.must_exist)
     with _needs_drivers():
-        from reconciler.state.backends.postgres import PostgresReader
+        from reconciler.state.postgres import PostgresReader
 
         return PostgresReader(address, settings.must_exist)
 
@@ -84,7 +84,7 @@ def open_database(settings: StateSettings, clock: Clock, *, creates: bool = True
 def open_address(address: Address, clock: Clock) -> "Iterator[Database]":
     """Open a database, whatever is in it; a missing file is made."""
     if isinstance(address, SqliteAddress):
-        from reconciler.state.backends.sqlite import SqliteDatabase
+        from reconciler.state.sqlite import SqliteDatabase
 
         refuse_network(address)
         with explained(address):
@@ -92,7 +92,7 @@ def open_address(address: Address, clock: Clock) -> "Iterator[Database]":
         database: Database = SqliteDatabase(address, clock)
     else:
         with _needs_drivers():
-            from reconciler.state.backends.postgres import PostgresDatabase
+            from reconciler.state.postgres import PostgresDatabase
 
             database = PostgresDatabase(address)
     with closing(database):

@@ -17,7 +17,7 @@ from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, schema
-from reconciler.state.backends.base import Database, Reader, run
+from reconciler.state.database import Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder

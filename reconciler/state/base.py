@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, Rows, StateTables
+from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.plan import Head
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 def _read_nothing() -> Iterator[str]:
@@ -110,37 +107,3 @@ SELECT seq || char({FIELD_END}) || direction || char({FIELD_END}) || coalesce(ou
     || char({FIELD_END}) || ids AS line
 FROM reconcile_batches WHERE segment_key = {{key}} ORDER BY seq"""
 """Each row of the journal as one line of a block."""
-
-
-@dataclass(frozen=True)
-class BlockReader:
-    """Reads a segment's rows of a table as blocks of text, by the table's primary key.
-
-    Two statements a block: where it ends, then all that is in it, in any order. Measured: finding the end in the
-    block itself (`max`) takes half as much again.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    """Of the primary key, after `segment_key`."""
-    line: str
-    """What a row's line is."""
-    join: str = f"group_concat({{line}}, char({ROW_END}))"
-    """Makes one text of the lines."""
-    placeholder: str = "?"
-
-    def read(self, connection: "Connection", key: int) -> Iterator[str]:
-        """Yield block after block, each from where the one before ended."""
-        names = ", ".join(self.columns)
-        values = ", ".join(self.placeholder for _ in self.columns)
-        rest = f"{self.table} WHERE segment_key = {self.placeholder} AND ({names}) > ({values})"
-        find_end = f"SELECT {names} FROM {rest} ORDER BY {names} LIMIT 1 OFFSET {BLOCK_ROWS - 1}"
-        read_rest = f"SELECT {self.join.format(line=self.line)} FROM {rest}"
-        read_block = f"{read_rest} AND ({names}) <= ({values})"
-        after: tuple[str, ...] = ("",) * len(self.columns)
-        while end := connection.exec_driver_sql(find_end, (key, *after)).one_or_none():
-            yield connection.exec_driver_sql(read_block, (key, *after, *end)).scalar_one()
-            after = tuple(end)
-        last = connection.exec_driver_sql(read_rest, (key, *after)).scalar_one()
-        if last is not None:
-            yield last

@@ -11,7 +11,7 @@ from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_reader
-from reconciler.state.backends.base import Reader, find_segment
+from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids, write_statuses
 from reconciler.state.processes import Processes, this_machine

@@ -15,7 +15,7 @@ from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.id_status import Mark
 from reconciler.models.ids import has_utf8
 from reconciler.state import members
-from reconciler.state.backends.base import Database, run
+from reconciler.state.database import Database, run
 from reconciler.state.tables import BATCHES
 
 ACKNOWLEDGED = "acknowledged"

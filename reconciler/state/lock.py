@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
-from reconciler.state.backends.base import Database, add_row, run
+from reconciler.state.database import Database, add_row, run
 from reconciler.state.processes import Processes, ProcessIdentity, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 

@@ -14,8 +14,8 @@ from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
 from reconciler.state import journal, members
-from reconciler.state.backends.base import find_segment, read_head, run
 from reconciler.state.base import SegmentRow
+from reconciler.state.database import find_segment, read_head, run
 from reconciler.state.lock import HeldLock
 from reconciler.state.tables import SEGMENTS
 

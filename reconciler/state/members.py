@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from reconciler.models.batches import Direction
 from reconciler.models.id_status import UNSETTLED, IdStatus, Mark, StateCounts, write_id_status
-from reconciler.state.backends.base import run
+from reconciler.state.database import run
 from reconciler.state.lock import SegmentRef
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0

@@ -22,11 +22,11 @@ from reconciler.files import NotPlain, check_plain, sync_folder
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, schema
 from reconciler.state.admin import copy_file, refuse_live_locks
-from reconciler.state.backends.base import find_schema, run
-from reconciler.state.backends.sqlite import SqliteReader
+from reconciler.state.database import find_schema, run
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
 from reconciler.state.lock import break_locks
+from reconciler.state.sqlite import SqliteReader
 from reconciler.state.store import Runtime
 
 _OWN_TOOLS = (

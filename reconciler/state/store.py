@@ -12,7 +12,7 @@ from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
-from reconciler.state.backends.base import Database, add_row, find_environment, run
+from reconciler.state.database import Database, add_row, find_environment, run
 from reconciler.state.lock import Heartbeat, LeaseTerms, LockManager, SegmentRef, heartbeat_in_thread
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import find_forgotten, sweep

@@ -15,7 +15,7 @@ from tests.support.project import Project, Result, people, segment
 from tests.support.proxy import Proxy, run_proxy
 
 IMPATIENT = """
-from reconciler.state.backends import postgres
+from reconciler.state import postgres
 postgres.ANSWER_SECONDS = 1
 postgres.LIBPQ["connect_timeout"] = 2
 from reconciler.cli import main

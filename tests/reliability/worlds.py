@@ -25,8 +25,8 @@ from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.operations.refresh import Adopt, refresh_segment
 from reconciler.state import open_database, open_snapshot
-from reconciler.state.backends.base import Database
 from reconciler.state.base import Snapshot
+from reconciler.state.database import Database
 from reconciler.state.store import Runtime, StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient

@@ -10,7 +10,7 @@ from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.models.fields import Secret
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
-from reconciler.state.backends.base import Database
+from reconciler.state.database import Database
 from reconciler.state.store import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (

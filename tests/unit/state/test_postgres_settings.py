@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from reconciler.state import open_database, open_reader
-from reconciler.state.backends.postgres import STATEMENT_SECONDS
+from reconciler.state.postgres import STATEMENT_SECONDS
 from tests.support.postgres import Postgres
 from tests.support.states import ACKNOWLEDGED, StateFixture, add
 

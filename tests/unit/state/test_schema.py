@@ -16,7 +16,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
-from reconciler.state.backends.base import create_tables
+from reconciler.state.database import create_tables
 from reconciler.state.history import open_records
 from reconciler.state.schema import REVISION, VERSION_TABLE
 from reconciler.state.store import Runtime

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, text
 
 from reconciler.errors import StateError, StateSetBack
 from reconciler.state import open_database, open_snapshot
-from reconciler.state.backends.sqlite import SqliteDatabase
 from reconciler.state.locked_segment import LockedSegment
+from reconciler.state.sqlite import SqliteDatabase
 from tests.support.states import ACKNOWLEDGED, StateFixture, add
 
 TABLES = ("reconcile_segments", "reconcile_batches", "reconcile_members", "reconcile_marks")

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, Pool, StaticPool, Table, create_engine, event
 
 from reconciler.clock import Clock
-from reconciler.state.backends.base import Backend, Database, Reader, run
-from reconciler.state.base import JOURNAL_LINES, MARK_LINE, BlockReader
+from reconciler.models.comparison import ROW_END
+from reconciler.state.base import JOURNAL_LINES, MARK_LINE
+from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, folder_lock, make_uri, reading_uri
 
@@ -99,9 +100,10 @@ class SqliteReader(_File, Reader):
     not open one file, since closing it in one drops the locks of the other.
     """
 
-    members = BlockReader("reconcile_members", ("id",), "id")
-    marks = BlockReader("reconcile_marks", ("id", "mark"), MARK_LINE)
-    journal = JOURNAL_LINES
+    mark_line = MARK_LINE
+    journal_lines = JOURNAL_LINES
+    join = f"group_concat({{line}}, char({ROW_END}))"
+    placeholder = "?"
 
     def __init__(self, address: SqliteAddress, clock: Clock, must_exist: bool) -> None:
         engine = _make_engine(lambda: _connect(reading_uri(address.path)), NullPool)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
 from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, StateTables
 from reconciler.models.plan import Head
 from reconciler.state import tables
-from reconciler.state.backends.base import Backend, Database, Reader, run, transaction
-from reconciler.state.base import BlockReader, Stored
+from reconciler.state.base import Stored
+from reconciler.state.database import Backend, Database, Reader, run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.location import PostgresAddress
 
@@ -51,8 +51,6 @@ JOURNAL = (
 )
 """`schema` is empty, or ends in a dot."""
 
-_STRING_AGG = f"string_agg({{line}}, chr({ROW_END}))"
-_MARK_LINE = f"concat_ws(chr({FIELD_END}), id, mark, coalesce(direction, ''), at)"
 _JOURNAL_LINES = f"""
 SELECT concat_ws(chr({FIELD_END}), seq, direction, coalesce(outcome, ''), at,
     coalesce(CAST(CASE WHEN outcome = 'acknowledged' THEN unknown_at END AS text), ''), ids) AS line
@@ -129,9 +127,10 @@ class PostgresDatabase(_Server, Database):
 class PostgresReader(_Server, Reader):
     """Reads a database; one without our tables stays without them. It is a `state.base.PushdownSnapshot`."""
 
-    members = BlockReader("reconcile_members", ("id",), "id", _STRING_AGG, "%s")
-    marks = BlockReader("reconcile_marks", ("id", "mark"), _MARK_LINE, _STRING_AGG, "%s")
-    journal = _JOURNAL_LINES
+    mark_line = f"concat_ws(chr({FIELD_END}), id, mark, coalesce(direction, ''), at)"
+    journal_lines = _JOURNAL_LINES
+    join = f"string_agg({{line}}, chr({ROW_END}))"
+    placeholder = "%s"
 
     def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
         super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 
 from reconciler.models.plan import Head
 from reconciler.state import schema
-from reconciler.state.base import HEAD_COLUMNS, BlockReader, SegmentRow, Stored
+from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, SegmentRow, Stored
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_missing
 from reconciler.state.schema import VERSION_TABLE
@@ -115,10 +115,17 @@ class Database(Backend):
 class Reader(Backend):
     """The reading side: sees one moment, takes no lock, changes nothing. It is a `state.base.Snapshot`."""
 
-    members: BlockReader
-    marks: BlockReader
-    journal: str
-    """The statement that gives the journal of segment `{key}` as lines."""
+    mark_line: str
+    """A row of the marks as one line of a block (see `models.comparison.Rows`)."""
+
+    journal_lines: str
+    """The statement that gives the journal of segment `{key}` as lines of blocks."""
+
+    join: str
+    """Makes one text of the lines `{line}`."""
+
+    placeholder: str
+    """Where the driver puts a parameter."""
 
     def __init__(self, address: Address, engine: Engine, must_exist: bool) -> None:
         self.address = address
@@ -175,14 +182,34 @@ class Reader(Backend):
 
     def _view(self, connection: Connection, head: Head, key: int) -> Stored:
         """Block by block, so that each statement ends soon: how long all takes is up to what takes the blocks."""
-        journal, in_parts = text(self.journal.format(key=key)), {"yield_per": _ROWS_AT_ONCE}
+        journal, in_parts = text(self.journal_lines.format(key=key)), {"yield_per": _ROWS_AT_ONCE}
         return Stored(
             head,
             self.now(connection),
-            members=partial(self.members.read, connection, key),
-            marks=partial(self.marks.read, connection, key),
+            members=partial(self._read_blocks, connection, key, "id", "reconcile_members", "id"),
+            marks=partial(self._read_blocks, connection, key, self.mark_line, "reconcile_marks", "id", "mark"),
             journal=lambda: connection.execute(journal, execution_options=in_parts).scalars(),
         )
+
+    def _read_blocks(self, connection: Connection, key: int, line: str, table: str, *columns: str) -> Iterator[str]:
+        """Read a segment's rows of a table as blocks of lines, in the order of the `columns` of its primary key.
+
+        Two statements a block: where it ends, then all that is in it, in any order. Measured: finding the end in the
+        block itself (`max`) takes half as much again.
+        """
+        names = ", ".join(columns)
+        values = ", ".join(self.placeholder for _ in columns)
+        rest = f"{table} WHERE segment_key = {self.placeholder} AND ({names}) > ({values})"
+        find_end = f"SELECT {names} FROM {rest} ORDER BY {names} LIMIT 1 OFFSET {BLOCK_ROWS - 1}"
+        read_rest = f"SELECT {self.join.format(line=line)} FROM {rest}"
+        read_block = f"{read_rest} AND ({names}) <= ({values})"
+        after: tuple[str, ...] = ("",) * len(columns)
+        while end := connection.exec_driver_sql(find_end, (key, *after)).one_or_none():
+            yield connection.exec_driver_sql(read_block, (key, *after, *end)).scalar_one()
+            after = tuple(end)
+        last = connection.exec_driver_sql(read_rest, (key, *after)).scalar_one()
+        if last is not None:
+            yield last
 
 
 @contextmanager

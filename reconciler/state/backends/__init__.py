@@ -1,1 +1,0 @@
-"""The databases that can hold a state."""
