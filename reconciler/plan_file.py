@@ -68,6 +68,9 @@ class SealedSegment:
     allowed: frozenset[Guard] = frozenset()
     change_token: str | None = None
 
+    def __str__(self) -> str:
+        return f"segment {self.name} in {self.spec}"
+
 
 @dataclass(frozen=True)
 class SealedPlan:
@@ -150,26 +153,24 @@ def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target,
     found = []
     problems = []
     for segment in sealed.segments:
-        where, now = f"segment {segment.name} in {segment.spec}", known.get((segment.spec, segment.name))
+        now = known.get((segment.spec, segment.name))
         if now is None:
-            problems.append(f"{where} is no longer there")
-        elif now.workspace != segment.workspace:
-            problems.append(f"{where} is now in workspace {now.workspace}; the plan was made for {segment.workspace}")
-        elif now.segment.segment_id != segment.segment_id:
+            problems.append(f"{segment} is no longer there")
+            continue
+        id_now, type_now = now.segment.segment_id, now.segment.id_type
+        if now.workspace != segment.workspace:
+            problems.append(f"{segment} is now in workspace {now.workspace}; the plan was made for {segment.workspace}")
+        elif id_now != segment.segment_id:
             problems.append(
-                f"{where} has another segment_id now: {now.segment.segment_id}; "
-                f"the plan was made for {segment.segment_id}"
+                f"{segment} has another segment_id now: {id_now}; the plan was made for {segment.segment_id}"
             )
-        elif now.segment.id_type is not segment.id_type:
-            problems.append(
-                f"{where} has another id_type now: {now.segment.id_type}; the plan was made for {segment.id_type}"
-            )
+        elif type_now is not segment.id_type:
+            problems.append(f"{segment} has another id_type now: {type_now}; the plan was made for {segment.id_type}")
         elif now.definition() != segment.definition:
             problems.append(
-                f"{where} has changed since the plan was made (query, params, source, ownership, guards or region)"
+                f"{segment} has changed since the plan was made (query, params, source, ownership, guards or region)"
             )
-        else:
-            found.append(now)
+        found.append(now)
     _refuse(problems)
     return tuple(found)
 
@@ -184,13 +185,8 @@ def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
         if is_by_this_plan and segment.lineage in (None, head.lineage):
             continue  # all changes since were made by this plan itself, maybe as a first fill
         if head.version != (segment.lineage, segment.serial, segment.change_token):
-            stale.append(segment)
-    _refuse(
-        [
-            f"segment {segment.name} in {segment.spec} is stale: its state has changed since the plan was made"
-            for segment in stale
-        ]
-    )
+            stale.append(f"{segment} is stale: its state has changed since the plan was made")
+    _refuse(stale)
 
 
 def check_environment(sealed: SealedPlan, workspace: str, environment_id: int | None) -> None:
@@ -202,8 +198,8 @@ def _refuse_other_environments(pairs: Iterable[tuple[SealedSegment, int | None]]
     """Raise PlanFileError for each segment with another environment; one that is not known yet differs from none."""
     _refuse(
         [
-            f"segment {segment.name} in {segment.spec}: the plan was made for environment {segment.environment_id} "
-            f"of Customer.io; workspace {segment.workspace} is now environment {now}"
+            f"{segment}: the plan was made for environment {segment.environment_id} of Customer.io; "
+            f"workspace {segment.workspace} is now environment {now}"
             for segment, now in pairs
             if None not in (segment.environment_id, now) and segment.environment_id != now
         ]

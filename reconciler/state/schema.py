@@ -26,8 +26,7 @@ def check(tables: Collection[str], version: str, address: Address) -> None:
     """
     if VERSION_TABLE not in tables and tables and isinstance(address, SqliteAddress):
         raise StateError(
-            f"this file is not a state: it holds other tables ({address})",
-            "check `state.url`; give it its own file",
+            f"this file is not a state: it holds other tables ({address})", "check `state.url`; give it its own file"
         )
     refuse_moved(version, address)
     if version > REVISION:
