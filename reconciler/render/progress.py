@@ -4,17 +4,14 @@ Bars for a terminal are in `progress_bars`, which needs Rich.
 """
 
 import json
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from types import TracebackType
-from typing import IO, Any, Self, assert_never
+from typing import IO, Any, assert_never
 
 from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
-from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.plan import PlanStatus
 from reconciler.models.results import SegmentRun
 from reconciler.render.json import write_time
 
@@ -22,29 +19,16 @@ POSTPONED = "another run is at work on it: it comes last"
 
 
 class NoProgress:
-    """Shows nothing. The base of the others: each is a context manager, and safe to use from several threads."""
+    """Shows nothing. The base of the others: an operation tells one event at a time, and ignores what that raises."""
 
     def tell(self, event: Event) -> None:
-        """Show an event. A failure to show it is ignored: the run goes on."""
-        with suppress(Exception):
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
-        """Show an event in the way of this class."""
+        """Show an event."""
 
     def pause(self) -> None:
         """Take what moves off the screen until the next event."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class ProgressLines(NoProgress):
@@ -54,34 +38,33 @@ class ProgressLines(NoProgress):
         self._stream = stream
         self._latest: dict[str, str] = {}
         """By segment; a plan's `unchanged` or `blocked` is not repeated when the segment is finished."""
-        self._lock = threading.Lock()
 
-    def _show(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
         match event:
             case Postponed(target):
                 sentence = POSTPONED
             case Planned(plan):
-                target, sentence = plan.target, _describe_plan(plan)
-            case Waiting(target, seconds, reason):
-                sentence = f"waiting {seconds:.0f} s: {reason}"
+                target, sentence = plan.target, str(plan.status)
+                if plan.counts is not None and plan.status not in (PlanStatus.FAILED, PlanStatus.UNCHANGED):
+                    numbers = f"{plan.counts.remove:,} to remove, {plan.counts.add:,} to add"
+                    sentence = f"blocked ({numbers})" if plan.status is PlanStatus.BLOCKED else numbers
+            case Waiting(target):
+                sentence = f"waiting {describe_wait(event)}"
             case Finished(run):
                 target, sentence = run.target, describe_end(run)
             case Reading() | Sending() | Confirming():
                 return
             case _:
                 assert_never(event)
-        with self._lock:
-            if not self._latest.get(target.label, "").startswith(sentence):
-                print(clean(f"{target.label}: {sentence}"), file=self._stream, flush=True)
-            self._latest[target.label] = sentence
+        if not self._latest.get(target.label, "").startswith(sentence):
+            print(clean(f"{target.label}: {sentence}"), file=self._stream, flush=True)
+        self._latest[target.label] = sentence
 
 
-def _describe_plan(plan: SegmentPlan) -> str:
-    """`10 to remove, 20 to add`, or why not."""
-    if plan.counts is None or plan.status in (PlanStatus.FAILED, PlanStatus.UNCHANGED):
-        return str(plan.status)
-    numbers = f"{plan.counts.remove:,} to remove, {plan.counts.add:,} to add"
-    return f"blocked ({numbers})" if plan.status is PlanStatus.BLOCKED else numbers
+def describe_wait(waiting: Waiting) -> str:
+    """`10 s: an earlier request may still arrive`."""
+    span = f"{waiting.seconds:.0f} s" if waiting.seconds >= 1 else "less than 1 s"
+    return f"{span}: {waiting.reason}"
 
 
 def describe_end(run: SegmentRun) -> str:
@@ -103,9 +86,8 @@ class ProgressJson(NoProgress):
     def __init__(self, stream: IO[str], now: Callable[[], datetime]) -> None:
         self._stream = stream
         self._now = now
-        self._lock = threading.Lock()
 
-    def _show(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
         fields: dict[str, Any] = {}
         match event:
             case Reading(target) | Postponed(target):
@@ -126,16 +108,13 @@ class ProgressJson(NoProgress):
                 fields = head | asdict(run.tally) | {"seconds": round(run.tally.seconds, 3)}
             case _:
                 assert_never(event)
-        line = json.dumps(
-            {
-                "time": write_time(self._now()),
-                "event": type(event).__name__.lower(),
-                "workspace": target.workspace,
-                "name": target.segment.name,
-                "segment_id": target.segment.segment_id,
-                **fields,
-            }
-        )
-        with self._lock:
-            self._stream.write(f"{line}\n")  # at once: a line of another thread can't come between
-            self._stream.flush()
+        line = {
+            "time": write_time(self._now()),
+            "event": type(event).__name__.lower(),
+            "workspace": target.workspace,
+            "name": target.segment.name,
+            "segment_id": target.segment.segment_id,
+            **fields,
+        }
+        self._stream.write(json.dumps(line) + "\n")  # at once: a line of another thread can't come between
+        self._stream.flush()

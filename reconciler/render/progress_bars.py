@@ -20,15 +20,12 @@ from rich.text import Text
 from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.spec import Target
-from reconciler.render.progress import POSTPONED, NoProgress, describe_end
+from reconciler.render.progress import POSTPONED, NoProgress, describe_end, describe_wait
 from reconciler.render.sentences import count
 
 
 class ProgressBars(NoProgress):
-    """A line per segment at work: a spinner while its query runs, a bar while it is sent.
-
-    Use it as a context manager; `pause` takes it off the screen, for a prompt.
-    """
+    """A line per segment at work: a spinner while its query runs, a bar while it is sent."""
 
     def __init__(self, stream: IO[str], width: int | None = None) -> None:
         console = Console(file=stream, force_terminal=True, width=width, markup=False, emoji=False)
@@ -57,7 +54,7 @@ class ProgressBars(NoProgress):
         with self._lock:
             self._progress.stop()
 
-    def _show(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
         with self._lock:
             if self._is_closed:
                 return
@@ -71,8 +68,8 @@ class ProgressBars(NoProgress):
                     self._remove(plan.target)
                 case Sending(target, done, total):
                     self._update(target, f"{done:,}/{total:,} ids", done, total)
-                case Waiting(target, seconds, reason):
-                    self._update(target, f"waits {seconds:.0f} s: {reason}")
+                case Waiting(target):
+                    self._update(target, f"waits {describe_wait(event)}")
                 case Confirming(target, read):
                     self._update(target, f"reads back: {count(read, 'member')}")
                 case Finished(run):

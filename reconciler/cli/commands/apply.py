@@ -1,5 +1,6 @@
 """`reconcile apply`: plan, ask, send, and show the result."""
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ def apply(
 ) -> int:
     """Make the segments equal to their queries, or send exactly the changes of a plan file."""
     loaded = reconciler.load(specs, select=select or (), exclude=exclude or ())
-    with choose_progress(console) as shown, stopping(console) as stop:
+    with closing(choose_progress(console)) as shown, stopping(console) as stop:
 
         def approve(plan: Plan) -> bool:
             shown.pause()

@@ -1,6 +1,7 @@
 """`reconcile plan`: the dry run."""
 
 import shlex
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -41,7 +42,7 @@ def plan(
     """Show what apply would change: run each query, compare with the snapshot, check the guards. Sends nothing."""
     del lock_timeout  # a plan takes no lock and waits for none
     loaded = load_segments(specs, select or (), exclude or ())
-    with choose_progress(console) as shown, cut_short(console) as stop:
+    with closing(choose_progress(console)) as shown, cut_short(console) as stop:
         result = reconciler.plan(
             loaded,
             out=out,

@@ -15,6 +15,7 @@ from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
 from reconciler.operations.load import load_segments, require_app_keys
 from reconciler.operations.refresh import Adopt
+from reconciler.render.progress import describe_wait
 
 
 @with_console
@@ -47,7 +48,7 @@ def refresh(
 
     def tell(event: Event) -> None:
         if isinstance(event, Waiting):
-            console.info(f"{event.target.label}: waiting {event.seconds:.0f} s: {event.reason}")
+            console.info(f"{event.target.label}: waiting {describe_wait(event)}")
 
     with cut_short(console) as stop:
 

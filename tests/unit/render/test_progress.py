@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -16,7 +17,7 @@ TARGET = samples.make_target()
 
 
 def report_all(reporter) -> None:
-    with reporter:
+    with closing(reporter):
         reporter.tell(Postponed(TARGET))
         reporter.tell(Reading(TARGET))
         reporter.tell(Planned(samples.make_plan()))
@@ -41,6 +42,7 @@ def test_plain_lines_tell_plans_waits_and_ends() -> None:
 @pytest.mark.parametrize(
     ("event", "line"),
     [
+        (Waiting(TARGET, 0.4, "not yet"), "production/vip_customers: waiting less than 1 s: not yet"),
         (Planned(samples.make_blocked()), "production/churn_risk: blocked (1,500 to remove, 0 to add)"),
         (Planned(samples.make_failed()), "production/broken: failed"),
         (Planned(samples.make_unchanged()), "production/loyal: unchanged"),
@@ -108,17 +110,17 @@ def test_bars_show_each_stage_and_leave_the_last_line() -> None:
 
 def test_bars_say_what_is_going_on() -> None:
     bars = ProgressBars(io.StringIO(), width=120)
-    with bars:
+    with closing(bars):
         seen = []
-        for event in (Reading(TARGET), Sending(TARGET, 10, 30), Confirming(TARGET, 5)):
+        for event in (Reading(TARGET), Waiting(TARGET, 0.4, "x"), Sending(TARGET, 10, 30), Confirming(TARGET, 5)):
             bars.tell(event)
             seen.append(bars._progress.tasks[0].fields["doing"])
-        assert seen == ["query runs", "10/30 ids", "reads back: 5 members"]
+        assert seen == ["query runs", "waits less than 1 s: x", "10/30 ids", "reads back: 5 members"]
 
 
 def test_bars_can_be_paused_for_a_prompt_and_go_on() -> None:
     bars = ProgressBars(io.StringIO(), width=120)
-    with bars:
+    with closing(bars):
         bars.tell(Reading(TARGET))
         bars.pause()
         assert not bars._progress.live.is_started
@@ -129,25 +131,17 @@ def test_bars_can_be_paused_for_a_prompt_and_go_on() -> None:
     assert not bars._progress.live.is_started
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        ProgressLines,
-        lambda stream: ProgressJson(stream, lambda: samples.TWO_AM),
-        lambda stream: ProgressBars(stream, 120),
-    ],
-)
-def test_segments_tell_from_several_threads(make) -> None:
+def test_bars_are_told_from_several_threads() -> None:
     stream = io.StringIO()
-    reporter = make(stream)
+    bars = ProgressBars(stream, 120)
     plans = [samples.make_plan(f"segment{place}", place) for place in range(8)]
 
     def work(plan) -> None:
         for done in range(20):
-            reporter.tell(Sending(plan.target, done, 20))
-        reporter.tell(Finished(samples.run_of(plan, tally=Tally(added=1))))
+            bars.tell(Sending(plan.target, done, 20))
+        bars.tell(Finished(samples.run_of(plan, tally=Tally(added=1))))
 
-    with reporter:
+    with closing(bars):
         threads = [threading.Thread(target=work, args=(plan,)) for plan in plans]
         for thread in threads:
             thread.start()
