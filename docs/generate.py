@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +32,7 @@ from reconciler.models.spec import (
     SpecFile,
     StateSettings,
 )
-from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field, walk
+from reconciler.render.json_schema import DOCUMENTS, GROWTH, SOURCES, Field
 from reconciler.state.postgres import JOURNAL, MARKS, MEMBERS
 
 DOCS = Path(__file__).parent
@@ -157,6 +157,14 @@ def write_documents() -> str:
         rows = [f"| `{path}` | {write_type(field)} | {field.meaning} |" for path, field in walk(fields)]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def walk(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, Field]]:
+    """Each field with its path, such as `segments[].guards[].name`; an object comes before its fields."""
+    for field in fields:
+        path = f"{prefix}{field.name}"
+        yield path, field
+        yield from walk(field.fields, f"{path}[]." if field.many else f"{path}.")
 
 
 def write_type(field: Field) -> str:

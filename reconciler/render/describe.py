@@ -1,5 +1,6 @@
 """From a result to the Report that the formats for people write."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -23,44 +24,29 @@ from reconciler.models.results import (
     SegmentRecord,
     SegmentRun,
     Status,
+    StatusRow,
 )
+from reconciler.models.spec import Ownership
 from reconciler.render import Options, report, sentences
 from reconciler.render.json import document
-from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Remark, Report, fill
+from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
 
-# The marker shows the status without colour, too. A word has the same marker in every report.
-_STYLES: Mapping[StrEnum, tuple[str, str]] = {
-    PlanStatus.CHANGES: ("~", "bold"),
-    RunStatus.APPLIED: ("✓", "green"),
-    RunStatus.UNCHANGED: ("=", "dim"),
-    RunStatus.BLOCKED: ("!", "yellow"),
-    RunStatus.STALE: ("!", "yellow"),
-    RunStatus.LOCKED: ("!", "yellow"),
-    RunStatus.PARTIAL: ("✗", "red"),
-    RunStatus.FAILED: ("✗", "red"),
-    DriftStatus.IN_SYNC: ("=", "dim"),
-    DriftStatus.DRIFTED: ("≠", "yellow"),
-    RefreshStatus.REFRESHED: ("✓", "green"),
+# By status, a word of any of the results: its marker, which shows it without colour, too; its style; and what goes on
+# after the name of a segment that was not done, or not whole. In the order of lines where what is wrong comes first.
+_STATUSES: Mapping[StrEnum, tuple[str, str, str | None]] = {
+    RunStatus.PARTIAL: ("✗", "red", "is partly done"),
+    RunStatus.FAILED: ("✗", "red", "failed"),
+    DriftStatus.DRIFTED: ("≠", "yellow", None),
+    RunStatus.BLOCKED: ("!", "yellow", "is blocked; nothing is sent for it"),
+    RunStatus.STALE: ("!", "yellow", "is stale; nothing was sent for it"),
+    RunStatus.LOCKED: ("!", "yellow", "is locked; nothing was sent for it"),
+    PlanStatus.CHANGES: ("~", "bold", None),
+    RunStatus.APPLIED: ("✓", "green", None),
+    RefreshStatus.REFRESHED: ("✓", "green", None),
+    RunStatus.UNCHANGED: ("=", "dim", None),
+    DriftStatus.IN_SYNC: ("=", "dim", None),
 }
-
-# What is wrong comes first.
-_RANKS: Mapping[type[StrEnum], Sequence[StrEnum]] = {
-    PlanStatus: (PlanStatus.BLOCKED, PlanStatus.FAILED, PlanStatus.CHANGES, PlanStatus.UNCHANGED),
-    RunStatus: (
-        *(RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.BLOCKED, RunStatus.STALE, RunStatus.LOCKED),
-        *(RunStatus.APPLIED, RunStatus.UNCHANGED),
-    ),
-    DriftStatus: (DriftStatus.FAILED, DriftStatus.DRIFTED, DriftStatus.IN_SYNC),
-    RefreshStatus: (RefreshStatus.FAILED, RefreshStatus.LOCKED, RefreshStatus.REFRESHED),
-}
-
-_TROUBLES: Mapping[StrEnum, str] = {
-    RunStatus.BLOCKED: "is blocked; nothing is sent for it",
-    RunStatus.STALE: "is stale; nothing was sent for it",
-    RunStatus.LOCKED: "is locked; nothing was sent for it",
-    RunStatus.PARTIAL: "is partly done",
-    RunStatus.FAILED: "failed",
-}
+_ORDER = list(_STATUSES)
 
 DRIFT_LEGEND = (
     "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
@@ -92,12 +78,9 @@ def describe(result: Result, options: Options) -> Report:
             return _describe_document(document(result), "run")
         case SegmentRecord():
             return _describe_document(document(result), "state")
-        case Status():
-            return _describe_status(result)
     targets = [each.target for each in result.segments]
-    shared = sentences.find_shared(targets, options.shared_names)
-    lines = [_describe_segment(each, shared, options.verbose) for each in result.segments]
-    troubles = [line for line in lines if line.trouble is not None]
+    names = Counter(target.segment.name for target in targets)
+    shared = {name for name, number in names.items() if number > 1}.union(options.shared_names)
     match result:
         case Plan():
             found = Report(
@@ -108,7 +91,6 @@ def describe(result: Result, options: Options) -> Report:
                 trouble_title="Blocked and failed",
                 first_fill=_describe_first_fill(result.segments, shared, options, is_over=False),
             )
-            troubles.sort(key=lambda line: line.rank)
         case Run():
             plans = [each.plan for each in result.segments]
             found = Report(
@@ -126,12 +108,12 @@ def describe(result: Result, options: Options) -> Report:
                 columns=[*report.SEGMENT, *report.DRIFT],
                 quiet="in sync",
                 trouble_title="Failed",
-                remarks=[Remark(DRIFT_LEGEND)] if is_drifted else [],
+                remarks=[(DRIFT_LEGEND, "", "")] if is_drifted else [],
             )
         case Refresh():
-            remarks = [Remark(LINGERING_LEGEND)] if any(each.unsettled for each in result.segments) else []
+            remarks = [(LINGERING_LEGEND, "", "")] if any(each.unsettled for each in result.segments) else []
             if any(each.adopted for each in result.segments):
-                remarks.append(Remark(ADOPTED_LEGEND, "yellow"))
+                remarks.append((ADOPTED_LEGEND, "yellow", ""))
             found = Report(
                 "refresh",
                 sentences.summarise_refresh(result),
@@ -139,17 +121,46 @@ def describe(result: Result, options: Options) -> Report:
                 quiet="refreshed, nobody new",
                 remarks=remarks,
             )
+        case Status():
+            forget = ""
+            if result.orphans:
+                first = result.orphans[0]
+                specs = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
+                forget = (
+                    f"reconcile state forget {sentences.quote(specs[0]) if specs else 'SPEC'} id:{first.segment_id}"
+                )
+            holders = [(each.name, each.holder) for each in result.segments if each.holder]
+            found = Report(
+                "status",
+                sentences.summarise_status(result),
+                columns=report.STATUS,
+                trouble_title="Failed",
+                remarks=[(f"{name} is locked by {clean(holder)}.", "yellow", "!") for name, holder in holders],
+                orphans=[fill(report.ORPHANS, each) for each in result.orphans],
+                forget=forget,
+            )
         case _:
             assert_never(result)
-    place = sentences.name_place(targets)
+    lines = [_describe_segment(each, shared, options.verbose) for each in result.segments]
+    troubles = [line for line in lines if line.trouble is not None]
+    if isinstance(result, Plan):
+        troubles.sort(key=lambda line: line.rank)
+    workspaces = {target.workspace for target in targets}
+    place = workspaces.pop() if len(workspaces) == 1 else sentences.count(len(workspaces), "workspace")
     return replace(found, place=place, lines=lines, troubles=troubles, warnings=result.warnings)
 
 
 def _describe_segment(
-    row: SegmentPlan | SegmentRun | SegmentDrift | RefreshRow, shared: Collection[str], verbose: bool
+    row: SegmentPlan | SegmentRun | SegmentDrift | RefreshRow | StatusRow, shared: Collection[str], verbose: bool
 ) -> Line:
-    status, target = row.status, row.target
-    trouble, quiet = _TROUBLES.get(status), status in (RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
+    target, segment = row.target, row.target.segment
+    name = sentences.label(target, shared)
+    if isinstance(row, StatusRow):
+        trouble = "can't be read" if row.error else None
+        return Line(fill(report.STATUS, row), name, target, trouble=trouble, problem=row.error)
+    status = row.status
+    marker, style, trouble = _STATUSES[status]
+    rank, quiet = _ORDER.index(status), status in (RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
     plan: SegmentPlan | None = None
     clauses: list[str] = []
     match row:
@@ -160,6 +171,8 @@ def _describe_segment(
             clauses = sentences.list_details(row)
             if verbose and counts is not None and row.engine == "in_database":
                 clauses.append("compared in the database")
+            if status is PlanStatus.BLOCKED:
+                rank = -1  # in a plan, before those that failed
         case SegmentRun():
             plan, title, rejected = row.plan, row.plan.remote.title, row.tally.rejected
             cells = fill(report.RUN, row)
@@ -171,10 +184,9 @@ def _describe_segment(
         case SegmentDrift():
             title = row.title
             known = {"Stored": report.number(row.stored), "Unmatched": report.nonzero(row.unmatched)}
+            cells = [known.get(column.title, Cell()) for column in report.DRIFT]
             if row.counts is not None:
                 cells = fill(report.DRIFT, row.counts)
-            else:
-                cells = [known.get(column.title, Cell()) for column in report.DRIFT]
         case RefreshRow():
             title, cells = row.title, fill(report.REFRESH, row)
             quiet = status is RefreshStatus.REFRESHED and not row.strangers
@@ -182,71 +194,31 @@ def _describe_segment(
                 trouble = "is locked; nothing was changed for it"
         case _:
             assert_never(row)
-    marker, style = _STYLES[status]
-    name, segment = sentences.label(target, shared), target.segment
     identity = [
         Cell(f"{marker} {status.replace('_', ' ')}", style),
         Cell(segment.name, style if style in ("bold", "dim") else ""),
         Cell(str(segment.segment_id), "dim"),
         Cell(title if title and title != segment.name else "", "dim"),
     ]
+    is_blocked = status == RunStatus.BLOCKED
     breaches = []
-    if plan is not None and status == RunStatus.BLOCKED:
-        for verdict in (each for each in plan.verdicts if each.breached):  # the allowed ones, too
+    for verdict in plan.verdicts if plan is not None and is_blocked else ():
+        if verdict.breached:  # an allowed one is listed, too
             flag = ALLOW_FLAGS.get(verdict.name)
-            detail = verdict.detail or f"{verdict.actual}; the limit is {verdict.limit}"
             command = f"{flag} {sentences.quote(name)}" if flag else None
-            breaches.append(Breach(verdict.name.value, detail, command, verdict.allowed))
+            breaches.append(Breach(verdict.name.value, verdict.detail, command, verdict.allowed))
     examples = (("remove", plan.examples.remove), ("add", plan.examples.add)) if plan else ()
     return Line(
         [*identity, *cells],
         name,
         target,
-        rank=_RANKS[type(status)].index(status),
+        rank=rank,
         quiet=quiet,
         trouble=trouble,
-        problem=None if status == RunStatus.BLOCKED else row.error,
+        problem=None if is_blocked else row.error,
         breaches=breaches,
         clauses=clauses,
         examples=[(verb, ids) for verb, ids in examples if ids],
-    )
-
-
-def _describe_status(status: Status) -> Report:
-    targets = [each.target for each in status.segments]
-    shared = sentences.find_shared(targets)
-    lines = [
-        Line(
-            fill(report.STATUS, each),
-            sentences.label(each.target, shared),
-            each.target,
-            trouble="can't be read" if each.error else None,
-            problem=each.error,
-        )
-        for each in status.segments
-    ]
-    forget = ""
-    if status.orphans:
-        first = status.orphans[0]
-        specs = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
-        spec = sentences.quote(specs[0]) if specs else "SPEC"
-        forget = f"reconcile state forget {spec} id:{first.segment_id}"
-    return Report(
-        "status",
-        sentences.summarise_status(status),
-        sentences.name_place(targets),
-        columns=report.STATUS,
-        lines=lines,
-        trouble_title="Failed",
-        troubles=[line for line in lines if line.trouble is not None],
-        remarks=[
-            Remark(f"{each.name} is locked by {clean(each.holder)}.", "yellow", "!")
-            for each in status.segments
-            if each.holder
-        ],
-        orphans=[fill(report.ORPHANS, each) for each in status.orphans],
-        forget=forget,
-        warnings=status.warnings,
     )
 
 
@@ -255,21 +227,32 @@ def _describe_first_fill(
 ) -> FirstFill | None:
     """Warn of the segments of which the state knows nothing; None where there is nothing to warn of."""
     filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
-    unknown = []
+    unknown, is_at_risk = [], False
     for plan in filled:
-        if clause := sentences.describe_unknown_members(plan, is_over):
-            name, command = sentences.label(plan.target, shared), None
-            if sentences.keeps_strangers(plan):
-                spec = sentences.quote(str(plan.target.spec.path))
-                command = f"reconcile refresh {spec} --select {sentences.quote(name)}"
+        name, command = sentences.label(plan.target, shared), None
+        number = plan.remote.members
+        members = sentences.count(number or 0, "member")
+        if plan.target.segment.ownership is Ownership.EXCLUSIVE:
+            found = "it was read" if number is None else f"it had {members} when it was read"
+            clause = f"{found}; members that the query does not return are removed"
+        else:  # no plan reads the members: those that the state does not know stay until a refresh
+            is_at_risk = options.sqlite_unattended
+            spec = sentences.quote(str(plan.target.spec.path))
+            command = f"reconcile refresh {spec} --select {sentences.quote(name)}"
+            if number is None:
+                clause = f"members that it may already have{' had' if is_over else ''} are unknown, and stay"
+            elif is_over:
+                clause = f"it had {members} that the state did not know, and they stay"
+            else:
+                clause = f"it has {members} now that the state does not know, and they stay"
+        if number != 0:
             unknown.append((name, clause, command))
-    is_at_risk = options.sqlite_unattended and any(map(sentences.keeps_strangers, filled))
-    empty = sum(plan.remote.members == 0 for plan in filled)
     if not unknown and not is_at_risk and (is_over or not filled):
         return None
+    segments, verb = sentences.count(len(filled), "segment"), "knew" if is_over else "knows"
+    empty = 0 if is_over else sum(plan.remote.members == 0 for plan in filled)
     return FirstFill(
-        len(filled),
-        is_over,
+        f"First fill of {segments}: the state {verb} nothing of what is in there.",
         f"{sentences.count(empty, 'segment')} {'has' if empty == 1 else 'have'} no members now" if empty else "",
         unknown,
         LOST_STATE if is_at_risk else "",

@@ -4,7 +4,6 @@
 docs/json.md is generated from them.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -68,14 +67,6 @@ def make_schema(document: Document) -> dict[str, Any]:
     """Give the JSON Schema (draft 2020-12) of a document, without `$schema`."""
     head = {"title": f"reconcile {document}", "description": f"{SOURCES[document]} {GROWTH}"}
     return head | _describe_object(DOCUMENTS[document])
-
-
-def walk(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, Field]]:
-    """Give each field with its path, such as `segments[].guards[].name`; an object comes before its fields."""
-    for field in fields:
-        path = f"{prefix}{field.name}"
-        yield path, field
-        yield from walk(field.fields, f"{path}[]." if field.many else f"{path}.")
 
 
 def _describe_object(fields: tuple[Field, ...]) -> dict[str, Any]:

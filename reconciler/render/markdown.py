@@ -5,6 +5,7 @@ Every section has a budget of bytes; what does not fit is counted in a last line
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler.escaping import escape_markdown
@@ -49,14 +50,13 @@ def write(result: Result, options: Options) -> str:
 
 def _write_lines(report: Report) -> list[str]:
     """The main table; of several workspaces, each line names its own. Many quiet lines share one."""
-    lines = sorted(report.lines, key=lambda line: line.rank)
-    columns, rows = report.columns, [(line.quiet, line.row) for line in lines]
+    lines, columns = sorted(report.lines, key=lambda line: line.rank), report.columns
     if len({line.target.workspace for line in lines if line.target}) > 1:
         columns = [Column("Workspace"), *columns]
-        rows = [(line.quiet, [Cell(line.target.workspace if line.target else ""), *line.row]) for line in lines]
+        lines = [replace(line, row=[Cell(line.target.workspace if line.target else ""), *line.row]) for line in lines]
     elif not any(line.target for line in lines):
-        columns, rows = columns[:MOST_COLUMNS], [(quiet, row[:MOST_COLUMNS]) for quiet, row in rows]
-    return _table(columns, collapse(rows, report.quiet, len(rows) > MANY), TABLE_BYTES, report.noun)
+        columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
+    return _table(columns, collapse(lines, report.quiet, len(lines) > MANY), TABLE_BYTES, report.noun)
 
 
 def _table(columns: Sequence[Column[Any]], rows: Sequence[Row], budget: int, noun: str) -> list[str]:
@@ -117,9 +117,7 @@ def _write_note(line: Line) -> str:
 def _list_first_fills(fill: FirstFill | None) -> list[str]:
     if fill is None:
         return []
-    items = [f"- {fill.lost_state}"] if fill.lost_state else []
-    if fill.empty and not fill.is_over:
-        items.append(f"- {fill.empty}")
+    items = [f"- {sentence}" for sentence in (fill.lost_state, fill.empty) if sentence]
     for name, clause, command in fill.unknown:
         way = f"; to take them over: {_code(command)}" if command else ""
         items.append(f"- **{escape_markdown(name)}**: {clause}{way}")

@@ -5,7 +5,6 @@ Bars for a terminal are in `progress_bars`, which needs Rich.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from typing import IO, Any, assert_never
 
@@ -88,26 +87,21 @@ class ProgressJson(NoProgress):
         self._now = now
 
     def tell(self, event: Event) -> None:
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any]
         match event:
-            case Reading(target) | Postponed(target):
-                pass
             case Planned(plan):
                 target, counts = plan.target, plan.counts
                 numbers = {"remove": counts.remove if counts else None, "add": counts.add if counts else None}
                 fields = {"status": plan.status.value} | numbers
-            case Sending(target, done, total):
-                fields = {"done": done, "total": total}
-            case Waiting(target, seconds, reason):
-                fields = {"seconds": round(seconds, 3), "reason": reason}
-            case Confirming(target, read):
-                fields = {"read": read}
             case Finished(run):
                 target = run.target
                 head = {"status": run.status.value, "error": run.error.code if run.error else None}
-                fields = head | asdict(run.tally) | {"seconds": round(run.tally.seconds, 3)}
+                fields = head | vars(run.tally)
             case _:
-                assert_never(event)
+                target = event.target
+                fields = {name: value for name, value in vars(event).items() if value is not target}
+        if "seconds" in fields:
+            fields["seconds"] = round(fields["seconds"], 3)
         line = {
             "time": write_time(self._now()),
             "event": type(event).__name__.lower(),

@@ -73,25 +73,15 @@ class Line:
 
 @dataclass(frozen=True)
 class FirstFill:
-    """Segments of which the state knows nothing, or knew nothing before a run that is over."""
+    """A warning of segments of which the state knows nothing, or knew nothing before a run that is over."""
 
-    segments: int
-    is_over: bool
+    sentence: str
     empty: str
     """How many of them have no members, as a clause."""
     unknown: Sequence[tuple[str, str, str | None]]
     """By name: what is known of the members that a segment may have, and the command that takes them over."""
     lost_state: str
     """The warning about a state that may be lost between runs."""
-
-
-@dataclass(frozen=True)
-class Remark:
-    """An explanation for a reader of the terminal."""
-
-    text: str
-    style: str = ""
-    marker: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,8 @@ class Report:
     trouble_title: str = "Not done"
     troubles: Sequence[Line] = ()
     first_fill: FirstFill | None = None
-    remarks: Sequence[Remark] = ()
+    remarks: Sequence[tuple[str, str, str]] = ()
+    """Explanations for a reader of the terminal, each with its style and its marker."""
     orphans: Sequence[Row] = ()
     """The segments that the state knows and no named spec lists, as the table ORPHANS."""
     forget: str = ""
@@ -124,13 +115,13 @@ def fill(columns: Sequence[Column[T]], value: T) -> list[Cell]:
     return [column.fill(value) for column in columns]
 
 
-def collapse(rows: Sequence[tuple[bool, Row]], word: str, is_short: bool) -> list[Row]:
-    """Put the quiet rows (marked true) into one last line, `187 unchanged`, if the table is to be short."""
-    shown = [row for quiet, row in rows if not quiet]
-    hidden = len(rows) - len(shown)
+def collapse(lines: Sequence[Line], word: str, is_short: bool) -> list[Row]:
+    """Give the rows of lines; if the table is to be short, the quiet ones as one last row, `187 unchanged`."""
+    shown = [line.row for line in lines if not line.quiet]
+    hidden = len(lines) - len(shown)
     if not is_short or hidden < 2:
-        return [row for _, row in rows]
-    width = len(rows[0][1])
+        return [line.row for line in lines]
+    width = len(lines[0].row)
     return [*shown, [Cell("=", "dim"), Cell(f"{hidden:,} {word}", "dim"), *[Cell()] * (width - 2)]]
 
 
@@ -138,16 +129,13 @@ def collapse(rows: Sequence[tuple[bool, Row]], word: str, is_short: bool) -> lis
 
 
 def number(value: int | None, style: str = "") -> Cell:
-    return Cell("" if value is None else f"{value:,}", style)
+    """A number, which has the style unless it is 0; empty where it is not known."""
+    return Cell("" if value is None else f"{value:,}", style if value else "")
 
 
 def nonzero(value: int | None, style: str = "") -> Cell:
-    return number(value or None, style)
-
-
-def alert(value: int | None, style: str) -> Cell:
-    """A number that has a style unless it is 0."""
-    return number(value, style if value else "")
+    """A number, which is empty where it is 0."""
+    return Cell(f"{value:,}" if value else "", style)
 
 
 def signed(sign: str, value: int | None, style: str) -> Cell:
@@ -218,8 +206,8 @@ RUN: Sequence[Column[SegmentRun]] = (
 DRIFT: Sequence[Column[DriftCounts]] = (
     Column("Stored", lambda counts: number(counts.stored), right=True, drop=4),
     Column("Remote", lambda counts: number(counts.remote), right=True, drop=5),
-    Column("Missing", lambda counts: alert(counts.missing, "red"), right=True),
-    Column("Foreign", lambda counts: alert(counts.foreign, "yellow"), right=True),
+    Column("Missing", lambda counts: number(counts.missing, "red"), right=True),
+    Column("Foreign", lambda counts: number(counts.foreign, "yellow"), right=True),
     Column("Lingering", lambda counts: nonzero(counts.lingering, "red"), right=True, drop=3),
     Column("Unmatched", lambda counts: nonzero(counts.unmatched), right=True, drop=7),
     Column("Appeared", lambda counts: nonzero(counts.appeared), right=True, drop=8),
@@ -228,7 +216,7 @@ DRIFT: Sequence[Column[DriftCounts]] = (
 
 REFRESH: Sequence[Column[RefreshRow]] = (
     Column("Stored", lambda row: number(row.stored), right=True),
-    Column("Not known", lambda row: alert(row.strangers, "yellow"), right=True),
+    Column("Not known", lambda row: number(row.strangers, "yellow"), right=True),
     Column("Taken over", lambda row: number(row.adopted), right=True, drop=1),
     Column("Unmatched", lambda row: nonzero(row.unmatched), right=True, drop=4),
     Column("Lingering", lambda row: nonzero(row.lingering), right=True, drop=5),

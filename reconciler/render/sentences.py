@@ -1,7 +1,6 @@
 """The sentences that text and Markdown share. They hold numbers, and no name or message of a user."""
 
 import shlex
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from signal import Signals
 
@@ -31,21 +30,9 @@ def list_numbers(*numbers: tuple[int | None, str]) -> list[str]:
 # --- names -------------------------------------------------------------------------------------------------------
 
 
-def find_shared(targets: Iterable[Target], given: Collection[str] = ()) -> frozenset[str]:
-    """Names that stand in more than one spec: flags need `workspace/NAME` for them."""
-    numbers = Counter(target.segment.name for target in targets)
-    return frozenset(given) | {name for name, number in numbers.items() if number > 1}
-
-
 def label(target: Target, shared: Collection[str]) -> str:
-    """The name that a flag takes."""
+    """The name that a flag takes; `shared`: those that stand in more than one spec."""
     return target.label if target.segment.name in shared else target.segment.name
-
-
-def name_place(targets: Iterable[Target]) -> str:
-    """The workspace, or how many there are."""
-    names = list(dict.fromkeys(target.workspace for target in targets))
-    return names[0] if len(names) == 1 else count(len(names), "workspace")
 
 
 def quote(text: str) -> str:
@@ -112,26 +99,6 @@ def list_run_details(run: SegmentRun) -> list[str]:
     if run.confirmed is False:
         clauses.append("the read-back does not agree yet")
     return clauses + (list_bad_values(run.plan.counts) if run.plan.counts else [])
-
-
-def keeps_strangers(plan: SegmentPlan) -> bool:
-    """Tell whether members that the state does not know stay until a refresh; `exclusive` reads them in each plan."""
-    return plan.target.segment.ownership is not Ownership.EXCLUSIVE
-
-
-def describe_unknown_members(plan: SegmentPlan, is_over: bool) -> str:
-    """What is known of the members that a segment may have before its first fill, or had before one that is over;
-    empty where there are none."""
-    members = plan.remote.members
-    if members == 0:
-        return ""
-    if not keeps_strangers(plan):
-        found = f"it had {count(members, 'member')} when it was read" if members is not None else "it was read"
-        return f"{found}; members that the query does not return are removed"
-    if members is None:
-        return f"members that it may already have{' had' if is_over else ''} are unknown, and stay"
-    verb, when, knows = ("had", "", "did") if is_over else ("has", " now", "does")
-    return f"it {verb} {count(members, 'member')}{when} that the state {knows} not know, and they stay"
 
 
 # --- the last line -----------------------------------------------------------------------------------------------

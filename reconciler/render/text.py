@@ -14,8 +14,7 @@ from reconciler.escaping import clean, clean_lines
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.report import MANY, ORPHANS, Column, FirstFill, Line, Report, Row, collapse
-from reconciler.render.sentences import count
+from reconciler.render.report import MANY, ORPHANS, Column, FirstFill, Line, Row, collapse
 
 FEW = 10
 """Number of segments listed one by one where the same applies to all of them."""
@@ -35,28 +34,39 @@ def write(result: Result, options: Options) -> str:
     for fact in report.facts:
         page.paragraph(fact)
     page.gap()
+    # One table for each spec and workspace, or one in all where the lines are not about segments of a spec.
     is_short = len(report.lines) > MANY and not options.verbose
-    _write_lines(page, report, is_short)
+    groups: dict[str, list[Line]] = {}
+    for line in report.lines:
+        target = line.target
+        heading = f"{target.spec.path} · workspace {target.workspace}" if target else ""
+        groups.setdefault(heading, []).append(line)
+    for heading, lines in groups.items():
+        if heading:
+            page.heading(heading)
+        page.table(report.columns, collapse(lines, report.quiet, is_short))
+        page.gap()
+
     for trouble in report.troubles:
         _write_trouble(page, trouble)
 
     # A run's read-back agrees for each unchanged segment, too: not worth a line for each.
     leaves_out_quiet = is_short or (report.kind == "run" and not options.verbose)
-    before = page.length
+    notes = []
     for line in report.lines:
-        if line.quiet and leaves_out_quiet:
-            continue
-        if line.clauses:
-            page.paragraph(f"{line.name}: {'; '.join(line.clauses)}.", marker="·")
-        for verb, ids in line.examples:
-            page.paragraph(f"{line.name}, to {verb}, for example: {', '.join(ids)}", marker="·")
-    if page.length > before:
+        if not (line.quiet and leaves_out_quiet):
+            if line.clauses:
+                notes.append(f"{line.name}: {'; '.join(line.clauses)}.")
+            notes += [f"{line.name}, to {verb}, for example: {', '.join(ids)}" for verb, ids in line.examples]
+    for note in notes:
+        page.paragraph(note, marker="·")
+    if notes:
         page.gap()
 
     if report.first_fill is not None:
         _write_first_fill(page, report.first_fill)
-    for remark in report.remarks:
-        page.paragraph(remark.text, style=remark.style, marker=remark.marker)
+    for remark, style, marker in report.remarks:
+        page.paragraph(remark, style=style, marker=marker)
         page.gap()
     if report.orphans:
         page.heading("Orphans: the state knows them, and no named spec lists them")
@@ -71,20 +81,6 @@ def write(result: Result, options: Options) -> str:
         page.gap()
     page.paragraph(report.summary, style="bold")
     return page.text()
-
-
-def _write_lines(page: "Page", report: Report, is_short: bool) -> None:
-    """One table for each spec and workspace, or one in all where the lines are not about segments of a spec."""
-    groups: dict[str, list[tuple[bool, Row]]] = {}
-    for line in report.lines:
-        target = line.target
-        heading = f"{target.spec.path} · workspace {target.workspace}" if target else ""
-        groups.setdefault(heading, []).append((line.quiet, line.row))
-    for heading, rows in groups.items():
-        if heading:
-            page.heading(heading)
-        page.table(report.columns, collapse(rows, report.quiet, is_short))
-        page.gap()
 
 
 def _write_trouble(page: "Page", line: Line) -> None:
@@ -108,11 +104,8 @@ def _write_trouble(page: "Page", line: Line) -> None:
 
 
 def _write_first_fill(page: "Page", fill: FirstFill) -> None:
-    verb = "knew" if fill.is_over else "knows"
-    first = f"First fill of {count(fill.segments, 'segment')}: the state {verb} nothing of what is in there."
-    page.paragraph(first, style="yellow", marker="!")
-    if not fill.is_over:
-        page.paragraph(fill.empty, indent=4)
+    page.paragraph(fill.sentence, style="yellow", marker="!")
+    page.paragraph(fill.empty, indent=4)
     for name, clause, _ in fill.unknown[:FEW]:
         page.paragraph(f"{name}: {clause}", indent=4)
     if len(fill.unknown) > FEW:
@@ -142,15 +135,7 @@ class Page:
             color_system="standard" if color else None,
             no_color=not color,
             legacy_windows=False,
-            markup=False,
-            emoji=False,
-            highlight=False,
         )
-
-    @property
-    def length(self) -> int:
-        """Number of characters written so far."""
-        return self._file.tell()
 
     def heading(self, text: str) -> None:
         self.paragraph(text, style="bold")
