@@ -1,11 +1,29 @@
-"""What a source is to the rest of the program."""
+"""What a source is to the rest of the program, and what all of them use."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Protocol, runtime_checkable
 
-from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, Rows, StateTables
+from reconciler.errors import SourceError
+from reconciler.models.comparison import (
+    FIELD_END,
+    ROW_END,
+    ArrowStream,
+    DatabaseIdentity,
+    NotPossible,
+    Rows,
+    StateTables,
+)
+from reconciler.models.fields import Scalar
+from reconciler.models.ids import Invalid, has_utf8, write_exactly
 from reconciler.models.spec import Segment
+from reconciler.models.sql import Statement, lexicon_of, parse
+
+MEMORY_LIMIT = "256MB"
+"""Of the embedded DuckDB of one source."""
 
 ALL_TYPED = "SELECT value, true AS typed FROM incoming"
 
@@ -39,15 +57,14 @@ class Source(Protocol):
         ...
 
 
-class PushdownSession(Protocol):
+@dataclass(frozen=True)
+class PushdownSession:
     """A read-only transaction of a source that sees a state as of one snapshot of it."""
 
     values: str
     """The segment's query, as one with the columns `value` (text) and `typed` (boolean, never null)."""
-
-    def stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
-        """Run one statement and stream its rows. Raises SourceError, also while the stream is read."""
-        ...
+    stream: Callable[[str], AbstractContextManager[ArrowStream]] = field(repr=False)
+    """Runs one statement and streams its rows. Raises SourceError, also while the stream is read."""
 
 
 @runtime_checkable
@@ -63,3 +80,123 @@ class PushdownSource(Protocol):
     ) -> AbstractContextManager[PushdownSession | NotPossible]:
         """Begin a transaction that sees the snapshot of the state, or say why not. Raises SourceError."""
         ...
+
+
+# --- a segment's query, ready to be run as a derived table ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query with its params, and which column is wanted."""
+
+    statement: Statement
+    params: dict[str, Scalar]
+    id_column: str | None
+
+    @classmethod
+    def of(cls, segment: Segment, dialect: str) -> "Query":
+        """Read a segment's query as this dialect does. Raises SourceError unless it is one query."""
+        statement = parse(segment.query, segment.params.keys(), lexicon_of(dialect))
+        return cls(statement, {name: segment.params[name] for name in statement.names()}, segment.id_column)
+
+    @cached_property
+    def name(self) -> str:
+        """A name for our own tables and settings; the query can't hold it, as no text holds its own digest."""
+        return f"reconcile_{sha256(self.statement.write(str).encode()).hexdigest()[:12]}"
+
+    def derived(self, what: str, text: str, columns: str = "") -> str:
+        """Select from its text as a derived table; line breaks around it, since it may end in a comment."""
+        return f"SELECT {what} FROM (\n{text}\n) {self.name}{columns}"
+
+    def numbered(self, mark: str) -> str:
+        """Write it with numbered marks (`$1`, `?1`), in the order of `params`."""
+        numbers = {name: f"{mark}{number}" for number, name in enumerate(self.params, start=1)}
+        return self.statement.write(numbers.__getitem__)
+
+    @property
+    def values(self) -> tuple[Scalar, ...]:
+        return tuple(self.params.values())
+
+
+def choose(columns: Sequence[str], id_column: str | None) -> int:
+    """Give the position of the id column; the database's spelling wins, then one that differs in case only."""
+    # SQLite calls the second `id` of a derived table `id:1`; then there are two of that name.
+    parts = [(name, *name.rpartition(":")[::2]) for name in columns]
+    columns = [base if base in columns and number.isdigit() else name for name, base, number in parts]
+    if id_column is None:
+        if len(columns) != 1:
+            raise SourceError(
+                f"the query returns {len(columns)} columns ({_list(columns)}) and `id_column` names none of them",
+                "Set `id_column`, or select one column.",
+            )
+        return 0
+    exact = [at for at, name in enumerate(columns) if name == id_column]
+    found = exact or [at for at, name in enumerate(columns) if name.casefold() == id_column.casefold()]
+    if len(found) == 1:
+        return found[0]
+    problem = "has no column" if not found else "has more than one column"
+    raise SourceError(
+        f"the query {problem} {id_column!r}; its columns are: {_list(columns)}",
+        "Correct `id_column`." if not found else "Give each column a name of its own with AS.",
+    )
+
+
+def _list(columns: Sequence[str], most: int = 20) -> str:
+    """List the names, shortened. One with what can't be seen (a byte order mark, a blank at its end) is quoted."""
+    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:most]]
+    rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
+    return ", ".join([*names, *rest])
+
+
+def refuse_type(kind: str) -> SourceError:
+    """Give the error for a column of which no value can be an id; known before any row is read."""
+    return SourceError(
+        f"the query returns ids of type {kind}, and no value of this type can be an id",
+        "Return a text, an integer, a UUID or an integral decimal, for example CAST(... AS VARCHAR).",
+    )
+
+
+# --- rows from Python as blocks of text (see `models.comparison.Rows`), a line for each value, written exactly --------
+
+BLOCK_ROWS = 50_000
+
+_END, _NULL = chr(ROW_END), chr(FIELD_END)
+_UNFIT = _NULL * 2
+_OTHER_CONTROL = "\x1d"
+
+SELECT_LINES = f"""
+SELECT CASE WHEN starts_with(line, chr({FIELD_END})) THEN if(line = chr({FIELD_END}), NULL, '') ELSE line END AS value,
+    line <> chr({FIELD_END}) || chr({FIELD_END}) AS typed
+FROM incoming"""
+"""For `ValueStream.select`: what the lines of these blocks mean."""
+
+
+def read_blocks(fetch: Callable[[int], Sequence[Sequence[object]]], at: int, *, fit: bool = True) -> Iterator[str]:
+    """Fetch to the end; column number `at` holds the ids. `fit`: values of its type may be ids."""
+    while rows := fetch(BLOCK_ROWS):
+        values = [row[at] for row in rows]
+        yield write_block(values) if fit else _END.join([_NULL if value is None else _UNFIT for value in values])
+
+
+def write_block(values: Sequence[Any]) -> str:
+    """Write values exactly; a column of one plain type is not examined value by value."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        block = _END.join([_NULL if value is None else value for value in values])
+    elif kinds <= {int}:
+        block = _END.join([_NULL if value is None else str(value) for value in values])
+    else:
+        return _END.join(map(_write_value, values))
+    is_separable = block.count(_END) == len(values) - 1 and block.count(_NULL) == values.count(None)
+    return block if is_separable and has_utf8(block) else _END.join(map(_write_value, values))
+
+
+def _write_value(value: Any) -> str:
+    """Write one value. Half a surrogate pair is no text; such a value is of a wrong type."""
+    if value is None:
+        return _NULL
+    text = write_exactly(value)
+    if isinstance(text, Invalid) or not has_utf8(text):
+        return _UNFIT
+    # No id holds a control character, and the value is refused for the same reason with any other one.
+    return text.replace(_END, _OTHER_CONTROL).replace(_NULL, _OTHER_CONTROL)

@@ -1,9 +1,8 @@
 """DuckDB files, and all that DuckDB reads (such as Parquet files), read natively."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -13,10 +12,9 @@ from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.fields import Scalar
 from reconciler.models.spec import Segment
-from reconciler.sources.base import ALL_TYPED, ValueStream
+from reconciler.sources.base import ALL_TYPED, MEMORY_LIMIT, Query, ValueStream, choose, refuse_type
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import find_paths
-from reconciler.sources.query import Query, choose, refuse_type
 
 _TEXTS = frozenset({"varchar", "enum"})
 _INTEGERS = frozenset(
@@ -89,80 +87,71 @@ class _Selection:
     """The type of the ids, if no value of it can be an id."""
 
 
-@dataclass(frozen=True)
 class DuckSource:
-    """A DuckDB file (None: nothing but what the query itself reads, such as Parquet files)."""
+    """A DuckDB file, or nothing but what the query itself reads, such as Parquet files."""
 
-    file: Path | None
-    scrubber: Scrubber
-    database: EmbeddedDuckDB
-
-    @classmethod
-    def of(cls, database: str, scrubber: Scrubber, memory_limit: str) -> "DuckSource":
-        file = None if database in ("", ":memory:") else Path(database)
-        return cls(file, scrubber, EmbeddedDuckDB(memory_limit, prepare=partial(_attach, file, scrubber)))
+    def __init__(self, database: str, scrubber: Scrubber) -> None:
+        """`database`: the path of the file; empty, or `:memory:`, for none."""
+        self._file = None if database in ("", ":memory:") else Path(database)
+        self._scrubber = scrubber
+        self._database = EmbeddedDuckDB(MEMORY_LIMIT, prepare=self._attach)
+        self._catalog: str | None = None
+        if self._file is not None:
+            # The name that DuckDB gives a file that it opens, unless it has such a catalog already.
+            name = "warehouse" if self._file.stem.casefold() in _TAKEN else self._file.stem
+            self._catalog = '"' + name.replace('"', '""') + '"'
 
     def keep(self) -> AbstractContextManager[None]:
-        return self.database.keep()
+        return self._database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "duckdb")
-        with ExitStack() as stack:
-            connection = stack.enter_context(self._connect())
-            try:
+        with self._connect() as connection:
+            with self._explaining(connection, query):
                 selection = _select(connection, query)
                 stream = StartedRelation(selection.relation.__arrow_c_stream__())
-            except duckdb.Error as error:
-                raise self._explain(error, connection, query) from None
-            stack.enter_context(explaining_stream(self.scrubber, query))
-            yield ValueStream(stream, ALL_TYPED) if selection.all_typed else ValueStream(stream)
+            with explaining_stream(self._scrubber, query):
+                yield ValueStream(stream, ALL_TYPED) if selection.all_typed else ValueStream(stream)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
-        with self._connect() as connection:
-            try:
-                selection = _select(connection, query)
-            except duckdb.Error as error:
-                raise self._explain(error, connection, query) from None
+        with self._connect() as connection, self._explaining(connection, query):
+            selection = _select(connection, query)
         if selection.unfit:
             raise refuse_type(selection.unfit)
 
-    def _explain(self, error: duckdb.Error, connection: duckdb.DuckDBPyConnection, query: Query) -> SourceError:
-        """Give the error of a query that could not begin; DuckDB proposes names that it has."""
-        proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
-        known = _find_known(connection, query) if proposes else ()
-        return self.scrubber.explain(error, query, known=known)
+    @contextmanager
+    def _explaining(self, connection: duckdb.DuckDBPyConnection, query: Query) -> Iterator[None]:
+        """Turn the error of a query that could not begin into SourceError; DuckDB proposes names that it has."""
+        try:
+            yield
+        except duckdb.Error as error:
+            proposes = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
+            known = _find_known(connection, query) if proposes else ()
+            raise self._scrubber.explain(error, query, known=known) from None
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if self.file is not None:
-            require(self.file, self.scrubber)
-        with self.database.cursor() as connection:
-            if self.file is not None:
-                connection.execute(f"USE {_catalog_of(self.file)}")
+        if self._file is not None:
+            require(self._file, self._scrubber)
+        with self._database.cursor(self._catalog) as connection:
             yield connection
 
-
-def _attach(file: Path | None, scrubber: Scrubber, connection: duckdb.DuckDBPyConnection) -> None:
-    """Attach, rather than open: one file can't be open twice with settings that differ. Raises SourceError."""
-    if file is None:
-        return
-    path = str(file).replace("'", "''")
-    try:
-        connection.execute(f"ATTACH '{path}' AS {_catalog_of(file)} (READ_ONLY)")
-    except UnicodeEncodeError:
-        raise SourceError(
-            f"source {scrubber.source}: DuckDB opens no file with a path that is not UTF-8", "Rename its folder."
-        ) from None
-    except duckdb.Error as error:
-        raise scrubber.explain(error) from None
-
-
-def _catalog_of(file: Path) -> str:
-    """Give the name, quoted, that DuckDB gives a file that it opens, unless it has such a catalog already."""
-    name = "warehouse" if file.stem.casefold() in _TAKEN else file.stem
-    return '"' + name.replace('"', '""') + '"'
+    def _attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Attach, rather than open: one file can't be open twice with settings that differ. Raises SourceError."""
+        if self._file is None:
+            return
+        path = str(self._file).replace("'", "''")
+        try:
+            connection.execute(f"ATTACH '{path}' AS {self._catalog} (READ_ONLY)")
+        except UnicodeEncodeError:
+            raise SourceError(
+                f"source {self._scrubber.source}: DuckDB opens no file with a path that is not UTF-8",
+                "Rename its folder.",
+            ) from None
+        except duckdb.Error as error:
+            raise self._scrubber.explain(error) from None
 
 
 _KNOWN = """

@@ -10,8 +10,8 @@ from reconciler.escaping import mask
 from reconciler.models.fields import Secret
 from reconciler.models.sql import ONLY_PARAMS
 from reconciler.models.urls import DatabaseUrl
+from reconciler.sources.base import Query
 from reconciler.sources.messages import DatabaseMessage, find_names, find_paths, is_path, redact
-from reconciler.sources.query import Query
 
 
 class Kind(StrEnum):

@@ -7,7 +7,7 @@ may be ids. Quotes do not tell values and names apart reliably, so every word is
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +43,9 @@ _REASON = re.compile(
 """Within it, what OpenSSL or the system says, else the innermost text."""
 
 _STATE = re.compile(r"SQLSTATE:? ?\[?([0-9A-Z]{5})\b|\(([0-9A-Z]{5})\): ")
+_ODBC = re.compile(r"^(?:\[[^\]]*\] ?)+|\s*\(\d+\)\s*\(SQL\w+\)|\s*\(SQL\w+\)")
+_ADBC_MESSAGE = "PG_DIAG_MESSAGE_PRIMARY"
 _CLICKHOUSE = re.compile(r"^.*?Code: \d+\. DB::\w*Exception: ", re.DOTALL)
-
-_Found = tuple[str, str | None, str, int | None]
-"""Text, SQLSTATE, family, code."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,13 @@ class DatabaseMessage:
     @classmethod
     def of(cls, error: BaseException) -> "DatabaseMessage":
         """Read an error of any driver, also inside one of SQLAlchemy, which holds the SQL in its own text."""
-        error = _unwrap(error)
-        found = _read_fields(error) or _read_adbc(error) or _read_vendor(error)
-        text, sqlstate, family, code = found or (str(error), _state_of(error), "", None)
-        if sqlstate is None and (in_text := _STATE.search(text)):
+        found = _read_fields(_unwrap(error))
+        sqlstate = found.sqlstate
+        if sqlstate is None and (in_text := _STATE.search(found.text)):
             sqlstate = in_text[1] or in_text[2]
-        if sqlstate is None and re.search(r"CONTEXT: .* at RAISE\b", text, re.DOTALL):
+        if sqlstate is None and re.search(r"CONTEXT: .* at RAISE\b", found.text, re.DOTALL):
             sqlstate = "P0001"
-        return cls(shorten(text), sqlstate, family, code)
+        return replace(found, text=shorten(found.text), sqlstate=sqlstate)
 
 
 def shorten(text: str) -> str:
@@ -93,54 +91,43 @@ def _unwrap(error: BaseException) -> BaseException:
     return error if inner is None else _unwrap(inner)
 
 
-def _state_of(error: BaseException) -> str | None:
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return str(state) if state else None
+def _read_fields(error: BaseException) -> DatabaseMessage:
+    """Read what each driver gives next to its text, or instead of it."""
+    given = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    state = str(given) if given else None
+    first, second = (*error.args, None, None)[:2]
 
+    # pg8000, redshift_connector, Trino and Hive: an argument with fields. The text of Hive is the trace of the server.
+    if isinstance(first, Mapping) and "M" in first:
+        return DatabaseMessage(str(first["M"]), first.get("C"))
+    if isinstance(first, Mapping) and "message" in first:
+        return DatabaseMessage(f"{first.get('errorName', '')}: {first['message']}".lstrip(": "))
+    status: Any = getattr(first, "status", None)
+    if getattr(status, "errorMessage", None) is not None:
+        return DatabaseMessage(str(status.errorMessage), getattr(status, "sqlState", None))
 
-def _read_fields(error: BaseException) -> _Found | None:
-    """Read what pg8000, redshift_connector, Trino and Hive give as an argument with fields."""
-    fields: Any = error.args[0] if error.args else None
-    if isinstance(fields, Mapping):
-        if "M" in fields:
-            return str(fields["M"]), fields.get("C"), "", None
-        if "message" in fields:
-            return f"{fields.get('errorName', '')}: {fields['message']}".lstrip(": "), None, "", None
-    status: Any = getattr(fields, "status", None)  # of Hive's protocol; its text is the trace of the server
-    text = getattr(status, "errorMessage", None)
-    return None if text is None else (str(text), getattr(status, "sqlState", None), "", None)
-
-
-def _read_adbc(error: BaseException) -> _Found | None:
-    """Read PostgreSQL's own message, which ADBC keeps next to its own, in which the query is repeated."""
+    # ADBC keeps PostgreSQL's own message next to its own, in which the query is repeated.
     details: Any = getattr(error, "details", None)
-    if not isinstance(details, (list, tuple)):
-        return None
-    for key, value in (pair for pair in details if isinstance(pair, tuple) and len(pair) == 2):
-        if key in (b"PG_DIAG_MESSAGE_PRIMARY", "PG_DIAG_MESSAGE_PRIMARY"):
-            return bytes(value).decode(errors="replace"), _state_of(error), "", None
-    return None
+    for pair in details if isinstance(details, (list, tuple)) else ():
+        if isinstance(pair, tuple) and len(pair) == 2 and pair[0] in (_ADBC_MESSAGE, _ADBC_MESSAGE.encode()):
+            return DatabaseMessage(bytes(pair[1]).decode(errors="replace"), state)
 
-
-def _read_vendor(error: BaseException) -> _Found | None:
-    """Read a code next to the text: psycopg, SQLite, MySQL, Snowflake, Oracle, ODBC, Google."""
-    state = _state_of(error)
+    # psycopg, SQLite, Snowflake, MySQL, ODBC, then Oracle and Google.
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if primary:
-        return str(primary), state, "", None
+        return DatabaseMessage(str(primary), state)
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
-        return str(error), None, "sqlite", code
+        return DatabaseMessage(str(error), None, "sqlite", code)
     raw = getattr(error, "raw_msg", None)
     if raw:
-        return str(raw), state, "", None
-    first, second = (*error.args, None, None)[:2]
+        return DatabaseMessage(str(raw), state)
     if isinstance(first, int) and isinstance(second, str) and not isinstance(error, OSError):
-        return second, state, "mysql", first
+        return DatabaseMessage(second, state, "mysql", first)
     if isinstance(first, str) and isinstance(second, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
-        return re.sub(r"^(?:\[[^\]]*\] ?)+|\s*\(\d+\)\s*\(SQL\w+\)|\s*\(SQL\w+\)", "", second), first, "", None
+        return DatabaseMessage(_ODBC.sub("", second), first)
     text = getattr(first, "message", None) or getattr(error, "message", None)
-    return (str(text), state, "", None) if isinstance(text, str) and text else None
+    return DatabaseMessage(text if isinstance(text, str) and text else str(error), state)
 
 
 # --- what may be shown -------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ has no params (it copies a query out), so params are bound to settings of the tr
 there. A statement of the comparison may be run around the query in the same way (`open_session`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
@@ -22,11 +22,10 @@ from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.fields import Scalar
 from reconciler.models.spec import Segment
-from reconciler.sources.base import ALL_TYPED, ValueStream
-from reconciler.sources.connections import Connections
+from reconciler.sources.base import ALL_TYPED, MEMORY_LIMIT, PushdownSession, Query, ValueStream, choose, refuse_type
 from reconciler.sources.duckdb import explaining_stream, one_row
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query, choose, refuse_type
+from reconciler.sources.rows import Connections
 
 _BOOL, _INT2, _INT4, _INT8, _FLOAT8, _NUMERIC, _UUID, _BPCHAR, _CHAR = 16, 21, 23, 20, 701, 1700, 2950, 1042, 18
 _OID = 26
@@ -62,67 +61,55 @@ class Plan:
     unfit: str = ""
     """The column's type, if no value of it can be an id."""
 
-    @property
-    def values(self) -> str:
-        """The same with both columns."""
-        return f"SELECT value, {'true AS typed' if self.all_typed else 'typed'} FROM (\n{self.sql}\n) p"
 
-
-@dataclass(frozen=True)
 class PostgresSource:
-    """A PostgreSQL database; `conninfo` is libpq's."""
+    """A PostgreSQL database."""
 
-    conninfo: str = field(repr=False)
-    scrubber: Scrubber
-    database: EmbeddedDuckDB
-    connections: Connections = field(default_factory=Connections)
-
-    @classmethod
-    def of(cls, url: URL, scrubber: Scrubber, memory_limit: str) -> "PostgresSource":
+    def __init__(self, url: URL, scrubber: Scrubber) -> None:
         _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
-        try:
-            return cls(make_conninfo(**options), scrubber, EmbeddedDuckDB(memory_limit, threads=1))
-        except psycopg.Error as error:
-            raise scrubber.explain(error) from None
+        self._scrubber = scrubber
+        with self._explaining():
+            self._conninfo = make_conninfo(**options)
+        self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
+        self._connections = Connections()
 
     def keep(self) -> AbstractContextManager[None]:
-        return self.database.keep()
+        return self._database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "postgresql")
-        with self.connections.one():
+        with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
             with self._connect() as connection:
                 with self._explaining(query):
                     with connection.cursor() as cursor:
                         cursor.execute("SET TRANSACTION READ ONLY")
-                    _bind(connection, query, self.database)
+                    _bind(connection, query, self._database)
                 with self._stream(connection, query, plan.sql) as rows:
                     yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
-        with self.connections.one(), self._ask(query) as asking:
+        with self._connections.slots, self._ask(query) as asking:
             plan = _plan(asking, query)
         if plan.unfit:
             raise refuse_type(plan.unfit)
 
     def is_database(self, identity: DatabaseIdentity) -> bool:
-        with self.connections.one(), self._ask() as asking:
+        with self._connections.slots, self._ask() as asking:
             return has_identity(asking, identity)
 
     @contextmanager
-    def open_session(self, segment: Segment, state: StateTables) -> "Iterator[PostgresSession | NotPossible]":
+    def open_session(self, segment: Segment, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
         query = Query.of(segment, "postgresql")
-        with self.connections.one():
+        with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
-                obstacle = "ids of this type can't be compared exactly in SQL"
-                if plan.exact:
-                    obstacle = find_obstacle(asking, state)
+                inexact = "ids of this type can't be compared exactly in SQL"
+                obstacle = find_obstacle(asking, state) if plan.exact else inexact
             if obstacle:
                 yield NotPossible(obstacle)
                 return
@@ -131,8 +118,10 @@ class PostgresSource:
                     yield NotPossible("the server does not know the moment of the state")
                     return
                 with self._explaining(query):
-                    _bind(connection, query, self.database)
-                yield PostgresSession(plan.values, lambda sql: self._stream(connection, query, sql))
+                    _bind(connection, query, self._database)
+                columns = "value, true AS typed" if plan.all_typed else "value, typed"
+                values = f"SELECT {columns} FROM (\n{plan.sql}\n) p"
+                yield PushdownSession(values, lambda sql: self._stream(connection, query, sql))
 
     @contextmanager
     def _ask(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
@@ -141,7 +130,7 @@ class PostgresSource:
         Behind a pooler, what is prepared outside of a transaction may be described in the session of another client.
         """
         with self._explaining():
-            connection = self.connections.connect(lambda: psycopg.connect(self.conninfo, prepare_threshold=None))
+            connection = self._connections.connect(lambda: psycopg.connect(self._conninfo, prepare_threshold=None))
         with self._explaining(query), connection:
             connection.execute("SET TRANSACTION READ ONLY")
             yield connection
@@ -150,7 +139,7 @@ class PostgresSource:
     def _connect(self) -> Iterator[Connection]:
         """A transaction for rows."""
         with self._explaining():
-            connection = self.connections.connect(lambda: adbc_driver_postgresql.dbapi.connect(self.conninfo))
+            connection = self._connections.connect(lambda: adbc_driver_postgresql.dbapi.connect(self._conninfo))
         with closing(connection):
             yield connection
 
@@ -163,7 +152,7 @@ class PostgresSource:
                 cursor.execute(sql)
                 stream = cursor.fetch_arrow()
             stack.callback(stream.release)
-            stack.enter_context(explaining_stream(self.scrubber, query))
+            stack.enter_context(explaining_stream(self._scrubber, query))
             yield stream
 
     @contextmanager
@@ -172,18 +161,7 @@ class PostgresSource:
         try:
             yield
         except (psycopg.Error, adbc_driver_manager.Error) as error:
-            raise self.scrubber.explain(error, query) from None
-
-
-@dataclass(frozen=True)
-class PostgresSession:
-    """See `sources.base.PushdownSession`."""
-
-    values: str
-    _stream: Callable[[str], AbstractContextManager[ArrowStream]] = field(repr=False)
-
-    def stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
-        return self._stream(statement)
+            raise self._scrubber.explain(error, query) from None
 
 
 def _plan(connection: psycopg.Connection, query: Query) -> Plan:

@@ -1,11 +1,14 @@
 """Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
 
 import re
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from typing import Any
+from importlib.util import find_spec
+from time import sleep
+from typing import Any, TypeVar
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, CursorResult, Dialect
@@ -16,11 +19,10 @@ from reconciler.errors import SourceError
 from reconciler.models.fields import Scalar
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Kind, Piece, Statement
-from reconciler.sources.base import ValueStream
-from reconciler.sources.blocks import SELECT_LINES, Rows, read_blocks
-from reconciler.sources.connections import Connections, missing_driver
+from reconciler.sources import failures
+from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, read_blocks, refuse_type
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query, choose, refuse_type
+from reconciler.sources.messages import DatabaseMessage
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -61,6 +63,38 @@ _MARKS = {
 }
 
 
+MOST_CONNECTIONS = 2
+"""Of one source at a time, however many segments are worked on; docs/databases.md promises it."""
+
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between attempts: a server counts a connection until its process there has ended."""
+
+Connection = TypeVar("Connection")
+
+
+class Connections:
+    """Limits the connections of a source. A thread asks for one at a time, so that a wait for one ends."""
+
+    def __init__(self, pause: Callable[[float], None] = sleep) -> None:
+        self.slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        """To be held while a connection is open."""
+        self._pause = pause
+        self._has_closed = False
+
+    def connect(self, open_one: Callable[[], Connection]) -> Connection:
+        """Connect; wait a moment where the server still counts one that was closed. Raises what `open_one` raises."""
+        for seconds in _PAUSES if self._has_closed else ():
+            try:
+                return open_one()
+            except Exception as error:
+                if failures.classify(DatabaseMessage.of(error)) is not failures.Kind.CONNECTIONS:
+                    raise
+            self._pause(seconds)
+        connection = open_one()
+        self._has_closed = True  # by the time that another one is asked for, or soon
+        return connection
+
+
 @dataclass(frozen=True)
 class RowSource:
     """Any database that SQLAlchemy reaches."""
@@ -75,13 +109,13 @@ class RowSource:
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, self.url.get_backend_name())
-        with self.connections.one(), ExitStack() as stack:
+        with self.connections.slots, ExitStack() as stack:
             result, at, unfit = self._run(stack, query, "")
             yield ValueStream(self._read(result, at, query, fit=not unfit), SELECT_LINES)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self.url.get_backend_name())
-        with self.connections.one(), ExitStack() as stack:
+        with self.connections.slots, ExitStack() as stack:
             _, _, unfit = self._run(stack, query, " WHERE 1 = 0")
         if unfit:
             raise refuse_type(unfit)
@@ -126,13 +160,11 @@ class RowSource:
         return result, at, find_unfit(described[at][1], result.dialect) if described else None
 
     def _read(self, result: CursorResult[Any], at: int, query: Query, *, fit: bool) -> Iterator[str]:
-        def fetch(size: int) -> Rows:
-            """Fetch rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do."""
-            rows: Rows = result.cursor_strategy.fetchmany(result, result.cursor, size)
-            return rows
-
         try:
-            yield from read_blocks(fetch, at, fit=fit)
+            # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
+            yield from read_blocks(
+                lambda size: result.cursor_strategy.fetchmany(result, result.cursor, size), at, fit=fit
+            )
         except Exception as error:
             raise self.scrubber.explain(error, query) from None
 
@@ -182,32 +214,15 @@ _CLASSES = (date, time, timedelta, float, bool, bytes, bytearray, memoryview, li
 _OBJECTS = ("DATETIME", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "FLOAT", "DOUBLE", "BOOLEAN")
 """Not BINARY: to MySQL's drivers a long text is a BLOB."""
 
-_POSTGRES = {
-    16: "boolean",
-    17: "bytea",
-    114: "json",
-    700: "real",
-    701: "double precision",
-    1082: "date",
-    1083: "time",
-    1114: "timestamp",
-    1184: "timestamp with time zone",
-    1186: "interval",
-    1266: "time with time zone",
-    3802: "jsonb",
-}
+_POSTGRES = {16: "boolean", 17: "bytea", 114: "json", 700: "real", 701: "double precision", 3802: "jsonb"}
+_POSTGRES |= {1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamp with time zone"}
+_POSTGRES |= {1186: "interval", 1266: "time with time zone"}
 _MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
 _SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
 _SNOWFLAKE |= {10: "array", 11: "binary", 12: "time", 13: "boolean"}
 _NUMBERS = {
-    "psycopg": _POSTGRES,
-    "psycopg2": _POSTGRES,
-    "pg8000": _POSTGRES,
-    "redshift_connector": _POSTGRES,
-    "pymysql": _MYSQL,
-    "mysqldb": _MYSQL,
-    "mysqlconnector": _MYSQL,
-    "mariadbconnector": _MYSQL,
+    **dict.fromkeys(("psycopg", "psycopg2", "pg8000", "redshift_connector"), _POSTGRES),
+    **dict.fromkeys(("pymysql", "mysqldb", "mysqlconnector", "mariadbconnector"), _MYSQL),
     "snowflake": _SNOWFLAKE,
 }
 """By the driver's name in a URL: the numbers of the protocol.
@@ -230,3 +245,46 @@ def find_unfit(code: Any, dialect: Dialect) -> str | None:
         return name.lower() if _NAMES.match(name) else None
     objects = {name: getattr(dialect.dbapi, name, None) for name in _OBJECTS}
     return next((name.lower() for name, each in objects.items() if each is not None and bool(code == each)), None)
+
+
+# --- drivers -----------------------------------------------------------------------------------------------------
+
+_EXTRA = "'reconcile-segments[{}]'"
+_INSTALLED_BY = {
+    **dict.fromkeys(("postgresql", "psycopg", "psycopg_binary", "adbc_driver_postgresql"), _EXTRA.format("postgres")),
+    **dict.fromkeys(("bigquery", "google"), _EXTRA.format("bigquery")),
+    **dict.fromkeys(("redshift", "redshift_connector"), _EXTRA.format("redshift")),
+    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive_pure_sasl]'"),
+    **dict.fromkeys(("cockroachdb", "sqlalchemy_cockroachdb"), "sqlalchemy-cockroachdb"),
+    "pymysql": _EXTRA.format("mysql"),
+    "snowflake": _EXTRA.format("snowflake"),
+    "databricks": _EXTRA.format("databricks"),
+    "MySQLdb": "mysqlclient",
+    "mysql": "mysql-connector-python",
+    "mariadb": "mariadb",
+    "psycopg2": "psycopg2-binary",
+    "trino": "'trino[sqlalchemy]'",
+    "clickhousedb": "clickhouse-connect",
+    "clickhouse": "clickhouse-sqlalchemy",
+}
+"""What pip installs for a module or a dialect, where it is not called so."""
+
+
+def choose_driver(url: URL) -> URL:
+    """Read `mysql://` and `mariadb://` as PyMySQL, which the extra `mysql` installs, unless mysqlclient is there."""
+    if url.drivername in ("mysql", "mariadb") and find_spec("MySQLdb") is None:
+        return url.set(drivername=f"{url.drivername}+pymysql")
+    return url
+
+
+def missing_driver(source: str, driver: str, error: Exception) -> SourceError:
+    """Give the error for a database without its driver; `driver` is the beginning of a SQLAlchemy URL.
+
+    The package is found by the module that could not be imported; where the dialect itself is unknown, by the names in
+    the URL.
+    """
+    module = (getattr(error, "name", None) or "").partition(".")[0]
+    names = (module,) if module else tuple(driver.partition("+")[::2])
+    package = module.replace("_", "-") if module else f"the SQLAlchemy dialect for {names[0]}"
+    package = next((_INSTALLED_BY[name] for name in names if name in _INSTALLED_BY), package)
+    return SourceError(f"source {source}: there is no driver for {driver}", f"pip install {package}")

@@ -5,7 +5,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,11 +15,9 @@ import duckdb
 from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
 from reconciler.models.spec import Segment
-from reconciler.sources.base import ValueStream
-from reconciler.sources.blocks import SELECT_LINES, read_blocks
+from reconciler.sources.base import MEMORY_LIMIT, SELECT_LINES, Query, ValueStream, choose, read_blocks
 from reconciler.sources.duckdb import explaining_stream, one_row, require
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.query import Query, choose
 
 # The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. Zero bytes
 # stand for NULL: no value has zero bytes, as an empty text gets a byte of its own. What is no id is marked by bytes
@@ -47,131 +44,105 @@ _BATCH_ROWS = "65536"
 """In one batch of rows. Measured: with the 1,024 of the driver the comparison takes a quarter more CPU."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The statement to run, which column of its query holds the ids, and how the database writes texts."""
-
-    sql: str
-    at: int
-    in_utf_8: bool
-
-
-class PreparingConnection:
-    """The connection that prepares queries: one at a time, and it stays open.
-
-    It is of Python's SQLite library, while rows are read through the driver's own. Closing a file in one drops the
-    locks that the other holds on it, so this one is not closed while the source lives.
-    """
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-
-    @contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection."""
-        with self._lock:
-            if self._connection is None:
-                self._connection = _connect(_uri_of(self._file))
-            yield self._connection
-
-
-@dataclass(frozen=True)
 class SqliteSource:
-    """A SQLite file, read-only; None: a database in memory."""
+    """A SQLite file, read-only; or a database in memory."""
 
-    file: Path | None
-    scrubber: Scrubber
-    database: EmbeddedDuckDB
-    preparing: PreparingConnection
-
-    @classmethod
-    def of(cls, path: str | None, scrubber: Scrubber, memory_limit: str) -> "SqliteSource":
-        file = None if path is None else Path(path)
-        return cls(file, scrubber, EmbeddedDuckDB(memory_limit, threads=1), PreparingConnection(file))
+    def __init__(self, path: str | None, scrubber: Scrubber) -> None:
+        self._file = None if path is None else Path(path)
+        self._scrubber = scrubber
+        self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
+        # Queries are prepared one at a time, in Python's SQLite library; rows are read through the driver's own.
+        # Closing a file in one drops the locks that the other holds on it: this connection stays open.
+        self._lock = threading.Lock()
+        self._preparing: sqlite3.Connection | None = None
 
     def keep(self) -> AbstractContextManager[None]:
-        return self.database.keep()
+        return self._database.keep()
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "sqlite")
-        prepared = self._prepare(query)
+        sql, at = self._prepare(query)
         with self._unchanged(), ExitStack() as stack:
             try:
-                if prepared.in_utf_8:
+                if at is None:
                     cursor = self._open_reader(stack)
                     cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
-                    params = (
-                        one_row(stack.enter_context(self.database.cursor()), query.values) if query.params else None
-                    )
-                    cursor.execute(prepared.sql, params)
+                    params = None
+                    if query.params:
+                        params = one_row(stack.enter_context(self._database.cursor()), query.values)
+                    cursor.execute(sql, params)
                     stream = cursor.fetch_arrow()
                     stack.callback(stream.release)
                     values = ValueStream(stream, _TYPED)
-                else:  # where texts are UTF-16, their bytes would be too: row by row
-                    connection = stack.enter_context(closing(_connect(_uri_of(self.file))))
+                else:
+                    connection = stack.enter_context(closing(_connect(_uri_of(self._file))))
                     connection.execute("PRAGMA query_only = ON")
-                    rows = connection.execute(prepared.sql, query.values)
-                    values = ValueStream(self._read_rows(rows, query, prepared.at), SELECT_LINES)
+                    rows = connection.execute(sql, query.values)
+                    values = ValueStream(self._read_rows(rows, query, at), SELECT_LINES)
             except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
-                raise self.scrubber.explain(error, query) from None
-            stack.enter_context(explaining_stream(self.scrubber, query))
+                raise self._scrubber.explain(error, query) from None
+            stack.enter_context(explaining_stream(self._scrubber, query))
             yield values
 
     def _read_rows(self, cursor: sqlite3.Cursor, query: Query, at: int) -> Iterator[str]:
         try:
             yield from read_blocks(cursor.fetchmany, at)
         except sqlite3.Error as error:
-            raise self.scrubber.explain(error, query) from None
+            raise self._scrubber.explain(error, query) from None
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
         """Where SQLite reads without a lock, refuse what was read if the file was written to meanwhile."""
-        before = _stamp(self.file) if self.file is not None and _is_quiescent(self.file) else None
+        before = _stamp(self._file) if self._file is not None and _is_quiescent(self._file) else None
         yield
-        if before is not None and self.file is not None and _stamp(self.file) != before:
+        if before is not None and self._file is not None and _stamp(self._file) != before:
             raise SourceError(
-                f"source {self.scrubber.source}: the database was written to while it was read without a lock",
+                f"source {self._scrubber.source}: the database was written to while it was read without a lock",
                 "Run it again; or let the user who runs the command write to the folder, so that SQLite can lock it.",
             )
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "sqlite")
-        prepared = self._prepare(query)
+        sql, _ = self._prepare(query)
         try:
             with ExitStack() as stack:
                 statement = self._open_reader(stack).adbc_statement
-                statement.set_sql_query(prepared.sql)
+                statement.set_sql_query(sql)
                 statement.prepare()
         except adbc_driver_manager.Error as error:
-            raise self.scrubber.explain(error, query) from None
+            raise self._scrubber.explain(error, query) from None
 
-    def _prepare(self, query: Query) -> Prepared:
-        """Prepare through Python's SQLite module, which reports errors and the names of columns best."""
-        if self.file is not None:
-            require(self.file, self.scrubber)
+    def _prepare(self, query: Query) -> tuple[str, int | None]:
+        """Give the statement to run: for the driver, or, with the position of the ids, to be read row by row.
+
+        The driver would give texts as the bytes that the file has, which may be UTF-16. The query is prepared through
+        Python's SQLite module, which reports errors and the names of columns best.
+        """
+        if self._file is not None:
+            require(self._file, self._scrubber)
         try:
-            with self.preparing.use() as connection:
+            with self._lock:
+                if self._preparing is None:
+                    self._preparing = _connect(_uri_of(self._file))
                 try:
-                    connection.execute("SELECT count(*) FROM sqlite_schema")  # SQLite opens a file when it is read
-                    encoding = connection.execute("PRAGMA encoding").fetchone()[0]
+                    self._preparing.execute("SELECT count(*) FROM sqlite_schema")  # SQLite opens a file when it is read
+                    encoding = self._preparing.execute("PRAGMA encoding").fetchone()[0]
                 except sqlite3.Error as error:
-                    raise self.scrubber.explain(error) from None
-                cursor = connection.execute(_select("*", query) + " LIMIT 0", query.values)
+                    raise self._scrubber.explain(error) from None
+                cursor = self._preparing.execute(_select("*", query) + " LIMIT 0", query.values)
         except (sqlite3.Error, OverflowError) as error:
-            raise self.scrubber.explain(error, query) from None
+            raise self._scrubber.explain(error, query) from None
         names = [column[0] for column in cursor.description]
         at = choose(names, query.id_column)
         if encoding != "UTF-8":
-            return Prepared(_select("*", query), at, in_utf_8=False)
+            return _select("*", query), at
         by_position = f"({', '.join(f'c{number}' for number in range(len(names)))})"  # so no name needs quoting
-        return Prepared(_select(_RAW.format(f"c{at}"), query, by_position), at, in_utf_8=True)
+        return _select(_RAW.format(f"c{at}"), query, by_position), None
 
     def _open_reader(self, stack: ExitStack) -> adbc_driver_manager.dbapi.Cursor:
         """Open a cursor of the driver that reads columns."""
-        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(_uri_of(self.file))))
+        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(_uri_of(self._file))))
         with connection.cursor() as pragma:
             pragma.execute("PRAGMA query_only = ON")
             pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")

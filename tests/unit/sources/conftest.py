@@ -16,8 +16,7 @@ from sqlalchemy.engine import make_url
 from reconciler.models.fields import Scalar, Secret
 from reconciler.models.spec import Segment
 from reconciler.sources import open_source
-from reconciler.sources.base import Source, ValueStream
-from reconciler.sources.blocks import SELECT_LINES
+from reconciler.sources.base import SELECT_LINES, Source, ValueStream
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import list_secrets
 from reconciler.sources.rows import RowSource

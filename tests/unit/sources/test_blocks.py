@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.ids import IdType, Invalid, identify
-from reconciler.sources.blocks import read_blocks, write_block
+from reconciler.sources.base import read_blocks, write_block
 
 from .conftest import values_of
 

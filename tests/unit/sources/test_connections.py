@@ -13,9 +13,8 @@ from sqlalchemy.engine import make_url
 from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
 from reconciler.sources import postgres
-from reconciler.sources.connections import MOST_CONNECTIONS, Connections
 from reconciler.sources.failures import Kind, Scrubber
-from reconciler.sources.rows import RowSource
+from reconciler.sources.rows import MOST_CONNECTIONS, Connections, RowSource
 
 from .conftest import Warehouse, open_url, read, segment
 
@@ -54,7 +53,7 @@ def test_never_more_than_two_are_open_and_who_waits_gets_its_turn():
 
     def use() -> None:
         nonlocal open_now, most
-        with connections.one():
+        with connections.slots:
             with lock:
                 open_now += 1
                 most = max(most, open_now)
@@ -73,10 +72,10 @@ def test_a_failure_gives_its_connection_back():
     connections = Connections()
 
     for _ in range(MOST_CONNECTIONS + 1):
-        with pytest.raises(ZeroDivisionError), connections.one():
+        with pytest.raises(ZeroDivisionError), connections.slots:
             raise ZeroDivisionError
 
-    with connections.one(), connections.one():
+    with connections.slots, connections.slots:
         pass
 
 

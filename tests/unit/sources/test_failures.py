@@ -15,11 +15,10 @@ from reconciler.embedded_duckdb import SPILL_PREFIX, sweep
 from reconciler.errors import SourceError
 from reconciler.escaping import mask
 from reconciler.models.fields import Scalar, Secret
-from reconciler.sources.connections import choose_driver
+from reconciler.sources.base import Query
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, list_secrets, redact
-from reconciler.sources.query import Query
-from reconciler.sources.rows import RowSource
+from reconciler.sources.rows import RowSource, choose_driver
 
 from .conftest import open_url, rows_of, segment
 
@@ -222,7 +221,7 @@ def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatc
 def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, url, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "reconciler.sources.postgres", raising=False)
-    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: None)
+    monkeypatch.setattr("reconciler.sources.rows.find_spec", lambda _: None)
 
     with pytest.raises(SourceError, match="there is no driver") as caught:
         open_url(url).check(segment("SELECT 1"))
@@ -246,11 +245,11 @@ def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package
 def test_mysql_means_pymysql_unless_mysqlclient_is_there(monkeypatch, scheme):
     url = make_url(f"{scheme}://u@h/d")
 
-    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: None)
+    monkeypatch.setattr("reconciler.sources.rows.find_spec", lambda _: None)
     assert choose_driver(url).drivername == f"{scheme}+pymysql"
     assert choose_driver(url.set(drivername="mysql+mysqldb")).drivername == "mysql+mysqldb"
 
-    monkeypatch.setattr("reconciler.sources.connections.find_spec", lambda _: object())
+    monkeypatch.setattr("reconciler.sources.rows.find_spec", lambda _: object())
     assert choose_driver(url) == url
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.models.fields import Secret
+from reconciler.sources.base import Query
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, shorten
-from reconciler.sources.query import Query
 
 from .conftest import segment
 

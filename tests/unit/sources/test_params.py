@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.errors import SourceError
+from reconciler.sources.base import Query
 from reconciler.sources.failures import Kind
-from reconciler.sources.query import Query
 from reconciler.sources.rows import write_query
 
 from .conftest import segment

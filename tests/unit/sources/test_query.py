@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.sources.query import choose
+from reconciler.sources.base import choose
 
 CASED = ("sqlite", "duckdb", "postgres", "sqlite_rows", "postgres_rows")
 

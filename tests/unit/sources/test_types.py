@@ -8,7 +8,7 @@ import pytest
 from psycopg.types.string import TextLoader
 
 from reconciler.errors import SourceError
-from reconciler.sources.blocks import read_blocks
+from reconciler.sources.base import read_blocks
 from reconciler.sources.rows import find_unfit
 
 from .conftest import segment, values_of
