@@ -42,6 +42,7 @@ from reconciler.errors import IncompleteRead, SourceError, StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount
 from reconciler.models.id_status import lingers_since, write_id_status
+from reconciler.models.ids import Invalid
 from reconciler.models.plan import Head
 from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
@@ -227,7 +228,7 @@ class Comparison:
         if state.has_overlay:
             since = lingers_since(state.now, self._target.spec.destination.settle)
             tables.create("overlay", _OVERLAY.format(id_status=write_id_status(_JOURNAL_IDS, "FROM marks", since)))
-            is_overlaid = tables.fetch_one(f"SELECT count(*) FROM overlay WHERE {which}") > 0
+            is_overlaid = tables.fetch(f"SELECT count(*) FROM overlay WHERE {which}")[0][0] > 0
         held = "held" if with_remote else "known"
         if is_overlaid:
             tables.create(held, _HELD.format(which=which))
@@ -321,7 +322,9 @@ class Comparison:
                 "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
                 "or set `invalid: skip` for this segment"
             )
-            faults.append(("invalid", f"{returned.invalid:,} {noun}: {returned.explain_invalid()}", step))
+            reasons = [(returned.rows.get(each.name, 0), each.value) for each in Invalid]
+            listed = "; ".join(f"{number:,} {reason}" for number, reason in reasons if number)
+            faults.append(("invalid", f"{returned.invalid:,} {noun}: {listed}", step))
         if faults:
             codes, found_ones, steps = zip(*faults, strict=True)
             raise SourceError(f"the query returned {' and '.join(found_ones)}", "; ".join(steps), code=codes[0])
@@ -335,7 +338,7 @@ class Comparison:
             sentinels AS (SELECT {normalize("value", self._segment.id_type)} AS id FROM given),
             found AS (SELECT id FROM desired SEMI JOIN sentinels USING (id))
             SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
-        return int(self._tables.fetch_one(statement, [list(sentinels)]))
+        return int(self._tables.fetch(statement, [list(sentinels)])[0][0])
 
     def _find_changes(self, table: str, matched: str, has_overlay: bool) -> tuple[Numbers, float | None]:
         """Make `changes` of `table` (which goes then), side by side with `known` in the query `matched`.
@@ -356,10 +359,10 @@ class Comparison:
         reversed_at = None
         if has_overlay:
             sent = _list(flags for each in Direction for flags in select(SENT[each], self._exclusive))
-            reversed_at = tables.fetch_one(
-                f"""SELECT max(if(changes.flags & {Flag.DESIRED:d} <> 0, overlay.remove_at, overlay.add_at))
-                FROM changes JOIN overlay ON changes.id = overlay.id WHERE changes.flags IN ({sent})"""
-            )
+            attempted_at = f"if(changes.flags & {Flag.DESIRED:d} <> 0, overlay.remove_at, overlay.add_at)"
+            matched = "changes JOIN overlay ON changes.id = overlay.id"
+            rows = tables.fetch(f"SELECT max({attempted_at}) FROM {matched} WHERE changes.flags IN ({sent})")
+            reversed_at = rows[0][0]
         return self._count_flags("changes"), reversed_at
 
     # --- what a read-back shows ----------------------------------------------------------------------------------
@@ -382,13 +385,10 @@ class Comparison:
     def adoption(self, known_only: bool) -> Adoption:
         """For `refresh`; `known_only` leaves out ids that the state does not hold."""
         self.drift()
-
-        def is_member(flags: Flag) -> bool:
-            return Flag.REMOTE in flags and Flag.REMOVED not in flags and (not known_only or bool(flags & HELD))
-
+        kept = HELD if known_only else HELD | Flag.REMOTE
         return Adoption(
             id_type=self._segment.id_type,
-            members=self._find(is_member),
+            members=self._find(lambda flags: Flag.REMOTE in flags and Flag.REMOVED not in flags and bool(flags & kept)),
             unmatched=self._find(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
             lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
         )

@@ -89,11 +89,6 @@ def is_exempt(flags: Flag, exclusive: bool) -> bool:
     return bool(flags & (Flag.UNSETTLED_REMOVE | Flag.UNMATCHED))
 
 
-def is_stray(flags: Flag) -> bool:
-    """Tell whether it is in the real membership and the state does not hold it."""
-    return Flag.REMOTE in flags and not flags & HELD
-
-
 def select(changes: Collection[Change], exclusive: bool) -> list[Flag]:
     """Every combination of flags that leads to one of these changes."""
     return [flags for flags in POSSIBLE if decide(flags, exclusive) in changes]
@@ -131,11 +126,6 @@ class Returned:
     def invalid(self) -> int:
         return sum(self.rows.get(reason.name, 0) for reason in Invalid)
 
-    def explain_invalid(self) -> str:
-        """The reasons with their numbers, for people."""
-        present = [reason for reason in Invalid if reason.name in self.rows]
-        return "; ".join(f"{self.rows[reason.name]:,} {reason.value}" for reason in present)
-
 
 def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: Returned) -> Counts:
     """Give the numbers of a plan, but for those of sentinels, times and people without a key.
@@ -167,7 +157,7 @@ def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: R
         held=count_having(known, HELD | Flag.REMOTE if exclusive else HELD),
         repeated_adds=count(Change.ADD, lambda flags: Flag.UNSETTLED_ADD in flags),
         exempt_removes=count(Change.REMOVE, lambda flags: is_exempt(flags, exclusive)),
-        strays=count(Change.REMOVE, is_stray),
+        strays=count(Change.REMOVE, lambda flags: Flag.REMOTE in flags and not flags & HELD),
     )
 
 

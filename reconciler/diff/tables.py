@@ -17,38 +17,21 @@ from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_si
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
 
 COLUMNS = {
-    "members": {"id": "VARCHAR"},
-    "marks": {"id": "VARCHAR", "mark": "VARCHAR", "direction": "VARCHAR", "at": "DOUBLE"},
-    "journal": {
-        "seq": "BIGINT",
-        "direction": "VARCHAR",
-        "outcome": "VARCHAR",
-        "at": "DOUBLE",
-        "unknown_at": "DOUBLE",
-        "ids": "VARCHAR",
-    },
-    "remote": {"cio_id": "VARCHAR", "key": "VARCHAR"},
-    "desired": {"refused": "VARCHAR", "id": "VARCHAR"},
-    "sealed": {"id": "VARCHAR", "adds": "BOOLEAN"},
-    "changes": {"id": "VARCHAR", "flags": "UTINYINT"},
-    "received": {
-        "kind": "VARCHAR",
-        "id": "VARCHAR",
-        "typed": "BOOLEAN",
-        "number": "BIGINT",
-        "flags": "UTINYINT",
-        "add_at": "DOUBLE",
-        "remove_at": "DOUBLE",
-    },
+    "members": "id VARCHAR",
+    "marks": 'id VARCHAR, mark VARCHAR, direction VARCHAR, "at" DOUBLE',
+    "journal": 'seq BIGINT, direction VARCHAR, outcome VARCHAR, "at" DOUBLE, unknown_at DOUBLE, ids VARCHAR',
+    "remote": "cio_id VARCHAR, key VARCHAR",
+    "desired": "refused VARCHAR, id VARCHAR",
+    "sealed": "id VARCHAR, adds BOOLEAN",
+    "changes": "id VARCHAR, flags UTINYINT",
+    "received": "kind VARCHAR, id VARCHAR, typed BOOLEAN, number BIGINT, flags UTINYINT, "
+    "add_at DOUBLE, remove_at DOUBLE",
 }
 """The tables that are made before they are filled (see `comparison`); the first three as `state.base.Stored` has them.
 
 `received` (see `pushdown`) has `typed` null where no row of the query has the id, and `flags` null where the state
 knows nothing of it.
 """
-
-_FLAGGED = f"flags UTINYINT DEFAULT {Flag.STORED:d}"
-"""The column that `members` has besides."""
 
 _LINES = f"SELECT unnest(string_split(block, chr({ROW_END}))) AS line FROM (VALUES ($1)) AS blocks (block)"
 """The rows of a block of text. A table of one block, as DuckDB would take a bare $1 apart while it plans: three times
@@ -115,9 +98,8 @@ class Tables:
     def begin(self, *tables: str) -> None:
         """Make empty tables of COLUMNS."""
         for table in tables:
-            columns = [f'"{name}" {kind}' for name, kind in COLUMNS[table].items()]
-            columns += [_FLAGGED] if table == "members" else []
-            self.run(f"CREATE OR REPLACE TABLE {table} ({', '.join(columns)})")
+            more = f", flags UTINYINT DEFAULT {Flag.STORED:d}" if table == "members" else ""
+            self.run(f"CREATE OR REPLACE TABLE {table} ({COLUMNS[table]}{more})")
 
     def drop(self, *tables: str) -> None:
         """Drop those of these tables that there are."""
@@ -125,7 +107,7 @@ class Tables:
 
     def create(self, table: str, query: str) -> int:
         """Make a table of what a query gives, as `fetch` would run it; give the number of rows."""
-        return int(self.fetch_one(f"CREATE OR REPLACE TABLE {table} AS {query}"))
+        return int(self.fetch(f"CREATE OR REPLACE TABLE {table} AS {query}")[0][0])
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that may need all the memory, one at a time in the whole run; give its few rows."""
@@ -136,10 +118,6 @@ class Tables:
                 with self._database.single_threaded(self._cursor):
                     return self._cursor.execute(sql, parameters).fetchall()
 
-    def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """Like `fetch`, for one value."""
-        return self.fetch(sql, parameters)[0][0]
-
     def load(self, table: str, rows: Rows, select: str | None = None) -> int:
         """Add rows to a table of COLUMNS, and give their number.
 
@@ -147,15 +125,15 @@ class Tables:
         of `incoming`: the stream, or the lines of the blocks. Raises DuckDB's errors: only the caller knows what
         failed.
         """
-        names = ", ".join(f'"{name}"' for name in COLUMNS[table])
+        columns = [column.split() for column in COLUMNS[table].split(", ")]
+        names = ", ".join(name for name, _ in columns)
         into = f"INSERT INTO {table} ({names})"
         if isinstance(rows, Iterator):
             if select:
                 self.begin(table)
                 lines = f"WITH incoming AS ({_LINES}) {select}"
-            elif len(COLUMNS[table]) > 1:
-                kinds = enumerate(COLUMNS[table].values(), 1)
-                fields = ", ".join(f"nullif(fields[{place}], '')::{kind}" for place, kind in kinds)
+            elif len(columns) > 1:
+                fields = ", ".join(f"nullif(fields[{at}], '')::{kind}" for at, (_, kind) in enumerate(columns, 1))
                 lines = f"SELECT {fields} FROM (SELECT string_split(line, chr({FIELD_END})) AS fields FROM ({_LINES}))"
             else:
                 lines = _LINES
@@ -177,7 +155,7 @@ class Tables:
         cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
         blocks = "FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
         rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key {blocks}"
-        key = f"CASE WHEN NOT {has_control('key')} THEN {normalize('key', id_type)} END"
+        key = f"CASE WHEN NOT {_HAS_CONTROL.format('key')} THEN {normalize('key', id_type)} END"
         insert = f"INSERT INTO remote (cio_id, key) SELECT cio_id, {key} FROM ({rows})"
         self._insert(insert, (write_page(page) for page in pages if page.cio_ids))
 
@@ -261,7 +239,7 @@ _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 _SPACES = "".join(rf"\x{{{ord(character):x}}}" for character in WHITE_SPACE)
 _BLANK = rf"[{_SPACES}]*"
 _PADDED = rf"\A[{_SPACES}]|[{_SPACES}]\z"
-_CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
+_HAS_CONTROL = r"regexp_matches({}, '[\x00-\x1f\x7f-\x{{9f}}]')"
 _PLAIN = r"[!-~]([ -~]*[!-~])?"
 _PLAIN_EMAIL = r"[!-?A-~]+@[!-?A-~]+"
 _EMAIL = r"(?s)[^@]+@[^@]+"
@@ -280,7 +258,7 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
         WHEN try(decode(encode({value}))) IS NULL THEN '{Invalid.TYPE.name}'
         WHEN regexp_full_match({value}, '{_BLANK}') THEN '{Invalid.BLANK.name}'
         WHEN regexp_matches({value}, '{_PADDED}') THEN '{Invalid.PADDED.name}'
-        WHEN {has_control(value)} THEN '{Invalid.CONTROL.name}'
+        WHEN {_HAS_CONTROL.format(value)} THEN '{Invalid.CONTROL.name}'
         WHEN strlen({value}) > {MAX_ID_BYTES} THEN '{Invalid.LONG.name}'
         {f"WHEN NOT regexp_full_match({value}, '{_EMAIL}') THEN '{Invalid.EMAIL.name}'" if is_email else ""}
     END"""
@@ -293,11 +271,6 @@ def is_plain(value: str, id_type: IdType) -> str:
     # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
     fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
     return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_PLAIN}'))"
-
-
-def has_control(value: str) -> str:
-    """An SQL expression: whether it has a control character (category Cc)."""
-    return f"regexp_matches({value}, '{_CONTROL}')"
 
 
 def normalize(value: str, id_type: IdType) -> str:
