@@ -20,7 +20,7 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import LeaseTerms, LockManager, SegmentRef, break_locks, find_row, read_holder
+from reconciler.state.lock import LockManager, SegmentRef, break_locks, find_row, find_terms, read_holder
 from reconciler.state.members import sweep
 from reconciler.state.store import Runtime
 from reconciler.state.tables import LOCKS, METADATA
@@ -45,7 +45,7 @@ def forget(
     with open_database(settings, runtime.clock, creates=False) as database:
         locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout)
         try:
-            lock = locks.take(segment, uuid.uuid4().hex, "state forget", LeaseTerms(0, math.inf))
+            lock = locks.take(segment, uuid.uuid4().hex, "state forget", find_terms(0, math.inf))
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
@@ -56,7 +56,7 @@ def forget(
                     "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
                     **segment.values(),
                 )
-            with runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
+            with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 sweep(lock.write, segment)
         finally:
             lock.release()

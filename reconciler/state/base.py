@@ -71,6 +71,7 @@ class SegmentRow(NamedTuple):
     plan_base: int | None
     change_token: str | None
     restored_at: float | None
+    attempted_at: float | None
 
     def head(self, environment_id: int | None) -> Head:
         return Head(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
@@ -14,7 +15,7 @@ from reconciler.state import open_reader
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids, write_statuses
-from reconciler.state.processes import Processes, this_machine
+from reconciler.state.processes import Processes
 
 _MEMBERS_PER_LIST = 10_000
 
@@ -34,13 +35,13 @@ SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconci
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
 
 
+@dataclass(frozen=True)
 class Records:
     """Reads a state without a lock; a state that is missing has no records. Every method raises StateError."""
 
-    def __init__(self, reader: Reader, clock: Clock, processes: Processes) -> None:
-        self._reader = reader
-        self._clock = clock
-        self._processes = processes
+    reader: Reader
+    clock: Clock
+    processes: Processes
 
     def segment(self, workspace: str, segment_id: int) -> SegmentRecord | None:
         found = self._read_segments(
@@ -55,7 +56,7 @@ class Records:
 
     def holder(self, workspace: str, segment_id: int) -> str | None:
         """Describe the holder of a segment's lock; None: it is free, its holder is dead, or its lease ended."""
-        with self._reader.read() as connection:
+        with self.reader.read() as connection:
             return self._find_holder(connection, workspace, segment_id) if connection is not None else None
 
     def runs(self, workspace: str, limit: int) -> list[HistoryRow]:
@@ -71,12 +72,12 @@ class Records:
 
     def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
         """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""
-        with self._reader.read() as connection:
+        with self.reader.read() as connection:
             segment = find_segment(connection, workspace, segment_id) if connection is not None else None
             if connection is None or segment is None:
                 return
             statement = f"""
-            WITH {write_statuses(self._reader.pieces)}
+            WITH {write_statuses(self.reader.pieces)}
             SELECT id FROM reconcile_members
             WHERE segment_key = :key AND id NOT IN (SELECT id FROM id_status WHERE decided)
             UNION ALL
@@ -90,11 +91,11 @@ class Records:
     def _read_segments(self, which: str, **values: object) -> list[SegmentRecord]:
         marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
         records = []
-        with self._reader.read() as connection:
+        with self.reader.read() as connection:
             if connection is None:
                 return []
             for row in connection.execute(text(f"{_SEGMENTS} WHERE {which} ORDER BY s.segment_id"), values).all():
-                counts = count_ids(self._reader.pieces, connection, row.segment_key)
+                counts = count_ids(self.reader.pieces, connection, row.segment_key)
                 marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
                 last_run = None
                 if row.last_run_id is not None:
@@ -122,15 +123,15 @@ class Records:
         return records
 
     def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
-        now = self._reader.now(connection)
+        now = self.reader.now(connection)
         holder = read_holder(find_row(connection, SegmentRef(workspace, segment_id, "")))
-        if holder is None or holder.is_gone(now, self._clock.boot(), self._processes):
+        if holder is None or holder.is_gone(now, self.clock.boot(), self.processes):
             return None
         return holder.describe(now)
 
     def _read_runs(self, which: str, **values: object) -> list[RunRecord]:
         records = []
-        with self._reader.read() as connection:
+        with self.reader.read() as connection:
             if connection is None:
                 return []
             for row in connection.execute(text(f"{_RUNS} {which}"), values):
@@ -159,7 +160,7 @@ class Records:
 def open_records(settings: StateSettings, *, clock: Clock | None = None, processes: Processes | None = None) -> Records:
     """Open a state for reading records of it. Raises StateError."""
     clock = clock or Clock()
-    return Records(open_reader(settings, clock), clock, processes or this_machine())
+    return Records(open_reader(settings, clock), clock, processes or Processes())
 
 
 def _moment(seconds: float | None) -> datetime | None:

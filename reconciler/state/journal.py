@@ -1,5 +1,7 @@
 """The journal: an intent for each batch before its request leaves, and what became of the request.
 
+The column `outcome` is 'acknowledged', 'unknown', or null: an intent without an outcome.
+
 Compaction moves settled batches from the journal into members and marks, and no id's status changes by it (see
 `models.id_status` for the status of an id).
 """
@@ -17,10 +19,6 @@ from reconciler.models.ids import has_utf8
 from reconciler.state import members
 from reconciler.state.database import Database, run
 from reconciler.state.tables import BATCHES
-
-ACKNOWLEDGED = "acknowledged"
-UNKNOWN = "unknown"
-"""Values of the column `outcome`; null: an intent without an outcome."""
 
 ID_END = "\n"
 """What separates the ids of a row."""
@@ -160,6 +158,7 @@ def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
         "coalesce((SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND outcome IS NULL), :never) "
         f"ORDER BY seq LIMIT {_ROWS_PER_CHUNK + 1}"
     )
+    has_marks = text("SELECT EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key)")
     settled = connection.execute(text(statement), {"key": key, "never": 2**62}).all()
     totals = accumulate(row.number for row in settled[:_ROWS_PER_CHUNK])
     chunk = [row for row, ids in zip(settled, totals, strict=False) if ids <= IDS_PER_CHUNK] or settled[:1]
@@ -167,8 +166,8 @@ def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
     for (direction, outcome), group in groupby(chunk, key=lambda row: (row.direction, row.outcome)):
         rows = list(group)
         values = {"key": key, "first": rows[0].seq, "last": rows[-1].seq}
-        is_certain = outcome == ACKNOWLEDGED and all(row.unknown_at is None for row in rows)
-        if is_certain and direction == Direction.ADD and not members.has_marks(connection, key):
+        is_certain = outcome == "acknowledged" and all(row.unknown_at is None for row in rows)
+        if is_certain and direction == Direction.ADD and not connection.execute(has_marks, {"key": key}).scalar_one():
             # As below, where there are no marks. Measured: half the time of picking first.
             statement = (
                 f"INSERT INTO reconcile_members (segment_key, id) SELECT :key, piece.value FROM {database.pieces} "
@@ -177,7 +176,7 @@ def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
             run(connection, statement, **values)
         else:
             database.pick_batches(connection, **values)
-            if outcome == UNKNOWN:
+            if outcome == "unknown":
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
                 members.drop_members(connection, key)
             elif direction == Direction.ADD:

@@ -101,24 +101,21 @@ def read_holder(row: Row[Any] | None) -> Holder | None:
 
 @dataclass(frozen=True)
 class LeaseTerms:
-    """How long a lock under which requests with a time-out are sent lasts; all are seconds."""
+    """How long a lock lasts; all are seconds."""
 
-    request_timeout: float
-    settle: float
+    lease: float
+    """How long the lock lasts unless it is renewed."""
+    fence: float
+    """How long a read of the fence is good."""
+    heartbeat: float
+    """When it is renewed."""
 
-    @property
-    def lease(self) -> float:
-        """How long the lock lasts unless it is renewed."""
-        return max(LEAST_LEASE, LEASE_IN_TIMEOUTS * self.request_timeout)
 
-    @property
-    def fence_seconds(self) -> float:
-        """How long a read of the fence is good."""
-        return max(LEAST_FENCE_SECONDS, self.settle / 2)
-
-    @property
-    def heartbeat_seconds(self) -> float:
-        return min(self.lease / RENEWALS_PER_LEASE, self.fence_seconds / 2)
+def find_terms(request_timeout: float, settle: float) -> LeaseTerms:
+    """Return the terms of a lock under which requests with a time-out are sent."""
+    lease = max(LEAST_LEASE, LEASE_IN_TIMEOUTS * request_timeout)
+    fence = max(LEAST_FENCE_SECONDS, settle / 2)
+    return LeaseTerms(lease, fence, min(lease / RENEWALS_PER_LEASE, fence / 2))
 
 
 @dataclass(eq=False)
@@ -137,27 +134,26 @@ class HeldLock:
     def __post_init__(self, began: float) -> None:
         self._until = began + self.terms.lease
         self._fence_read_at = began
-        self._lost = False
+        self.is_lost = False
+        """No further request may start."""
         self._reading = threading.Lock()
 
     def covers(self, seconds: float) -> bool:
         """Return whether the lock certainly lasts this long from now; false for ever once it has run out."""
         left = self._until - self.clock.boot()
         if left <= 0:
-            self._lost = True
-        return not self._lost and left >= seconds
+            self.is_lost = True
+        return not self.is_lost and left >= seconds
 
     def has_fresh_fence(self) -> bool:
         """Return whether the state has shown the fence less than half of `settle`, or a second, ago; read it if not."""
         with self._reading:
-            for _ in range(FENCE_READS):
-                if self._lost or self._is_fresh():
+            for reads in range(FENCE_READS + 1):
+                is_fresh = self.clock.boot() - self._fence_read_at < self.terms.fence
+                if is_fresh or self.is_lost or reads == FENCE_READS:
                     break
                 self.renew()
-            return not self._lost and self._is_fresh()
-
-    def _is_fresh(self) -> bool:
-        return self.clock.boot() - self._fence_read_at < self.terms.fence_seconds
+            return is_fresh and not self.is_lost
 
     def renew(self) -> None:
         """Extend the lease. What the database can't do now, it may do at the next heartbeat, if that is soon enough."""
@@ -176,7 +172,7 @@ class HeldLock:
         except StateError:
             return
         if renewed != 1:
-            self._lost = True
+            self.is_lost = True
         elif began < self._until:
             self._until, self._fence_read_at = began + self.terms.lease, began
 
@@ -188,23 +184,19 @@ class HeldLock:
             row = find_row(connection, self.segment, self.database.row_lock)
             # Fences only grow: a lower one, or none, is of a time before this lock was taken.
             if row is None or row.fence < self.fence:
-                self.give_up()
+                self.is_lost = True
                 raise StateSetBack
             if row.fence != self.fence:
-                self.give_up()
+                self.is_lost = True
                 raise LeaseLost(
                     "its lock was taken over by another run", "nothing is lost: run it again when the other run is done"
                 )
             self._fence_read_at = began
             yield connection
 
-    def give_up(self) -> None:
-        """Let no further request start."""
-        self._lost = True
-
     def release(self) -> None:
         """Give it back, unless another run has it by now."""
-        self.give_up()
+        self.is_lost = True
         statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {_WHERE} AND fence = :fence"
         with self.database.write() as connection:
             run(connection, statement, fence=self.fence, **self.segment.values())
@@ -261,12 +253,19 @@ class LockManager:
                 return taken
             left = deadline - self.clock.boot()
             if left <= 0:
-                raise _locked_by(taken, f" (waited {timeout:g} s)" if timeout else "")
+                waited = f" (waited {timeout:g} s)" if timeout else ""
+                break
             seconds = min(_POLL_SECONDS, left)
             if self.pause is None:
                 self.clock.sleep(seconds)
             elif self.pause(seconds):
-                raise _locked_by(taken)
+                waited = ""
+                break
+        raise LockHeld(
+            f"locked by {taken}{waited}",
+            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
+            holder=taken,
+        )
 
     def _try(self, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms) -> HeldLock | str:
         """Try once; a text describes the holder."""
@@ -300,11 +299,3 @@ class LockManager:
             statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {_WHERE}"
             run(connection, statement, **taken, **segment.values())
             return HeldLock(self.database, self.clock, segment, row.fence + 1, terms, began, taken_over_at)
-
-
-def _locked_by(holder: str, waited: str = "") -> LockHeld:
-    return LockHeld(
-        f"locked by {holder}{waited}",
-        "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
-        holder=holder,
-    )

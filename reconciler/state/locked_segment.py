@@ -30,15 +30,12 @@ class LockedSegment:
     dead run left: its intents count as unknown, as of now.
     """
 
-    def __init__(
-        self, lock: HeldLock, new_uuid: Callable[[], uuid.UUID], id_type: IdType, run_id: str, plan_id: str | None
-    ) -> None:
+    def __init__(self, lock: HeldLock, id_type: IdType, run_id: str, plan_id: str | None) -> None:
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
         """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
         self._database = lock.database
         self._segment = lock.segment
-        self._new_uuid = new_uuid
         self._id_type = id_type
         self._run_id = run_id
         self._plan_id = plan_id
@@ -84,12 +81,9 @@ class LockedSegment:
 
     def attempted_at(self) -> float | None:
         """Return when the latest attempt ended that was or may have been accepted."""
-        statement = (
-            "SELECT attempted_at FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id"
-        )
         with self._database.read() as connection:
-            found: float | None = connection.execute(text(statement), self._segment.values()).scalar()
-            return found
+            row = self._find(connection)
+            return None if row is None else row.attempted_at
 
     # --- the journal ----------------------------------------------------------------------------------------------
 
@@ -207,13 +201,16 @@ class LockedSegment:
         with self._write() as connection:
             key = members.new_key(connection, self._segment)
         for ids in adoption.members():
-            with self._pick(ids) as connection:
+            with self._write() as connection:
+                self._database.pick(connection, ids)
                 members.add_members(connection, key)
         for ids in adoption.unmatched():
-            with self._pick(ids) as connection:
+            with self._write() as connection:
+                self._database.pick(connection, ids)
                 members.add_marks(connection, key, Mark.UNMATCHED, self._database.now(connection))
         for ids in adoption.lingering():
-            with self._pick(ids) as connection:
+            with self._write() as connection:
+                self._database.pick(connection, ids)
                 members.drop_members(connection, key)
                 members.add_marks(connection, key, Mark.UNSETTLED, self._database.now(connection), Direction.REMOVE)
         if old is not None and old.id_type == adoption.id_type:
@@ -244,16 +241,10 @@ class LockedSegment:
     # --- transactions and the row of the segment ------------------------------------------------------------------
 
     @contextmanager
-    def _pick(self, ids: Sequence[str]) -> Iterator[Connection]:
-        """A transaction in which ids are picked."""
-        with self._write() as connection:
-            self._database.pick(connection, ids)
-            yield connection
-
-    @contextmanager
     def _change(self, ids: Sequence[str]) -> Iterator[tuple[Connection, int]]:
         """A transaction in which ids are picked, and the segment's key; it raises the serial."""
-        with self._pick(ids) as connection:
+        with self._write() as connection:
+            self._database.pick(connection, ids)
             yield connection, self._ensure_row(connection)
             self._raise_serial(connection)
 
@@ -272,7 +263,7 @@ class LockedSegment:
                     token = None if row is None else row.change_token
                     self._tokens = self._tokens or (token,)
                     if token not in self._tokens:  # no other run changes it while the lock is ours
-                        self.lease.give_up()
+                        self.lease.is_lost = True
                         raise StateSetBack
                     yield connection
             except BaseException as error:
@@ -287,7 +278,7 @@ class LockedSegment:
             self._seconds_written += self.lease.clock.boot() - began
 
     def _draw_token(self) -> str:
-        token = self._new_uuid().hex
+        token = uuid.uuid4().hex
         self._drawn.append(token)
         return token
 
@@ -311,7 +302,7 @@ class LockedSegment:
             "segment_key": key,
             "name": self._segment.name,
             "id_type": (id_type or self._id_type).value,
-            "lineage": self._new_uuid().hex,
+            "lineage": uuid.uuid4().hex,
             "serial": 0,
             "change_token": self._draw_token(),
             "plan_id": self._plan_id,

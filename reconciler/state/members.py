@@ -94,11 +94,6 @@ def add_echoes(connection: Connection, key: int, direction: Direction) -> None:
 # --- the whole of a segment --------------------------------------------------------------------------------------
 
 
-def has_marks(connection: Connection, key: int) -> bool:
-    statement = text("SELECT EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key)")
-    return bool(connection.execute(statement, {"key": key}).scalar_one())
-
-
 def prune(connection: Connection, key: int, now: float) -> None:
     """Forget tombstones and echoes that are too old to matter."""
     statement = (
@@ -127,16 +122,6 @@ def new_key(connection: Connection, segment: SegmentRef) -> int:
     )
     key: int = connection.execute(text(statement), segment.values()).scalar_one()
     return key
-
-
-def find_forgotten(connection: Connection) -> list[SegmentRef]:
-    """Return segments that the state has no row of, but still ids: a `state forget` was cut short."""
-    statement = (
-        "SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (SELECT 1 "
-        "FROM reconcile_segments s WHERE s.workspace = k.workspace AND s.segment_id = k.segment_id)"
-    )
-    rows = connection.execute(text(statement))
-    return [SegmentRef(workspace, segment_id, f"id:{segment_id}") for workspace, segment_id in rows]
 
 
 def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: SegmentRef) -> None:

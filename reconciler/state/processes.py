@@ -11,7 +11,6 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 _DEAD_STATES = frozenset("ZX")
 
@@ -35,17 +34,41 @@ class ProcessIdentity:
         return bool(self.boot_id) and mine == (other.host, other.boot_id, other.pid_namespace)
 
 
-class Processes(Protocol):
-    """The processes of this machine."""
+class Processes:
+    """The processes of this machine: as /proc shows them, or as `ps` does on a system without it."""
 
-    def me(self) -> ProcessIdentity: ...
+    def me(self) -> ProcessIdentity:
+        boot_id = pid_namespace = ""
+        if _has_proc():
+            with suppress(OSError):
+                boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            with suppress(OSError):
+                pid_namespace = str(Path("/proc/self/ns/pid").readlink())
+        else:
+            boot_id = _run("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
+        pid = os.getpid()
+        return ProcessIdentity(socket.gethostname(), boot_id, pid_namespace, pid, self.started(pid) or "")
 
     def started(self, pid: int) -> str | None:
         """Return when a process began, as this system writes it.
 
         None: there is no such process, or it is a zombie. Empty: this system doesn't say.
         """
-        ...
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:  # it is another user's
+            pass
+        if not _has_proc():
+            state, _, started = _run("/bin/ps", "-o", "state=,lstart=", "-p", str(pid)).partition(" ")
+            return None if state[:1] in _DEAD_STATES and state else started.strip()
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:  # /proc may hide the processes of others
+            return ""
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in _DEAD_STATES else fields[18]
 
 
 def is_dead(holder: ProcessIdentity, processes: Processes) -> bool:
@@ -56,56 +79,8 @@ def is_dead(holder: ProcessIdentity, processes: Processes) -> bool:
     return started is None or (bool(started) and started != holder.started)
 
 
-class LinuxProcesses:
-    """Processes as /proc shows them."""
-
-    def me(self) -> ProcessIdentity:
-        boot_id = pid_namespace = ""
-        with suppress(OSError):
-            boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        with suppress(OSError):
-            pid_namespace = str(Path("/proc/self/ns/pid").readlink())
-        pid = os.getpid()
-        return ProcessIdentity(socket.gethostname(), boot_id, pid_namespace, pid, self.started(pid) or "")
-
-    def started(self, pid: int) -> str | None:
-        if not _exists(pid):
-            return None
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        except OSError:  # /proc may hide the processes of others
-            return ""
-        state, *fields = stat.rpartition(")")[2].split()
-        return None if state in _DEAD_STATES else fields[18]
-
-
-class UnixProcesses:
-    """Processes as `ps` shows them, for systems without /proc."""
-
-    def me(self) -> ProcessIdentity:
-        pid = os.getpid()
-        boot_id = _run("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
-        return ProcessIdentity(socket.gethostname(), boot_id, "", pid, self.started(pid) or "")
-
-    def started(self, pid: int) -> str | None:
-        if not _exists(pid):
-            return None
-        state, _, started = _run("/bin/ps", "-o", "state=,lstart=", "-p", str(pid)).partition(" ")
-        return None if state[:1] in _DEAD_STATES and state else started.strip()
-
-
-def this_machine() -> Processes:
-    return LinuxProcesses() if Path("/proc/self/stat").exists() else UnixProcesses()
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        pass
-    return True
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
 
 
 def _run(*command: str) -> str:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,7 +131,7 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
             )
             segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).mappings()
             for segment in segments.all():
-                run(connection, statement, token=runtime.new_uuid().hex, now=now, **segment)
+                run(connection, statement, token=uuid.uuid4().hex, now=now, **segment)
             contents = _count(connection)
     with draft.open("rb") as copy:
         os.fsync(copy.fileno())

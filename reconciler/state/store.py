@@ -2,10 +2,11 @@
 
 import json
 import math
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
+from sqlalchemy import text
 
 from reconciler import __version__
 from reconciler.clock import Clock
@@ -13,19 +14,24 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
-from reconciler.state.lock import Heartbeat, LeaseTerms, LockManager, SegmentRef, heartbeat_in_thread
+from reconciler.state.lock import Heartbeat, LockManager, SegmentRef, find_terms, heartbeat_in_thread
 from reconciler.state.locked_segment import LockedSegment
-from reconciler.state.members import find_forgotten, sweep
-from reconciler.state.processes import Processes, this_machine
+from reconciler.state.members import sweep
+from reconciler.state.processes import Processes
+
+_FORGOTTEN = """
+SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (
+    SELECT 1 FROM reconcile_segments s WHERE s.workspace = k.workspace AND s.segment_id = k.segment_id
+)"""
+"""Segments that the state has no row of, but still ids: a `state forget` was cut short."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the state takes from outside: clocks, processes, randomness, the heartbeat of a lease."""
+    """What the state takes from outside: clocks, processes, the heartbeat of a lease."""
 
     clock: Clock = field(default_factory=Clock)
-    processes: Processes = field(default_factory=this_machine)
-    new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
+    processes: Processes = field(default_factory=Processes)
     heartbeat: Heartbeat = heartbeat_in_thread
 
 
@@ -87,12 +93,13 @@ class StateStore:
                         rejected=tally.rejected,
                         unsettled=tally.unsettled,
                     )
-            forgotten = find_forgotten(connection)
-        for segment_ref in forgotten:  # what a `state forget` that was cut short has left is deleted
+            forgotten = connection.execute(text(_FORGOTTEN)).all()
+        for forgotten_workspace, segment_id in forgotten:
+            segment_ref = SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}")
             with suppress(LockHeld, StateError):
-                lock = self._locks.take(segment_ref, run_id, "state forget", LeaseTerms(0, math.inf), waits=False)
+                lock = self._locks.take(segment_ref, run_id, "state forget", find_terms(0, math.inf), waits=False)
                 try:
-                    with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
+                    with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                         sweep(lock.write, segment_ref)
                 finally:
                     lock.release()
@@ -103,11 +110,11 @@ class StateStore:
     def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
         """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
         segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
-        terms = LeaseTerms(target.spec.destination.timeout, target.spec.destination.settle)
+        terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self._locks.take(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
-        locked = LockedSegment(lock, self._runtime.new_uuid, target.segment.id_type, run_id, plan_id)
+        locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id)
         try:
-            with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat_seconds):
+            with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 locked.recover()
                 locked.compact()
                 try:

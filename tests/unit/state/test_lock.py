@@ -11,8 +11,8 @@ import sqlalchemy
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
-from reconciler.state.lock import LeaseTerms
-from reconciler.state.processes import LinuxProcesses, is_dead, this_machine
+from reconciler.state.lock import find_terms
+from reconciler.state.processes import Processes, is_dead
 from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, FakeMachine, StateFixture, add, remove, unknown
 
@@ -225,7 +225,7 @@ def test_a_broken_lock_is_told_and_its_holder_stops(state: StateFixture):
 
 
 def test_this_process_is_alive_and_one_that_ended_is_dead():
-    machine = this_machine()
+    machine = Processes()
     assert not is_dead(machine.me(), machine)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = machine.started(child.pid)
@@ -254,7 +254,7 @@ def test_the_clock_for_leases_counts_suspension():
 
     clock = Clock()
     assert abs(clock.boot() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 5
-    assert isinstance(this_machine(), LinuxProcesses)
+    assert Processes().me().pid_namespace.startswith("pid:["), "/proc is read where there is one"
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
@@ -345,9 +345,9 @@ def test_each_write_shows_the_fence(state: StateFixture):
 
 
 def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
-    assert LeaseTerms(10, settle=10).heartbeat_seconds == 2.5
-    assert LeaseTerms(10, settle=0).heartbeat_seconds == 0.5
-    assert LeaseTerms(10, settle=1000).heartbeat_seconds == 20
+    assert find_terms(10, settle=10).heartbeat == 2.5
+    assert find_terms(10, settle=0).heartbeat == 0.5
+    assert find_terms(10, settle=1000).heartbeat == 20
 
 
 def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(state: StateFixture):
