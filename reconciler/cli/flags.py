@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share."""
+"""The arguments and options that several commands share. An option without a name has that of its parameter."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,38 +16,9 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def repeatable(option: str, text: str, metavar: str = "NAME") -> Any:
+def repeatable(text: str, metavar: str = "NAME", *names: str) -> Any:
     """Declare an option that can be given several times."""
-    return typer.Option(option, metavar=metavar, help=f"{text} Repeatable.")
-
-
-Specs = Annotated[
-    list[str],
-    typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns.", show_default=False),
-]
-OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
-Select = Annotated[
-    list[str] | None,
-    repeatable("--select", "Only segments of this name; tag:NAME selects by tag; glob patterns work."),
-]
-Exclude = Annotated[list[str] | None, repeatable("--exclude", "Skip segments of this name; same patterns as --select.")]
-OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
-AllowRemovals = Annotated[
-    list[str] | None, repeatable("--allow-removals", "Allow this segment to exceed max_removals in this run.")
-]
-AllowAdditions = Annotated[
-    list[str] | None, repeatable("--allow-additions", "Allow this segment to exceed max_additions in this run.")
-]
-AllowEmpty = Annotated[list[str] | None, repeatable("--allow-empty", "Allow this segment to become empty in this run.")]
-ShowIds = Annotated[
-    int, typer.Option("--show-ids", metavar="N", min=0, help="Number of example ids to show per change (0: none).")
-]
-LockTimeout = Annotated[
-    float,
-    typer.Option(
-        "--lock-timeout", metavar="SECONDS", min=0, help="Maximum time to wait for a lock (0: fail immediately)."
-    ),
-]
+    return typer.Option(*names, metavar=metavar, help=f"{text} Repeatable.")
 
 
 def check_size(text: str) -> str:
@@ -60,22 +31,36 @@ def check_size(text: str) -> str:
     return text
 
 
+Specs = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns.", show_default=False),
+]
+OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
+Select = Annotated[
+    list[str] | None, repeatable("Only segments of this name; tag:NAME selects by tag; glob patterns work.")
+]
+Exclude = Annotated[list[str] | None, repeatable("Skip segments of this name; same patterns as --select.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
+AllowRemovals = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_removals in this run.")]
+AllowAdditions = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_additions in this run.")]
+AllowEmpty = Annotated[list[str] | None, repeatable("Allow this segment to become empty in this run.")]
+ShowIds = Annotated[int, typer.Option(metavar="N", min=0, help="Number of example ids to show per change (0: none).")]
+LockTimeout = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Maximum time to wait for a lock (0: fail immediately).")
+]
+
 MemoryLimit = Annotated[
     str,
     typer.Option(
-        "--memory-limit",
         metavar="SIZE",
         callback=check_size,
         help=f"Memory for all comparisons of the run (minimum {MIN_MEMORY}); beyond it they spill to disk.",
     ),
 ]
 Parallel = Annotated[
-    int,
-    typer.Option(
-        "--parallel", metavar="N", min=1, max=MOST_PARALLEL, help="Maximum number of segments processed concurrently."
-    ),
+    int, typer.Option(metavar="N", min=1, max=MOST_PARALLEL, help="Maximum number of segments processed concurrently.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log more detail; show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Suppress progress and warnings on stderr.")]
-LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Format of progress and errors on stderr.")]
+LogFormatOption = Annotated[LogFormat, typer.Option(help="Format of progress and errors on stderr.")]

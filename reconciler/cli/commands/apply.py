@@ -32,9 +32,7 @@ def apply(
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Read the members back until they are as sent (needs app_api_key).")
     ] = False,
-    confirm_timeout: Annotated[
-        float, typer.Option("--confirm-timeout", metavar="SECONDS", min=0, help="Maximum time to read back.")
-    ] = 60.0,
+    confirm_timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Maximum time to read back.")] = 60.0,
     allow_removals: flags.AllowRemovals = None,
     allow_additions: flags.AllowAdditions = None,
     allow_empty: flags.AllowEmpty = None,

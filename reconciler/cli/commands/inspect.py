@@ -61,7 +61,7 @@ def history(
     run_id: Annotated[
         str | None, typer.Argument(metavar="RUN_ID", help="Show this run in full.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
     """List the past runs of a spec's workspaces, newest first, or show one run in full."""

@@ -24,9 +24,7 @@ def plan(
     output: flags.OutputFormat = flags.Format.TEXT,
     out: Annotated[
         str | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Seal the plan into this file for `apply`; only an older plan is replaced."
-        ),
+        typer.Option(metavar="FILE", help="Seal the plan into this file for `apply`; only an older plan is replaced."),
     ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")

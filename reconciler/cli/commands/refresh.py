@@ -28,8 +28,7 @@ def refresh(
     adopt: Annotated[
         Adopt,
         typer.Option(
-            "--adopt",
-            help="all: take over every member that is there; known: leave out those that the state does not know.",
+            help="all: take over every member that is there; known: leave out those that the state does not know."
         ),
     ] = Adopt.ALL,
     yes: flags.Yes = False,

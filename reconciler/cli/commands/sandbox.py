@@ -22,35 +22,29 @@ HINT = "see `reconcile sandbox --help`"
 @with_console
 def sandbox(
     console: Console,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 chooses a free one.")
-    ] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 chooses a free one.")] = DEFAULT_PORT,
     people: Annotated[
-        list[Path] | None, repeatable("--people", "People to create: CSV or JSON lines with `id` and `email`.", "FILE")
+        list[Path] | None, repeatable("People to create: CSV or JSON lines with `id` and `email`.", "FILE")
     ] = None,
-    segment: Annotated[list[str] | None, repeatable("--segment", "A segment to create.", "ID:NAME[:dynamic]")] = None,
+    segment: Annotated[list[str] | None, repeatable("A segment to create.", "ID:NAME[:dynamic]")] = None,
     fault: Annotated[
         list[str] | None,
         repeatable(
-            "--fault",
             "A failure to inject, e.g. status=503,after=change,times=2,path=add_customers; drop; hang=30; poison=ID.",
             "FAULT",
         ),
     ] = None,
     setting: Annotated[
-        list[str] | None, repeatable("--set", "A setting, e.g. apply_delay=2, unknown_ids=create.", "NAME=VALUE")
+        list[str] | None, repeatable("A setting, e.g. apply_delay=2, unknown_ids=create.", "NAME=VALUE", "--set")
     ] = None,
-    latency: Annotated[
-        float, typer.Option("--latency", metavar="MS", min=0, help="Delay of each response in milliseconds.")
-    ] = 0.0,
-    region: Annotated[str, typer.Option("--region", help="Region of the workspace: us or eu.")] = "us",
-    environment_id: Annotated[int, typer.Option("--environment-id", help="Environment id of the workspace.")] = 3,
-    site_id: Annotated[str, typer.Option("--site-id", help="Site id of the Track API.")] = "sandbox-site",
-    api_key: Annotated[str, typer.Option("--api-key", help="Key of the Track API.")] = "sandbox-key",
-    app_api_key: Annotated[str, typer.Option("--app-api-key", help="Key of the App API.")] = "sandbox-app-key",
+    latency: Annotated[float, typer.Option(metavar="MS", min=0, help="Delay of each response in milliseconds.")] = 0.0,
+    region: Annotated[str, typer.Option(help="Region of the workspace: us or eu.")] = "us",
+    environment_id: Annotated[int, typer.Option(help="Environment id of the workspace.")] = 3,
+    site_id: Annotated[str, typer.Option(help="Site id of the Track API.")] = "sandbox-site",
+    api_key: Annotated[str, typer.Option(help="Key of the Track API.")] = "sandbox-key",
+    app_api_key: Annotated[str, typer.Option(help="Key of the App API.")] = "sandbox-app-key",
     state: Annotated[
-        Path | None,
-        typer.Option("--state", metavar="FILE", help="Load people and segments from this file; save them at the end."),
+        Path | None, typer.Option(metavar="FILE", help="Load people and segments from this file; save them at the end.")
     ] = None,
 ) -> int:
     """Run a small Customer.io (Track and App API) on loopback, with injected faults on request. Ctrl-C ends it.

@@ -103,8 +103,7 @@ def backup(
     console: Console,
     spec: flags.OneSpec,
     to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="FILE", help="File to write; only an empty file is replaced."),
+        str | None, typer.Option(metavar="FILE", help="File to write; only an empty file is replaced.")
     ] = None,
 ) -> int:
     """Copy the state, as of one moment, to a new SQLite file that only you can read."""
@@ -145,7 +144,7 @@ def restore(
 def copy(
     console: Console,
     spec: flags.OneSpec,
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")],
+    to: Annotated[str, typer.Option(metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")],
 ) -> int:
     """Copy the whole state to a database that holds none, for example from SQLite to a team's PostgreSQL."""
     admin.copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))

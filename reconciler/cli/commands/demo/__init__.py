@@ -16,8 +16,7 @@ from reconciler.errors import ExitCode
 def demo(
     console: Console,
     keep: Annotated[
-        Path | None,
-        typer.Option("--keep", metavar="DIR", help="Create the project in this new or empty folder, and keep it."),
+        Path | None, typer.Option(metavar="DIR", help="Create the project in this new or empty folder, and keep it.")
     ] = None,
 ) -> int:
     """Run every command for real, on a generated warehouse and a local Customer.io, and check the results.

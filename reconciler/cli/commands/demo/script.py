@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,12 +180,9 @@ class Demo:
         path = f"/sandbox/segments/{segment.segment_id}/members"
         body = f'{{"add": {json.dumps(add)},\n         "remove": {json.dumps(remove)}}}'
         self.terminal.command(f"curl -X PATCH $SANDBOX_URL{path}", f"-d '{body}'")
-        connection = http.client.HTTPConnection("127.0.0.1", self.sandbox.port)  # never through a proxy
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.sandbox.port)) as connection:  # never through a proxy
             connection.request("PATCH", path, body)
             self.check(connection.getresponse().status == 200, "the sandbox had to accept the edit")
-        finally:
-            connection.close()
 
     def desired(self) -> Ids:
         """Return the ids of each query as the warehouse is now."""
