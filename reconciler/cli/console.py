@@ -161,10 +161,10 @@ class Console:
             return False
 
 
-def with_console(command: Callable[..., int]) -> Callable[..., int]:
+def with_console(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command its console as the first argument, made from the options that all commands share.
 
-    The hints of its errors name its `spec` and its `name`, if it has these arguments.
+    It returns its exit code; None is 0. The hints of its errors name its `spec` and `name`, if it has these arguments.
     """
 
     def run(
@@ -173,7 +173,7 @@ def with_console(command: Callable[..., int]) -> Callable[..., int]:
         quiet: flags.Quiet = False,
         log_format: flags.LogFormatOption = LogFormat.TEXT,
         **given: Any,
-    ) -> int:
+    ) -> int | None:
         console = Console(verbose, quiet, log_format)
         try:
             with console.log_records():

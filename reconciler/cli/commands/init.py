@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.console import Console, with_console
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import UsageError
 from reconciler.files import open_plain
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "init"
@@ -19,7 +19,7 @@ SPEC, QUERY, GITIGNORE = Path("reconcile.yaml"), Path("sql/example.sql"), Path("
 def init(
     console: Console,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)] = Path(),
-) -> int:
+) -> None:
     """Write a spec, a query file and a .gitignore to start from. Overwrites nothing."""
     written = write_project(folder)
     spec = folder / SPEC
@@ -31,7 +31,6 @@ def init(
         f"  reconcile validate {named}",
         f"  reconcile plan {named}",
     )
-    return ExitCode.DONE
 
 
 def write_project(folder: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import show
 from reconciler.cli.signals import cut_short
-from reconciler.errors import ExitCode
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 from reconciler.render import json_schema
@@ -78,8 +77,7 @@ def schema(
         json_schema.Document | None,
         typer.Argument(metavar="DOCUMENT", help="Document of --format json; else the spec.", show_default=False),
     ] = None,
-) -> int:
+) -> None:
     """Print the JSON Schema of a spec, for editors, or of a document that --format json prints."""
     found = make_schema() if document is None else {"$schema": DIALECT, **json_schema.make_schema(document)}
     console.show(json.dumps(found, indent=2), is_data=True)
-    return ExitCode.DONE

@@ -8,7 +8,7 @@ import typer
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.flags import repeatable
 from reconciler.cli.signals import stopping
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import UsageError
 from reconciler.sandbox.faults import parse_fault
 from reconciler.sandbox.handler import Credentials
 from reconciler.sandbox.serve import DEFAULT_SETTINGS, SandboxOptions, serve
@@ -46,7 +46,7 @@ def sandbox(
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Load people and segments from this file; save them at the end.")
     ] = None,
-) -> int:
+) -> None:
     """Run a small Customer.io (Track and App API) on loopback, with injected faults on request. Ctrl-C ends it.
 
     A control endpoint at /sandbox/ changes people, segments, members and faults, and lists the requests.
@@ -73,7 +73,6 @@ def sandbox(
             serve(options, announce, stop)
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
-    return ExitCode.DONE
 
 
 def describe(url: str, options: SandboxOptions) -> str:

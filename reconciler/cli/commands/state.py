@@ -10,7 +10,7 @@ import typer
 from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import show as show_document
-from reconciler.errors import ExitCode, ReconcileError, StateError, UsageError
+from reconciler.errors import ReconcileError, StateError, UsageError
 from reconciler.escaping import escape_data
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_specs
@@ -40,7 +40,7 @@ def show(
     name: Name,
     members: Annotated[bool, typer.Option("--members", help="Stream the stored ids, one per line.")] = False,
     output: flags.OutputFormat = flags.Format.TEXT,
-) -> int:
+) -> None:
     """Show what the state holds of one segment; with --members every stored id, one per line or as JSON."""
     found, segment_id = find_segment(spec, name)
     workspace, records = found.destination.workspace, open_records(found.state)
@@ -51,19 +51,18 @@ def show(
         lines = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
         document = json.members(workspace, segment_id, stored)
         console.stream(document if output is flags.Format.JSON else lines, is_data=True)
-        return ExitCode.DONE
+        return
     record = records.segment(workspace, segment_id)
     if record is None:
         raise unknown_segment(found, segment_id)
     show_document(console, record, output)
-    return ExitCode.DONE
 
 
 @state.command("forget", short_help="delete all that the state knows of a segment")
 @with_console
 def forget(
     console: Console, spec: flags.OneSpec, name: Name, yes: flags.Yes = False, lock_timeout: flags.LockTimeout = 0.0
-) -> int:
+) -> None:
     """Delete all that the state knows of one segment. Nobody is removed at Customer.io: its members stay for ever."""
     found, segment_id = find_segment(spec, name)
     workspace = found.destination.workspace
@@ -74,27 +73,24 @@ def forget(
         f"Forgotten: segment {segment_id} of workspace {workspace}. Nobody was removed at Customer.io.",
         f"To manage it again, take it over first: reconcile refresh {shlex.quote(spec)}",
     )
-    return ExitCode.DONE
 
 
 @state.command("unlock", short_help="break the lock of a run that is dead for certain")
 @with_console
-def unlock(console: Console, spec: flags.OneSpec, name: Name, yes: flags.Yes = False) -> int:
+def unlock(console: Console, spec: flags.OneSpec, name: Name, yes: flags.Yes = False) -> None:
     """Break the lock on one segment. A run that died on this host needs no unlock: its lock is taken over at once."""
     found, segment_id = find_segment(spec, name)
     confirm(console, f"Break the lock on segment {segment_id}? Do so only if its run is surely dead.", yes)
     holder = admin.unlock(found.state, found.destination.workspace, segment_id)
     console.report(f"Unlocked. It was held by {holder}." if holder else "Nobody held that lock.")
-    return ExitCode.DONE
 
 
 @state.command("upgrade", short_help="upgrade an older state to this version")
 @with_console
-def upgrade(console: Console, spec: flags.OneSpec) -> int:
+def upgrade(console: Console, spec: flags.OneSpec) -> None:
     """Upgrade the tables of an older state to this version; a SQLite file is copied first."""
     copy = admin.upgrade(load_one(spec).state)
     console.report(f"Upgraded. The state as it was: {copy}" if copy else "The state is up to date.")
-    return ExitCode.DONE
 
 
 @state.command("backup", short_help="copy the state to a new SQLite file")
@@ -105,12 +101,11 @@ def backup(
     to: Annotated[
         str | None, typer.Option(metavar="FILE", help="File to write; only an empty file is replaced.")
     ] = None,
-) -> int:
+) -> None:
     """Copy the state, as of one moment, to a new SQLite file that only you can read."""
     path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
     admin.backup(load_one(spec).state, path)
     console.report(f"Copied to {path}. To restore it: reconcile state restore {spec} {path}")
-    return ExitCode.DONE
 
 
 @state.command("restore", short_help="replace a SQLite state by a backup")
@@ -120,7 +115,7 @@ def restore(
     spec: flags.OneSpec,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `state backup`.", show_default=False)],
     yes: flags.Yes = False,
-) -> int:
+) -> None:
     """Replace the state by a backup. It does not contain what was sent after it was made: run `refresh` then."""
     if not (yes or console.can_ask):
         raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
@@ -136,7 +131,6 @@ def restore(
         f"Restored: {restored.contents}. It does not know what was sent after the backup was made, and plan files from "
         f"before are stale.\nNow read what is really there: reconcile refresh {spec}"
     )
-    return ExitCode.DONE
 
 
 @state.command("copy", short_help="copy the state to another database, with its lineage")
@@ -145,14 +139,13 @@ def copy(
     console: Console,
     spec: flags.OneSpec,
     to: Annotated[str, typer.Option(metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")],
-) -> int:
+) -> None:
     """Copy the whole state to a database that holds none, for example from SQLite to a team's PostgreSQL."""
     admin.copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))
     console.report(
         "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
         "is now. Keep it until a plan shows no change."
     )
-    return ExitCode.DONE
 
 
 def load_one(name: str) -> Spec:

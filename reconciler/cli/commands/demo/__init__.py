@@ -9,7 +9,6 @@ from reconciler.cli import run
 from reconciler.cli.commands.demo.script import MAX_WIDTH, Terminal, run_demo
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.flags import LogFormat
-from reconciler.errors import ExitCode
 
 
 @with_console
@@ -18,7 +17,7 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Create the project in this new or empty folder, and keep it.")
     ] = None,
-) -> int:
+) -> None:
     """Run every command for real, on a generated warehouse and a local Customer.io, and check the results.
 
     It needs no account and no keys, takes under a minute, and leaves nothing behind.
@@ -30,4 +29,3 @@ def demo(
     }
     terminal = Terminal(console.show, min(console.width, MAX_WIDTH), color=console.colors)
     run_demo(terminal, run, keep, options=[option for option, is_given in given.items() if is_given])
-    return ExitCode.DONE
