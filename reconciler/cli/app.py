@@ -24,7 +24,7 @@ COMMANDS = {
     "schema": ("inspect", "print the JSON Schema of a spec, or of a JSON document"),
     "state": ("state", "inspect and repair the state database"),
 }
-"""Each command, the name of its function: its module in `commands/`, and its line in `reconcile --help`."""
+"""By command, which is also the name of its function: its module in `commands/`, and its line in `reconcile --help`."""
 
 SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
 DOCUMENTATION = "Documentation: README.md and docs/ in the project's repository and source distribution."

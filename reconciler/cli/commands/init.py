@@ -51,11 +51,13 @@ def write_project(folder: Path) -> list[Path]:
                 ignored = file.read().decode(errors="replace")
         except FileNotFoundError:
             ignored = ""
+
         for path in texts:
             path.parent.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             with path.open("x", encoding="utf-8") as new:
                 new.write(text)
+
         lines = (TEMPLATE / "gitignore").read_text(encoding="utf-8")  # the state and the plans
         if {line for line in lines.splitlines() if not line.startswith("#")} <= set(ignored.splitlines()):
             return [*texts]
