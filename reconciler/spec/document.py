@@ -7,7 +7,7 @@ number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stay
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,9 @@ _PRIVATE_USE = range(0xE000, 0xF900)
 
 _PROPERTIES = re.compile(r"(?:[&!]\S*|#[^\r\n\x85\u2028\u2029]*|\s)*")
 """What may stand before a text: an anchor, a tag, comments. The parser counts it as a part of it."""
+
+_TAGS = {yaml.MappingStartEvent: "map", yaml.SequenceStartEvent: "seq", yaml.ScalarEvent: "str"}
+"""The tag that changes nothing, by the kind of value."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -191,11 +194,22 @@ class _Reader:
         """
         if not self._flowed:
             return
-        text = "".join(self._lines)
-        mark = next(mark for mark in map(chr, _PRIVATE_USE) if mark not in text)
-        marked = _mark_lines(self._lines, [event for event, _ in self._flowed.values()], mark)
-        scalars = (event for event in yaml.parse(marked, Loader=_LOADER) if isinstance(event, yaml.ScalarEvent))
-        for number, event in enumerate(scalars, start=1):
+        mark = next(mark for mark in map(chr, _PRIVATE_USE) if not any(mark in line for line in self._lines))
+        marked = list(self._lines)
+        for event, _ in self._flowed.values():
+            first, begin, last, end = _span(event)
+            properties = _PROPERTIES.match("".join([self._lines[first][begin:], *self._lines[first + 1 : last + 1]]))
+            assert properties is not None
+            first += len(f"{properties[0]}.".splitlines()) - 1
+            for number in range(first + 1, min(last + 1, len(marked))):
+                line = self._lines[number]
+                content = line if number < last else line[:end]
+                if content.strip():
+                    indent = len(line) - len(line.lstrip(" \t"))
+                    marked[number] = f"{line[:indent]}{mark}{line[indent:]}"
+
+        events = yaml.parse("".join(marked), Loader=_LOADER)
+        for number, event in enumerate((each for each in events if isinstance(each, yaml.ScalarEvent)), start=1):
             if number not in self._flowed:
                 continue
             folds, position = [], 0
@@ -220,27 +234,22 @@ class _Reader:
             message = "An alias (*) without its anchor (&) before it; a text that begins with * must stand in quotes."
             raise Malformed(_line(event), message)
         self.size += 1
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!", f"tag:yaml.org,2002:{_TAGS[type(event)]}"):
+            self.doubts.append((_line(event), "Tags (!) are not read; a text that begins with ! must stand in quotes."))
         if isinstance(event, yaml.MappingStartEvent):
-            self._refuse_tag(event, "map")
             node = _Node(_line(event), self._mapping(depth))
         elif isinstance(event, yaml.SequenceStartEvent):
-            self._refuse_tag(event, "seq")
             entries = []
             while not isinstance(entry := self._next(), yaml.SequenceEndEvent):
                 entries.append(self._node(entry, depth + 1))
             node = _Node(_line(event), entries)
         else:
             assert isinstance(event, yaml.ScalarEvent)
-            self._refuse_tag(event, "str")
             node = _Node(_line(event), self._scalar(event))
         if anchor := getattr(event, "anchor", None):
             self._anchors[anchor] = node
         return node
-
-    def _refuse_tag(self, event: yaml.Event, allowed: str) -> None:
-        tag = getattr(event, "tag", None)
-        if tag not in (None, "!", f"tag:yaml.org,2002:{allowed}"):
-            self.doubts.append((_line(event), "Tags (!) are not read; a text that begins with ! must stand in quotes."))
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         first, _, last, column = _span(event)
@@ -303,21 +312,3 @@ def _expand(root: _Node, limit: int) -> tuple[object, dict[KeyPath, int]]:
         return node.value
 
     return expand(root, ()), lines
-
-
-def _mark_lines(lines: Sequence[str], events: Iterable[yaml.ScalarEvent], mark: str) -> str:
-    """Write the file with a mark at the beginning of each line that continues one of these scalars."""
-    marked = list(lines)
-    for event in events:
-        first, begin, last, end = _span(event)
-        text = "".join([lines[first][begin:], *lines[first + 1 : last + 1]])
-        properties = _PROPERTIES.match(text)
-        assert properties is not None
-        first += len(f"{properties[0]}.".splitlines()) - 1
-        for number in range(first + 1, min(last + 1, len(lines))):
-            line = lines[number]
-            content = line if number < last else line[:end]
-            if content.strip():
-                indent = len(line) - len(line.lstrip(" \t"))
-                marked[number] = f"{line[:indent]}{mark}{line[indent:]}"
-    return "".join(marked)

@@ -50,22 +50,16 @@ class _Search:
     unreadable: list[str] = field(default_factory=list)
 
     def expand(self, name: str) -> Iterator[Path]:
-        """Give the files that one name means."""
+        """Give the files that one name means: a file itself, and of a folder every spec below that is not hidden."""
         if not name or "\0" in name:
             return
-        if self._exists(name):
-            yield from self._open(name)
-        elif glob.has_magic(name):
-            for match in sorted(self._match(name)):
-                yield from self._open(match)
-
-    def _open(self, name: str) -> Iterator[Path]:
-        """Give a file itself, and of a folder every spec below that is not hidden."""
-        if not os.path.isdir(name):
-            yield Path(name)
-            return
-        for folder, files in self._walk(name):
-            yield from (Path(folder, file) for file in files if file.lower().endswith(SUFFIXES))
+        matches = [name] if self._exists(name) else sorted(self._match(name)) if glob.has_magic(name) else []
+        for match in matches:
+            if not os.path.isdir(match):
+                yield Path(match)
+                continue
+            for folder, files in self._walk(match):
+                yield from (Path(folder, file) for file in files if file.lower().endswith(SUFFIXES))
 
     def _walk(self, top: str) -> Iterator[tuple[str, list[str]]]:
         """Give each folder at and below `top` with its files: what is there itself first, then what links lead to.
