@@ -135,22 +135,9 @@ class Counts:
     """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
 
     @property
-    def judged_additions(self) -> int:
-        return self.add - self.repeated_adds
-
-    @property
-    def judged_removals(self) -> int:
-        return self.remove - self.exempt_removes
-
-    @property
     def is_changed(self) -> bool:
         """Resends alone do not make a change."""
         return bool(self.add or self.remove)
-
-    @property
-    def only_repeats(self) -> bool:
-        """Each removal there is repeats an unsettled one, and was judged before."""
-        return self.remove > 0 and self.judged_removals == 0 and self.unmatched == 0
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,12 @@ class Verdict:
 
 def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set[Guard]) -> tuple[Verdict, ...]:
     """Judge every guard. `completed`: a run of this segment has completed before."""
-    removals, additions = counts.judged_removals, counts.judged_additions
+    removals, additions = counts.remove - counts.exempt_removes, counts.add - counts.repeated_adds
     is_filling = counts.stored == 0 or not completed  # then a percentage says nothing
     is_waived = settings.max_additions.percent is not None and is_filling
     sentinels = len(settings.must_include)
-    is_emptied = counts.desired == 0 and counts.held > 0 and not counts.only_repeats
+    only_repeats = counts.remove > 0 and removals == 0 and counts.unmatched == 0  # each was judged before
+    is_emptied = counts.desired == 0 and counts.held > 0 and not only_repeats
     verdicts = (
         Verdict(
             Guard.MAX_REMOVALS,

@@ -19,6 +19,9 @@ class IdStatus(IntFlag):
     """Removed by us and acknowledged; a read-back has not shown it gone yet."""
 
 
+UNSETTLED = IdStatus.UNSETTLED_ADD | IdStatus.UNSETTLED_REMOVE
+
+
 class Mark(StrEnum):
     """What the state keeps of an id besides membership."""
 
@@ -54,8 +57,6 @@ def lingers_since(now: float, settle: float) -> float:
     """
     return now - settle - LATE_SECONDS
 
-
-UNSETTLED = IdStatus.UNSETTLED_ADD | IdStatus.UNSETTLED_REMOVE
 
 # The last journal row of an id is found as one number: its place in the journal times four, plus one of these.
 _ADDED, _REMOVED, _ADDING, _REMOVING = range(4)

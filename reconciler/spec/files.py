@@ -77,7 +77,8 @@ class _Search:
                     if (found.st_dev, found.st_ino) in seen:
                         continue
                     seen.add((found.st_dev, found.st_ino))
-                    entries = _list(folder)
+                    with os.scandir(folder) as listing:
+                        entries = sorted(listing, key=lambda entry: entry.name)
                 except OSError as error:
                     self._note(folder, error)
                     continue
@@ -117,7 +118,7 @@ class _Search:
                 yield path
         else:
             try:
-                names = [entry.name for entry in _list(base or ".")]
+                names = sorted(os.listdir(base or "."))
             except OSError as error:
                 if error.errno not in _ABSENT or os.path.islink(base):
                     self._note(base or ".", error)
@@ -142,15 +143,10 @@ class _Search:
             self.unreadable.append(note)
 
 
-def _list(folder: str) -> "list[os.DirEntry[str]]":
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def list_first(items: Sequence[str], most: int = 10) -> str:
-    """List the first items, and say how many more there are."""
-    more = len(items) - most
-    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
+def list_first(items: Sequence[str]) -> str:
+    """List the first ten items, and say how many more there are."""
+    more = len(items) - 10
+    return ", ".join(items[:10]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_text(path: Path) -> str:

@@ -80,19 +80,6 @@ def test_what_was_not_compared_is_counted_as_nothing_and_as_unknown_where_it_may
     assert {number for name, number in counts.items() if name not in unknown} == {0}
 
 
-@pytest.mark.parametrize(
-    ("counts", "only_repeats"),
-    [
-        (Counts(), False),
-        (Counts(remove=1, exempt_removes=1), True),
-        (Counts(remove=2, exempt_removes=1), False),
-        (Counts(remove=1, exempt_removes=1, unmatched=1), False),
-    ],
-)
-def test_removals_only_repeat_if_there_are_any_and_each_was_judged_before(counts: Counts, only_repeats: bool) -> None:
-    assert counts.only_repeats is only_repeats
-
-
 def test_a_segment_that_the_state_has_never_met_knows_nothing() -> None:
     assert Head() == Head(None, 0, None, False, None, None, None)
     assert Head().is_new
