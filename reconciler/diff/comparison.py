@@ -184,7 +184,7 @@ class Comparison:
             tables.create("people", "SELECT cio_id, max(key) AS key FROM remote GROUP BY cio_id")
             tables.drop("remote")
         tables.create("keys", "SELECT DISTINCT key AS id FROM people WHERE key IS NOT NULL")
-        return RemoteCount(people, self._count_people()[1], rows - people)
+        return RemoteCount(*self._count_people())
 
     def _count_people(self) -> tuple[int, int]:
         """Count the people of the real membership, and those without a key. Raises IncompleteRead if none was read."""

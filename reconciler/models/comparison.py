@@ -88,11 +88,10 @@ class Page:
 
 @dataclass(frozen=True)
 class RemoteCount:
-    """What was loaded of a real membership: distinct people, those without a key, and rows that were repeats."""
+    """What was loaded of a real membership: distinct people, and those without a key."""
 
     people: int
     unkeyed: int
-    repeated: int
 
 
 # --- what it finds

@@ -353,7 +353,7 @@ class FakeComparison:
         people = {cio_id for cio_id, _ in members}
         unkeyed = sum(key is None for _, key in members)
         self.loads.append((len(people), len(members)))
-        return RemoteCount(len(people), unkeyed, len(members) - len(people))
+        return RemoteCount(len(people), unkeyed)
 
     def drift(self) -> DriftCounts:
         return self.drifts.pop(0) if len(self.drifts) > 1 else self.drifts[0]

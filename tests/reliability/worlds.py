@@ -245,7 +245,7 @@ class ModelComparison:
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         rows = (row for page in pages for row in zip(page.cio_ids, page.keys, strict=True))
         self._people = tuple(set_model.Person(*row) for row in rows)
-        return RemoteCount(len(self._people), 0, 0)
+        return RemoteCount(len(self._people), 0)
 
     def drift(self) -> DriftCounts:
         return self._read_back().drift
