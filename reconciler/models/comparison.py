@@ -27,7 +27,7 @@ def read_size(text: str) -> int | None:
     return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(unit.upper())))
 
 
-# --- inputs
+# --- inputs --------------------------------------------------------------------------------------------------------
 
 
 class ArrowStream(Protocol):
@@ -94,7 +94,7 @@ class RemoteCount:
     unkeyed: int
 
 
-# --- what it finds
+# --- what it finds -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
