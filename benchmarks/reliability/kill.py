@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.reliability.project import SEGMENTS, Attacked, draw_faults, is_known
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.state import open_snapshot
 from tests.support.states import contents_of

@@ -28,117 +28,106 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.sandbox.faults import FaultPlan, parse_fault
-from reconciler.sandbox.http import Request, Response, json_response
-from reconciler.sandbox.people import IdType
-from reconciler.sandbox.request_log import RequestLog
+from reconciler.sandbox.http import Request, RequestLog, Response, json_response
 from reconciler.sandbox.settings import SandboxError
 from reconciler.sandbox.storage import parse_segment
-from reconciler.sandbox.workspace import UsedBy, Workspace
+from reconciler.sandbox.workspace import IdType, Segment, UsedBy, Workspace
 
 CHANGEABLE = frozenset({"name", "description", "type", "state", "progress", "tags", "used_by"})
 
 
-class Control:
-    """Answers requests below `/sandbox`."""
+def answer_control(request: Request, workspace: Workspace, faults: FaultPlan, log: RequestLog, url: str) -> Response:
+    """Do what a request below `/sandbox` asks; what is wrong with it becomes an answer, too."""
+    if "origin" in request.headers or not _is_loopback(request.headers.get("host", "")):
+        return json_response({"error": "the sandbox takes no requests from browsers or other hosts"}, 403)
+    try:
+        document = _answer(request, workspace, faults, log, url)
+    except SandboxError as error:
+        return json_response({"error": str(error)}, 404 if str(error).startswith("there is no segment") else 400)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return json_response({"error": f"the body does not have the expected form ({type(error).__name__})"}, 400)
+    if document is None:
+        return json_response({"error": "no such place or method below /sandbox"}, 404)
+    return json_response(document)
 
-    def __init__(self, workspace: Workspace, faults: FaultPlan, log: RequestLog) -> None:
-        self.url = ""
-        self._workspace = workspace
-        self._faults = faults
-        self._log = log
 
-    def answer(self, request: Request) -> Response:
-        """Do what the request asks; what is wrong with it becomes an answer, too."""
-        if "origin" in request.headers or not is_loopback_authority(request.headers.get("host", "")):
-            return json_response({"error": "the sandbox takes no requests from browsers or other hosts"}, 403)
-        try:
-            document = self._answer(request)
-        except SandboxError as error:
-            return json_response({"error": str(error)}, 404 if str(error).startswith("there is no segment") else 400)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            return json_response({"error": f"the body does not have the expected form ({type(error).__name__})"}, 400)
-        if document is None:
-            return json_response({"error": "no such place or method below /sandbox"}, 404)
-        return json_response(document)
-
-    def _answer(self, request: Request) -> dict[str, Any] | None:
-        """Return the document that answers a request; None: there is no such place or method."""
-        workspace = self._workspace
-        match request.method, request.parts[1:]:
-            case "GET", ():
-                segments = [
-                    {"id": segment.id, "name": segment.name, "type": segment.type, "size": workspace.size(segment.id)}
-                    for segment in workspace.segments()
-                ]
-                people, pending = len(workspace.people()), len(workspace.pending())
-                return {"url": self.url, "people": people, "segments": segments, "pending": pending}
-            case "POST", ("people",):
-                rows = [(person.get("id"), person.get("email")) for person in request.payload["people"]]
-                _check_strings([value for row in rows for value in row if value is not None])
-                return {"people": workspace.add_people(rows)}
-            case _, ("segments", *rest):
-                return self._answer_segments(request, rest)
-            case "GET" | "POST" | "DELETE", ("faults",):
-                if request.method == "POST":
-                    wanted = request.payload
-                    texts = wanted["faults"] if isinstance(wanted, dict) else [wanted]
-                    self._faults.add(*[parse_fault(text) for text in texts])
-                elif request.method == "DELETE":
-                    self._faults.clear()
-                return {"faults": [{**fault.as_json(), "struck": count} for fault, count in self._faults.listed()]}
-            case "GET", ("calls",):
-                return {"calls": [asdict(call) for call in self._log.calls()]}
-            case "DELETE", ("calls",):
-                self._log.clear()
-                return {}
-            case "GET", ("settings",):
-                return workspace.settings.as_json()
-            case "PATCH", ("settings",):
-                return workspace.change_settings(**request.payload).as_json()
-            case "POST", ("settle",):
-                return {"applied": workspace.settle()}
-        return None
-
-    def _answer_segments(self, request: Request, rest: list[str]) -> dict[str, Any] | None:
-        workspace = self._workspace
-        match request.method, rest:
-            case "POST", []:
+def _answer(
+    request: Request, workspace: Workspace, faults: FaultPlan, log: RequestLog, url: str
+) -> dict[str, Any] | None:
+    """Return the document that answers a request; None: there is no such place or method."""
+    match request.method, request.parts[1:]:
+        case "GET", ():
+            segments = [{**_summary(each), "size": workspace.size(each.id)} for each in workspace.segments()]
+            people, pending = len(workspace.people()), len(workspace.pending())
+            return {"url": url, "people": people, "segments": segments, "pending": pending}
+        case "POST", ("people",):
+            rows = [(person.get("id"), person.get("email")) for person in request.payload["people"]]
+            _check_strings([value for row in rows for value in row if value is not None])
+            return {"people": workspace.add_people(rows)}
+        case _, ("segments", *rest):
+            return _answer_segments(request, workspace, rest)
+        case "GET" | "POST" | "DELETE", ("faults",):
+            if request.method == "POST":
                 wanted = request.payload
-                if isinstance(wanted, str):
-                    seed = parse_segment(wanted)
-                    wanted = {"id": seed.id, "name": seed.name, "type": seed.type}
-                fields = _segment_fields({name: value for name, value in wanted.items() if name != "id"})
-                segment = workspace.create_segment(id=wanted.get("id"), **fields)
-                return {"id": segment.id, "name": segment.name, "type": segment.type}
-            case "PATCH", [number]:
-                segment = workspace.change_segment(int(number), **_segment_fields(request.payload))
-                return {"id": segment.id, "name": segment.name, "type": segment.type}
-            case "DELETE", [number]:
-                workspace.delete_segment(int(number))
-                return {}
-            case "GET", [number, "members"]:
-                kind = IdType(request.query.get("as", "id"))
-                members = [person.value(kind) for person in workspace.members(int(number))]
-                return {"members": members, "size": len(members)}
-            case "PUT" | "PATCH", [number, "members"]:
-                payload, segment_id = request.payload, int(number)
-                id_type = IdType(payload.get("id_type", "id"))
-                if request.method == "PUT":
-                    workspace.set_members(segment_id, _check_strings(payload["members"]), id_type)
-                else:
-                    add, remove = (_check_strings(payload.get(name, [])) for name in ("add", "remove"))
-                    workspace.edit_members(segment_id, add=add, remove=remove, id_type=id_type)
-                return {"size": workspace.size(segment_id)}
-        return None
+                texts = wanted["faults"] if isinstance(wanted, dict) else [wanted]
+                faults.add(*[parse_fault(text) for text in texts])
+            elif request.method == "DELETE":
+                faults.clear()
+            return {"faults": [{**fault.as_json(), "struck": count} for fault, count in faults.listed()]}
+        case "GET", ("calls",):
+            return {"calls": [asdict(call) for call in log.calls()]}
+        case "DELETE", ("calls",):
+            log.clear()
+            return {}
+        case "GET", ("settings",):
+            return workspace.settings.as_json()
+        case "PATCH", ("settings",):
+            return workspace.change_settings(**request.payload).as_json()
+        case "POST", ("settle",):
+            return {"applied": workspace.settle()}
+    return None
 
 
-def is_loopback_authority(authority: str) -> bool:
+def _answer_segments(request: Request, workspace: Workspace, rest: list[str]) -> dict[str, Any] | None:
+    match request.method, rest:
+        case "POST", []:
+            wanted = request.payload
+            if isinstance(wanted, str):
+                wanted = parse_segment(wanted)
+            fields = _segment_fields({name: value for name, value in wanted.items() if name != "id"})
+            return _summary(workspace.create_segment(id=wanted.get("id"), **fields))
+        case "PATCH", [number]:
+            return _summary(workspace.change_segment(int(number), **_segment_fields(request.payload)))
+        case "DELETE", [number]:
+            workspace.delete_segment(int(number))
+            return {}
+        case "GET", [number, "members"]:
+            kind = IdType(request.query.get("as", "id"))
+            members = [getattr(person, kind) for person in workspace.members(int(number))]
+            return {"members": members, "size": len(members)}
+        case "PUT" | "PATCH", [number, "members"]:
+            payload, segment_id = request.payload, int(number)
+            id_type = IdType(payload.get("id_type", "id"))
+            if request.method == "PUT":
+                workspace.set_members(segment_id, _check_strings(payload["members"]), id_type)
+            else:
+                add, remove = (_check_strings(payload.get(name, [])) for name in ("add", "remove"))
+                workspace.edit_members(segment_id, add=add, remove=remove, id_type=id_type)
+            return {"size": workspace.size(segment_id)}
+    return None
+
+
+def _is_loopback(authority: str) -> bool:
     """Return whether a Host header names this machine; a browser lured by DNS would send another name."""
     try:
         host = urlsplit(f"//{authority}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _summary(segment: Segment) -> dict[str, Any]:
+    return {"id": segment.id, "name": segment.name, "type": segment.type}
 
 
 def _segment_fields(wanted: Mapping[str, Any]) -> dict[str, Any]:

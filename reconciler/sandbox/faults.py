@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from threading import Lock
 from typing import Any
 
-from reconciler.sandbox.request_log import Api, Call
+from reconciler.sandbox.http import Api, Call
 from reconciler.sandbox.settings import NEVER, SandboxError, parse_seconds
 from reconciler.sandbox.workspace import Direction
 
@@ -131,9 +131,9 @@ class _Entry:
 class FaultPlan:
     """The faults of a sandbox, in order, and how often each has applied. Thread-safe."""
 
-    def __init__(self, faults: Iterable[Fault] = (), rng: random.Random | None = None) -> None:
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._entries = [_Entry(fault) for fault in faults]
-        self._rng = rng or random.Random(0)  # noqa: S311 - the same outcomes in every run are wanted
+        self._rng = random.Random(0)  # noqa: S311 - the same outcomes in every run are wanted
         self._lock = Lock()
 
     def add(self, *faults: Fault) -> None:

@@ -1,47 +1,91 @@
-"""The sandbox as a server on loopback: both APIs and the control endpoint in one process.
+"""The sandbox: both APIs and the control endpoint in one process, on loopback.
 
-    with Sandbox() as sandbox:
-        sandbox.add_people([("1", "a@example.com")])
-        sandbox.create_segment("vip", id=56)
-        ...                                   # Track and App API at sandbox.url
-        assert sandbox.members(56) == {"1"}
-
-One thread serves one connection; connections are kept alive and each request's body is read whole before anything is
-answered, so that an error never upsets the next request on that connection.
+with Sandbox() as sandbox:
+    sandbox.add_people([("1", "a@example.com")])
+    sandbox.create_segment("vip", id=56)
+    ...                                   # Track and App API at sandbox.url
+    assert sandbox.members(56) == {"1"}
 """
 
 import errno
-import http.client
-import random
-import socket
+import itertools
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from typing import Any, Self, cast
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hmac import compare_digest
+from pathlib import Path
+from typing import Self
 
-from reconciler.sandbox.control import Control
-from reconciler.sandbox.faults import Fault, FaultPlan
-from reconciler.sandbox.handler import WRONG_DATACENTER, Credentials, Handler
-from reconciler.sandbox.http import Request, Response
-from reconciler.sandbox.people import IdType
-from reconciler.sandbox.request_log import Call, RequestLog
-from reconciler.sandbox.settings import SandboxError, Settings
-from reconciler.sandbox.workspace import Workspace
+from reconciler.sandbox.apis import answer_app, answer_track, error_response
+from reconciler.sandbox.control import answer_control
+from reconciler.sandbox.faults import Fault, FaultPlan, Kind, parse_fault
+from reconciler.sandbox.http import Api, Call, Request, RequestLog, Response, Server, describe, json_response
+from reconciler.sandbox.settings import SandboxError, Settings, WrongRegion
+from reconciler.sandbox.storage import parse_segment, read_people, read_state, save_state
+from reconciler.sandbox.workspace import IdType, Workspace
 
-MAX_BODY = 1 << 30
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8025
+
+DEFAULT_SETTINGS = Settings(app_rate_limit=10)
+"""What `open_sandbox` starts with: as `Settings`, and the App API's documented limit, which tests mostly do without."""
+
+WRONG_DATACENTER = "/sandbox/wrong-datacenter"
+"""Where a redirect of the wrong region leads: to ourselves, so that nothing that follows it reaches the real hosts."""
+
+REGION_PATH = "/api/v1/accounts/region"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The keys that the sandbox takes. They are no secrets, yet stay out of logs like real ones."""
+
+    site_id: str = field(default="sandbox-site", repr=False)
+    api_key: str = field(default="sandbox-key", repr=False)
+    app_key: str = field(default="sandbox-app-key", repr=False)
+
+    def authorize(self, api: Api, header: str) -> bool:
+        """Return whether an Authorization header is the right one for that API."""
+        pair = b64encode(f"{self.site_id}:{self.api_key}".encode()).decode()
+        scheme, wanted = ("basic", pair) if api is Api.TRACK else ("bearer", self.app_key)
+        given_scheme, _, given = header.partition(" ")
+        return given_scheme.lower() == scheme and compare_digest(given.strip().encode(), wanted.encode())
+
+
+class RateLimit:
+    """A limit on the requests of any one second. Refused ones do not count."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._admitted: deque[float] = deque()
+
+    def admit(self, per_second: int) -> bool:
+        """Return whether one more request may pass now; 0 is no limit."""
+        if per_second <= 0:
+            return True
+        with self._lock:
+            now = self._clock()
+            while self._admitted and self._admitted[0] <= now - 1:
+                self._admitted.popleft()
+            if len(self._admitted) >= per_second:
+                return False
+            self._admitted.append(now)
+            return True
 
 
 class Sandbox:
     """A running sandbox. Ends with `close` or the end of its `with` block, which also ends its connections.
 
-    `workspace` is the memory, `faults` what goes wrong, `log` what was asked; what stands below is the common use of
-    them. Edits by hand take effect at once, whatever the settings and faults, and are not in the log. It listens on
-    loopback only. Raises `SandboxError` for a port that is taken.
+    `workspace` is the memory, `faults` what goes wrong, `log` what was asked; the other methods are the common use of
+    them. Edits by hand take effect at once, whatever the settings and faults, and are not in the log. What is given to
+    `on_arrival` is called in the middle of each request before anything is done, to `on_answer` once it has taken
+    effect. `sleep` must return early when the sandbox stops. Raises `SandboxError` for a port that is taken.
     """
 
     def __init__(
@@ -51,38 +95,37 @@ class Sandbox:
         settings: Settings | None = None,
         credentials: Credentials | None = None,
         faults: Iterable[Fault] = (),
-        log: RequestLog | None = None,
+        log_limit: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] | None = None,
-        rng: random.Random | None = None,
     ) -> None:
         self._stopped = threading.Event()
+        self._sleep = sleep or self._stopped.wait
+        self._numbers = itertools.count(1)
+        self._limits = {Api.TRACK: RateLimit(clock), Api.APP: RateLimit(clock)}
+        self._arrival_hooks: list[Callable[[Call], None]] = []
+        self._answer_hooks: list[Callable[[Call], None]] = []
         self.clock = clock
         self.credentials = credentials or Credentials()
         self.workspace = Workspace(settings or Settings(), clock, wall_clock)
-        self.faults = FaultPlan(faults, rng)
-        self.log = RequestLog() if log is None else log
-        self._handler = Handler(
-            self.workspace, self.faults, self.log, self.credentials, clock, sleep or self._stopped.wait
-        )
-        self._control = Control(self.workspace, self.faults, self.log)
+        self.faults = FaultPlan(faults)
+        self.log = RequestLog(log_limit)
         self.add_people = self.workspace.add_people
         self.create_segment = self.workspace.create_segment
         self.configure = self.workspace.change_settings
         self.inject = self.faults.add
         self.reset_calls = self.log.clear
-        self.on_arrival = self._handler.on_arrival.append
-        self.on_answer = self._handler.on_answer.append
+        self.on_arrival = self._arrival_hooks.append
+        self.on_answer = self._answer_hooks.append
         try:
-            self._server = _Server((HOST, port), self._answer)
+            self._server = Server((HOST, port), self._answer)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise SandboxError(f"port {port} on {HOST} cannot be used ({error.strerror}); choose another") from None
         self.port: int = self._server.server_address[1]
         self.url = f"http://{HOST}:{self.port}"
-        self._handler.url = self._control.url = self.url
         # A short poll: close() waits for it, and tests open and close many sandboxes.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="sandbox", daemon=True)
         self._thread.start()
@@ -96,9 +139,7 @@ class Sandbox:
     def close(self) -> None:
         """Stop listening, end all hangs and close every connection. Safe to call twice."""
         self._stopped.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._server.hang_up()
+        self._server.close()
         self._thread.join()
 
     def put_members(self, segment_id: int, values: Iterable[str], id_type: str = "id") -> None:
@@ -111,8 +152,8 @@ class Sandbox:
 
     def members(self, segment_id: int, id_type: str = "id") -> set[str]:
         """Return the members' identifiers of one kind; members without one are left out (see `workspace.size`)."""
-        kind = IdType(id_type)
-        return {value for person in self.workspace.members(segment_id) if (value := person.value(kind)) is not None}
+        values = (getattr(person, IdType(id_type)) for person in self.workspace.members(segment_id))
+        return {value for value in values if value is not None}
 
     @property
     def calls(self) -> list[Call]:
@@ -125,108 +166,110 @@ class Sandbox:
         return [call for call in self.log.calls() if call.direction is not None]
 
     def _answer(self, request: Request) -> Response | None:
+        """Answer one request; None: close the connection without an answer."""
         if request.parts[0] == "sandbox" and not request.path.startswith(WRONG_DATACENTER):
-            return self._control.answer(request)
-        return self._handler.answer(request)
-
-
-class _Server(ThreadingHTTPServer):
-    """A listening socket and the connections that came out of it."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 1024
-    allow_reuse_address = True
-
-    def __init__(self, address: tuple[str, int], answer: Callable[[Request], Response | None]) -> None:
-        self.answer = answer
-        self._connections: set[socket.socket] = set()
-        self._guard = threading.Lock()
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without the look-up of a host name that the base class makes."""
-        TCPServer.server_bind(self)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._guard:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._guard:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent: clients may hang up, and whatever else fails was answered with 500."""
-
-    def hang_up(self) -> None:
-        """End every open connection."""
-        with self._guard:
-            for connection in self._connections:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-
-class _BodyError(Exception):
-    """A body that cannot be read; the connection is of no further use."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """HTTP/1.1 on one connection: reads whole requests, writes whole responses."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = None
-
-    def _serve(self) -> None:
+            return answer_control(request, self.workspace, self.faults, self.log, self.url)
+        call = describe(request, next(self._numbers))
+        self.log.begin(call)
         try:
-            body = self._read_body()
-        except _BodyError as error:
-            self.close_connection = True
-            self._write(Response(400, str(error).encode() + b"\n", "text/plain; charset=utf-8"))
-            return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        try:
-            response = cast(_Server, self.server).answer(Request(self.command, self.path, headers, body))
-        except Exception as error:  # a bug of the sandbox, or a hook of a test that failed: say so, without any ids
-            text = f"sandbox error: {type(error).__name__}\n"
-            response = Response(500, text.encode(), "text/plain; charset=utf-8")
-        if response is None:
-            self.close_connection = True
+            for hook in self._arrival_hooks:
+                hook(call)
+            if self.workspace.settings.latency:
+                self._sleep(self.workspace.settings.latency / 1000)
+            fault = self.faults.choose(call)
+            response = self._answer_with(fault, request, call) if fault else self._handle(request, call)
+            call = replace(call, status=response.status if response else None, fault=fault.kind if fault else None)
+            for hook in self._answer_hooks:
+                hook(call)
+            return response
+        finally:
+            self.log.end(call)
+
+    def _answer_with(self, fault: Fault, request: Request, call: Call) -> Response | None:
+        """Apply a fault, before or after the request takes effect."""
+        if fault.kind is Kind.POISON:
+            return error_response(Api.TRACK, 400, "ids contains an invalid value")
+        if fault.kind is Kind.HANG and not fault.after_change:
+            self._sleep(min(fault.seconds, threading.TIMEOUT_MAX))
+        is_replaced = fault.kind in (Kind.STATUS, Kind.DROP)
+        response = None if is_replaced and not fault.after_change else self._handle(request, call, fault)
+        if fault.kind is Kind.HANG and fault.after_change:
+            self._sleep(min(fault.seconds, threading.TIMEOUT_MAX))
+        if fault.kind is not Kind.STATUS:
+            return None if fault.kind is Kind.DROP else response
+
+        status = fault.status
+        if status in (204, 429) or status >= 500:
+            response = Response(status)
+        elif status < 300:
+            response = json_response({}, status)
+        elif status < 400:
+            response = self._redirect(call, status)
         else:
-            self._write(response)
+            response = error_response(call.api, status, "unauthorized" if status == 401 else "injected")
+        if fault.body is not None:
+            response = replace(response, body=fault.body.encode(), content_type=fault.content_type)
+        if fault.retry_after is not None:
+            response = replace(response, headers={**response.headers, "Retry-After": fault.retry_after})
+        return response
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve
+    def _handle(self, request: Request, call: Call, fault: Fault | None = None) -> Response:
+        """Do what the request asks, if its keys, its region, its size and the rate limits allow it."""
+        settings, api = self.workspace.settings, call.api
+        if settings.wrong_region is WrongRegion.REDIRECT and call.path != REGION_PATH:
+            return self._redirect(call, 301)
+        is_unauthorized = settings.wrong_region is WrongRegion.UNAUTHORIZED and call.path != REGION_PATH
+        if api is not Api.OTHER:
+            is_revoked = settings.track_key_revoked if api is Api.TRACK else settings.app_key_revoked
+            header = request.headers.get("authorization", "")
+            is_unauthorized |= is_revoked or not self.credentials.authorize(api, header)
+        if is_unauthorized:
+            return error_response(api, 401, "unauthorized")
+        if settings.max_body and len(request.body) > settings.max_body:
+            return error_response(Api.TRACK, 413, "request entity too large")
+        if api is Api.OTHER:
+            return error_response(api, 404, "not found")
+        if not self._limits[api].admit(settings.track_rate_limit if api is Api.TRACK else settings.app_rate_limit):
+            return Response(429)
+        if api is Api.TRACK:
+            return answer_track(request, call, self.workspace, self.url, fault.apply_delay if fault else None)
+        return answer_app(request, self.workspace, fault.rows if fault else 0)
 
-    def _read_body(self) -> bytes:
-        length = self.headers.get("Content-Length") or "0"
-        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
-            raise _BodyError("a body needs a Content-Length, a number")
-        if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
-            raise _BodyError("Content-Length is out of range")
-        body = self.rfile.read(int(length))
-        if len(body) != int(length):
-            raise _BodyError("the body ended early")
-        return body
+    def _redirect(self, call: Call, status: int) -> Response:
+        """Make the redirect that an account of the other region gets."""
+        response = json_response({"errors": [{"detail": "wrong datacenter", "status": str(status)}]}, status)
+        return replace(response, headers={"Location": f"{self.url}{WRONG_DATACENTER}{call.path}"})
 
-    def _write(self, response: Response) -> None:
-        """Write the whole response in one packet, so that no half of it waits for an acknowledgement."""
-        phrase = http.client.responses.get(response.status, "Unknown")
-        lines = [f"HTTP/1.1 {response.status} {phrase}", f"Date: {self.date_time_string()}"]
-        if response.status != 204:
-            lines.append(f"Content-Length: {len(response.body)}")
-        if response.body:
-            lines.append(f"Content-Type: {response.content_type}")
-        lines += [f"{name}: {value}" for name, value in response.headers.items()]
-        if self.close_connection:
-            lines.append("Connection: close")
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+@contextmanager
+def open_sandbox(
+    port: int = 0,
+    *,
+    people: Iterable[Path] = (),
+    segments: Iterable[str] = (),
+    faults: Iterable[str] = (),
+    settings: Settings = DEFAULT_SETTINGS,
+    credentials: Credentials | None = None,
+    state: Path | None = None,
+) -> Iterator[Sandbox]:
+    """Run a sandbox as on a command line; segments and faults are texts, and 1,000 requests are kept.
+
+    It starts from the state file where there is one, then come people, then those segments that the state did not
+    bring. The state file is written at the end, however the block ends. Raises `SandboxError` for a text, a file or a
+    port that cannot be used.
+    """
+    seeds, planned = [parse_segment(text) for text in segments], [parse_fault(text) for text in faults]
+    with Sandbox(port, settings=settings, credentials=credentials, faults=planned, log_limit=1000) as sandbox:
+        if state is not None and os.path.lexists(state):
+            read_state(state, sandbox.workspace)
+        for path in people:
+            sandbox.add_people(read_people(path))
+        for seed in seeds:
+            if sandbox.workspace.segment(seed["id"]) is None:
+                sandbox.create_segment(**seed)
         try:
-            self.wfile.write(head if self.command == "HEAD" else head + response.body)
-        except OSError:
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent: `RequestLog` has the calls."""
+            yield sandbox
+        finally:
+            sandbox.close()
+            if state is not None:
+                save_state(state, sandbox.workspace, sandbox.clock())

@@ -103,7 +103,7 @@ def _parse(name: str, kind: type, value: Any) -> Any:
 
 
 def parse_setting(text: str) -> tuple[str, str]:
-    """Split `name=value`; the name and the value are checked by `Settings.changed`."""
+    """Split `name=value`; `Settings.changed` checks both."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise SandboxError(f"setting {text!r}: write NAME=VALUE, for example unknown_ids=create")
@@ -114,12 +114,12 @@ def parse_seconds(name: str, value: object) -> float:
     """Parse a number of seconds from 0 up, or `never`. Raises `SandboxError`."""
     if value == "never":
         return NEVER
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise SandboxError(f"{name}: {value!r} is not a number")
     try:
-        number = float(value)
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except ValueError:
-        raise SandboxError(f"{name}: {value!r} is not a number") from None
+        number = None
+    if number is None:
+        raise SandboxError(f"{name}: {value!r} is not a number")
     if math.isnan(number) or number < 0:
         raise SandboxError(f"{name}: {value!r} is not a number from 0 up")
     return number

@@ -19,30 +19,18 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from reconciler.sandbox.people import IdType
 from reconciler.sandbox.settings import NEVER, SandboxError, parse_seconds
-from reconciler.sandbox.workspace import Direction, SegmentType, UsedBy, Workspace
-
-Row = tuple[str | None, str | None]
+from reconciler.sandbox.workspace import Direction, IdType, SegmentType, UsedBy, Workspace
 
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentSeed:
-    """A segment to start with."""
-
-    id: int
-    name: str
-    type: SegmentType = SegmentType.MANUAL
-
-
-def parse_segment(text: str) -> SegmentSeed:
-    """Parse a segment from `56:vip_customers` or `57:churn:dynamic`; raises `SandboxError`."""
+def parse_segment(text: str) -> dict[str, Any]:
+    """Parse `56:vip_customers` or `57:churn:dynamic`, as arguments of `create_segment`. Raises `SandboxError`."""
     number, _, rest = text.partition(":")
     name, kind = rest, SegmentType.MANUAL
     for choice in SegmentType:
@@ -50,39 +38,43 @@ def parse_segment(text: str) -> SegmentSeed:
             name, kind = rest.removesuffix(f":{choice}"), choice
     if not (number.isascii() and number.isdigit() and name):
         raise SandboxError(f"segment {text!r}: write ID:NAME or ID:NAME:dynamic, for example 56:vip_customers")
-    return SegmentSeed(int(number), name, kind)
+    return {"id": int(number), "name": name, "type": kind}
 
 
-def read_people(path: Path) -> Iterator[Row]:
+def read_people(path: Path) -> Iterator[tuple[str | None, str | None]]:
     """Yield (id, email) pairs from a CSV with a header, or from JSON objects, one a line (`.jsonl`, `.ndjson`).
 
-    The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Raises
-    `SandboxError` with the line that cannot be read.
+    The columns are `id` and `email`; one of them is enough, others are ignored, empty means none. Integers are
+    accepted, unlike in the API: files come out of databases. Raises `SandboxError` with the line that cannot be read.
     """
     try:
         with _open_plain(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
-            json_lines = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
-            yield from _read_json_lines(path, lines) if json_lines else _read_csv(path, lines)
+            is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
+            for number, person in _read_json_lines(path, lines) if is_json else _read_csv(path, lines):
+                values = (person.get("id"), person.get("email"))
+                id, email = (None if value is None or value == "" else str(value) for value in values)
+                if id is None and email is None:
+                    raise SandboxError(f"people file {path}, line {number}: neither id nor email")
+                yield id, email
     except OSError as error:
         raise SandboxError(f"people file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SandboxError(f"people file {path} is not UTF-8") from None
 
 
-def _read_csv(path: Path, lines: Any) -> Iterator[Row]:
+def _read_csv(path: Path, lines: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.reader(lines, strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         if not {"id", "email"} & set(header):
             raise SandboxError(f"people file {path}: the first line must name the columns id, email or both")
         for cells in filter(None, reader):
-            person = dict(zip(header, cells, strict=False))
-            yield _row(path, reader.line_num, person.get("id"), person.get("email"))
+            yield reader.line_num, dict(zip(header, cells, strict=False))
     except csv.Error as error:
         raise SandboxError(f"people file {path}, line {reader.line_num}: {error}") from None
 
 
-def _read_json_lines(path: Path, lines: Any) -> Iterator[Row]:
+def _read_json_lines(path: Path, lines: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -92,15 +84,7 @@ def _read_json_lines(path: Path, lines: Any) -> Iterator[Row]:
             person = None
         if not isinstance(person, dict):
             raise SandboxError(f"people file {path}, line {number}: one JSON object a line is needed")
-        yield _row(path, number, person.get("id"), person.get("email"))
-
-
-def _row(path: Path, line: int, *values: Any) -> Row:
-    """Integers are accepted here, unlike in the API: files come out of databases."""
-    id, email = (None if value is None or value == "" else str(value) for value in values)
-    if id is None and email is None:
-        raise SandboxError(f"people file {path}, line {line}: neither id nor email")
-    return id, email
+        yield number, person
 
 
 def _open_plain(path: Path) -> IO[bytes]:
@@ -112,19 +96,12 @@ def _open_plain(path: Path) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
-def read_state_file(path: Path) -> Any:
-    """Return the JSON document in a file; raises `SandboxError` when it cannot be read."""
-    try:
-        with _open_plain(path) as file:
-            return json.loads(file.read())
-    except OSError as error:
-        raise SandboxError(f"state file {path}: {error.strerror}") from None
-    except ValueError:
-        raise SandboxError(f"state file {path} is not JSON") from None
+def save_state(path: Path, workspace: Workspace, now: float) -> None:
+    """Write a workspace whole or not at all, readable by the owner only; `now` is the time on its clock.
 
-
-def write_state_file(path: Path, document: Any) -> None:
-    """Write a document whole or not at all, readable by the owner only. Raises `SandboxError`."""
+    Raises `SandboxError`.
+    """
+    document = dump_state(workspace, now)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=path.parent)
@@ -139,7 +116,12 @@ def write_state_file(path: Path, document: Any) -> None:
 
 
 def dump_state(workspace: Workspace, now: float) -> dict[str, Any]:
-    """Return the whole workspace; `now` is the time on its clock, from which `due_in` is reckoned."""
+    """Return the whole workspace as a document; `now` is the time on its clock."""
+    pending = []
+    for write in workspace.pending():
+        fields = asdict(write)
+        due = fields.pop("due")
+        pending.append({"due_in": "never" if due == NEVER else max(0.0, due - now), **fields})
     return {
         "format": FORMAT,
         "people": [[person.id, person.email, person.cio_id] for person in workspace.people()],
@@ -147,17 +129,20 @@ def dump_state(workspace: Workspace, now: float) -> dict[str, Any]:
             {**asdict(segment), "members": [person.cio_id for person in workspace.members(segment.id)]}
             for segment in workspace.segments()
         ],
-        "pending": [
-            {
-                "due_in": "never" if write.due == NEVER else max(0.0, write.due - now),
-                "segment_id": write.segment_id,
-                "direction": write.direction,
-                "id_type": write.id_type,
-                "ids": list(write.ids),
-            }
-            for write in workspace.pending()
-        ],
+        "pending": pending,
     }
+
+
+def read_state(path: Path, workspace: Workspace) -> None:
+    """Fill an empty workspace from a file. Raises `SandboxError` when it cannot be read or is none of ours."""
+    try:
+        with _open_plain(path) as file:
+            document = json.loads(file.read())
+    except OSError as error:
+        raise SandboxError(f"state file {path}: {error.strerror}") from None
+    except ValueError:
+        raise SandboxError(f"state file {path} is not JSON") from None
+    load_state(workspace, document)
 
 
 def load_state(workspace: Workspace, document: Any) -> None:

@@ -2,7 +2,7 @@
 
 import psycopg
 
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from tests.support.project import Project, segment
 
 TABLES = ("reconcile_segments", "reconcile_batches", "reconcile_members", "reconcile_marks")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.sandbox.faults import Fault, answers, drops, late, poison
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, people, segment
 

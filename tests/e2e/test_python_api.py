@@ -7,7 +7,7 @@ import pytest
 
 import reconciler
 from reconciler.models.plan import Plan
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from tests.support.project import Project, working_in
 
 SEGMENT = "segment_id: 56\nquery: SELECT id FROM vip\n"

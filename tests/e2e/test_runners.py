@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from tests.support.project import Project, people, segment
 
 LONG = 60.0

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from reconciler.sandbox.faults import answers, drops, poison
-from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.server import Credentials, Sandbox
 from tests.support.project import Project, Result, segment
 
 SITE, KEY, APP, PASSWORD = "siteCANARY1", "trackCANARY2", "appCANARY3", "pwCANARY4"

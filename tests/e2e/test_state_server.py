@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import make_url
 
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from tests.support.postgres import Postgres
 from tests.support.project import Project, Result, people, segment
 from tests.support.proxy import Proxy, run_proxy

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.models.results import RunStatus
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock
 from reconciler.state.store import Runtime

@@ -11,9 +11,8 @@ import pytest
 
 from reconciler.customerio import transport
 from reconciler.sandbox.faults import answers, drops, poison
-from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.request_log import Api
-from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.http import Api
+from reconciler.sandbox.server import Credentials, Sandbox
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result
 

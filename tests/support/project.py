@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from reconciler.render.json_schema import Document, make_schema
-from reconciler.sandbox.request_log import Call
+from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
 from tests.support.json_schema import find_violations
 

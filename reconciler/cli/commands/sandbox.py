@@ -9,12 +9,8 @@ from reconciler.cli.console import Console, with_console
 from reconciler.cli.flags import repeatable
 from reconciler.cli.signals import stopping
 from reconciler.errors import UsageError
-from reconciler.sandbox.faults import parse_fault
-from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.serve import DEFAULT_SETTINGS, SandboxOptions, serve
-from reconciler.sandbox.server import DEFAULT_PORT
+from reconciler.sandbox.server import DEFAULT_PORT, DEFAULT_SETTINGS, Credentials, Sandbox, open_sandbox
 from reconciler.sandbox.settings import parse_setting
-from reconciler.sandbox.storage import parse_segment
 
 HINT = "see `reconcile sandbox --help`"
 
@@ -55,33 +51,33 @@ def sandbox(
         raise UsageError("--state -: the state is not written to stdout", "name a file after --state")
     named = {"latency": latency, "region": region, "environment_id": environment_id}
     try:
-        options = SandboxOptions(
-            port=port,
-            people=tuple(people or ()),
-            segments=tuple(parse_segment(text) for text in segment or ()),
-            faults=tuple(parse_fault(text) for text in fault or ()),
-            settings=DEFAULT_SETTINGS.changed({**named, **dict(parse_setting(text) for text in setting or ())}),
-            credentials=Credentials(site_id, api_key, app_api_key),
-            state=state,
-        )
-
-        def announce(url: str) -> None:
-            with console.reporting(f"the sandbox serves all the same, at {url}"):
-                console.print(*describe(url, options).splitlines())
-
-        with stopping(console, "stopping the sandbox") as stop:
-            serve(options, announce, stop)
+        settings = DEFAULT_SETTINGS.changed({**named, **dict(parse_setting(text) for text in setting or ())})
+        with (
+            stopping(console, "stopping the sandbox") as stop,
+            open_sandbox(
+                port,
+                people=people or (),
+                segments=segment or (),
+                faults=fault or (),
+                settings=settings,
+                credentials=Credentials(site_id, api_key, app_api_key),
+                state=state,
+            ) as running,
+        ):
+            with console.reporting(f"the sandbox serves all the same, at {running.url}"):
+                console.print(*describe(running).splitlines())
+            stop.wait()
     except ValueError as error:
         raise UsageError(str(error), HINT) from None
 
 
-def describe(url: str, options: SandboxOptions) -> str:
+def describe(sandbox: Sandbox) -> str:
     """Describe how a spec reaches the sandbox."""
-    keys = options.credentials
+    url, keys = sandbox.url, sandbox.credentials
     return f"""Sandbox: {url}   (Ctrl-C ends it; {url}/sandbox/ controls it)
 
 destination:
-  region: {options.settings.region}
+  region: {sandbox.workspace.settings.region}
   site_id: {keys.site_id}
   api_key: {keys.api_key}
   app_api_key: {keys.app_key}

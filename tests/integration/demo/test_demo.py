@@ -19,7 +19,7 @@ from reconciler.cli.commands import demo
 from reconciler.cli.commands.demo.script import Terminal, environment, run_demo
 from reconciler.errors import ExitCode, ReconcileError, UsageError
 from reconciler.models.ids import IdType
-from reconciler.sandbox.serve import SandboxOptions, open_sandbox
+from reconciler.sandbox.server import open_sandbox
 from reconciler.spec import load
 
 CUSTOMERS = 4_000
@@ -79,8 +79,7 @@ def test_a_kept_project_can_be_continued_by_hand(tmp_path: Path, capfd: pytest.C
     run_demo(Terminal(print_text), run, folder, customers=CUSTOMERS)
     assert f"$ cd '{folder}'" in capfd.readouterr().out
 
-    options = SandboxOptions(port=0, state=folder / "sandbox.json")
-    with open_sandbox(options) as sandbox, chdir(folder):
+    with open_sandbox(state=folder / "sandbox.json") as sandbox, chdir(folder):
         variables = read_variables(folder)
         assert variables["SANDBOX_URL"] == "http://127.0.0.1:8025"
         with environment({**variables, "SANDBOX_URL": sandbox.url}):

@@ -8,14 +8,13 @@ import sqlite3
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.cli.commands.sandbox import describe
-from reconciler.sandbox.serve import SandboxOptions, open_sandbox
+from reconciler.sandbox.server import open_sandbox
 from reconciler.sandbox.settings import Settings
-from reconciler.sandbox.storage import parse_segment
 from tests.support.project import Project
 
 
@@ -27,6 +26,7 @@ class Terminal:
     project: Project | None = None
     code: int = 0
     errors: list[str] = field(default_factory=list)
+    stack: ExitStack = field(default_factory=ExitStack)
 
     def run(self, line: str) -> str:
         """Run a line as a shell would; gives what it prints. Raises AssertionError for a command that is not known."""
@@ -60,19 +60,17 @@ class Terminal:
     def open_sandbox(self, words: list[str]) -> str:
         """Start a sandbox on a free port; the specs find it through SANDBOX_URL."""
         pairs = list(zip(words[::2], words[1::2], strict=True))
-        options = SandboxOptions(
-            port=0,
+        opened = open_sandbox(
             settings=Settings(),  # without the App API's limit, which would only make the page slow
-            people=tuple(self.folder / value for flag, value in pairs if flag == "--people"),
-            segments=tuple(parse_segment(value) for flag, value in pairs if flag == "--segment"),
+            people=[self.folder / value for flag, value in pairs if flag == "--people"],
+            segments=[value for flag, value in pairs if flag == "--segment"],
         )
-        sandbox = open_sandbox(options)
+        sandbox = self.stack.enter_context(opened)
         self.project = Project(self.folder, sandbox, {"SANDBOX_URL": sandbox.url, "COLUMNS": "100"})
-        return describe(sandbox.url, options)
+        return describe(sandbox)
 
     def close(self) -> None:
-        if self.project is not None:
-            self.project.sandbox.close()
+        self.stack.close()
 
     def write(self, file: str, text: str) -> None:
         path = self.folder / file

@@ -2,15 +2,13 @@
 
 import json
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 
-from reconciler.sandbox.serve import SandboxOptions, serve
-from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.server import Sandbox, open_sandbox
 from reconciler.sandbox.settings import SandboxError
-from reconciler.sandbox.storage import SegmentSeed, parse_segment, read_people
+from reconciler.sandbox.storage import parse_segment, read_people
 
 
 def write(path: Path, text: str) -> Path:
@@ -18,39 +16,16 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def run(options, visit):
-    """Serve until the visit is over, and let its failure be ours."""
-    stop = threading.Event()
-
-    def ready(url):
-        try:
-            visit(url)
-        finally:
-            stop.set()
-
-    serve(options, ready, stop)
-
-
-def visit_with(connect, action):
-    def visit(url):
-        class Address:
-            port = int(url.rpartition(":")[2])
-
-        action(connect(Address))
-
-    return visit
-
-
 @pytest.mark.parametrize(
     ("text", "seed"),
     [
-        ("56:vip_customers", SegmentSeed(56, "vip_customers")),
-        ("57:churn:dynamic", SegmentSeed(57, "churn", "dynamic")),
-        ("58:a: b:manual", SegmentSeed(58, "a: b")),
+        ("56:vip_customers", (56, "vip_customers", "manual")),
+        ("57:churn:dynamic", (57, "churn", "dynamic")),
+        ("58:a: b:manual", (58, "a: b", "manual")),
     ],
 )
 def test_a_segment_is_written_as_text(text, seed):
-    assert parse_segment(text) == seed
+    assert tuple(parse_segment(text).values()) == seed
 
 
 @pytest.mark.parametrize("text", ["", "56", "56:", "vip", "x:vip", "-1:vip", ":vip"])
@@ -100,42 +75,35 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path):
 
 def test_a_sandbox_serves_what_its_options_say(tmp_path, connect):
     people = write(tmp_path / "people.csv", "id,email\n1,a@x\n")
-    seeds = (parse_segment("56:vip"), parse_segment("57:churn:dynamic"))
-    options = SandboxOptions(port=0, people=(people,), segments=seeds)
 
-    def look(client):
+    with open_sandbox(people=[people], segments=["56:vip", "57:churn:dynamic"], faults=["drop,skip=9"]) as sandbox:
+        client = connect(sandbox)
         assert client.add(["1"]).status == 200
         assert [segment["type"] for segment in client.app("GET", "segments").json["segments"]] == ["manual", "dynamic"]
         assert client.control("GET", "/settings").json["app_rate_limit"] == 10
-
-    run(options, visit_with(connect, look))
+        assert client.control("GET", "/faults").json["faults"][0]["kind"] == "drop"
 
 
 def test_a_sandbox_that_is_started_again_goes_on_where_it_was(tmp_path, connect):
     state = tmp_path / "deep" / "state.json"
     people = write(tmp_path / "people.csv", "id,email\n1,a@x\n2,b@x\n")
-    options = SandboxOptions(port=0, people=(people,), segments=(parse_segment("56:vip"),), state=state)
 
-    run(options, visit_with(connect, lambda client: client.add(["1"])))
+    with open_sandbox(people=[people], segments=["56:vip"], state=state) as sandbox:
+        connect(sandbox).add(["1"])
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert [path.name for path in state.parent.iterdir()] == ["state.json"]
 
-    def look(client):
-        assert client.control("GET", "/segments/56/members").json["members"] == ["1"]
-        client.add(["2"])
-
-    run(options, visit_with(connect, look))
+    with open_sandbox(people=[people], segments=["56:vip"], state=state) as sandbox:
+        assert connect(sandbox).control("GET", "/segments/56/members").json["members"] == ["1"]
+        connect(sandbox).add(["2"])
     assert json.loads(state.read_text())["segments"][0]["members"] == ["a3000001", "a3000002"]
 
 
 def test_the_state_is_kept_when_the_visit_fails(tmp_path):
     state = tmp_path / "state.json"
 
-    def fail(url):
+    with pytest.raises(RuntimeError), open_sandbox(segments=["56:vip"], state=state):
         raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        serve(SandboxOptions(port=0, segments=(parse_segment("56:vip"),), state=state), fail, threading.Event())
 
     assert json.loads(state.read_text())["segments"][0]["name"] == "vip"
 
@@ -144,8 +112,8 @@ def test_the_state_is_kept_when_the_visit_fails(tmp_path):
 def test_a_state_file_that_is_none_is_refused_and_left_alone(tmp_path, text):
     state = write(tmp_path / "state.json", text)
 
-    with pytest.raises(SandboxError):
-        serve(SandboxOptions(port=0, state=state), lambda url: None, threading.Event())
+    with pytest.raises(SandboxError), open_sandbox(state=state):
+        pass
 
     assert state.read_text() == text
 
@@ -154,7 +122,7 @@ def test_a_failed_start_gives_the_port_free(tmp_path, sandbox):
     port = sandbox.port
     sandbox.close()
 
-    with pytest.raises(SandboxError):
-        serve(SandboxOptions(port=port, people=(tmp_path / "none",)), lambda url: None, threading.Event())
+    with pytest.raises(SandboxError), open_sandbox(port, people=[tmp_path / "none"]):
+        pass
 
     Sandbox(port).close()

@@ -8,9 +8,8 @@ from contextlib import suppress
 import pytest
 
 from reconciler.sandbox import faults
-from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.request_log import Api, Call, RequestLog
-from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.http import Api, Call, RequestLog
+from reconciler.sandbox.server import Credentials, Sandbox
 from reconciler.sandbox.settings import SandboxError
 
 KEY = "Authorization: Basic c2FuZGJveC1zaXRlOnNhbmRib3gta2V5"
@@ -94,7 +93,7 @@ def test_many_connections_write_at_once_and_nothing_is_lost(sandbox, connect):
 
 
 def test_calls_come_by_number_also_where_one_overtook_another():
-    log = RequestLog()
+    log = RequestLog(10)
     for number in (1, 3, 2):
         log.begin(Call(number, Api.APP, "GET", "/v1/segments"))
 
@@ -180,9 +179,9 @@ def test_ids_show_in_no_repr_of_the_log(sandbox, client):
     assert "secret-id" not in repr(sandbox.calls)
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(2, [3, 4]), (0, []), (None, [1, 2, 3, 4])])
+@pytest.mark.parametrize(("limit", "kept"), [(2, [3, 4]), (0, []), (10_000, [1, 2, 3, 4])])
 def test_the_log_can_be_limited(connect, limit, kept):
-    with Sandbox(log=RequestLog(limit)) as sandbox:
+    with Sandbox(log_limit=limit) as sandbox:
         client = connect(sandbox)
         for _ in range(4):
             client.add(["1", "2"], segment=1)

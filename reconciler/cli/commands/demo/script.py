@@ -16,10 +16,8 @@ from reconciler.cli.commands.demo import warehouse
 from reconciler.cli.signals import exiting_on_signals
 from reconciler.errors import DEFECT, SIGNALLED, ExitCode, ReconcileError, UsageError
 from reconciler.models.spec import Segment
-from reconciler.sandbox.handler import Credentials
-from reconciler.sandbox.serve import SandboxOptions, open_sandbox
-from reconciler.sandbox.server import DEFAULT_PORT, Sandbox
-from reconciler.sandbox.storage import SegmentSeed, dump_state, write_state_file
+from reconciler.sandbox.server import DEFAULT_PORT, Credentials, Sandbox, open_sandbox
+from reconciler.sandbox.storage import save_state
 from reconciler.sandbox.workspace import Direction
 from reconciler.spec import load
 
@@ -115,10 +113,10 @@ def run_demo(
             "The sandbox serves both of Customer.io's APIs, on this machine only. "
             f"It knows {len(people):,} of the customers: in practice, too, some have not arrived there yet."
         )
-        seeds = tuple(SegmentSeed(segment_id, name) for name, segment_id in SEGMENTS.items())
-        with open_sandbox(SandboxOptions(port=0, people=(PEOPLE,), segments=seeds)) as sandbox:
+        seeds = [f"{segment_id}:{name}" for name, segment_id in SEGMENTS.items()]
+        with open_sandbox(people=[PEOPLE], segments=seeds) as sandbox:
             start = f"reconcile sandbox --port {sandbox.port} --people {PEOPLE}"
-            flags = [f"--segment {seed.id}:{seed.name}" for seed in seeds]
+            flags = [f"--segment {seed}" for seed in seeds]
             terminal.command(start, " ".join(flags[:2]), f"{flags[2]} &")
             variables = write_variables(sandbox.url)
             terminal.command(f". ./{VARIABLES}")
@@ -126,7 +124,7 @@ def run_demo(
                 (spec,) = load([str(SPEC)], os.environ)
                 run_commands(Demo(terminal, run, options, received, sandbox, spec.segments, people))
             if keep is not None:
-                write_state_file(SANDBOX_STATE, dump_state(sandbox.workspace, sandbox.clock()))
+                save_state(SANDBOX_STATE, sandbox.workspace, sandbox.clock())
                 write_variables(f"http://127.0.0.1:{DEFAULT_PORT}")
 
     terminal.heading("What next")
