@@ -1,7 +1,7 @@
 """Customer.io as the operations see it: the Track API for writes, the App API for reads.
 
-`connection.connect` opens both. These protocols let the operations name them without loading httpx, which a plan
-without an App key does not need.
+`connection.connect` opens both; `clients` has what each method does. These protocols let the operations name them
+without loading httpx, which a plan without an App key does not need.
 """
 
 from collections.abc import Generator
@@ -23,35 +23,17 @@ class Gate(Protocol):
 
 
 class Track(Protocol):
-    """Customer.io's Track API: writes."""
+    """Customer.io's Track API: writes. An environment id is None where it is not given."""
 
-    def preflight(self) -> int | None:
-        """Check credentials and region; return the environment id, None where it is not given. What can't be checked is
-        a warning. Raises DestinationError."""
-        ...
-
-    def ask_environment(self) -> int | None:
-        """The environment id, for a plan file; None where it can't be had at once."""
-        ...
-
-    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
-        """Send one batch, with its retries."""
-        ...
+    def preflight(self) -> int | None: ...
+    def ask_environment(self) -> int | None: ...
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult: ...
 
 
 class App(Protocol):
     """Customer.io's App API: reads. All raise DestinationError."""
 
-    def segments(self) -> dict[int, RemoteSegment]:
-        """Every segment of the workspace; asked once a run."""
-        ...
-
+    def segments(self) -> dict[int, RemoteSegment]: ...
     def used_by(self, segment_id: int) -> UsedBy: ...
-
-    def count(self, segment_id: int) -> int:
-        """How many members Customer.io counts."""
-        ...
-
-    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
-        """Page through the membership; to be closed. Raises IncompleteRead where the pages make no sense."""
-        ...
+    def count(self, segment_id: int) -> int: ...
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]: ...

@@ -10,12 +10,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore
 import httpx
-
-from reconciler.customerio.hosts import Proxy
 
 PIECE_BYTES = 65536
 """Bytes read or written at once."""
@@ -32,20 +31,29 @@ BLANK_LINE = re.compile(rb"\n\r?\n")
 INTERIM = re.compile(rb"\A(?:HTTP/1\.[01] 1[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
 """Whole interim answers, such as 100 Continue."""
 
-ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
-    httpcore.ConnectTimeout: httpx.ConnectTimeout,
-    httpcore.ReadTimeout: httpx.ReadTimeout,
-    httpcore.WriteTimeout: httpx.WriteTimeout,
-    httpcore.PoolTimeout: httpx.PoolTimeout,
-    httpcore.ConnectError: httpx.ConnectError,
-    httpcore.ReadError: httpx.ReadError,
-    httpcore.WriteError: httpx.WriteError,
-    httpcore.ProxyError: httpx.ProxyError,
-    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
-    httpcore.LocalProtocolError: httpx.LocalProtocolError,
-    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
-}
-"""What httpcore raises, and httpx's name for it."""
+HTTPCORE_FAILURES = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+"""The bases of what httpcore raises. httpx has an error of the same name for each class below them."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Where to connect instead. `variable` names it for people."""
+
+    variable: str
+    scheme: str
+    host: str
+    port: int | None
+    auth: tuple[bytes, bytes] | None = field(default=None, repr=False)
+
+    @property
+    def is_socks(self) -> bool:
+        return self.scheme.startswith("socks")
 
 
 class Deadline(threading.local):
@@ -206,13 +214,9 @@ class PoolTransport(httpx.BaseTransport):
         if proxy.is_socks:
             self._pool = httpcore.SOCKSProxy(url, proxy.auth, tls, max_connections=1, network_backend=backend)
         else:
+            to_proxy = tls if proxy.scheme == "https" else None
             self._pool = httpcore.HTTPProxy(
-                url,
-                proxy.auth,
-                ssl_context=tls,
-                proxy_ssl_context=tls if proxy.scheme == "https" else None,
-                max_connections=1,
-                network_backend=backend,
+                url, proxy.auth, ssl_context=tls, proxy_ssl_context=to_proxy, max_connections=1, network_backend=backend
             )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -250,5 +254,5 @@ class Body(httpx.SyncByteStream):
 def _httpx_errors() -> Iterator[None]:
     try:
         yield
-    except tuple(ERRORS) as error:
-        raise ERRORS[type(error)](str(error)) from error
+    except HTTPCORE_FAILURES as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from reconciler.customerio.hosts import Proxy
+from reconciler.customerio.network import Proxy
 from reconciler.models.batches import Outcome
 from reconciler.models.spec import Region
 

@@ -102,24 +102,24 @@ class Permit:
     def __init__(self, give_back: Callable[[bool], None]) -> None:
         self._give_back = give_back
         self._is_out = True
-        self._is_leaving = False
+        self.has_begun = False
+        """The first byte of the request has left."""
 
     def begin(self) -> None:
         """Note that the first byte of the request leaves now."""
-        self._is_leaving = True
+        self.has_begun = True
 
     def end(self) -> None:
         """Note that the whole request has left: from now on its time counts. A second call changes nothing."""
+        self._return(is_used=True)
+
+    def _return(self, *, is_used: bool) -> None:
         if self._is_out:
             self._is_out = False
-            self._give_back(True)
+            self._give_back(is_used)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._is_leaving:
-            self.end()
-        elif self._is_out:
-            self._is_out = False
-            self._give_back(False)
+        self._return(is_used=self.has_begun)

@@ -1,8 +1,11 @@
-"""From the answers of the two APIs to values, and to words for people. Nothing is trusted: a body may be anything."""
+"""Bodies of answers: decoded within bounds, checked, and turned into values or words for people.
+
+Nothing is trusted: a body may be anything.
+"""
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -10,7 +13,6 @@ from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.escaping import mask, one_line
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
-from reconciler.models.plan import RemoteSegment, UsedBy
 
 PROXY_HINT = (
     "check destination.track_url and destination.app_url, and whether a proxy, a firewall or a login page of the "
@@ -58,14 +60,9 @@ def decode_body(encoding: str, raw: bytes, most: int, *, is_gzip_asked: bool) ->
     return body
 
 
-def is_page(headers: Mapping[str, str], body: bytes) -> bool:
-    """Return whether a body is a web page. Customer.io's APIs send none."""
-    return "html" in headers.get("content-type", "").lower() or looks_like_page(body)
-
-
-def looks_like_page(body: bytes) -> bool:
-    """Return whether a body begins as HTML or XML does."""
-    return body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+def is_page(body: bytes, content_type: str = "") -> bool:
+    """Return whether a body is a web page, or XML. Customer.io's APIs send none."""
+    return "html" in content_type.lower() or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
@@ -80,7 +77,7 @@ def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise BodyError(f"it answers with {'a web page' if looks_like_page(raw) else 'what is not JSON'}") from None
+        raise BodyError(f"it answers with {'a web page' if is_page(raw) else 'what is not JSON'}") from None
     if not isinstance(document, dict):
         raise BodyError("it answers with what is not a JSON object")
     parts = [part for part in (document, document.get("meta")) if isinstance(part, dict)]
@@ -88,70 +85,31 @@ def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
         raise BodyError("it answers with an error in spite of its status")
 
 
+def unexpected_answer(why: str) -> DestinationError:
+    """Make the error about a 2xx whose body is not one of Customer.io's."""
+    return DestinationError(f"the answer is not one that Customer.io gives: {why}", PROXY_HINT)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value of a JSON document is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """Parse a body that must be a JSON object. Raises DestinationError."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise _nonsense("it is a web page" if looks_like_page(body) else "it is not JSON") from None
+        raise unexpected_answer("it is a web page" if is_page(body) else "it is not JSON") from None
     if not isinstance(document, dict):
-        raise _nonsense("it is not an object")
+        raise unexpected_answer("it is not an object")
     return document
 
 
-def parse_region(body: bytes) -> tuple[str, int | None]:
-    """Parse `GET /api/v1/accounts/region`: the account's region and environment. Raises DestinationError."""
-    document = parse_object(body)
-    region, environment = document.get("region"), document.get("environment_id")
-    if region not in ("us", "eu"):
-        raise _nonsense("it names no region that exists")
-    if environment is not None and not _is_whole(environment):
-        raise _nonsense("environment_id is not a whole number")
-    return region, environment
-
-
-def parse_segments(body: bytes) -> dict[int, RemoteSegment]:
-    """Parse `GET /v1/segments`; null is an empty list, as Customer.io writes it. Raises DestinationError."""
-    items = parse_object(body).get("segments", False)
-    if items is not None and not isinstance(items, list):
-        raise _nonsense("segments is missing")
-    segments = {}
-    for item in items or []:
-        if not isinstance(item, dict) or not _is_whole(item.get("id")) or not isinstance(item.get("type"), str):
-            raise _nonsense("a segment without id or type")
-        number, title = item["id"], item.get("name")
-        title = one_line(title, MAX_WORDS) if isinstance(title, str) else ""
-        segments[number] = RemoteSegment(number, title, item["type"] == "manual")
-    return segments
-
-
-def parse_used_by(body: bytes) -> UsedBy:
-    """Parse `GET /v1/segments/{id}/used_by`; null is an empty list. Raises DestinationError."""
-    document = parse_object(body).get("used_by")
-    if not isinstance(document, dict):
-        raise _nonsense("used_by is missing")
-    uses = []
-    for kind in ("campaigns", "sent_newsletters", "draft_newsletters"):
-        numbers = document.get(kind)
-        if numbers is not None and not (isinstance(numbers, list) and all(_is_whole(number) for number in numbers)):
-            raise _nonsense("used_by is not made of numbers")
-        uses.append(tuple(numbers or ()))
-    return UsedBy(*uses)
-
-
-def parse_count(body: bytes) -> int:
-    """Parse `GET /v1/segments/{id}/customer_count`. Raises DestinationError."""
-    number = parse_object(body).get("count")
-    if not isinstance(number, int) or not _is_whole(number) or number < 0:
-        raise _nonsense("count is not a number")
-    return number
-
-
 def parse_page(document: Mapping[str, Any], id_type: IdType) -> Page:
-    """Return the members of a page of `GET /v1/segments/{id}/membership`, by column.
+    """Return the members of a page of a membership, by column. Raises IncompleteRead where it lacks what it must have.
 
-    `identifiers` is read, never `ids`, where members without an id are empty strings. Raises IncompleteRead where it
-    lacks what it must have.
+    `identifiers` is read, never `ids`, where members without an id are empty strings.
     """
     if "identifiers" not in document:
         raise IncompleteRead("a page of the membership has no `identifiers`", READ_AGAIN)
@@ -186,25 +144,9 @@ def _column(items: Sequence[Mapping[str, Any]], id_type: IdType) -> list[str | N
     values = [item.get(name) for item in items]
     if set(map(type, values)) == {str} and all(values):
         return values
-    if not all(value is None or isinstance(value, str) or _is_whole(value) for value in values):
+    if not all(value is None or isinstance(value, str) or is_whole(value) for value in values):
         raise IncompleteRead("a member's identifier is neither text nor a whole number", READ_AGAIN)
     return [None if value is None or value == "" else str(value) for value in values]
-
-
-def parse_next_token(document: Mapping[str, Any]) -> str:
-    """Return the token of the next page; absent, null and "" all end the pages. Raises IncompleteRead."""
-    token = document.get("next")
-    if token is not None and not isinstance(token, str):
-        raise IncompleteRead("the token of the next page is not text", READ_AGAIN)
-    return token or ""
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _nonsense(why: str) -> DestinationError:
-    return DestinationError(f"the answer is not one that Customer.io gives: {why}", PROXY_HINT)
 
 
 def error_text(body: bytes, hidden: Iterable[str] = ()) -> str:
@@ -215,7 +157,7 @@ def error_text(body: bytes, hidden: Iterable[str] = ()) -> str:
     try:
         text = "; ".join(_texts(orjson.loads(body)))
     except (orjson.JSONDecodeError, RecursionError):
-        text = "(a web page)" if looks_like_page(body) else body.decode("utf-8", "replace").strip()
+        text = "(a web page)" if is_page(body) else body.decode("utf-8", "replace").strip()
     return one_line(mask(text, hidden), MAX_WORDS)
 
 

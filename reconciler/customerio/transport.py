@@ -4,10 +4,11 @@ import contextlib
 import email.utils
 import functools
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
@@ -55,67 +56,40 @@ class Call:
     path: str
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     content: bytes | None = field(default=None, repr=False)
-    wants_body: bool = False
-    """What is asked for is the body."""
+    """None: what is asked for is the body of the answer."""
 
 
-class Budget:
-    """The time of one call with all its attempts: it begins with the first admission."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._ends_at: float | None = None
-
-    def begin(self) -> None:
-        """Begin to count, if not begun."""
-        if self._ends_at is None:
-            self._ends_at = self._clock() + MAX_SECONDS
-
-    @property
-    def left(self) -> float:
-        return MAX_SECONDS if self._ends_at is None else self._ends_at - self._clock()
-
-
+@dataclass(eq=False, repr=False)
 class Transport:
     """Makes calls to one API. Any number of threads may share it.
 
-    `deadline` is the one that the clients of `open_client` obey, `clock` is monotonic seconds and `wall` Unix seconds;
-    `wait` sleeps, and is true, at once, when the run is stopping; `chance` gives 0 to 1.
+    The first client is opened at once; `deadline` is the one that the clients of `open_client` obey. `clock` is
+    monotonic seconds and `wall` Unix seconds; `wait` sleeps, and is true, at once, when the run is stopping; `chance`
+    gives 0 to 1.
     """
 
-    def __init__(
-        self,
-        base: str,
-        open_client: Callable[[], httpx.Client],
-        limiter: Limiter,
-        deadline: Deadline,
-        *,
-        timeout: float,
-        concurrency: int,
-        wait: Callable[[float], bool],
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        chance: Callable[[], float],
-        is_proxied: bool = False,
-    ) -> None:
-        """The first client is opened at once. Raises what `open_client` raises."""
-        self._open_client = open_client
-        self._limiter = limiter
-        self._deadline = deadline
-        self._timeout = timeout
-        self._slots = threading.BoundedSemaphore(max(1, concurrency))
-        self._wait = wait
-        self._clock = clock
-        self._wall = wall
-        self._chance = chance
-        self._is_proxied = is_proxied
+    base: str
+    open_client: Callable[[], httpx.Client]
+    limiter: Limiter
+    deadline: Deadline
+    _: KW_ONLY
+    timeout: float
+    concurrency: int
+    wait: Callable[[float], bool]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    chance: Callable[[], float]
+    is_proxied: bool = False
+
+    def __post_init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(max(1, self.concurrency))
         self._lock = threading.Lock()
-        self._clients = [open_client()]
+        self._clients = [self.open_client()]
         self._idle = list(self._clients)
 
         @functools.lru_cache(maxsize=128)  # parsing a URL takes as long as writing the request
         def make_url(path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
-            return httpx.URL(base + path, params=dict(params) or None)
+            return httpx.URL(self.base + path, params=dict(params) or None)
 
         self._make_url = make_url
 
@@ -124,64 +98,50 @@ class Transport:
 
         `admit` is asked before each attempt, by its number from 1, when only sending is left.
         """
-        budget = Budget(self._clock)
         last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
+        ends_at = math.inf
         for number in range(1, MAX_ATTEMPTS + 1):
-            result = self._attempt(call, number, budget, admit)
+            result = NOT_STARTED
+            with self._slots:
+                permit = self.limiter.take()
+                if permit is not None:
+                    with permit:
+                        if number == 1:
+                            ends_at = self.clock() + MAX_SECONDS
+                        if ends_at > self.clock() and (admit is None or admit(number)):
+                            result = self._exchange(call, number, ends_at, permit)
             if result.outcome is Outcome.NOT_STARTED:
-                is_held = budget.left > 0
+                is_held = ends_at > self.clock()
                 break
             last = result
             ends.append(str(result.status or result.failure))
             if result.outcome is Outcome.UNKNOWN or result.is_foreign:
-                unknown_at = self._wall()
+                unknown_at = self.wall()
             if result.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED) or number == MAX_ATTEMPTS:
                 break
-            jitter = self._chance() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
+            jitter = self.chance() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
             pause = max(jitter, result.retry_after or 0.0)
-            if pause >= budget.left:
+            if pause >= ends_at - self.clock():
                 break
-            if self._wait(pause):
+            if self.wait(pause):
                 is_held = True
                 break
         return CallResult(last, tuple(ends), unknown_at, is_held)
 
-    def _attempt(self, call: Call, number: int, budget: Budget, admit: Callable[[int], bool] | None) -> AttemptResult:
-        """Wait for a slot and a permit, then make one attempt if it may start."""
-        with self._slots:
-            permit = self._limiter.take()
-            if permit is None:
-                return NOT_STARTED
-            with permit:
-                budget.begin()
-                if budget.left <= 0 or not (admit is None or admit(number)):
-                    return NOT_STARTED
-                began = self._clock()
-                result = self._exchange(call, budget, permit)
-                if LOG.isEnabledFor(logging.DEBUG):  # without query, body and headers, which hold ids and keys
-                    took, end = (self._clock() - began) * 1000, result.status or result.failure
-                    LOG.debug("%s %s: %s in %.0f ms (attempt %d)", call.method, call.path, end, took, number)
-                return result
-
-    def _exchange(self, call: Call, budget: Budget, permit: Permit) -> AttemptResult:
+    def _exchange(self, call: Call, number: int, ends_at: float, permit: Permit) -> AttemptResult:
         """Send one request and read its answer."""
-        has_begun = False
+        steps = {REQUEST_BEGINS: permit.begin, REQUEST_ENDS: permit.end}
 
         def report(event: str, info: Mapping[str, Any]) -> None:
             """Report to the permit when the request itself (not a proxy's CONNECT) leaves."""
-            nonlocal has_begun
-            if event not in (REQUEST_BEGINS, REQUEST_ENDS) or info["request"].method == b"CONNECT":
-                return
-            has_begun = True
-            if event == REQUEST_BEGINS:
-                permit.begin()
-            else:
-                permit.end()
+            if event in steps and info["request"].method != b"CONNECT":
+                steps[event]()
 
+        began = self.clock()
         with self._lend_client() as client:
-            seconds = max(min(self._timeout, budget.left), LEAST_SECONDS)
-            self._deadline.set(seconds)
+            seconds = max(min(self.timeout, ends_at - self.clock()), LEAST_SECONDS)
+            self.deadline.set(seconds)
             try:
                 request = client.build_request(
                     call.method,
@@ -193,27 +153,30 @@ class Transport:
                 response = client.send(request, stream=True)
             except HTTPX_FAILURES as error:
                 result = sort_failure(error)
-                if self._is_proxied and not has_begun and result.outcome is Outcome.UNKNOWN:
+                if self.is_proxied and not permit.has_begun and result.outcome is Outcome.UNKNOWN:
                     failure = f"the proxy: {result.failure}"
-                    return replace(result, outcome=Outcome.REFUSED, failure=failure, is_by_proxy=True)
-                return result
-            permit.end()
-            with contextlib.closing(response):
-                return self._receive(response, call)
+                    result = replace(result, outcome=Outcome.REFUSED, failure=failure, is_by_proxy=True)
+            else:
+                permit.end()
+                with contextlib.closing(response):
+                    result = self._receive(response, call)
+        if LOG.isEnabledFor(logging.DEBUG):  # without query, body and headers, which hold ids and keys
+            took, end = (self.clock() - began) * 1000, result.status or result.failure
+            LOG.debug("%s %s: %s in %.0f ms (attempt %d)", call.method, call.path, end, took, number)
+        return result
 
     def _receive(self, response: httpx.Response, call: Call) -> AttemptResult:
         """Read the answer within bounds, and check that it is one of Customer.io's and the only one."""
-        status, outcome = response.status_code, sort_status(response.status_code)
+        status, headers, outcome = response.status_code, response.headers, sort_status(response.status_code)
         is_accepted = outcome is Outcome.ACKNOWLEDGED
-        headers = response.headers
         stream = response.extensions.get("network_stream")
         connection = stream if isinstance(stream, Stream) else None
         if connection:
             length = headers.get("content-length", "")
             is_known = length.isdigit() and "transfer-encoding" not in headers
             connection.expect(int(length) if is_known else None)
-        retry_after = parse_retry_after(headers.get("retry-after", ""), self._wall())
-        most = MAX_BODY if call.wants_body else MAX_ERROR_BODY
+        retry_after = parse_retry_after(headers.get("retry-after", ""), self.wall())
+        most = MAX_BODY if call.content is None else MAX_ERROR_BODY
         try:
             raw = _read(response, most)
             if connection and connection.has_more():
@@ -229,18 +192,11 @@ class Transport:
         except BodyError as error:
             if is_accepted:
                 outcome = Outcome.STOPPED if error.is_foreign else Outcome.UNKNOWN
-                return AttemptResult(
-                    outcome, status, retry_after=retry_after, failure=str(error), is_foreign=error.is_foreign
-                )
+                return AttemptResult(outcome, status, b"", retry_after, str(error), is_foreign=error.is_foreign)
             body = b""  # words that were cut could end in half an id, which no mask finds
-        return AttemptResult(
-            outcome,
-            status,
-            body,
-            retry_after,
-            redirects_to=_redirect_host(response) if response.has_redirect_location else "",
-            is_page=is_page(headers, body),
-        )
+        redirects_to = _redirect_host(response) if response.has_redirect_location else ""
+        page = is_page(body, headers.get("content-type", ""))
+        return AttemptResult(outcome, status, body, retry_after, redirects_to=redirects_to, is_page=page)
 
     @contextlib.contextmanager
     def _lend_client(self) -> Iterator[httpx.Client]:
@@ -253,7 +209,7 @@ class Transport:
             if self._idle:
                 client = self._idle.pop()
             else:
-                client = self._open_client()
+                client = self.open_client()
                 self._clients.append(client)
         try:
             yield client

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconciler.customerio.app_api import AppClient
+from reconciler.customerio.clients import AppClient, TrackClient
 from reconciler.customerio.connection import connect
-from reconciler.customerio.track_api import TrackClient
 from reconciler.models.spec import DestinationSettings
 from tests.fakes.wire import FakeTime
 

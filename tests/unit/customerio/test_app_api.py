@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.customerio import transport
-from reconciler.customerio.app_api import FREE_PAGES, AppClient, read_ahead
+from reconciler.customerio.clients import FREE_PAGES, AppClient, read_ahead
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType

@@ -9,8 +9,7 @@ from contextlib import closing
 import httpx
 import pytest
 
-from reconciler.customerio.connection import open_client
-from reconciler.customerio.hosts import find_proxy
+from reconciler.customerio.connection import find_proxy, open_client
 from reconciler.customerio.network import IDLE_SECONDS, Deadline
 from reconciler.customerio.outcomes import CallResult
 from reconciler.customerio.transport import Call, Transport, parse_retry_after
@@ -124,6 +123,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+
+    @property
+    def has_begun(self) -> bool:
+        return "begin" in self.events
 
     def take(self) -> "Recorder":
         return self

@@ -1,0 +1,236 @@
+"""The two clients: the Track API adds people to a segment and removes them, the App API reads.
+
+Nothing that an API answers is trusted: a body may be anything.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+
+from reconciler.customerio import Gate
+from reconciler.customerio.outcomes import CallResult, Endpoint, explain
+from reconciler.customerio.responses import (
+    MAX_WORDS,
+    READ_AGAIN,
+    error_text,
+    is_whole,
+    parse_object,
+    parse_page,
+    unexpected_answer,
+)
+from reconciler.customerio.transport import Call, Transport
+from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.escaping import one_line
+from reconciler.models.batches import Batch, BatchResult, Outcome
+from reconciler.models.comparison import Page
+from reconciler.models.fields import Secret
+from reconciler.models.ids import IdType
+from reconciler.models.plan import RemoteSegment, UsedBy
+from reconciler.models.spec import DestinationSettings, Segment
+
+Item = TypeVar("Item")
+
+REGION = Call("GET", "/api/v1/accounts/region")
+"""Source: Track API specification, `getRegion`."""
+
+PAGE_SIZE = 30_000
+"""Most members a page can have. Source: App API specification, `limit`."""
+
+FREE_PAGES = 100
+"""Pages that are read without asking how many there can be."""
+
+LEAST_PER_PAGE = 100
+"""Members that a page has at least, on average, where there are many pages."""
+
+
+@dataclass(frozen=True)
+class TrackClient:
+    """Writes to one workspace. Any number of threads may share it."""
+
+    destination: DestinationSettings
+    endpoint: Endpoint
+    transport: Transport = field(repr=False)
+    warn: Callable[[str], None] = field(repr=False)
+
+    def preflight(self) -> int | None:
+        """Check credentials, region and workspace; return the environment id, None where it is not given.
+
+        Where there is no such endpoint that is a warning: a proxy may let nothing but segments through. Raises
+        DestinationError.
+        """
+        result = self.transport.call(REGION)
+        pin = self.destination.workspace_id
+        if result.last.status in (404, 405):
+            page = "a web page" if result.last.is_page else "no region endpoint"
+            found = f"there is {page} at {self.endpoint.base}{REGION.path} ({result.last.status})"
+            if self.endpoint.version_hint:
+                raise DestinationError(found, self.endpoint.version_hint)
+            if pin is not None:
+                raise DestinationError(
+                    f"destination.workspace_id is {pin}, and of which workspace the keys are can't be asked: {found}",
+                    f"check destination.track_url; a proxy has to let {REGION.path} through, or leave workspace_id out",
+                )
+            self.warn(
+                f"keys, region and workspace could not be checked: {found}; if this is no proxy that lets only "
+                "segments through, check destination.track_url"
+            )
+            return None
+        if result.outcome is not Outcome.ACKNOWLEDGED:
+            raise DestinationError(*self._explain(result))
+        region, environment = _parse_region(result.last.body)
+        if region != self.destination.region:
+            raise DestinationError(f"the account lives in {region}", f"set destination.region to {region}")
+        if pin is not None and environment != pin:
+            said = "not said" if environment is None else str(environment)
+            raise DestinationError(
+                f"destination.workspace_id is {pin}, but the keys are of another workspace ({said})",
+                "use this workspace's keys, or correct workspace_id",
+            )
+        return environment
+
+    def ask_environment(self) -> int | None:
+        """Return the environment id, asked for in one attempt and not checked; None where it is not given."""
+        result = self.transport.call(REGION, lambda attempt: attempt == 1)
+        return _parse_region(result.last.body)[1] if result.last.outcome is Outcome.ACKNOWLEDGED else None
+
+    def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
+        """Send one batch, with its retries. 2xx means accepted, not applied.
+
+        A `cio_id` is sent as it is, without the `cio_` prefix that paths want.
+        """
+        path = f"/api/v1/segments/{segment.segment_id:d}/{batch.direction}_customers"
+        call = Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
+        result = self.transport.call(call, gate.admit)
+        is_done = result.outcome is Outcome.ACKNOWLEDGED
+        message, hint = ("", "") if is_done else self._explain(result, batch.ids)
+        return BatchResult(result.outcome, result.attempts, result.unknown_at, message, hint)
+
+    def _explain(self, result: CallResult, ids: tuple[str, ...] = ()) -> tuple[str, str]:
+        secrets = self.destination.site_id.reveal(), self.destination.api_key.reveal()
+        return explain(result, self.endpoint, error_text(result.last.body, (*ids, *secrets)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+
+def _parse_region(body: bytes) -> tuple[str, int | None]:
+    """Return the account's region and environment. Raises DestinationError."""
+    document = parse_object(body)
+    region, environment = document.get("region"), document.get("environment_id")
+    if region not in ("us", "eu"):
+        raise unexpected_answer("it names no region that exists")
+    if environment is not None and not is_whole(environment):
+        raise unexpected_answer("environment_id is not a whole number")
+    return region, environment
+
+
+@dataclass(frozen=True)
+class AppClient:
+    """Reads one workspace. Any number of threads may share it. All methods raise DestinationError.
+
+    A list may be null, as Customer.io writes an empty one.
+    """
+
+    key: Secret
+    endpoint: Endpoint
+    transport: Transport = field(repr=False)
+
+    def segments(self) -> dict[int, RemoteSegment]:
+        """Return every segment of the workspace."""
+        items = self._get("/v1/segments", missing="has no list of segments").get("segments", False)
+        if items is not None and not isinstance(items, list):
+            raise unexpected_answer("segments is missing")
+        segments = {}
+        for item in items or []:
+            if not isinstance(item, dict) or not is_whole(item.get("id")) or not isinstance(item.get("type"), str):
+                raise unexpected_answer("a segment without id or type")
+            number, title = item["id"], item.get("name")
+            title = one_line(title, MAX_WORDS) if isinstance(title, str) else ""
+            segments[number] = RemoteSegment(number, title, item["type"] == "manual")
+        return segments
+
+    def used_by(self, segment_id: int) -> UsedBy:
+        """Return what uses a segment."""
+        document = self._get(f"/v1/segments/{segment_id:d}/used_by").get("used_by")
+        if not isinstance(document, dict):
+            raise unexpected_answer("used_by is missing")
+        uses = []
+        for kind in ("campaigns", "sent_newsletters", "draft_newsletters"):
+            numbers = document.get(kind)
+            if numbers is not None and not (isinstance(numbers, list) and all(map(is_whole, numbers))):
+                raise unexpected_answer("used_by is not made of numbers")
+            uses.append(tuple(numbers or ()))
+        return UsedBy(*uses)
+
+    def count(self, segment_id: int) -> int:
+        """Return how many members Customer.io counts."""
+        number = self._get(f"/v1/segments/{segment_id:d}/customer_count").get("count")
+        if not is_whole(number) or number < 0:
+            raise unexpected_answer("count is not a number")
+        return number
+
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
+        """Page through the membership; empty pages are not given. Close it if you leave early: a page is read ahead.
+
+        An email key has A-Z in lower case; an id and a cio_id are as they are. Raises IncompleteRead where the pages
+        make no sense or do not end.
+        """
+        with closing(read_ahead(self._pages(segment_id))) as documents:
+            for document in documents:
+                page = parse_page(document, id_type)
+                if page.cio_ids:
+                    yield page
+
+    def _pages(self, segment_id: int) -> Iterator[dict[str, Any]]:
+        """Return the documents of the pages, in order. An absent token, null and "" all end them."""
+        token: str | None = None
+        met, most = set[str](), FREE_PAGES
+        while True:
+            params = (("limit", str(PAGE_SIZE)), *((("start", token),) if token else ()))
+            document = self._get(f"/v1/segments/{segment_id:d}/membership", params)
+            token = document.get("next")
+            if token is not None and not isinstance(token, str):
+                raise IncompleteRead("the token of the next page is not text", READ_AGAIN)
+            yield document
+            if not token:
+                return
+            if token in met:
+                raise IncompleteRead("the pages of the membership run in a circle", READ_AGAIN)
+            met.add(token)
+            if len(met) == most:
+                most = FREE_PAGES + self.count(segment_id) // LEAST_PER_PAGE
+            if len(met) >= most:
+                raise IncompleteRead("the pages of the membership do not end", READ_AGAIN)
+
+    def _get(
+        self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = "does not know this segment"
+    ) -> dict[str, Any]:
+        """Return the object at a path; `missing` says what a 404 means."""
+        result = self.transport.call(Call("GET", path, params))
+        if result.outcome is not Outcome.ACKNOWLEDGED:
+            words = error_text(result.last.body, (self.key.reveal(),))
+            raise DestinationError(*explain(result, self.endpoint, words, missing))
+        return parse_object(result.last.body)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+
+def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """Return the same items in the same order; the next one is fetched in a thread while the last one is worked on.
+
+    What `items` raises is raised in its place. The thread ends with the last item, or when the generator is closed:
+    a caller that may leave early closes it.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]
