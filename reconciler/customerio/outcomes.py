@@ -5,7 +5,6 @@ Statuses and httpx's errors are sorted here, in three tables, into the few outco
 
 import ssl
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -134,7 +133,11 @@ def sort_status(status: int) -> Outcome:
 
 def sort_failure(error: Exception) -> AttemptResult:
     """Sort what httpx raised before a status came."""
-    causes = tuple(_causes(error))
+    causes: list[BaseException] = []  # their texts are not used: they can quote what the server sent
+    origin: BaseException | None = error
+    while origin is not None:
+        causes.append(origin)
+        origin = origin.__cause__ or origin.__context__
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             failure = f"its certificate is not trusted ({cause.verify_message})"
@@ -153,13 +156,6 @@ def sort_failure(error: Exception) -> AttemptResult:
         if status.startswith("4") and status not in ("408", "429"):
             outcome = Outcome.STOPPED
     return AttemptResult(outcome, failure=failure, is_by_proxy=True)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and what it came from. Their texts are not used: they can quote what the server sent."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def explain(

@@ -125,12 +125,13 @@ def _answer_page(request: Request, workspace: Workspace, segment_id: int, shift:
         if number != segment_id or offset < 0:
             return error_response(Api.APP, 400, "start is not a token of this segment")
     start = max(0, offset - shift)
-    people, has_more = workspace.page(segment_id, start, limit)
+    end = start + limit
+    people = workspace.members(segment_id, start, end)
     document = {
         "segment_id": segment_id,
         "ids": [person.id or "" for person in people],
         "identifiers": [{"email": person.email, "id": person.id, "cio_id": person.cio_id} for person in people],
     }
-    if has_more:
-        document["next"] = b64encode(f"{segment_id}:{start + limit}".encode()).decode()
+    if end < workspace.size(segment_id):
+        document["next"] = b64encode(f"{segment_id}:{end}".encode()).decode()
     return json_response(document)

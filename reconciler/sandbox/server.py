@@ -26,7 +26,7 @@ from reconciler.sandbox.control import answer_control
 from reconciler.sandbox.faults import Fault, FaultPlan, Kind, parse_fault
 from reconciler.sandbox.http import Api, Call, Request, RequestLog, Response, Server, describe, json_response
 from reconciler.sandbox.settings import SandboxError, Settings, WrongRegion
-from reconciler.sandbox.storage import parse_segment, read_people, read_state, save_state
+from reconciler.sandbox.storage import load_state, parse_segment, read_people, save_state
 from reconciler.sandbox.workspace import IdType, Workspace
 
 HOST = "127.0.0.1"
@@ -57,28 +57,6 @@ class Credentials:
         return given_scheme.lower() == scheme and compare_digest(given.strip().encode(), wanted.encode())
 
 
-class RateLimit:
-    """A limit on the requests of any one second. Refused ones do not count."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._admitted: deque[float] = deque()
-
-    def admit(self, per_second: int) -> bool:
-        """Return whether one more request may pass now; 0 is no limit."""
-        if per_second <= 0:
-            return True
-        with self._lock:
-            now = self._clock()
-            while self._admitted and self._admitted[0] <= now - 1:
-                self._admitted.popleft()
-            if len(self._admitted) >= per_second:
-                return False
-            self._admitted.append(now)
-            return True
-
-
 class Sandbox:
     """A running sandbox. Ends with `close` or the end of its `with` block, which also ends its connections.
 
@@ -103,7 +81,8 @@ class Sandbox:
         self._stopped = threading.Event()
         self._sleep = sleep or self._stopped.wait
         self._numbers = itertools.count(1)
-        self._limits = {Api.TRACK: RateLimit(clock), Api.APP: RateLimit(clock)}
+        self._lock = threading.Lock()
+        self._admitted: dict[Api, deque[float]] = {Api.TRACK: deque(), Api.APP: deque()}
         self._arrival_hooks: list[Callable[[Call], None]] = []
         self._answer_hooks: list[Callable[[Call], None]] = []
         self.clock = clock
@@ -229,11 +208,24 @@ class Sandbox:
             return error_response(Api.TRACK, 413, "request entity too large")
         if api is Api.OTHER:
             return error_response(api, 404, "not found")
-        if not self._limits[api].admit(settings.track_rate_limit if api is Api.TRACK else settings.app_rate_limit):
+        if not self._admit(api, settings.track_rate_limit if api is Api.TRACK else settings.app_rate_limit):
             return Response(429)
         if api is Api.TRACK:
             return answer_track(request, call, self.workspace, self.url, fault.apply_delay if fault else None)
         return answer_app(request, self.workspace, fault.rows if fault else 0)
+
+    def _admit(self, api: Api, per_second: int) -> bool:
+        """Return whether one more request may pass now; 0 is no limit. Refused ones do not count."""
+        if per_second == 0:
+            return True
+        with self._lock:
+            now, admitted = self.clock(), self._admitted[api]
+            while admitted and admitted[0] <= now - 1:
+                admitted.popleft()
+            if len(admitted) >= per_second:
+                return False
+            admitted.append(now)
+            return True
 
     def _redirect(self, call: Call, status: int) -> Response:
         """Make the redirect that an account of the other region gets."""
@@ -261,7 +253,7 @@ def open_sandbox(
     seeds, planned = [parse_segment(text) for text in segments], [parse_fault(text) for text in faults]
     with Sandbox(port, settings=settings, credentials=credentials, faults=planned, log_limit=1000) as sandbox:
         if state is not None and os.path.lexists(state):
-            read_state(state, sandbox.workspace)
+            load_state(state, sandbox.workspace)
         for path in people:
             sandbox.add_people(read_people(path))
         for seed in seeds:

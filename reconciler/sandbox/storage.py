@@ -18,7 +18,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -101,7 +101,20 @@ def save_state(path: Path, workspace: Workspace, now: float) -> None:
 
     Raises `SandboxError`.
     """
-    document = dump_state(workspace, now)
+    pending = []
+    for write in workspace.pending():
+        fields = asdict(write)
+        due = fields.pop("due")
+        pending.append({"due_in": "never" if due == NEVER else max(0.0, due - now), **fields})
+    document = {
+        "format": FORMAT,
+        "people": [[person.id, person.email, person.cio_id] for person in workspace.people()],
+        "segments": [
+            {**asdict(segment), "members": [person.cio_id for person in workspace.members(segment.id)]}
+            for segment in workspace.segments()
+        ],
+        "pending": pending,
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=path.parent)
@@ -115,25 +128,7 @@ def save_state(path: Path, workspace: Workspace, now: float) -> None:
         raise SandboxError(f"state file {path}: {error.strerror}") from None
 
 
-def dump_state(workspace: Workspace, now: float) -> dict[str, Any]:
-    """Return the whole workspace as a document; `now` is the time on its clock."""
-    pending = []
-    for write in workspace.pending():
-        fields = asdict(write)
-        due = fields.pop("due")
-        pending.append({"due_in": "never" if due == NEVER else max(0.0, due - now), **fields})
-    return {
-        "format": FORMAT,
-        "people": [[person.id, person.email, person.cio_id] for person in workspace.people()],
-        "segments": [
-            {**asdict(segment), "members": [person.cio_id for person in workspace.members(segment.id)]}
-            for segment in workspace.segments()
-        ],
-        "pending": pending,
-    }
-
-
-def read_state(path: Path, workspace: Workspace) -> None:
+def load_state(path: Path, workspace: Workspace) -> None:
     """Fill an empty workspace from a file. Raises `SandboxError` when it cannot be read or is none of ours."""
     try:
         with _open_plain(path) as file:
@@ -142,12 +137,7 @@ def read_state(path: Path, workspace: Workspace) -> None:
         raise SandboxError(f"state file {path}: {error.strerror}") from None
     except ValueError:
         raise SandboxError(f"state file {path} is not JSON") from None
-    load_state(workspace, document)
-
-
-def load_state(workspace: Workspace, document: Any) -> None:
-    """Fill an empty workspace from a document; raises `SandboxError` when it is none of ours."""
-    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise SandboxError(f"not a sandbox state of format {FORMAT}")
     try:
         workspace.add_people(tuple(person) for person in document["people"])

@@ -216,7 +216,7 @@ class Workspace:
             self._members_of(segment_id)
             del self._members[segment_id], self._segments[segment_id]
 
-    # -- membership over the API
+    # -- membership
 
     def submit(
         self, segment_id: int, direction: Direction, id_type: IdType, ids: Sequence[str], delay: float | None = None
@@ -230,24 +230,17 @@ class Workspace:
             else:
                 self._apply(write)
 
-    def page(self, segment_id: int, offset: int, limit: int) -> tuple[list[Person], bool]:
-        """Return up to `limit` members from `offset` on, and whether there are more."""
+    def members(self, segment_id: int, start: int = 0, end: int | None = None) -> list[Person]:
+        """Return the members of the segment now, or those from position `start` to before `end`."""
         with self._up_to_date():
-            members = self._members_of(segment_id)
-            page = [self._people.known[cio_id] for cio_id in islice(members, offset, offset + limit)]
-            return page, offset + limit < len(members)
-
-    # -- membership by hand: at once, whatever the settings and faults
-
-    def members(self, segment_id: int) -> list[Person]:
-        """Return the members of the segment now."""
-        with self._up_to_date():
-            return [self._people.known[cio_id] for cio_id in self._members_of(segment_id)]
+            return [self._people.known[cio_id] for cio_id in islice(self._members_of(segment_id), start, end)]
 
     def size(self, segment_id: int) -> int:
         """Return the number of members of the segment now."""
         with self._up_to_date():
             return len(self._members_of(segment_id))
+
+    # -- membership by hand: at once, whatever the settings and faults
 
     def edit_members(
         self, segment_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = (), id_type: str = "id"

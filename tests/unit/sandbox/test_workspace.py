@@ -1,11 +1,13 @@
 """The data of the sandbox, without a server: people, hand edits, writes that are applied later."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.sandbox.settings import NEVER, SandboxError, Settings, parse_setting
-from reconciler.sandbox.storage import dump_state, load_state
+from reconciler.sandbox.storage import load_state, save_state
 from reconciler.sandbox.workspace import Direction, IdType, People, Workspace
 
 
@@ -163,18 +165,19 @@ def test_every_person_is_found_by_each_identifier_and_by_nobody_elses(rows):
             assert value is None or people.find(id_type, [value]) == [cio_id]
 
 
-def test_a_workspace_survives_its_document(workspace, clock):
+def test_a_workspace_survives_its_file(tmp_path, workspace, clock):
     workspace.add_people([("7", "g@example.com", "a3000009")])
     workspace.create_segment("churn", id=57, type="dynamic", tags=("a",), description="d")
     workspace.edit_members(56, add=["7", "1"])
     workspace.submit(56, Direction.REMOVE, IdType.ID, ["7"], delay=2)
     workspace.submit(56, Direction.ADD, IdType.ID, ["1"], delay=NEVER)
-    document = dump_state(workspace, clock())
+    save_state(tmp_path / "first", workspace, clock())
 
     copy = Workspace(Settings(), clock, lambda: 0)
-    load_state(copy, document)
+    load_state(tmp_path / "first", copy)
+    save_state(tmp_path / "second", copy, clock())
 
-    assert dump_state(copy, clock()) == document
+    assert (tmp_path / "second").read_text() == (tmp_path / "first").read_text()
     assert copy.people() == workspace.people()
     assert copy.segments() == workspace.segments()
     clock.now += 2
@@ -193,9 +196,11 @@ def test_a_workspace_survives_its_document(workspace, clock):
         {"format": 1, "people": [["1", None, "03000001"]], "segments": []},
     ],
 )
-def test_a_document_that_is_no_state_is_refused(clock, document):
+def test_a_document_that_is_no_state_is_refused(tmp_path, clock, document):
+    (tmp_path / "state").write_text(json.dumps(document))
+
     with pytest.raises(SandboxError):
-        load_state(Workspace(Settings(), clock, lambda: 0), document)
+        load_state(tmp_path / "state", Workspace(Settings(), clock, lambda: 0))
 
 
 @pytest.mark.parametrize(
