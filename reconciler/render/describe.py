@@ -125,10 +125,9 @@ def describe(result: Result, options: Options) -> Report:
             forget = ""
             if result.orphans:
                 first = result.orphans[0]
-                specs = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
-                forget = (
-                    f"reconcile state forget {sentences.quote(specs[0]) if specs else 'SPEC'} id:{first.segment_id}"
-                )
+                paths = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
+                spec = sentences.quote(paths[0]) if paths else "SPEC"
+                forget = f"reconcile state forget {spec} id:{first.segment_id}"
             holders = [(each.name, each.holder) for each in result.segments if each.holder]
             found = Report(
                 "status",

@@ -28,15 +28,7 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.render import Options
-from reconciler.render.json_schema import (
-    DOCUMENTS,
-    FORMAT_VERSION,
-    FROM_HISTORY,
-    SUMMARIES,
-    Document,
-    Field,
-    name_number,
-)
+from reconciler.render.json_schema import DOCUMENTS, FORMAT, FROM_HISTORY, SUMMARIES, Document, Field, name_number
 
 Values = Mapping[str, Any]
 
@@ -65,7 +57,7 @@ def document(result: Result) -> dict[str, Any]:
         fields = {name: write_time(each) if isinstance(each, datetime) else each for name, each in vars(result).items()}
         return fields | {"last_run": result.last_run.run_id if result.last_run else None}
     kind = _find_kind(result)
-    values = vars(result) | {"format_version": FORMAT_VERSION, "kind": kind, "tool_version": __version__}
+    values = vars(result) | {"format_version": FORMAT, "kind": kind, "tool_version": __version__}
     if not isinstance(result, History):
         workspaces = {each.target.workspace for each in result.segments}
         values |= {"workspace": workspaces.pop() if len(workspaces) == 1 else None, "summary": summarise(result)}
@@ -91,7 +83,7 @@ def summarise(result: Plan | Run | Drift | Refresh | Status) -> dict[str, Any]:
 
 def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterator[str]:
     """Write the stored ids of a segment in pieces, however many there are."""
-    head = {"format_version": FORMAT_VERSION, "kind": "members", "tool_version": __version__}
+    head = {"format_version": FORMAT, "kind": "members", "tool_version": __version__}
     opening = dump(head | {"workspace": workspace, "segment_id": segment_id, "members": []})
     yield opening.removesuffix("]\n}\n")
     before = "\n    "

@@ -7,14 +7,14 @@ docs/json.md is generated from them.
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import DriftStatus, RefreshStatus, RunStatus
 
-FORMAT_VERSION = "1.0"
+FORMAT = "1.0"
 
 
 class Document(StrEnum):
@@ -28,29 +28,24 @@ class Document(StrEnum):
     HISTORY = "history"
 
 
-class Plain(StrEnum):
-    """The types of plain values; a time is UTC to the second, `2026-11-21T02:00:00Z`."""
-
-    STRING = "string"
-    INTEGER = "integer"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    TIME = "time"
+Plain = Literal["string", "integer", "number", "boolean", "time"]
+"""The types of plain values; a time is UTC to the second, `2026-11-21T02:00:00Z`."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a document. `type`: a plain type, the words that it may be, or the fields of an object."""
+    """One field of a document. `type`: a plain type, the words that it may be, or the fields of an object.
+
+    `nullable`: it may be null, for not known or for none; `many`: it is an array of this type; `optional`: it may be
+    missing.
+    """
 
     name: str
     type: "Plain | type[StrEnum] | tuple[str, ...] | tuple[Field, ...]"
     meaning: str
     nullable: bool = False
-    """It may be null: not known, or none."""
     many: bool = False
-    """It is an array of this type."""
     optional: bool = False
-    """It may be missing."""
 
     @cached_property
     def fields(self) -> "tuple[Field, ...]":
@@ -60,7 +55,7 @@ class Field:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The only strings that it may be; none if it is not limited to some."""
-        return () if isinstance(self.type, Plain) or self.fields else tuple(str(word) for word in self.type)
+        return () if isinstance(self.type, str) or self.fields else tuple(str(word) for word in self.type)
 
 
 def make_schema(document: Document) -> dict[str, Any]:
@@ -76,10 +71,10 @@ def _describe_object(fields: tuple[Field, ...]) -> dict[str, Any]:
             schema = _describe_object(field.fields)
         elif field.words:
             schema = {"type": "string", "enum": list(field.words)}
-        elif field.type is Plain.TIME:
+        elif field.type == "time":
             schema = {"type": "string", "format": "date-time"}
         else:
-            schema = {"type": str(field.type)}
+            schema = {"type": field.type}
         if field.many:
             schema = {"type": "array", "items": schema}
         if field.nullable:
@@ -106,35 +101,35 @@ SOURCES = {
 }
 
 _ERROR = (
-    Field("code", Plain.STRING, "One word for the kind of error; errors.md lists them."),
-    Field("message", Plain.STRING, "What happened, and where."),
-    Field("hint", Plain.STRING, "What to do next; may be empty."),
+    Field("code", "string", "One word for the kind of error; errors.md lists them."),
+    Field("message", "string", "What happened, and where."),
+    Field("hint", "string", "What to do next; may be empty."),
 )
 _IDENTITY = (
-    Field("name", Plain.STRING, "The segment's key in its spec."),
-    Field("workspace", Plain.STRING, "`destination.workspace` of its spec."),
-    Field("segment_id", Plain.INTEGER, "Its id at Customer.io."),
+    Field("name", "string", "The segment's key in its spec."),
+    Field("workspace", "string", "`destination.workspace` of its spec."),
+    Field("segment_id", "integer", "Its id at Customer.io."),
     Field("id_type", IdType, "What its ids are."),
-    Field("spec", Plain.STRING, "The path of its spec."),
+    Field("spec", "string", "The path of its spec."),
 )
 _SEGMENT_ERROR = Field("error", _ERROR, "Why it failed or was not done; null if neither.", NULLABLE)
-_TITLE = Field("title", Plain.STRING, "The segment's title at Customer.io; null if it was not asked for.", NULLABLE)
-_UNKEYED = Field("unkeyed", Plain.INTEGER, "There, without an id of the segment's id type.", NULLABLE)
+_TITLE = Field("title", "string", "The segment's title at Customer.io; null if it was not asked for.", NULLABLE)
+_UNKEYED = Field("unkeyed", "integer", "There, without an id of the segment's id type.", NULLABLE)
 _REJECTED = "Ids that Customer.io refused by themselves."
-_UNMATCHED = Field("unmatched", Plain.INTEGER, "Ids that were acknowledged and not found when read back.", NULLABLE)
+_UNMATCHED = Field("unmatched", "integer", "Ids that were acknowledged and not found when read back.", NULLABLE)
 _STATE_COUNTS = (
-    Field("members", Plain.INTEGER, "Members in the state.", NULLABLE),
-    Field("unsettled", Plain.INTEGER, "Ids with a last request of unknown outcome.", NULLABLE),
+    Field("members", "integer", "Members in the state.", NULLABLE),
+    Field("unsettled", "integer", "Ids with a last request of unknown outcome.", NULLABLE),
     _UNMATCHED,
 )
-_RUN_ID = Field("run_id", Plain.STRING, "The id of the run.")
-_COMMAND = Field("command", Plain.STRING, "The command that made the run: `apply` or `refresh`.")
+_RUN_ID = Field("run_id", "string", "The id of the run.")
+_COMMAND = Field("command", "string", "The command that made the run: `apply` or `refresh`.")
 _RUN_TIMES = (
-    Field("started_at", Plain.TIME, "When it began."),
-    Field("ended_at", Plain.TIME, "When it ended; null while it goes on, or if it died.", NULLABLE),
-    Field("exit_code", Plain.INTEGER, "Its exit code; null while it goes on, or if it died.", NULLABLE),
+    Field("started_at", "time", "When it began."),
+    Field("ended_at", "time", "When it ended; null while it goes on, or if it died.", NULLABLE),
+    Field("exit_code", "integer", "Its exit code; null while it goes on, or if it died.", NULLABLE),
 )
-_WARNINGS = Field("warnings", Plain.STRING, "Sentences about what is no error.", many=True)
+_WARNINGS = Field("warnings", "string", "Sentences about what is no error.", many=True)
 _SEALED_ID = "The id of the plan file that it {}; null if there is none."
 
 FROM_HISTORY = tuple(
@@ -142,8 +137,8 @@ FROM_HISTORY = tuple(
     for field in (
         _COMMAND,
         *_RUN_TIMES,
-        Field("allowed", Plain.STRING, "The guards that were allowed, as named on the command line.", many=True),
-        Field("plan_id", Plain.STRING, _SEALED_ID.format("applied"), NULLABLE),
+        Field("allowed", "string", "The guards that were allowed, as named on the command line.", many=True),
+        Field("plan_id", "string", _SEALED_ID.format("applied"), NULLABLE),
     )
 )
 """What the history adds to the document of a past run."""
@@ -152,119 +147,119 @@ FROM_HISTORY = tuple(
 
 _GUARD = (
     Field("name", Guard, "The guard's key in the spec."),
-    Field("limit", Plain.STRING, "What the spec allows, as it is written there."),
-    Field("actual", Plain.STRING, "What was found."),
-    Field("breached", Plain.BOOLEAN, "The limit is exceeded."),
-    Field("allowed", Plain.BOOLEAN, "It is breached, and a flag of this run allows that: it stops nothing."),
+    Field("limit", "string", "What the spec allows, as it is written there."),
+    Field("actual", "string", "What was found."),
+    Field("breached", "boolean", "The limit is exceeded."),
+    Field("allowed", "boolean", "It is breached, and a flag of this run allows that: it stops nothing."),
 )
 _USED_BY = (
-    Field("campaigns", Plain.INTEGER, "Ids of campaigns that the segment starts or filters.", many=True),
-    Field("sent_newsletters", Plain.INTEGER, "Ids of newsletters that were sent.", many=True),
-    Field("draft_newsletters", Plain.INTEGER, "Ids of newsletters that are drafts.", many=True),
+    Field("campaigns", "integer", "Ids of campaigns that the segment starts or filters.", many=True),
+    Field("sent_newsletters", "integer", "Ids of newsletters that were sent.", many=True),
+    Field("draft_newsletters", "integer", "Ids of newsletters that are drafts.", many=True),
 )
 _EXAMPLES = (
-    Field("remove", Plain.STRING, "Some ids that would be removed.", many=True),
-    Field("add", Plain.STRING, "Some ids that would be added.", many=True),
+    Field("remove", "string", "Some ids that would be removed.", many=True),
+    Field("add", "string", "Some ids that would be added.", many=True),
 )
 _UNSETTLED = "Ids with a last request of unknown outcome"
 _REQUESTS = "Requests that sending takes, if none is refused; null if not known."
 _PLANNED = (
     *_IDENTITY,
     Field("status", PlanStatus, "What would be done."),
-    Field("desired", Plain.INTEGER, "Ids that the query returns = `unchanged` + `add` + `resend`.", NULLABLE),
-    Field("stored", Plain.INTEGER, "Ids that were sent and acknowledged.", NULLABLE),
-    Field("add", Plain.INTEGER, "Ids to add.", NULLABLE),
-    Field("remove", Plain.INTEGER, "Ids to remove.", NULLABLE),
-    Field("resend", Plain.INTEGER, "Unmatched ids to send again; alone they are no change.", NULLABLE),
-    Field("unchanged", Plain.INTEGER, "Ids that stay as they are.", NULLABLE),
-    Field("unsettled", Plain.INTEGER, f"{_UNSETTLED}; they are counted in `add` or `remove`.", NULLABLE),
+    Field("desired", "integer", "Ids that the query returns = `unchanged` + `add` + `resend`.", NULLABLE),
+    Field("stored", "integer", "Ids that were sent and acknowledged.", NULLABLE),
+    Field("add", "integer", "Ids to add.", NULLABLE),
+    Field("remove", "integer", "Ids to remove.", NULLABLE),
+    Field("resend", "integer", "Unmatched ids to send again; alone they are no change.", NULLABLE),
+    Field("unchanged", "integer", "Ids that stay as they are.", NULLABLE),
+    Field("unsettled", "integer", f"{_UNSETTLED}; they are counted in `add` or `remove`.", NULLABLE),
     _UNMATCHED,
-    Field("nulls", Plain.INTEGER, "NULLs that the query returned.", NULLABLE),
-    Field("invalid", Plain.INTEGER, "Values that can't be ids.", NULLABLE),
-    Field("duplicates", Plain.INTEGER, "Rows that repeat an id.", NULLABLE),
-    Field("requests", Plain.INTEGER, _REQUESTS, NULLABLE),
-    Field("first_fill", Plain.BOOLEAN, "The state knows nothing of the segment yet.", NULLABLE),
+    Field("nulls", "integer", "NULLs that the query returned.", NULLABLE),
+    Field("invalid", "integer", "Values that can't be ids.", NULLABLE),
+    Field("duplicates", "integer", "Rows that repeat an id.", NULLABLE),
+    Field("requests", "integer", _REQUESTS, NULLABLE),
+    Field("first_fill", "boolean", "The state knows nothing of the segment yet.", NULLABLE),
     Field("guards", _GUARD, "Every guard that was judged.", many=True),
     _SEGMENT_ERROR,
     Field("engine", ("local", "in_database"), "Where the ids were compared.", NULLABLE),
-    Field("adopt", Plain.INTEGER, "With `ownership: exclusive`: of `unchanged`, new to the state.", NULLABLE),
-    Field("strays", Plain.INTEGER, "With `ownership: exclusive`: of `remove`, unknown to the state.", NULLABLE),
-    Field("unkeyed", Plain.INTEGER, "Members without an id of this type; null if not read.", NULLABLE),
+    Field("adopt", "integer", "With `ownership: exclusive`: of `unchanged`, new to the state.", NULLABLE),
+    Field("strays", "integer", "With `ownership: exclusive`: of `remove`, unknown to the state.", NULLABLE),
+    Field("unkeyed", "integer", "Members without an id of this type; null if not read.", NULLABLE),
     _TITLE,
-    Field("remote_members", Plain.INTEGER, "Members at Customer.io; null if it was not asked for.", NULLABLE),
+    Field("remote_members", "integer", "Members at Customer.io; null if it was not asked for.", NULLABLE),
     Field("used_by", _USED_BY, "What a change can set off; null if it was not asked for.", NULLABLE),
     Field("examples", _EXAMPLES, "Only with `--show-ids`.", optional=True),
 )
 _SENT = {
     "status": Field("status", RunStatus, "What became of it."),
-    "unsettled": Field("unsettled", Plain.INTEGER, f"{_UNSETTLED}, sent in this run."),
-    "requests": Field("requests", Plain.INTEGER, "Requests that were sent."),
+    "unsettled": Field("unsettled", "integer", f"{_UNSETTLED}, sent in this run."),
+    "requests": Field("requests", "integer", "Requests that were sent."),
 }
 """What takes the place of a field of the plan where the segment was sent."""
 
 _RUN = (
     *(_SENT.get(field.name, field) for field in _PLANNED),
-    Field("added", Plain.INTEGER, "Ids with an acknowledged add."),
-    Field("removed", Plain.INTEGER, "Ids with an acknowledged remove."),
-    Field("resent", Plain.INTEGER, "Unmatched ids with an acknowledged add."),
-    Field("rejected", Plain.INTEGER, _REJECTED),
-    Field("retries", Plain.INTEGER, "Requests that were repeated."),
-    Field("seconds", Plain.NUMBER, "How long sending took."),
-    Field("confirmed", Plain.BOOLEAN, "The read-back agreed; null if there was none or it did not end.", NULLABLE),
+    Field("added", "integer", "Ids with an acknowledged add."),
+    Field("removed", "integer", "Ids with an acknowledged remove."),
+    Field("resent", "integer", "Unmatched ids with an acknowledged add."),
+    Field("rejected", "integer", _REJECTED),
+    Field("retries", "integer", "Requests that were repeated."),
+    Field("seconds", "number", "How long sending took."),
+    Field("confirmed", "boolean", "The read-back agreed; null if there was none or it did not end.", NULLABLE),
 )
 _DRIFTED = (
     *_IDENTITY,
     Field("status", DriftStatus, "What was found."),
-    Field("stored", Plain.INTEGER, "Members in the state.", NULLABLE),
-    Field("remote", Plain.INTEGER, "Members at Customer.io.", NULLABLE),
-    Field("missing", Plain.INTEGER, "Stored, and not there.", NULLABLE),
-    Field("foreign", Plain.INTEGER, "There, and not stored.", NULLABLE),
-    Field("lingering", Plain.INTEGER, "Of `foreign`: removed by us, and perhaps not yet arrived.", NULLABLE),
+    Field("stored", "integer", "Members in the state.", NULLABLE),
+    Field("remote", "integer", "Members at Customer.io.", NULLABLE),
+    Field("missing", "integer", "Stored, and not there.", NULLABLE),
+    Field("foreign", "integer", "There, and not stored.", NULLABLE),
+    Field("lingering", "integer", "Of `foreign`: removed by us, and perhaps not yet arrived.", NULLABLE),
     _UNKEYED,
-    Field("strangers", Plain.INTEGER, "Of `foreign`: unknown to the state.", NULLABLE),
-    Field("unmatched", Plain.INTEGER, "Acknowledged, and not there when last read.", NULLABLE),
-    Field("appeared", Plain.INTEGER, "Of `unmatched`: there by now; neither missing nor foreign.", NULLABLE),
+    Field("strangers", "integer", "Of `foreign`: unknown to the state.", NULLABLE),
+    Field("unmatched", "integer", "Acknowledged, and not there when last read.", NULLABLE),
+    Field("appeared", "integer", "Of `unmatched`: there by now; neither missing nor foreign.", NULLABLE),
     _TITLE,
     _SEGMENT_ERROR,
 )
 _REFRESHED = (
     *_IDENTITY,
     Field("status", RefreshStatus, "What became of it."),
-    Field("stored", Plain.INTEGER, "Members in the state now.", NULLABLE),
-    Field("strangers", Plain.INTEGER, "There, and unknown to the state before.", NULLABLE),
-    Field("adopted", Plain.INTEGER, "Of `strangers`: taken over.", NULLABLE),
-    Field("unmatched", Plain.INTEGER, "Known to the state, and not there.", NULLABLE),
-    Field("unsettled", Plain.INTEGER, "Removed, and still there: the next apply sends them again.", NULLABLE),
-    Field("lingering", Plain.INTEGER, "Removed a short time ago, and still there: they become unsettled.", NULLABLE),
+    Field("stored", "integer", "Members in the state now.", NULLABLE),
+    Field("strangers", "integer", "There, and unknown to the state before.", NULLABLE),
+    Field("adopted", "integer", "Of `strangers`: taken over.", NULLABLE),
+    Field("unmatched", "integer", "Known to the state, and not there.", NULLABLE),
+    Field("unsettled", "integer", "Removed, and still there: the next apply sends them again.", NULLABLE),
+    Field("lingering", "integer", "Removed a short time ago, and still there: they become unsettled.", NULLABLE),
     _UNKEYED,
     _TITLE,
     _SEGMENT_ERROR,
 )
 _KNOWN = (
     *_IDENTITY,
-    Field("known", Plain.BOOLEAN, "The state has an entry for this segment."),
+    Field("known", "boolean", "The state has an entry for this segment."),
     *_STATE_COUNTS,
-    Field("rejected", Plain.INTEGER, _REJECTED, NULLABLE),
+    Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("last_run", (_RUN_ID, *_RUN_TIMES), "Its latest run; null before the first.", NULLABLE),
-    Field("lock_holder", Plain.STRING, "The run that holds its lock, in words; null if none does.", NULLABLE),
+    Field("lock_holder", "string", "The run that holds its lock, in words; null if none does.", NULLABLE),
     _SEGMENT_ERROR,
 )
 _ORPHAN = (
-    Field("workspace", Plain.STRING, "Its workspace."),
-    Field("segment_id", Plain.INTEGER, "Its id at Customer.io."),
+    Field("workspace", "string", "Its workspace."),
+    Field("segment_id", "integer", "Its id at Customer.io."),
     Field("id_type", IdType, "What its ids are.", NULLABLE),
     *_STATE_COUNTS,
 )
 _PAST_RUN = (
     _RUN_ID,
-    Field("workspace", Plain.STRING, "The workspace that it changed."),
+    Field("workspace", "string", "The workspace that it changed."),
     _COMMAND,
     *_RUN_TIMES,
-    Field("segments", Plain.INTEGER, "Number of its segments.", NULLABLE),
-    Field("added", Plain.INTEGER, "Ids with an acknowledged add.", NULLABLE),
-    Field("removed", Plain.INTEGER, "Ids with an acknowledged remove.", NULLABLE),
-    Field("rejected", Plain.INTEGER, _REJECTED, NULLABLE),
-    Field("unsettled", Plain.INTEGER, "Ids that were sent with an unknown outcome.", NULLABLE),
+    Field("segments", "integer", "Number of its segments.", NULLABLE),
+    Field("added", "integer", "Ids with an acknowledged add.", NULLABLE),
+    Field("removed", "integer", "Ids with an acknowledged remove.", NULLABLE),
+    Field("rejected", "integer", _REJECTED, NULLABLE),
+    Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
 )
 
 # --- summaries ---------------------------------------------------------------------------------------------------
@@ -289,31 +284,31 @@ def name_number(status: StrEnum) -> str:
 def _head(document: Document) -> tuple[Field, ...]:
     is_run = document in (Document.RUN, Document.REFRESH)
     return (
-        Field("format_version", (FORMAT_VERSION,), "The format of this document."),
+        Field("format_version", (FORMAT,), "The format of this document."),
         Field("kind", (document.value,), "Which document it is."),
-        *([Field("run_id", Plain.STRING, "The id of this run, as in the history.")] if is_run else []),
-        Field("tool_version", Plain.STRING, "The version of reconcile that wrote it."),
+        *([Field("run_id", "string", "The id of this run, as in the history.")] if is_run else []),
+        Field("tool_version", "string", "The version of reconcile that wrote it."),
     )
 
 
 def _body(
     document: Document, segment: tuple[Field, ...], *more: Field, orphans: tuple[Field, ...] = ()
 ) -> tuple[Field, ...]:
-    numbers = [Field("segments", Plain.INTEGER, "Number of segments.")]
+    numbers = [Field("segments", "integer", "Number of segments.")]
     if orphans:
-        numbers.append(Field("orphans", Plain.INTEGER, "Number of orphans."))
+        numbers.append(Field("orphans", "integer", "Number of orphans."))
     statuses, names = SUMMARIES.get(document, ((), ()))
     for status in statuses:
         meaning = f"Number of segments with status `{status}`."
-        numbers.append(Field(name_number(status), Plain.INTEGER, meaning))
+        numbers.append(Field(name_number(status), "integer", meaning))
     unknown = {field.name for field in segment if field.nullable and document is not Document.PLAN}
     for name in names:
         meaning = "Sum over the segments" + ("; null if one is not known." if name in unknown else ".")
-        numbers.append(Field(name, Plain.INTEGER, meaning, name in unknown))
+        numbers.append(Field(name, "integer", meaning, name in unknown))
     return (
         *_head(document),
-        Field("workspace", Plain.STRING, "The workspace of all its segments; null where they differ.", NULLABLE),
-        Field("created_at", Plain.TIME, "When it was begun."),
+        Field("workspace", "string", "The workspace of all its segments; null where they differ.", NULLABLE),
+        Field("created_at", "time", "When it was begun."),
         Field("segments", segment, "One object for each selected segment.", many=True),
         *orphans,
         _WARNINGS,
@@ -322,8 +317,8 @@ def _body(
     )
 
 
-_SEALED = Field("plan_id", Plain.STRING, _SEALED_ID.format("was sealed into"), NULLABLE)
-_STOPPED_BY = Field("stopped_by", Plain.INTEGER, "The signal that stopped it; null if none did.", NULLABLE)
+_SEALED = Field("plan_id", "string", _SEALED_ID.format("was sealed into"), NULLABLE)
+_STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null if none did.", NULLABLE)
 _ORPHANS = Field("orphans", _ORPHAN, "Segments that the state knows and no named spec lists.", many=True)
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
@@ -334,7 +329,7 @@ DOCUMENTS: dict[Document, tuple[Field, ...]] = {
     Document.STATUS: _body(Document.STATUS, _KNOWN, orphans=(_ORPHANS,)),
     Document.HISTORY: (
         *_head(Document.HISTORY),
-        Field("created_at", Plain.TIME, "When the history was read."),
+        Field("created_at", "time", "When the history was read."),
         Field("runs", _PAST_RUN, "Past runs, newest first.", many=True),
         _WARNINGS,
     ),

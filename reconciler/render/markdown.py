@@ -12,7 +12,7 @@ from reconciler.escaping import escape_markdown
 from reconciler.models.results import Result
 from reconciler.render import Options
 from reconciler.render.describe import describe
-from reconciler.render.report import MANY, ORPHANS, Cell, Column, FirstFill, Line, Report, Row, collapse
+from reconciler.render.report import MANY, ORPHANS, Cell, Column, Line, Report, Row, collapse
 
 MAX_BYTES = 60_000
 """A document is shorter than this. GitHub refuses a comment of more than 65,536 characters."""
@@ -31,7 +31,17 @@ def write(result: Result, options: Options) -> str:
     place = f": {escape_markdown(report.place)}" if report.place else ""
     facts, _ = _take([f"- {escape_markdown(fact)}" for fact in report.facts], NOTE_BYTES)
     troubles = [_write_trouble(each) for each in sorted(report.troubles, key=lambda each: each.rank)]
-    notes = [_write_note(each) for each in report.lines if each.clauses or each.examples]
+    notes = []
+    for line in report.lines:
+        examples = [f"to {verb}, for example: {', '.join(map(escape_markdown, ids))}" for verb, ids in line.examples]
+        if clauses := [*line.clauses, *examples]:
+            notes.append(f"- **{escape_markdown(line.name)}**: {'; '.join(clauses)}")
+    first_fills = []
+    if fill := report.first_fill:
+        first_fills = [f"- {sentence}" for sentence in (fill.lost_state, fill.empty) if sentence]
+        for name, clause, command in fill.unknown:
+            way = f"; to take them over: {_code(command)}" if command else ""
+            first_fills.append(f"- **{escape_markdown(name)}**: {clause}{way}")
     warnings = [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in report.warnings]
     lines = [
         f"### reconcile {report.kind}{place}",
@@ -40,7 +50,7 @@ def write(result: Result, options: Options) -> str:
         *([*facts, ""] if facts else []),
         *_write_lines(report),
         *_section(report.trouble_title, troubles, TROUBLE_BYTES),
-        *_section("First fill", _list_first_fills(report.first_fill), WARNING_BYTES),
+        *_section("First fill", first_fills, WARNING_BYTES),
         *_section("Notes", notes, NOTE_BYTES),
         *(["#### Orphans", "", *_table(ORPHANS, report.orphans, NOTE_BYTES, "segments")] if report.orphans else []),
         *_section("Warnings", warnings, WARNING_BYTES, ""),
@@ -107,21 +117,6 @@ def _write_trouble(line: Line) -> str:
             way = f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
         lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}; {way}")
     return "\n".join(lines)
-
-
-def _write_note(line: Line) -> str:
-    examples = [f"to {verb}, for example: {', '.join(map(escape_markdown, ids))}" for verb, ids in line.examples]
-    return f"- **{escape_markdown(line.name)}**: {'; '.join([*line.clauses, *examples])}"
-
-
-def _list_first_fills(fill: FirstFill | None) -> list[str]:
-    if fill is None:
-        return []
-    items = [f"- {sentence}" for sentence in (fill.lost_state, fill.empty) if sentence]
-    for name, clause, command in fill.unknown:
-        way = f"; to take them over: {_code(command)}" if command else ""
-        items.append(f"- **{escape_markdown(name)}**: {clause}{way}")
-    return items
 
 
 def _code(text: str) -> str:
