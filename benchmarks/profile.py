@@ -37,8 +37,8 @@ MANY: dict[str, tuple[type, str]] = {
     "(all statements on tables: the rest)": (Tables, "fetch"),
 }
 SEND: dict[str, tuple[type, str]] = {
-    "the segment's sending": (Sender, "run"),
-    "- reading batches": (Sender, "_next_batches"),
+    "the segment's sending": (Sender, "send_all"),
+    "- starting requests: batches, intents": (Sender, "start_requests"),
     "- intents": (LockedSegment, "intend"),
     "- outcomes": (LockedSegment, "settle"),
     "- compaction": (LockedSegment, "compact"),

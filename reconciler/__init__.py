@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from reconciler.errors import ExitCode, ReconcileError
     from reconciler.models.events import Event
     from reconciler.operations.apply import apply
-    from reconciler.operations.drift import drift
-    from reconciler.operations.history import history
+    from reconciler.operations.inspect import drift, history, status
     from reconciler.operations.load import Loaded, load
     from reconciler.operations.plan import plan
     from reconciler.operations.refresh import refresh
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
         RunResult,
         StatusResult,
     )
-    from reconciler.operations.status import status
 
 __version__ = "0.1.0"
 
@@ -50,9 +48,9 @@ __all__ = [
     "status",
 ]
 
-_OPERATIONS = ("apply", "drift", "history", "load", "plan", "refresh", "status")
 _MODULES = {
-    **{name: f"reconciler.operations.{name}" for name in _OPERATIONS},
+    **{name: f"reconciler.operations.{name}" for name in ("apply", "load", "plan", "refresh")},
+    **dict.fromkeys(("drift", "history", "status"), "reconciler.operations.inspect"),
     "Loaded": "reconciler.operations.load",
     "Event": "reconciler.models.events",
     "ExitCode": "reconciler.errors",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,14 @@ from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, as_problem, fail, plan_segment
-from reconciler.operations.read_back import Confirmation, require_app, wait_for_agreement
-from reconciler.operations.send import seconds_left, send_batches
-from reconciler.operations.workspace import bind, check_before_reading
+from reconciler.operations.remote import Confirmation, bind, check_before_reading, seconds_left, wait_for_agreement
+from reconciler.operations.send import send_batches
 
 if TYPE_CHECKING:
-    from reconciler.diff.comparison import Changes, Comparison
+    from reconciler.diff.comparison import Comparison
     from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)
-
-Steps = Generator[Head | SegmentPlan, None, SegmentRun]
 
 
 @dataclass(frozen=True)
@@ -36,215 +34,212 @@ class ApplyOptions:
     confirm_timeout: float = 60.0
 
 
-def apply_segment(
-    target: Target,
-    parts: Parts,
-    options: ApplyOptions,
-    *,
-    waits: bool = True,
-    compare: Compare | None = None,
-    inspect: Callable[[int | None], None] | None = None,
-) -> Steps:
-    """Make one segment equal to its query, or to a plan file (`compare`), in steps.
+@dataclass(eq=False)
+class SegmentApply:
+    """Makes one segment equal to its query, or to a plan file (`compare`), in steps.
 
-    Pauses when the segment is locked (yields its head), planned, and checked (yields the plan both times), so that a
-    prompt or a plan file can decide about all segments at once. The caller goes on with `next`, or ends it with
-    `throw`: then nothing is sent. However it ends, the lock is given back, and the result counts every id that was
-    sent. Raises only LockHeld, where it does not wait for a lock (`waits`). `inspect` may refuse an environment.
+    It pauses when the segment is locked, planned, and checked, so that a prompt or a plan file can decide about all
+    segments at once. However it ends, the lock is given back, and the result counts every id that was sent.
     """
-    started, plan, tally = parts.clock(), None, Tally()
-    error: ReconcileError | None = None
+
+    target: Target
+    parts: Parts | None
+    """None where the state or the workspace can't be opened."""
+    options: ApplyOptions
+    compare: Compare | None = None
+    inspect: Callable[[int | None], None] | None = None
+    """May refuse the environment of the keys."""
+
+    head: Head = field(default_factory=Head)
+    """As of the lock."""
+    plan: SegmentPlan | None = None
+    tally: Tally = field(default_factory=Tally)
     confirmation: Confirmation | None = None
-    unmatched: int | None = None
-    try:
-        _check_stop(parts, compare)
-        with (
-            parts.store.lock(target, options.run_id, options.plan_id, waits=waits) as segment,
-            parts.sets.begin(target) as comparison,
-        ):
-            started = parts.clock()
+    error: ReconcileError | None = None
+    result: SegmentRun | None = None
+    steps: Generator[None, None, None] | None = None
+    """Once it is locked; to be closed."""
+
+    def lock(self, waits: bool = True) -> None:
+        """Go as far as the lock. Where another run has it, and this does not wait for it, nothing has begun."""
+        if self.parts is not None and self.result is None:
+            self.steps = self._run(self.parts, waits)
             try:
-                head = segment.head()
-                yield head
+                self.go_on()
+            except LockHeld:
+                self.steps = None
 
-                _check_stop(parts, compare)
-                parts.report(Reading(target))
-                plan, changes = _plan(target, segment, head, comparison, parts, options, compare)
-                parts.report(Planned(plan))
-                if plan.status is not PlanStatus.BLOCKED:
-                    assert plan.counts is not None
-                    reads_back = options.confirm or target.segment.confirm
-                    changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
-                    is_checked = not changes_anything
-                    yield plan
+    def go_on(self) -> None:
+        """Go on to the next pause, or to the end."""
+        if self.steps is not None and self.result is None:
+            next(self.steps, None)
 
-                    if not is_checked and not parts.stop.is_set():
-                        environment_id = parts.preflight()
-                        if inspect is not None:
-                            inspect(environment_id)
-                        bind(target, parts.store, environment_id)
-                        is_checked = True
-                    yield plan
+    def end(self, error: ReconcileError) -> None:
+        """End it at a pause because of an error: nothing of it is sent."""
+        if self.result is not None:
+            return
+        if self.steps is None:
+            self.error = error
+            self.result = self._conclude()
+        else:
+            with suppress(StopIteration):
+                self.steps.throw(error)
 
-                    if changes_anything and segment.head().version != plan.head.version:
-                        raise _changed_meanwhile(target)
-                    if is_checked and plan.counts.adopt:
-                        segment.admit(changes.already_there)
-                    if is_checked and plan.has_work:
-                        if plan.counts.reversed_at is not None:
-                            _wait_since(plan.counts.reversed_at, target, segment, parts)
-                        sent = send_batches(target, plan.counts, changes, segment, parts)
-                        tally, error = sent.tally, sent.error
-                        if sent.rejected:
-                            segment.reject(sent.rejected)
-                        segment.compact()
-                    if is_checked and reads_back and error is None and not parts.stop.is_set():
-                        confirmation = _confirm(target, segment, comparison, parts, options.confirm_timeout)
-                        error = confirmation.error
-                        if confirmation.drift and confirmation.drift.lingering:
-                            tally = replace(tally, unsettled=segment.count().unsettled)
-                    is_whole = is_checked and error is None and not tally.unsettled and _is_all_sent(plan, tally)
-                    if is_whole and (plan.has_work or not plan.head.completed or confirmation):
-                        segment.complete()
-            except Exception as caught:  # one segment's failure never stops the others
-                log.debug("applying %s failed", target.label, exc_info=True)
-                error = error or as_known(caught)
-            unmatched = _count_unmatched(target, segment)
-    except LockHeld as caught:
-        if not waits:
-            parts.report(Postponed(target))
-            raise
-        error = caught
-    except Exception as caught:  # the lock can't be taken, or not be given back: then it ends by its lease
-        log.debug("locking or releasing %s failed", target.label, exc_info=True)
-        error = error or as_known(caught)
+    # --- the steps ------------------------------------------------------------------------------------------------
 
-    if plan is None:
-        assert error is not None
-        run = not_applied(target, error)
-    else:
-        status = _judge(plan, tally, error)
+    def _run(self, parts: Parts, waits: bool) -> Generator[None, None, None]:
+        """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
+        started = parts.clock()
+        unmatched: int | None = None
+        try:
+            self._check_stop(parts)
+            with (
+                parts.store.lock(self.target, self.options.run_id, self.options.plan_id, waits=waits) as segment,
+                parts.sets.begin(self.target) as comparison,
+            ):
+                started = parts.clock()
+                try:
+                    yield from self._run_locked(parts, segment, comparison)
+                except Exception as caught:  # one segment's failure never stops the others
+                    log.debug("applying %s failed", self.target.label, exc_info=True)
+                    self.error = self.error or as_known(caught)
+                try:
+                    unmatched = segment.count().unmatched
+                except Exception:  # a number that is not known; the lock must be given back all the same
+                    log.debug("counting %s failed", self.target.label, exc_info=True)
+        except LockHeld as caught:
+            if not waits:
+                parts.report(Postponed(self.target))
+                raise
+            self.error = caught
+        except Exception as caught:  # the lock can't be taken, or not be given back: then it ends by its lease
+            log.debug("locking or releasing %s failed", self.target.label, exc_info=True)
+            self.error = self.error or as_known(caught)
+        run = self._conclude()
+        tally = replace(run.tally, seconds=round(parts.clock() - started, 3))
+        self.result = replace(run, tally=tally, unmatched=unmatched)
+        parts.report(Finished(self.result))
+
+    def _run_locked(
+        self, parts: Parts, segment: "LockedSegment", comparison: "Comparison"
+    ) -> Generator[None, None, None]:
+        target, options, app = self.target, self.options, parts.app
+        self.head = segment.head()
+        yield
+
+        self._check_stop(parts)
+        parts.report(Reading(target))
+        if target.segment.ownership is Ownership.EXCLUSIVE:  # its plan is made from what is there
+            self._wait_for_doubts(parts, segment)
+            app = check_before_reading(target, self.head, app, parts.ask_environment, parts.warn)
+        plan, changes = plan_segment(target, self.head, comparison, app, options.plan, parts.warn, self.compare)
+        self.plan = plan
+        parts.report(Planned(plan))
+        if plan.status is PlanStatus.BLOCKED:
+            return
+        assert plan.counts is not None
+        reads_back = options.confirm or target.segment.confirm
+        changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
+        is_checked = not changes_anything
+        yield
+
+        if not is_checked and not parts.stop.is_set():
+            environment_id = parts.preflight()
+            if self.inspect is not None:
+                self.inspect(environment_id)
+            bind(target, parts.store, environment_id)
+            is_checked = True
+        yield
+
+        if changes_anything and segment.head().version != plan.head.version:  # a prompt may have taken long
+            raise PlanFileError(
+                f"{target.where}: the state changed after the plan was made",
+                "run it again to plan anew; nothing was sent",
+                code="stale",
+            )
+        if is_checked and plan.counts.adopt:
+            segment.admit(changes.already_there)
+        if is_checked and plan.has_work:
+            if plan.counts.reversed_at is not None:
+                self._wait_since(parts, segment, plan.counts.reversed_at)
+            sent = send_batches(target, plan.counts, changes, segment, parts)
+            self.tally, self.error = sent.tally, sent.error
+            if sent.rejected:
+                segment.reject(sent.rejected)
+            segment.compact()
+
+        if is_checked and reads_back and self.error is None and not parts.stop.is_set():
+            self._wait_for_doubts(parts, segment)
+            parts.report(Confirming(target, 0))
+            timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
+            found = wait_for_agreement(target, comparison, parts.app, timeout, clock, pause)
+            if found.drift is not None:
+                segment.record(comparison.examine())
+            self.confirmation, self.error = found, found.error
+            if found.drift is not None and found.drift.lingering:
+                self.tally = replace(self.tally, unsettled=segment.count().unsettled)
+
+        is_whole = is_checked and self.error is None and not self.tally.unsettled and is_all_sent(plan, self.tally)
+        if is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
+            segment.complete()
+
+    def _check_stop(self, parts: Parts) -> None:
+        """Raise ReconcileError once the run is to stop; what a plan file has is taken as a whole."""
+        if self.compare is None and parts.stop.is_set():
+            raise ReconcileError("stopped before it was planned; nothing was sent", "run it again", code="stopped")
+
+    def _wait_for_doubts(self, parts: Parts, segment: "LockedSegment") -> None:
+        """Wait before reading what will be recorded: what an earlier request changes must be there by then.
+
+        Raises SegmentError where a stop cuts the wait short.
+        """
+        doubtful_at = segment.doubtful_at()
+        if doubtful_at is not None and self._wait_since(parts, segment, doubtful_at):
+            message = f"{self.target.where}: stopped before the segment was read back"
+            raise SegmentError(message, "run it again", code="stopped")
+
+    def _wait_since(self, parts: Parts, segment: "LockedSegment", attempted_at: float) -> bool:
+        """Wait until an attempt has surely arrived, before its ids are reversed; true, at once, once it is to stop."""
+        seconds = seconds_left(attempted_at, segment, self.target.spec.destination.settle)
+        if seconds <= 0:
+            return False
+        parts.report(Waiting(self.target, seconds, "an earlier request may still arrive"))
+        return parts.stop.wait(seconds)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _conclude(self) -> SegmentRun:
+        """The result, by what was sent and what went wrong; a segment that could not be planned has a failed plan."""
+        tally, error = self.tally, self.error
+        if self.plan is None:
+            assert error is not None
+            self.plan = fail(self.target, error)
+        plan = self.plan
+        if error is not None and not tally.touched:
+            status = RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
+            if isinstance(error, LockHeld):
+                status = RunStatus.LOCKED
+        elif error is None and plan.status is PlanStatus.BLOCKED:
+            status = RunStatus.BLOCKED
+        elif error is not None or tally.unsettled or tally.rejected or not is_all_sent(plan, tally):
+            status = RunStatus.PARTIAL if tally.touched else RunStatus.FAILED
+        else:
+            status = RunStatus.APPLIED if tally.touched else RunStatus.UNCHANGED
         if error is None and status is RunStatus.FAILED and tally.rejected:
-            error = _all_rejected(target, tally.rejected)
-        problem = as_problem(target, error) if error else None
-        confirmed = confirmation.agrees if confirmation and confirmation.drift else None
-        run = SegmentRun(plan, status, tally, unmatched, problem, confirmed)
-    run = replace(run, tally=replace(run.tally, seconds=round(parts.clock() - started, 3)), unmatched=unmatched)
-    parts.report(Finished(run))
-    return run
+            error = DestinationError(
+                f"{self.target.where}: Customer.io refused each of the {tally.rejected:,} ids by itself (400)",
+                "check that they are ids of the spec's id_type, as Customer.io knows them; the next run tries them "
+                "again",
+                code="rejected",
+            )
+        problem = as_problem(self.target, error) if error else None
+        confirmed = self.confirmation.agrees if self.confirmation and self.confirmation.drift else None
+        return SegmentRun(plan, status, tally, error=plan.error or problem, confirmed=confirmed)
 
 
-def not_applied(target: Target, error: ReconcileError) -> SegmentRun:
-    """The result of a segment that could not even be planned."""
-    plan = fail(target, error)
-    return SegmentRun(plan, _judge(plan, Tally(), error), error=plan.error)
-
-
-# --- before anything is sent --------------------------------------------------------------------------------------
-
-
-def _check_stop(parts: Parts, compare: Compare | None) -> None:
-    """Raise ReconcileError once the run is to stop; what a plan file has is taken as a whole."""
-    if compare is None and parts.stop.is_set():
-        raise ReconcileError("stopped before it was planned; nothing was sent", "run it again", code="stopped")
-
-
-def _plan(
-    target: Target,
-    segment: "LockedSegment",
-    head: Head,
-    comparison: "Comparison",
-    parts: Parts,
-    options: ApplyOptions,
-    compare: Compare | None,
-) -> tuple[SegmentPlan, "Changes"]:
-    """Plan under the lock. Under `exclusive` a plan is made from what is there, which an earlier request may change."""
-    app = parts.app
-    if target.segment.ownership is Ownership.EXCLUSIVE:
-        _wait_for_doubts(target, segment, parts)
-        app = check_before_reading(target, head, app, parts.ask_environment, parts.warn)
-    return plan_segment(target, head, comparison, app, options.plan, parts.warn, compare)
-
-
-def _wait_for_doubts(target: Target, segment: "LockedSegment", parts: Parts) -> None:
-    """Wait before reading what will be recorded: what an earlier request changes must be there by then.
-
-    Raises SegmentError where a stop cuts the wait short.
-    """
-    doubtful_at = segment.doubtful_at()
-    if doubtful_at is not None and _wait_since(doubtful_at, target, segment, parts):
-        raise SegmentError(f"{target.where}: stopped before the segment was read back", "run it again", code="stopped")
-
-
-def _wait_since(attempted_at: float, target: Target, segment: "LockedSegment", parts: Parts) -> bool:
-    """Wait until an attempt has surely arrived, before its ids are reversed; true, at once, once the run is to stop."""
-    seconds = seconds_left(attempted_at, segment, target.spec.destination.settle)
-    if seconds <= 0:
-        return False
-    parts.report(Waiting(target, seconds, "an earlier request may still arrive"))
-    return parts.stop.wait(seconds)
-
-
-def _changed_meanwhile(target: Target) -> PlanFileError:
-    """A prompt may have taken long."""
-    return PlanFileError(
-        f"{target.where}: the state changed after the plan was made",
-        "run it again to plan anew; nothing was sent",
-        code="stale",
-    )
-
-
-# --- read back -------------------------------------------------------------------------------------------
-
-
-def _confirm(
-    target: Target, segment: "LockedSegment", comparison: "Comparison", parts: Parts, timeout: float
-) -> Confirmation:
-    """Read the segment back until it agrees with the state, and record what was seen. Raises ReconcileError."""
-    app = require_app(target, parts.app)
-    _wait_for_doubts(target, segment, parts)
-    parts.report(Confirming(target, 0))
-    confirmation = wait_for_agreement(target, comparison, app, timeout, parts.clock, parts.stop.wait)
-    if confirmation.drift is not None:
-        segment.record(comparison.examine())
-    return confirmation
-
-
-# --- the end ------------------------------------------------------------------------------------------------------
-
-
-def _judge(plan: SegmentPlan, tally: Tally, error: ReconcileError | None) -> RunStatus:
-    """Say how a segment ended, by what was sent and what went wrong."""
-    if error is not None and not tally.touched:
-        if isinstance(error, LockHeld):
-            return RunStatus.LOCKED
-        return RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
-    if error is None and plan.status is PlanStatus.BLOCKED:
-        return RunStatus.BLOCKED
-    if error is not None or tally.unsettled or tally.rejected or not _is_all_sent(plan, tally):
-        return RunStatus.PARTIAL if tally.touched else RunStatus.FAILED
-    return RunStatus.APPLIED if tally.touched else RunStatus.UNCHANGED
-
-
-def _is_all_sent(plan: SegmentPlan, tally: Tally) -> bool:
+def is_all_sent(plan: SegmentPlan, tally: Tally) -> bool:
     """Not so after a stop that came in time."""
     counts = plan.counts
     assert counts is not None
     sent = tally.added + tally.removed + tally.resent + tally.rejected
     return sent >= counts.add + counts.remove + counts.resend
-
-
-def _count_unmatched(target: Target, segment: "LockedSegment") -> int | None:
-    try:
-        return segment.count().unmatched
-    except Exception:  # a number that is not known; the lock must be given back all the same
-        log.debug("counting %s failed", target.label, exc_info=True)
-        return None
-
-
-def _all_rejected(target: Target, number: int) -> DestinationError:
-    return DestinationError(
-        f"{target.where}: Customer.io refused each of the {number:,} ids by itself (400)",
-        "check that they are ids of the spec's id_type, as Customer.io knows them; the next run tries them again",
-        code="rejected",
-    )

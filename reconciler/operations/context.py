@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
@@ -18,7 +18,7 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL,
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.spec import DestinationSettings, Target
-from reconciler.operations.workspace import check_before_reading
+from reconciler.operations.remote import check_before_reading
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state import open_snapshot, open_store
@@ -36,14 +36,6 @@ TURN_SECONDS = 0.1
 """Python runs a handler in the main thread alone, and a signal that another thread takes does not wake it."""
 
 
-class Stop(Protocol):
-    """Set once the operation is to stop; a threading.Event is one."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float | None = None) -> bool: ...
-
-
 @dataclass(frozen=True)
 class Parts:
     """What one segment of an apply is worked on with."""
@@ -54,7 +46,7 @@ class Parts:
     app: App | None
     pool: Executor
     """The threads that send."""
-    stop: Stop
+    stop: threading.Event
     report: Callable[[Event], None]
     clock: Callable[[], float]
     """Seconds that never go back."""
@@ -65,8 +57,34 @@ class Parts:
     """As `Track.preflight`, once for all segments of a workspace."""
 
 
-class Context:
-    """The parts of one operation. A context manager; its methods may be called from several threads.
+def identify_account(destination: DestinationSettings) -> tuple[object, ...]:
+    """Identify a workspace's connection; rates are not part of it."""
+    place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
+    return (*place, destination.site_id, destination.api_key, destination.app_api_key)
+
+
+def shared(
+    key: Callable[[Target], object],
+) -> Callable[[Callable[["Context", Target], Part]], Callable[["Context", Target], Part]]:
+    """Let a method open a part once for each key; all segments with this key share it."""
+
+    def decorate(open_part: Callable[["Context", Target], Part]) -> Callable[["Context", Target], Part]:
+        @wraps(open_part)
+        def give(context: "Context", target: Target) -> Part:
+            place = open_part, key(target)
+            with context.opening:
+                if place not in context.opened:
+                    context.opened[place] = open_part(context, target)
+                part: Part = context.opened[place]
+                return part
+
+        return give
+
+    return decorate
+
+
+class Context(ExitStack):
+    """The parts of one operation, which leaving it closes; its methods may be called from several threads.
 
     `progress` is called with one event at a time; what it raises is dropped. `reads_only`: no state is written to.
     Raises UsageError for limits that can't be used.
@@ -83,6 +101,7 @@ class Context:
         stop: threading.Event | None = None,
         progress: Callable[[Event], None] | None = None,
     ) -> None:
+        super().__init__()
         if (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
             raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
         if not 1 <= parallel <= MOST_PARALLEL:
@@ -91,31 +110,22 @@ class Context:
         self.lock_timeout = lock_timeout
         self.stop = stop or threading.Event()
         self.warnings: list[str] = []
+        self.opened: dict[object, Any] = {}
+        self.opening = threading.RLock()
         self._memory_limit = memory_limit
         self._parallel = parallel
         self._reads_only = reads_only
         self._progress = progress
-        self._sets: SetEngine | None = None
-        self._stack = ExitStack()
-        self._made: dict[object, object] = {}
-        self._lock = threading.RLock()
+        self._reporting = threading.Lock()
+        self._running_sets: SetEngine | None = None
         self._answers: dict[object, Future[int | None]] = {}
         self._asking = threading.Lock()
-        self._reporting = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    # --- what is told ---------------------------------------------------------------------------------------------
+    # --- what is reported -----------------------------------------------------------------------------------------
 
     def warn(self, text: str) -> None:
         """Collect a warning for the result, once."""
-        with self._lock:
+        with self.opening:
             if text not in self.warnings:
                 self.warnings.append(text)
 
@@ -143,9 +153,9 @@ class Context:
             try:
                 futures = [pool.submit(work, item) for item in items]
                 while wait(futures, TURN_SECONDS).not_done:
-                    sets = self._sets
+                    sets = self._running_sets
                     if self.stop.is_set() and sets is not None:  # the comparisons that run can't see the stop
-                        self._sets = None
+                        self._running_sets = None
                         sets.interrupt()
             except BaseException:
                 self.stop.set()
@@ -159,99 +169,77 @@ class Context:
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
+    @shared(lambda target: target.spec.sources[target.segment.source].url)
     def source(self, target: Target) -> Source:
-        settings = target.spec.sources[target.segment.source]
+        source = open_source(target.segment.source, target.spec.sources[target.segment.source].url)
+        self.enter_context(source.keep())
+        return source
 
-        def make() -> Source:
-            source = open_source(target.segment.source, settings.url)
-            self._stack.enter_context(source.keep())
-            return source
-
-        return self._share(("source", settings.url), make)
-
+    @shared(lambda target: target.spec.state)
     def snapshot(self, target: Target) -> Snapshot:
-        settings = target.spec.state
-        return self._share(("snapshot", settings), lambda: open_snapshot(settings, alone=self._reads_only))
+        return open_snapshot(target.spec.state, alone=self._reads_only)
 
+    @shared(lambda target: (target.spec.sources[target.segment.source].url, target.spec.state))
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
-        settings = target.spec.sources[target.segment.source]
+        source, snapshot = self.source(target), self.snapshot(target)
+        if not (isinstance(source, PushdownSource) and isinstance(snapshot, PushdownSnapshot)):
+            return None
+        try:
+            return source if source.is_database(snapshot.identify_database()) else None
+        except SourceError:
+            return None  # each segment meets it again, and says so
 
-        def make() -> PushdownSource | None:
-            source, snapshot = self.source(target), self.snapshot(target)
-            if not (isinstance(source, PushdownSource) and isinstance(snapshot, PushdownSnapshot)):
-                return None
-            try:
-                return source if source.is_database(snapshot.identify_database()) else None
-            except SourceError:
-                return None  # each segment meets it again, and says so
-
-        return self._share(("pushdown", settings.url, target.spec.state), make)
-
+    @shared(lambda target: target.spec.state)
     def store(self, target: Target) -> "StateStore":
-        settings, timeout = target.spec.state, self.lock_timeout
-        return self._share(
-            ("store", settings),
-            lambda: self._stack.enter_context(open_store(settings, lock_timeout=timeout, pause=self.stop.wait)),
-        )
+        store = open_store(target.spec.state, lock_timeout=self.lock_timeout, pause=self.stop.wait)
+        return self.enter_context(store)
 
-    def sets(self) -> "SetEngine":
-        def make() -> "SetEngine":
-            from reconciler.diff.comparison import SetEngine  # it loads DuckDB
+    @shared(lambda _: None)
+    def sets(self, _: Target) -> "SetEngine":
+        from reconciler.diff.comparison import SetEngine  # it loads DuckDB
 
-            # One that TMPDIR names is used as it is: Python would quietly use another where it can't be written to.
-            try:
-                spill = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
-            except OSError:
-                raise SegmentError(
-                    "there is no folder for temporary files that can be written to",
-                    "name one with the variable TMPDIR",
-                    code="spill",
-                ) from None
-            engine = SetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
-            self._sets = self._stack.enter_context(engine.keep())
-            return self._sets
+        # One that TMPDIR names is used as it is: Python would quietly use another where it can't be written to.
+        try:
+            spill = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+        except OSError:
+            raise SegmentError(
+                "there is no folder for temporary files that can be written to",
+                "name one with the variable TMPDIR",
+                code="spill",
+            ) from None
+        engine = SetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
+        self._running_sets = self.enter_context(engine.keep())
+        return engine
 
-        return self._share("sets", make)
+    @shared(lambda target: identify_account(target.spec.destination))
+    def customerio(self, target: Target) -> tuple[Track, App | None]:
+        from reconciler.customerio.connection import connect  # it loads httpx
 
-    def track(self, target: Target) -> Track:
-        return self._customerio(target)[0]
+        # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
+        destinations = [target.spec.destination, *(each.spec.destination for each in self.targets)]
+        account = identify_account(target.spec.destination)
+        same = [each for each in destinations if identify_account(each) == account]
+        track, app = connect(min(same, key=lambda each: each.rate_limit), stop=self.stop, warn=self.warn)
+        self.callback(track.close)
+        if app is not None:
+            self.callback(app.close)
+        return track, app
 
     def app(self, target: Target) -> App | None:
-        return None if target.spec.destination.app_api_key is None else self._customerio(target)[1]
+        return None if target.spec.destination.app_api_key is None else self.customerio(target)[1]
 
-    def _customerio(self, target: Target) -> tuple[Track, App | None]:
-        destination = target.spec.destination
-        account = _account(destination)
-
-        def make() -> tuple[Track, App | None]:
-            from reconciler.customerio.connection import connect  # it loads httpx
-
-            # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
-            same = [each.spec.destination for each in self.targets if _account(each.spec.destination) == account]
-            slowest = min([destination, *same], key=lambda each: each.rate_limit)
-            track, app = connect(slowest, stop=self.stop, warn=self.warn)
-            self._stack.callback(track.close)
-            if app is not None:
-                self._stack.callback(app.close)
-            return track, app
-
-        return self._share(("customerio", account), make)
-
+    @shared(lambda target: identify_account(target.spec.destination))
     def pool(self, target: Target) -> Executor:
         """The threads that send, shared by all segments of one workspace."""
-        destination = target.spec.destination
-        return self._share(
-            ("pool", _account(destination)),
-            lambda: self._stack.enter_context(ThreadPoolExecutor(destination.concurrency, "send")),
-        )
+        return self.enter_context(ThreadPoolExecutor(target.spec.destination.concurrency, "send"))
 
     def parts(self, target: Target) -> Parts:
         """Everything that one segment of an apply is worked on with. Raises ReconcileError."""
         return Parts(
             self.store(target),
-            self.sets(),
-            self.track(target),
+            self.sets(target),
+            self.customerio(target)[0],
             self.app(target),
             self.pool(target),
             self.stop,
@@ -266,44 +254,26 @@ class Context:
 
     def preflight(self, target: Target) -> int | None:
         """Check the Track API's credentials and region; gives the environment id. Raises DestinationError."""
-        track = self.track(target)
-        return self._ask_once(("preflight", id(track)), track.preflight)
+        return self._ask_once(self.customerio(target)[0].preflight)
 
     def ask_environment(self, target: Target) -> int | None:
         """The environment of the Track API's keys; None where it can't be had."""
-        track = self.track(target)
-
-        def ask() -> int | None:
-            with suppress(DestinationError):  # an answer that makes no sense
-                return track.ask_environment()
-            return None
-
-        return self._ask_once(("environment", id(track)), ask)
+        with suppress(DestinationError):  # an answer that makes no sense
+            return self._ask_once(self.customerio(target)[0].ask_environment)
+        return None
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
 
-    def _ask_once(self, key: object, question: Callable[[], int | None]) -> int | None:
-        """Ask the question of this key once; the other callers wait, and get the same answer or the same error."""
+    def _ask_once(self, question: Callable[[], int | None]) -> int | None:
+        """Ask a question once; the other callers wait, and get the same answer or the same error."""
         with self._asking:
-            if key not in self._answers:
+            if question not in self._answers:
                 answer: Future[int | None] = Future()
                 try:
                     answer.set_result(question())
                 except Exception as error:
                     answer.set_exception(error)
-                self._answers[key] = answer
-        return self._answers[key].result()
-
-    def _share(self, key: object, make: Callable[[], Part]) -> Part:
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-            return self._made[key]  # type: ignore[return-value]
-
-
-def _account(destination: DestinationSettings) -> tuple[object, ...]:
-    """Identify a workspace's connection; rates are not part of it."""
-    place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
-    return (*place, destination.site_id, destination.api_key, destination.app_api_key)
+                self._answers[question] = answer
+        return self._answers[question].result()

@@ -21,9 +21,6 @@ TAG = "tag:"
 Names = str | Sequence[str]
 """One name or pattern, or several."""
 
-Allowed = dict[str, frozenset[Guard]]
-"""The guards that a segment may pass for one run, by its label (`workspace/name`)."""
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -42,10 +39,7 @@ class Loaded:
 
 
 def load(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    select: Names = (),
-    exclude: Names = (),
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, select: Names = (), exclude: Names = ()
 ) -> Loaded:
     """Read specs (files, folders, globs), or one plan file for `apply`. Raises UsageError, SpecError, PlanFileError.
 
@@ -59,33 +53,24 @@ def load(
     if len(named) > 1:
         raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
     refuse_flags({"select": select, "exclude": exclude})
-    return _load_plan_file(Path(files[0]))
 
-
-def load_segments(paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = ()) -> Loaded:
-    """Read specs and select segments of them. Raises UsageError, SpecError."""
-    specs = load_specs(paths)
-    return Loaded(specs, choose(list_targets(specs), select, exclude))
-
-
-def load_specs(paths: Sequence[str]) -> tuple[Spec, ...]:
-    """Read specs with this process's environment. Raises UsageError, SpecError."""
-    return read_specs(paths, os.environ)
-
-
-def _load_plan_file(path: Path) -> Loaded:
-    """Open and verify a plan file, and load what it names. Raises PlanFileError, SpecError."""
-    file = open_plan_file(path)
+    file = open_plan_file(Path(files[0]))
     try:
         check_age(file.plan, datetime.now(UTC))
         check_place(file.plan)
-        specs = load_specs(file.plan.specs())
+        specs = read_specs(file.plan.specs(), os.environ)
         return Loaded(specs, find_targets(file.plan, list_targets(specs)), file)
     except BaseException as error:
         if isinstance(error, PlanFileError):
             file.name_in(error)
         file.close()
         raise
+
+
+def load_segments(paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = ()) -> Loaded:
+    """Read specs and select segments of them. Raises UsageError, SpecError."""
+    specs = read_specs(paths, os.environ)
+    return Loaded(specs, choose(list_targets(specs), select, exclude))
 
 
 # --- what an operation needs --------------------------------------------------------------------------------------
@@ -118,17 +103,27 @@ def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
         )
 
 
-def resolve_allowed(targets: Sequence[Target], removals: Names, additions: Names, empty: Names) -> Allowed:
-    """Find the segments that may pass a guard: exact names, no patterns.
+def resolve_allowed(
+    targets: Sequence[Target], removals: Names, additions: Names, empty: Names
+) -> dict[str, frozenset[Guard]]:
+    """Find the guards that segments may pass for one run, by label (`workspace/name`): exact names, no patterns.
 
     Raises UsageError for a name that no segment has, and for one that several have.
     """
-    allowed: Allowed = {}
+    allowed: dict[str, frozenset[Guard]] = {}
     given = {Guard.MAX_REMOVALS: removals, Guard.MAX_ADDITIONS: additions, Guard.ALLOW_EMPTY: empty}
-    for guard, names in given.items():
-        for name in as_names(names):
-            label = _find_one(targets, name).label
-            allowed[label] = allowed.get(label, frozenset()) | {guard}
+    for guard, name in ((guard, name) for guard, names in given.items() for name in as_names(names)):
+        found = [target for target in targets if name == target.segment.name]
+        found = found or [target for target in targets if name == target.label]
+        if not found:
+            raise UsageError(f"No segment is named {name!r}.", _suggest(targets, [name]))
+        label = found[0].label
+        if len(found) > 1:
+            places = ", ".join(f"{target.label} ({target.where})" for target in found)
+            is_distinct = len({target.label for target in found}) == len(found)
+            hint = "Write workspace/NAME." if is_distinct else "Name fewer specs, or rename one of them."
+            raise UsageError(f"{name!r} means several segments: {places}.", hint)
+        allowed[label] = allowed.get(label, frozenset()) | {guard}
     return allowed
 
 
@@ -152,53 +147,33 @@ def choose(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[s
     Raises UsageError for patterns that match nothing, and where nothing is left.
     """
     for flag, patterns in (("--select", select), ("--exclude", exclude)):
-        idle = [pattern for pattern in patterns if not any(_matches(target, pattern) for target in targets)]
+        idle = [pattern for pattern in patterns if not any(_matches(target, [pattern]) for target in targets)]
         if idle:
             listed = ", ".join(repr(pattern) for pattern in idle)
             raise UsageError(f"{flag} matches no segment: {listed}.", _suggest(targets, idle))
-    chosen = [target for target in targets if not select or _matches_any(target, select)]
-    left = tuple(target for target in chosen if not _matches_any(target, exclude))
+    chosen = [target for target in targets if not select or _matches(target, select)]
+    left = tuple(target for target in chosen if not _matches(target, exclude))
     if not left and (select or exclude):
         raise UsageError("No segment is left: --exclude takes out all that was selected.", "Narrow --exclude.")
     return left
 
 
-def _matches_any(target: Target, patterns: Iterable[str]) -> bool:
-    return any(_matches(target, pattern) for pattern in patterns)
-
-
-def _matches(target: Target, pattern: str) -> bool:
-    if pattern.startswith(TAG):
-        return any(_is_like(tag, pattern.removeprefix(TAG)) for tag in target.segment.tags)
-    return _is_like(target.segment.name, pattern) or ("/" in pattern and _is_like(target.label, pattern))
-
-
-def _is_like(text: str, pattern: str) -> bool:
-    """Return whether a name is the pattern itself (a name may hold a `[`), or fits it as a glob."""
-    return text == pattern or fnmatchcase(text, pattern)
-
-
-def _find_one(targets: Sequence[Target], name: str) -> Target:
-    found = [target for target in targets if name == target.segment.name]
-    found = found or [target for target in targets if name == target.label]
-    if not found:
-        raise UsageError(f"No segment is named {name!r}.", _suggest(targets, [name]))
-    if len(found) > 1:
-        places = ", ".join(f"{target.label} ({target.where})" for target in found)
-        is_distinct = len({target.label for target in found}) == len(found)
-        hint = "Write workspace/NAME." if is_distinct else "Name fewer specs, or rename one of them."
-        raise UsageError(f"{name!r} means several segments: {places}.", hint)
-    return found[0]
+def _matches(target: Target, patterns: Iterable[str]) -> bool:
+    """Return whether a name of a target, or for `tag:` a tag of it, is one of these or fits it as a glob."""
+    for pattern in patterns:
+        names = [target.segment.name, target.label] if "/" in pattern else [target.segment.name]
+        if pattern.startswith(TAG):
+            names = [f"{TAG}{tag}" for tag in target.segment.tags]
+        if any(name == pattern or fnmatchcase(name, pattern) for name in names):  # a name may hold a `[`
+            return True
+    return False
 
 
 def _suggest(targets: Sequence[Target], patterns: Iterable[str]) -> str:
-    known = list(
-        dict.fromkeys(
-            [target.segment.name for target in targets]
-            + [target.label for target in targets]
-            + [f"{TAG}{tag}" for target in targets for tag in target.segment.tags]
-        )
-    )
+    names = [target.segment.name for target in targets]
+    labels = [target.label for target in targets]
+    tags = [f"{TAG}{tag}" for target in targets for tag in target.segment.tags]
+    known = list(dict.fromkeys(names + labels + tags))
     close = dict.fromkeys(near for pattern in patterns for near in get_close_matches(pattern, known, n=3))
     if close:
         return f"Did you mean {' or '.join(close)}?"

@@ -4,7 +4,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.customerio import App
-from reconciler.errors import (
-    DestinationError,
-    IncompleteRead,
-    ReconcileError,
-    SegmentError,
-    SourceError,
-    as_known,
-    fill_hint,
-)
+from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SourceError, as_known, fill_hint
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
@@ -29,9 +20,8 @@ from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFa
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
-from reconciler.operations.read_back import read_back, require_app
+from reconciler.operations.remote import check_environment, check_head, look_up, read_back
 from reconciler.operations.results import PlanResult
-from reconciler.operations.workspace import check_environment, check_pin
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
 if TYPE_CHECKING:
@@ -72,14 +62,9 @@ def plan(
     refuse_plan_file(loaded, "plan")
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
     created_at = datetime.now(UTC)
-    # An older plan file is deleted before anything is read, whether or not this plan is sealed.
-    draft_or_none: AbstractContextManager[Draft | None] = (
-        nullcontext() if out is None else drafting(plan_output(str(out)))
-    )
-    with (
-        Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context,
-        draft_or_none as draft,
-    ):
+    with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
+        # An older plan file is deleted before anything is read, whether or not this plan is sealed.
+        draft = None if out is None else context.enter_context(drafting(plan_output(str(out))))
         context.warn_of_specs()
         segments = context.for_each(
             enumerate(loaded.targets), lambda numbered: _plan_one(context, *numbered, options, draft), "plan"
@@ -101,7 +86,7 @@ def _plan_one(context: Context, index: int, target: Target, options: PlanOptions
     try:
         context.check_stop()
         head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
-        with context.sets().begin(target) as comparison:
+        with context.sets(target).begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
             if draft is not None and made.status is not PlanStatus.BLOCKED:
@@ -148,8 +133,7 @@ def plan_segment(
     Raises ReconcileError.
     """
     check_head(target, head)
-    exclusive = target.segment.ownership is Ownership.EXCLUSIVE
-    there = read_back(target, comparison, require_app(target, app)) if exclusive else None
+    there = read_back(target, comparison, app) if target.segment.ownership is Ownership.EXCLUSIVE else None
     changes = compare(comparison) if compare else comparison.compare()
     counts = changes.counts
     remote = RemoteFacts()
@@ -168,7 +152,7 @@ def plan_segment(
         status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
     examples = Examples()
     if options.show_ids > 0:
-        examples = Examples(*(changes.examples(each, options.show_ids) for each in (Direction.ADD, Direction.REMOVE)))
+        examples = Examples(*(changes.examples(each, options.show_ids) for each in Direction))
     if head.restored:
         warn(warn_of_restored(target))
     if app is not None and counts.is_changed and remote.title is not None:
@@ -178,61 +162,6 @@ def plan_segment(
             warn(f"{target.label}: what uses the segment is not known: {error.message}")
     made = SegmentPlan(target, status, head, counts, verdicts, None, remote, examples, changes.engine, allowed=allowed)
     return made, changes
-
-
-def check_head(target: Target, head: Head) -> None:
-    """Refuse a segment with another id type, or a workspace with another environment, than the state has."""
-    segment = target.segment
-    if head.id_type is not None and head.id_type != segment.id_type:
-        raise SegmentError(
-            f"{target.where}: the state holds segment {segment.segment_id} by {head.id_type}, the spec says "
-            f"{segment.id_type}",
-            f"set id_type back to {head.id_type}; or take the members over by {segment.id_type} (`reconcile refresh "
-            "SPEC --select NAME`); or forget the segment (`reconcile state forget SPEC NAME`)",
-            code="id_type",
-        )
-    check_pin(target, head)
-
-
-def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:
-    """Ask the App API for the segment's title, and whether it exists and is manual; no key, no answer.
-
-    For a segment that the state has never met, ask also how many members it has. An App API that can't be asked is a
-    warning, where no plan depends on what is there: nothing of a tracked plan does.
-    """
-    if app is None:
-        return RemoteFacts()
-
-    def tolerate(error: ReconcileError, message: str) -> None:
-        if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
-            raise error
-        warn(f"{message}: {error.message}")
-
-    segment_id = target.segment.segment_id
-    try:
-        segment = app.segments().get(segment_id)
-    except (DestinationError, IncompleteRead) as error:
-        tolerate(error, f"{target.spec.path}: the names of the segments are not known")
-        return RemoteFacts()
-    if segment is None:
-        raise DestinationError(
-            f"{target.where}: there is no segment {segment_id} in workspace {target.workspace!r}",
-            "check segment_id, and that the keys are those of the right workspace",
-            code="no_such_segment",
-        )
-    if not segment.manual:
-        raise DestinationError(
-            f"{target.where}: segment {segment_id} is data-driven; only manual segments can be changed",
-            "create a manual segment in Customer.io and put its id here",
-            code="not_manual",
-        )
-    members = None
-    if head.is_new:
-        try:
-            members = app.count(segment_id)
-        except (DestinationError, IncompleteRead) as error:
-            tolerate(error, f"{target.where}: how many members there are is not known")
-    return RemoteFacts(title=segment.title, members=members)
 
 
 def warn_of_restored(target: Target) -> str:

@@ -17,11 +17,9 @@ from reconciler.models.results import RefreshRow, RefreshStatus, Run
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
-from reconciler.operations.plan import as_problem, look_up
-from reconciler.operations.read_back import read_back, require_app
+from reconciler.operations.plan import as_problem
+from reconciler.operations.remote import bind, check_environment, check_pin, look_up, read_back, seconds_left
 from reconciler.operations.results import RefreshResult
-from reconciler.operations.send import seconds_left
-from reconciler.operations.workspace import bind, check_environment, check_pin
 from reconciler.render import json
 
 if TYPE_CHECKING:
@@ -73,12 +71,7 @@ def refresh(
 
 
 def _refresh_one(
-    context: Context,
-    target: Target,
-    run_id: str,
-    adopt: Adopt,
-    approve: Approve | None,
-    begun: set[tuple[int, str]],
+    context: Context, target: Target, run_id: str, adopt: Adopt, approve: Approve | None, begun: set[tuple[int, str]]
 ) -> RefreshRow:
     """Refresh one segment under its lock. `begun` has the histories that know of this run."""
 
@@ -93,7 +86,7 @@ def _refresh_one(
         if place not in begun:
             store.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
             begun.add(place)
-        with store.lock(target, run_id, None) as segment, context.sets().begin(target) as comparison:
+        with store.lock(target, run_id, None) as segment, context.sets(target).begin(target) as comparison:
             app = context.app(target)
             environment_id = context.preflight(target)
             check_environment(target, store.environment(target.workspace), environment_id)
@@ -127,7 +120,6 @@ def refresh_segment(
     `wait` waits some seconds, and is true once the operation is to stop. `confirm` raises to leave the state as it is.
     Raises ReconcileError.
     """
-    reader = require_app(target, app)
     head = segment.head()
     check_pin(target, head)
     is_retyped = head.id_type not in (None, target.segment.id_type)
@@ -140,11 +132,11 @@ def refresh_segment(
             "(`reconcile state forget SPEC NAME`)",
             code="id_type",
         )
-    title = look_up(target, head, reader, warn).title
+    title = look_up(target, head, app, warn).title
     seconds = seconds_left(segment.attempted_at(), segment, target.spec.destination.settle)
     if seconds > 0 and wait(seconds):
         raise SegmentError(f"{target.where}: stopped before it was looked at", "run it again", code="stopped")
-    read_back(target, comparison, reader)
+    read_back(target, comparison, app)
     found = comparison.drift()
 
     confirm(found)

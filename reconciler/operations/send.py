@@ -2,9 +2,10 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, assert_never
 
 from reconciler.errors import DestinationError, LeaseLost, ReconcileError, StateError, as_known
@@ -36,9 +37,6 @@ FAILURES_BEFORE_PROBE = 3
 COMPACT_EVERY = 64
 """Batches between two compactions: some 100 ms of work, while those in flight go on."""
 
-LEAST_AFTER_TAKEOVER = 2.0
-"""Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""
-
 NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
 
 
@@ -56,26 +54,24 @@ def send_batches(
     target: Target, counts: Counts, changes: "Changes", segment: "LockedSegment", parts: Parts
 ) -> SendResult:
     """Send the removals, then the additions, of `changes`. Raises nothing: what goes wrong is in the result."""
-    return Sender(target, counts, changes, segment, parts).run()
-
-
-def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: float) -> float:
-    """Give the seconds until `settle` has passed since an attempt, and since the lock was taken from a living holder.
-
-    Never more than `settle` (two seconds at least after such a takeover), whatever a clock said.
-    """
-    now, left = segment.now(), 0.0
-    if attempted_at is not None:
-        left = min(attempted_at + settle - now, settle)
-    if segment.taken_over_at is not None:
-        least = max(settle, LEAST_AFTER_TAKEOVER)
-        left = max(left, min(segment.taken_over_at + least - now, least))
-    return max(left, 0.0)
+    sender = Sender(target, counts, segment, parts)
+    try:
+        for direction in (Direction.REMOVE, Direction.ADD):
+            sender.batches = iter(changes.batches(direction))
+            sender.send_all()
+    except Exception as error:  # whatever it was, what is in flight must not be left alone
+        sender.fail(error)
+        try:
+            sender.send_all()
+        except Exception as second:
+            sender.fail(second)
+            sender.abandon()
+    return sender.conclude()
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch with a durable intent. `root` numbers the batch that it was cut from."""
+    """A batch with a durable intent. `root` is the journal number of the batch that it was cut from."""
 
     seq: int
     batch: Batch
@@ -85,49 +81,7 @@ class Pending:
     """An attempt that carried these ids as part of a larger batch has an unknown outcome."""
 
 
-class AttemptGate:
-    """Lets an attempt start if its segment goes on, the lease lasts longer than the attempt can, and the state has
-    shown it as ours a short while ago.
-
-    `halt` is called with the reason why the segment can't go on.
-    """
-
-    def __init__(
-        self,
-        segment: "LockedSegment",
-        seq: int,
-        target: Target,
-        is_halted: Callable[[], bool],
-        halt: Callable[[ReconcileError], None],
-    ) -> None:
-        self._segment = segment
-        self._seq = seq
-        self._target = target
-        self._is_halted = is_halted
-        self._halt = halt
-
-    def admit(self, attempt: int) -> bool:
-        """Record the attempt and let it start. A state that can't record it lets nothing start."""
-        if attempt > 1:
-            try:
-                self._segment.retry(self._seq)
-            except StateError as error:
-                self._halt(error)
-                return False
-        if self._is_halted():  # after the recording, which may take long
-            return False
-        lease = self._segment.lease
-        if lease.covers(self._target.spec.destination.timeout) and lease.has_fresh_fence():
-            return True
-        self._halt(
-            LeaseLost(
-                f"{self._target.where}: the lock could not be renewed, so no further request was started",
-                "run it again: what was sent is in the journal",
-            )
-        )
-        return False
-
-
+@dataclass
 class BadRequests:
     """Decides whether the 400s of one segment are about some ids or about the request as a whole.
 
@@ -136,43 +90,26 @@ class BadRequests:
     when three batches fail without one (say, a batch and both its halves), a single id of another batch is probed.
     """
 
-    def __init__(self, accepted_before: bool) -> None:
-        self._accepted_before = accepted_before
-        self._acknowledged = False
-        self._failed = 0
-        self._rejected: list[str] = []
-        self.are_about_the_request = False
+    accepted_before: bool
+    acknowledged: bool = False
+    failed: int = 0
+    """Batches and single ids that got a 400."""
+    rejected: list[str] = field(default_factory=list)
+    """Single ids that got one."""
+    probe_failed: bool = False
 
     @property
     def need_probe(self) -> bool:
-        """Three batches failed, and none was acknowledged."""
-        return self._failed >= FAILURES_BEFORE_PROBE and not self._acknowledged
+        return self.failed >= FAILURES_BEFORE_PROBE and not self.acknowledged
 
-    @property
-    def rejected(self) -> tuple[str, ...]:
-        """Ids that are bad by themselves."""
-        return () if self.are_about_the_request else tuple(self._rejected)
-
-    def acknowledge(self) -> None:
-        self._acknowledged = True
-
-    def fail_batch(self) -> None:
-        """A batch of several ids got a 400."""
-        self._failed += 1
-
-    def fail_id(self, member: str, is_probe: bool) -> None:
-        """A single id got a 400."""
-        self._failed += 1
-        self._rejected.append(member)
-        if is_probe or len(self._rejected) >= MAX_REJECTED:
-            self.are_about_the_request = True
-
-    def conclude(self) -> None:
-        """All is sent: where nothing was ever accepted, the 400s were about the request."""
-        if self._rejected and not self._acknowledged and not self._accepted_before:
-            self.are_about_the_request = True
+    def are_about_the_request(self, all_sent: bool = False) -> bool:
+        """Also where all is sent, ids were rejected, and nothing was ever accepted."""
+        was_accepted = self.acknowledged or self.accepted_before
+        is_none_accepted = all_sent and bool(self.rejected) and not was_accepted
+        return self.probe_failed or len(self.rejected) >= MAX_REJECTED or is_none_accepted
 
 
+@dataclass
 class Sender:
     """The sending of one segment: each batch is in the journal before it leaves.
 
@@ -180,288 +117,272 @@ class Sender:
     answer before it. As many more have their intents ready.
     """
 
-    def __init__(
-        self, target: Target, counts: Counts, changes: "Changes", segment: "LockedSegment", parts: Parts
-    ) -> None:
-        self._target = target
-        self._changes = changes
-        self._segment = segment
-        self._parts = parts
-        self._total = counts.add + counts.remove + counts.resend
-        self._done = 0
-        self._concurrency = target.spec.destination.concurrency
-        self._window = 2 * self._concurrency
-        self._bad_requests = BadRequests(accepted_before=counts.stored > 0)
-        self._fresh: Iterator[Batch] = iter(())
-        self._pushed_back: deque[Batch] = deque()
-        self._ready: deque[Pending] = deque()
-        """Have their intents, and wait for a free request."""
-        self._in_flight: dict[Future[BatchResult], Pending] = {}
-        self._answered: deque[tuple[Pending, BatchResult]] = deque()
-        """Not recorded yet."""
-        self._roots = 0
-        self._uncompacted = 0
-        self._tally = Tally()
-        self._error: ReconcileError | None = None
-        self._last_refusal = NOT_STARTED
-        # Batches that used up their attempts: how many in a row, the last one, why, and how many ids they held.
-        self._exhausted_in_a_row = 0
-        self._last_exhausted = NOT_STARTED
-        self._causes: Counter[str] = Counter()
-        self._ids_unknown = 0
-        self._ids_unsent = 0
+    target: Target
+    counts: Counts
+    segment: "LockedSegment"
+    parts: Parts
+    batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
+    """Have no intents yet."""
+    ready: deque[Pending] = field(default_factory=deque)
+    """Have their intents, and wait for a free request."""
+    in_flight: dict[Future[BatchResult], Pending] = field(default_factory=dict)
+    to_settle: list[tuple[Pending, BatchResult]] = field(default_factory=list)
+    """Answered, and not recorded yet."""
+    to_split: deque[tuple[Pending, BatchResult]] = field(default_factory=deque)
+    """Answered with a refusal of the whole batch; not recorded yet."""
 
-    def run(self) -> SendResult:
-        """Send the removals, then the additions, and record every outcome as far as the state can take it."""
-        try:
-            for direction in (Direction.REMOVE, Direction.ADD):
-                self._fresh = iter(self._changes.batches(direction))
-                self._send_all()
-        except Exception as error:  # whatever it was, what is in flight must not be left alone
-            self._fail(error)
-            try:
-                self._send_all()
-            except Exception as second:
-                self._fail(second)
-                self._abandon()
-        self._conclude()
-        rejected = self._bad_requests.rejected
-        return SendResult(replace(self._tally, rejected=len(rejected)), rejected, self._error)
+    error: ReconcileError | None = None
+    tally: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    uncompacted: int = 0
+    last_refusal: BatchResult = NOT_STARTED
+    # Batches that used up their attempts: how many in a row, the last one, why, and how many ids they held.
+    exhausted_in_a_row: int = 0
+    last_exhausted: BatchResult = NOT_STARTED
+    causes: Counter[str] = field(default_factory=Counter)
+    ids_unknown: int = 0
+    ids_unsent: int = 0
 
-    def _is_halted(self) -> bool:
-        return self._error is not None or self._parts.stop.is_set()
+    def __post_init__(self) -> None:
+        self.bad_requests = BadRequests(accepted_before=self.counts.stored > 0)
+        self.concurrency = self.target.spec.destination.concurrency
 
-    def _halt(self, error: ReconcileError) -> None:
+    @property
+    def is_halted(self) -> bool:
+        return self.error is not None or self.parts.stop.is_set()
+
+    def halt(self, error: ReconcileError) -> None:
         """Let nothing more start, because of this. The first reason counts; gates call it from their threads."""
-        self._error = self._error or error
+        self.error = self.error or error
 
-    def _fail(self, error: BaseException) -> None:
-        log.debug("sending %s failed", self._target.label, exc_info=error)
-        self._halt(as_known(error))
+    def fail(self, error: BaseException) -> None:
+        log.debug("sending %s failed", self.target.label, exc_info=error)
+        self.halt(as_known(error))
 
-    def _send_all(self) -> None:
+    def send_all(self) -> None:
         """Send until nothing is left; once halted, only await and record what is in flight."""
         while True:
-            self._record()
-            if not self._is_halted():
-                self._start_requests()
-            if not self._in_flight:
+            self.record()
+            if not self.is_halted:
+                self.start_requests()
+            if not self.in_flight:
                 break
-            if not self._is_halted() and self._uncompacted >= COMPACT_EVERY:
-                self._segment.compact()  # while the requests are on their way: the journal of a large fill stays short
-                self._uncompacted = 0
-            done, _ = wait(self._in_flight, return_when=FIRST_COMPLETED)
-            self._collect(done)
-        if self._ready:  # their requests never left
-            self._segment.settle([(pending.seq, NOT_STARTED) for pending in self._ready])
-            self._count_unsettled(pending for pending in self._ready if pending.is_doubtful)
-            self._ready.clear()
+            if not self.is_halted and self.uncompacted >= COMPACT_EVERY:
+                self.segment.compact()  # while the requests are on their way: the journal of a large fill stays short
+                self.uncompacted = 0
+            wait(self.in_flight, return_when=FIRST_COMPLETED)
+            self.collect()
+        if self.ready:  # their requests never left
+            self.segment.settle([(pending.seq, NOT_STARTED) for pending in self.ready])
+            self.count_unsettled(pending for pending in self.ready if pending.is_doubtful)
+            self.ready.clear()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """The state can't be written: what is in flight ends by itself, and stays in the journal as an intent."""
-        for future in [each for each in self._in_flight if each.cancel()]:
-            self._ready.append(self._in_flight.pop(future))
-        wait(self._in_flight)
-        self._collect(set(self._in_flight))
-        self._count_unsettled(pending for pending, _ in self._answered)
-        self._count_unsettled(pending for pending in self._ready if pending.is_doubtful)
-        self._answered.clear()
-        self._ready.clear()
+        for future in [each for each in self.in_flight if each.cancel()]:
+            self.ready.append(self.in_flight.pop(future))
+        wait(self.in_flight)
+        self.collect()
+        self.count_unsettled(pending for pending, _ in (*self.to_settle, *self.to_split))
+        self.count_unsettled(pending for pending in self.ready if pending.is_doubtful)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _start_requests(self) -> None:
+    def start_requests(self) -> None:
         """Keep `concurrency` requests in flight, with as many intents ready; or only the probe, where one is needed."""
-        if self._bad_requests.need_probe:
-            if self._in_flight:
+        if self.bad_requests.need_probe:
+            if self.in_flight:
                 return  # one of these may be acknowledged
-            probe = self._make_probe()
+            probe = self.make_probe()
             if probe is not None:
-                self._submit(probe)  # and nothing else, until its answer is here
+                self.submit(probe)  # and nothing else, until its answer is here
                 return
-        room = self._window - len(self._in_flight) - len(self._ready)
-        self._ready.extend(self._intend(self._next_batches(room)))
-        while self._ready and len(self._in_flight) < self._concurrency:
-            self._submit(self._ready[0])
-            self._ready.popleft()
+        room = 2 * self.concurrency - len(self.in_flight) - len(self.ready)
+        if room >= self.concurrency:  # refilled by halves, so that intents share a commit
+            batches = list(islice(self.batches, room))
+            seqs = self.segment.intend(batches) if batches else []
+            self.ready += [Pending(seq, batch, root=seq) for seq, batch in zip(seqs, batches, strict=True)]
+        while self.ready and len(self.in_flight) < self.concurrency:
+            self.submit(self.ready[0])
+            self.ready.popleft()
 
-    def _next_batches(self, room: int) -> list[Batch]:
-        if room < self._window // 2:
-            return []  # refilled by halves, so that intents share a commit
-        batches = (self._next_batch() for _ in range(room))
-        return [batch for batch in batches if batch is not None]
-
-    def _next_batch(self) -> Batch | None:
-        return self._pushed_back.popleft() if self._pushed_back else next(self._fresh, None)
-
-    def _intend(self, batches: Sequence[Batch]) -> list[Pending]:
-        if not batches:
-            return []
-        pending = []
-        for seq, batch in zip(self._segment.intend(batches), batches, strict=True):
-            self._roots += 1
-            pending.append(Pending(seq, batch, self._roots))
-        return pending
-
-    def _make_probe(self) -> Pending | None:
+    def make_probe(self) -> Pending | None:
         """Take one id of another batch than the one that was cut last; None where there is no other batch."""
-        batch = self._next_batch()
+        batch = next(self.batches, None)
         if batch is not None:
             first, rest = batch.cut(1)
             if rest.ids:
-                self._pushed_back.appendleft(rest)
-            (probe,) = self._intend([first])
-            return replace(probe, is_probe=True)
-        other = next((each for each in self._ready if each.root != self._ready[0].root), None)
+                self.batches = chain([rest], self.batches)
+            (seq,) = self.segment.intend([first])
+            return Pending(seq, first, root=seq, is_probe=True)
+        other = next((each for each in self.ready if each.root != self.ready[0].root), None)
         if other is None:
             return None
         parts = [part for part in other.batch.cut(1) if part.ids]
-        probe, *rest_of_other = self._cut(other, NOT_STARTED, parts)
-        self._ready.remove(other)
-        self._ready.extendleft(rest_of_other)
+        probe, *rest_of_other = self.split(other, NOT_STARTED, parts)
+        self.ready.remove(other)
+        self.ready.extendleft(rest_of_other)
         return replace(probe, is_probe=True)
 
-    def _cut(self, pending: Pending, result: BatchResult, parts: Sequence[Batch]) -> list[Pending]:
+    def split(self, pending: Pending, result: BatchResult, parts: Sequence[Batch]) -> list[Pending]:
         """Replace a batch by parts of it; their intents are durable then."""
-        numbers = self._segment.split(pending.seq, result, parts)
+        seqs = self.segment.split(pending.seq, result, parts)
         doubtful = pending.is_doubtful or result.unknown_at is not None
-        pairs = zip(numbers, parts, strict=True)
+        pairs = zip(seqs, parts, strict=True)
         return [Pending(seq, part, pending.root, is_doubtful=doubtful) for seq, part in pairs]
 
-    def _submit(self, pending: Pending) -> None:
-        gate = AttemptGate(self._segment, pending.seq, self._target, self._is_halted, self._halt)
-        future = self._parts.pool.submit(self._parts.track.send, self._target.segment, pending.batch, gate)
-        self._in_flight[future] = pending
+    def submit(self, pending: Pending) -> None:
+        gate = AttemptGate(self, pending.seq)
+        future = self.parts.pool.submit(self.parts.track.send, self.target.segment, pending.batch, gate)
+        self.in_flight[future] = pending
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
-    def _collect(self, done: Set[Future[BatchResult]]) -> None:
+    def collect(self) -> None:
         """Take the answers of the requests that have ended, in the order in which these were submitted."""
-        for future in [each for each in self._in_flight if each in done]:
-            pending, error = self._in_flight.pop(future), future.exception()
+        for future in [each for each in self.in_flight if each.done()]:
+            pending, error = self.in_flight.pop(future), future.exception()
             if error is not None:  # unforeseen: it may have been applied, so its intent stays without an outcome
-                self._count_unsettled([pending])
-                self._fail(error)
+                self.count_unsettled([pending])
+                self.fail(error)
                 continue
             result = future.result()
-            self._answered.append((pending, result))
-            tally, retries = self._tally, max(result.attempts - 1, 0)
-            self._tally = replace(tally, requests=tally.requests + result.attempts, retries=tally.retries + retries)
+            is_refused = result.outcome in (Outcome.BAD_REQUEST, Outcome.TOO_LARGE)
+            answered = self.to_split if is_refused and len(pending.batch.ids) > 1 else self.to_settle
+            answered.append((pending, result))
+            self.tally["requests"] += result.attempts
+            self.tally["retries"] += max(result.attempts - 1, 0)
 
-    def _record(self) -> None:
+    def record(self) -> None:
         """Record the outcomes of what was answered, the whole batches in one commit, and draw the conclusions."""
-        if not self._answered:
+        if not (self.to_settle or self.to_split):
             return
-        whole = [(pending, result) for pending, result in self._answered if not must_split(pending, result)]
-        if whole:
-            self._segment.settle([(pending.seq, result) for pending, result in whole])
-        self._answered = deque(pair for pair in self._answered if must_split(*pair))
-        for pending, result in whole:
-            self._done += len(pending.batch.ids)
-            if result.outcome is Outcome.ACKNOWLEDGED:
-                self._tally = count_acknowledged(self._tally, pending.batch)
-            elif result.unknown_at is not None or pending.is_doubtful:
-                self._count_unsettled([pending])
-            self._judge(pending, result)
-        while self._answered:
-            self._halve(*self._answered[0])
-            self._answered.popleft()
-        self._parts.report(Sending(self._target, self._done, self._total))
-        self._uncompacted += len(whole)
+        if self.to_settle:
+            self.segment.settle([(pending.seq, result) for pending, result in self.to_settle])
+        settled, self.to_settle = self.to_settle, []
+        for pending, result in settled:
+            batch = pending.batch
+            self.done += len(batch.ids)
+            if result.outcome is not Outcome.ACKNOWLEDGED and (result.unknown_at is not None or pending.is_doubtful):
+                self.count_unsettled([pending])
+            match result.outcome:
+                case Outcome.ACKNOWLEDGED:
+                    self.exhausted_in_a_row = 0
+                    self.bad_requests.acknowledged = True
+                    self.tally["resent"] += len(batch.resends)
+                    changed = "removed" if batch.direction is Direction.REMOVE else "added"
+                    self.tally[changed] += len(batch.ids) - len(batch.resends)
+                case Outcome.UNKNOWN | Outcome.REFUSED:
+                    if not self.is_halted:  # else its attempts were cut short
+                        self.exhaust(pending, result)
+                case Outcome.BAD_REQUEST | Outcome.TOO_LARGE:
+                    self.bad_requests.failed += 1
+                    self.bad_requests.rejected.append(batch.ids[0])
+                    self.bad_requests.probe_failed |= pending.is_probe
+                    self.refuse(result)
+                case Outcome.STOPPED:
+                    self.halt(DestinationError(f"{self.target.where}: {result.message}", result.hint, code="refused"))
+                case Outcome.NOT_STARTED:
+                    pass  # its gate has said why
+                case _:
+                    assert_never(result.outcome)
+        while self.to_split:
+            pending, result = self.to_split[0]
+            halves = self.split(pending, result, pending.batch.cut(len(pending.batch.ids) // 2))
+            self.to_split.popleft()
+            # What was cut last is sent first: few parts are open at a time, and bad ids show soon.
+            self.ready.extendleft(reversed(halves))
+            if result.outcome is Outcome.BAD_REQUEST:
+                self.bad_requests.failed += 1
+            self.refuse(result)
+        self.parts.report(Sending(self.target, self.done, self.counts.add + self.counts.remove + self.counts.resend))
+        self.uncompacted += len(settled)
 
-    def _count_unsettled(self, several: Iterable[Pending]) -> None:
-        number = sum(len(pending.batch.ids) for pending in several)
-        self._tally = replace(self._tally, unsettled=self._tally.unsettled + number)
+    def count_unsettled(self, several: Iterable[Pending]) -> None:
+        self.tally["unsettled"] += sum(len(pending.batch.ids) for pending in several)
 
-    def _judge(self, pending: Pending, result: BatchResult) -> None:
-        match result.outcome:
-            case Outcome.ACKNOWLEDGED:
-                self._exhausted_in_a_row = 0
-                self._bad_requests.acknowledge()
-            case Outcome.UNKNOWN | Outcome.REFUSED:
-                if not self._is_halted():  # else its attempts were cut short
-                    self._exhaust(pending, result)
-            case Outcome.BAD_REQUEST | Outcome.TOO_LARGE:
-                self._bad_requests.fail_id(pending.batch.ids[0], pending.is_probe)
-                self._refuse(result)
-            case Outcome.STOPPED:
-                self._halt(DestinationError(f"{self._target.where}: {result.message}", result.hint, code="refused"))
-            case Outcome.NOT_STARTED:
-                pass  # its gate has said why
-            case _:
-                assert_never(result.outcome)
-
-    def _exhaust(self, pending: Pending, result: BatchResult) -> None:
+    def exhaust(self, pending: Pending, result: BatchResult) -> None:
         """A batch used up its attempts."""
-        self._exhausted_in_a_row += 1
-        self._causes[result.message] += 1
-        self._last_exhausted = result
+        self.exhausted_in_a_row += 1
+        self.causes[result.message] += 1
+        self.last_exhausted = result
         if result.outcome is Outcome.UNKNOWN or pending.is_doubtful:
-            self._ids_unknown += len(pending.batch.ids)
+            self.ids_unknown += len(pending.batch.ids)
         else:
-            self._ids_unsent += len(pending.batch.ids)
-        if self._exhausted_in_a_row >= MAX_EXHAUSTED:
-            known = "whether they arrived is unknown" if self._ids_unknown else "none of them arrived"
-            self._halt(self._out_of_attempts(f"stopped, as {MAX_EXHAUSTED} batches in a row failed; {known}"))
+            self.ids_unsent += len(pending.batch.ids)
+        if self.exhausted_in_a_row >= MAX_EXHAUSTED:
+            known = "whether they arrived is unknown" if self.ids_unknown else "none of them arrived"
+            self.halt_exhausted(f"stopped, as {MAX_EXHAUSTED} batches in a row failed; {known}")
 
-    def _halve(self, pending: Pending, result: BatchResult) -> None:
-        """Cut a batch in two. What was cut last is sent first: few parts are open at a time, and bad ids show soon."""
-        halves = self._cut(pending, result, pending.batch.cut(len(pending.batch.ids) // 2))
-        self._ready.extendleft(reversed(halves))
-        if result.outcome is Outcome.BAD_REQUEST:
-            self._bad_requests.fail_batch()
-        self._refuse(result)
+    def refuse(self, result: BatchResult) -> None:
+        """A batch or an id got a 400 or a 413."""
+        self.exhausted_in_a_row = 0  # it answers
+        self.last_refusal = result
+        if self.bad_requests.are_about_the_request():
+            self.halt_refused()
 
-    def _refuse(self, result: BatchResult) -> None:
-        self._exhausted_in_a_row = 0  # it answers
-        self._last_refusal = result
-        if self._bad_requests.are_about_the_request:
-            self._halt(self._about_the_request())
-
-    def _conclude(self) -> None:
-        self._bad_requests.conclude()
-        if self._is_halted():
-            return
-        if self._bad_requests.are_about_the_request:
-            self._halt(self._about_the_request())
-        elif self._causes:
+    def conclude(self) -> SendResult:
+        is_about_request = self.bad_requests.are_about_the_request(all_sent=True)
+        if not self.is_halted and is_about_request:
+            self.halt_refused()
+        elif not self.is_halted and self.causes:
             fates = [
-                f"whether {self._ids_unknown:,} ids arrived is unknown" if self._ids_unknown else "",
-                f"{self._ids_unsent:,} ids did not arrive" if self._ids_unsent else "",
+                f"whether {self.ids_unknown:,} ids arrived is unknown" if self.ids_unknown else "",
+                f"{self.ids_unsent:,} ids did not arrive" if self.ids_unsent else "",
             ]
-            self._halt(self._out_of_attempts(f"all attempts were used up; {'; '.join(filter(None, fates))}"))
+            self.halt_exhausted(f"all attempts were used up; {'; '.join(filter(None, fates))}")
+        rejected = () if is_about_request else tuple(self.bad_requests.rejected)
+        return SendResult(Tally(rejected=len(rejected), **self.tally), rejected, self.error)
 
-    def _about_the_request(self) -> DestinationError:
-        return DestinationError(
-            f"{self._target.where}: Customer.io refuses the request as a whole: {self._last_refusal.message}",
+    def halt_refused(self) -> None:
+        """Halt, as Customer.io refuses the request whatever ids it has."""
+        error = DestinationError(
+            f"{self.target.where}: Customer.io refuses the request as a whole: {self.last_refusal.message}",
             "check that the segment is a manual one, and that the workspace knows people by "
-            f"{self._target.segment.id_type} (`reconcile validate --connect` looks)",
+            f"{self.target.segment.id_type} (`reconcile validate --connect` looks)",
             code="refused",
         )
+        self.halt(error)
 
-    def _out_of_attempts(self, what: str) -> DestinationError:
-        """Name the most frequent causes of batches that used up their attempts."""
+    def halt_exhausted(self, what: str) -> None:
+        """Halt, naming the most frequent causes of batches that used up their attempts."""
         causes = [
             f"{number} {'batch' if number == 1 else 'batches'}: {cause}"
-            for cause, number in self._causes.most_common(MAX_CAUSES)
+            for cause, number in self.causes.most_common(MAX_CAUSES)
         ]
-        hint = self._last_exhausted.hint
-        return DestinationError(
-            f"{self._target.where}: {what} ({'; '.join(causes)})",
+        hint = self.last_exhausted.hint
+        error = DestinationError(
+            f"{self.target.where}: {what} ({'; '.join(causes)})",
             f"{hint}; the next run sends these ids again" if hint else "run it again: these ids are sent again",
             code="exhausted",
         )
+        self.halt(error)
 
 
-def must_split(pending: Pending, result: BatchResult) -> bool:
-    """Return whether a batch has to be cut in two, to find what is wrong with it."""
-    return result.outcome in (Outcome.BAD_REQUEST, Outcome.TOO_LARGE) and len(pending.batch.ids) > 1
+@dataclass(frozen=True)
+class AttemptGate:
+    """Lets an attempt start if its segment goes on, the lease lasts longer than the attempt can, and the state has
+    shown it as ours a short while ago."""
 
+    sender: Sender
+    seq: int
 
-def count_acknowledged(tally: Tally, batch: Batch) -> Tally:
-    """Add an acknowledged batch to a tally."""
-    number = len(batch.ids)
-    if batch.direction is Direction.REMOVE:
-        return replace(tally, removed=tally.removed + number)
-    resent = len(batch.resends)
-    return replace(tally, added=tally.added + number - resent, resent=tally.resent + resent)
+    def admit(self, attempt: int) -> bool:
+        """Record the attempt and let it start. A state that can't record it lets nothing start."""
+        sender, lease = self.sender, self.sender.segment.lease
+        if attempt > 1:
+            try:
+                sender.segment.retry(self.seq)
+            except StateError as error:
+                sender.halt(error)
+                return False
+        if sender.is_halted:  # after the recording, which may take long
+            return False
+        if lease.covers(sender.target.spec.destination.timeout) and lease.has_fresh_fence():
+            return True
+        lost = LeaseLost(
+            f"{sender.target.where}: the lock could not be renewed, so no further request was started",
+            "run it again: what was sent is in the journal",
+        )
+        sender.halt(lost)
+        return False

@@ -17,9 +17,10 @@ from reconciler.state.location import Address, SqliteAddress, make_private, pars
 
 if TYPE_CHECKING:
     from reconciler.state.database import Database, Reader
+    from reconciler.state.history import Records
     from reconciler.state.store import Runtime, StateStore
 
-__all__ = ["open_address", "open_database", "open_reader", "open_snapshot", "open_store"]
+__all__ = ["open_address", "open_database", "open_reader", "open_records", "open_snapshot", "open_store"]
 
 
 def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
@@ -48,6 +49,13 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
         from reconciler.state.postgres import PostgresReader
 
         return PostgresReader(address, settings.must_exist)
+
+
+def open_records(settings: StateSettings) -> "Records":
+    """Open a state for reading the numbers of its segments and the past runs. Raises StateError."""
+    from reconciler.state.history import open_records
+
+    return open_records(settings)
 
 
 @contextmanager

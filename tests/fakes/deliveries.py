@@ -9,7 +9,7 @@ from unittest import mock
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts
 from reconciler.models.results import Tally
-from reconciler.operations.context import Parts, Stop
+from reconciler.operations.context import Parts
 from reconciler.operations.send import SendResult, send_batches
 from tests.fakes.memory_state import ADD, REMOVE, FakeClock, FakeHeld, FakeLease, FakeStore, Status, never
 from tests.fakes.parts import (
@@ -74,7 +74,7 @@ def deliver(
     concurrency: int = 4,
     fault: Callable[[str, int], Exception | None] = never,
     pool: Executor | None = None,
-    stop: Stop | None = None,
+    stop: FakeStop | None = None,
     lease: FakeLease | None = None,
     reporter: FakeReporter | None = None,
     accepted_before: bool = True,

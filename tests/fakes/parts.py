@@ -53,32 +53,23 @@ def name_ids(number: int, prefix: str = "id") -> list[str]:
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
-class FakeStop:
+class FakeStop(threading.Event):
     """A stop that waits without taking time; `sets_after`: number of waits until somebody stops the run."""
 
     def __init__(self, clock: FakeClock | None = None, sets_after: int | None = None) -> None:
+        super().__init__()
         self._clock = clock or FakeClock()
-        self._event = threading.Event()
         self._sets_after = sets_after
         self.waits: list[float] = []
 
-    def set(self) -> None:
-        self._event.set()
-
-    def clear(self) -> None:
-        self._event.clear()
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
     def wait(self, timeout: float | None = None) -> bool:
         assert timeout is not None
-        if not self._event.is_set():
+        if not self.is_set():
             self.waits.append(timeout)
             self._clock.seconds += timeout
             if self._sets_after is not None and len(self.waits) >= self._sets_after:
-                self._event.set()
-        return self._event.is_set()
+                self.set()
+        return self.is_set()
 
 
 # --- the Track API ------------------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from reconciler.models.events import Event, Finished
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Head
 from reconciler.models.results import SegmentRun
-from reconciler.operations.apply import Applying
-from reconciler.operations.apply_segment import ApplyOptions, apply_segment
+from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
@@ -66,7 +65,7 @@ class Play:
         *,
         compare: Compare | None = None,
         inspect: Callable[[int | None], None] | None = None,
-    ) -> Applying:
+    ) -> SegmentApply:
         """The segment, before its first step."""
         target = make_target(settle=self.settle, concurrency=1)
         parts = Parts(
@@ -84,10 +83,7 @@ class Play:
         )
         plan = PlanOptions({target.label: self.guards_allowed})
         chosen = ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout)
-        return Applying(
-            target,
-            lambda waits: apply_segment(target, parts, chosen, waits=waits, compare=compare, inspect=inspect),
-        )
+        return SegmentApply(target, parts, chosen, compare, inspect)
 
     def run(self, between: Callable[[], None] = lambda: None, compare: Compare | None = None) -> SegmentRun:
         """The whole segment; `between` happens while somebody is asked."""
@@ -99,7 +95,7 @@ class Play:
         applying.go_on()
         return self.check(applying)
 
-    def check(self, session: Applying) -> SegmentRun:
+    def check(self, session: SegmentApply) -> SegmentRun:
         """However it ended: all is given back, and that it ended was told once."""
         assert session.result is not None
         assert not self.store.is_held

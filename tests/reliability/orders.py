@@ -14,7 +14,8 @@ from reconciler.models.ids import IdType
 from reconciler.models.plan import Plan, RemoteSegment, SegmentPlan, UsedBy
 from reconciler.models.results import Run, SegmentRun
 from reconciler.models.spec import GuardSettings
-from reconciler.operations.apply import Applying, check_as_a_whole, is_spent_by
+from reconciler.operations.apply import check_as_a_whole, is_spent_by
+from reconciler.operations.apply_segment import SegmentApply
 from reconciler.plan_file import PlanFile, open_plan_file, seal
 from reconciler.state.base import Snapshot
 from reconciler.state.store import StateStore
@@ -63,7 +64,7 @@ def seal_plan(
     return Sealed(open_plan_file(path), frozenset(desired), changes, age >= timedelta(hours=24))
 
 
-def check_whole(segment: Applying, order: Order, snapshot: Snapshot) -> None:
+def check_whole(segment: SegmentApply, order: Order, snapshot: Snapshot) -> None:
     """As `reconcile apply` does: check the plan file as a whole once the segment is locked."""
     if order.sealed is not None:
         try:

@@ -19,8 +19,8 @@ from reconciler.models.comparison import Adoption, DriftCounts, Findings, Page, 
 from reconciler.models.plan import Head
 from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
-from reconciler.operations.apply import Applying, compare_with_file
-from reconciler.operations.apply_segment import ApplyOptions, apply_segment
+from reconciler.operations.apply import compare_with_file
+from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.operations.refresh import Adopt, refresh_segment
@@ -366,9 +366,7 @@ class Planet:
             )
             store.begin(run_id, target.workspace, "apply", (), plan_id)
             compare = compare_with_file(order.sealed.file, 0) if order.sealed else None
-            segment = Applying(
-                target, lambda waits: apply_segment(target, parts, options, waits=waits, compare=compare)
-            )
+            segment = SegmentApply(target, parts, options, compare)
             segment.lock()
             check_whole(segment, order, snapshot)
             with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():

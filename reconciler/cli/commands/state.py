@@ -13,7 +13,7 @@ from reconciler.cli.documents import show as show_document
 from reconciler.errors import ReconcileError, StateError, UsageError
 from reconciler.escaping import escape_data
 from reconciler.models.spec import Spec
-from reconciler.operations.load import load_specs
+from reconciler.operations.load import load_segments
 from reconciler.render import json
 from reconciler.spec import read_state_url
 from reconciler.state import admin
@@ -150,7 +150,7 @@ def copy(
 
 def load_one(name: str) -> Spec:
     """Load the one spec of this name. Raises UsageError, SpecError."""
-    found = load_specs([name])
+    found = load_segments([name]).specs
     if len(found) > 1:
         raise UsageError(f"{name} is {len(found)} specs; this command works on one", "name one spec file")
     return found[0]
