@@ -1,7 +1,7 @@
 """What a source is to the rest of the program, and what all of them use."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -118,15 +118,22 @@ class Query:
         return tuple(self.params.values())
 
 
+MOST_NAMES = 20
+"""Columns that an error lists."""
+
+
 def choose(columns: Sequence[str], id_column: str | None) -> int:
     """Give the position of the id column; the database's spelling wins, then one that differs in case only."""
     # SQLite calls the second `id` of a derived table `id:1`; then there are two of that name.
     parts = [(name, *name.rpartition(":")[::2]) for name in columns]
     columns = [base if base in columns and number.isdigit() else name for name, base, number in parts]
+    # Shortened; a name with what can't be seen (a byte order mark, a blank at its end) is quoted.
+    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:MOST_NAMES]]
+    listed = ", ".join(names + ([f"and {len(columns) - MOST_NAMES} more"] if len(columns) > MOST_NAMES else []))
     if id_column is None:
         if len(columns) != 1:
             raise SourceError(
-                f"the query returns {len(columns)} columns ({_list(columns)}) and `id_column` names none of them",
+                f"the query returns {len(columns)} columns ({listed}) and `id_column` names none of them",
                 "Set `id_column`, or select one column.",
             )
         return 0
@@ -136,16 +143,9 @@ def choose(columns: Sequence[str], id_column: str | None) -> int:
         return found[0]
     problem = "has no column" if not found else "has more than one column"
     raise SourceError(
-        f"the query {problem} {id_column!r}; its columns are: {_list(columns)}",
+        f"the query {problem} {id_column!r}; its columns are: {listed}",
         "Correct `id_column`." if not found else "Give each column a name of its own with AS.",
     )
-
-
-def _list(columns: Sequence[str], most: int = 20) -> str:
-    """List the names, shortened. One with what can't be seen (a byte order mark, a blank at its end) is quoted."""
-    names = [name if name.isprintable() and name == name.strip() else repr(name) for name in columns[:most]]
-    rest = [f"and {len(columns) - most} more"] if len(columns) > most else []
-    return ", ".join([*names, *rest])
 
 
 def refuse_type(kind: str) -> SourceError:
@@ -171,11 +171,18 @@ FROM incoming"""
 """For `ValueStream.select`: what the lines of these blocks mean."""
 
 
-def read_blocks(fetch: Callable[[int], Sequence[Sequence[object]]], at: int, *, fit: bool = True) -> Iterator[str]:
-    """Fetch to the end; column number `at` holds the ids. `fit`: values of its type may be ids."""
-    while rows := fetch(BLOCK_ROWS):
-        values = [row[at] for row in rows]
-        yield write_block(values) if fit else _END.join([_NULL if value is None else _UNFIT for value in values])
+def read_blocks(
+    fetch: Callable[[int], Sequence[Sequence[object]]],
+    at: int,
+    explaining: AbstractContextManager[None] | None = None,
+    *,
+    fit: bool = True,
+) -> Iterator[str]:
+    """Fetch to the end, `explaining` what fails; column number `at` holds the ids. `fit`: its values may be ids."""
+    with explaining or nullcontext():
+        while rows := fetch(BLOCK_ROWS):
+            values = [row[at] for row in rows]
+            yield write_block(values) if fit else _END.join([_NULL if value is None else _UNFIT for value in values])
 
 
 def write_block(values: Sequence[Any]) -> str:

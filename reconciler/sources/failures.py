@@ -1,7 +1,8 @@
 """Errors of databases and drivers, classified into few kinds, each with a next step and without what must be hidden."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -236,6 +237,16 @@ class Scrubber:
         """`secrets`: what the URL holds that must not be shown, in every spelling; `names`: what it names."""
         dialect = DatabaseUrl.parse(url.reveal()).dialect
         return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
+
+    @contextmanager
+    def explaining(
+        self, errors: type[Exception] | tuple[type[Exception], ...], query: Query | None = None
+    ) -> Iterator[None]:
+        """Turn these errors of a driver into SourceError, as `explain` does."""
+        try:
+            yield
+        except errors as error:
+            raise self.explain(error, query) from None
 
     def explain(self, error: BaseException, query: Query | None = None, *, known: Iterable[str] = ()) -> SourceError:
         """Give the SourceError for what a driver raised. Without a query none has run: the message can hold no id.

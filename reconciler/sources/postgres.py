@@ -47,6 +47,7 @@ _UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT
 BATCH_BYTES = 1024 * 1024
 """In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
 
+_ERRORS = (psycopg.Error, adbc_driver_manager.Error)
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
@@ -69,7 +70,7 @@ class PostgresSource:
         _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
         self._scrubber = scrubber
-        with self._explaining():
+        with self._scrubber.explaining(_ERRORS):
             self._conninfo = make_conninfo(**options)
         self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
         self._connections = Connections()
@@ -84,7 +85,7 @@ class PostgresSource:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
             with self._connect() as connection:
-                with self._explaining(query):
+                with self._scrubber.explaining(_ERRORS, query):
                     with connection.cursor() as cursor:
                         cursor.execute("SET TRANSACTION READ ONLY")
                     _bind(connection, query, self._database)
@@ -117,7 +118,7 @@ class PostgresSource:
                 if not use_snapshot(connection, state):
                     yield NotPossible("the server does not know the moment of the state")
                     return
-                with self._explaining(query):
+                with self._scrubber.explaining(_ERRORS, query):
                     _bind(connection, query, self._database)
                 columns = "value, true AS typed" if plan.all_typed else "value, typed"
                 values = f"SELECT {columns} FROM (\n{plan.sql}\n) p"
@@ -129,16 +130,16 @@ class PostgresSource:
 
         Behind a pooler, what is prepared outside of a transaction may be described in the session of another client.
         """
-        with self._explaining():
+        with self._scrubber.explaining(_ERRORS):
             connection = self._connections.connect(lambda: psycopg.connect(self._conninfo, prepare_threshold=None))
-        with self._explaining(query), connection:
+        with self._scrubber.explaining(_ERRORS, query), connection:
             connection.execute("SET TRANSACTION READ ONLY")
             yield connection
 
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
         """A transaction for rows."""
-        with self._explaining():
+        with self._scrubber.explaining(_ERRORS):
             connection = self._connections.connect(lambda: adbc_driver_postgresql.dbapi.connect(self._conninfo))
         with closing(connection):
             yield connection
@@ -146,7 +147,7 @@ class PostgresSource:
     @contextmanager
     def _stream(self, connection: Connection, query: Query, sql: str) -> Iterator[ArrowStream]:
         with ExitStack() as stack:
-            with self._explaining(query):
+            with self._scrubber.explaining(_ERRORS, query):
                 cursor = stack.enter_context(closing(connection.cursor()))
                 cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(BATCH_BYTES)})
                 cursor.execute(sql)
@@ -154,14 +155,6 @@ class PostgresSource:
             stack.callback(stream.release)
             stack.enter_context(explaining_stream(self._scrubber, query))
             yield stream
-
-    @contextmanager
-    def _explaining(self, query: Query | None = None) -> Iterator[None]:
-        """Turn what the drivers raise into SourceError; without a query where none has been sent."""
-        try:
-            yield
-        except (psycopg.Error, adbc_driver_manager.Error) as error:
-            raise self._scrubber.explain(error, query) from None
 
 
 def _plan(connection: psycopg.Connection, query: Query) -> Plan:

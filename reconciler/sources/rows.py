@@ -111,7 +111,14 @@ class RowSource:
         query = Query.of(segment, self.url.get_backend_name())
         with self.connections.slots, ExitStack() as stack:
             result, at, unfit = self._run(stack, query, "")
-            yield ValueStream(self._read(result, at, query, fit=not unfit), SELECT_LINES)
+            # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
+            rows = read_blocks(
+                lambda size: result.cursor_strategy.fetchmany(result, result.cursor, size),
+                at,
+                self.scrubber.explaining(Exception, query),
+                fit=not unfit,
+            )
+            yield ValueStream(rows, SELECT_LINES)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, self.url.get_backend_name())
@@ -148,25 +155,14 @@ class RowSource:
             raise missing_driver(source, self.url.drivername, error) from None
         except Exception as error:  # a driver may raise anything before SQLAlchemy wraps it
             raise self.scrubber.explain(error) from None
-        try:
+        with self.scrubber.explaining(Exception, query):
             options = {"stream_results": True, "no_parameters": not values}
             result = connection.execution_options(**options).exec_driver_sql(sql, values or None)
-        except Exception as error:
-            raise self.scrubber.explain(error, query) from None
         if not result.returns_rows:
             raise no_select
         at = choose(list(result.keys()), query.id_column)
         described = result.cursor.description if result.cursor is not None else None
         return result, at, find_unfit(described[at][1], result.dialect) if described else None
-
-    def _read(self, result: CursorResult[Any], at: int, query: Query, *, fit: bool) -> Iterator[str]:
-        try:
-            # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
-            yield from read_blocks(
-                lambda size: result.cursor_strategy.fetchmany(result, result.cursor, size), at, fit=fit
-            )
-        except Exception as error:
-            raise self.scrubber.explain(error, query) from None
 
 
 def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:

@@ -64,7 +64,7 @@ class SqliteSource:
         query = Query.of(segment, "sqlite")
         sql, at = self._prepare(query)
         with self._unchanged(), ExitStack() as stack:
-            try:
+            with self._scrubber.explaining((adbc_driver_manager.Error, duckdb.Error, sqlite3.Error), query):
                 if at is None:
                     cursor = self._open_reader(stack)
                     cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
@@ -78,18 +78,11 @@ class SqliteSource:
                 else:
                     connection = stack.enter_context(closing(_connect(_uri_of(self._file))))
                     connection.execute("PRAGMA query_only = ON")
-                    rows = connection.execute(sql, query.values)
-                    values = ValueStream(self._read_rows(rows, query, at), SELECT_LINES)
-            except (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error) as error:
-                raise self._scrubber.explain(error, query) from None
+                    fetch = connection.execute(sql, query.values).fetchmany
+                    explaining = self._scrubber.explaining(sqlite3.Error, query)
+                    values = ValueStream(read_blocks(fetch, at, explaining), SELECT_LINES)
             stack.enter_context(explaining_stream(self._scrubber, query))
             yield values
-
-    def _read_rows(self, cursor: sqlite3.Cursor, query: Query, at: int) -> Iterator[str]:
-        try:
-            yield from read_blocks(cursor.fetchmany, at)
-        except sqlite3.Error as error:
-            raise self._scrubber.explain(error, query) from None
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
@@ -105,13 +98,10 @@ class SqliteSource:
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "sqlite")
         sql, _ = self._prepare(query)
-        try:
-            with ExitStack() as stack:
-                statement = self._open_reader(stack).adbc_statement
-                statement.set_sql_query(sql)
-                statement.prepare()
-        except adbc_driver_manager.Error as error:
-            raise self._scrubber.explain(error, query) from None
+        with self._scrubber.explaining(adbc_driver_manager.Error, query), ExitStack() as stack:
+            statement = self._open_reader(stack).adbc_statement
+            statement.set_sql_query(sql)
+            statement.prepare()
 
     def _prepare(self, query: Query) -> tuple[str, int | None]:
         """Give the statement to run: for the driver, or, with the position of the ids, to be read row by row.
@@ -121,18 +111,13 @@ class SqliteSource:
         """
         if self._file is not None:
             require(self._file, self._scrubber)
-        try:
-            with self._lock:
-                if self._preparing is None:
-                    self._preparing = _connect(_uri_of(self._file))
-                try:
-                    self._preparing.execute("SELECT count(*) FROM sqlite_schema")  # SQLite opens a file when it is read
-                    encoding = self._preparing.execute("PRAGMA encoding").fetchone()[0]
-                except sqlite3.Error as error:
-                    raise self._scrubber.explain(error) from None
-                cursor = self._preparing.execute(_select("*", query) + " LIMIT 0", query.values)
-        except (sqlite3.Error, OverflowError) as error:
-            raise self._scrubber.explain(error, query) from None
+        with self._scrubber.explaining((sqlite3.Error, OverflowError), query), self._lock:
+            if self._preparing is None:
+                self._preparing = _connect(_uri_of(self._file))
+            with self._scrubber.explaining(sqlite3.Error):
+                self._preparing.execute("SELECT count(*) FROM sqlite_schema")  # SQLite opens a file when it is read
+                encoding = self._preparing.execute("PRAGMA encoding").fetchone()[0]
+            cursor = self._preparing.execute(_select("*", query) + " LIMIT 0", query.values)
         names = [column[0] for column in cursor.description]
         at = choose(names, query.id_column)
         if encoding != "UTF-8":
