@@ -23,12 +23,10 @@ from reconciler.customerio.transport import Transport
 from reconciler.diff.comparison import Comparison
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Sender
-from reconciler.sources.duckdb import DuckSource
 from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {
     "a segment's comparison": (Comparison, "compare"),
-    "- its query: parsing, types": (DuckSource, "_relation"),
     "- what the query returned, with the rules of ids": (Comparison, "_load_desired"),
     "- the state (in a thread of its own)": (Comparison, "_read_state"),
     "- matching": (Comparison, "_find_changes"),

@@ -33,18 +33,18 @@ from reconciler.diff.flags import (
     Returned,
     count_changes,
     count_drift,
+    refuse_bad,
     select,
 )
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, broken_query, make_database, normalize, refusal, unless_empty, write_batches
 from reconciler.embedded_duckdb import translating
-from reconciler.errors import IncompleteRead, SourceError, StateError
+from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount
 from reconciler.models.id_status import lingers_since, write_id_status
-from reconciler.models.ids import Invalid
 from reconciler.models.plan import Head
-from reconciler.models.spec import MAX_BATCH, OnBad, Ownership, Target
+from reconciler.models.spec import MAX_BATCH, Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import Snapshot
 
@@ -250,11 +250,17 @@ class Comparison:
     def compare(self) -> Changes:
         """Run the query and compare: with the snapshot; under `exclusive` with the loaded membership, too."""
         unkeyed = self._count_people()[1] if self._exclusive else None
-        found = self._compare_in_database()
-        if found is not None:
+        # A database can't compare with the real membership, as that isn't in it.
+        source = None if self._exclusive else self._engine.pushdown_source_of(self._target)
+        found = None
+        if source is not None:
+            found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
+            if isinstance(found, NotPossible):
+                log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
+        if isinstance(found, ComparedInDatabase):
             engine, head, known, has_overlay = "in_database", found.head, found.known, True
             returned = found.returned
-            self._refuse_bad(returned)
+            refuse_bad(returned, self._segment)
             missing = self._count_missing()
         else:
             # The state is read in a thread of its own, so that neither database waits for the other.
@@ -287,17 +293,6 @@ class Comparison:
         counts = replace(counts, desired=0, unchanged=0, duplicates=0, unkeyed=unkeyed, reversed_at=reversed_at)
         return Changes("local", state.head, counts, bool(changed), self._exclusive, self._tables)
 
-    def _compare_in_database(self) -> ComparedInDatabase | None:
-        """Have the database compare, if it can; the real membership isn't in it."""
-        source = None if self._exclusive else self._engine.pushdown_source_of(self._target)
-        if source is None:
-            return None
-        found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
-        if isinstance(found, NotPossible):
-            log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
-            return None
-        return found
-
     def _load_desired(self) -> Returned:
         tables, id_type = self._tables, self._segment.id_type
         source = self._engine.source_of(self._target)
@@ -306,28 +301,8 @@ class Comparison:
             ids = f"SELECT refused, if(refused IS NULL, {normalize('value', id_type)}, NULL) AS id FROM ({judged})"
             tables.load("desired", values.rows, ids)
         returned = Returned(dict(tables.fetch("SELECT refused, count(*) FROM desired GROUP BY refused")))
-        self._refuse_bad(returned)
+        refuse_bad(returned, self._segment)
         return returned
-
-    def _refuse_bad(self, returned: Returned) -> None:
-        """Raise SourceError for values that stop the segment, with the next step for each kind."""
-        faults = []
-        if returned.nulls and self._segment.nulls is OnBad.ERROR:
-            found = f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}"
-            step = "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment"
-            faults.append(("nulls", found, step))
-        if returned.invalid and self._segment.invalid is OnBad.ERROR:
-            noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
-            step = (
-                "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
-                "or set `invalid: skip` for this segment"
-            )
-            reasons = [(returned.rows.get(each.name, 0), each.value) for each in Invalid]
-            listed = "; ".join(f"{number:,} {reason}" for number, reason in reasons if number)
-            faults.append(("invalid", f"{returned.invalid:,} {noun}: {listed}", step))
-        if faults:
-            codes, found_ones, steps = zip(*faults, strict=True)
-            raise SourceError(f"the query returned {' and '.join(found_ones)}", "; ".join(steps), code=codes[0])
 
     def _count_missing(self) -> int:
         """Count the ids of `must_include` that are not desired."""

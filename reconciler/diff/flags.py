@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag, auto
 
+from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.id_status import IdStatus
 from reconciler.models.ids import Invalid
+from reconciler.models.spec import OnBad, Segment
 
 
 class Flag(IntFlag):
@@ -125,6 +127,27 @@ class Returned:
     @property
     def invalid(self) -> int:
         return sum(self.rows.get(reason.name, 0) for reason in Invalid)
+
+
+def refuse_bad(returned: Returned, segment: Segment) -> None:
+    """Raise SourceError for values that stop the segment, with the next step for each kind."""
+    faults = []
+    if returned.nulls and segment.nulls is OnBad.ERROR:
+        found = f"{returned.nulls:,} {'NULL' if returned.nulls == 1 else 'NULLs'}"
+        step = "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment"
+        faults.append(("nulls", found, step))
+    if returned.invalid and segment.invalid is OnBad.ERROR:
+        noun = "value that can't be an id" if returned.invalid == 1 else "values that can't be ids"
+        step = (
+            "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), "
+            "or set `invalid: skip` for this segment"
+        )
+        reasons = [(returned.rows.get(each.name, 0), each.value) for each in Invalid]
+        listed = "; ".join(f"{number:,} {reason}" for number, reason in reasons if number)
+        faults.append(("invalid", f"{returned.invalid:,} {noun}: {listed}", step))
+    if faults:
+        codes, found_ones, steps = zip(*faults, strict=True)
+        raise SourceError(f"the query returned {' and '.join(found_ones)}", "; ".join(steps), code=codes[0])
 
 
 def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: Returned) -> Counts:
