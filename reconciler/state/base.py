@@ -17,8 +17,7 @@ def _read_nothing() -> Iterator[str]:
 class Stored:
     """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
 
-    Nothing can be read of a segment that the state has never met. An id's status is decided by the last journal row
-    that has it, else by its marks, else by `members`. An acknowledged removal in the journal ends that it is unmatched.
+    Nothing can be read of a segment that the state has never met. What the rows say of an id: see `models.id_status`.
     """
 
     head: Head
@@ -54,9 +53,7 @@ class Snapshot(Protocol):
 class PushdownSnapshot(Protocol):
     """A Snapshot in a database server in which other queries can run, too."""
 
-    def identify_database(self) -> DatabaseIdentity:
-        """Say which database it is in."""
-        ...
+    def identify_database(self) -> DatabaseIdentity: ...
 
 
 class SegmentRow(NamedTuple):

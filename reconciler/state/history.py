@@ -26,11 +26,13 @@ LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.works
 
 _RUNS = """
 SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconcile_runs r LEFT JOIN (
-  SELECT run_id, workspace, count(*) AS segments, sum(added) AS added, sum(removed) AS removed,
-    sum(rejected) AS rejected, sum(unsettled) AS unsettled
+  SELECT run_id, workspace, count(*) AS segments,
+    CAST(sum(added) AS bigint) AS added, CAST(sum(removed) AS bigint) AS removed,
+    CAST(sum(rejected) AS bigint) AS rejected, CAST(sum(unsettled) AS bigint) AS unsettled
   FROM reconcile_run_segments GROUP BY run_id, workspace
 ) t ON t.run_id = r.run_id AND t.workspace = r.workspace
 """
+"""A sum is a decimal number in PostgreSQL unless it is cast."""
 
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
 
@@ -135,10 +137,6 @@ class Records:
             if connection is None:
                 return []
             for row in connection.execute(text(f"{_RUNS} {which}"), values):
-                added, removed, rejected, unsettled = (
-                    None if number is None else int(number)  # PostgreSQL sums to a Decimal
-                    for number in (row.added, row.removed, row.rejected, row.unsettled)
-                )
                 history_row = HistoryRow(
                     run_id=row.run_id,
                     started_at=datetime.fromtimestamp(row.started_at, UTC),
@@ -147,10 +145,10 @@ class Records:
                     ended_at=_moment(row.ended_at),
                     exit_code=row.exit_code,
                     segments=row.segments,
-                    added=added,
-                    removed=removed,
-                    rejected=rejected,
-                    unsettled=unsettled,
+                    added=row.added,
+                    removed=row.removed,
+                    rejected=row.rejected,
+                    unsettled=row.unsettled,
                 )
                 allowed = tuple(json.loads(row.allowed))
                 records.append(RunRecord(history_row, row.tool_version, allowed, row.plan_id, row.document))

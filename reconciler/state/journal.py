@@ -119,12 +119,9 @@ def recover(connection: Connection, key: int, now: float, taken_over_at: float |
 
     # The first edition wrote whatever an edited plan file held. What can't be read back is dropped: no member has an
     # id with a separator of rows or fields, as no control character is in one.
-    statement = (
-        "SELECT seq, ids FROM reconcile_batches "
-        "WHERE segment_key = :key AND (ids LIKE :with_row_end OR ids LIKE :with_field_end)"
-    )
-    separators = {"with_row_end": f"%{chr(ROW_END)}%", "with_field_end": f"%{chr(FIELD_END)}%"}
-    for seq, ids in connection.execute(text(statement), {"key": key, **separators}).all():
+    statement = "SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND (ids LIKE :row OR ids LIKE :field)"
+    values = {"key": key, "row": f"%{chr(ROW_END)}%", "field": f"%{chr(FIELD_END)}%"}
+    for seq, ids in connection.execute(text(statement), values).all():
         kept = _find_readable(ids.split(ID_END))
         if kept:
             statement = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"

@@ -48,7 +48,7 @@ class SegmentRef:
     name: str
 
     def values(self) -> dict[str, object]:
-        """Return what a statement needs to find the segment."""
+        """Return the parameters of a statement that finds the segment."""
         return {"workspace": self.workspace, "segment_id": self.segment_id}
 
 
@@ -61,16 +61,15 @@ class Holder:
     acquired_at: float
     heartbeat_at: float
     expires_at: float
-    boot_expires_at: float | None = None
+    boot_expires_at: float | None
     """The same moment by the clock of the holder's boot; None: the first edition took the lock."""
 
     def describe(self, now: float) -> str:
-        """Describe the holder for people."""
         since = datetime.fromtimestamp(self.acquired_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         silent = max(0, round(now - self.heartbeat_at))
         process = f"`reconcile {self.command}`" if self.command else "a process"
-        process += f" (pid {self.identity.pid} on {self.identity.host})"
-        return f"{process} since {since}, last heard of {silent} s ago"
+        where = f"pid {self.identity.pid} on {self.identity.host}"
+        return f"{process} ({where}) since {since}, last heard of {silent} s ago"
 
     def is_gone(self, now: float, boot: float, processes: Processes) -> bool:
         """Return whether the lock may be taken over: its holder is dead, or its lease has ended.
@@ -85,7 +84,6 @@ class Holder:
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
-    """Return the row of a segment's lock."""
     statement = text(f"SELECT * FROM reconcile_locks WHERE {_WHERE}{suffix}")
     return connection.execute(statement, segment.values()).one_or_none()
 
@@ -101,14 +99,11 @@ def read_holder(row: Row[Any] | None) -> Holder | None:
 
 @dataclass(frozen=True)
 class LeaseTerms:
-    """How long a lock lasts; all are seconds."""
+    """Seconds for which a lock lasts unless it is renewed, for which a read of its fence is good, between renewals."""
 
     lease: float
-    """How long the lock lasts unless it is renewed."""
     fence: float
-    """How long a read of the fence is good."""
     heartbeat: float
-    """When it is renewed."""
 
 
 def find_terms(request_timeout: float, settle: float) -> LeaseTerms:

@@ -26,8 +26,7 @@ SECONDS_PER_TURN = 1.0
 class LockedSegment:
     """Reads and writes one segment's state under its lock. Methods may be called from several threads.
 
-    Every write compares the fence and raises LeaseLost when it has moved. Taking the lock has already recovered what a
-    dead run left: its intents count as unknown, as of now.
+    Every write compares the fence and raises LeaseLost when it has moved.
     """
 
     def __init__(self, lock: HeldLock, id_type: IdType, run_id: str, plan_id: str | None) -> None:
@@ -48,7 +47,6 @@ class LockedSegment:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def head(self) -> Head:
-        """Return the head as it is now."""
         with self._database.read() as connection:
             return read_head(connection, self._segment.workspace, self._find(connection))
 
@@ -127,11 +125,7 @@ class LockedSegment:
         return now, skew
 
     def recover(self) -> None:
-        """Make unknown, as of now, what a dead run left without an outcome: it may have been applied.
-
-        Times in the future come from a clock that was wrong, and count as now. What is unsettled counts as attempted
-        when the lock was last taken from a holder that may live: it may have sent it until then.
-        """
+        """Make unknown, as of now, what a dead run left without an outcome (see `journal.recover`)."""
         with self._write() as connection:
             now = self._began_at = self._database.now(connection)
             row = self._find(connection)
