@@ -68,13 +68,13 @@ class Database(Backend):
     def make_tables(self, *, must_exist: bool = False) -> None:
         """Make all tables where there is no state; with `must_exist` that is an error."""
         with self.read() as connection:
-            known = has_state(connection, self.address)
-        if not known and must_exist:
+            if has_state(connection, self.address):
+                return
+        if must_exist:
             raise schema.missing(self.address)
-        if not known:
-            with self.creating() as connection:
-                if not has_state(connection, self.address):
-                    create_tables(connection)
+        with self.creating() as connection:
+            if not has_state(connection, self.address):
+                create_tables(connection)
 
     @abstractmethod
     def creating(self) -> AbstractContextManager[Connection]:
@@ -142,7 +142,7 @@ class Reader(Backend):
             yield connection if there else None
 
     def find_schema(self) -> str:
-        """As the function; raises StateError where that does."""
+        """Find the version of the schema, as the function of this name; empty, too, where there is no file."""
         with self._transaction() as connection:
             return "" if connection is None else find_schema(connection, self.address)
 
@@ -188,7 +188,7 @@ class Reader(Backend):
             self.now(connection),
             members=partial(self._read_blocks, connection, key, "id", "reconcile_members", "id"),
             marks=partial(self._read_blocks, connection, key, self.mark_line, "reconcile_marks", "id", "mark"),
-            journal=lambda: connection.execute(journal, execution_options=in_parts).scalars(),
+            journal=lambda: iter(connection.execute(journal, execution_options=in_parts).scalars()),
         )
 
     def _read_blocks(self, connection: Connection, key: int, line: str, table: str, *columns: str) -> Iterator[str]:
