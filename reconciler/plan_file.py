@@ -220,31 +220,31 @@ def _refuse(problems: Sequence[str]) -> None:
 class Draft:
     """A plan file that is being made: several threads may spool segments; there is no file until it is sealed."""
 
-    _output: OutputFile
-    _spool: IO[bytes]
-    _spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    output: OutputFile
+    spooled: IO[bytes]
+    spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     """Where each batch of a segment is in the spool, and its length."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def spool(self, index: int, batches: Iterable[Batch]) -> None:
         """Keep the batches of segment number `index`, in the order in which they are sent: removals first."""
         for batch in batches:
             line = _write_line({"segment": index, "direction": batch.direction, "ids": batch.ids})
-            with self._lock, self._output.explained():
-                offset = self._spool.seek(0, os.SEEK_END)
-                self._spool.write(line)
-                self._spans.setdefault(index, []).append((offset, len(line)))
+            with self.lock, self.output.explained():
+                offset = self.spooled.seek(0, os.SEEK_END)
+                self.spooled.write(line)
+                self.spans.setdefault(index, []).append((offset, len(line)))
 
     def seal(self, plan: SealedPlan) -> None:
         """Write the file, 0600, whole or not at all. Raises ReconcileError."""
         header = _write_line({"reconcile_plan": FORMAT, **vars(plan)})
-        with self._lock, self._output.explained(), self._output.replaced() as path, path.open("wb") as file:
+        with self.lock, self.output.explained(), self.output.replaced() as path, path.open("wb") as file:
             digest = hashlib.sha256(header)
             file.write(header)
             for index in range(len(plan.segments)):
-                for offset, length in self._spans.get(index, ()):
-                    self._spool.seek(offset)
-                    line = self._spool.read(length)
+                for offset, length in self.spans.get(index, ()):
+                    self.spooled.seek(offset)
+                    line = self.spooled.read(length)
                     digest.update(line)
                     file.write(line)
             file.write(_write_line({"sha256": digest.hexdigest()}))
@@ -306,14 +306,14 @@ class PlanFile:
 
     path: Path
     plan: SealedPlan
-    _file: IO[bytes]
-    _spans: Sequence[Sequence[Span]]
+    file: IO[bytes]
+    spans: Sequence[Sequence[Span]]
 
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
-        for span in self._spans[index]:
+        for span in self.spans[index]:
             with _explained(self.path):
-                line = os.pread(self._file.fileno(), span.length, span.offset)
+                line = os.pread(self.file.fileno(), span.length, span.offset)
                 if zlib.crc32(line) != span.crc:
                     raise _Damage("it changed after it was verified")
                 _, batch = _parse_batch(line)
@@ -324,7 +324,7 @@ class PlanFile:
         error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [str(self.path)]})
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 def open_plan_file(path: Path) -> PlanFile:
