@@ -17,7 +17,7 @@ from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, schema
-from reconciler.state.database import Database, Reader, run
+from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import LockManager, SegmentRef, break_locks, find_row, find_terms, read_holder
@@ -153,7 +153,7 @@ WHERE l.pid IS NOT NULL
 """
 
 
-def refuse_live_locks(database: Database | Reader, connection: Connection, runtime: Runtime) -> None:
+def refuse_live_locks(database: Backend, connection: Connection, runtime: Runtime) -> None:
     """Raise LockHeld if a living process holds a lock of this state; on a server, none takes one from now on."""
     if connection.dialect.name == "postgresql":
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
