@@ -7,7 +7,7 @@ number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stay
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -92,16 +92,6 @@ def show(name: str) -> str:
     """Write a name so that it stays on one line and can't change the terminal."""
     text = name if name.isprintable() else ascii(name)[1:-1]
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-
-
-def transform(data: object, change: Callable[[KeyPath, Scalar], object], where: KeyPath = ()) -> object:
-    """Give `data` with every scalar replaced by what `change` makes of it."""
-    if isinstance(data, dict):
-        return {key: transform(value, change, (*where, key)) for key, value in data.items()}
-    if isinstance(data, list):
-        return [transform(value, change, (*where, at)) for at, value in enumerate(data)]
-    assert data is None or isinstance(data, str | int | float | bool)
-    return change(where, data)
 
 
 def parse(path: Path, text: str) -> Document:

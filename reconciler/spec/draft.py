@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from reconciler.models.fields import Reference, Resolved, Scalar
+from reconciler.models.fields import Reference, Resolved
 from reconciler.models.ids import has_utf8
-from reconciler.spec.document import Document, KeyPath, Malformed, parse, show, transform
+from reconciler.spec.document import Document, KeyPath, Malformed, parse, show
 from reconciler.spec.files import read_text
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<fallback>[^{}]*))?\})?")
@@ -131,7 +131,11 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
     for line, message in draft.document.doubts:
         draft.add_problem(line, message)
 
-    def read_value(where: KeyPath, value: Scalar) -> Scalar:
+    def read_value(where: KeyPath, value: object) -> object:
+        if isinstance(value, dict):
+            return {key: read_value((*where, key), child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [read_value((*where, at), child) for at, child in enumerate(value)]
         is_parameter = len(where) > 1 and where[-2] == "params" and (where[0], len(where)) in _PARAMETERS
         if value is None and not is_parameter:  # to a parameter, null means NULL
             draft.refuse_value(where, "has no value; give it one, or leave the key out")
@@ -144,7 +148,7 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
             draft.refuse_value(where, str(error))
             return value
 
-    draft.document = replace(draft.document, data=transform(draft.document.data, read_value))
+    draft.document = replace(draft.document, data=read_value((), draft.document.data))
     return draft
 
 
