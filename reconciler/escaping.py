@@ -93,11 +93,6 @@ def _write_code(match: re.Match[str]) -> str:
     return "".join(f"\\u{codes[at] << 8 | codes[at + 1]:04x}" for at in range(0, len(codes), 2))
 
 
-def shorten(text: str, length: int) -> str:
-    """Cut a text to `length` characters, with an ellipsis where something was cut."""
-    return text if len(text) <= length else text[: max(length - 1, 0)].rstrip() + "…"
-
-
 def one_line(text: str, length: int) -> str:
     """Make one line of at most `length` characters, with blanks for control characters.
 
@@ -110,8 +105,10 @@ def one_line(text: str, length: int) -> str:
 
 def escape_markdown(text: str, length: int = 200) -> str:
     """Clean a text and take from it all that Markdown, HTML and GitHub would read in it."""
-    # Most of a very long text is never shown, and need not be cleaned.
-    return _SPECIAL.sub(_escape, shorten(clean(text[: 4 * length]), length))
+    shown = clean(text[: 4 * length])  # most of a very long text is never shown, and need not be cleaned
+    if len(shown) > length:
+        shown = shown[: length - 1].rstrip() + "…"
+    return _SPECIAL.sub(_escape, shown)
 
 
 def _escape(match: re.Match[str]) -> str:

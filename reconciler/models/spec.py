@@ -46,6 +46,11 @@ class OnBad(StrEnum):
     SKIP = "skip"
 
 
+_OnBad = Annotated[OnBad, Strict(False), fields.one_of(OnBad)]
+
+_LIMIT = "a percentage of the stored members, which never stops ten or fewer, or a count, which does."
+
+
 class _Model(BaseModel, frozen=True):
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
@@ -106,15 +111,9 @@ class StateSettings(_Model, frozen=True):
 class GuardSettings(_Model, frozen=True):
     """What must hold before a segment is touched."""
 
-    max_removals: fields.Percentage = Field(
-        default=Limit(percent=Decimal(25)),
-        description="Most removals: a percentage of the stored members, which never stops ten or fewer, or a count, "
-        "which does.",
-    )
+    max_removals: fields.Percentage = Field(default=Limit(percent=Decimal(25)), description=f"Most removals: {_LIMIT}")
     max_additions: fields.Percentage = Field(
-        default=Limit(percent=Decimal(100)),
-        description="Most additions: a percentage of the stored members, which never stops ten or fewer, or a count, "
-        "which does.",
+        default=Limit(percent=Decimal(100)), description=f"Most additions: {_LIMIT}"
     )
     min_members: fields.Count = Field(default=0, description="Minimum number of ids that the query must return.")
     must_include: fields.Sentinels = Field(default=(), description="Sentinel ids that the query must return.")
@@ -151,12 +150,8 @@ class Defaults(_Model, frozen=True):
     confirm: fields.Boolean = Field(
         default=False, description="As `apply --confirm`: reads the membership back; needs `app_api_key`."
     )
-    nulls: Annotated[OnBad, Strict(False), fields.one_of(OnBad)] = Field(
-        default=OnBad.ERROR, description="What a NULL id does."
-    )
-    invalid: Annotated[OnBad, Strict(False), fields.one_of(OnBad)] = Field(
-        default=OnBad.ERROR, description="What an invalid id does."
-    )
+    nulls: _OnBad = Field(default=OnBad.ERROR, description="What a NULL id does.")
+    invalid: _OnBad = Field(default=OnBad.ERROR, description="What an invalid id does.")
     guards: GuardSettings = Field(
         default_factory=GuardSettings, description="What must hold before the segment is touched."
     )

@@ -15,7 +15,6 @@ from reconciler.escaping import (
     escape_lacking,
     escape_markdown,
     sanitize,
-    shorten,
 )
 
 
@@ -119,5 +118,5 @@ def test_what_markdown_reads_is_escaped(text: str, written: str) -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    assert shorten("abcdef", 4) == "abc…"
+    assert escape_markdown("abcdef", 4) == "abc…"
     assert len(escape_markdown("a" * 1000, 50)) == 50
