@@ -83,24 +83,21 @@ def answer_app(request: Request, workspace: Workspace, shift: int) -> Response:
             return json_response({"segment": _segment_json(workspace.create_segment(name, description=description))})
         case "GET", ("segments", number, *rest):
             segment = workspace.segment(parse_number(number) or 0)
+            if segment is None:
+                return NOT_FOUND
             try:
-                return NOT_FOUND if segment is None else _answer_about(request, workspace, segment, rest, shift)
+                match rest:
+                    case []:
+                        return json_response({"segment": _segment_json(segment)})
+                    case ["customer_count"]:
+                        count = max(0, workspace.size(segment.id) + workspace.settings.count_offset)
+                        return json_response({"segment_id": segment.id, "count": count})
+                    case ["used_by"]:
+                        return json_response({"segment_id": segment.id, "used_by": asdict(segment.used_by)})
+                    case ["membership"]:
+                        return _answer_page(request, workspace, segment.id, shift)
             except SandboxError:  # it was deleted meanwhile
                 return NOT_FOUND
-    return NOT_FOUND
-
-
-def _answer_about(request: Request, workspace: Workspace, segment: Segment, rest: list[str], shift: int) -> Response:
-    match rest:
-        case []:
-            return json_response({"segment": _segment_json(segment)})
-        case ["customer_count"]:
-            count = max(0, workspace.size(segment.id) + workspace.settings.count_offset)
-            return json_response({"segment_id": segment.id, "count": count})
-        case ["used_by"]:
-            return json_response({"segment_id": segment.id, "used_by": asdict(segment.used_by)})
-        case ["membership"]:
-            return _answer_page(request, workspace, segment.id, shift)
     return NOT_FOUND
 
 

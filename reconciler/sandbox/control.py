@@ -11,14 +11,10 @@ listens on loopback only; requests from a browser (an Origin header, or a Host t
     GET    /sandbox/segments/56/members    ?as=id (default), email or cio_id: {"members": [… or null], "size": 2}
     PUT    /sandbox/segments/56/members    {"members": ["1", "2"], "id_type": "id"}: exactly these
     PATCH  /sandbox/segments/56/members    {"add": [...], "remove": [...], "id_type": "id"}
-    GET    /sandbox/faults                 each fault and how often it has `struck`
     POST   /sandbox/faults                 {"faults": ["status=503,times=2", "drop"]}, or one of those
     DELETE /sandbox/faults                 remove all of them
     GET    /sandbox/calls                  the request log
     DELETE /sandbox/calls                  empty it
-    GET    /sandbox/settings               the settings
-    PATCH  /sandbox/settings               {"apply_delay": 2, …}: change some
-    POST   /sandbox/settle                 apply pending writes now: {"applied": 3}
 """
 
 import ipaddress
@@ -66,25 +62,19 @@ def _answer(
             return {"people": workspace.add_people(rows)}
         case _, ("segments", *rest):
             return _answer_segments(request, workspace, rest)
-        case "GET" | "POST" | "DELETE", ("faults",):
-            if request.method == "POST":
-                wanted = request.payload
-                texts = wanted["faults"] if isinstance(wanted, dict) else [wanted]
-                faults.add(*[parse_fault(text) for text in texts])
-            elif request.method == "DELETE":
-                faults.clear()
-            return {"faults": [{**fault.as_json(), "struck": count} for fault, count in faults.listed()]}
+        case "POST", ("faults",):
+            wanted = request.payload
+            texts = wanted["faults"] if isinstance(wanted, dict) else [wanted]
+            faults.add(*[parse_fault(text) for text in texts])
+            return {}
+        case "DELETE", ("faults",):
+            faults.clear()
+            return {}
         case "GET", ("calls",):
             return {"calls": [asdict(call) for call in log.calls()]}
         case "DELETE", ("calls",):
             log.clear()
             return {}
-        case "GET", ("settings",):
-            return workspace.settings.as_json()
-        case "PATCH", ("settings",):
-            return workspace.change_settings(**request.payload).as_json()
-        case "POST", ("settle",):
-            return {"applied": workspace.settle()}
     return None
 
 

@@ -19,7 +19,7 @@ after=change, retry-after=2.
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from threading import Lock
@@ -80,15 +80,6 @@ class Fault:
             and (self.kind is not Kind.POISON or not self.ids.isdisjoint(call.ids or ()))
             and (self.kind is not Kind.SHIFT or bool(call.path.endswith("/membership") and call.query.get("start")))
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return `times`, and every other field that is not at its default."""
-        document = {name: value for name, value in asdict(self).items() if value != getattr(Fault(self.kind), name)}
-        if self.apply_delay == NEVER:
-            document["apply_delay"] = "never"
-        if self.ids:
-            document["ids"] = sorted(self.ids)
-        return {**document, "kind": self.kind, "times": self.times}
 
 
 def answers(status: int, after_change: bool = False, **more: Any) -> Fault:

@@ -5,12 +5,12 @@ The defaults are what Customer.io documents or most likely does.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
 NEVER = math.inf
-"""An `apply_delay` after which nothing is ever applied (JSON and text: `never`)."""
+"""An `apply_delay` after which nothing is ever applied (text: `never`)."""
 
 FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -72,16 +72,12 @@ class Settings:
     app_key_revoked: bool = False
 
     def changed(self, changes: Mapping[str, Any]) -> "Settings":
-        """Return a copy with some settings from JSON values or text. Raises `SandboxError`."""
+        """Return a copy with some settings from values or text. Raises `SandboxError`."""
         kinds = {field.name: type(getattr(self, field.name)) for field in fields(self)}
         for name in changes:
             if name not in kinds:
                 raise SandboxError(f"no setting is named {name!r}; there are: {', '.join(kinds)}")
         return replace(self, **{name: _parse(name, kinds[name], value) for name, value in changes.items()})
-
-    def as_json(self) -> dict[str, Any]:
-        """Return every setting as a JSON value."""
-        return {name: "never" if value == NEVER else value for name, value in asdict(self).items()}
 
 
 def _parse(name: str, kind: type, value: Any) -> Any:

@@ -80,8 +80,8 @@ def test_a_sandbox_serves_what_its_options_say(tmp_path, connect):
         client = connect(sandbox)
         assert client.add(["1"]).status == 200
         assert [segment["type"] for segment in client.app("GET", "segments").json["segments"]] == ["manual", "dynamic"]
-        assert client.control("GET", "/settings").json["app_rate_limit"] == 10
-        assert client.control("GET", "/faults").json["faults"][0]["kind"] == "drop"
+        assert sandbox.workspace.settings.app_rate_limit == 10
+        assert [fault.kind for fault, _ in sandbox.faults.listed()] == ["drop"]
 
 
 def test_a_sandbox_that_is_started_again_goes_on_where_it_was(tmp_path, connect):

@@ -225,9 +225,3 @@ def test_a_setting_can_be_written_as_text(text, name, value):
 def test_a_setting_that_is_not_understood_is_refused_with_words(text):
     with pytest.raises(SandboxError, match=r"\w+"):
         Settings().changed(dict([parse_setting(text)]))
-
-
-def test_settings_survive_json():
-    settings = Settings().changed({"apply_delay": "never", "app_key_revoked": True, "wrong_region": "redirect"})
-
-    assert Settings().changed(settings.as_json()) == settings
