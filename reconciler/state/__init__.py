@@ -18,7 +18,9 @@ from reconciler.state.location import Address, SqliteAddress, make_private, pars
 if TYPE_CHECKING:
     from reconciler.state.database import Database, Reader
     from reconciler.state.history import Records
-    from reconciler.state.store import Runtime, StateStore
+    from reconciler.state.lock import Runtime
+    from reconciler.state.processes import Processes
+    from reconciler.state.store import StateStore
 
 __all__ = ["open_address", "open_database", "open_reader", "open_records", "open_snapshot", "open_store"]
 
@@ -51,11 +53,15 @@ def open_reader(settings: StateSettings, clock: Clock) -> "Reader":
         return PostgresReader(address, settings.must_exist)
 
 
-def open_records(settings: StateSettings) -> "Records":
+def open_records(
+    settings: StateSettings, *, clock: Clock | None = None, processes: "Processes | None" = None
+) -> "Records":
     """Open a state for reading the numbers of its segments and the past runs. Raises StateError."""
-    from reconciler.state.history import open_records
+    from reconciler.state.history import Records
+    from reconciler.state.processes import Processes
 
-    return open_records(settings)
+    clock = clock or Clock()
+    return Records(open_reader(settings, clock), clock, processes or Processes())
 
 
 @contextmanager
@@ -70,7 +76,8 @@ def open_store(
 
     `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
     """
-    from reconciler.state.store import Runtime, StateStore
+    from reconciler.state.lock import Runtime
+    from reconciler.state.store import StateStore
 
     around = runtime or Runtime()
     with open_database(settings, around.clock) as database:

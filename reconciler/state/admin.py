@@ -20,9 +20,9 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import LockManager, SegmentRef, break_locks, find_row, find_terms, read_holder
+from reconciler.state.lock import Runtime, SegmentRef, break_locks, find_row, find_terms, read_holder
 from reconciler.state.members import sweep
-from reconciler.state.store import Runtime
+from reconciler.state.store import StateStore
 from reconciler.state.tables import LOCKS, METADATA
 
 _NAME_FREE = "name a database that holds no state in `--to`"
@@ -43,9 +43,9 @@ def forget(
     runtime = runtime or Runtime()
     segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database:
-        locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout)
+        store = StateStore(database, runtime, lock_timeout)
         try:
-            lock = locks.take(segment, uuid.uuid4().hex, "state forget", find_terms(0, math.inf))
+            lock = store.take_lock(segment, uuid.uuid4().hex, "state forget", find_terms(0, math.inf))
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None

@@ -10,8 +10,6 @@ from sqlalchemy import Connection, text
 from reconciler.clock import Clock
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
-from reconciler.models.spec import StateSettings
-from reconciler.state import open_reader
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids, write_statuses
@@ -153,12 +151,6 @@ class Records:
                 allowed = tuple(json.loads(row.allowed))
                 records.append(RunRecord(history_row, row.tool_version, allowed, row.plan_id, row.document))
         return records
-
-
-def open_records(settings: StateSettings, *, clock: Clock | None = None, processes: Processes | None = None) -> Records:
-    """Open a state for reading records of it. Raises StateError."""
-    clock = clock or Clock()
-    return Records(open_reader(settings, clock), clock, processes or Processes())
 
 
 def _moment(seconds: float | None) -> datetime | None:

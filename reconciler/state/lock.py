@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import InitVar, asdict, dataclass
+from dataclasses import InitVar, asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
-from reconciler.errors import LeaseLost, LockHeld, StateError, StateSetBack
+from reconciler.errors import LeaseLost, StateError, StateSetBack
 from reconciler.state.database import Database, add_row, run
 from reconciler.state.processes import Processes, ProcessIdentity, is_dead
 from reconciler.state.schema import refuse_moved, select_version
@@ -28,8 +28,6 @@ LEAST_FENCE_SECONDS = 1.0
 
 FENCE_READS = 3
 """How often a fence is read before an attempt is given up, where the state answers too slowly."""
-
-_POLL_SECONDS = 0.5
 
 _WHERE = "workspace = :workspace AND segment_id = :segment_id"
 
@@ -227,70 +225,45 @@ def heartbeat_in_thread(renew: Callable[[], None], seconds: float) -> Iterator[N
 
 
 @dataclass(frozen=True)
-class LockManager:
-    """Takes locks for one process. `timeout`: seconds to wait for one; `pause`: see `open_store`."""
+class Runtime:
+    """What the state takes from outside: clocks, processes, the heartbeat of a lease."""
 
-    database: Database
-    clock: Clock
-    processes: Processes
-    timeout: float = 0.0
-    pause: Callable[[float], bool] | None = None
+    clock: Clock = field(default_factory=Clock)
+    processes: Processes = field(default_factory=Processes)
+    heartbeat: Heartbeat = heartbeat_in_thread
 
-    def take(
-        self, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms, *, waits: bool = True
-    ) -> HeldLock:
-        """Take the lock, or raise LockHeld: at once, or with `waits` when the time to wait is over."""
-        timeout = self.timeout if waits else 0
-        deadline = self.clock.boot() + timeout
-        while True:
-            taken = self._try(segment, run_id, command, terms)
-            if isinstance(taken, HeldLock):
-                return taken
-            left = deadline - self.clock.boot()
-            if left <= 0:
-                waited = f" (waited {timeout:g} s)" if timeout else ""
-                break
-            seconds = min(_POLL_SECONDS, left)
-            if self.pause is None:
-                self.clock.sleep(seconds)
-            elif self.pause(seconds):
-                waited = ""
-                break
-        raise LockHeld(
-            f"locked by {taken}{waited}",
-            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
-            holder=taken,
-        )
 
-    def _try(self, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms) -> HeldLock | str:
-        """Try once; a text describes the holder."""
-        began = self.clock.boot()
-        with self.database.write() as connection:
-            add_row(connection, "reconcile_locks", **segment.values(), fence=0)
-            row = find_row(connection, segment, self.database.row_lock)
-            assert row is not None
-            refuse_moved(select_version(connection), self.database.address)  # it may have since it was opened
-            now = self.database.now(connection)
-            holder = read_holder(row)
-            if holder is not None and not holder.is_gone(now, began, self.processes):
-                if holder.heartbeat_at > now:  # it was granted by a clock that ran ahead: it ends a lease from now
-                    expires_at = now + holder.expires_at - holder.heartbeat_at
-                    statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {_WHERE}"
-                    run(connection, statement, now=now, end=expires_at, **segment.values())
-                return holder.describe(now)
-            may_live = holder is not None and not is_dead(holder.identity, self.processes)
-            taken_over_at = now if may_live else row.taken_over_at
-            taken = {
-                **asdict(self.processes.me()),  # its fields are named as the columns
-                "run_id": run_id,
-                "command": command,
-                "acquired_at": now,
-                "heartbeat_at": now,
-                "expires_at": now + terms.lease,
-                "boot_expires_at": began + terms.lease,
-                "taken_over_at": taken_over_at,
-            }
-            changes = ", ".join(f"{name} = :{name}" for name in taken)
-            statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {_WHERE}"
-            run(connection, statement, **taken, **segment.values())
-            return HeldLock(self.database, self.clock, segment, row.fence + 1, terms, began, taken_over_at)
+def try_lock(
+    database: Database, runtime: Runtime, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms
+) -> HeldLock | str:
+    """Try once to take a lock; a text describes its holder."""
+    began = runtime.clock.boot()
+    with database.write() as connection:
+        add_row(connection, "reconcile_locks", **segment.values(), fence=0)
+        row = find_row(connection, segment, database.row_lock)
+        assert row is not None
+        refuse_moved(select_version(connection), database.address)  # it may have since it was opened
+        now = database.now(connection)
+        holder = read_holder(row)
+        if holder is not None and not holder.is_gone(now, began, runtime.processes):
+            if holder.heartbeat_at > now:  # it was granted by a clock that ran ahead: it ends a lease from now
+                expires_at = now + holder.expires_at - holder.heartbeat_at
+                statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {_WHERE}"
+                run(connection, statement, now=now, end=expires_at, **segment.values())
+            return holder.describe(now)
+        may_live = holder is not None and not is_dead(holder.identity, runtime.processes)
+        taken_over_at = now if may_live else row.taken_over_at
+        taken = {
+            **asdict(runtime.processes.me()),  # its fields are named as the columns
+            "run_id": run_id,
+            "command": command,
+            "acquired_at": now,
+            "heartbeat_at": now,
+            "expires_at": now + terms.lease,
+            "boot_expires_at": began + terms.lease,
+            "taken_over_at": taken_over_at,
+        }
+        changes = ", ".join(f"{name} = :{name}" for name in taken)
+        statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {_WHERE}"
+        run(connection, statement, **taken, **segment.values())
+        return HeldLock(database, runtime.clock, segment, row.fence + 1, terms, began, taken_over_at)

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from reconciler import __version__
-from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
-from reconciler.state.lock import Heartbeat, LockManager, SegmentRef, find_terms, heartbeat_in_thread
+from reconciler.state.lock import HeldLock, LeaseTerms, Runtime, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
-from reconciler.state.processes import Processes
+
+_POLL_SECONDS = 0.5
 
 _FORGOTTEN = """
 SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (
@@ -26,43 +26,29 @@ SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS
 """Segments that the state has no row of, but still ids: a `state forget` was cut short."""
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """What the state takes from outside: clocks, processes, the heartbeat of a lease."""
-
-    clock: Clock = field(default_factory=Clock)
-    processes: Processes = field(default_factory=Processes)
-    heartbeat: Heartbeat = heartbeat_in_thread
-
-
+@dataclass(eq=False)
 class StateStore:
-    """The writing side of a state database."""
+    """The writing side of a state database. For `lock_timeout` and `pause` see `state.open_store`."""
 
-    def __init__(
-        self,
-        database: Database,
-        runtime: Runtime,
-        lock_timeout: float = 0.0,
-        pause: Callable[[float], bool] | None = None,
-    ) -> None:
-        self._database = database
-        self._runtime = runtime
-        self._locks = LockManager(database, runtime.clock, runtime.processes, lock_timeout, pause)
-        self._commands: dict[str, str] = {}
+    database: Database
+    runtime: Runtime
+    lock_timeout: float = 0.0
+    pause: Callable[[float], bool] | None = None
+    _commands: dict[str, str] = field(default_factory=dict, init=False)
 
     # --- history --------------------------------------------------------------------------------------------------
 
     def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
         """Open a run in the history."""
         self._commands[run_id] = command
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             add_row(  # two URLs of one run may lead to one database
                 connection,
                 "reconcile_runs",
                 run_id=run_id,
                 workspace=workspace,
                 command=command,
-                started_at=self._database.now(connection),
+                started_at=self.database.now(connection),
                 tool_version=__version__,
                 allowed=json.dumps(list(allowed)),
                 plan_id=plan_id,
@@ -75,8 +61,8 @@ class StateStore:
             "WHERE run_id = :run_id AND workspace = :workspace"
         )
         values = {"exit_code": int(exit_code), "document": document, "run_id": run_id, "workspace": workspace}
-        with self._database.write() as connection:
-            run(connection, statement, now=self._database.now(connection), **values)
+        with self.database.write() as connection:
+            run(connection, statement, now=self.database.now(connection), **values)
             for segment in segments.segments:
                 target, tally = segment.plan.target, segment.tally
                 if target.workspace == workspace:
@@ -97,24 +83,50 @@ class StateStore:
         for forgotten_workspace, segment_id in forgotten:
             segment_ref = SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}")
             with suppress(LockHeld, StateError):
-                lock = self._locks.take(segment_ref, run_id, "state forget", find_terms(0, math.inf), waits=False)
+                lock = self.take_lock(segment_ref, run_id, "state forget", find_terms(0, math.inf), waits=False)
                 try:
-                    with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+                    with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                         sweep(lock.write, segment_ref)
                 finally:
                     lock.release()
 
     # --- locks ----------------------------------------------------------------------------------------------------
 
+    def take_lock(
+        self, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms, *, waits: bool = True
+    ) -> HeldLock:
+        """Take the lock, or raise LockHeld: at once, or with `waits` when the time to wait is over."""
+        timeout = self.lock_timeout if waits else 0
+        deadline = self.runtime.clock.boot() + timeout
+        while True:
+            taken = try_lock(self.database, self.runtime, segment, run_id, command, terms)
+            if isinstance(taken, HeldLock):
+                return taken
+            left = deadline - self.runtime.clock.boot()
+            if left <= 0:
+                waited = f" (waited {timeout:g} s)" if timeout else ""
+                break
+            seconds = min(_POLL_SECONDS, left)
+            if self.pause is None:
+                self.runtime.clock.sleep(seconds)
+            elif self.pause(seconds):
+                waited = ""
+                break
+        raise LockHeld(
+            f"locked by {taken}{waited}",
+            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
+            holder=taken,
+        )
+
     @contextmanager
     def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
         """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
         segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
         terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
-        lock = self._locks.take(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
+        lock = self.take_lock(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
         locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id)
         try:
-            with self._runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+            with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 locked.recover()
                 locked.compact()
                 try:
@@ -129,19 +141,19 @@ class StateStore:
         finally:
             with suppress(StateError):  # where the lock can't be given back, its lease ends it
                 lock.release()
-                self._database.checkpoint()
+                self.database.checkpoint()
 
     # --- workspaces and plans -------------------------------------------------------------------------------------
 
     def environment(self, workspace: str) -> int | None:
         """Return the environment to which a workspace's name is bound."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return find_environment(connection, workspace)
 
     def bind(self, workspace: str, environment_id: int) -> None:
         """Bind a workspace's name to an environment; it must be free or bound to the same. Raises StateError."""
-        with self._database.write() as connection:
-            now = self._database.now(connection)
+        with self.database.write() as connection:
+            now = self.database.now(connection)
             add_row(connection, "reconcile_workspaces", name=workspace, environment_id=environment_id, bound_at=now)
             bound = find_environment(connection, workspace)
         if bound != environment_id:
@@ -152,5 +164,5 @@ class StateStore:
 
     def spend(self, plan_id: str) -> None:
         """Record that a plan file was applied to its end."""
-        with self._database.write() as connection:
-            add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self._database.now(connection))
+        with self.database.write() as connection:
+            add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))

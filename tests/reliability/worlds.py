@@ -27,7 +27,8 @@ from reconciler.operations.refresh import Adopt, refresh_segment
 from reconciler.state import open_database, open_snapshot
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
-from reconciler.state.store import Runtime, StateStore
+from reconciler.state.lock import Runtime
+from reconciler.state.store import StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient
 from tests.fakes.parts import FakeChanges, FakeReporter, FakeStop, InlinePool, LazyPool

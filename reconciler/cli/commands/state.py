@@ -16,9 +16,8 @@ from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
 from reconciler.render import json
 from reconciler.spec import read_state_url
-from reconciler.state import admin
+from reconciler.state import admin, open_records
 from reconciler.state import restore as restoring
-from reconciler.state.history import open_records
 
 state = typer.Typer(
     help="Inspect and repair the state database.", no_args_is_help=True, add_completion=False, rich_markup_mode=None

@@ -84,7 +84,7 @@ def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(st
 
     with state.store() as store, store.lock(state.target(), "run", None):
         pass
-    with state.store() as store, store._database.read() as connection:
+    with state.store() as store, store.database.read() as connection:
         from sqlalchemy import text
 
         assert connection.execute(text("SELECT count(*) FROM reconcile_members")).scalar_one() == 1

@@ -173,7 +173,7 @@ def test_nothing_is_compacted_that_lies_between_two_on_their_way(state: StateFix
 
 def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqlite_state: StateFixture, monkeypatch):
     with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
-        monkeypatch.setattr(store._database, "pick_batches", None)
+        monkeypatch.setattr(store.database, "pick_batches", None)
         seqs = segment.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         segment.compact()
@@ -187,10 +187,10 @@ def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
         ids = map(str, count())
         seqs = segment.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
-        with store._database.write() as connection:
+        with store.database.write() as connection:
             more = True
             while more:
-                more = journal.compact_chunk(store._database, connection, 1)
+                more = journal.compact_chunk(store.database, connection, 1)
                 left = connection.exec_driver_sql("SELECT count(*) FROM reconcile_batches").scalar_one()
                 chunks.append(numbers[sum(map(len, chunks)) : len(numbers) - left])
     return chunks

@@ -9,7 +9,8 @@ from reconciler.errors import StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.results import Run, RunStatus, SegmentRun, Tally
-from reconciler.state.history import Records, open_records
+from reconciler.state import open_records
+from reconciler.state.history import Records
 from tests.support.states import (
     ACKNOWLEDGED,
     FakeMachine,

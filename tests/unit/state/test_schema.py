@@ -14,12 +14,11 @@ from sqlalchemy import Connection
 from reconciler.errors import LockHeld, StateError
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
-from reconciler.state import open_snapshot, open_store, schema
+from reconciler.state import open_records, open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.database import create_tables
-from reconciler.state.history import open_records
+from reconciler.state.lock import Runtime
 from reconciler.state.schema import REVISION, VERSION_TABLE
-from reconciler.state.store import Runtime
 from tests.support.states import ACKNOWLEDGED, Contents, FakeMachine, StateFixture, add
 
 NEXT = f"{int(REVISION) + 1:04}"

@@ -85,7 +85,7 @@ def test_every_stream_shows_the_moment_at_which_it_was_opened(state: StateFixtur
 
 def test_reading_waits_for_no_writer(state: StateFixture):
     state.send((add("a"), ACKNOWLEDGED))
-    with state.store() as store, store._database.write() as connection:
+    with state.store() as store, store.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM reconcile_members")
         assert state.look().members == ("a",)
         connection.rollback()
@@ -198,7 +198,7 @@ def test_a_state_in_a_folder_that_cannot_be_written_is_read_as_it_lies(sqlite_st
 def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_state: StateFixture):
     """Two SQLite libraries in one process that open one file drop each other's locks when they close it."""
     sqlite_state.send((add("a"), ACKNOWLEDGED))
-    with sqlite_state.store() as store, store._database.write():
+    with sqlite_state.store() as store, store.database.write():
         sqlite_state.look()
         code = (
             "import sqlite3, sys\n"

@@ -49,7 +49,7 @@ def test_each_field_of_a_head_is_the_same(sqlite_state: StateFixture, plan_id: s
         store.bind("production", 77)
         with store.lock(sqlite_state.target(), "run", plan_id) as segment:
             segment.complete()
-        with store._database.write() as connection:
+        with store.database.write() as connection:
             connection.exec_driver_sql(f"UPDATE reconcile_segments SET restored_at = {restored_at}")
 
     head, _ = both_ways(sqlite_state)
