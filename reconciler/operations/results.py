@@ -53,7 +53,7 @@ class RunResult(Run, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number if one stopped the run.
+        """Give 128 and the number of the signal that stopped the run, if one did.
 
         A segment that failed weighs 1 if nothing was or may have been changed in the whole run, else 6.
         """
@@ -85,7 +85,7 @@ class RefreshResult(Refresh, WithDocument):
 
     @property
     def exit_code(self) -> int:
-        """It changes nothing at Customer.io: a failure is never more than 1.
+        """Give at most 1 for a failure, as nothing is changed at Customer.io.
 
         A member that was removed and is still there is unsettled from now on, as after a confirmation: something is
         left to do.

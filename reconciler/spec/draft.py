@@ -14,9 +14,6 @@ from reconciler.spec.files import read_text
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<fallback>[^{}]*))?\})?")
 """An escape, a whole reference, or (no name) the beginning of something that is none."""
 
-_PARAMETERS = (("segments", 4), ("defaults", 3))
-"""Where query parameters stand: the first key, and the number of keys."""
-
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -136,17 +133,19 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
             return {key: read_value((*where, key), child) for key, child in value.items()}
         if isinstance(value, list):
             return [read_value((*where, at), child) for at, child in enumerate(value)]
-        is_parameter = len(where) > 1 and where[-2] == "params" and (where[0], len(where)) in _PARAMETERS
-        if value is None and not is_parameter:  # to a parameter, null means NULL
-            draft.refuse_value(where, "has no value; give it one, or leave the key out")
-        is_query = len(where) == 3 and where[0] == "segments" and where[2] == "query"  # there, `${` means nothing
-        if not isinstance(value, str) or is_query:
-            return value
-        try:
-            return resolve(value, environment)
-        except ValueError as error:
-            draft.refuse_value(where, str(error))
-            return value
+        match where, value:
+            case ((("segments", _, "params", _) | ("defaults", "params", _)), None):
+                pass  # to a query parameter, null means NULL
+            case _, None:
+                draft.refuse_value(where, "has no value; give it one, or leave the key out")
+            case ("segments", _, "query"), _:
+                pass  # there, `${` means nothing
+            case _, str(text):
+                try:
+                    return resolve(text, environment)
+                except ValueError as error:
+                    draft.refuse_value(where, str(error))
+        return value
 
     draft.document = replace(draft.document, data=read_value((), draft.document.data))
     return draft
