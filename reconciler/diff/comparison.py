@@ -227,7 +227,9 @@ class Comparison:
         is_overlaid = False
         if state.has_overlay:
             since = lingers_since(state.now, self._target.spec.destination.settle)
-            tables.create("overlay", _OVERLAY.format(id_status=write_id_status(_JOURNAL_IDS, "FROM marks", since)))
+            id_status = write_id_status(_JOURNAL_IDS, "FROM marks", since)
+            columns = "id, add_at, remove_at, decided, status::UTINYINT AS flags"
+            tables.create("overlay", f"WITH {id_status} SELECT {columns} FROM id_status")
             is_overlaid = tables.fetch(f"SELECT count(*) FROM overlay WHERE {which}")[0][0] > 0
         held = "held" if with_remote else "known"
         if is_overlaid:
@@ -383,9 +385,6 @@ def _list(flags: Iterable[Flag]) -> str:
 
 
 # --- the statements that match two tables -----------------------------------------------------------------------------
-
-_OVERLAY = """
-WITH {id_status} SELECT id, add_at, remove_at, decided, status::UTINYINT AS flags FROM id_status"""
 
 _JOURNAL_IDS = """
 SELECT unnest(string_split(ids, chr(10))) AS id, seq, direction, outcome, "at", unknown_at FROM journal"""

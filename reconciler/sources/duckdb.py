@@ -77,16 +77,6 @@ class StartedRelation:
         return self.capsule
 
 
-@dataclass(frozen=True)
-class _Selection:
-    """The ids of a query; `all_typed`: by the type of their column all values are typed."""
-
-    relation: duckdb.DuckDBPyRelation
-    all_typed: bool
-    unfit: str
-    """The type of the ids, if no value of it can be an id."""
-
-
 class DuckSource:
     """A DuckDB file, or nothing but what the query itself reads, such as Parquet files."""
 
@@ -109,17 +99,17 @@ class DuckSource:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection:
             with self._explaining(connection, query):
-                selection = _select(connection, query)
-                stream = StartedRelation(selection.relation.__arrow_c_stream__())
+                relation, all_typed, _ = _select(connection, query)
+                stream = StartedRelation(relation.__arrow_c_stream__())
             with explaining_stream(self._scrubber, query):
-                yield ValueStream(stream, ALL_TYPED) if selection.all_typed else ValueStream(stream)
+                yield ValueStream(stream, ALL_TYPED) if all_typed else ValueStream(stream)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection, self._explaining(connection, query):
-            selection = _select(connection, query)
-        if selection.unfit:
-            raise refuse_type(selection.unfit)
+            _, _, unfit = _select(connection, query)
+        if unfit:
+            raise refuse_type(unfit)
 
     @contextmanager
     def _explaining(self, connection: duckdb.DuckDBPyConnection, query: Query) -> Iterator[None]:
@@ -172,8 +162,11 @@ def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str
     return known
 
 
-def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> _Selection:
-    """Select the ids of a query, by the type of their column."""
+def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool, str]:
+    """Select the ids of a query, by the type of their column.
+
+    Give their relation; whether all are typed by that type; and the type itself, if no value of it can be an id.
+    """
     sql, values = query.numbered("$"), list(query.values)
     types = connection.sql(query.derived("*", sql), params=values).types
     # The names as the query gives them: a derived table has made double ones unlike.
@@ -190,4 +183,4 @@ def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> _Selection:
     else:
         what = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
     by_position = f"({', '.join(f'c{number}' for number in range(len(types)))})"
-    return _Selection(connection.sql(query.derived(what, sql, by_position), params=values), all_typed, unfit)
+    return connection.sql(query.derived(what, sql, by_position), params=values), all_typed, unfit

@@ -256,25 +256,21 @@ class Scrubber:
         message = DatabaseMessage.of(error)
         kind = classify(message)
         shown, hint = mask(message.text, self.secrets, as_words=True), kind.value
-        if query is not None:
-            shown = self._redact(shown, kind, query, known)
+        if query is not None and kind is Kind.RAISED:
+            shown = "a function of the query raised an error; its words may hold a row and are not shown"
+        elif query is not None:
+            paths: frozenset[str] = frozenset()
+            if kind in _OF_FILES:
+                paths = find_paths(query.statement)
+                for name, value in query.params.items():
+                    if isinstance(value, str) and is_path(value):
+                        shown = shown.replace(value, f":{name}")
+            names = self.names | find_names(query.statement, self.dialect) | {name.casefold() for name in known}
+            shown = redact(shown, names, paths)
+            if not re.search(r"\w", shown):
+                shown = "the query failed; the database's words may hold a row, so they are not shown"
             # A name that `params` lacks is the likeliest cause of a colon that makes no sense.
             unbound = query.statement.unbound() if kind in (Kind.SYNTAX, Kind.PARAMS) else ()
             if unbound:
                 hint = f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}"
         return SourceError(f"source {self.source}: {' '.join(shown.split())}", hint)
-
-    def _redact(self, text: str, kind: Kind, query: Query, known: Iterable[str]) -> str:
-        if kind is Kind.RAISED:
-            return "a function of the query raised an error; its words may hold a row and are not shown"
-        names = self.names | find_names(query.statement, self.dialect) | {name.casefold() for name in known}
-        paths: frozenset[str] = frozenset()
-        if kind in _OF_FILES:
-            paths = find_paths(query.statement)
-            for name, value in query.params.items():
-                if isinstance(value, str) and is_path(value):
-                    text = text.replace(value, f":{name}")
-        shown = redact(text, names, paths)
-        if re.search(r"\w", shown):
-            return shown
-        return "the query failed; the database's words may hold a row, so they are not shown"
