@@ -21,7 +21,7 @@ from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
 from reconciler.models.comparison import DatabaseIdentity, StateTables
-from reconciler.models.fields import Label, Limit, Secret
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import (
     Defaults,
@@ -121,15 +121,15 @@ def refresh_reference(page: str) -> str:
 
 def write_kind(field: FieldInfo) -> str:
     """The type of a key of a spec in words."""
-    marks: list[object] = [*field.metadata]
+    titles = [field.title]
     annotation: Any = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         *words, last = [f"`{word}`" for word in annotation]
         return f"{', '.join(words)} or {last}"
     if isinstance(annotation, UnionType) or get_origin(annotation) is Union:  # a choice of a type and None
-        marks += [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
-    labels = [mark.text for mark in marks if isinstance(mark, Label)]
-    return labels[0] if labels else "mapping"
+        marks = [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
+        titles += [mark.title for mark in marks if isinstance(mark, FieldInfo)]
+    return next(filter(None, titles), "mapping")
 
 
 def write_default(field: FieldInfo) -> str:

@@ -85,13 +85,6 @@ class Reference(Resolved):
     """A value that was one reference to a variable and nothing else: it is read as the type of its key."""
 
 
-@dataclass(frozen=True)
-class Label:
-    """What the key reference calls a type."""
-
-    text: str
-
-
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -254,33 +247,34 @@ _PERCENTAGE_OR_COUNT = WithJsonSchema(
 _FINITE_NUMBER = BeforeValidator(read_number)
 _WHOLE_NUMBER = BeforeValidator(read_integer)
 
-Count = Annotated[int, Field(ge=0), _WHOLE_NUMBER, Label("whole number from 0")]
-SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID), _WHOLE_NUMBER, Label("whole number")]
-WorkspaceId = Annotated[int, Field(ge=1), _WHOLE_NUMBER, Label("whole number")]
+# A title is what the key reference calls the type.
+Count = Annotated[int, Field(ge=0, title="whole number from 0"), _WHOLE_NUMBER]
+SegmentId = Annotated[int, Field(ge=1, le=LARGEST_SEGMENT_ID, title="whole number"), _WHOLE_NUMBER]
+WorkspaceId = Annotated[int, Field(ge=1, title="whole number"), _WHOLE_NUMBER]
 Concurrency = Annotated[
-    int, Field(ge=1, le=MAX_CONCURRENCY), _WHOLE_NUMBER, Label(f"whole number, 1 to {MAX_CONCURRENCY}")
+    int, Field(ge=1, le=MAX_CONCURRENCY, title=f"whole number, 1 to {MAX_CONCURRENCY}"), _WHOLE_NUMBER
 ]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), _FINITE_NUMBER, Label("number above 0")]
-PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), _FINITE_NUMBER, Label("number from 0")]
-Boolean = Annotated[bool, BeforeValidator(read_boolean), Label("true or false")]
-Percentage = Annotated[Limit, PlainValidator(read_limit), _PERCENTAGE_OR_COUNT, Label("percentage or count")]
-Text = Annotated[str, _text(_PRINTABLE), Label("text")]
-Query = Annotated[str, _text(_FILLED, _PRINTABLE), Label("SQL")]
-ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Label("text")]
-FileName = Annotated[str, _text(_PATH), Label("path")]
-Name = Annotated[str, _text(_NOT_EMPTY, _NAME), Label("name")]
-Names = Annotated[tuple[Name, ...], Strict(False), Label("list of names")]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False, title="number above 0"), _FINITE_NUMBER]
+PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False, title="number from 0"), _FINITE_NUMBER]
+Boolean = Annotated[bool, BeforeValidator(read_boolean), Field(title="true or false")]
+Percentage = Annotated[Limit, PlainValidator(read_limit), _PERCENTAGE_OR_COUNT, Field(title="percentage or count")]
+Text = Annotated[str, _text(_PRINTABLE), Field(title="text")]
+Query = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="SQL")]
+ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="text")]
+FileName = Annotated[str, _text(_PATH), Field(title="path")]
+Name = Annotated[str, _text(_NOT_EMPTY, _NAME), Field(title="name")]
+Names = Annotated[tuple[Name, ...], Strict(False), Field(title="list of names")]
 SegmentName = Annotated[str, _text(_NOT_EMPTY, _NAME, _NO_SELECTOR)]
-WorkspaceName = Annotated[str, _text(_NOT_EMPTY, _NAME, _NO_SLASH), Label("name")]
-SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED_TEXT, Label("SQLAlchemy URL")]
-StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED_TEXT, Label("SQLAlchemy URL")]
-Credential = Annotated[Secret, _secret(_NOT_EMPTY, _KEY), _FILLED_TEXT, Label("text")]
-OptionalCredential = Annotated[Secret | None, _secret(_KEY, may_be_empty=True), _ANY_TEXT, Label("text")]
-OptionalApiUrl = Annotated[str | None, _optional_text(check_api_url), _ANY_TEXT, Label("http(s) URL")]
+WorkspaceName = Annotated[str, _text(_NOT_EMPTY, _NAME, _NO_SLASH), Field(title="name")]
+SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED_TEXT, Field(title="SQLAlchemy URL")]
+StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED_TEXT, Field(title="SQLAlchemy URL")]
+Credential = Annotated[Secret, _secret(_NOT_EMPTY, _KEY), _FILLED_TEXT, Field(title="text")]
+OptionalCredential = Annotated[Secret | None, _secret(_KEY, may_be_empty=True), _ANY_TEXT, Field(title="text")]
+OptionalApiUrl = Annotated[str | None, _optional_text(check_api_url), _ANY_TEXT, Field(title="http(s) URL")]
 Sentinel = Annotated[str, PlainValidator(_read_sentinel), WithJsonSchema({"type": ["string", "integer"]})]
-Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Label("list of ids")]
+Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Field(title="list of ids")]
 ParameterName = Annotated[str, _text(_PARAMETER_NAME)]
 Parameter = Annotated[
     Scalar, PlainValidator(_read_parameter), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 ]
-Parameters = Annotated[dict[ParameterName, Parameter], Label("mapping")]
+Parameters = Annotated[dict[ParameterName, Parameter], Field(title="mapping")]

@@ -171,7 +171,7 @@ class SegmentKeys(Defaults, frozen=True):
 class SpecFile(_Model, frozen=True):
     """A spec of `reconcile`: which queries make which Customer.io segments."""
 
-    version: Annotated[Literal[1], BeforeValidator(fields.read_integer), fields.Label("`1`")] = Field(
+    version: Annotated[Literal[1], BeforeValidator(fields.read_integer), Field(title="`1`")] = Field(
         description="The version of this format."
     )
     sources: dict[fields.Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
