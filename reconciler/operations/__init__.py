@@ -1,1 +1,1 @@
-"""The story: planning, applying, verifying. It speaks to the world through `ports` alone."""
+"""What the commands do: each is a function that takes what `load` gave, and returns a frozen result."""

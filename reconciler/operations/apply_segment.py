@@ -238,7 +238,7 @@ class SegmentApply:
 
 
 def is_all_sent(plan: SegmentPlan, tally: Tally) -> bool:
-    """Not so after a stop that came in time."""
+    """Return whether every change of a plan was sent or refused by itself; not so after a stop that came in time."""
     counts = plan.counts
     assert counts is not None
     sent = tally.added + tally.removed + tally.resent + tally.rejected

@@ -82,34 +82,6 @@ class Pending:
 
 
 @dataclass
-class BadRequests:
-    """Decides whether the 400s of one segment are about some ids or about the request as a whole.
-
-    A batch that gets a 400 is halved until the bad ids are alone. That must not go on for a request that can't succeed
-    at all (a data-driven segment, an id type that the workspace lacks). One acknowledged request proves that it can;
-    when three batches fail without one (say, a batch and both its halves), a single id of another batch is probed.
-    """
-
-    accepted_before: bool
-    acknowledged: bool = False
-    failed: int = 0
-    """Batches and single ids that got a 400."""
-    rejected: list[str] = field(default_factory=list)
-    """Single ids that got one."""
-    probe_failed: bool = False
-
-    @property
-    def need_probe(self) -> bool:
-        return self.failed >= FAILURES_BEFORE_PROBE and not self.acknowledged
-
-    def are_about_the_request(self, all_sent: bool = False) -> bool:
-        """Also where all is sent, ids were rejected, and nothing was ever accepted."""
-        was_accepted = self.acknowledged or self.accepted_before
-        is_none_accepted = all_sent and bool(self.rejected) and not was_accepted
-        return self.probe_failed or len(self.rejected) >= MAX_REJECTED or is_none_accepted
-
-
-@dataclass
 class Sender:
     """The sending of one segment: each batch is in the journal before it leaves.
 
@@ -135,6 +107,11 @@ class Sender:
     tally: Counter[str] = field(default_factory=Counter)
     done: int = 0
     uncompacted: int = 0
+    # The refusals, see `is_request_refused`: batches and single ids that got a 400, and those ids.
+    has_acknowledged: bool = False
+    bad_requests: int = 0
+    rejected: list[str] = field(default_factory=list)
+    probe_failed: bool = False
     last_refusal: BatchResult = NOT_STARTED
     # Batches that used up their attempts: how many in a row, the last one, why, and how many ids they held.
     exhausted_in_a_row: int = 0
@@ -142,10 +119,6 @@ class Sender:
     causes: Counter[str] = field(default_factory=Counter)
     ids_unknown: int = 0
     ids_unsent: int = 0
-
-    def __post_init__(self) -> None:
-        self.bad_requests = BadRequests(accepted_before=self.counts.stored > 0)
-        self.concurrency = self.target.spec.destination.concurrency
 
     @property
     def is_halted(self) -> bool:
@@ -190,19 +163,20 @@ class Sender:
 
     def start_requests(self) -> None:
         """Keep `concurrency` requests in flight, with as many intents ready; or only the probe, where one is needed."""
-        if self.bad_requests.need_probe:
+        if self.bad_requests >= FAILURES_BEFORE_PROBE and not self.has_acknowledged:
             if self.in_flight:
                 return  # one of these may be acknowledged
             probe = self.make_probe()
             if probe is not None:
                 self.submit(probe)  # and nothing else, until its answer is here
                 return
-        room = 2 * self.concurrency - len(self.in_flight) - len(self.ready)
-        if room >= self.concurrency:  # refilled by halves, so that intents share a commit
+        concurrency = self.target.spec.destination.concurrency
+        room = 2 * concurrency - len(self.in_flight) - len(self.ready)
+        if room >= concurrency:  # refilled by halves, so that intents share a commit
             batches = list(islice(self.batches, room))
             seqs = self.segment.intend(batches) if batches else []
             self.ready += [Pending(seq, batch, root=seq) for seq, batch in zip(seqs, batches, strict=True)]
-        while self.ready and len(self.in_flight) < self.concurrency:
+        while self.ready and len(self.in_flight) < concurrency:
             self.submit(self.ready[0])
             self.ready.popleft()
 
@@ -268,7 +242,7 @@ class Sender:
             match result.outcome:
                 case Outcome.ACKNOWLEDGED:
                     self.exhausted_in_a_row = 0
-                    self.bad_requests.acknowledged = True
+                    self.has_acknowledged = True
                     self.tally["resent"] += len(batch.resends)
                     changed = "removed" if batch.direction is Direction.REMOVE else "added"
                     self.tally[changed] += len(batch.ids) - len(batch.resends)
@@ -276,9 +250,9 @@ class Sender:
                     if not self.is_halted:  # else its attempts were cut short
                         self.exhaust(pending, result)
                 case Outcome.BAD_REQUEST | Outcome.TOO_LARGE:
-                    self.bad_requests.failed += 1
-                    self.bad_requests.rejected.append(batch.ids[0])
-                    self.bad_requests.probe_failed |= pending.is_probe
+                    self.bad_requests += 1
+                    self.rejected.append(batch.ids[0])
+                    self.probe_failed |= pending.is_probe
                     self.refuse(result)
                 case Outcome.STOPPED:
                     self.halt(DestinationError(f"{self.target.where}: {result.message}", result.hint, code="refused"))
@@ -293,7 +267,7 @@ class Sender:
             # What was cut last is sent first: few parts are open at a time, and bad ids show soon.
             self.ready.extendleft(reversed(halves))
             if result.outcome is Outcome.BAD_REQUEST:
-                self.bad_requests.failed += 1
+                self.bad_requests += 1
             self.refuse(result)
         self.parts.report(Sending(self.target, self.done, self.counts.add + self.counts.remove + self.counts.resend))
         self.uncompacted += len(settled)
@@ -318,12 +292,24 @@ class Sender:
         """A batch or an id got a 400 or a 413."""
         self.exhausted_in_a_row = 0  # it answers
         self.last_refusal = result
-        if self.bad_requests.are_about_the_request():
+        if self.is_request_refused():
             self.halt_refused()
 
+    def is_request_refused(self, all_sent: bool = False) -> bool:
+        """Decide whether the refusals are about the request as a whole, and not about some ids.
+
+        A batch that gets a 400 is halved until the bad ids are alone. That must not go on for a request that can't
+        succeed at all (a data-driven segment, an id type that the workspace lacks). One acknowledged request proves
+        that it can; when three batches fail without one (say, a batch and both its halves), a single id of another
+        batch is probed. No id is to blame, either, where all is sent and nothing was ever accepted.
+        """
+        was_accepted = self.has_acknowledged or self.counts.stored > 0
+        is_none_accepted = all_sent and bool(self.rejected) and not was_accepted
+        return self.probe_failed or len(self.rejected) >= MAX_REJECTED or is_none_accepted
+
     def conclude(self) -> SendResult:
-        is_about_request = self.bad_requests.are_about_the_request(all_sent=True)
-        if not self.is_halted and is_about_request:
+        is_refused = self.is_request_refused(all_sent=True)
+        if not self.is_halted and is_refused:
             self.halt_refused()
         elif not self.is_halted and self.causes:
             fates = [
@@ -331,7 +317,7 @@ class Sender:
                 f"{self.ids_unsent:,} ids did not arrive" if self.ids_unsent else "",
             ]
             self.halt_exhausted(f"all attempts were used up; {'; '.join(filter(None, fates))}")
-        rejected = () if is_about_request else tuple(self.bad_requests.rejected)
+        rejected = () if is_refused else tuple(self.rejected)
         return SendResult(Tally(rejected=len(rejected), **self.tally), rejected, self.error)
 
     def halt_refused(self) -> None:
