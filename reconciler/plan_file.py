@@ -26,12 +26,12 @@ from pydantic import AwareDatetime, NonNegativeInt, TypeAdapter, ValidationError
 
 from reconciler.errors import PlanFileError, ReconcileError, fill_hint
 from reconciler.files import OutputFile, open_plain
-from reconciler.models.batches import Batch, Direction
+from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType, can_be_stored, is_id
 from reconciler.models.plan import Head, Plan, PlanStatus
-from reconciler.models.spec import MAX_BATCH, Target
+from reconciler.models.spec import Target
 
 FORMAT = 1
 """The version of the format that is written, and the newest that is read."""

@@ -40,11 +40,11 @@ from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, broken_query, make_database, normalize, refusal, unless_empty, write_batches
 from reconciler.embedded_duckdb import translating
 from reconciler.errors import IncompleteRead, StateError
-from reconciler.models.batches import Batch, Direction
+from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount
 from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.plan import Head
-from reconciler.models.spec import MAX_BATCH, Ownership, Target
+from reconciler.models.spec import Ownership, Target
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import Snapshot
 

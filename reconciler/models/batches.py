@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+MAX_BATCH = 1000
+"""Most ids in one add or remove request. Source: Track API specification, `maxItems`."""
+
 
 class Direction(StrEnum):
     """Into the segment, or out of it."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from reconciler.models.batches import MAX_BATCH
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard, Verdict
-from reconciler.models.spec import MAX_BATCH, Target
+from reconciler.models.spec import Target
 
 
 class PlanStatus(StrEnum):

@@ -19,9 +19,6 @@ from reconciler.models import fields
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
 
-MAX_BATCH = 1000
-"""Most ids in one add or remove request. Source: Track API specification, `maxItems`."""
-
 DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
 
 
