@@ -165,11 +165,12 @@ def _describe_segment(
     match row:
         case SegmentPlan():
             plan, title, counts = row, row.remote.title, row.counts
-            cells = fill(report.COUNTS, counts) if counts else [Cell()] * len(report.COUNTS)
-            cells.append(Cell(", ".join(sentences.list_notes(row))))
-            clauses = sentences.list_details(row)
-            if verbose and counts is not None and row.engine == "in_database":
-                clauses.append("compared in the database")
+            cells = [Cell()] * (len(report.COUNTS) + 1)
+            if counts is not None:
+                cells = [*fill(report.COUNTS, counts), Cell(", ".join(sentences.list_notes(row, counts)))]
+                clauses = sentences.list_details(row, counts)
+                if verbose and row.engine == "in_database":
+                    clauses.append("compared in the database")
             if status is PlanStatus.BLOCKED:
                 rank = -1  # in a plan, before those that failed
         case SegmentRun():
@@ -205,7 +206,7 @@ def _describe_segment(
         if verdict.breached:  # an allowed one is listed, too
             flag = ALLOW_FLAGS.get(verdict.name)
             command = f"{flag} {sentences.quote(name)}" if flag else None
-            breaches.append(Breach(verdict.name.value, verdict.detail, command, verdict.allowed))
+            breaches.append(Breach(f"{verdict.name}: {verdict.detail}", command, verdict.allowed))
     examples = (("remove", plan.examples.remove), ("add", plan.examples.add)) if plan else ()
     return Line(
         [*identity, *cells],
@@ -265,7 +266,6 @@ _KNOWN = (
     *("status", "name", "removed", "added", "segment_id", "rejected", "unsettled", "unmatched", "appeared", "resent"),
     *("stored", "remote", "missing", "foreign", "lingering", "strangers", "adopted", "desired", "seconds"),
 )
-_KEPT = 2
 _NOT_IN_THE_TABLE = ("error", "guards", "used_by", "examples")
 
 
@@ -282,7 +282,7 @@ def _describe_document(document: Mapping[str, Any], kind: str) -> Report:
     columns: list[Column[Any]] = []
     for place, key in enumerate(ordered):
         numeric = all(not isinstance(each.get(key), str) for each in segments)
-        drop = 0 if key in _KNOWN[:_KEPT] else 1 + place
+        drop = 0 if key in ("status", "name") else 1 + place
         columns.append(Column(_name(key), right=numeric, drop=drop, flexible=not numeric))
     lines = []
     for each in segments:

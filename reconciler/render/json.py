@@ -159,12 +159,6 @@ def _list_values(value: object) -> Values:
             values = vars(value) | {"lock_holder": value.holder}
         case _:
             return vars(value)
-    segment, spec = value.target.segment, value.target.spec
-    return {
-        **values,
-        "name": segment.name,
-        "workspace": value.target.workspace,
-        "segment_id": segment.segment_id,
-        "id_type": segment.id_type,
-        "spec": str(spec.path),
-    }
+    target, segment = value.target, value.target.segment
+    values = {**values, "name": segment.name, "workspace": target.workspace, "spec": str(target.spec.path)}
+    return values | {"segment_id": segment.segment_id, "id_type": segment.id_type}

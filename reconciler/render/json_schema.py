@@ -130,7 +130,6 @@ _RUN_TIMES = (
     Field("exit_code", "integer", "Its exit code; null while it goes on, or if it died.", NULLABLE),
 )
 _WARNINGS = Field("warnings", "string", "Sentences about what is no error.", many=True)
-_SEALED_ID = "The id of the plan file that it {}; null if there is none."
 
 FROM_HISTORY = tuple(
     Field(field.name, field.type, f"Only in `history`: {field.meaning}", field.nullable, field.many, optional=True)
@@ -138,7 +137,7 @@ FROM_HISTORY = tuple(
         _COMMAND,
         *_RUN_TIMES,
         Field("allowed", "string", "The guards that were allowed, as named on the command line.", many=True),
-        Field("plan_id", "string", _SEALED_ID.format("applied"), NULLABLE),
+        Field("plan_id", "string", "The id of the plan file that it applied; null if there is none.", NULLABLE),
     )
 )
 """What the history adds to the document of a past run."""
@@ -162,7 +161,6 @@ _EXAMPLES = (
     Field("add", "string", "Some ids that would be added.", many=True),
 )
 _UNSETTLED = "Ids with a last request of unknown outcome"
-_REQUESTS = "Requests that sending takes, if none is refused; null if not known."
 _PLANNED = (
     *_IDENTITY,
     Field("status", PlanStatus, "What would be done."),
@@ -172,12 +170,17 @@ _PLANNED = (
     Field("remove", "integer", "Ids to remove.", NULLABLE),
     Field("resend", "integer", "Unmatched ids to send again; alone they are no change.", NULLABLE),
     Field("unchanged", "integer", "Ids that stay as they are.", NULLABLE),
-    Field("unsettled", "integer", f"{_UNSETTLED}; they are counted in `add` or `remove`.", NULLABLE),
+    Field(
+        "unsettled",
+        "integer",
+        f"{_UNSETTLED}; they are counted in `add` or `remove`.",
+        NULLABLE,
+    ),
     _UNMATCHED,
     Field("nulls", "integer", "NULLs that the query returned.", NULLABLE),
     Field("invalid", "integer", "Values that can't be ids.", NULLABLE),
     Field("duplicates", "integer", "Rows that repeat an id.", NULLABLE),
-    Field("requests", "integer", _REQUESTS, NULLABLE),
+    Field("requests", "integer", "Requests that sending takes, if none is refused; null if not known.", NULLABLE),
     Field("first_fill", "boolean", "The state knows nothing of the segment yet.", NULLABLE),
     Field("guards", _GUARD, "Every guard that was judged.", many=True),
     _SEGMENT_ERROR,
@@ -317,12 +320,12 @@ def _body(
     )
 
 
-_SEALED = Field("plan_id", "string", _SEALED_ID.format("was sealed into"), NULLABLE)
+_SEAL = Field("plan_id", "string", "The id of the plan file that it was sealed into; null if there is none.", NULLABLE)
 _STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null if none did.", NULLABLE)
 _ORPHANS = Field("orphans", _ORPHAN, "Segments that the state knows and no named spec lists.", many=True)
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
-    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEALED),
+    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL),
     Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, *FROM_HISTORY),
     Document.DRIFT: _body(Document.DRIFT, _DRIFTED),
     Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *FROM_HISTORY),

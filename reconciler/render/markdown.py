@@ -115,7 +115,7 @@ def _write_trouble(line: Line) -> str:
         way = "no flag allows this"
         if breach.flag is not None:
             way = f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
-        lines.append(f"  - {escape_markdown(f'{breach.guard}: {breach.detail}')}; {way}")
+        lines.append(f"  - {escape_markdown(breach.sentence)}; {way}")
     return "\n".join(lines)
 
 

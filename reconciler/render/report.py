@@ -44,8 +44,7 @@ MANY = 20
 class Breach:
     """One guard that was breached. `flag`: what allows it for this segment; None where nothing does."""
 
-    guard: str
-    detail: str
+    sentence: str
     flag: str | None
     allowed: bool
 

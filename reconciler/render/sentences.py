@@ -27,9 +27,6 @@ def list_numbers(*numbers: tuple[int | None, str]) -> list[str]:
     return [f"{number:,} {what}" for number, what in numbers if number]
 
 
-# --- names -------------------------------------------------------------------------------------------------------
-
-
 def label(target: Target, shared: Collection[str]) -> str:
     """The name that a flag takes; `shared`: those that stand in more than one spec."""
     return target.label if target.segment.name in shared else target.segment.name
@@ -43,11 +40,8 @@ def quote(text: str) -> str:
 # --- one segment -------------------------------------------------------------------------------------------------
 
 
-def list_notes(plan: SegmentPlan) -> list[str]:
+def list_notes(plan: SegmentPlan, counts: Counts) -> list[str]:
     """The most important facts of a plan that are no numbers of ids, each a few words."""
-    counts = plan.counts
-    if counts is None:
-        return []
     notes = ["first fill"] if plan.first_fill else []
     if allowed := [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]:
         notes.append(f"{join(allowed)} allowed")
@@ -56,11 +50,8 @@ def list_notes(plan: SegmentPlan) -> list[str]:
     return notes + list_numbers((counts.unkeyed, "unkeyed"))
 
 
-def list_details(plan: SegmentPlan) -> list[str]:
+def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
     """What a plan found on the way, each a clause."""
-    counts = plan.counts
-    if counts is None:
-        return []
     clauses = list_bad_values(counts) + list_numbers(
         (counts.unsettled, "unsettled from an earlier run"),
         (counts.unmatched, "unmatched (not there when last read)"),

@@ -92,7 +92,7 @@ def _write_trouble(page: "Page", line: Line) -> None:
     if problem:
         page.paragraph(problem.hint, indent=4)
     for breach in line.breaches:
-        page.paragraph(f"{breach.guard}: {breach.detail}", indent=4)
+        page.paragraph(breach.sentence, indent=4)
         if breach.flag is None:
             page.paragraph("no flag allows this: correct the query or the spec", indent=6)
         elif breach.allowed:
@@ -160,12 +160,10 @@ class Page:
 
     def table(self, columns: Sequence[Column[Any]], rows: Sequence[Row]) -> None:
         """Write a table; empty columns are left out, and as many others as it takes to fit."""
-        used = [index for index in range(len(columns)) if any(row[index].text for row in rows)]
-        titles = {index: clean(columns[index].title) for index in used}
-        texts = {index: [clean(row[index].text) for row in rows] for index in used}
-        wanted = [max(map(cell_len, [titles[index], *texts[index]])) for index in used]
-        widths = fit([columns[index] for index in used], wanted, self._width)
-        kept = [(index, width) for index, width in zip(used, widths, strict=True) if width]
+        found = zip(columns, zip(*rows, strict=True), strict=True)
+        used = [(column, cells) for column, cells in found if any(cell.text for cell in cells)]
+        texts = [[clean(column.title), *(clean(cell.text) for cell in cells)] for column, cells in used]
+        widths = fit([column for column, _ in used], [max(map(cell_len, each)) for each in texts], self._width)
         table = Table(
             box=box.SIMPLE_HEAD,
             show_edge=False,
@@ -174,11 +172,14 @@ class Page:
             header_style="bold",
             border_style="dim",
         )
-        for index, width in kept:
-            justify: Any = "right" if columns[index].right else "left"
-            table.add_column(Text(titles[index]), justify=justify, width=width, no_wrap=True, overflow="ellipsis")
-        for place, row in enumerate(rows):
-            table.add_row(*(Text(texts[index][place], style=row[index].style) for index, _ in kept))
+        kept = []
+        for (column, cells), (title, *below), width in zip(used, texts, widths, strict=True):
+            if width:
+                justify: Any = "right" if column.right else "left"
+                table.add_column(Text(title), justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+                kept.append([Text(text, style=cell.style) for text, cell in zip(below, cells, strict=True)])
+        for row in zip(*kept, strict=True):
+            table.add_row(*row)
         self._console.print(table, soft_wrap=True)
 
     def text(self) -> str:
