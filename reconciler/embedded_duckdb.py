@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
@@ -44,7 +43,8 @@ class EmbeddedDuckDB:
         if not memory:
             raise _refuse_limit(memory_limit)
         self.memory = memory
-        self.limits = Limits(memory_limit, spill_parent)
+        self._limit = memory_limit
+        self._folder = spill_parent
         self.interrupted = False
         self._threads = threads
         self._options = options or {}
@@ -97,17 +97,17 @@ class EmbeddedDuckDB:
         }
         with ExitStack() as stack:
             try:
-                folder = stack.enter_context(open_spill_folder(self.limits.folder or Path(tempfile.gettempdir())))
+                folder = stack.enter_context(open_spill_folder(self._folder or Path(tempfile.gettempdir())))
             except OSError as error:
                 raise SegmentError(
-                    f"no folder for temporary files can be made in {self.limits.folder or 'the default one'}",
+                    f"no folder for temporary files can be made in {self._folder or 'the default one'}",
                     "make it writable, or name another one with the variable TMPDIR",
                     code="spill",
                 ) from error
             try:
                 connection = duckdb.connect(":memory:", config={**config, "temp_directory": str(folder)})
             except duckdb.Error as error:
-                raise _refuse_limit(self.limits.memory) from error
+                raise _refuse_limit(self._limit) from error
             stack.callback(connection.close)
             if self._prepare is not None:
                 self._prepare(connection)
@@ -118,7 +118,7 @@ class EmbeddedDuckDB:
     def catalog(self) -> Iterator[str]:
         """Attach an empty database for the tables of one comparison; gives its name."""
         name = f"sets_{next(self._numbers)}"
-        with self.cursor() as cursor, translating(self.limits):
+        with self.cursor() as cursor, self.translating():
             cursor.execute(f"ATTACH ':memory:' AS {name}")
         try:
             yield name
@@ -143,6 +143,37 @@ class EmbeddedDuckDB:
         finally:
             cursor.execute(f"SET GLOBAL threads = {self._threads}" if self._threads else "RESET GLOBAL threads")
 
+    @contextmanager
+    def translating(self, otherwise: ReconcileError | None = None) -> Iterator[None]:
+        """Turn DuckDB's errors into ours: short of memory, short of disk, or `otherwise` (None: a defect of ours).
+
+        Its messages may quote values, so none is repeated: the whole text is in `__cause__` only.
+        """
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise stopped() from error
+        except duckdb.Error as error:
+            known: ReconcileError
+            is_memory = isinstance(error, duckdb.OutOfMemoryException)
+            if isinstance(error, duckdb.IOException) or (is_memory and "max_temp_directory_size" in str(error)):
+                known = SegmentError(
+                    f"the ids that do not fit into memory ({self._limit}) can't be written to {self._folder}",
+                    "free some space there, or name another folder with the variable TMPDIR; "
+                    "with a higher --memory-limit less is written",
+                    code="spill",
+                )
+            elif is_memory:
+                known = SegmentError(
+                    f"comparing the ids takes more memory than the limit of {self._limit}",
+                    "give more with --memory-limit, for example 2GB",
+                    code="memory",
+                )
+            else:
+                hint = "this is a defect of reconcile; please report it"
+                known = otherwise or SegmentError("comparing the ids failed", hint, code="internal")
+            raise known from error
+
     def exempt(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Never interrupt this cursor: its rows are ready, and the code that sends them sees the signal itself."""
         self._cursors.discard(cursor)
@@ -157,50 +188,6 @@ class EmbeddedDuckDB:
 
 def _refuse_limit(limit: str) -> UsageError:
     return UsageError(f"--memory-limit {limit}: that is no size to work with", "write a size, for example 512MB or 2GB")
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a database may take: memory, as the user wrote it, and where its spill folder is made (None: by default)."""
-
-    memory: str
-    folder: Path | None
-
-
-@contextmanager
-def translating(limits: Limits, otherwise: ReconcileError | None = None) -> Iterator[None]:
-    """Turn DuckDB's errors into ours: short of memory, short of disk, or `otherwise` (None: a defect of ours).
-
-    Its messages may quote values, so none is repeated: the whole text is in `__cause__` only.
-    """
-    try:
-        yield
-    except duckdb.InterruptException as error:
-        raise stopped() from error
-    except duckdb.Error as error:
-        is_memory = isinstance(error, duckdb.OutOfMemoryException)
-        if isinstance(error, duckdb.IOException) or (is_memory and "max_temp_directory_size" in str(error)):
-            raise SegmentError(
-                f"the ids that do not fit into memory ({limits.memory}) can't be written to {limits.folder}",
-                "free some space there, or name another folder with the variable TMPDIR; "
-                "with a higher --memory-limit less is written",
-                code="spill",
-            ) from error
-        if is_memory:
-            raise SegmentError(
-                f"comparing the ids takes more memory than the limit of {limits.memory}",
-                "give more with --memory-limit, for example 2GB",
-                code="memory",
-            ) from error
-        raise (
-            otherwise
-            or SegmentError(
-                "comparing the ids failed", "this is a defect of reconcile; please report it", code="internal"
-            )
-        ) from error
 
 
 def stopped() -> SegmentError:

@@ -38,7 +38,6 @@ from reconciler.diff.flags import (
 )
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, broken_query, make_database, normalize, refusal, unless_empty, write_batches
-from reconciler.embedded_duckdb import translating
 from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount
@@ -175,7 +174,7 @@ class Comparison:
         tables = self._tables
         tables.drop("people", "keys")
         tables.begin("remote")
-        with translating(tables.limits):
+        with tables.translating():
             tables.load_pages(pages, self._segment.id_type)
         ((rows, people),) = tables.fetch("SELECT count(*), count(DISTINCT cio_id) FROM remote")
         if rows == people:
@@ -205,7 +204,7 @@ class Comparison:
             tables.begin("members")
             if stored.head.id_type not in (None, self._segment.id_type):
                 return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
-            with translating(tables.limits, broken):
+            with tables.translating(broken):
                 members = tables.load("members", stored.members())
                 # Most segments have nothing but members, and then no tables are made for the rest.
                 numbers = {}
@@ -286,7 +285,7 @@ class Comparison:
         """Instead of running the query, take a plan file's changes; those that are already so in the state drop out."""
         unkeyed = self._count_people()[1] if self._exclusive else None
         self._tables.begin("sealed")
-        with translating(self._tables.limits):
+        with self._tables.translating():
             self._tables.load("sealed", write_batches(sealed))
         state = self._read_state(self._tables)
         known = self._make_known(state, with_remote=self._exclusive)
@@ -298,7 +297,7 @@ class Comparison:
     def _load_desired(self) -> Returned:
         tables, id_type = self._tables, self._segment.id_type
         source = self._engine.source_of(self._target)
-        with translating(tables.limits, broken_query()), source.stream_values(self._segment) as values:
+        with tables.translating(broken_query()), source.stream_values(self._segment) as values:
             judged = f"SELECT value, {refusal('value', 'typed', id_type)} AS refused FROM ({values.select})"
             ids = f"SELECT refused, if(refused IS NULL, {normalize('value', id_type)}, NULL) AS id FROM ({judged})"
             tables.load("desired", values.rows, ids)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, decide
 from reconciler.diff.tables import Tables, broken_query, refusal
-from reconciler.embedded_duckdb import translating
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
@@ -51,7 +50,7 @@ def compare_in_database(
             return session
         statement = write(session.values, state, segment.id_type, segment.guards.must_include)
         tables.begin("received")
-        with translating(tables.limits, broken_query()), session.stream(statement) as rows:
+        with tables.translating(broken_query()), session.stream(statement) as rows:
             number = tables.load("received", rows)
     log.debug("%s: compared in the database; rows that travelled: %d", target.label, number)
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from reconciler.diff.flags import NULL, Flag
-from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped, translating
+from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
 from reconciler.errors import SourceError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
@@ -71,7 +71,7 @@ class Tables:
     """Runs statements for one comparison, in a database of its own, `catalog`; `stream` in any thread."""
 
     def __init__(self, database: EmbeddedDuckDB, catalog: str, cursor: duckdb.DuckDBPyConnection) -> None:
-        self.limits = database.limits
+        self.translating = database.translating
         self.rows_at_once = max(1, database.memory // BYTES_PER_ROW)
         """The number of rows that can be grouped in one statement within the memory limit."""
         self._database = database
@@ -92,7 +92,7 @@ class Tables:
 
     def run(self, *statements: str) -> None:
         """Run statements that take little memory."""
-        with translating(self.limits):
+        with self.translating():
             self._cursor.execute("; ".join(statements))
 
     def begin(self, *tables: str) -> None:
@@ -111,7 +111,7 @@ class Tables:
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that may need all the memory, one at a time in the whole run; give its few rows."""
-        with self._database.exclusively(), translating(self.limits):
+        with self._database.exclusively(), self.translating():
             try:
                 return self._cursor.execute(sql, parameters).fetchall()
             except duckdb.OutOfMemoryException:
@@ -170,7 +170,7 @@ class Tables:
 
     def stream(self, sql: str, size: int) -> Iterator[list[str]]:
         """Give the first column in lists of `size`, as the statement orders it; any number of times."""
-        with self._database.cursor(self._catalog) as cursor, translating(self.limits):
+        with self._database.cursor(self._catalog) as cursor, self.translating():
             with self._database.exclusively():
                 cursor.execute(sql)
             self._database.exempt(cursor)
@@ -182,7 +182,7 @@ class Tables:
 
         They are not interrupted: the code that sends the rows sees the signal itself.
         """
-        with self._database.cursor(self._catalog) as cursor, translating(self.limits):
+        with self._database.cursor(self._catalog) as cursor, self.translating():
             self._database.exempt(cursor)
             for sql in statements:
                 try:
