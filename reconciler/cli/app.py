@@ -11,20 +11,20 @@ from reconciler import __version__
 from reconciler.cli.console import Console
 
 COMMANDS = {
-    "init": ("init", "write a first spec to edit"),
-    "validate": ("validate", "check a spec; with --connect also the databases and Customer.io"),
-    "plan": ("plan", "show what apply would change; send nothing"),
-    "apply": ("apply", "make the segments equal to their queries"),
-    "drift": ("inspect", "compare the segments at Customer.io with the snapshot"),
-    "refresh": ("refresh", "set the snapshot to the members at Customer.io"),
-    "status": ("inspect", "show what the state holds, and which run holds a lock"),
-    "history": ("inspect", "list past runs, or show one run in full"),
-    "sandbox": ("sandbox", "run a local Customer.io to try specs against"),
-    "demo": ("demo", "run every command on a generated shop, in under a minute"),
-    "schema": ("inspect", "print the JSON Schema of a spec, or of a JSON document"),
-    "state": ("state", "inspect and repair the state database"),
+    "init": "write a first spec to edit",
+    "validate": "check a spec; with --connect also the databases and Customer.io",
+    "plan": "show what apply would change; send nothing",
+    "apply": "make the segments equal to their queries",
+    "drift": "compare the segments at Customer.io with the snapshot",
+    "refresh": "set the snapshot to the members at Customer.io",
+    "status": "show what the state holds, and which run holds a lock",
+    "history": "list past runs, or show one run in full",
+    "sandbox": "run a local Customer.io to try specs against",
+    "demo": "run every command on a generated shop, in under a minute",
+    "schema": "print the JSON Schema of a spec, or of a JSON document",
+    "state": "inspect and repair the state database",
 }
-"""By command, which is also the name of its function: its module in `commands/`, and its line in `reconcile --help`."""
+"""The line of each command in `reconcile --help`. The command is a function of its name, in the module of its name."""
 
 SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
 DOCUMENTATION = "Documentation: README.md and docs/ in the project's repository and source distribution."
@@ -36,8 +36,7 @@ class LazyCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> typer.Context:
         """Import the command's module and let the command itself parse its arguments."""
         assert self.name is not None
-        module, _ = COMMANDS[self.name]
-        group = found = getattr(import_module(f"reconciler.cli.commands.{module}"), self.name)
+        group = found = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
         if not isinstance(found, typer.Typer):
             group = typer.Typer(add_completion=False, rich_markup_mode=None)
             group.command(self.name)(found)
@@ -66,7 +65,7 @@ def make_group() -> TyperGroup:
     )
     base.callback()(common)
     group = cast(TyperGroup, get_command(base))
-    for name, (_, short_help) in COMMANDS.items():
+    for name, short_help in COMMANDS.items():
         group.add_command(LazyCommand(name, short_help=short_help, rich_markup_mode=None))
     return group
 

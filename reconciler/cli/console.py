@@ -153,7 +153,7 @@ class Console:
         sys.stderr.write(f"{clean(question)} [yes/no] ")
         sys.stderr.flush()
         try:
-            # In turns: reading a line goes on after a signal whose handler only sets `stop`.
+            # In turns: reading a line goes on after a signal if its handler only sets `stop`.
             while not (select.select([sys.stdin], [], [], TURN_SECONDS)[0] or stop.is_set()):
                 pass
             return not stop.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")

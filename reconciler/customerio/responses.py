@@ -86,7 +86,7 @@ def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
 
 
 def unexpected_answer(why: str) -> DestinationError:
-    """Make the error about a 2xx whose body is not one of Customer.io's."""
+    """Make the error about a 2xx with a body that is not one of Customer.io's."""
     return DestinationError(f"the answer is not one that Customer.io gives: {why}", PROXY_HINT)
 
 

@@ -76,7 +76,7 @@ class Terminal:
             self.print(f"{line}\n")
 
     def write(self, text: str, style: str = "") -> None:
-        """Write a block whose lines are short enough."""
+        """Write a block of lines that are short enough."""
         lines = (f"{style}{line}{PLAIN}" if self.color and style else line for line in text.split("\n"))
         self.print("\n" + "\n".join(lines) + "\n")
 
