@@ -20,7 +20,7 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import Runtime, SegmentRef, break_locks, find_row, find_terms, read_holder
+from reconciler.state.lock import WHERE_SEGMENT, Runtime, SegmentRef, break_locks, find_row, find_terms, read_holder
 from reconciler.state.members import sweep
 from reconciler.state.store import StateStore
 from reconciler.state.tables import LOCKS, METADATA
@@ -51,11 +51,7 @@ def forget(
             raise LockHeld(message, error.hint, holder=error.holder) from None
         try:
             with lock.write() as connection:
-                known = run(
-                    connection,
-                    "DELETE FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id",
-                    **segment.values(),
-                )
+                known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())
             with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 sweep(lock.write, segment)
         finally:

@@ -29,7 +29,8 @@ LEAST_FENCE_SECONDS = 1.0
 FENCE_READS = 3
 """How often a fence is read before an attempt is given up, where the state answers too slowly."""
 
-_WHERE = "workspace = :workspace AND segment_id = :segment_id"
+WHERE_SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
+"""Finds a segment by the values of its SegmentRef."""
 
 _NO_HOLDER = (
     "host = NULL, boot_id = NULL, pid_namespace = NULL, pid = NULL, started = NULL, run_id = NULL, command = NULL, "
@@ -46,7 +47,6 @@ class SegmentRef:
     name: str
 
     def values(self) -> dict[str, object]:
-        """Return the parameters of a statement that finds the segment."""
         return {"workspace": self.workspace, "segment_id": self.segment_id}
 
 
@@ -82,7 +82,7 @@ class Holder:
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
-    statement = text(f"SELECT * FROM reconcile_locks WHERE {_WHERE}{suffix}")
+    statement = text(f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}")
     return connection.execute(statement, segment.values()).one_or_none()
 
 
@@ -155,7 +155,7 @@ class HeldLock:
         began = self.clock.boot()
         statement = (
             "UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :expires_at, "
-            f"boot_expires_at = :boot_expires_at WHERE {_WHERE} AND fence = :fence"
+            f"boot_expires_at = :boot_expires_at WHERE {WHERE_SEGMENT} AND fence = :fence"
         )
         values = {**self.segment.values(), "fence": self.fence, "boot_expires_at": began + self.terms.lease}
         try:
@@ -190,14 +190,14 @@ class HeldLock:
     def release(self) -> None:
         """Give it back, unless another run has it by now."""
         self.is_lost = True
-        statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {_WHERE} AND fence = :fence"
+        statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {WHERE_SEGMENT} AND fence = :fence"
         with self.database.write() as connection:
             run(connection, statement, fence=self.fence, **self.segment.values())
 
 
 def break_locks(connection: Connection, now: float, segment: SegmentRef | None = None) -> None:
     """Take a segment's lock, or all locks, from their holders: they can write no more."""
-    which, values = (_WHERE, segment.values()) if segment else ("true", {})
+    which, values = (WHERE_SEGMENT, segment.values()) if segment else ("true", {})
     statement = f"UPDATE reconcile_locks SET fence = fence + 1, {_NO_HOLDER}, taken_over_at = :now WHERE {which}"
     run(connection, statement, now=now, **values)
 
@@ -248,7 +248,7 @@ def try_lock(
         if holder is not None and not holder.is_gone(now, began, runtime.processes):
             if holder.heartbeat_at > now:  # it was granted by a clock that ran ahead: it ends a lease from now
                 expires_at = now + holder.expires_at - holder.heartbeat_at
-                statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {_WHERE}"
+                statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {WHERE_SEGMENT}"
                 run(connection, statement, now=now, end=expires_at, **segment.values())
             return holder.describe(now)
         may_live = holder is not None and not is_dead(holder.identity, runtime.processes)
@@ -264,6 +264,6 @@ def try_lock(
             "taken_over_at": taken_over_at,
         }
         changes = ", ".join(f"{name} = :{name}" for name in taken)
-        statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {_WHERE}"
+        statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {WHERE_SEGMENT}"
         run(connection, statement, **taken, **segment.values())
         return HeldLock(database, runtime.clock, segment, row.fence + 1, terms, began, taken_over_at)

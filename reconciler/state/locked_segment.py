@@ -16,7 +16,7 @@ from reconciler.models.plan import Head
 from reconciler.state import journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import find_segment, read_head, run
-from reconciler.state.lock import HeldLock
+from reconciler.state.lock import WHERE_SEGMENT, HeldLock
 from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
@@ -89,10 +89,8 @@ class LockedSegment:
         """Make the intent to send durable; return a journal number per batch."""
         with self._write() as connection:
             key = self._ensure_row(connection)
-            now = self._database.now(connection)
-            seqs = journal.write_intents(connection, key, self._run_id, batches, now)
             self._raise_serial(connection)
-        return seqs
+            return journal.write_intents(connection, key, self._run_id, batches, self._database.now(connection))
 
     def retry(self, seq: int) -> None:
         """Record, durably, that one more attempt of this batch is about to start."""
@@ -307,20 +305,13 @@ class LockedSegment:
 
     def _raise_serial(self, connection: Connection) -> None:
         """Raise the serial, draw a token, and remember since when all changes come from one plan file."""
-        self._update(
-            connection,
+        changes = (
             "plan_base = CASE WHEN CAST(:plan_id AS TEXT) IS NULL THEN NULL "
             "WHEN plan_id = :plan_id THEN plan_base ELSE serial END, "
-            "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name",
-            plan_id=self._plan_id,
-            token=self._draw_token(),
-            name=self._segment.name,
+            "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name"
         )
+        self._update(connection, changes, plan_id=self._plan_id, token=self._draw_token(), name=self._segment.name)
 
     def _update(self, connection: Connection, assignments: str, **values: object) -> None:
-        run(
-            connection,
-            f"UPDATE reconcile_segments SET {assignments} WHERE workspace = :workspace AND segment_id = :segment_id",
-            **values,
-            **self._segment.values(),
-        )
+        statement = f"UPDATE reconcile_segments SET {assignments} WHERE {WHERE_SEGMENT}"
+        run(connection, statement, **values, **self._segment.values())

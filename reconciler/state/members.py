@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from reconciler.models.batches import Direction
 from reconciler.models.id_status import UNSETTLED, IdStatus, Mark, StateCounts, write_id_status
 from reconciler.state.database import run
-from reconciler.state.lock import SegmentRef
+from reconciler.state.lock import WHERE_SEGMENT, SegmentRef
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
 ECHO_SECONDS = 24 * 3600.0
@@ -130,7 +130,7 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
     `write` begins a transaction under the segment's lock.
     """
     statement = (
-        "SELECT segment_key FROM reconcile_keys WHERE workspace = :workspace AND segment_id = :segment_id "
+        f"SELECT segment_key FROM reconcile_keys WHERE {WHERE_SEGMENT} "
         "AND segment_key NOT IN (SELECT segment_key FROM reconcile_segments)"
     )
     with write() as connection:
