@@ -12,22 +12,13 @@ from typing import Any, TypeVar
 import orjson
 
 from reconciler.customerio import Gate
-from reconciler.customerio.outcomes import CallResult, Endpoint, explain
-from reconciler.customerio.responses import (
-    MAX_WORDS,
-    READ_AGAIN,
-    error_text,
-    is_whole,
-    parse_object,
-    parse_page,
-    unexpected_answer,
-)
+from reconciler.customerio.outcomes import Endpoint, explain
+from reconciler.customerio.responses import MAX_WORDS, READ_AGAIN, is_whole, parse_object, parse_page, unexpected_answer
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.escaping import one_line
 from reconciler.models.batches import Batch, BatchResult, Outcome
 from reconciler.models.comparison import Page
-from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
 from reconciler.models.spec import DestinationSettings, Segment
@@ -80,7 +71,7 @@ class TrackClient:
             )
             return None
         if result.outcome is not Outcome.ACKNOWLEDGED:
-            raise DestinationError(*self._explain(result))
+            raise DestinationError(*explain(result, self.endpoint))
         region, environment = _parse_region(result.last.body)
         if region != self.destination.region:
             raise DestinationError(f"the account lives in {region}", f"set destination.region to {region}")
@@ -106,12 +97,8 @@ class TrackClient:
         call = Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
         result = self.transport.call(call, gate.admit)
         is_done = result.outcome is Outcome.ACKNOWLEDGED
-        message, hint = ("", "") if is_done else self._explain(result, batch.ids)
+        message, hint = ("", "") if is_done else explain(result, self.endpoint, batch.ids)
         return BatchResult(result.outcome, result.attempts, result.unknown_at, message, hint)
-
-    def _explain(self, result: CallResult, ids: tuple[str, ...] = ()) -> tuple[str, str]:
-        secrets = self.destination.site_id.reveal(), self.destination.api_key.reveal()
-        return explain(result, self.endpoint, error_text(result.last.body, (*ids, *secrets)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,7 +123,6 @@ class AppClient:
     A list may be null, as Customer.io writes an empty one.
     """
 
-    key: Secret
     endpoint: Endpoint
     transport: Transport = field(repr=False)
 
@@ -213,8 +199,7 @@ class AppClient:
         """Return the object at a path; `missing` says what a 404 means."""
         result = self.transport.call(Call("GET", path, params))
         if result.outcome is not Outcome.ACKNOWLEDGED:
-            words = error_text(result.last.body, (self.key.reveal(),))
-            raise DestinationError(*explain(result, self.endpoint, words, missing))
+            raise DestinationError(*explain(result, self.endpoint, missing=missing))
         return parse_object(result.last.body)
 
     def close(self) -> None:

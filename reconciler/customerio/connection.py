@@ -91,21 +91,21 @@ def connect(
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",  # its answers are a few bytes
     }
-    keys = "destination.site_id and destination.api_key"
-    track_endpoint = Endpoint("the Track API", "destination.track_url", base, keys, region, find_proxy(base))
+    keys, secrets = "destination.site_id and destination.api_key", (destination.site_id, destination.api_key)
+    track_endpoint = Endpoint("the Track API", "destination.track_url", base, keys, region, secrets, find_proxy(base))
     app_key = destination.app_api_key
     if app_key is not None:
         base = base_url(destination.app_url, "app_url", APP_HOSTS[region])
         app_headers = {"Authorization": f"Bearer {_check_key(app_key, 'app_api_key')}", "Accept-Encoding": "gzip"}
         keys = "destination.app_api_key"
-        app_endpoint = Endpoint("the App API", "destination.app_url", base, keys, region, find_proxy(base))
+        app_endpoint = Endpoint("the App API", "destination.app_url", base, keys, region, (app_key,), find_proxy(base))
 
     track = TrackClient(
         destination, track_endpoint, open_transport(track_endpoint, track_headers, destination.rate_limit), warn
     )
     if app_key is None:
         return track, None
-    return track, AppClient(app_key, app_endpoint, open_transport(app_endpoint, app_headers, APP_RATE))
+    return track, AppClient(app_endpoint, open_transport(app_endpoint, app_headers, APP_RATE))
 
 
 def open_client(

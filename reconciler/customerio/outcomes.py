@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from reconciler.customerio.network import Proxy
+from reconciler.customerio.responses import error_text
 from reconciler.models.batches import Outcome
+from reconciler.models.fields import Secret
 from reconciler.models.spec import Region
 
 STATUSES = {
@@ -117,7 +119,8 @@ class Endpoint:
     keys: str
     """The keys of the spec that hold its credentials."""
     region: Region
-    proxy: Proxy | None = None
+    secrets: tuple[Secret, ...]
+    proxy: Proxy | None
 
     @property
     def version_hint(self) -> str:
@@ -159,16 +162,17 @@ def sort_failure(error: Exception) -> AttemptResult:
 
 
 def explain(
-    result: CallResult, endpoint: Endpoint, words: str, missing: str = "does not know this segment"
+    result: CallResult, endpoint: Endpoint, ids: tuple[str, ...] = (), missing: str = "does not know this segment"
 ) -> tuple[str, str]:
-    """Return message and hint for a call that was not acknowledged.
+    """Return message and hint for a call that was not acknowledged; `missing` says what a 404 means.
 
-    `words` are the API's own, with ids and secrets masked; `missing` says what a 404 means.
+    The API's own words are repeated, with `ids` and the secrets masked.
     """
     last = result.last
     if last.outcome is Outcome.NOT_STARTED:
         return "stopped before it was sent", "run again"
     if last.status is not None:
+        words = error_text(last.body, (*ids, *(secret.reveal() for secret in endpoint.secrets)))
         message, hint = _explain_answer(last, last.status, endpoint, words, missing)
     else:
         message = f"{endpoint.name} at {urlsplit(endpoint.base).netloc}: {last.failure}"
