@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from reconciler.errors import ExitCode, ReconcileError
     from reconciler.models.events import Event
     from reconciler.operations.apply import apply
-    from reconciler.operations.inspect import drift, history, status
+    from reconciler.operations.drift import drift
+    from reconciler.operations.history import history
     from reconciler.operations.load import Loaded, load
     from reconciler.operations.plan import plan
     from reconciler.operations.refresh import refresh
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         RunResult,
         StatusResult,
     )
+    from reconciler.operations.status import status
 
 __version__ = "0.1.0"
 
@@ -49,8 +51,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    **{name: f"reconciler.operations.{name}" for name in ("apply", "load", "plan", "refresh")},
-    **dict.fromkeys(("drift", "history", "status"), "reconciler.operations.inspect"),
+    **{
+        name: f"reconciler.operations.{name}"
+        for name in ("apply", "drift", "history", "load", "plan", "refresh", "status")
+    },
     "Loaded": "reconciler.operations.load",
     "Event": "reconciler.models.events",
     "ExitCode": "reconciler.errors",

@@ -13,8 +13,9 @@ from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, as_problem, fail, plan_segment
-from reconciler.operations.remote import Confirmation, bind, check_before_reading, seconds_left, wait_for_agreement
+from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement
 from reconciler.operations.send import send_batches
+from reconciler.operations.workspace import bind, check_before_reading
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison

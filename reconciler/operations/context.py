@@ -18,7 +18,7 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL,
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.spec import DestinationSettings, Target
-from reconciler.operations.remote import check_before_reading
+from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state import open_snapshot, open_store

@@ -20,8 +20,9 @@ from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFa
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
-from reconciler.operations.remote import check_environment, check_head, look_up, read_back
+from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult
+from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from reconciler.errors import DestinationError, IncompleteRead, as_known
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import DriftStatus, SegmentDrift
-from reconciler.operations.inspect import compare_segment
+from reconciler.operations.drift import compare_segment
 from reconciler.operations.plan import as_problem
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target
 

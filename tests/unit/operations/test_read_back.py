@@ -7,7 +7,7 @@ import pytest
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, Page
 from reconciler.models.ids import IdType
-from reconciler.operations.remote import Confirmation, read_back, wait_for_agreement
+from reconciler.operations.read_back import Confirmation, read_back, wait_for_agreement
 from tests.fakes.memory_state import FakeClock
 from tests.fakes.parts import FakeApp, FakeComparison, FakeStop, make_people, make_target
 

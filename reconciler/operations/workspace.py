@@ -1,34 +1,21 @@
-"""What is known of a segment at Customer.io: is it in the right workspace, does it exist, and who is in it.
+"""Is this the right workspace, and is the segment there? Asked before anything is read or sent.
 
 A workspace name is bound to one environment of Customer.io by the first write. Nothing is read from or sent to another.
-The members are read back as a whole, or not at all.
 """
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError
-from reconciler.models.comparison import DriftCounts, RemoteCount
-from reconciler.models.plan import Head, RemoteFacts
+from reconciler.models.comparison import Page
+from reconciler.models.ids import IdType
+from reconciler.models.plan import Head, RemoteFacts, RemoteSegment, UsedBy
 from reconciler.models.spec import Ownership, Target
 
 if TYPE_CHECKING:
-    from reconciler.diff.comparison import Comparison
-    from reconciler.state.locked_segment import LockedSegment
     from reconciler.state.store import StateStore
-
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 5.0
-"""Seconds between two read-backs: doubled from the first to the longest."""
-
-LEAST_AFTER_TAKEOVER = 2.0
-"""Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""
-
-
-# --- the workspace ------------------------------------------------------------------------------------------------
 
 
 def check_pin(target: Target, head: Head) -> None:
@@ -76,20 +63,26 @@ def bind(target: Target, store: "StateStore", found: int | None) -> None:
 
 @dataclass(frozen=True)
 class CheckedApp:
-    """An App API that checks the environment of the keys before each read, which may raise DestinationError."""
+    """An App API that calls `check` before each read; it may raise DestinationError."""
 
     app: App
-    target: Target
-    head: Head
-    ask: Callable[[], int | None]
-    warn: Callable[[str], None]
+    check: Callable[[], None]
 
-    def __getattr__(self, read: str) -> Any:
-        found = self.ask()
-        if found is None:
-            self.warn(f"workspace {self.target.workspace}: Customer.io does not tell which environment the keys are of")
-        check_environment(self.target, self.head.environment_id, found)
-        return getattr(self.app, read)
+    def segments(self) -> dict[int, RemoteSegment]:
+        self.check()
+        return self.app.segments()
+
+    def used_by(self, segment_id: int) -> UsedBy:
+        self.check()
+        return self.app.used_by(segment_id)
+
+    def count(self, segment_id: int) -> int:
+        self.check()
+        return self.app.count(segment_id)
+
+    def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]:
+        self.check()
+        return self.app.members(segment_id, id_type)
 
 
 def check_before_reading(
@@ -101,7 +94,14 @@ def check_before_reading(
     """
     if app is None or (head.environment_id is None and target.spec.destination.workspace_id is None):
         return app
-    return cast(App, CheckedApp(app, target, head, ask, warn))
+
+    def check() -> None:
+        found = ask()
+        if found is None:
+            warn(f"workspace {target.workspace}: Customer.io does not tell which environment the keys are of")
+        check_environment(target, head.environment_id, found)
+
+    return CheckedApp(app, check)
 
 
 # --- the segment --------------------------------------------------------------------------------------------------
@@ -160,92 +160,3 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
         except (DestinationError, IncompleteRead) as error:
             tolerate(error, f"{target.where}: how many members there are is not known")
     return RemoteFacts(title=segment.title, members=members)
-
-
-# --- its members --------------------------------------------------------------------------------------------------
-
-
-def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: float) -> float:
-    """Give the seconds until `settle` has passed since an attempt, and since the lock was taken from a living holder.
-
-    Never more than `settle` (two seconds at least after such a takeover), whatever a clock said.
-    """
-    now, left = segment.now(), 0.0
-    if attempted_at is not None:
-        left = min(attempted_at + settle - now, settle)
-    if segment.taken_over_at is not None:
-        least = max(settle, LEAST_AFTER_TAKEOVER)
-        left = max(left, min(segment.taken_over_at + least - now, least))
-    return max(left, 0.0)
-
-
-def read_back(target: Target, comparison: "Comparison", app: App | None) -> RemoteCount:
-    """Load the whole real membership; a read that disagrees with Customer.io's own count twice is refused.
-
-    Raises IncompleteRead, DestinationError; also where there is no App API, as its key is missing.
-    """
-    if app is None:
-        raise DestinationError(
-            f"{target.where}: reading the segment back needs destination.app_api_key",
-            "create an App API key in Customer.io (Settings, API credentials) and set app_api_key",
-            code="app_api_key",
-        )
-    segment = target.segment
-    said: list[str] = []
-    for _ in range(2):
-        before = app.count(segment.segment_id)
-        with closing(app.members(segment.segment_id, segment.id_type)) as pages:
-            found = comparison.load_remote(pages)
-        after = app.count(segment.segment_id)
-        if before == found.people == after:
-            return found
-        said.append(f"{found.people:,} people in the pages, {before:,} counted before and {after:,} after")
-    raise IncompleteRead(
-        f"{target.where}: the membership of segment {segment.segment_id} changes while it is read ({'; '.join(said)})",
-        "run it again when nobody edits the segment; nothing was changed",
-    )
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """How waiting for agreement ended. `drift` is None where no whole read was had."""
-
-    drift: DriftCounts | None
-    error: IncompleteRead | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """All that was added is there, and nothing that was removed."""
-        return self.drift is not None and self.drift.missing == 0 and self.drift.lingering == 0
-
-
-def wait_for_agreement(
-    target: Target,
-    comparison: "Comparison",
-    app: App | None,
-    timeout: float,
-    clock: Callable[[], float],
-    pause: Callable[[float], bool],
-) -> Confirmation:
-    """Read back until it agrees with the state, or `timeout` seconds have passed since the end of the first whole read.
-
-    Where no read is whole they count from the end of the first one. `pause` waits some seconds and tells whether the
-    run is being stopped. Raises DestinationError.
-    """
-    deadline: float | None = None
-    was_whole = False
-    seconds = FIRST_PAUSE
-    while True:
-        try:
-            read_back(target, comparison, app)
-        except IncompleteRead as error:
-            latest = Confirmation(None, error)
-        else:
-            latest = Confirmation(comparison.drift())
-        now, is_whole = clock(), latest.drift is not None
-        if deadline is None or (is_whole and not was_whole):
-            deadline = now + timeout
-        was_whole = was_whole or is_whole
-        if latest.agrees or now >= deadline or pause(min(seconds, deadline - now)):
-            return latest
-        seconds = min(seconds * 2, LONGEST_PAUSE)

@@ -1,0 +1,86 @@
+"""`drift`: compare the members at Customer.io with the snapshot. Changes nothing."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reconciler.customerio import App
+from reconciler.errors import StateError, as_known
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.events import Event
+from reconciler.models.plan import Head
+from reconciler.models.results import DriftStatus, SegmentDrift, judge_drift
+from reconciler.models.spec import Target
+from reconciler.operations.context import Context
+from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.plan import as_problem
+from reconciler.operations.read_back import read_back
+from reconciler.operations.results import DriftResult
+from reconciler.operations.workspace import check_head, look_up
+from reconciler.state import open_records
+
+if TYPE_CHECKING:
+    from reconciler.diff.comparison import Comparison
+
+log = logging.getLogger(__name__)
+
+
+def drift(
+    loaded: Loaded,
+    *,
+    ignore_foreign: bool = False,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    parallel: int = DEFAULT_PARALLEL,
+    stop: threading.Event | None = None,
+    progress: Callable[[Event], None] | None = None,
+) -> DriftResult:
+    """Compare the members of every selected segment with the snapshot. `ignore_foreign`: others may add members.
+
+    Raises UsageError, and SpecError where an App API key is missing.
+    """
+    refuse_plan_file(loaded, "drift")
+    require_app_keys(loaded.targets, "drift")
+    created_at = datetime.now(UTC)
+    with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
+        segments = context.for_each(
+            loaded.targets, lambda target: _drift_of_one(context, target, ignore_foreign), "drift"
+        )
+        return DriftResult(created_at, tuple(segments), tuple(context.warnings))
+
+
+def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> SegmentDrift:
+    """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
+    workspace, segment_id = target.workspace, target.segment.segment_id
+    try:
+        context.check_stop()
+        head = context.snapshot(target).head(workspace, segment_id)
+        with context.sets(target).begin(target) as comparison:
+            app = context.checked_app(target, head)
+            return compare_segment(target, head, comparison, app, ignore_foreign, context.warn)
+    except Exception as error:  # one segment's failure never stops the others
+        log.debug("the drift of %s failed", target.label, exc_info=True)
+        failed = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, as_known(error)))
+    try:
+        known = open_records(target.spec.state).segment(workspace, segment_id)
+    except StateError:
+        return failed
+    return replace(failed, stored=known.members if known else 0, unmatched=known.unmatched if known else 0)
+
+
+def compare_segment(
+    target: Target,
+    head: Head,
+    comparison: "Comparison",
+    app: App | None,
+    ignore_foreign: bool,
+    warn: Callable[[str], None],
+) -> SegmentDrift:
+    """Read the segment back and compare it with the snapshot. Raises ReconcileError."""
+    check_head(target, head)
+    title = look_up(target, head, app, warn).title
+    read_back(target, comparison, app)
+    counts = comparison.drift()
+    return SegmentDrift(target, judge_drift(counts, ignore_foreign), counts, title)

@@ -1,0 +1,42 @@
+"""`status`: what the state holds of each segment, and the segments that no spec lists."""
+
+from datetime import UTC, datetime
+
+from reconciler.errors import StateError
+from reconciler.models.results import OrphanRow, StatusRow
+from reconciler.operations.load import Loaded, refuse_plan_file
+from reconciler.operations.plan import as_problem, warn_of_restored
+from reconciler.operations.results import StatusResult
+from reconciler.state import open_records
+
+
+def status(loaded: Loaded) -> StatusResult:
+    """Read what the state holds of every selected segment, and which segments it knows that no named spec lists."""
+    refuse_plan_file(loaded, "status")
+    rows = []
+    for target in loaded.targets:
+        try:
+            records = open_records(target.spec.state)
+            found = records.segment(target.workspace, target.segment.segment_id)
+            holder = records.holder(target.workspace, target.segment.segment_id)
+        except StateError as error:
+            rows.append(StatusRow(target, known=False, error=as_problem(target, error)))
+            continue
+        both = ("members", "unsettled", "unmatched", "rejected", "last_run", "restored")
+        numbers = {name: getattr(found, name) for name in both} if found else {}
+        rows.append(StatusRow(target, known=found is not None, holder=holder, **numbers))
+
+    listed: dict[str, set[int]] = {}
+    for spec in loaded.specs:
+        listed.setdefault(spec.destination.workspace, set()).update(each.segment_id for each in spec.segments)
+    orphans: dict[OrphanRow, None] = {}  # each once, also where two URLs lead to one database
+    for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in loaded.specs):
+        try:
+            unlisted = open_records(state).orphans(workspace, listed[workspace])
+        except StateError:
+            continue  # its segments have the error
+        for each in unlisted:
+            orphan = OrphanRow(workspace, each.segment_id, each.id_type, each.members, each.unsettled, each.unmatched)
+            orphans[orphan] = None
+    warnings = tuple(warn_of_restored(row.target) for row in rows if row.restored)
+    return StatusResult(datetime.now(UTC), tuple(rows), tuple(orphans), warnings)

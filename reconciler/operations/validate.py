@@ -1,0 +1,71 @@
+"""`validate`: are the queries right, and are both ends reachable and as the spec says?"""
+
+import threading
+from dataclasses import dataclass
+
+from reconciler.errors import ReconcileError, SourceError, SpecError
+from reconciler.models.plan import Problem
+from reconciler.models.spec import Target
+from reconciler.operations.context import Context
+from reconciler.operations.load import Loaded
+from reconciler.operations.plan import as_problem
+from reconciler.operations.workspace import check_environment, check_head, look_up
+from reconciler.sources import check_query
+
+
+@dataclass(frozen=True)
+class SegmentCheck:
+    """What was found of one segment: its title at Customer.io, if that is known, or why it failed."""
+
+    target: Target
+    title: str | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found of valid specs. `checks` is empty where nothing was connected to."""
+
+    spec_warnings: tuple[str, ...]
+    checks: tuple[SegmentCheck, ...] = ()
+    connection_warnings: tuple[str, ...] = ()
+
+
+def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | None = None) -> Validation:
+    """Check the queries; `connect` also prepares each, and checks credentials, region and segments.
+
+    Raises SpecError, which names every text that is seen not to be one query.
+    """
+    problems = []
+    for target in loaded.targets:
+        try:
+            name = target.segment.source
+            check_query(name, target.spec.sources[name].url, target.segment)
+        except SourceError as error:
+            problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
+    if problems:
+        raise SpecError(problems, "each segment takes one query, such as a SELECT")
+    with Context(loaded.targets, stop=stop) as context:
+        context.warn_of_specs()
+        spec_warnings = tuple(context.warnings)
+        checks = []
+        for target in loaded.targets if connect else ():
+            try:
+                checks.append(SegmentCheck(target, _check_both_ends(context, target)))
+            except ReconcileError as error:
+                checks.append(SegmentCheck(target, error=as_problem(target, error)))
+        return Validation(spec_warnings, tuple(checks), tuple(context.warnings[len(spec_warnings) :]))
+
+
+def _check_both_ends(context: Context, target: Target) -> str | None:
+    """Prepare the query, check the keys, and look the segment up: give its title."""
+    head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
+    check_head(target, head)
+    context.source(target).check(target.segment)
+    check_environment(target, head.environment_id, context.preflight(target))
+    app = context.app(target)
+    if app is None:
+        context.warn("without app_api_key nobody can tell whether a segment exists and is manual")
+    else:
+        app.segments()  # a plan goes on where an App key is refused; a check of both ends must not
+    return look_up(target, head, app, context.warn).title
