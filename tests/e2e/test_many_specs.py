@@ -217,12 +217,15 @@ def test_a_request_that_is_too_large_is_halved(project: Project) -> None:
 def test_the_rate_limit_of_a_spec_is_kept(project: Project) -> None:
     names = [f"q{number:05}" for number in range(12_000)]
     project.sandbox.add_people((name, None) for name in names)
-    project.sandbox.configure(track_rate_limit=5)
     project.want("vip", names)
     project.write({"vip": segment(56, "vip")})
     project.spec.write_text(project.spec.read_text().replace("rate_limit: 10000", "rate_limit: 5"))
     done = project.json("apply")
-    assert (done.code, done.segments["vip"]["retries"]) == (0, 0)
+    vip = done.segments["vip"]
+    assert (done.code, vip["requests"]) == (0, 12)
+    # Five in any second: the last two can't leave before two seconds are over, and a busy machine only makes it later.
+    # When they arrive, as the sandbox sees it, is another matter: what is late may come together.
+    assert vip["seconds"] >= 2
     assert project.sandbox.members(56) == set(names)
 
 
