@@ -8,7 +8,7 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.signals import cut_short
 from reconciler.errors import ExitCode
-from reconciler.operations import inspect
+from reconciler.operations import validate as checks
 from reconciler.operations.load import load_segments
 
 
@@ -25,7 +25,7 @@ def validate(
     """Check every rule of the spec; with --connect also the databases and Customer.io. Changes nothing."""
     loaded = load_segments(specs, select or (), exclude or ())
     with cut_short(console) as stop:
-        result = inspect.validate(loaded, connect=connect, stop=stop)
+        result = checks.validate(loaded, connect=connect, stop=stop)
 
     lines = []
     for check in result.checks:
