@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from reconciler.diff.flags import (
+from reconciler.diff.decide import (
     HELD,
     POSSIBLE,
     SENT,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reconciler.diff.flags import POSSIBLE, Change, Flag, Numbers, Returned, decide
+from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
 from reconciler.diff.tables import Tables, broken_query, refusal
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from reconciler.diff.flags import NULL, Flag
+from reconciler.diff.decide import NULL, Flag
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
 from reconciler.errors import SourceError
 from reconciler.models.batches import Batch, Direction

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.diff import comparison as comparisons
 from reconciler.diff.comparison import Changes, Comparison, SetEngine
-from reconciler.diff.flags import NULL, Flag, Returned
+from reconciler.diff.decide import NULL, Flag, Returned
 from reconciler.diff.pushdown import ComparedInDatabase
 from reconciler.diff.tables import Tables
 from reconciler.errors import IncompleteRead, ReconcileError, SourceError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.diff.flags import (
+from reconciler.diff.decide import (
     HELD,
     NOTHING,
     POSSIBLE,

@@ -1,4 +1,4 @@
-"""The flags of an id: what is known of it, as one small number; the change that follows; counts by flags.
+"""What is decided for each id: from its flags (what is known of it) follows the change; and the counts by flags.
 
 SQL gives every id its flags and counts them; all decisions are made here, once for each combination of flags.
 """
@@ -185,7 +185,7 @@ def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: R
 
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
-    """The numbers of a drift."""
+    """Count where state and read-back differ; `people` are all that were read, `unkeyed` those without an id."""
     appeared = known.get(Flag.UNMATCHED | Flag.REMOTE, 0)
     others = {flags: number for flags, number in known.items() if Flag.STORED not in flags}
     foreign = {
