@@ -82,7 +82,7 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
         context.warn_of_specs()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
 
-    # Two URLs may lead to one state; a run is written once into each, for each of its workspaces.
+    # A run is written into each state, once for each of its workspaces.
     opened = [each for each in segments if each.parts is not None]
     places = dict.fromkeys((context.store(each.target), each.target.workspace) for each in opened)
     allowed = options.plan.allowed
