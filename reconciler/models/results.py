@@ -118,12 +118,6 @@ class Drift:
     warnings: tuple[str, ...] = ()
 
 
-def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:
-    """Missing members are drift, and so are foreign ones of our own; strangers unless others may add to the segment."""
-    foreign = counts.foreign - counts.strangers if ignore_foreign else counts.foreign
-    return DriftStatus.DRIFTED if counts.missing or foreign else DriftStatus.IN_SYNC
-
-
 # --- status --------------------------------------------------------------------------------------------------------
 
 

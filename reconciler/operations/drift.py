@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import StateError, as_known
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
-from reconciler.models.results import DriftStatus, SegmentDrift, judge_drift
+from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
@@ -84,3 +84,9 @@ def compare_segment(
     read_back(target, comparison, app)
     counts = comparison.drift()
     return SegmentDrift(target, judge_drift(counts, ignore_foreign), counts, title)
+
+
+def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:
+    """Missing members are drift, and so are foreign ones of our own; strangers unless others may add to the segment."""
+    foreign = counts.foreign - counts.strangers if ignore_foreign else counts.foreign
+    return DriftStatus.DRIFTED if counts.missing or foreign else DriftStatus.IN_SYNC

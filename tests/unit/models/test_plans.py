@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
-from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.comparison import Counts
 from reconciler.models.fields import Secret
 from reconciler.models.id_status import Mark
 from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
-from reconciler.models.results import DriftStatus, Tally, judge_drift
+from reconciler.models.results import Tally
 from reconciler.models.spec import DestinationSettings, Segment, Spec, StateSettings, Target
 
 SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
@@ -137,24 +137,3 @@ def test_a_tally_is_touched_by_what_was_or_may_have_been_changed(name: str) -> N
 
 def test_a_tally_is_not_touched_by_what_was_refused() -> None:
     assert not Tally(rejected=5, requests=9, retries=4).touched
-
-
-# --- drift -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("missing", "foreign", "lingering", "ignore_foreign", "status"),
-    [
-        (0, 0, 0, False, DriftStatus.IN_SYNC),
-        (1, 0, 0, False, DriftStatus.DRIFTED),
-        (0, 1, 0, False, DriftStatus.DRIFTED),
-        (0, 1, 1, False, DriftStatus.DRIFTED),
-        (0, 0, 0, True, DriftStatus.IN_SYNC),
-        (0, 5, 0, True, DriftStatus.IN_SYNC),
-        (0, 5, 1, True, DriftStatus.DRIFTED),
-        (1, 5, 0, True, DriftStatus.DRIFTED),
-    ],
-)
-def test_what_is_drift(missing: int, foreign: int, lingering: int, ignore_foreign: bool, status: DriftStatus) -> None:
-    counts = DriftCounts(10, 10, missing, foreign, lingering, unkeyed=3, strangers=foreign - lingering)
-    assert judge_drift(counts, ignore_foreign) is status

@@ -6,7 +6,7 @@ from reconciler.errors import DestinationError, IncompleteRead, as_known
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import DriftStatus, SegmentDrift
-from reconciler.operations.drift import compare_segment
+from reconciler.operations.drift import compare_segment, judge_drift
 from reconciler.operations.plan import as_problem
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target
 
@@ -28,6 +28,24 @@ def surveyed(
         return compare_segment(make_target(), head, comparison, app, ignore_foreign, warn)
     except Exception as error:  # as the operation does
         return SegmentDrift(make_target(), DriftStatus.FAILED, error=as_problem(make_target(), as_known(error)))
+
+
+@pytest.mark.parametrize(
+    ("missing", "foreign", "lingering", "ignore_foreign", "status"),
+    [
+        (0, 0, 0, False, DriftStatus.IN_SYNC),
+        (1, 0, 0, False, DriftStatus.DRIFTED),
+        (0, 1, 0, False, DriftStatus.DRIFTED),
+        (0, 1, 1, False, DriftStatus.DRIFTED),
+        (0, 0, 0, True, DriftStatus.IN_SYNC),
+        (0, 5, 0, True, DriftStatus.IN_SYNC),
+        (0, 5, 1, True, DriftStatus.DRIFTED),
+        (1, 5, 0, True, DriftStatus.DRIFTED),
+    ],
+)
+def test_what_is_drift(missing: int, foreign: int, lingering: int, ignore_foreign: bool, status: DriftStatus) -> None:
+    counts = DriftCounts(10, 10, missing, foreign, lingering, unkeyed=3, strangers=foreign - lingering)
+    assert judge_drift(counts, ignore_foreign) is status
 
 
 @pytest.mark.parametrize(("counts", "status"), [(AGREES, DriftStatus.IN_SYNC), (DRIFTED, DriftStatus.DRIFTED)])
