@@ -36,8 +36,9 @@ from reconciler.diff.decide import (
     refuse_bad,
     select,
 )
+from reconciler.diff.id_rules import normalize, refusal
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
-from reconciler.diff.tables import Tables, broken_query, make_database, normalize, refusal, unless_empty, write_batches
+from reconciler.diff.tables import Tables, broken_query, make_database, unless_empty, write_batches
 from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, NotPossible, Page, RemoteCount

@@ -102,7 +102,7 @@ Numbers = Mapping[Flag, int]
 """Numbers of distinct ids by their flags."""
 
 NULL = "NULL"
-"""What `tables.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
+"""What `id_rules.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
 
 
 def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
-from reconciler.diff.tables import Tables, broken_query, refusal
+from reconciler.diff.id_rules import normalize_in_postgres, quote_for_postgres, refusal, sure_in_postgres
+from reconciler.diff.tables import Tables, broken_query
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
-from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, check_text
+from reconciler.models.ids import IdType, check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource
@@ -80,7 +81,7 @@ def compare_in_database(
 # The query of the user comes first, since it must not see the names that follow. Nothing is materialised, though some
 # of it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel. An id stays only if its text is
 # an id for sure, for what `refresh` took over from Customer.io need not be one. All else is left to
-# `tables.refusal`.
+# `id_rules.refusal`.
 
 _STATEMENT = """
 WITH desired AS (
@@ -121,16 +122,16 @@ _MARKS = """
 
 def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[str]) -> str:
     """Write the statement. `values` is as in `PushdownSession`; sentinels are received, whether they stay or not."""
-    stays = _be_sure("held.id", id_type)
+    stays = sure_in_postgres("held.id", id_type)
     ids = sorted({str(check_text(sentinel, id_type)) for sentinel in sentinels})
     if ids:
-        stays.append(f"held.id <> ALL (ARRAY[{', '.join(map(_quote, ids))}])")
+        stays.append(f"held.id <> ALL (ARRAY[{', '.join(map(quote_for_postgres, ids))}])")
     return _STATEMENT.format(
         values=values,
         members=state.members,
         id_status=write_id_status(_JOURNAL.format(journal=state.journal), _MARKS.format(marks=state.marks)),
         stored=int(Flag.STORED),
-        normalized='lower(value COLLATE "C")' if id_type is IdType.EMAIL else "value",  # in "C", lower knows A-Z alone
+        normalized=normalize_in_postgres("value", id_type),
         left=_list_unchanged(Flag(0)),
         kept=_list_unchanged(Flag.DESIRED),
         stays="\n                 AND ".join(stays),
@@ -145,21 +146,3 @@ def _list_unchanged(desired: Flag) -> str:
     known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
     unchanged = sorted(flags for flags in known if decide(flags | desired, exclusive=False) is Change.NONE)
     return ", ".join(str(int(each)) for each in unchanged)
-
-
-def _be_sure(text: str, id_type: IdType) -> list[str]:
-    """Conditions under which a text without control characters, as every text of the state is, is an id for sure."""
-    conditions = [
-        f"octet_length({text}) <= {MAX_ID_BYTES}",
-        f"{text} >= '!'",
-        f"CASE WHEN octet_length({text}) = length({text}) THEN {text} NOT LIKE '% ' "
-        f"ELSE btrim({text}, {_quote(WHITE_SPACE)}) = {text} END",
-    ]
-    if id_type is IdType.EMAIL:
-        conditions += [f"{text} LIKE '_%@_%'", f"{text} NOT LIKE '%@%@%'"]
-    return conditions
-
-
-def _quote(text: str) -> str:
-    """A text as SQL that holds for any text and for any setting of the server."""
-    return f"convert_from(decode('{text.encode().hex()}', 'hex'), 'UTF8')"

@@ -1,4 +1,4 @@
-"""The tables of a comparison: statements are run on them, rows go in and come out; and the rules of ids as SQL."""
+"""The tables of a comparison: statements are run on them, rows go in and come out."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
-from reconciler.diff.decide import NULL, Flag
+from reconciler.diff.decide import Flag
+from reconciler.diff.id_rules import has_control, normalize
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
 from reconciler.errors import SourceError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
-from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType, Invalid
+from reconciler.models.ids import IdType
 
 COLUMNS = {
     "members": "id VARCHAR",
@@ -155,7 +156,7 @@ class Tables:
         cio_ids, keys = (f"unnest(string_split({block}, chr({ROW_END})))" for block in ("cio_ids", "keys"))
         blocks = "FROM (VALUES ($1, $2)) AS blocks (cio_ids, keys)"
         rows = f"SELECT {cio_ids} AS cio_id, nullif({keys}, '') AS key {blocks}"
-        key = f"CASE WHEN NOT {_HAS_CONTROL.format('key')} THEN {normalize('key', id_type)} END"
+        key = f"CASE WHEN NOT {has_control('key')} THEN {normalize('key', id_type)} END"
         insert = f"INSERT INTO remote (cio_id, key) SELECT cio_id, {key} FROM ({rows})"
         self._insert(insert, (write_page(page) for page in pages if page.cio_ids))
 
@@ -231,51 +232,3 @@ def write_batches(batches: Iterable[Batch]) -> Iterator[str]:
             end = f"{_FIELD}{'true' if batch.direction is Direction.ADD else 'false'}"
             lines.append(f"{end}{_ROW}".join(batch.ids) + end)
         yield _ROW.join(lines)
-
-
-# --- the rules of `models.ids` as SQL ---------------------------------------------------------------------------------
-
-_UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
-_SPACES = "".join(rf"\x{{{ord(character):x}}}" for character in WHITE_SPACE)
-_BLANK = rf"[{_SPACES}]*"
-_PADDED = rf"\A[{_SPACES}]|[{_SPACES}]\z"
-_HAS_CONTROL = r"regexp_matches({}, '[\x00-\x1f\x7f-\x{{9f}}]')"
-_PLAIN = r"[!-~]([ -~]*[!-~])?"
-_PLAIN_EMAIL = r"[!-?A-~]+@[!-?A-~]+"
-_EMAIL = r"(?s)[^@]+@[^@]+"
-
-
-def refusal(value: str, typed: str, id_type: IdType) -> str:
-    """An SQL expression: why this value can't be an id, or null. `value` and `typed` are SQL.
-
-    Nearly every id is plain ASCII: one cheap test lets it pass, and only the rest meets the rules one by one.
-    """
-    is_email = id_type is IdType.EMAIL
-    return f"""CASE
-        WHEN {value} IS NULL THEN '{NULL}'
-        WHEN NOT {typed} THEN '{Invalid.TYPE.name}'
-        WHEN {is_plain(value, id_type)} THEN NULL
-        WHEN try(decode(encode({value}))) IS NULL THEN '{Invalid.TYPE.name}'
-        WHEN regexp_full_match({value}, '{_BLANK}') THEN '{Invalid.BLANK.name}'
-        WHEN regexp_matches({value}, '{_PADDED}') THEN '{Invalid.PADDED.name}'
-        WHEN {_HAS_CONTROL.format(value)} THEN '{Invalid.CONTROL.name}'
-        WHEN strlen({value}) > {MAX_ID_BYTES} THEN '{Invalid.LONG.name}'
-        {f"WHEN NOT regexp_full_match({value}, '{_EMAIL}') THEN '{Invalid.EMAIL.name}'" if is_email else ""}
-    END"""
-
-
-def is_plain(value: str, id_type: IdType) -> str:
-    """An SQL expression: whether this is printable ASCII, and surely an id; the other rules need not be asked."""
-    if id_type is IdType.EMAIL:
-        return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{_PLAIN_EMAIL}')"
-    # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
-    fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
-    return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_PLAIN}'))"
-
-
-def normalize(value: str, id_type: IdType) -> str:
-    """An SQL expression: the id as it is compared; an email with A-Z in lower case, and no other letter touched."""
-    if id_type is not IdType.EMAIL:
-        return value
-    is_ascii = f"strlen({value}) = length({value})"
-    return f"CASE WHEN {is_ascii} THEN lower({value}) ELSE translate({value}, '{_UPPER}', '{_LOWER}') END"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff.comparison import SetEngine
-from reconciler.diff.pushdown import _be_sure
+from reconciler.diff.id_rules import sure_in_postgres
 from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, NotPossible, StateTables
@@ -208,7 +208,7 @@ texts = st.text(
 def test_a_text_is_surely_an_id_exactly_where_the_oracle_says_so(place: Place, values: list[str]) -> None:
     with place.connect() as connection:
         for id_type in (IdType.ID, IdType.EMAIL):
-            sure = " AND ".join(_be_sure("t", id_type))
+            sure = " AND ".join(sure_in_postgres("t", id_type))
             rows = 'unnest(%s::text[]) WITH ORDINALITY AS u (c, n), LATERAL (SELECT c COLLATE "C") l (t)'
             sql = f"SELECT {sure.replace('%', '%%')} FROM {rows} ORDER BY n"
             found = connection.execute(sql.encode(), [values])

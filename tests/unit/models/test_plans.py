@@ -1,4 +1,4 @@
-"""Small values: batches, counts, plans, tallies, drift."""
+"""Small values: batches, counts, plans, tallies."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff.tables import NULL, is_plain, normalize, refusal
+from reconciler.diff.decide import NULL
+from reconciler.diff.id_rules import is_plain, normalize, refusal
 from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
