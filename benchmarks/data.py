@@ -106,7 +106,7 @@ def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]
     with open_store(loaded.state) as store:
         for segment in loaded.segments:
             adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
-            with store.lock(Target(loaded, segment), "seed", None) as held:
+            with store.lock(Target(loaded, segment), "seed", "apply", None) as held:
                 held.adopt(adoption)
                 held.complete()
 

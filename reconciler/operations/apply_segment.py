@@ -95,7 +95,9 @@ class SegmentApply:
         try:
             self._check_stop(parts)
             with (
-                parts.store.lock(self.target, self.options.run_id, self.options.plan_id, waits=waits) as segment,
+                parts.store.lock(
+                    self.target, self.options.run_id, "apply", self.options.plan_id, waits=waits
+                ) as segment,
                 parts.sets.begin(self.target) as comparison,
             ):
                 started = parts.clock()

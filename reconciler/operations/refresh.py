@@ -87,7 +87,7 @@ def _refresh_one(
         if place not in begun:
             store.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
             begun.add(place)
-        with store.lock(target, run_id, None) as segment, context.sets(target).begin(target) as comparison:
+        with store.lock(target, run_id, "refresh", None) as segment, context.sets(target).begin(target) as comparison:
             app = context.app(target)
             environment_id = context.preflight(target)
             check_environment(target, store.environment(target.workspace), environment_id)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -34,13 +34,11 @@ class StateStore:
     runtime: Runtime
     lock_timeout: float = 0.0
     pause: Callable[[float], bool] | None = None
-    _commands: dict[str, str] = field(default_factory=dict, init=False)
 
     # --- history --------------------------------------------------------------------------------------------------
 
     def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
         """Open a run in the history."""
-        self._commands[run_id] = command
         with self.database.write() as connection:
             add_row(  # two URLs of one run may lead to one database
                 connection,
@@ -119,11 +117,13 @@ class StateStore:
         )
 
     @contextmanager
-    def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
+    def lock(
+        self, target: Target, run_id: str, command: str, plan_id: str | None, *, waits: bool = True
+    ) -> Iterator[LockedSegment]:
         """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
         segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
         terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
-        lock = self.take_lock(segment, run_id, self._commands.get(run_id, ""), terms, waits=waits)
+        lock = self.take_lock(segment, run_id, command, terms, waits=waits)
         locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id)
         try:
             with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):

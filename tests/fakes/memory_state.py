@@ -263,7 +263,9 @@ class FakeStore:
     waits: list[bool] = field(default_factory=list)
 
     @contextmanager
-    def lock(self, target: Target, run_id: str, plan_id: str | None, *, waits: bool = True) -> Iterator[LockedSegment]:
+    def lock(
+        self, target: Target, run_id: str, command: str, plan_id: str | None, *, waits: bool = True
+    ) -> Iterator[LockedSegment]:
         self.waits.append(waits)
         if self.refusal is not None:
             raise self.refusal

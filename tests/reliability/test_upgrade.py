@@ -119,7 +119,7 @@ def fill(state: StateFixture) -> Contents:
     """A state with members, marks, a tombstone, and an intent that a dead run left."""
     crowd = [(add(*CROWD[start : start + 1000]), ACKNOWLEDGED) for start in range(0, len(CROWD), 1000)]
     state.send(*crowd, (add("u"), unknown(1.0)), (remove("p00007"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", "plan-1") as held:
+    with state.store() as store, store.lock(state.target(), "run", "apply", "plan-1") as held:
         held.intend([add("late")])
     contents = state.look()
     assert len(contents.members) == len(CROWD) - 1

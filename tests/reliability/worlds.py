@@ -415,7 +415,7 @@ class Planet:
         store.begin(run_id, target.workspace, "refresh", (), None)
         stack = ExitStack()
         try:
-            held = stack.enter_context(store.lock(target, run_id, None))
+            held = stack.enter_context(store.lock(target, run_id, "refresh", None))
             comparison: Any = ModelComparison(snapshot, target, (), self.size, self.state.clock.wall)
             window: Any = self._window()
             refresh_segment(

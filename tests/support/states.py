@@ -118,7 +118,7 @@ class StateFixture:
 
     def send(self, *pairs: tuple[Batch, BatchResult], plan_id: str | None = None) -> None:
         """One run: each batch is intended and answered."""
-        with self.store() as store, store.lock(self.target(), "run", plan_id) as held:
+        with self.store() as store, store.lock(self.target(), "run", "apply", plan_id) as held:
             seqs = held.intend([batch for batch, _ in pairs])
             held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
 

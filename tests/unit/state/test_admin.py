@@ -36,7 +36,7 @@ def fill(state: StateFixture) -> None:
         store.spend("plan-0")
     state.send((add("a", "b", "ü\\n", "x"), ACKNOWLEDGED), plan_id="plan-1")
     state.send((remove("x"), ACKNOWLEDGED), (add("u"), unknown(NOW)), (add("e"), acknowledged_after_unknown(NOW)))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
         segment.complete()
         segment.intend([add("late")])
@@ -61,7 +61,7 @@ def rows_of(url: str) -> dict[str, list]:
 
 def test_forgetting_drops_all_of_one_segment_and_nothing_else(state: StateFixture):
     fill(state)
-    with state.store() as store, store.lock(state.target(57), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(57), "run", "apply", None) as segment:
         segment.complete()
 
     assert forget(state.settings, "production", 56, runtime=around(state))
@@ -81,7 +81,7 @@ def test_forgetting_what_is_not_known_says_so(state: StateFixture):
 
 def test_forgetting_takes_the_lock(state: StateFixture):
     fill(state)
-    with state.store() as store, store.lock(state.target(), "run", None):
+    with state.store() as store, store.lock(state.target(), "run", "apply", None):
         with pytest.raises(LockHeld):
             forget(state.settings, "production", 56, runtime=around(state, ELSEWHERE))
     assert not open_snapshot(state.settings).head("production", 56).is_new
@@ -109,7 +109,7 @@ def test_a_backup_is_a_state_of_its_own_that_only_its_owner_can_read(state: Stat
 
 def test_a_backup_can_be_made_while_somebody_works(state: StateFixture, tmp_path):
     fill(state)
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.intend([add("on its way")])
         backup(state.settings, str(tmp_path / "copy.db"))
     copy = StateFixture(f"sqlite:///{tmp_path}/copy.db")
@@ -170,7 +170,7 @@ def test_who_opened_the_old_place_before_it_was_closed_gets_no_lock_in_it(state:
     with state.store() as store:
         copy_to(state.settings, Secret(other_url), runtime=around(state))
 
-        with pytest.raises(StateError, match="has moved"), store.lock(state.target(), "run", None):
+        with pytest.raises(StateError, match="has moved"), store.lock(state.target(), "run", "apply", None):
             pass
 
 
@@ -179,7 +179,7 @@ def test_a_holder_whose_lock_was_gone_when_the_state_moved_writes_no_more(state:
     fill(state)
 
     def move_and_write() -> None:
-        with state.store(machine=unseen) as store, store.lock(state.target(), "run", None) as segment:
+        with state.store(machine=unseen) as store, store.lock(state.target(), "run", "apply", None) as segment:
             copy_to(state.settings, Secret(other_url), runtime=around(state))
             segment.intend([add("late")])
 
@@ -207,7 +207,7 @@ def test_a_state_that_moved_goes_on(state: StateFixture, other_url: str):
     copy_to(state.settings, Secret(other_url), runtime=around(state))
     moved = StateFixture(other_url, state.clock)
     moved.send((add("new"), ACKNOWLEDGED))
-    with moved.store() as store, store.lock(moved.target(57), "run", None) as segment:
+    with moved.store() as store, store.lock(moved.target(57), "run", "apply", None) as segment:
         segment.complete()
     assert "new" in moved.look().members
 
@@ -223,7 +223,7 @@ def test_a_state_is_not_copied_over_another(state: StateFixture, other_url: str)
 
 def test_a_state_is_not_copied_while_somebody_works(state: StateFixture, other_url: str):
     fill(state)
-    with state.store() as store, store.lock(state.target(), "run", None):
+    with state.store() as store, store.lock(state.target(), "run", "apply", None):
         with pytest.raises(LockHeld, match="in use"):
             copy_to(state.settings, Secret(other_url), runtime=around(state, ELSEWHERE))
 

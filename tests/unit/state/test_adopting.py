@@ -11,24 +11,24 @@ NOW = 1_800_000_000.0
 
 def adopt(state: StateFixture, found: Adoption) -> None:
     target = state.target(id_type=found.id_type)
-    with state.store() as store, store.lock(target, "run", None) as segment:
+    with state.store() as store, store.lock(target, "run", "apply", None) as segment:
         segment.adopt(found)
 
 
 def test_a_segment_that_the_state_never_met_is_bootstrapped(state: StateFixture):
     adopt(state, adoption(members=["a", "b", "c"]))
     assert state.look().members == ("a", "b", "c")
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         assert not segment.head().is_new
         assert not segment.head().completed
 
 
 def test_what_was_stored_is_replaced_and_the_lineage_stays(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         before = segment.head()
     adopt(state, adoption(members=["b", "c"], unmatched=["a"]))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         assert segment.head().lineage == before.lineage
         assert segment.head().serial > before.serial
     assert state.look().members == ("b", "c")
@@ -55,7 +55,7 @@ def test_unsettled_ids_become_members_or_unmatched_with_an_echo(state: StateFixt
 
 
 def test_rejections_of_ids_that_are_not_there_are_kept(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.reject(["bad", "good by now"])
     adopt(state, adoption(members=["good by now"]))
     assert state.look().marks == (("bad", "rejected", None),)
@@ -66,7 +66,7 @@ def test_another_id_type_leaves_nothing_of_the_old_ids(state: StateFixture):
     adopt(state, adoption(members=["a@b"], id_type=IdType.EMAIL))
     assert state.look().members == ("a@b",)
     assert state.look().marks == ()
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         assert segment.head().id_type == "email"
 
 
@@ -82,7 +82,7 @@ def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(st
         adopt(state, Adoption(IdType.ID, broken, lists([]), lists([])))
     assert state.look() == before
 
-    with state.store() as store, store.lock(state.target(), "run", None):
+    with state.store() as store, store.lock(state.target(), "run", "apply", None):
         pass
     with state.store() as store, store.database.read() as connection:
         from sqlalchemy import text

@@ -81,7 +81,7 @@ def check_life(state: StateFixture, segment_id: int, life: list) -> None:
         going_on = True
         while going_on:
             going_on = False
-            with store.lock(target, "run", None) as segment:
+            with store.lock(target, "run", "apply", None) as segment:
                 for step in todo:
                     if step == "run anew":
                         going_on = True
@@ -131,18 +131,18 @@ def test_a_removal_in_the_journal_ends_that_an_id_is_unmatched(state: StateFixtu
 def test_many_batches_compact_in_several_transactions(state: StateFixture, monkeypatch):
     monkeypatch.setattr(journal, "IDS_PER_CHUNK", 4)
     batches = [Batch(Direction.ADD, (f"{n}-a", f"{n}-b", f"{n}-c")) for n in range(7)]
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.settle([(seq, ACKNOWLEDGED) for seq in segment.intend(batches)])
         serial = segment.head().serial
     assert len(state.look().members) == 21
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         assert segment.head().serial == serial, "compaction changes nothing that a plan rests on"
 
 
 def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_state: StateFixture, monkeypatch):
     state = sqlite_state
     monkeypatch.setattr(journal, "IDS_PER_CHUNK", 1)
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         seqs = segment.intend([Batch(Direction.ADD, (str(number),)) for number in range(8)])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
         state.clock.sleep = state.clock.slept.append
@@ -153,7 +153,7 @@ def test_a_long_write_makes_way_for_the_heartbeats_of_others(sqlite_state: State
 
 
 def test_what_is_on_its_way_is_not_compacted_nor_what_came_after_it(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         flying, landed = segment.intend([Batch(Direction.ADD, ("a",)), Batch(Direction.REMOVE, ("a",))])
         segment.settle([(landed, ACKNOWLEDGED)])
         segment.compact()
@@ -163,7 +163,7 @@ def test_what_is_on_its_way_is_not_compacted_nor_what_came_after_it(state: State
 
 
 def test_nothing_is_compacted_that_lies_between_two_on_their_way(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         seqs = segment.intend([Batch(Direction.ADD, (id,)) for id in IDS])
         segment.settle([(seqs[0], ACKNOWLEDGED), (seqs[2], ACKNOWLEDGED)])
         segment.compact()
@@ -172,7 +172,7 @@ def test_nothing_is_compacted_that_lies_between_two_on_their_way(state: StateFix
 
 
 def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqlite_state: StateFixture, monkeypatch):
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         monkeypatch.setattr(store.database, "pick_batches", None)
         seqs = segment.intend([Batch(Direction.ADD, ("a", "b")), Batch(Direction.ADD, ("b", "c"))])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
@@ -183,7 +183,7 @@ def test_a_first_fill_goes_from_the_journal_to_the_members_in_one_statement(sqli
 def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
     """How the batches of a journal, with these numbers of ids, are taken together."""
     chunks = []
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         ids = map(str, count())
         seqs = segment.intend([Batch(Direction.ADD, tuple(next(ids) for _ in range(number))) for number in numbers])
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
@@ -222,7 +222,7 @@ def test_tombstones_and_echoes_last_to_the_second(sqlite_state: StateFixture):
 
     def kinds_after(seconds: float) -> set[str]:
         state.clock.time = NOW + seconds
-        with state.store() as store, store.lock(state.target(), "run", None) as segment:
+        with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
             segment.compact()
         return {mark for _, mark, _ in state.look().marks}
 
@@ -238,7 +238,7 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_st
     """An unsettled id stays so, as of the attempt that made it so."""
     state = sqlite_state
     state.send((Batch(Direction.ADD, ("a", "b")), unknown(NOW - 7)), (Batch(Direction.REMOVE, ("c",)), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(lingering=["a", "c"]))
         segment.record(findings(vanished=["b"]))
         state.clock.time += 60
@@ -254,7 +254,7 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_st
 def test_a_removal_leaves_a_tombstone_with_its_time_for_ids_that_were_held_or_unknown(sqlite_state: StateFixture):
     state, (a, b, c, d) = sqlite_state, IDS
     state.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=[a, b]))
     state.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
     assert state.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}

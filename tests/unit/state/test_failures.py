@@ -76,7 +76,7 @@ def test_a_file_cut_to_nothing_is_a_state_that_is_missing(sqlite_state: StateFix
 
 def test_a_full_disk_is_told_and_nothing_of_the_write_stays(sqlite_state: StateFixture):
     sqlite_state.send((add("a"), ACKNOWLEDGED))
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         with store.database.read() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}")

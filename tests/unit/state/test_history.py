@@ -52,7 +52,7 @@ def test_a_segment_is_told_in_numbers(state: StateFixture):
     state.send((add("a", "b", "c", "d"), ACKNOWLEDGED), (add("u"), unknown(NOW)))
     with state.store() as store:
         store.begin("run-2", "production", "apply", [], None)
-        with store.lock(state.target(), "run-2", None) as segment:
+        with store.lock(state.target(), "run-2", "apply", None) as segment:
             (seq,) = segment.intend([remove("a")])
             segment.settle([(seq, ACKNOWLEDGED)])
             segment.reject(["bad"])
@@ -76,7 +76,7 @@ def test_a_segment_is_told_in_numbers(state: StateFixture):
 
 def test_what_is_not_compacted_yet_counts(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         added, removed, flying = segment.intend([add("c"), remove("a"), add("d")])
         segment.settle([(added, ACKNOWLEDGED), (removed, ACKNOWLEDGED)])
         record = records(state).segment("production", 56)
@@ -99,7 +99,7 @@ def test_the_holder_is_named_while_it_lives(state: StateFixture):
     neighbour = FakeMachine(pid=200, running={200: "t200"})
     with state.store() as store:
         store.begin("run-1", "production", "apply", [], None)
-        with store.lock(state.target(), "run-1", None) as segment:
+        with store.lock(state.target(), "run-1", "apply", None) as segment:
             segment.complete()
             assert "pid 100 on here" in (records(state).holder("production", 56) or "")
             record = records(state).segment("production", 56)
@@ -111,7 +111,7 @@ def test_the_holder_is_named_while_it_lives(state: StateFixture):
 
 def test_orphans_are_segments_that_no_spec_lists(state: StateFixture):
     for segment_id in (56, 57, 58):
-        with state.store() as store, store.lock(state.target(segment_id), "run", None) as segment:
+        with state.store() as store, store.lock(state.target(segment_id), "run", "apply", None) as segment:
             segment.complete()
     assert [each.segment_id for each in records(state).orphans("production", {57})] == [56, 58]
     assert records(state).orphans("staging", set()) == []

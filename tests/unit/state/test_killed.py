@@ -24,7 +24,7 @@ from tests.support.states import make_target
 
 settings = StateSettings(url=Secret(sys.argv[1]))
 say = lambda *what: print(json.dumps(what), flush=True)
-with open_store(settings) as store, store.lock(make_target(settings), "run", None) as segment:
+with open_store(settings) as store, store.lock(make_target(settings), "run", "apply", None) as segment:
     for number in range(1000):
         ids = tuple(f"{number:04}-{part}" for part in range(100))
         (seq,) = segment.intend([Batch(Direction.ADD, ids)])
@@ -49,7 +49,7 @@ def test_no_intent_is_lost_and_no_acknowledgement(url: str, lines):
     child.wait()
 
     settings = StateSettings(url=Secret(url))
-    with open_store(settings) as store, store.lock(make_target(settings), "next run", None) as segment:
+    with open_store(settings) as store, store.lock(make_target(settings), "next run", "apply", None) as segment:
         census = segment.count()
         segment.intend([Batch(Direction.ADD, ("after",))])
         segment.complete()

@@ -87,13 +87,13 @@ def test_reversing_what_was_unsettled_leaves_no_echo(state: StateFixture):
 
 def test_only_a_read_back_ends_being_unmatched(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
     state.send((add("a"), ACKNOWLEDGED))
     assert state.look().members == ("b",)
     assert state.look().marks == (("a", "unmatched", None),)
 
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(appeared=["a"]))
     assert state.look().members == ("a", "b")
     assert state.look().marks == ()
@@ -101,7 +101,7 @@ def test_only_a_read_back_ends_being_unmatched(state: StateFixture):
 
 def test_an_unmatched_id_is_forgotten_when_its_remove_is_acknowledged(state: StateFixture):
     state.send((add("a"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
     state.send((remove("a"), ACKNOWLEDGED))
     assert state.look().members == ()
@@ -110,7 +110,7 @@ def test_an_unmatched_id_is_forgotten_when_its_remove_is_acknowledged(state: Sta
 
 def test_an_unmatched_id_stays_so_when_its_resend_is_unknown(state: StateFixture):
     state.send((add("a"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
     state.send((add("a"), unknown(NOW)))
     assert state.look().marks == (("a", "unmatched", None), ("a", "unsettled", "add"))
@@ -120,7 +120,7 @@ def test_an_unmatched_id_stays_so_when_its_resend_is_unknown(state: StateFixture
 
 
 def test_a_rejected_id_is_remembered_until_it_is_acknowledged(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.reject(["bad"])
     assert state.look().marks == (("bad", "rejected", None),)
     state.send((add("bad"), ACKNOWLEDGED))
@@ -129,7 +129,7 @@ def test_a_rejected_id_is_remembered_until_it_is_acknowledged(state: StateFixtur
 
 
 def test_a_rejected_id_is_so_no_more_when_its_remove_is_acknowledged(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.reject(["bad"])
     state.send((remove("bad"), ACKNOWLEDGED))
     assert state.look().marks == (("bad", "removed", None),)
@@ -138,7 +138,7 @@ def test_a_rejected_id_is_so_no_more_when_its_remove_is_acknowledged(state: Stat
 def test_a_rejection_is_forgotten_when_a_later_run_completes_without_it(sqlite_state: StateFixture):
     for rejected in (["bad", "worse"], ["worse"]):
         sqlite_state.clock.time += 3600
-        with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+        with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
             segment.reject(rejected)
             segment.complete()
     assert sqlite_state.look().marks == (("worse", "rejected", None),)
@@ -147,7 +147,7 @@ def test_a_rejection_is_forgotten_when_a_later_run_completes_without_it(sqlite_s
 def test_a_tombstone_that_is_gone_is_forgotten_and_one_that_lingers_is_unsettled(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED))
     state.send((remove("a", "b"), ACKNOWLEDGED))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(lingering=["a"], gone=["b"]))
     assert state.look().marks == (("a", "unsettled", "remove"),)
 
@@ -168,7 +168,7 @@ def test_ids_of_any_script_and_with_quotes_and_backslashes_come_back_as_they_wer
     ids = sorted(['"', "\\", '\\"', "'", "a,b", "[x]", "ü", "日本", "😀", "%", ":name", "NULL", "0", "\\N", "\\."])
     state.send((add(*ids), ACKNOWLEDGED))
     assert sorted(state.look().members) == ids
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=ids))
     assert sorted(id for id, _, _ in state.look().marks) == ids
 
@@ -181,7 +181,7 @@ def test_ids_are_told_apart_and_sorted_by_their_bytes(state: StateFixture):
 
 def test_an_id_that_was_found_there_becomes_a_member_unless_it_is_unsettled(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED), (add("c"), unknown(NOW - 7)))
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
         segment.admit(lambda: iter([["a", "c"], ["d"]]))
     assert state.look().members == ("a", "b", "d")

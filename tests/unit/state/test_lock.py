@@ -23,7 +23,7 @@ def hold(
     stack: ExitStack, state: StateFixture, machine: FakeMachine | None = None, *, lock_timeout: float = 0, run="run"
 ):
     store = stack.enter_context(state.store(machine=machine, lock_timeout=lock_timeout))
-    return stack.enter_context(store.lock(state.target(), run, None))
+    return stack.enter_context(store.lock(state.target(), run, "apply", None))
 
 
 def end_lease(state: StateFixture) -> None:
@@ -39,10 +39,10 @@ def test_a_lock_that_is_held_is_refused_and_says_by_whom(state: StateFixture, ot
     with ExitStack() as stack:
         store = stack.enter_context(state.store())
         store.begin("run-1", "production", "apply", [], None)
-        stack.enter_context(store.lock(state.target(), "run-1", None))
+        stack.enter_context(store.lock(state.target(), "run-1", "apply", None))
 
         with pytest.raises(LockHeld) as caught, state.store(machine=other) as second:
-            with second.lock(state.target(), "run-2", None):
+            with second.lock(state.target(), "run-2", "apply", None):
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
     assert caught.value.message.startswith("locked by ")
@@ -59,7 +59,7 @@ def test_a_lock_that_was_given_back_can_be_taken(state: StateFixture):
 
 def test_other_segments_are_free(state: StateFixture):
     with state.store() as store, state.store(machine=ELSEWHERE) as other:
-        with store.lock(state.target(56), "run", None), other.lock(state.target(57), "run", None):
+        with store.lock(state.target(56), "run", "apply", None), other.lock(state.target(57), "run", "apply", None):
             pass
 
 
@@ -173,7 +173,7 @@ def test_a_lease_covers_what_fits_into_its_minute(sqlite_state: StateFixture):
 
 def test_a_lease_is_three_time_outs_if_that_is_longer(sqlite_state: StateFixture):
     with sqlite_state.store() as store:
-        with store.lock(sqlite_state.target(timeout=100), "run", None) as segment:
+        with store.lock(sqlite_state.target(timeout=100), "run", "apply", None) as segment:
             assert segment.lease.covers(300)
             assert not segment.lease.covers(301)
 
@@ -372,7 +372,7 @@ def test_after_a_broken_lock_what_is_unsettled_counts_as_attempted_then(sqlite_s
         state.clock.time += 30
         unlock(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine))
         state.clock.time += 30
-        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", None) as other:
+        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", "apply", None) as other:
             assert other.taken_over_at == began + 30
             assert other.doubtful_at() == other.attempted_at() == began + 60
         assert state.marks() == {
@@ -389,7 +389,7 @@ def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_no
         hold(dead_run, state)
         state.clock.time += 61
         taken_at = state.clock.time
-        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", None) as other:
+        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run", "apply", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             dead_run.close()
@@ -397,7 +397,7 @@ def test_a_takeover_from_a_living_holder_is_remembered_and_one_from_a_dead_is_no
         hold(dead_run, state)
         state.clock.time += 5
         dead = FakeMachine(pid=200, running={200: "t200"})
-        with state.store(machine=dead) as store, store.lock(state.target(), "run", None) as other:
+        with state.store(machine=dead) as store, store.lock(state.target(), "run", "apply", None) as other:
             assert other.taken_over_at == taken_at
         with pytest.raises(LeaseLost):
             dead_run.close()
@@ -409,7 +409,7 @@ def test_times_of_the_future_count_as_now(sqlite_state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED))
     state.send((remove("a"), ACKNOWLEDGED), (add("c"), unknown(state.clock.time)))
     state.clock.time -= 3600
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         assert segment.doubtful_at() == segment.attempted_at() == state.clock.time
     assert state.marks() == {
         ("a", "removed"): (None, state.clock.time),

@@ -64,17 +64,17 @@ def live(segment: LockedSegment, state: StateFixture) -> Iterator[Contents]:
 
 def test_a_segment_lives_as_if_it_were_alone(sqlite_state: StateFixture, tmp_path):
     alone = StateFixture(f"sqlite:///{tmp_path}/alone/state.db")
-    with alone.store() as store, store.lock(alone.target(), "run", None) as segment:
+    with alone.store() as store, store.lock(alone.target(), "run", "apply", None) as segment:
         expected = list(live(segment, alone))
 
     state = sqlite_state
-    with state.store() as store, store.lock(state.target(57), "run", None) as other:
+    with state.store() as store, store.lock(state.target(57), "run", "apply", None) as other:
         mark_in_every_way(other)
         other.compact()
         flying = other.intend([add("a", "b"), remove("c", "g")])
         other.settle([(flying[0], ACKNOWLEDGED)])
         before = state.look(57)
-        with store.lock(state.target(), "run", None) as segment:
+        with store.lock(state.target(), "run", "apply", None) as segment:
             found = list(live(segment, state))
         assert state.look(57) == before
 
@@ -86,8 +86,8 @@ def test_a_segment_lives_as_if_it_were_alone(sqlite_state: StateFixture, tmp_pat
 def test_batches_of_two_segments_that_send_at_once_compact_each_into_their_own(state: StateFixture):
     with (
         state.store() as store,
-        store.lock(state.target(56), "run", None) as one,
-        store.lock(state.target(57), "run", None) as other,
+        store.lock(state.target(56), "run", "apply", None) as one,
+        store.lock(state.target(57), "run", "apply", None) as other,
     ):
         for number in range(3):
             settle(one, (add(f"one-{number}"), ACKNOWLEDGED))

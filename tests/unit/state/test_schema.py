@@ -156,7 +156,7 @@ def test_an_upgrade_keeps_everything_and_backs_up_first(state: StateFixture, old
 
 
 def test_an_upgrade_is_refused_while_somebody_works(state: StateFixture, older, monkeypatch):
-    with state.store() as store, store.lock(state.target(), "run", None):
+    with state.store() as store, store.lock(state.target(), "run", "apply", None):
         monkeypatch.setattr(schema, "REVISION", NEXT)
         other = FakeMachine(host="there", pid=300, running={300: "t300"})
         with pytest.raises(LockHeld, match="in use"):

@@ -42,7 +42,7 @@ def test_each_write_after_a_loss_is_refused_and_nothing_starts_any_more(state: S
         state.store() as store,
         open_database(state.settings, state.clock) as database,
         suppress(StateSetBack),
-        store.lock(state.target(), "run", None) as segment,
+        store.lock(state.target(), "run", "apply", None) as segment,
     ):
         (first,) = segment.intend([add("a")])
         with database.read() as connection:
@@ -73,7 +73,7 @@ def test_a_lock_that_the_state_has_lost_is_told_as_a_loss_and_not_as_a_takeover(
         state.store() as store,
         open_database(state.settings, state.clock) as database,
         suppress(StateSetBack),
-        store.lock(state.target(), "run", None) as segment,
+        store.lock(state.target(), "run", "apply", None) as segment,
     ):
         with database.write() as connection:
             connection.execute(text("UPDATE reconcile_locks SET fence = fence - 1"))
@@ -96,7 +96,7 @@ def test_a_write_with_its_commit_in_doubt_is_no_loss(
                 raise StateError("the connection was lost")
         raise StateError("the connection was lost")
 
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         send(segment, "a")
         monkeypatch.setattr(SqliteDatabase, "write", fail)
         with pytest.raises(StateError, match="connection was lost"):

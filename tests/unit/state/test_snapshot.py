@@ -52,7 +52,7 @@ def test_a_segment_that_was_never_met_has_nothing_but_the_environment(state: Sta
 def test_the_head_tells_of_the_segment_as_a_whole(state: StateFixture):
     with state.store() as store:
         store.bind("production", 77)
-        with store.lock(state.target(), "run", "plan-1") as segment:
+        with store.lock(state.target(), "run", "apply", "plan-1") as segment:
             segment.intend([add("a")])
             segment.complete()
             head = segment.head()
@@ -94,12 +94,12 @@ def test_reading_waits_for_no_writer(state: StateFixture):
 def test_more_rows_than_a_block_holds_come_whole_and_in_order(state: StateFixture):
     ids = [f"{number:06}" for number in range(40_000)]
     batches = [add(*ids[start : start + 1000]) for start in range(0, 40_000, 1000)]
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         seqs = segment.intend(batches)
         assert [ids for _, _, ids in state.look().journal] == [batch.ids for batch in batches]
         segment.settle([(seq, ACKNOWLEDGED) for seq in seqs])
     assert list(state.look().members) == ids
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=ids[:20_000]))
     contents = state.look()
     assert [id for id, _, _ in contents.marks] == ids[:20_000]
@@ -107,7 +107,7 @@ def test_more_rows_than_a_block_holds_come_whole_and_in_order(state: StateFixtur
 
 
 def test_the_journal_tells_of_the_unknown_attempt_before_an_acknowledged_one_and_of_no_other(state: StateFixture):
-    with state.store() as store, store.lock(state.target(), "run", None) as segment:
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         doubtful, plain, lost, _ = segment.intend([add("a"), add("b"), remove("c"), add("d")])
         segment.settle([(doubtful, acknowledged_after_unknown(5.0)), (plain, ACKNOWLEDGED), (lost, unknown(7.0))])
         with open_snapshot(state.settings).read_segment("production", 56) as stored:
@@ -212,7 +212,7 @@ def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_state: State
 def test_a_state_that_holds_a_write_ahead_log_of_a_killed_run_is_read_with_it(sqlite_state: StateFixture, tmp_path):
     sqlite_state.send((add("a"), ACKNOWLEDGED))
     file = state_file(sqlite_state)
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         segment.intend([add("b")])
         for source in file.parent.iterdir():
             (tmp_path / source.name).write_bytes(source.read_bytes())

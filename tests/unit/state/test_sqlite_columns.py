@@ -31,7 +31,7 @@ def test_members_marks_and_journal_are_the_same(sqlite_state: StateFixture):
         (remove("a"), ACKNOWLEDGED),
         (remove("b"), unknown(1_795_000_001.5)),
     )
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         segment.reject(["r"])
 
     head, contents = both_ways(sqlite_state)
@@ -47,7 +47,7 @@ def test_each_field_of_a_head_is_the_same(sqlite_state: StateFixture, plan_id: s
     sqlite_state.send((add("a"), ACKNOWLEDGED), plan_id=plan_id)
     with sqlite_state.store() as store:
         store.bind("production", 77)
-        with store.lock(sqlite_state.target(), "run", plan_id) as segment:
+        with store.lock(sqlite_state.target(), "run", "apply", plan_id) as segment:
             segment.complete()
         with store.database.write() as connection:
             connection.exec_driver_sql(f"UPDATE reconcile_segments SET restored_at = {restored_at}")
@@ -59,7 +59,7 @@ def test_each_field_of_a_head_is_the_same(sqlite_state: StateFixture, plan_id: s
 
 
 def test_an_intent_without_an_outcome_is_seen(sqlite_state: StateFixture):
-    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", None) as segment:
+    with sqlite_state.store() as store, store.lock(sqlite_state.target(), "run", "apply", None) as segment:
         segment.intend([add("x", "y")])
         # Nothing is read here: the store is open, and only one library may have the file open.
     _, contents = both_ways(sqlite_state)
