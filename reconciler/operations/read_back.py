@@ -9,6 +9,7 @@ from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, RemoteCount
 from reconciler.models.spec import Target
+from reconciler.state.base import LEAST_FENCE_SECONDS
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -18,8 +19,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between two read-backs: doubled from the first to the longest."""
 
-LEAST_AFTER_TAKEOVER = 2.0
-"""Seconds: a holder that lost its lock may start requests for a second, and they need as long to arrive."""
+LEAST_AFTER_TAKEOVER = 2 * LEAST_FENCE_SECONDS
+"""Seconds: a holder that lost its lock may start requests while its fence is good, and they need as long to arrive."""
 
 
 def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: float) -> float:

@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.plan import Head
 
+LEAST_FENCE_SECONDS = 1.0
+"""Seconds for which a read of a lock's fence is good at least; otherwise half of `settle`."""
+
 
 def _read_nothing() -> Iterator[str]:
     return iter(())

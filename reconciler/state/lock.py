@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, StateError, StateSetBack
+from reconciler.state.base import LEAST_FENCE_SECONDS
 from reconciler.state.database import Database, add_row, run
 from reconciler.state.processes import Processes, ProcessIdentity, is_dead
 from reconciler.state.schema import refuse_moved, select_version
@@ -22,9 +23,6 @@ LEASE_IN_TIMEOUTS = 3
 """A lease is at least this number of times the time-out of a request."""
 
 RENEWALS_PER_LEASE = 3
-
-LEAST_FENCE_SECONDS = 1.0
-"""Seconds for which a read of the fence is good at least; otherwise half of `settle`."""
 
 FENCE_READS = 3
 """How often a fence is read before an attempt is given up, where the state answers too slowly."""
