@@ -223,7 +223,8 @@ class Target:
     def definition(self) -> str:
         """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions."""
         segment, destination = self.segment, self.spec.destination
-        guards = segment.guards
+        guards = dict(segment.guards)  # every key, also of a guard that is added later
+        sentinels = guards.pop("must_include")
         bound = [
             destination.workspace,
             destination.workspace_id,
@@ -238,7 +239,7 @@ class Target:
             segment.nulls,
             segment.invalid,
             sorted((name, type(value).__name__, str(value)) for name, value in segment.params.items()),
-            [str(guards.max_removals), str(guards.max_additions), guards.min_members, guards.allow_empty],
-            sorted(guards.must_include),
+            [str(value) if isinstance(value, Limit) else value for value in guards.values()],
+            sorted(sentinels),
         ]
         return hashlib.sha256(json.dumps(bound).encode()).hexdigest()

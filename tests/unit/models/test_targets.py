@@ -43,6 +43,19 @@ def aim(segment: Segment = SEGMENT, destination: DestinationSettings = DESTINATI
     return Target(spec, segment)
 
 
+class LaterGuards(GuardSettings, frozen=True):
+    """The guards, and one that somebody adds."""
+
+    max_age: int = 0
+
+
+BOUND_GUARDS: dict[str, list[Any]] = {
+    "max_removals": [Limit(percent=Decimal(26)), Limit(count=25)],
+    "max_additions": [Limit(percent=Decimal("99.9"))],
+    "min_members": [1],
+    "must_include": [("ada",)],
+    "allow_empty": [True],
+}
 BOUND: dict[str, list[Any]] = {
     "name": ["vips"],
     "segment_id": [57],
@@ -54,14 +67,7 @@ BOUND: dict[str, list[Any]] = {
     "ownership": [Ownership.EXCLUSIVE],
     "nulls": [OnBad.SKIP],
     "invalid": [OnBad.SKIP],
-    "guards": [
-        GuardSettings(max_removals=Limit(percent=Decimal(26))),
-        GuardSettings(max_removals=Limit(count=25)),
-        GuardSettings(max_additions=Limit(percent=Decimal("99.9"))),
-        GuardSettings(min_members=1),
-        GuardSettings(must_include=("ada",)),
-        GuardSettings(allow_empty=True),
-    ],
+    "guards": [GuardSettings(**{name: value}) for name, values in BOUND_GUARDS.items() for value in values],
 }
 FREE: dict[str, Any] = {
     "description": "Somebody's words",
@@ -112,6 +118,12 @@ def test_the_definition_stays_with_secrets_and_rates(name: str) -> None:
 def test_every_field_of_a_segment_is_either_bound_or_free() -> None:
     assert set(Segment.model_fields) == {*BOUND, *FREE}
     assert set(DestinationSettings.model_fields) == {*BOUND_DESTINATION, *FREE_DESTINATION}
+    assert set(GuardSettings.model_fields) == set(BOUND_GUARDS)
+
+
+def test_a_guard_that_is_added_is_bound_like_the_others() -> None:
+    one, other = (SEGMENT.model_copy(update={"guards": LaterGuards(max_age=age)}) for age in (0, 1))
+    assert aim(one).definition() != aim(other).definition()
 
 
 def test_the_order_of_params_and_sentinels_does_not_matter() -> None:
