@@ -85,7 +85,7 @@ class TrackClient:
 
     def ask_environment(self) -> int | None:
         """Return the environment id, asked for in one attempt and not checked; None where it is not given."""
-        result = self.transport.call(REGION, lambda attempt: attempt == 1)
+        result = self.transport.call(REGION, most_attempts=1)
         return _parse_region(result.last.body)[1] if result.last.outcome is Outcome.ACKNOWLEDGED else None
 
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:

@@ -12,6 +12,7 @@ import httpx
 
 from reconciler.customerio.network import Proxy
 from reconciler.customerio.responses import error_text
+from reconciler.customerio.retry import RETRIED
 from reconciler.models.batches import Outcome
 from reconciler.models.fields import Secret
 from reconciler.models.spec import Region
@@ -101,7 +102,7 @@ class CallResult:
     @property
     def outcome(self) -> Outcome:
         """Sum up all attempts: one that may have been applied outweighs those that were refused."""
-        if self.last.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED):
+        if self.last.outcome not in RETRIED:
             return self.last.outcome
         if self.unknown_at is not None:
             return Outcome.UNKNOWN

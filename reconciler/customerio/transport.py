@@ -1,7 +1,6 @@
-"""From a call to its result: rate limit, concurrency, retries, deadline, log."""
+"""From a call to its result: rate limit, concurrency, attempts, deadline, log."""
 
 import contextlib
-import email.utils
 import functools
 import logging
 import math
@@ -9,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from datetime import UTC
 from typing import Any
 
 import httpx
@@ -25,15 +23,8 @@ from reconciler.customerio.outcomes import (
 )
 from reconciler.customerio.rate_limit import Limiter, Permit
 from reconciler.customerio.responses import BodyError, check_receipt, decode_body, is_page
+from reconciler.customerio.retry import MAX_ATTEMPTS, MAX_SECONDS, RETRIED, choose_pause, parse_retry_after
 from reconciler.models.batches import Outcome
-
-MAX_ATTEMPTS = 5
-MAX_SECONDS = 120.0
-"""From the first admission to the last answer."""
-
-BASE_SECONDS = 0.5
-CAP_SECONDS = 30.0
-"""The pause before a retry is anything up to 0.5 seconds, twice as much each time, up to 30: full jitter."""
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
@@ -87,13 +78,9 @@ class Transport:
         self._clients = [self.open_client()]
         self._idle = list(self._clients)
 
-        @functools.lru_cache(maxsize=128)  # parsing a URL takes as long as writing the request
-        def make_url(path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
-            return httpx.URL(self.base + path, params=dict(params) or None)
-
-        self._make_url = make_url
-
-    def call(self, call: Call, admit: Callable[[int], bool] | None = None) -> CallResult:
+    def call(
+        self, call: Call, admit: Callable[[int], bool] | None = None, *, most_attempts: int = MAX_ATTEMPTS
+    ) -> CallResult:
         """Make a call, with retries where a retry may succeed.
 
         `admit` is asked before each attempt, by its number from 1, when only sending is left.
@@ -101,7 +88,7 @@ class Transport:
         last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
         ends_at = math.inf
-        for number in range(1, MAX_ATTEMPTS + 1):
+        for number in range(1, most_attempts + 1):
             result = NOT_STARTED
             with self._slots:
                 permit = self.limiter.take()
@@ -118,10 +105,9 @@ class Transport:
             ends.append(str(result.status or result.failure))
             if result.outcome is Outcome.UNKNOWN or result.is_foreign:
                 unknown_at = self.wall()
-            if result.outcome not in (Outcome.UNKNOWN, Outcome.REFUSED) or number == MAX_ATTEMPTS:
+            if result.outcome not in RETRIED or number == most_attempts:
                 break
-            jitter = self.chance() * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
-            pause = max(jitter, result.retry_after or 0.0)
+            pause = choose_pause(number, self.chance(), result.retry_after)
             if pause >= ends_at - self.clock():
                 break
             if self.wait(pause):
@@ -145,7 +131,7 @@ class Transport:
             try:
                 request = client.build_request(
                     call.method,
-                    self._make_url(call.path, call.params),
+                    _make_url(self.base, call.path, call.params),
                     content=call.content,
                     timeout=seconds,
                     extensions={"trace": report},
@@ -224,6 +210,11 @@ class Transport:
                 client.close()
 
 
+@functools.lru_cache(maxsize=128)  # parsing a URL takes as long as writing the request
+def _make_url(base: str, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
+    return httpx.URL(base + path, params=dict(params) or None)
+
+
 def _read(response: httpx.Response, most: int) -> bytes:
     """Read a body whole, as it is sent. Raises BodyError."""
     body = bytearray()
@@ -243,15 +234,3 @@ def _redirect_host(response: httpx.Response) -> str:
     except (httpx.InvalidURL, ValueError):
         host = ""
     return host if re.fullmatch(r"[\w.:-]{1,100}", host) else "another host"
-
-
-def parse_retry_after(text: str, now: float) -> float | None:
-    """Return the seconds that a Retry-After asks for (a number or an HTTP date); None: it says nothing."""
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.customerio import transport
+from reconciler.customerio import retry
 from reconciler.sandbox.faults import answers, drops, hangs
 from tests.support.project import Project, people, segment
 
@@ -14,7 +14,7 @@ TABLES = {"vip": 56, "churn": 57, "letter": 58}
 def test_answers_that_stay_away_in_both_directions_end_with_6_and_the_next_run_with_any_query_mends_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, after_change: bool
 ) -> None:
-    monkeypatch.setattr(transport, "BASE_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
     project.write({name: segment(number, name) for name, number in TABLES.items()}, more=FREE, timeout=0.5, settle=0.7)
     for name in TABLES:
         project.want(name, people(*range(20)))
@@ -55,7 +55,7 @@ def test_answers_that_stay_away_in_both_directions_end_with_6_and_the_next_run_w
 def test_the_status_behind_used_up_attempts_is_told_wherever_the_run_is(
     project: Project, monkeypatch: pytest.MonkeyPatch, status: int, said: str, unknown: int
 ) -> None:
-    monkeypatch.setattr(transport, "BASE_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
     project.write({"vip": segment(56, "vip")}, more=FREE)
     project.want("vip", people(*range(20)))
     project.sandbox.inject(answers(status, path="*/segments/*", times=None))
@@ -71,7 +71,7 @@ def test_the_status_behind_used_up_attempts_is_told_wherever_the_run_is(
 
 
 def test_attempts_that_ended_differently_are_told_apart(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "BASE_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.01)
     project.write({"vip": segment(56, "vip")}, more=FREE)
     project.want("vip", people(1))
     project.sandbox.inject(answers(503, path="*/add_customers", times=2))

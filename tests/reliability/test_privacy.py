@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.customerio import transport
+from reconciler.customerio import retry
 from reconciler.sandbox.faults import answers, drops, poison
 from reconciler.sandbox.http import Api
 from reconciler.sandbox.server import Credentials, Sandbox
@@ -64,7 +64,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def planted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project full of canaries."""
-    monkeypatch.setattr(transport, "BASE_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "BASE_SECONDS", 0.001)
     project.sandbox.add_people(zip(IDS, EMAILS, strict=True))
     project.environment.update(zip(("SITE", "KEY", "APP_KEY"), SECRETS, strict=False))
     write(project)

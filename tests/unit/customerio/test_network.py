@@ -12,7 +12,8 @@ import pytest
 from reconciler.customerio.connection import find_proxy, open_client
 from reconciler.customerio.network import IDLE_SECONDS, Deadline
 from reconciler.customerio.outcomes import CallResult
-from reconciler.customerio.transport import Call, Transport, parse_retry_after
+from reconciler.customerio.retry import parse_retry_after
+from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import (

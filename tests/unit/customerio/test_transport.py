@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reconciler.customerio.network import Deadline
 from reconciler.customerio.outcomes import CallResult
 from reconciler.customerio.rate_limit import Limiter
-from reconciler.customerio.transport import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS, Call, Transport
+from reconciler.customerio.retry import CAP_SECONDS, MAX_ATTEMPTS, MAX_SECONDS
+from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Outcome
 from tests.fakes.wire import FakeGate, FakeTime
@@ -60,7 +61,13 @@ class SlowLimiter(Limiter):
         return super().take()
 
 
-def run(script: Script, gate: FakeGate | None = None, timeout: float = 10, chance: float = 1.0) -> CallResult:
+def run(
+    script: Script,
+    gate: FakeGate | None = None,
+    timeout: float = 10,
+    chance: float = 1.0,
+    most_attempts: int = MAX_ATTEMPTS,
+) -> CallResult:
     time = script.time
     transport = Transport(
         "https://track.example",
@@ -74,7 +81,7 @@ def run(script: Script, gate: FakeGate | None = None, timeout: float = 10, chanc
         wall=time.wall,
         chance=lambda: chance,
     )
-    return transport.call(CALL, (gate or FakeGate()).admit)
+    return transport.call(CALL, (gate or FakeGate()).admit, most_attempts=most_attempts)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,14 @@ def test_five_attempts_and_no_more() -> None:
 
     assert result.attempts == MAX_ATTEMPTS == 5
     assert gate.asked == [1, 2, 3, 4, 5]
+
+
+def test_a_call_of_one_attempt_does_not_wait_for_another() -> None:
+    time = FakeTime()
+
+    result = run(Script(time, [LOST] * 9), most_attempts=1)
+
+    assert (result.outcome, result.attempts, time.waits) == (Outcome.UNKNOWN, 1, [])
 
 
 def test_the_pauses_double_and_are_full_jitter() -> None:
