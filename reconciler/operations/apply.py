@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reconciler.errors import LockHeld, PlanFileError, ReconcileError
+from reconciler.errors import LockHeld, PlanFileError, ReconcileError, not_confirmed
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
@@ -176,10 +176,7 @@ def _go_together(
     if approve is not None and working and not context.stop.is_set():
         plans = tuple(each.plan for each in segments if each.plan is not None)
         if not approve(Plan(created_at, plans, tuple(context.warnings))):
-            declined = ReconcileError("not confirmed; nothing was sent", "answer yes, or give --yes", code="declined")
-            if context.stop.is_set():
-                message = "stopped before it was confirmed; nothing was sent"
-                declined = ReconcileError(message, "run it again", code="stopped")
+            declined = not_confirmed("nothing was sent", is_stopped=context.stop.is_set())
             for each in working:
                 each.end(declined)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known
+from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known, not_confirmed
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
 from reconciler.models.results import RefreshRow, RefreshStatus, Run
@@ -94,7 +94,7 @@ def _refresh_one(
 
             def confirm(counts: DriftCounts) -> None:
                 if approve is not None and not approve(target, counts):
-                    raise ReconcileError("not confirmed; the state is as it was", "answer yes, or give --yes")
+                    raise not_confirmed("the state is as it was", is_stopped=context.stop.is_set())
                 context.check_stop()
                 bind(target, store, environment_id)
 

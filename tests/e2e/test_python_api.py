@@ -106,6 +106,22 @@ def test_approval_is_asked_for_with_the_whole_plan(here: Project, answer: bool, 
     assert len(here.sandbox.members(56)) == members
 
 
+@pytest.mark.parametrize(("stopped", "code"), [(False, "declined"), (True, "stopped")])
+@pytest.mark.parametrize("name", ["apply", "refresh"])
+def test_a_no_says_so_unless_a_stop_gave_it(here: Project, name: str, stopped: bool, code: str) -> None:
+    stop = threading.Event()
+
+    def approve(*shown: object) -> bool:
+        if stopped:
+            stop.set()
+        return False
+
+    result = getattr(reconciler, name)(reconciler.load("spec.yaml"), approve=approve, stop=stop)
+
+    assert [segment.error.code for segment in result.segments] == [code]
+    assert here.stored("vip") == here.sandbox.members(56) == set()
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -10,7 +10,7 @@ import typer
 from reconciler.cli import flags
 from reconciler.cli.console import Console, with_console
 from reconciler.cli.documents import show as show_document
-from reconciler.errors import ReconcileError, StateError, UsageError
+from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import escape_data
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
@@ -180,4 +180,4 @@ def unknown_segment(spec: Spec, segment_id: int) -> StateError:
 def confirm(console: Console, question: str, yes: bool) -> None:
     """Ask on a terminal, unless --yes was given. Raises ReconcileError for a no."""
     if console.can_ask and not yes and not console.ask(question):
-        raise ReconcileError("not confirmed; nothing was changed", "answer yes, or give --yes", code="declined")
+        raise not_confirmed("nothing was changed")
