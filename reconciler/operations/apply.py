@@ -22,7 +22,7 @@ from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
-from reconciler.render import json
+from reconciler.render import json_documents
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
 
     # The example ids of `--show-ids` do not go into the history.
     without_ids = tuple(replace(each, plan=replace(each.plan, examples=Examples())) for each in results)
-    document = json.dump(json.document(replace(run, segments=without_ids)))
+    document = json_documents.write_json(json_documents.document(replace(run, segments=without_ids)))
     warnings = []
     for store, workspace in places:
         try:

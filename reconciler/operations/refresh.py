@@ -21,7 +21,7 @@ from reconciler.operations.plan import as_problem
 from reconciler.operations.read_back import read_back, seconds_left
 from reconciler.operations.results import RefreshResult
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
-from reconciler.render import json
+from reconciler.render import json_documents
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -64,7 +64,7 @@ def refresh(
         begun: set[tuple[int, str]] = set()
         rows = [_refresh_one(context, target, run_id, Adopt(adopt), approve, begun) for target in loaded.targets]
         result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings))
-        document, nothing_sent = json.dump(json.document(result)), Run(run_id, created_at, ())
+        document, nothing_sent = json_documents.write_json(json_documents.document(result)), Run(run_id, created_at, ())
         for target in {(each.spec.state, each.workspace): each for each in loaded.targets}.values():
             with suppress(ReconcileError):  # a state that can't be written has failed its segments
                 context.store(target).end(run_id, target.workspace, result.exit_code, document, nothing_sent)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode
 from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import Drift, DriftStatus, History, Refresh, Result, Run, RunRecord, RunStatus, Status
-from reconciler.render import json
+from reconciler.render import json_documents
 
 _CODES: dict[StrEnum, ExitCode] = {
     PlanStatus.CHANGES: ExitCode.CHANGES,
@@ -32,7 +32,7 @@ class WithDocument:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON document, as `--format json` prints it."""
-        return json.document(cast(Result, self))
+        return json_documents.document(cast(Result, self))
 
 
 @dataclass(frozen=True)

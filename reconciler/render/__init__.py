@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a document is written; each is the name of its module here."""
+    """How a document is written: the values of `--format`."""
 
     TEXT = "text"
     JSON = "json"
     MARKDOWN = "markdown"
+
+
+_MODULES = {Format.TEXT: "text", Format.JSON: "json_documents", Format.MARKDOWN: "markdown"}
 
 
 @dataclass(frozen=True)
@@ -38,5 +41,5 @@ class Options:
 
 def render(result: "Result", output: Format, options: Options) -> str:
     """Write a result in a format. The format's module is imported here: text needs Rich, and the others don't."""
-    write: Callable[[Result, Options], str] = import_module(f"{__name__}.{output.value}").write
+    write: Callable[[Result, Options], str] = import_module(f"{__name__}.{_MODULES[output]}").write
     return write(result, options)

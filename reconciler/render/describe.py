@@ -28,7 +28,7 @@ from reconciler.models.results import (
 )
 from reconciler.models.spec import Ownership
 from reconciler.render import Options, report, sentences
-from reconciler.render.json import document
+from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
 
 # By status, a word of any of the results: its marker, which shows it without colour, too; its style; and what goes on

@@ -1,6 +1,6 @@
 """The fields of the documents of `--format json`: each with its type and meaning, once.
 
-`json.py` writes the documents from these tables, `reconcile schema DOCUMENT` prints their JSON Schemas, and
+`json_documents.py` writes the documents from these tables, `reconcile schema DOCUMENT` prints their JSON Schemas, and
 docs/json.md is generated from them.
 """
 

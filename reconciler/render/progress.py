@@ -12,7 +12,7 @@ from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import SegmentRun
-from reconciler.render.json import write_time
+from reconciler.render.json_documents import write_time
 
 POSTPONED = "another run is at work on it: it comes last"
 

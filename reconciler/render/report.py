@@ -9,7 +9,7 @@ from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.plan import Problem
 from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, SegmentRun, StatusRow
 from reconciler.models.spec import Target
-from reconciler.render.json import write_time
+from reconciler.render.json_documents import write_time
 
 T = TypeVar("T")
 

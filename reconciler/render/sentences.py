@@ -9,7 +9,7 @@ from reconciler.models.comparison import Counts
 from reconciler.models.plan import Plan, SegmentPlan
 from reconciler.models.results import Drift, Refresh, Run, SegmentRun, Status
 from reconciler.models.spec import Ownership, Target
-from reconciler.render.json import summarise
+from reconciler.render.json_documents import summarise
 
 
 def count(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import escape_data
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
-from reconciler.render import json
+from reconciler.render import json_documents
 from reconciler.spec import read_state_url
 from reconciler.state import admin, open_records
 from reconciler.state import restore as restoring
@@ -48,7 +48,7 @@ def show(
             raise UsageError("ids are not written as Markdown", "give --format text or json")
         stored = records.members(workspace, segment_id)
         lines = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
-        document = json.members(workspace, segment_id, stored)
+        document = json_documents.members(workspace, segment_id, stored)
         console.stream(document if output is flags.Format.JSON else lines, is_data=True)
         return
     record = records.segment(workspace, segment_id)

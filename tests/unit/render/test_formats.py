@@ -20,7 +20,7 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.render import Format, Options, render
-from reconciler.render import json as documents
+from reconciler.render import json_documents as documents
 from tests.fakes import samples
 
 ROW = HistoryRow("run-1", samples.TWO_AM, "apply spec.yaml", "production", samples.TWO_AM, 0)
@@ -33,7 +33,7 @@ RESULTS = (
     Refresh("run-1", samples.TWO_AM, (RefreshRow(samples.make_target(), RefreshStatus.REFRESHED, 10, 4, 4),)),
     Status(samples.TWO_AM, (StatusRow(samples.make_target(), True, 10, last_run=LAST),)),
     History(samples.TWO_AM, (ROW,)),
-    RunRecord(ROW, "0.1.0", (), None, documents.dump(documents.document(samples.make_whole_run()))),
+    RunRecord(ROW, "0.1.0", (), None, documents.write_json(documents.document(samples.make_whole_run()))),
     SegmentRecord(
         *("production", 56, "vip_customers", "id", "lineage", 7),
         *(10, 1, 2, 3, 4),

@@ -26,7 +26,7 @@ from reconciler.models.results import (
     StatusRow,
     Tally,
 )
-from reconciler.render import json as render
+from reconciler.render import json_documents as render
 from tests.fakes import samples
 
 CONTRACT = """{
@@ -46,7 +46,7 @@ CONTRACT = """{
 
 
 def read(result) -> dict[str, Any]:
-    return json.loads(render.dump(render.document(result)))
+    return json.loads(render.write_json(render.document(result)))
 
 
 def write_plan(*segments, **more) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def test_status_history_and_refresh_are_documents_too() -> None:
 
 def test_a_past_run_is_its_own_document_with_what_the_history_knows() -> None:
     row = HistoryRow("run-1", samples.TWO_AM, "apply a.yaml", "production", samples.TWO_AM, 0)
-    document = render.dump(render.document(samples.make_whole_run()))
+    document = render.write_json(render.document(samples.make_whole_run()))
 
     found = read(RunRecord(row, "0.1.0", ("--allow-removals vip",), None, document))
     assert (found["kind"], found["segments"][0]["name"]) == ("run", "vip_customers")
@@ -233,7 +233,7 @@ def test_times_are_utc_to_the_second(moment: datetime) -> None:
 
 @given(st.text(alphabet=st.characters()))
 def test_any_text_survives_and_none_of_it_reaches_the_terminal(text: str) -> None:
-    document = render.dump({"text": text})
+    document = render.write_json({"text": text})
 
     assert json.loads(document) == {"text": text}
     assert not any(_INVISIBLE.search(character) for character in document)

@@ -23,7 +23,7 @@ from reconciler.models.results import (
     Status,
     StatusRow,
 )
-from reconciler.render import json as render
+from reconciler.render import json_documents as render
 from reconciler.render.json_schema import Document, make_schema
 from tests.fakes import samples
 from tests.support.json_schema import find_violations
@@ -72,7 +72,7 @@ RESULTS = [
 
 
 def read(result: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render.dump(render.document(result)))
+    found: dict[str, Any] = json.loads(render.write_json(render.document(result)))
     return found
 
 
@@ -100,7 +100,7 @@ def test_a_document_has_the_fields_of_its_schema_in_their_order(document: Docume
     ("document", "result"), [(Document.RUN, samples.make_whole_run()), (Document.REFRESH, REFRESH)]
 )
 def test_a_past_run_is_held_to_the_schema_of_its_document(document: Document, result: Any) -> None:
-    written = render.dump(render.document(result))
+    written = render.write_json(render.document(result))
 
     past = read(RunRecord(PAST, "0.1.0", ("--allow-removals vip",), None, written))
 

@@ -27,7 +27,7 @@ from reconciler.models.results import (
     Tally,
 )
 from reconciler.render import Format, Options, markdown, render
-from reconciler.render import json as documents
+from reconciler.render import json_documents as documents
 from tests.fakes import samples
 
 HOSTILE = "<script>|`@team` [x](http://evil) ![i](u) **b** \x1b[31m\u202e&lt; #1\n# head\n| a | b |"

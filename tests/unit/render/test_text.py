@@ -29,7 +29,7 @@ from reconciler.models.results import (
     Tally,
 )
 from reconciler.render import Format, Options, render
-from reconciler.render import json as documents
+from reconciler.render import json_documents as documents
 from reconciler.render.report import Column
 from reconciler.render.text import fit
 from tests.fakes import samples

@@ -44,7 +44,7 @@ _KINDS: Mapping[type, Document] = {
 
 def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every format's)
     """Write the document of a result."""
-    return dump(document(result))
+    return write_json(document(result))
 
 
 def document(result: Result) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def summarise(result: Plan | Run | Drift | Refresh | Status) -> dict[str, Any]:
 def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterator[str]:
     """Write the stored ids of a segment in pieces, however many there are."""
     head = {"format_version": FORMAT, "kind": "members", "tool_version": __version__}
-    opening = dump(head | {"workspace": workspace, "segment_id": segment_id, "members": []})
+    opening = write_json(head | {"workspace": workspace, "segment_id": segment_id, "members": []})
     yield opening.removesuffix("]\n}\n")
     before = "\n    "
     for some in ids:
@@ -93,7 +93,7 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterat
     yield "\n  ]\n}\n"
 
 
-def dump(document: Values) -> str:
+def write_json(document: Values) -> str:
     """Write a document so that no terminal obeys its content."""
     return escape_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
