@@ -10,11 +10,12 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore
 import httpx
+
+from reconciler.customerio.proxy import Proxy
 
 PIECE_BYTES = 65536
 """Bytes read or written at once."""
@@ -39,21 +40,6 @@ HTTPCORE_FAILURES = (
     httpcore.UnsupportedProtocol,
 )
 """The bases of what httpcore raises. httpx has an error of the same name for each class below them."""
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """Where to connect instead. `variable` names it for people."""
-
-    variable: str
-    scheme: str
-    host: str
-    port: int | None
-    auth: tuple[bytes, bytes] | None = field(default=None, repr=False)
-
-    @property
-    def is_socks(self) -> bool:
-        return self.scheme.startswith("socks")
 
 
 class Deadline(threading.local):

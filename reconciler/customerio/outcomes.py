@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from reconciler.customerio.network import Proxy
+from reconciler.customerio.proxy import Proxy
 from reconciler.customerio.responses import error_text
 from reconciler.customerio.retry import RETRIED
 from reconciler.models.batches import Outcome

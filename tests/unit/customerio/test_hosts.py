@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.customerio.connection import find_proxy, is_excepted
+from reconciler.customerio.proxy import find_proxy, is_excepted
 from reconciler.errors import DestinationError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
