@@ -14,9 +14,9 @@ from reconciler.models.fields import Resolved, read_boolean, read_integer, read_
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
 from reconciler.models.urls import DatabaseUrl
-from reconciler.spec.document import KeyPath, show
 from reconciler.spec.draft import Draft, suggest
 from reconciler.spec.files import list_first
+from reconciler.spec.yaml_reader import KeyPath, show
 
 _MESSAGES = {
     "int_type": "must be a whole number",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reconciler.models.fields import Reference, Resolved
 from reconciler.models.ids import has_utf8
-from reconciler.spec.document import Document, KeyPath, Malformed, parse, show
 from reconciler.spec.files import read_text
+from reconciler.spec.yaml_reader import Document, KeyPath, Malformed, parse, show
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<fallback>[^{}]*))?\})?")
 """An escape, a whole reference, or (no name) the beginning of something that is none."""

@@ -13,9 +13,9 @@ from reconciler.errors import SourceError
 from reconciler.models.fields import REFERENCE
 from reconciler.models.sql import Kind, Piece, lexicon_of, scan
 from reconciler.models.urls import DatabaseUrl, resolve_path
-from reconciler.spec.document import FoldedText, KeyPath
 from reconciler.spec.draft import Draft
 from reconciler.spec.files import read_text
+from reconciler.spec.yaml_reader import FoldedText, KeyPath
 
 _BLOCK = "write the query as a block that begins with |"
 _HIDING = "has a comment that hides what follows it"

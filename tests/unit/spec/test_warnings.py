@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import SpecError
 from reconciler.spec import load
-from reconciler.spec.document import FoldedText, parse
+from reconciler.spec.yaml_reader import FoldedText, parse
 
 DESTINATION = "destination: {site_id: site, api_key: key}\n"
 HIDES = "has a comment that hides what follows it"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reconciler.errors import ExitCode, SpecError
-from reconciler.spec import document, load
+from reconciler.spec import load, yaml_reader
 
 SEGMENT = "segments: {a: {segment_id: 1, query: x}}\n"
 
@@ -405,7 +405,7 @@ class TestSecretsInAFile:
     )
     @pytest.mark.parametrize("loader", [yaml.CSafeLoader, yaml.SafeLoader])
     def test_a_key_that_yaml_misreads_is_not_repeated(self, write, head, value, loader, monkeypatch):
-        monkeypatch.setattr(document, "_LOADER", loader)
+        monkeypatch.setattr(yaml_reader, "_LOADER", loader)
         text = head.replace("destination: {site_id: site, api_key: key}", "destination:\n  site_id: s\n  api_key: KEY")
 
         problems = problems_of(write(text.replace("KEY", value.format(self.SECRET)) + SEGMENT))
