@@ -108,6 +108,10 @@ class SegmentPlan:
     allowed: frozenset[Guard] = frozenset()
 
     @property
+    def title(self) -> str | None:
+        return self.remote.title
+
+    @property
     def requests(self) -> int:
         """How many requests sending it takes, if none is refused."""
         if self.counts is None:

@@ -13,6 +13,12 @@ from reconciler.models.spec import Target
 
 
 class RunStatus(StrEnum):
+    """What became of a segment.
+
+    A word that several results have as a status (`failed`, `blocked`) means the same in each, and their members are
+    equal: a table by status has one line for it.
+    """
+
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     BLOCKED = "blocked"
@@ -58,6 +64,10 @@ class SegmentRun:
     @property
     def target(self) -> Target:
         return self.plan.target
+
+    @property
+    def title(self) -> str | None:
+        return self.plan.title
 
     @property
     def unmatched_after(self) -> int | None:
@@ -284,6 +294,9 @@ class Refresh:
     segments: tuple[RefreshRow, ...]
     warnings: tuple[str, ...] = ()
 
+
+SegmentRow = SegmentPlan | SegmentRun | SegmentDrift | RefreshRow
+"""One segment of a result, with a status."""
 
 Result = Plan | Run | Drift | Refresh | Status | History | RunRecord | SegmentRecord
 """What a command gives: every renderer writes each of these."""

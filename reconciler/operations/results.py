@@ -19,7 +19,7 @@ _CODES: dict[StrEnum, ExitCode] = {
     RunStatus.PARTIAL: ExitCode.PARTIAL,
     RunStatus.FAILED: ExitCode.FAILED,
 }
-"""By the status of a segment; where several results have a status, it is the same word. Any other is DONE."""
+"""By the status of a segment, one line for each word (see RunStatus). Any other is DONE."""
 
 
 def _choose_code(statuses: Iterable[StrEnum]) -> ExitCode:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any, assert_never
 
 from reconciler.escaping import clean
@@ -22,6 +21,7 @@ from reconciler.models.results import (
     RunStatus,
     SegmentDrift,
     SegmentRecord,
+    SegmentRow,
     SegmentRun,
     Status,
     StatusRow,
@@ -31,34 +31,7 @@ from reconciler.render import Options, report, sentences
 from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
 
-# By status, a word of any of the results: its marker, which shows it without colour, too; its style; and what goes on
-# after the name of a segment that was not done, or not whole. In the order of lines where what is wrong comes first.
-_STATUSES: Mapping[StrEnum, tuple[str, str, str | None]] = {
-    RunStatus.PARTIAL: ("✗", "red", "is partly done"),
-    RunStatus.FAILED: ("✗", "red", "failed"),
-    DriftStatus.DRIFTED: ("≠", "yellow", None),
-    RunStatus.BLOCKED: ("!", "yellow", "is blocked; nothing is sent for it"),
-    RunStatus.STALE: ("!", "yellow", "is stale; nothing was sent for it"),
-    RunStatus.LOCKED: ("!", "yellow", "is locked; nothing was sent for it"),
-    PlanStatus.CHANGES: ("~", "bold", None),
-    RunStatus.APPLIED: ("✓", "green", None),
-    RefreshStatus.REFRESHED: ("✓", "green", None),
-    RunStatus.UNCHANGED: ("=", "dim", None),
-    DriftStatus.IN_SYNC: ("=", "dim", None),
-}
-_ORDER = list(_STATUSES)
-
-DRIFT_LEGEND = (
-    "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
-    "hour, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
-    "removes the foreign that the query does not return; `refresh --adopt known` lets them stay."
-)
-LINGERING_LEGEND = "Lingering: removed by reconcile, and still there. The next apply removes them again, or adds them."
-ADOPTED_LEGEND = "The next plan removes those taken over that the query does not return."
-LOST_STATE = (
-    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
-    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
-)
+_ORDER = list(report.MARKS)
 
 
 def describe(result: Result, options: Options) -> Report:
@@ -108,12 +81,12 @@ def describe(result: Result, options: Options) -> Report:
                 columns=[*report.SEGMENT, *report.DRIFT],
                 quiet="in sync",
                 trouble_title="Failed",
-                remarks=[(DRIFT_LEGEND, "", "")] if is_drifted else [],
+                remarks=[(sentences.DRIFT_LEGEND, "", "")] if is_drifted else [],
             )
         case Refresh():
-            remarks = [(LINGERING_LEGEND, "", "")] if any(each.unsettled for each in result.segments) else []
+            remarks = [(sentences.LINGERING_LEGEND, "", "")] if any(each.unsettled for each in result.segments) else []
             if any(each.adopted for each in result.segments):
-                remarks.append((ADOPTED_LEGEND, "yellow", ""))
+                remarks.append((sentences.ADOPTED_LEGEND, "yellow", ""))
             found = Report(
                 "refresh",
                 sentences.summarise_refresh(result),
@@ -149,58 +122,35 @@ def describe(result: Result, options: Options) -> Report:
     return replace(found, place=place, lines=lines, troubles=troubles, warnings=result.warnings)
 
 
-def _describe_segment(
-    row: SegmentPlan | SegmentRun | SegmentDrift | RefreshRow | StatusRow, shared: Collection[str], verbose: bool
-) -> Line:
-    target, segment = row.target, row.target.segment
+def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verbose: bool) -> Line:
+    target = row.target
     name = sentences.label(target, shared)
     if isinstance(row, StatusRow):
         trouble = "can't be read" if row.error else None
         return Line(fill(report.STATUS, row), name, target, trouble=trouble, problem=row.error)
     status = row.status
-    marker, style, trouble = _STATUSES[status]
-    rank, quiet = _ORDER.index(status), status in (RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
+    rank, quiet = _ORDER.index(status), status in (PlanStatus.UNCHANGED, RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
     plan: SegmentPlan | None = None
     clauses: list[str] = []
     match row:
         case SegmentPlan():
-            plan, title, counts = row, row.remote.title, row.counts
-            cells = [Cell()] * (len(report.COUNTS) + 1)
-            if counts is not None:
-                cells = [*fill(report.COUNTS, counts), Cell(", ".join(sentences.list_notes(row, counts)))]
-                clauses = sentences.list_details(row, counts)
+            plan, cells = row, [*fill(report.COUNTS, row.counts), report.NOTES.fill(row)]
+            if row.counts is not None:
+                clauses = sentences.list_details(row, row.counts)
                 if verbose and row.engine == "in_database":
                     clauses.append("compared in the database")
             if status is PlanStatus.BLOCKED:
                 rank = -1  # in a plan, before those that failed
         case SegmentRun():
-            plan, title, rejected = row.plan, row.plan.remote.title, row.tally.rejected
-            cells = fill(report.RUN, row)
-            clauses = sentences.list_run_details(row)
-            if row.error is None and status is RunStatus.PARTIAL and rejected:
-                trouble = f"is partly done: {sentences.count(rejected, 'id')} rejected"
-            if row.error is None and status is RunStatus.FAILED:
-                trouble = "failed: its ids were rejected" if rejected else "was stopped before anything was sent"
+            plan, cells, clauses = row.plan, fill(report.RUN, row), sentences.list_run_details(row)
         case SegmentDrift():
-            title = row.title
-            known = {"Stored": report.number(row.stored), "Unmatched": report.nonzero(row.unmatched)}
-            cells = [known.get(column.title, Cell()) for column in report.DRIFT]
-            if row.counts is not None:
-                cells = fill(report.DRIFT, row.counts)
+            cells = fill(report.DRIFT, row)
         case RefreshRow():
-            title, cells = row.title, fill(report.REFRESH, row)
+            cells = fill(report.REFRESH, row)
             quiet = status is RefreshStatus.REFRESHED and not row.strangers
-            if status is RefreshStatus.LOCKED:
-                trouble = "is locked; nothing was changed for it"
         case _:
             assert_never(row)
-    identity = [
-        Cell(f"{marker} {status.replace('_', ' ')}", style),
-        Cell(segment.name, style if style in ("bold", "dim") else ""),
-        Cell(str(segment.segment_id), "dim"),
-        Cell(title if title and title != segment.name else "", "dim"),
-    ]
-    is_blocked = status == RunStatus.BLOCKED
+    is_blocked = status in (PlanStatus.BLOCKED, RunStatus.BLOCKED)
     breaches = []
     for verdict in plan.verdicts if plan is not None and is_blocked else ():
         if verdict.breached:  # an allowed one is listed, too
@@ -209,12 +159,12 @@ def _describe_segment(
             breaches.append(Breach(f"{verdict.name}: {verdict.detail}", command, verdict.allowed))
     examples = (("remove", plan.examples.remove), ("add", plan.examples.add)) if plan else ()
     return Line(
-        [*identity, *cells],
+        [*fill(report.SEGMENT, row), *cells],
         name,
         target,
         rank=rank,
         quiet=quiet,
-        trouble=trouble,
+        trouble=sentences.describe_trouble(row),
         problem=None if is_blocked else row.error,
         breaches=breaches,
         clauses=clauses,
@@ -255,7 +205,7 @@ def _describe_first_fill(
         f"First fill of {segments}: the state {verb} nothing of what is in there.",
         f"{sentences.count(empty, 'segment')} {'has' if empty == 1 else 'have'} no members now" if empty else "",
         unknown,
-        LOST_STATE if is_at_risk else "",
+        sentences.LOST_STATE if is_at_risk else "",
     )
 
 

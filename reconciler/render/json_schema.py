@@ -170,12 +170,7 @@ _PLANNED = (
     Field("remove", "integer", "Ids to remove.", NULLABLE),
     Field("resend", "integer", "Unmatched ids to send again; alone they are no change.", NULLABLE),
     Field("unchanged", "integer", "Ids that stay as they are.", NULLABLE),
-    Field(
-        "unsettled",
-        "integer",
-        f"{_UNSETTLED}; they are counted in `add` or `remove`.",
-        NULLABLE,
-    ),
+    Field("unsettled", "integer", f"{_UNSETTLED}; they are counted in `add` or `remove`.", NULLABLE),
     _UNMATCHED,
     Field("nulls", "integer", "NULLs that the query returned.", NULLABLE),
     Field("invalid", "integer", "Values that can't be ids.", NULLABLE),

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.escaping import escape_markdown
 from reconciler.models.results import Result
-from reconciler.render import Options
+from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
 from reconciler.render.report import MANY, ORPHANS, Cell, Column, Line, Report, Row, collapse
 
@@ -112,9 +112,10 @@ def _write_trouble(line: Line) -> str:
     if problem and problem.hint:
         lines.append(f"  - {escape_markdown(problem.hint, HINT_LENGTH)}")
     for breach in line.breaches:
-        way = "no flag allows this"
+        way = sentences.NO_FLAG
         if breach.flag is not None:
-            way = f"{'allowed by' if breach.allowed else 'if that is right:'} {_code(breach.flag)}"
+            way = sentences.ALLOWED_BY if breach.allowed else f"{sentences.IF_RIGHT}:"
+            way += f" {_code(breach.flag)}"
         lines.append(f"  - {escape_markdown(breach.sentence)}; {way}")
     return "\n".join(lines)
 

@@ -1,17 +1,46 @@
 """What people read of a result, before it has a format: `describe` makes it, and text and Markdown write it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from reconciler.models.comparison import Counts, DriftCounts
-from reconciler.models.plan import Problem
-from reconciler.models.results import HistoryRow, OrphanRow, RefreshRow, SegmentRun, StatusRow
+from reconciler.models.comparison import Counts
+from reconciler.models.plan import PlanStatus, Problem, SegmentPlan
+from reconciler.models.results import (
+    DriftStatus,
+    HistoryRow,
+    OrphanRow,
+    RefreshRow,
+    RefreshStatus,
+    RunStatus,
+    SegmentDrift,
+    SegmentRow,
+    SegmentRun,
+    StatusRow,
+)
 from reconciler.models.spec import Target
+from reconciler.render import sentences
 from reconciler.render.json_documents import write_time
 
 T = TypeVar("T")
+
+MARKS: Mapping[StrEnum, tuple[str, str]] = {
+    RunStatus.PARTIAL: ("✗", "red"),
+    RunStatus.FAILED: ("✗", "red"),
+    DriftStatus.DRIFTED: ("≠", "yellow"),
+    RunStatus.BLOCKED: ("!", "yellow"),
+    RunStatus.STALE: ("!", "yellow"),
+    RunStatus.LOCKED: ("!", "yellow"),
+    PlanStatus.CHANGES: ("~", "bold"),
+    RunStatus.APPLIED: ("✓", "green"),
+    RefreshStatus.REFRESHED: ("✓", "green"),
+    RunStatus.UNCHANGED: ("=", "dim"),
+    DriftStatus.IN_SYNC: ("=", "dim"),
+}
+"""By status, one line for each word (see RunStatus): its marker, which shows it without colour, too, and its style.
+In the order of lines where what is wrong comes first."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +138,9 @@ class Report:
     warnings: Sequence[str] = ()
 
 
-def fill(columns: Sequence[Column[T]], value: T) -> list[Cell]:
-    """Make the cells of one line."""
-    return [column.fill(value) for column in columns]
+def fill(columns: Sequence[Column[T]], value: T | None) -> list[Cell]:
+    """Make the cells of one line; without a value they are empty."""
+    return [Cell() if value is None else column.fill(value) for column in columns]
 
 
 def collapse(lines: Sequence[Line], word: str, is_short: bool) -> list[Row]:
@@ -125,6 +154,22 @@ def collapse(lines: Sequence[Line], word: str, is_short: bool) -> list[Row]:
 
 
 # --- cells -------------------------------------------------------------------------------------------------------
+
+
+def mark(row: SegmentRow) -> Cell:
+    """`✓ applied`."""
+    marker, style = MARKS[row.status]
+    return Cell(f"{marker} {row.status.replace('_', ' ')}", style)
+
+
+def name(row: SegmentRow) -> Cell:
+    _, style = MARKS[row.status]
+    return Cell(row.target.segment.name, style if style in ("bold", "dim") else "")
+
+
+def title(row: SegmentRow) -> Cell:
+    """The title at Customer.io; empty where it is the name."""
+    return Cell(row.title if row.title and row.title != row.target.segment.name else "", "dim")
 
 
 def number(value: int | None, style: str = "") -> Cell:
@@ -172,11 +217,11 @@ def exit_code(value: int | None, style: str = "") -> Cell:
 
 # --- tables ------------------------------------------------------------------------------------------------------
 
-SEGMENT: Sequence[Column[Any]] = (
-    Column("Status"),
-    Column("Segment", flexible=True),
-    Column("Id", right=True, drop=2),
-    Column("Title", drop=9, flexible=True),
+SEGMENT: Sequence[Column[SegmentRow]] = (
+    Column("Status", mark),
+    Column("Segment", name, flexible=True),
+    Column("Id", lambda row: Cell(str(row.target.segment.segment_id), "dim"), right=True, drop=2),
+    Column("Title", title, drop=9, flexible=True),
 )
 """The first columns of every table of segments but that of `status`."""
 
@@ -188,6 +233,8 @@ COUNTS: Sequence[Column[Counts]] = (
     Column("Resend", lambda counts: nonzero(counts.resend), right=True, drop=3),
     Column("Change", share, right=True, drop=6),
 )
+
+NOTES: Column[SegmentPlan] = Column("Notes", lambda plan: Cell(sentences.write_notes(plan)), drop=8, flexible=True)
 
 RUN: Sequence[Column[SegmentRun]] = (
     Column("Desired", lambda run: number(run.plan.counts.desired if run.plan.counts else None), right=True, drop=6),
@@ -202,15 +249,15 @@ RUN: Sequence[Column[SegmentRun]] = (
     Column("Seconds", lambda run: Cell(f"{run.tally.seconds:,.1f}" if run.tally.requests else ""), right=True, drop=10),
 )
 
-DRIFT: Sequence[Column[DriftCounts]] = (
-    Column("Stored", lambda counts: number(counts.stored), right=True, drop=4),
-    Column("Remote", lambda counts: number(counts.remote), right=True, drop=5),
-    Column("Missing", lambda counts: number(counts.missing, "red"), right=True),
-    Column("Foreign", lambda counts: number(counts.foreign, "yellow"), right=True),
-    Column("Lingering", lambda counts: nonzero(counts.lingering, "red"), right=True, drop=3),
-    Column("Unmatched", lambda counts: nonzero(counts.unmatched), right=True, drop=7),
-    Column("Appeared", lambda counts: nonzero(counts.appeared), right=True, drop=8),
-    Column("Unkeyed", lambda counts: nonzero(counts.unkeyed), right=True, drop=6),
+DRIFT: Sequence[Column[SegmentDrift]] = (
+    Column("Stored", lambda row: number(row.counts.stored if row.counts else row.stored), right=True, drop=4),
+    Column("Remote", lambda row: number(row.counts.remote) if row.counts else Cell(), right=True, drop=5),
+    Column("Missing", lambda row: number(row.counts.missing, "red") if row.counts else Cell(), right=True),
+    Column("Foreign", lambda row: number(row.counts.foreign, "yellow") if row.counts else Cell(), right=True),
+    Column("Lingering", lambda row: nonzero(row.counts.lingering, "red") if row.counts else Cell(), right=True, drop=3),
+    Column("Unmatched", lambda row: nonzero(row.counts.unmatched if row.counts else row.unmatched), right=True, drop=7),
+    Column("Appeared", lambda row: nonzero(row.counts.appeared) if row.counts else Cell(), right=True, drop=8),
+    Column("Unkeyed", lambda row: nonzero(row.counts.unkeyed) if row.counts else Cell(), right=True, drop=6),
 )
 
 REFRESH: Sequence[Column[RefreshRow]] = (
@@ -238,8 +285,6 @@ STATUS: Sequence[Column[StatusRow]] = (
     Column("Run id", lambda row: Cell(row.last_run.run_id if row.last_run else "", "dim"), drop=9, flexible=True),
     Column("Lock", lambda row: Cell(row.holder or "", "yellow"), drop=7, flexible=True),
 )
-
-NOTES: Column[Any] = Column("Notes", drop=8, flexible=True)
 
 ORPHANS: Sequence[Column[OrphanRow]] = (
     Column("Workspace", lambda row: Cell(row.workspace), flexible=True),

@@ -1,15 +1,43 @@
-"""The sentences that text and Markdown share. They hold numbers, and no name or message of a user."""
+"""The sentences that text and Markdown share. They hold numbers, and no name or message of a user.
+
+What a guard found is put into words where it is judged: `Verdict.detail`.
+"""
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
 from signal import Signals
 
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
 from reconciler.models.plan import Plan, SegmentPlan
-from reconciler.models.results import Drift, Refresh, Run, SegmentRun, Status
+from reconciler.models.results import Drift, Refresh, RefreshStatus, Run, RunStatus, SegmentRow, SegmentRun, Status
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.json_documents import summarise
+
+DRIFT_LEGEND = (
+    "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
+    "hour, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
+    "removes the foreign that the query does not return; `refresh --adopt known` lets them stay."
+)
+LINGERING_LEGEND = "Lingering: removed by reconcile, and still there. The next apply removes them again, or adds them."
+ADOPTED_LEGEND = "The next plan removes those taken over that the query does not return."
+LOST_STATE = (
+    "The state is a SQLite file: where it is lost between runs (CI, containers), every run is a first fill and can "
+    "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
+)
+
+# After a guard that was breached: before the flag that allows it, or instead of one.
+NO_FLAG, ALLOWED_BY, IF_RIGHT = "no flag allows this", "allowed by", "if that is right"
+
+_TROUBLES: Mapping[StrEnum, str] = {
+    RunStatus.PARTIAL: "is partly done",
+    RunStatus.FAILED: "failed",
+    RunStatus.BLOCKED: "is blocked; nothing is sent for it",
+    RunStatus.STALE: "is stale; nothing was sent for it",
+    RunStatus.LOCKED: "is locked; nothing was sent for it",
+}
+"""By status, one line for each word (see RunStatus)."""
 
 
 def count(number: int, noun: str) -> str:
@@ -40,14 +68,30 @@ def quote(text: str) -> str:
 # --- one segment -------------------------------------------------------------------------------------------------
 
 
-def list_notes(plan: SegmentPlan, counts: Counts) -> list[str]:
+def describe_trouble(row: SegmentRow) -> str | None:
+    """What goes on after the name of a segment that was not done, or not whole; None for any other."""
+    if row.status is RefreshStatus.LOCKED:
+        return "is locked; nothing was changed for it"
+    if isinstance(row, SegmentRun) and row.error is None:
+        rejected = row.tally.rejected
+        if row.status is RunStatus.PARTIAL and rejected:
+            return f"is partly done: {count(rejected, 'id')} rejected"
+        if row.status is RunStatus.FAILED:
+            return "failed: its ids were rejected" if rejected else "was stopped before anything was sent"
+    return _TROUBLES.get(row.status)
+
+
+def write_notes(plan: SegmentPlan) -> str:
     """The most important facts of a plan that are no numbers of ids, each a few words."""
+    counts = plan.counts
+    if counts is None:
+        return ""
     notes = ["first fill"] if plan.first_fill else []
     if allowed := [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]:
         notes.append(f"{join(allowed)} allowed")
     if plan.target.segment.ownership is Ownership.EXCLUSIVE and counts.strays:
         notes.append(f"{count(counts.strays, 'stray')} removed")
-    return notes + list_numbers((counts.unkeyed, "unkeyed"))
+    return ", ".join(notes + list_numbers((counts.unkeyed, "unkeyed")))
 
 
 def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from reconciler.escaping import clean, clean_lines
 from reconciler.models.results import Result
-from reconciler.render import Options
+from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
 from reconciler.render.report import MANY, ORPHANS, Column, FirstFill, Line, Row, collapse
 
@@ -94,11 +94,11 @@ def _write_trouble(page: "Page", line: Line) -> None:
     for breach in line.breaches:
         page.paragraph(breach.sentence, indent=4)
         if breach.flag is None:
-            page.paragraph("no flag allows this: correct the query or the spec", indent=6)
+            page.paragraph(f"{sentences.NO_FLAG}: correct the query or the spec", indent=6)
         elif breach.allowed:
-            page.paragraph(f"allowed by {breach.flag}", indent=6)
+            page.paragraph(f"{sentences.ALLOWED_BY} {breach.flag}", indent=6)
         else:
-            page.paragraph("if that is right, run it again with", indent=6)
+            page.paragraph(f"{sentences.IF_RIGHT}, run it again with", indent=6)
             page.command(breach.flag, indent=8)
     page.gap()
 

@@ -5,8 +5,9 @@ from typing import get_args
 
 import pytest
 
-from reconciler.models.plan import Plan
+from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import (
+    DriftStatus,
     History,
     HistoryRow,
     LastRun,
@@ -15,12 +16,14 @@ from reconciler.models.results import (
     RefreshStatus,
     Result,
     RunRecord,
+    RunStatus,
     SegmentRecord,
     Status,
     StatusRow,
 )
 from reconciler.render import Format, Options, render
 from reconciler.render import json_documents as documents
+from reconciler.render.report import MARKS
 from tests.fakes import samples
 
 ROW = HistoryRow("run-1", samples.TWO_AM, "apply spec.yaml", "production", samples.TWO_AM, 0)
@@ -64,3 +67,8 @@ def test_the_markdown_of_a_segment_of_the_state_is_not_called_a_run() -> None:
     written = render(RESULTS[-1], Format.MARKDOWN, Options())
     assert written.startswith("### reconcile state\n")
     assert "****" not in written
+
+
+@pytest.mark.parametrize("statuses", [PlanStatus, RunStatus, DriftStatus, RefreshStatus])
+def test_every_status_has_a_mark(statuses) -> None:
+    assert set(statuses) <= set(MARKS)
