@@ -107,7 +107,7 @@ def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]
         for segment in loaded.segments:
             adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
             with store.lock(Target(loaded, segment), "seed", "apply", None) as held:
-                held.adopt(adoption)
+                held.replace_snapshot(adoption)
                 held.complete()
 
 

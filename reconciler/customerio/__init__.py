@@ -17,8 +17,8 @@ from reconciler.models.spec import Segment
 class Gate(Protocol):
     """Is asked right before each attempt is sent."""
 
-    def admit(self, attempt: int) -> bool:
-        """Let attempt number `attempt` (from 1) start, having recorded it; False: no further attempt may start."""
+    def try_start(self, attempt: int) -> bool:
+        """Record that attempt number `attempt` (from 1) starts; False: neither it nor a further one may."""
         ...
 
 

@@ -95,7 +95,7 @@ class TrackClient:
         """
         path = f"/api/v1/segments/{segment.segment_id:d}/{batch.direction}_customers"
         call = Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
-        result = self.transport.call(call, gate.admit)
+        result = self.transport.call(call, gate.try_start)
         is_done = result.outcome is Outcome.ACKNOWLEDGED
         message, hint = ("", "") if is_done else explain(result, self.endpoint, batch.ids)
         return BatchResult(result.outcome, result.attempts, result.unknown_at, message, hint)

@@ -79,11 +79,12 @@ class Transport:
         self._idle = list(self._clients)
 
     def call(
-        self, call: Call, admit: Callable[[int], bool] | None = None, *, most_attempts: int = MAX_ATTEMPTS
+        self, call: Call, try_start: Callable[[int], bool] | None = None, *, most_attempts: int = MAX_ATTEMPTS
     ) -> CallResult:
         """Make a call, with retries where a retry may succeed.
 
-        `admit` is asked before each attempt, by its number from 1, when only sending is left.
+        `try_start` is called before each attempt, with its number from 1, when only sending is left. Where it returns
+        False, no attempt starts any more.
         """
         last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
@@ -96,7 +97,7 @@ class Transport:
                     with permit:
                         if number == 1:
                             ends_at = self.clock() + MAX_SECONDS
-                        if ends_at > self.clock() and (admit is None or admit(number)):
+                        if ends_at > self.clock() and (try_start is None or try_start(number)):
                             result = self._exchange(call, number, ends_at, permit)
             if result.outcome is Outcome.NOT_STARTED:
                 is_held = ends_at > self.clock()

@@ -161,7 +161,7 @@ class SegmentApply:
                 code="stale",
             )
         if is_checked and plan.counts.adopt:
-            segment.admit(changes.already_there)
+            segment.add_found(changes.already_there)
         if is_checked and plan.has_work:
             if plan.counts.reversed_at is not None:
                 self._wait_since(parts, segment, plan.counts.reversed_at)

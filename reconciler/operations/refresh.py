@@ -149,7 +149,7 @@ def refresh_segment(
             "give `--adopt all`, and read the next plan before you apply it",
             code="id_type",
         )
-    segment.adopt(comparison.adoption(known_only))
+    segment.replace_snapshot(comparison.adoption(known_only))
     held = segment.count()
     return RefreshRow(
         target,

@@ -353,8 +353,8 @@ class AttemptGate:
     sender: Sender
     seq: int
 
-    def admit(self, attempt: int) -> bool:
-        """Record the attempt and let it start. A state that can't record it lets nothing start."""
+    def try_start(self, attempt: int) -> bool:
+        """Record the attempt and let it start. Where the state can't record it, nothing starts any more."""
         sender, lease = self.sender, self.sender.segment.lease
         if attempt > 1:
             try:

@@ -153,8 +153,8 @@ class LockedSegment:
         with self._change(ids) as (connection, key):
             members.add_marks(connection, key, Mark.REJECTED, self._database.now(connection))
 
-    def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
-        """Make members of wanted ids that a read-back showed (`exclusive`), a list of `find` in each transaction."""
+    def add_found(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        """Make members of ids that a read-back showed, a list of `find` in each transaction; unsettled ones stay so."""
         self.compact()
         for ids in find():
             with self._change(ids) as (connection, key):
@@ -163,7 +163,7 @@ class LockedSegment:
 
     def record(self, findings: Findings) -> None:
         """Write down what a read-back showed."""
-        self.admit(findings.appeared)
+        self.add_found(findings.appeared)
         for ids in findings.vanished():
             with self._change(ids) as (connection, key):
                 members.drop_members(connection, key)
@@ -180,8 +180,8 @@ class LockedSegment:
         with self._write() as connection:
             self._update(connection, "confirmed_at = :now", now=self._database.now(connection))
 
-    def adopt(self, adoption: Adoption) -> None:
-        """Make the snapshot equal to what is there (`refresh`), in one transaction. Unsettled marks become echoes.
+    def replace_snapshot(self, adoption: Adoption) -> None:
+        """Replace the snapshot by what a `refresh` read, in one transaction. Unsettled marks become echoes.
 
         It is written under a new key, in chunks, and the key is put in the place of the old one at once.
         """

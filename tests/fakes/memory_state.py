@@ -99,8 +99,8 @@ class FakeHeld:
         self.rejected: list[str] = []
         self.is_complete = False
         self.recorded: list[object] = []
-        self.admitted: list[str] = []
-        self.adopted: list[Adoption] = []
+        self.found: list[str] = []
+        self.snapshots: list[Adoption] = []
         self.unmatched = 0
         self.lingering = 0
         self.lease = FakeLease()
@@ -168,19 +168,19 @@ class FakeHeld:
         self._write("compact")
         self.steps.append(Step("compact"))
 
-    def admit(self, find: Callable[[], Iterator[list[str]]]) -> None:
-        self._write("admit")
-        self.admitted += [member for ids in find() for member in ids]
-        self.steps.append(Step("admit"))
+    def add_found(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        self._write("add_found")
+        self.found += [member for ids in find() for member in ids]
+        self.steps.append(Step("add_found"))
 
     def record(self, findings: Any) -> None:
         self._write("record")
         self.recorded.append(findings)
         self.steps.append(Step("record"))
 
-    def adopt(self, adoption: Adoption) -> None:
-        self._write("adopt")
-        self.adopted.append(adoption)
+    def replace_snapshot(self, adoption: Adoption) -> None:
+        self._write("replace_snapshot")
+        self.snapshots.append(adoption)
 
     def count(self) -> StateCounts:
         self._write("count")

@@ -173,7 +173,7 @@ class FakeTrack:
         unknown_at: float | None = None
         self.requests += 1
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            if not gate.admit(attempt):
+            if not gate.try_start(attempt):
                 held = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
                 return BatchResult(held, attempt - 1, unknown_at, "held")
             reply = self._attempt(batch, attempt)

@@ -49,7 +49,7 @@ class FakeGate:
     last: int = 99
     asked: list[int] = field(default_factory=list)
 
-    def admit(self, attempt: int) -> bool:
+    def try_start(self, attempt: int) -> bool:
         self.asked.append(attempt)
         return attempt <= self.last
 

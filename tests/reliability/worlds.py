@@ -174,7 +174,7 @@ class MortalTrack:
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
         unknown_at: float | None = None
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            if not gate.admit(attempt):
+            if not gate.try_start(attempt):
                 outcome = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
                 return BatchResult(outcome, attempt - 1, unknown_at, "held")
             reply = self._attempt(batch)

@@ -374,7 +374,7 @@ def test_no_more_requests_are_under_way_than_allowed_and_the_others_have_not_bee
     lock, together = threading.Lock(), threading.Barrier(2, timeout=30)
 
     class Counting(FakeGate):
-        def admit(self, attempt: int) -> bool:
+        def try_start(self, attempt: int) -> bool:
             with lock:
                 admitted[0] += 1
                 most[0] = max(most[0], admitted[0] - answered[0])

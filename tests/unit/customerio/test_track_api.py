@@ -204,7 +204,7 @@ def test_a_stopping_run_sends_nothing_and_does_not_ask_the_gate(open_clients: Op
 @respx.mock
 def test_a_gate_that_fails_gives_its_permit_back(open_clients: Open, time: FakeTime) -> None:
     class Broken(FakeGate):
-        def admit(self, attempt: int) -> bool:
+        def try_start(self, attempt: int) -> bool:
             raise RuntimeError("lease lost")
 
     respx.post(ADD_URL).respond(200)

@@ -81,7 +81,7 @@ def run(
         wall=time.wall,
         chance=lambda: chance,
     )
-    return transport.call(CALL, (gate or FakeGate()).admit, most_attempts=most_attempts)
+    return transport.call(CALL, (gate or FakeGate()).try_start, most_attempts=most_attempts)
 
 
 @pytest.mark.parametrize(

@@ -427,32 +427,32 @@ def test_who_is_wanted_and_there_is_adopted_before_anything_is_sent() -> None:
     play = knowing_two()
     assert play.run().status is RunStatus.APPLIED
     verbs = [step.verb for step in play.held.steps]
-    assert play.held.admitted == name_ids(2, "there")
-    assert verbs.index("admit") < verbs.index("intend")
+    assert play.held.found == name_ids(2, "there")
+    assert verbs.index("add_found") < verbs.index("intend")
 
 
 def test_to_adopt_nothing_is_sent_but_the_environment_is_checked_and_bound() -> None:
     play = knowing_two(add=[], remove=[])
     result = play.run()
     assert (result.status, exit_code(result), play.nothing_sent) == (RunStatus.UNCHANGED, 0, True)
-    assert (play.held.admitted, play.store.bound) == (name_ids(2, "there"), 12345)
+    assert (play.held.found, play.store.bound) == (name_ids(2, "there"), 12345)
 
 
 def test_nobody_is_adopted_from_another_environment() -> None:
     play = knowing_two(add=[], remove=[])
     play.store.bound = 999
     result = play.run()
-    assert (result.status, play.held.admitted) == (RunStatus.FAILED, [])
+    assert (result.status, play.held.found) == (RunStatus.FAILED, [])
 
 
 def test_nobody_is_adopted_into_a_state_that_changed_meanwhile() -> None:
     play = knowing_two(add=[], remove=[])
     result = play.run(between=lambda: play.held.change_from_outside())
-    assert (result.status, play.held.admitted) == (RunStatus.STALE, [])
+    assert (result.status, play.held.found) == (RunStatus.STALE, [])
 
 
 def test_a_state_that_takes_nobody_in_sends_nothing() -> None:
     play = knowing_two()
-    play.held._fault = failing("admit")
+    play.held._fault = failing("add_found")
     result = play.run()
     assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)

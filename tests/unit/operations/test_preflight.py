@@ -80,4 +80,4 @@ def test_a_stop_before_the_check_binds_nothing_and_adopts_nobody() -> None:
     play.comparison.counts = replace(play.comparison.counts, adopt=1)
     result = play.run(between=play.stop.set)
     assert (result.status, play.nothing_sent) == (RunStatus.FAILED, True)
-    assert (play.track.preflights, play.store.bound, play.held.admitted) == (0, None, [])
+    assert (play.track.preflights, play.store.bound, play.held.found) == (0, None, [])

@@ -43,14 +43,14 @@ def test_a_refresh_takes_over_what_it_read(adopt: Adopt, adopted: int) -> None:
     held.unmatched = 4
 
     def confirm(found: DriftCounts) -> None:
-        assert held.adopted == [], "reading changes nothing"
+        assert held.snapshots == [], "reading changes nothing"
         shown.append(found)
 
     row = take_over(held, comparison, FakeApp(make_people(5)), adopt, confirm=confirm)
     assert shown == [DRIFTED]
     assert (row.status, row.stored, row.unmatched, row.title) == (RefreshStatus.REFRESHED, 2, 4, "VIP")
     assert (row.strangers, row.adopted, row.lingering, row.unkeyed) == (3, adopted, 2, 1)
-    assert (len(held.adopted), comparison.known_only) == (1, adopt is Adopt.KNOWN)
+    assert (len(held.snapshots), comparison.known_only) == (1, adopt is Adopt.KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_read_that_fails_takes_nothing_over(app: FakeApp | None, error: type[R
     held = FakeHeld(["ada"])
     with pytest.raises(error):
         take_over(held, FakeComparison(drifts=[DRIFTED]), app)
-    assert held.adopted == []
+    assert held.snapshots == []
 
 
 def test_a_refresh_takes_over_under_another_id_type() -> None:
@@ -81,7 +81,7 @@ def test_a_refresh_that_is_not_confirmed_changes_nothing() -> None:
     held = FakeHeld(["ada"])
     with pytest.raises(ReconcileError, match="not confirmed"):
         take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)), confirm=refuse)
-    assert held.adopted == []
+    assert held.snapshots == []
 
 
 def test_a_refresh_under_another_id_type_is_refused_while_an_outcome_is_unknown() -> None:
@@ -96,7 +96,7 @@ def test_nobody_is_known_by_another_id_type() -> None:
     held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
     with pytest.raises(SegmentError, match="--adopt known"):
         take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)), Adopt.KNOWN)
-    assert held.adopted == []
+    assert held.snapshots == []
 
 
 @pytest.mark.parametrize(("attempted_at", "waits"), [(None, []), (990.0, []), (996.0, [6.0]), (5000.0, [10.0])])

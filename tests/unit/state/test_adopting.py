@@ -12,7 +12,7 @@ NOW = 1_800_000_000.0
 def adopt(state: StateFixture, found: Adoption) -> None:
     target = state.target(id_type=found.id_type)
     with state.store() as store, store.lock(target, "run", "apply", None) as segment:
-        segment.adopt(found)
+        segment.replace_snapshot(found)
 
 
 def test_a_segment_that_the_state_never_met_is_bootstrapped(state: StateFixture):

@@ -183,6 +183,6 @@ def test_an_id_that_was_found_there_becomes_a_member_unless_it_is_unsettled(stat
     state.send((add("a", "b"), ACKNOWLEDGED), (add("c"), unknown(NOW - 7)))
     with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
-        segment.admit(lambda: iter([["a", "c"], ["d"]]))
+        segment.add_found(lambda: iter([["a", "c"], ["d"]]))
     assert state.look().members == ("a", "b", "d")
     assert state.look().marks == (("c", "unsettled", "add"),)

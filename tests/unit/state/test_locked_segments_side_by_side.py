@@ -45,7 +45,7 @@ def live(segment: LockedSegment, state: StateFixture) -> Iterator[Contents]:
         segment.compact()
         yield state.look()
     segment.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
-    segment.admit(lambda: iter([["e", "g"]]))
+    segment.add_found(lambda: iter([["e", "g"]]))
     yield state.look()
     mark_in_every_way(segment)
     segment.record(findings(vanished=["g"]))
