@@ -364,7 +364,7 @@ class AttemptGate:
                 return False
         if sender.is_halted:  # after the recording, which may take long
             return False
-        if lease.covers(sender.target.spec.destination.timeout) and lease.has_fresh_fence():
+        if lease.covers(sender.target.spec.destination.timeout) and lease.refresh_fence():
             return True
         lost = LeaseLost(
             f"{sender.target.where}: the lock could not be renewed, so no further request was started",

@@ -125,26 +125,29 @@ class HeldLock:
     def __post_init__(self, began: float) -> None:
         self._until = began + self.terms.lease
         self._fence_read_at = began
-        self.is_lost = False
-        """No further request may start."""
+        self._is_lost = False
         self._reading = threading.Lock()
 
-    def covers(self, seconds: float) -> bool:
-        """Return whether the lock certainly lasts this long from now; false for ever once it has run out."""
-        left = self._until - self.clock.boot()
-        if left <= 0:
-            self.is_lost = True
-        return not self.is_lost and left >= seconds
+    def lose(self) -> None:
+        """Let no further request start under this lock."""
+        self._is_lost = True
 
-    def has_fresh_fence(self) -> bool:
-        """Return whether the state has shown the fence less than half of `settle`, or a second, ago; read it if not."""
+    def covers(self, seconds: float) -> bool:
+        """Return whether the lock certainly lasts this long from now. One that has run out is not renewed."""
+        left = self._until - self.clock.boot()
+        return not self._is_lost and left > 0 and left >= seconds
+
+    def refresh_fence(self) -> bool:
+        """Read the fence unless the state has shown it in the last `terms.fence` seconds; return whether it is ours."""
         with self._reading:
-            for reads in range(FENCE_READS + 1):
-                is_fresh = self.clock.boot() - self._fence_read_at < self.terms.fence
-                if is_fresh or self.is_lost or reads == FENCE_READS:
+            for _ in range(FENCE_READS):
+                if self._is_lost or self._is_fence_fresh():
                     break
                 self.renew()
-            return is_fresh and not self.is_lost
+            return self._is_fence_fresh() and not self._is_lost
+
+    def _is_fence_fresh(self) -> bool:
+        return self.clock.boot() - self._fence_read_at < self.terms.fence
 
     def renew(self) -> None:
         """Extend the lease. What the database can't do now, it may do at the next heartbeat, if that is soon enough."""
@@ -163,7 +166,7 @@ class HeldLock:
         except StateError:
             return
         if renewed != 1:
-            self.is_lost = True
+            self.lose()
         elif began < self._until:
             self._until, self._fence_read_at = began + self.terms.lease, began
 
@@ -175,10 +178,10 @@ class HeldLock:
             row = find_row(connection, self.segment, self.database.row_lock)
             # Fences only grow: a lower one, or none, is of a time before this lock was taken.
             if row is None or row.fence < self.fence:
-                self.is_lost = True
+                self.lose()
                 raise StateSetBack
             if row.fence != self.fence:
-                self.is_lost = True
+                self.lose()
                 raise LeaseLost(
                     "its lock was taken over by another run", "nothing is lost: run it again when the other run is done"
                 )
@@ -187,7 +190,7 @@ class HeldLock:
 
     def release(self) -> None:
         """Give it back, unless another run has it by now."""
-        self.is_lost = True
+        self.lose()
         statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {WHERE_SEGMENT} AND fence = :fence"
         with self.database.write() as connection:
             run(connection, statement, fence=self.fence, **self.segment.values())

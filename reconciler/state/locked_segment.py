@@ -255,7 +255,7 @@ class LockedSegment:
                     token = None if row is None else row.change_token
                     self._tokens = self._tokens or (token,)
                     if token not in self._tokens:  # no other run changes it while the lock is ours
-                        self.lease.is_lost = True
+                        self.lease.lose()
                         raise StateSetBack
                     yield connection
             except BaseException as error:

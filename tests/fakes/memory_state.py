@@ -76,7 +76,7 @@ class FakeLease:
         self.lost = self.lost or self._ends(self._asked)
         return not self.lost
 
-    def has_fresh_fence(self) -> bool:
+    def refresh_fence(self) -> bool:
         return not self.lost
 
 

@@ -327,11 +327,11 @@ def test_the_state_is_asked_once_the_fence_was_not_seen_for_half_of_settle(sqlit
         lease = hold(stack, sqlite_state).lease
         rename(sqlite_state, "reconcile_locks", "away")
         sqlite_state.clock.time += 4.9
-        assert lease.has_fresh_fence()
+        assert lease.refresh_fence()
         sqlite_state.clock.time += 0.2
-        assert not lease.has_fresh_fence()
+        assert not lease.refresh_fence()
         rename(sqlite_state, "away", "reconcile_locks")
-        assert lease.has_fresh_fence()
+        assert lease.refresh_fence()
 
 
 def test_each_write_shows_the_fence(state: StateFixture):
@@ -340,7 +340,7 @@ def test_each_write_shows_the_fence(state: StateFixture):
         state.clock.time += 6
         segment.intend([add("a")])
         segment.lease.renew = lambda: pytest.fail("it was seen just now")
-        assert segment.lease.has_fresh_fence()
+        assert segment.lease.refresh_fence()
 
 
 def test_a_heartbeat_comes_twice_while_the_sight_of_the_fence_is_good():
@@ -354,7 +354,7 @@ def test_a_broken_lock_starts_nothing_once_its_fence_is_looked_at(state: StateFi
         segment = hold(stack, state)
         unlock(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine))
         state.clock.time += 6
-        assert not segment.lease.has_fresh_fence()
+        assert not segment.lease.refresh_fence()
         with pytest.raises(LeaseLost):
             stack.close()
 
