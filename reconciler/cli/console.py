@@ -152,11 +152,18 @@ class Console:
             return False
         sys.stderr.write(f"{clean(question)} [yes/no] ")
         sys.stderr.flush()
+        line = b""
         try:
-            # In turns: reading a line goes on after a signal if its handler only sets `stop`.
-            while not (select.select([sys.stdin], [], [], TURN_SECONDS)[0] or stop.is_set()):
-                pass
-            return not stop.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
+            # In turns: a signal only sets `stop`, and ends the question at any moment, also in the middle of a line.
+            while not line.endswith(b"\n"):
+                if stop.is_set():
+                    return False
+                if select.select([sys.stdin], [], [], TURN_SECONDS)[0]:
+                    typed = os.read(sys.stdin.fileno(), 1024)
+                    if not typed:
+                        break
+                    line += typed
+            return not stop.is_set() and line.decode().strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or the answer is no text
             return False
 
