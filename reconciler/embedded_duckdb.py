@@ -82,7 +82,8 @@ class EmbeddedDuckDB:
                 self._cursors.add(cursor)
             try:
                 if catalog is not None:
-                    cursor.execute(f"USE {catalog}")
+                    with self.translating():
+                        cursor.execute(f"USE {catalog}")
                 yield cursor
             finally:
                 cursor.close()
