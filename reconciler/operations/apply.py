@@ -13,7 +13,7 @@ from reconciler.errors import LockHeld, PlanFileError, ReconcileError, not_confi
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
-from reconciler.models.plan import Examples, Plan
+from reconciler.models.plan import Plan
 from reconciler.models.results import Run, RunStatus, StopSignal
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
@@ -21,8 +21,8 @@ from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
+from reconciler.operations.run_history import RunHistory
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
-from reconciler.render import json_documents
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:
@@ -82,14 +82,13 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
         context.warn_of_specs()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
 
-    # A run is written into each state, once for each of its workspaces.
-    opened = [each for each in segments if each.parts is not None]
-    places = dict.fromkeys((context.store(each.target), each.target.workspace) for each in opened)
     allowed = options.plan.allowed
     flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
-    for store, workspace in places:
+    history = RunHistory(options.run_id, "apply", flags, options.plan_id)
+    opened = [each for each in segments if each.parts is not None]
+    for store, workspace in dict.fromkeys((context.store(each.target), each.target.workspace) for each in opened):
         try:
-            store.begin(options.run_id, workspace, "apply", flags, options.plan_id)
+            history.begin(store, workspace)
         except ReconcileError as error:  # the segments of another state go on
             _end_all([each for each in opened if context.store(each.target) is store], error, file)
 
@@ -115,20 +114,7 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
     assert len(results) == len(segments)
     signal = context.stop.number if isinstance(context.stop, StopSignal) else None
     run = RunResult(options.run_id, created_at, results, tuple(context.warnings), signal)
-
-    # The example ids of `--show-ids` do not go into the history.
-    without_ids = tuple(replace(each, plan=replace(each.plan, examples=Examples())) for each in results)
-    document = json_documents.write_json(json_documents.document(replace(run, segments=without_ids)))
-    warnings = []
-    for store, workspace in places:
-        try:
-            if file is not None and is_spent_by(run):
-                store.spend(file.plan.plan_id)
-            store.end(run.run_id, workspace, run.exit_code, document, run)
-        except ReconcileError as error:
-            if all(segment.error is None for segment in results):
-                warnings.append(f"this run can't be written into the history: {error.message}")
-    return replace(run, warnings=(*run.warnings, *warnings))
+    return history.end(run, spends_plan=is_spent_by(run))
 
 
 def _prepare(

@@ -4,24 +4,23 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import LockHeld, ReconcileError, SegmentError, UsageError, as_known, not_confirmed
+from reconciler.errors import LockHeld, SegmentError, UsageError, as_known, not_confirmed
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
-from reconciler.models.results import RefreshRow, RefreshStatus, Run
+from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.plan import as_problem
 from reconciler.operations.read_back import read_back, seconds_left
 from reconciler.operations.results import RefreshResult
+from reconciler.operations.run_history import RunHistory
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
-from reconciler.render import json_documents
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -60,21 +59,16 @@ def refresh(
         raise UsageError(f"adopt is {adopt!r}", f"give {' or '.join(Adopt)}")
     require_app_keys(loaded.targets, "refresh")
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
+    history = RunHistory(run_id, "refresh", [f"--adopt {adopt}"])
     with Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress) as context:
-        begun: set[tuple[int, str]] = set()
-        rows = [_refresh_one(context, target, run_id, Adopt(adopt), approve, begun) for target in loaded.targets]
-        result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings))
-        document, nothing_sent = json_documents.write_json(json_documents.document(result)), Run(run_id, created_at, ())
-        for target in {(each.spec.state, each.workspace): each for each in loaded.targets}.values():
-            with suppress(ReconcileError):  # a state that can't be written has failed its segments
-                context.store(target).end(run_id, target.workspace, result.exit_code, document, nothing_sent)
-    return result
+        rows = [_refresh_one(context, target, history, Adopt(adopt), approve) for target in loaded.targets]
+        return history.end(RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings)))
 
 
 def _refresh_one(
-    context: Context, target: Target, run_id: str, adopt: Adopt, approve: Approve | None, begun: set[tuple[int, str]]
+    context: Context, target: Target, history: RunHistory, adopt: Adopt, approve: Approve | None
 ) -> RefreshRow:
-    """Refresh one segment under its lock. `begun` has the histories that know of this run."""
+    """Refresh one segment under its lock."""
 
     def wait(seconds: float) -> bool:
         context.report(Waiting(target, seconds, "an earlier request may still arrive"))
@@ -83,11 +77,11 @@ def _refresh_one(
     try:
         context.check_stop()
         store = context.store(target)
-        place = (id(store), target.workspace)
-        if place not in begun:
-            store.begin(run_id, target.workspace, "refresh", [f"--adopt {adopt}"], None)
-            begun.add(place)
-        with store.lock(target, run_id, "refresh", None) as segment, context.sets(target).begin(target) as comparison:
+        history.begin(store, target.workspace)
+        with (
+            store.lock(target, history.run_id, history.command, None) as segment,
+            context.sets(target).begin(target) as comparison,
+        ):
             app = context.app(target)
             environment_id = context.preflight(target)
             check_environment(target, store.environment(target.workspace), environment_id)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
-from reconciler.models.results import Run
+from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
 from reconciler.state.lock import HeldLock, LeaseTerms, Runtime, SegmentRef, find_terms, try_lock
@@ -52,7 +52,7 @@ class StateStore:
                 plan_id=plan_id,
             )
 
-    def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Run) -> None:
+    def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Sequence[SegmentRun]) -> None:
         """Close a run in the history, with its JSON document."""
         statement = (
             "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
@@ -61,7 +61,7 @@ class StateStore:
         values = {"exit_code": int(exit_code), "document": document, "run_id": run_id, "workspace": workspace}
         with self.database.write() as connection:
             run(connection, statement, now=self.database.now(connection), **values)
-            for segment in segments.segments:
+            for segment in segments:
                 target, tally = segment.plan.target, segment.tally
                 if target.workspace == workspace:
                     add_row(

@@ -324,15 +324,16 @@ def test_commands_to_copy_are_as_a_shell_takes_them(project: Project) -> None:
     assert "`reconcile state forget 'my specs/a.yaml' vip`" in checked.out
 
 
+@pytest.mark.parametrize("arguments", [("apply", "spec.yaml"), ("refresh", "spec.yaml", "--yes")])
 def test_a_history_that_can_t_be_written_is_told_and_decides_no_exit_code(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
+    filled: Project, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     def fail(*_: object) -> None:
         raise StateError("the disk of the state is full")
 
     monkeypatch.setattr(StateStore, "end", fail)
 
-    done = filled.run("apply", "spec.yaml")
+    done = filled.run(*arguments)
 
     assert done.code == 0
     assert "warning: this run can't be written into the history: the disk of the state is full" in done.err

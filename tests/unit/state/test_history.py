@@ -1,6 +1,5 @@
 """What `status`, `history` and `state show` read from a state; reading changes nothing and makes nothing."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from reconciler.errors import StateError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
-from reconciler.models.results import Run, RunStatus, SegmentRun, Tally
+from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import open_records
 from reconciler.state.history import Records
 from tests.support.states import (
@@ -29,11 +28,10 @@ def records(state: StateFixture, machine: FakeMachine | None = None) -> Records:
     return open_records(state.settings, clock=state.clock, processes=machine or state.machine)
 
 
-def run_of(state: StateFixture, run_id: str = "run-1") -> Run:
+def segments_of(state: StateFixture) -> list[SegmentRun]:
     target = state.target()
     tally = Tally(added=20, removed=10, rejected=1, unsettled=2)
-    segment = SegmentRun(SegmentPlan(target, PlanStatus.CHANGES), RunStatus.PARTIAL, tally)
-    return Run(run_id, datetime(2026, 11, 21, tzinfo=UTC), (segment,))
+    return [SegmentRun(SegmentPlan(target, PlanStatus.CHANGES), RunStatus.PARTIAL, tally)]
 
 
 def test_a_missing_state_has_no_records_and_stays_missing(state: StateFixture):
@@ -58,7 +56,7 @@ def test_a_segment_is_told_in_numbers(state: StateFixture):
             segment.reject(["bad"])
             segment.record(findings(vanished=["b"]))
             segment.complete()
-        store.end("run-2", "production", 6, "{}", run_of(state, "run-2"))
+        store.end("run-2", "production", 6, "{}", segments_of(state))
 
     record = records(state).segment("production", 56)
 
@@ -134,7 +132,7 @@ def test_a_run_is_told_whole(state: StateFixture):
         store.begin("run-1", "production", "apply", ["max_removals: vip"], "plan-1")
         (going_on,) = records(state).runs("production", 10)
         assert (going_on.ended_at, going_on.exit_code, going_on.segments) == (None, None, None)
-        store.end("run-1", "production", 6, '{"kind": "run"}', run_of(state))
+        store.end("run-1", "production", 6, '{"kind": "run"}', segments_of(state))
 
     (record,) = records(state).run("run-1")
 
@@ -150,7 +148,7 @@ def test_a_run_over_two_workspaces_has_a_record_for_each(state: StateFixture):
     with state.store() as store:
         for workspace in ("production", "staging"):
             store.begin("run-1", workspace, "apply", [], None)
-            store.end("run-1", workspace, 0, "{}", run_of(state))
+            store.end("run-1", workspace, 0, "{}", segments_of(state))
     assert {(record.row.workspace, record.row.segments) for record in records(state).run("run-1")} == {
         ("production", 1),
         ("staging", None),
