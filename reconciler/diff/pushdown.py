@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
 from reconciler.diff.id_rules import normalize_in_postgres, quote_for_postgres, refusal, sure_in_postgres
-from reconciler.diff.tables import Tables, broken_query
+from reconciler.diff.tables import Tables, broken_query, list_flags
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import IdType, check_text
@@ -38,7 +38,10 @@ class ComparedInDatabase:
 def compare_in_database(
     target: Target, source: PushdownSource, snapshot: Snapshot, tables: Tables
 ) -> ComparedInDatabase | NotPossible:
-    """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
+    """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible.
+
+    `desired` has a `number` here, of rows; of the columns of `overlay` there are those that `find_changes` reads.
+    """
     segment = target.segment
     with ExitStack() as stack:
         with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
@@ -145,4 +148,4 @@ def _list_unchanged(desired: Flag) -> str:
     """The flags of the state with which an id needs no change; `desired`: DESIRED, or nothing."""
     known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
     unchanged = sorted(flags for flags in known if decide(flags | desired, exclusive=False) is Change.NONE)
-    return ", ".join(str(int(each)) for each in unchanged)
+    return list_flags(unchanged)

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from reconciler.diff.decide import Flag
+from reconciler.diff.decide import Flag, Numbers
 from reconciler.diff.id_rules import has_control, normalize
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
 from reconciler.errors import SourceError
@@ -44,6 +44,9 @@ BYTES_PER_ROW = 20
 MAX_THREADS = 4
 MEMORY_PER_THREAD = 64 * 2**20
 """Bytes without which another thread does more harm than good: each holds on to some while it spills."""
+
+IDS_PER_LIST = 50_000
+"""In one list of a stream of ids."""
 
 BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
@@ -119,6 +122,11 @@ class Tables:
                 with self._database.single_threaded(self._cursor):
                     return self._cursor.execute(sql, parameters).fetchall()
 
+    def count_flags(self, table: str) -> Numbers:
+        """Count the ids of a table by their flags."""
+        rows = self.fetch(f"SELECT flags, count(*) FROM {table} GROUP BY flags")
+        return {Flag(flags): number for flags, number in rows}
+
     def load(self, table: str, rows: Rows, select: str | None = None) -> int:
         """Add rows to a table of COLUMNS, and give their number.
 
@@ -169,13 +177,13 @@ class Tables:
             number += self._cursor.execute(sql, values).fetchall()[0][0]
         return number
 
-    def stream(self, sql: str, size: int) -> Iterator[list[str]]:
-        """Give the first column in lists of `size`, as the statement orders it; any number of times."""
+    def stream(self, sql: str) -> Iterator[list[str]]:
+        """Give the first column in lists, as the statement orders it; any number of times."""
         with self._database.cursor(self._catalog) as cursor, self.translating():
             with self._database.exclusively():
                 cursor.execute(sql)
             self._database.exempt(cursor)
-            while rows := cursor.fetchmany(size):
+            while rows := cursor.fetchmany(IDS_PER_LIST):
                 yield [row[0] for row in rows]
 
     def stream_each(self, statements: Iterable[str]) -> Iterator[tuple[Any, ...]]:
@@ -192,6 +200,16 @@ class Tables:
                     with self._database.exclusively():
                         rows = cursor.execute(sql).fetchall()
                 yield from rows
+
+
+def list_ids(table: str, flags: Iterable[Flag]) -> str:
+    """SQL: the ids with such flags, in the order of their bytes."""
+    return f"SELECT id FROM {table} WHERE flags IN ({list_flags(flags)}) ORDER BY id"
+
+
+def list_flags(flags: Iterable[Flag]) -> str:
+    """SQL: flags, for IN (...)."""
+    return ", ".join(str(int(each)) for each in flags) or "NULL"
 
 
 def broken_query() -> SourceError:

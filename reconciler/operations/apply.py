@@ -26,7 +26,8 @@ from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environm
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:
-    from reconciler.diff.comparison import Changes, Comparison
+    from reconciler.diff.changes import Changes
+    from reconciler.diff.comparison import Comparison
 
 Approve = Callable[[Plan], bool]
 """Is shown the whole plan before anything is sent; False: nothing is."""

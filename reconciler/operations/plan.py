@@ -26,7 +26,8 @@ from reconciler.operations.workspace import check_environment, check_head, look_
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
 if TYPE_CHECKING:
-    from reconciler.diff.comparison import Changes, Comparison
+    from reconciler.diff.changes import Changes
+    from reconciler.diff.comparison import Comparison
 
 log = logging.getLogger(__name__)
 

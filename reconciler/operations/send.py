@@ -17,7 +17,7 @@ from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
 
 if TYPE_CHECKING:
-    from reconciler.diff.comparison import Changes
+    from reconciler.diff.changes import Changes
     from reconciler.state.locked_segment import LockedSegment
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff.comparison import Changes
+from reconciler.diff.changes import Changes
 from reconciler.models.batches import Batch, Direction
 from tests.fakes import set_model
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer

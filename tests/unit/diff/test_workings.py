@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from reconciler.diff import comparison as comparisons
-from reconciler.diff.comparison import Changes, Comparison, SetEngine
+from reconciler.diff.changes import Changes
+from reconciler.diff.comparison import Comparison, SetEngine
 from reconciler.diff.decide import NULL, Flag, Returned
 from reconciler.diff.pushdown import ComparedInDatabase
 from reconciler.diff.tables import Tables
@@ -186,8 +187,8 @@ def test_of_several_changes_the_latest_attempt_counts(local_comparer: LocalCompa
 def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
     local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparisons, "IDS_AT_ONCE", 4)
-    monkeypatch.setattr(comparisons, "MAX_BATCH", 2)
+    monkeypatch.setattr("reconciler.diff.changes.IDS_AT_ONCE", 4)
+    monkeypatch.setattr("reconciler.diff.changes.MAX_BATCH", 2)
     marks = tuple(MarkRow(each, "unmatched", None, 1.0) for each in "adghk")
     with local_comparer.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
         batches = list(comparison.compare().batches(Direction.ADD))
@@ -199,7 +200,7 @@ def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
 def test_findings_come_in_lists_that_are_not_too_long(
     local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparisons, "FINDINGS_CHUNK", 2)
+    monkeypatch.setattr("reconciler.diff.tables.IDS_PER_LIST", 2)
     people = tuple(Person(str(place), each) for place, each in enumerate("abcde"))
     with local_comparer.compare(World(values=tuple(map(Value, "abcde")), people=people, exclusive=True)) as comparison:
         assert list(comparison.compare().already_there()) == [["a", "b"], ["c", "d"], ["e"]]

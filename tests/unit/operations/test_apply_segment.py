@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.diff.comparison import Changes, Comparison
+from reconciler.diff.changes import Changes
+from reconciler.diff.comparison import Comparison
 from reconciler.errors import (
     LeaseLost,
     LockHeld,
