@@ -119,8 +119,10 @@ class HeldLock:
     fence: int
     terms: LeaseTerms
     began: InitVar[float]
+    acquired_at: float
+    """By the state's clock, as is the next one."""
     taken_over_at: float | None
-    """When this lock was last taken from a holder that may live, by the state's clock; None: never."""
+    """When this lock was last taken from a holder that may live; None: never."""
 
     def __post_init__(self, began: float) -> None:
         self._until = began + self.terms.lease
@@ -267,4 +269,4 @@ def try_lock(
         changes = ", ".join(f"{name} = :{name}" for name in taken)
         statement = f"UPDATE reconcile_locks SET fence = fence + 1, {changes} WHERE {WHERE_SEGMENT}"
         run(connection, statement, **taken, **segment.values())
-        return HeldLock(database, runtime.clock, segment, row.fence + 1, terms, began, taken_over_at)
+        return HeldLock(database, runtime.clock, segment, row.fence + 1, terms, began, now, taken_over_at)

@@ -23,6 +23,39 @@ SECONDS_PER_TURN = 1.0
 """After this time of writing, other segments write: their heartbeats wait behind ours."""
 
 
+class ChangeTokens:
+    """The change tokens that a segment's row may have, as only its lock's holder changes them; None: it has no row.
+
+    A row with another one is of an earlier time: the database has lost what was written to it.
+    """
+
+    def __init__(self) -> None:
+        self._possible: set[str | None] = set()
+        self._drawn: list[str] = []
+
+    def check(self, token: str | None) -> bool:
+        """Return whether the row may have this token; the first one that is checked is taken as it is."""
+        self._possible = self._possible or {token}
+        return token in self._possible
+
+    def draw(self) -> str:
+        """Draw a token for the row, to be written by the transaction that is open."""
+        self._drawn.append(uuid.uuid4().hex)
+        return self._drawn[-1]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Follow a transaction: once it is committed, the row has the token that was drawn last in it."""
+        self._drawn.clear()
+        try:
+            yield
+        except BaseException:
+            self._possible.update(self._drawn)  # a transaction that failed may be committed nevertheless
+            raise
+        if self._drawn:
+            self._possible = {self._drawn[-1]}
+
+
 class LockedSegment:
     """Reads and writes one segment's state under its lock. Methods may be called from several threads.
 
@@ -39,10 +72,8 @@ class LockedSegment:
         self._run_id = run_id
         self._plan_id = plan_id
         self._mutex = threading.RLock()
-        self._began_at = 0.0
         self._seconds_written = 0.0
-        self._drawn: list[str] = []
-        self._tokens: tuple[str | None, ...] = ()
+        self._tokens = ChangeTokens()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -125,7 +156,7 @@ class LockedSegment:
     def recover(self) -> None:
         """Make unknown, as of now, what a dead run left without an outcome (see `journal.recover`)."""
         with self._write() as connection:
-            now = self._began_at = self._database.now(connection)
+            now = self._database.now(connection)
             row = self._find(connection)
             if row is None:
                 return
@@ -221,7 +252,7 @@ class LockedSegment:
             key = self._ensure_row(connection)
             # Ids that an earlier run saw refused are forgotten: what is still wanted was tried again since.
             statement = "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before"
-            run(connection, statement, key=key, before=self._began_at)
+            run(connection, statement, key=key, before=self.lease.acquired_at)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:
@@ -243,36 +274,30 @@ class LockedSegment:
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """A transaction that first makes sure that the lock is still ours, and that nothing we wrote is lost."""
+        with self._turn():
+            try:
+                with self._tokens.transaction(), self.lease.write() as connection:
+                    row = self._find(connection)
+                    if not self._tokens.check(None if row is None else row.change_token):
+                        self.lease.lose()
+                        raise StateSetBack
+                    yield connection
+            except StateSetBack:
+                # The state does not know all that was sent: the next commands warn until a `refresh`, as of a backup.
+                with suppress(StateError), self._database.write() as connection:
+                    self._update(connection, "restored_at = :now", now=self._database.now(connection))
+                raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one thread write; other segments first, where this one has written for long."""
         with self._mutex:
             if self._database.pause and self._seconds_written >= SECONDS_PER_TURN:
                 self.lease.clock.sleep(self._database.pause)
                 self._seconds_written = 0.0
             began = self.lease.clock.boot()
-            self._drawn.clear()
-            try:
-                with self.lease.write() as connection:
-                    row = self._find(connection)
-                    token = None if row is None else row.change_token
-                    self._tokens = self._tokens or (token,)
-                    if token not in self._tokens:  # no other run changes it while the lock is ours
-                        self.lease.lose()
-                        raise StateSetBack
-                    yield connection
-            except BaseException as error:
-                # A transaction that failed may be committed nevertheless: then the state has a token that it has drawn.
-                self._tokens = (*self._tokens, *self._drawn)
-                if isinstance(error, StateSetBack):
-                    # It does not know all that was sent: the next commands warn until a `refresh`, as of a backup.
-                    with suppress(StateError), self._database.write() as connection:
-                        self._update(connection, "restored_at = :now", now=self._database.now(connection))
-                raise
-            self._tokens = tuple(self._drawn[-1:]) or self._tokens
+            yield
             self._seconds_written += self.lease.clock.boot() - began
-
-    def _draw_token(self) -> str:
-        token = uuid.uuid4().hex
-        self._drawn.append(token)
-        return token
 
     def _find(self, connection: Connection) -> SegmentRow | None:
         return find_segment(connection, self._segment.workspace, self._segment.segment_id)
@@ -296,7 +321,7 @@ class LockedSegment:
             "id_type": (id_type or self._id_type).value,
             "lineage": uuid.uuid4().hex,
             "serial": 0,
-            "change_token": self._draw_token(),
+            "change_token": self._tokens.draw(),
             "plan_id": self._plan_id,
             "plan_base": None if self._plan_id is None else 0,
         }
@@ -310,7 +335,7 @@ class LockedSegment:
             "WHEN plan_id = :plan_id THEN plan_base ELSE serial END, "
             "plan_id = :plan_id, serial = serial + 1, change_token = :token, name = :name"
         )
-        self._update(connection, changes, plan_id=self._plan_id, token=self._draw_token(), name=self._segment.name)
+        self._update(connection, changes, plan_id=self._plan_id, token=self._tokens.draw(), name=self._segment.name)
 
     def _update(self, connection: Connection, assignments: str, **values: object) -> None:
         statement = f"UPDATE reconcile_segments SET {assignments} WHERE {WHERE_SEGMENT}"
