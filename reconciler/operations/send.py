@@ -57,12 +57,11 @@ def send_batches(
     sender = Sender(target, counts, segment, parts)
     try:
         for direction in (Direction.REMOVE, Direction.ADD):
-            sender.batches = iter(changes.batches(direction))
-            sender.send_all()
+            sender.send_all(changes.batches(direction))
     except Exception as error:  # whatever it was, what is in flight must not be left alone
         sender.fail(error)
         try:
-            sender.send_all()
+            sender.send_all(())
         except Exception as second:
             sender.fail(second)
             sender.abandon()
@@ -94,7 +93,7 @@ class Sender:
     segment: "LockedSegment"
     parts: Parts
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
-    """Have no intents yet."""
+    """Those of `send_all` that have no intents yet."""
     ready: deque[Pending] = field(default_factory=deque)
     """Have their intents, and wait for a free request."""
     in_flight: dict[Future[BatchResult], Pending] = field(default_factory=dict)
@@ -104,7 +103,12 @@ class Sender:
     """Answered with a refusal of the whole batch; not recorded yet."""
 
     error: ReconcileError | None = None
-    tally: Counter[str] = field(default_factory=Counter)
+    added: int = 0
+    removed: int = 0
+    resent: int = 0
+    unsettled: int = 0
+    requests: int = 0
+    retries: int = 0
     done: int = 0
     uncompacted: int = 0
     # The refusals, see `is_request_refused`: batches and single ids that got a 400, and those ids.
@@ -132,8 +136,9 @@ class Sender:
         log.debug("sending %s failed", self.target.label, exc_info=error)
         self.halt(as_known(error))
 
-    def send_all(self) -> None:
-        """Send until nothing is left; once halted, only await and record what is in flight."""
+    def send_all(self, batches: Iterable[Batch]) -> None:
+        """Send until nothing is left of these; once halted, only await and record what is in flight."""
+        self.batches = iter(batches)
         while True:
             self.record()
             if not self.is_halted:
@@ -192,18 +197,18 @@ class Sender:
         other = next((each for each in self.ready if each.root != self.ready[0].root), None)
         if other is None:
             return None
-        parts = [part for part in other.batch.cut(1) if part.ids]
-        probe, *rest_of_other = self.split(other, NOT_STARTED, parts)
+        pieces = [piece for piece in other.batch.cut(1) if piece.ids]
+        probe, *rest_of_other = self.split(other, NOT_STARTED, pieces)
         self.ready.remove(other)
         self.ready.extendleft(rest_of_other)
         return replace(probe, is_probe=True)
 
-    def split(self, pending: Pending, result: BatchResult, parts: Sequence[Batch]) -> list[Pending]:
-        """Replace a batch by parts of it; their intents are durable then."""
-        seqs = self.segment.split(pending.seq, result, parts)
+    def split(self, pending: Pending, result: BatchResult, pieces: Sequence[Batch]) -> list[Pending]:
+        """Replace a batch by pieces of it; their intents are durable then."""
+        seqs = self.segment.split(pending.seq, result, pieces)
         doubtful = pending.is_doubtful or result.unknown_at is not None
-        pairs = zip(seqs, parts, strict=True)
-        return [Pending(seq, part, pending.root, is_doubtful=doubtful) for seq, part in pairs]
+        pairs = zip(seqs, pieces, strict=True)
+        return [Pending(seq, piece, pending.root, is_doubtful=doubtful) for seq, piece in pairs]
 
     def submit(self, pending: Pending) -> None:
         gate = AttemptGate(self, pending.seq)
@@ -224,8 +229,8 @@ class Sender:
             is_refused = result.outcome in (Outcome.BAD_REQUEST, Outcome.TOO_LARGE)
             answered = self.to_split if is_refused and len(pending.batch.ids) > 1 else self.to_settle
             answered.append((pending, result))
-            self.tally["requests"] += result.attempts
-            self.tally["retries"] += max(result.attempts - 1, 0)
+            self.requests += result.attempts
+            self.retries += max(result.attempts - 1, 0)
 
     def record(self) -> None:
         """Record the outcomes of what was answered, the whole batches in one commit, and draw the conclusions."""
@@ -243,9 +248,11 @@ class Sender:
                 case Outcome.ACKNOWLEDGED:
                     self.exhausted_in_a_row = 0
                     self.has_acknowledged = True
-                    self.tally["resent"] += len(batch.resends)
-                    changed = "removed" if batch.direction is Direction.REMOVE else "added"
-                    self.tally[changed] += len(batch.ids) - len(batch.resends)
+                    if batch.direction is Direction.REMOVE:
+                        self.removed += len(batch.ids)
+                    else:
+                        self.added += len(batch.ids) - len(batch.resends)
+                        self.resent += len(batch.resends)
                 case Outcome.UNKNOWN | Outcome.REFUSED:
                     if not self.is_halted:  # else its attempts were cut short
                         self.exhaust(pending, result)
@@ -273,7 +280,7 @@ class Sender:
         self.uncompacted += len(settled)
 
     def count_unsettled(self, several: Iterable[Pending]) -> None:
-        self.tally["unsettled"] += sum(len(pending.batch.ids) for pending in several)
+        self.unsettled += sum(len(pending.batch.ids) for pending in several)
 
     def exhaust(self, pending: Pending, result: BatchResult) -> None:
         """A batch used up its attempts."""
@@ -318,7 +325,16 @@ class Sender:
             ]
             self.halt_exhausted(f"all attempts were used up; {'; '.join(filter(None, fates))}")
         rejected = () if is_refused else tuple(self.rejected)
-        return SendResult(Tally(rejected=len(rejected), **self.tally), rejected, self.error)
+        tally = Tally(
+            added=self.added,
+            removed=self.removed,
+            resent=self.resent,
+            rejected=len(rejected),
+            unsettled=self.unsettled,
+            requests=self.requests,
+            retries=self.retries,
+        )
+        return SendResult(tally, rejected, self.error)
 
     def halt_refused(self) -> None:
         """Halt, as Customer.io refuses the request whatever ids it has."""
