@@ -48,10 +48,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Confirming:
-    """A segment is read back: `read` members so far."""
+    """A segment is read back."""
 
     target: Target
-    read: int
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
-from reconciler.operations.plan import Compare, PlanOptions, as_problem, fail, plan_segment
+from reconciler.operations.plan import Compare, PlanOptions, plan_segment
 from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement
+from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
 from reconciler.operations.workspace import bind, check_before_reading
 
@@ -173,7 +174,7 @@ class SegmentApply:
 
         if is_checked and reads_back and self.error is None and not parts.stop.is_set():
             self._wait_for_doubts(parts, segment)
-            parts.report(Confirming(target, 0))
+            parts.report(Confirming(target))
             timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
             found = wait_for_agreement(target, comparison, parts.app, timeout, clock, pause)
             if found.drift is not None:
@@ -216,7 +217,7 @@ class SegmentApply:
         tally, error = self.tally, self.error
         if self.plan is None:
             assert error is not None
-            self.plan = fail(self.target, error)
+            self.plan = as_failed_plan(self.target, error)
         plan = self.plan
         if error is not None and not tally.touched:
             status = RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED

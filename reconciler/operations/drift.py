@@ -16,9 +16,8 @@ from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
-from reconciler.operations.plan import as_problem
 from reconciler.operations.read_back import read_back
-from reconciler.operations.results import DriftResult
+from reconciler.operations.results import DriftResult, as_problem
 from reconciler.operations.workspace import check_head, look_up
 from reconciler.state import open_records
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.customerio import App
-from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SourceError, as_known, fill_hint
+from reconciler.errors import DestinationError, IncompleteRead, as_known
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge
-from reconciler.models.plan import Examples, Head, PlanStatus, Problem, RemoteFacts, SegmentPlan
+from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
 from reconciler.operations.read_back import read_back
-from reconciler.operations.results import PlanResult
+from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
@@ -69,11 +69,11 @@ def plan(
         draft = None if out is None else context.enter_context(drafting(plan_output(str(out))))
         context.warn_of_specs()
         segments = context.for_each(
-            enumerate(loaded.targets), lambda numbered: _plan_one(context, *numbered, options, draft), "plan"
+            range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft), "plan"
         )
         if draft is not None:
             segments = [_bind_to_environment(context, segment) for segment in segments]
-        made = PlanResult(created_at, tuple(segments), tuple(context.warnings), None, detailed_exitcode)
+        made = PlanResult(created_at, tuple(segments), tuple(context.warnings), detailed_exitcode=detailed_exitcode)
         failures = made.of_status(PlanStatus.BLOCKED) + made.of_status(PlanStatus.FAILED)
         if draft is not None and not failures and not context.stop.is_set():
             plan_id = uuid.uuid4().hex
@@ -82,8 +82,9 @@ def plan(
     return made
 
 
-def _plan_one(context: Context, index: int, target: Target, options: PlanOptions, draft: Draft | None) -> SegmentPlan:
-    """Plan one segment; its ids go into the draft, if there is one."""
+def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None) -> SegmentPlan:
+    """Plan one of the segments; its ids go into the draft, if there is one."""
+    target = context.targets[index]
     context.report(Reading(target))
     try:
         context.check_stop()
@@ -96,7 +97,7 @@ def _plan_one(context: Context, index: int, target: Target, options: PlanOptions
                     draft.spool(index, changes.batches(direction))
     except Exception as error:  # one segment's failure never stops the others
         log.debug("planning %s failed", target.label, exc_info=True)
-        made = fail(target, as_known(error))
+        made = as_failed_plan(target, as_known(error))
     context.report(Planned(made))
     return made
 
@@ -110,7 +111,7 @@ def _bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
     try:
         check_environment(target, bound, found)
     except DestinationError as error:
-        return fail(target, error)
+        return as_failed_plan(target, error)
     if found is None:
         context.warn(
             f"the plan file is bound to no environment of workspace {target.workspace}: Customer.io did not tell it"
@@ -154,7 +155,10 @@ def plan_segment(
         status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
     examples = Examples()
     if options.show_ids > 0:
-        examples = Examples(*(changes.examples(each, options.show_ids) for each in Direction))
+        examples = Examples(
+            add=changes.examples(Direction.ADD, options.show_ids),
+            remove=changes.examples(Direction.REMOVE, options.show_ids),
+        )
     if head.restored:
         warn(warn_of_restored(target))
     if app is not None and counts.is_changed and remote.title is not None:
@@ -162,7 +166,17 @@ def plan_segment(
             remote = replace(remote, used_by=app.used_by(target.segment.segment_id))
         except (DestinationError, IncompleteRead) as error:
             warn(f"{target.label}: what uses the segment is not known: {error.message}")
-    made = SegmentPlan(target, status, head, counts, verdicts, None, remote, examples, changes.engine, allowed=allowed)
+    made = SegmentPlan(
+        target,
+        status,
+        head=head,
+        counts=counts,
+        verdicts=verdicts,
+        remote=remote,
+        examples=examples,
+        engine=changes.engine,
+        allowed=allowed,
+    )
     return made, changes
 
 
@@ -172,20 +186,3 @@ def warn_of_restored(target: Target) -> str:
         f"{target.label}: its state was restored from a backup, or has lost writes in a failover, and does not know "
         f"what was sent after that; run `reconcile refresh {target.spec.path}`"
     )
-
-
-# --- failures as values -------------------------------------------------------------------------------------------
-
-
-def fail(target: Target, error: ReconcileError) -> SegmentPlan:
-    """Turn an error into the plan of a segment that failed; a source's error gets the place of its query."""
-    problem = as_problem(target, error)
-    if isinstance(error, SourceError):
-        problem = replace(problem, message=f"{target.where}: {problem.message}")
-    return SegmentPlan(target, PlanStatus.FAILED, error=problem)
-
-
-def as_problem(target: Target, error: ReconcileError) -> Problem:
-    """Turn an error into a value; its hint names the segment and its spec."""
-    hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
-    return Problem(error.code, error.message, hint)

@@ -1,13 +1,14 @@
 """What the operations give back: frozen values that renderers print, with an exit code and a JSON document."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, cast
 
-from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode
-from reconciler.models.plan import Plan, PlanStatus
+from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
+from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import Drift, DriftStatus, History, Refresh, Result, Run, RunRecord, RunStatus, Status
+from reconciler.models.spec import Target
 from reconciler.render import json_documents
 
 _CODES: dict[StrEnum, ExitCode] = {
@@ -114,3 +115,20 @@ class PastRun(RunRecord, WithDocument):
     """One past run in full: the document that it left, with what the history knows of it."""
 
     exit_code = ExitCode.DONE
+
+
+# --- failures as values -------------------------------------------------------------------------------------------
+
+
+def as_problem(target: Target, error: ReconcileError) -> Problem:
+    """Turn an error into a value; its hint names the segment and its spec."""
+    hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
+    return Problem(error.code, error.message, hint)
+
+
+def as_failed_plan(target: Target, error: ReconcileError) -> SegmentPlan:
+    """Turn an error into the plan of a segment that failed; a source's error gets the place of its query."""
+    problem = as_problem(target, error)
+    if isinstance(error, SourceError):
+        problem = replace(problem, message=f"{target.where}: {problem.message}")
+    return SegmentPlan(target, PlanStatus.FAILED, error=problem)

@@ -1,12 +1,13 @@
 """`status`: what the state holds of each segment, and the segments that no spec lists."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.errors import StateError
 from reconciler.models.results import OrphanRow, StatusRow
 from reconciler.operations.load import Loaded, refuse_plan_file
-from reconciler.operations.plan import as_problem, warn_of_restored
-from reconciler.operations.results import StatusResult
+from reconciler.operations.plan import warn_of_restored
+from reconciler.operations.results import StatusResult, as_problem
 from reconciler.state import open_records
 
 
@@ -22,9 +23,18 @@ def status(loaded: Loaded) -> StatusResult:
         except StateError as error:
             rows.append(StatusRow(target, known=False, error=as_problem(target, error)))
             continue
-        both = ("members", "unsettled", "unmatched", "rejected", "last_run", "restored")
-        numbers = {name: getattr(found, name) for name in both} if found else {}
-        rows.append(StatusRow(target, known=found is not None, holder=holder, **numbers))
+        row = StatusRow(target, known=found is not None, holder=holder)
+        if found is not None:
+            row = replace(
+                row,
+                members=found.members,
+                unsettled=found.unsettled,
+                unmatched=found.unmatched,
+                rejected=found.rejected,
+                last_run=found.last_run,
+                restored=found.restored,
+            )
+        rows.append(row)
 
     listed: dict[str, set[int]] = {}
     for spec in loaded.specs:

@@ -8,7 +8,7 @@ from reconciler.models.plan import Problem
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded
-from reconciler.operations.plan import as_problem
+from reconciler.operations.results import as_problem
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.sources import check_query
 

@@ -21,7 +21,6 @@ from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.spec import Target
 from reconciler.render.progress import POSTPONED, NoProgress, describe_end, describe_wait
-from reconciler.render.sentences import count
 
 
 class ProgressBars(NoProgress):
@@ -70,8 +69,8 @@ class ProgressBars(NoProgress):
                     self._update(target, f"{done:,}/{total:,} ids", done, total)
                 case Waiting(target):
                     self._update(target, f"waits {describe_wait(event)}")
-                case Confirming(target, read):
-                    self._update(target, f"reads back: {count(read, 'member')}")
+                case Confirming(target):
+                    self._update(target, "reads back")
                 case Finished(run):
                     self._remove(run.target)
                     self._progress.print(clean(f"{run.target.label}: {describe_end(run)}"), highlight=False)

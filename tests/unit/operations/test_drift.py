@@ -7,7 +7,7 @@ from reconciler.models.comparison import DriftCounts
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.operations.drift import compare_segment, judge_drift
-from reconciler.operations.plan import as_problem
+from reconciler.operations.results import as_problem
 from tests.fakes.parts import Crash, FakeApp, FakeComparison, make_people, make_target
 
 KNOWN = Head("lineage", 7, "id", completed=True)

@@ -12,7 +12,8 @@ from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, RemoteSegment, SegmentPlan
 from reconciler.models.spec import Target
-from reconciler.operations.plan import PlanOptions, fail, plan_segment
+from reconciler.operations.plan import PlanOptions, plan_segment
+from reconciler.operations.results import as_failed_plan
 from tests.fakes.parts import Crash, FakeApp, FakeChanges, FakeComparison, make_people, make_target, name_ids, own
 
 KNOWN = Head("lineage", 7, "id", completed=True, environment_id=12345)
@@ -38,7 +39,7 @@ def plan(
     except PlanFileError:
         raise
     except Exception as error:  # as an operation does
-        return fail(chosen, as_known(error))
+        return as_failed_plan(chosen, as_known(error))
 
 
 def pin(workspace_id: int) -> Target:
