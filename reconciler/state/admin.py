@@ -1,6 +1,5 @@
 """Administration of a state: forgetting a segment, breaking a lock, backups, upgrades, moves."""
 
-import math
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import WHERE_SEGMENT, Runtime, SegmentRef, break_locks, find_row, find_terms, read_holder
+from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, Runtime, SegmentRef, break_locks, find_row, read_holder
 from reconciler.state.members import sweep
 from reconciler.state.store import StateStore
 from reconciler.state.tables import LOCKS, METADATA
@@ -45,7 +44,7 @@ def forget(
     with open_database(settings, runtime.clock, creates=False) as database:
         store = StateStore(database, runtime, lock_timeout)
         try:
-            lock = store.take_lock(segment, uuid.uuid4().hex, "state forget", find_terms(0, math.inf))
+            lock = store.take_lock(segment, uuid.uuid4().hex, "state forget", NOTHING_SENT)
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None

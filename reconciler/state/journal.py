@@ -96,50 +96,58 @@ def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchRes
 # --- recovery ----------------------------------------------------------------------------------------------------
 
 
+_INTENTS_TO_UNKNOWN = """
+UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now
+WHERE segment_key = :key AND outcome IS NULL"""
+
+_FUTURE_BATCHES_TO_NOW = """
+UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END,
+unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END
+WHERE segment_key = :key AND (at > :now OR unknown_at > :now)"""
+
+_FUTURE_MARKS_TO_NOW = "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now"
+
+_UNKNOWN_TO_TAKEOVER = """
+UPDATE reconcile_batches SET at = :at, unknown_at = :at WHERE segment_key = :key AND outcome = 'unknown' AND at < :at"""
+
+_UNSETTLED_TO_TAKEOVER = """
+UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at"""
+
+
 def recover(connection: Connection, key: int, now: float, taken_over_at: float | None) -> bool:
     """Recover what a dead run left, and return whether it left intents without an outcome.
 
     `taken_over_at`: when the lock was last taken from a holder that may live; None: never.
     """
     # An intent without an outcome may have been applied, until now.
-    statement = (
-        "UPDATE reconcile_batches SET outcome = 'unknown', at = :now, unknown_at = :now "
-        "WHERE segment_key = :key AND outcome IS NULL"
-    )
-    recovered = run(connection, statement, now=now, key=key) > 0
-
+    recovered = run(connection, _INTENTS_TO_UNKNOWN, now=now, key=key) > 0
     # A time that lies in the future comes from a clock that was wrong.
-    statement = (
-        "UPDATE reconcile_batches SET at = CASE WHEN at > :now THEN :now ELSE at END, "
-        "unknown_at = CASE WHEN unknown_at > :now THEN :now ELSE unknown_at END "
-        "WHERE segment_key = :key AND (at > :now OR unknown_at > :now)"
-    )
-    run(connection, statement, now=now, key=key)
-    run(connection, "UPDATE reconcile_marks SET at = :now WHERE segment_key = :key AND at > :now", now=now, key=key)
+    run(connection, _FUTURE_BATCHES_TO_NOW, now=now, key=key)
+    run(connection, _FUTURE_MARKS_TO_NOW, now=now, key=key)
+    _drop_unreadable(connection, key)
+    if taken_over_at is not None:  # a holder that may live may have sent what is unsettled until its lock was taken
+        at = min(taken_over_at, now)
+        run(connection, _UNKNOWN_TO_TAKEOVER, at=at, key=key)
+        run(connection, _UNSETTLED_TO_TAKEOVER, at=at, key=key)
+    return recovered
 
-    # The first edition wrote whatever an edited plan file held. What can't be read back is dropped: no member has an
-    # id with a separator of rows or fields, as no control character is in one.
-    statement = "SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND (ids LIKE :row OR ids LIKE :field)"
+
+def _drop_unreadable(connection: Connection, key: int) -> None:
+    """Drop ids that can't be read back: a row of schema 0001 may hold whatever an edited plan file held.
+
+    No member has an id with a separator of rows or fields, as no control character is in one.
+    """
+    select = text(
+        "SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND (ids LIKE :row OR ids LIKE :field)"
+    )
     values = {"key": key, "row": f"%{chr(ROW_END)}%", "field": f"%{chr(FIELD_END)}%"}
-    for seq, ids in connection.execute(text(statement), values).all():
+    for seq, ids in connection.execute(select, values).all():
         kept = _find_readable(ids.split(ID_END))
         if kept:
-            statement = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
-            run(connection, statement, ids=ID_END.join(kept), number=len(kept), seq=seq)
+            update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
+            run(connection, update, ids=ID_END.join(kept), number=len(kept), seq=seq)
         else:
             run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
-
-    # A holder that may live may have sent what is unsettled until its lock was taken.
-    if taken_over_at is not None:
-        at = min(taken_over_at, now)
-        statement = (
-            "UPDATE reconcile_batches SET at = :at, unknown_at = :at "
-            "WHERE segment_key = :key AND outcome = 'unknown' AND at < :at"
-        )
-        run(connection, statement, at=at, key=key)
-        statement = "UPDATE reconcile_marks SET at = :at WHERE segment_key = :key AND mark = 'unsettled' AND at < :at"
-        run(connection, statement, at=at, key=key)
-    return recovered
 
 
 # --- compaction --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The lock on one segment: taking it, keeping it, giving it back."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -58,7 +59,7 @@ class Holder:
     heartbeat_at: float
     expires_at: float
     boot_expires_at: float | None
-    """The same moment by the clock of the holder's boot; None: the first edition took the lock."""
+    """The same moment by the clock of the holder's boot; None: a version that did not write it took the lock."""
 
     def describe(self, now: float) -> str:
         since = datetime.fromtimestamp(self.acquired_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -107,6 +108,10 @@ def find_terms(request_timeout: float, settle: float) -> LeaseTerms:
     lease = max(LEAST_LEASE, LEASE_IN_TIMEOUTS * request_timeout)
     fence = max(LEAST_FENCE_SECONDS, settle / 2)
     return LeaseTerms(lease, fence, min(lease / RENEWALS_PER_LEASE, fence / 2))
+
+
+NOTHING_SENT = find_terms(0, math.inf)
+"""The terms of a lock under which no request is sent."""
 
 
 @dataclass(eq=False)

@@ -1,7 +1,6 @@
 """The writing side of the state: runs, locks, bindings of workspaces, spent plans."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
-from reconciler.state.lock import HeldLock, LeaseTerms, Runtime, SegmentRef, find_terms, try_lock
+from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, Runtime, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
 
@@ -79,14 +78,17 @@ class StateStore:
                     )
             forgotten = connection.execute(text(_FORGOTTEN)).all()
         for forgotten_workspace, segment_id in forgotten:
-            segment_ref = SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}")
-            with suppress(LockHeld, StateError):
-                lock = self.take_lock(segment_ref, run_id, "state forget", find_terms(0, math.inf), waits=False)
-                try:
-                    with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
-                        sweep(lock.write, segment_ref)
-                finally:
-                    lock.release()
+            with suppress(LockHeld, StateError):  # a later run ends it
+                self._sweep_forgotten(SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}"), run_id)
+
+    def _sweep_forgotten(self, segment: SegmentRef, run_id: str) -> None:
+        """Delete the ids that a `state forget` left, as it was cut short. Raises LockHeld, StateError."""
+        lock = self.take_lock(segment, run_id, "state forget", NOTHING_SENT, waits=False)
+        try:
+            with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+                sweep(lock.write, segment)
+        finally:
+            lock.release()
 
     # --- locks ----------------------------------------------------------------------------------------------------
 
