@@ -1,11 +1,11 @@
 """The comparison of one segment's sets, as tables of an embedded DuckDB that streams and blocks of text fill.
 
     members, marks, journal  what the state holds, as it gives it
-    overlay  the status of an id by marks and journal; decided: it outweighs the members
+    overlay  the status of an id by marks and journal; decided: it outweighs the members (from a database: times only)
     people   the real membership, each person once (read into `remote`); keys: their ids of the segment's type
     held     every id that the state knows, with its flags
     known    the same, and (if it was read) every id of the real membership
-    desired  what the query returned, row by row: an id, or why it is none
+    desired  what the query returned, row by row: an id, or why it is none (from its database: and how many rows)
     sealed   instead of it, what a plan file changes
     changes  the ids to send, each once (found as `moved`), with its flags
     add, remove  the same by direction, in the order of sending (see `changes`)

@@ -186,11 +186,9 @@ def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: R
 
 def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
     """Count where state and read-back differ; `people` are all that were read, `unkeyed` those without an id."""
-    appeared = known.get(Flag.UNMATCHED | Flag.REMOTE, 0)
-    others = {flags: number for flags, number in known.items() if Flag.STORED not in flags}
-    foreign = {
-        flags: n for flags, n in others.items() if Flag.REMOTE in flags and flags != Flag.UNMATCHED | Flag.REMOTE
-    }
+    appeared = Flag.UNMATCHED | Flag.REMOTE
+    there = {flags: number for flags, number in known.items() if Flag.REMOTE in flags}
+    foreign = {flags: number for flags, number in there.items() if Flag.STORED not in flags and flags != appeared}
     return DriftCounts(
         stored=count_having(known, Flag.STORED),
         remote=people,
@@ -198,7 +196,7 @@ def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
         foreign=sum(foreign.values()),
         lingering=count_having(foreign, Flag.REMOVED | Flag.UNSETTLED_REMOVE),
         unkeyed=unkeyed,
-        strangers=sum(number for flags, number in foreign.items() if flags == Flag.REMOTE),
+        strangers=known.get(Flag.REMOTE, 0),
         unmatched=count_having(known, Flag.UNMATCHED, UNSETTLED),
-        appeared=appeared,
+        appeared=known.get(appeared, 0),
     )

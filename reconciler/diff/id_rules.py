@@ -1,4 +1,4 @@
-"""The rules of `models.ids` as SQL: for DuckDB all of them; for PostgreSQL those by which an id may stay there.
+"""The rules of `models.ids` as SQL: for DuckDB all of them; for PostgreSQL what lets an id stay there.
 
 Each takes and gives SQL expressions.
 """
@@ -14,9 +14,6 @@ _CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
 _PLAIN = r"[!-~]([ -~]*[!-~])?"
 _PLAIN_EMAIL = r"[!-?A-~]+@[!-?A-~]+"
 _EMAIL = r"(?s)[^@]+@[^@]+"
-
-
-# --- in DuckDB -------------------------------------------------------------------------------------------------------
 
 
 def refusal(value: str, typed: str, id_type: IdType) -> str:
@@ -58,9 +55,6 @@ def normalize(value: str, id_type: IdType) -> str:
         return value
     is_ascii = f"strlen({value}) = length({value})"
     return f"CASE WHEN {is_ascii} THEN lower({value}) ELSE translate({value}, '{_UPPER}', '{_LOWER}') END"
-
-
-# --- in PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
 def normalize_in_postgres(value: str, id_type: IdType) -> str:

@@ -38,10 +38,7 @@ class ComparedInDatabase:
 def compare_in_database(
     target: Target, source: PushdownSource, snapshot: Snapshot, tables: Tables
 ) -> ComparedInDatabase | NotPossible:
-    """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible.
-
-    `desired` has a `number` here, of rows; of the columns of `overlay` there are those that `find_changes` reads.
-    """
+    """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
     segment = target.segment
     with ExitStack() as stack:
         with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
