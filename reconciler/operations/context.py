@@ -4,20 +4,20 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
 from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
+from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
-from reconciler.models.spec import DestinationSettings, Target
+from reconciler.models.spec import DestinationSettings, StateSettings, Target
 from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from reconciler.diff.comparison import SetEngine
     from reconciler.state.store import StateStore
 
+Key = TypeVar("Key")
 Part = TypeVar("Part")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Account = tuple[object, ...]
+"""A workspace's connection, see `identify_account`."""
 
 TURN_SECONDS = 0.1
 """Python runs a handler in the main thread alone, and a signal that another thread takes does not wake it."""
@@ -57,30 +61,25 @@ class Parts:
     """As `Track.preflight`, once for all segments of a workspace."""
 
 
-def identify_account(destination: DestinationSettings) -> tuple[object, ...]:
+def identify_account(destination: DestinationSettings) -> Account:
     """Identify a workspace's connection; rates are not part of it."""
     place = (destination.region, destination.track_url, destination.app_url, destination.workspace_id)
     return (*place, destination.site_id, destination.api_key, destination.app_api_key)
 
 
-def shared(
-    key: Callable[[Target], object],
-) -> Callable[[Callable[["Context", Target], Part]], Callable[["Context", Target], Part]]:
-    """Let a method open a part once for each key; all segments with this key share it."""
+class Once(Generic[Key, Part]):
+    """Makes a part once for each key, under a lock: others that ask for this key wait, and share the part."""
 
-    def decorate(open_part: Callable[["Context", Target], Part]) -> Callable[["Context", Target], Part]:
-        @wraps(open_part)
-        def give(context: "Context", target: Target) -> Part:
-            place = open_part, key(target)
-            with context.opening:
-                if place not in context.opened:
-                    context.opened[place] = open_part(context, target)
-                part: Part = context.opened[place]
-                return part
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
+        self._parts: dict[Key, Part] = {}
 
-        return give
-
-    return decorate
+    def get(self, key: Key, make: Callable[[], Part]) -> Part:
+        """Give the part of this key. What `make` raises is raised, and the next caller makes it again."""
+        with self._lock:
+            if key not in self._parts:
+                self._parts[key] = make()
+            return self._parts[key]
 
 
 class Context(ExitStack):
@@ -110,22 +109,33 @@ class Context(ExitStack):
         self.lock_timeout = lock_timeout
         self.stop = stop or threading.Event()
         self.warnings: list[str] = []
-        self.opened: dict[object, Any] = {}
-        self.opening = threading.RLock()
         self._memory_limit = memory_limit
         self._parallel = parallel
         self._reads_only = reads_only
         self._progress = progress
         self._reporting = threading.Lock()
-        self._running_sets: SetEngine | None = None
-        self._answers: dict[object, Future[int | None]] = {}
-        self._asking = threading.Lock()
+        self._warning = threading.Lock()
+        self._is_interrupted = False
+
+        opening = threading.RLock()  # one for all: opening a part may open others
+        self._sources: Once[Secret, Source] = Once(opening)
+        self._snapshots: Once[StateSettings, Snapshot] = Once(opening)
+        self._pushdown_sources: Once[tuple[Secret, StateSettings], PushdownSource | None] = Once(opening)
+        self._stores: Once[StateSettings, StateStore] = Once(opening)
+        self._engines: Once[None, SetEngine] = Once(opening)
+        self._engine: SetEngine | None = None
+        self._accounts: Once[Account, tuple[Track, App | None]] = Once(opening)
+        self._pools: Once[Account, Executor] = Once(opening)
+
+        asking = threading.Lock()
+        self._environments: Once[Account, int | Exception | None] = Once(asking)
+        self._preflights: Once[Account, int | Exception | None] = Once(asking)
 
     # --- what is reported -----------------------------------------------------------------------------------------
 
     def warn(self, text: str) -> None:
         """Collect a warning for the result, once."""
-        with self.opening:
+        with self._warning:
             if text not in self.warnings:
                 self.warnings.append(text)
 
@@ -153,10 +163,9 @@ class Context(ExitStack):
             try:
                 futures = [pool.submit(work, item) for item in items]
                 while wait(futures, TURN_SECONDS).not_done:
-                    sets = self._running_sets
-                    if self.stop.is_set() and sets is not None:  # the comparisons that run can't see the stop
-                        self._running_sets = None
-                        sets.interrupt()
+                    if self.stop.is_set() and self._engine is not None and not self._is_interrupted:
+                        self._is_interrupted = True
+                        self._engine.interrupt()  # the comparisons that run can't see the stop
             except BaseException:
                 self.stop.set()
                 raise
@@ -169,19 +178,26 @@ class Context(ExitStack):
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
-    @shared(lambda target: target.spec.sources[target.segment.source].url)
     def source(self, target: Target) -> Source:
-        source = open_source(target.segment.source, target.spec.sources[target.segment.source].url)
-        self.enter_context(source.keep())
-        return source
+        url = target.spec.sources[target.segment.source].url
 
-    @shared(lambda target: target.spec.state)
+        def make() -> Source:
+            source = open_source(target.segment.source, url)
+            self.enter_context(source.keep())
+            return source
+
+        return self._sources.get(url, make)
+
     def snapshot(self, target: Target) -> Snapshot:
-        return open_snapshot(target.spec.state, alone=self._reads_only)
+        state = target.spec.state
+        return self._snapshots.get(state, lambda: open_snapshot(state, alone=self._reads_only))
 
-    @shared(lambda target: (target.spec.sources[target.segment.source].url, target.spec.state))
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
+        key = target.spec.sources[target.segment.source].url, target.spec.state
+        return self._pushdown_sources.get(key, lambda: self._find_pushdown_source(target))
+
+    def _find_pushdown_source(self, target: Target) -> PushdownSource | None:
         source, snapshot = self.source(target), self.snapshot(target)
         if not (isinstance(source, PushdownSource) and isinstance(snapshot, PushdownSnapshot)):
             return None
@@ -190,13 +206,19 @@ class Context(ExitStack):
         except SourceError:
             return None  # each segment meets it again, and says so
 
-    @shared(lambda target: target.spec.state)
     def store(self, target: Target) -> "StateStore":
-        store = open_store(target.spec.state, lock_timeout=self.lock_timeout, pause=self.stop.wait)
-        return self.enter_context(store)
+        state = target.spec.state
 
-    @shared(lambda _: None)
-    def sets(self, _: Target) -> "SetEngine":
+        def make() -> "StateStore":
+            return self.enter_context(open_store(state, lock_timeout=self.lock_timeout, pause=self.stop.wait))
+
+        return self._stores.get(state, make)
+
+    def sets(self) -> "SetEngine":
+        """The engine that compares, one for all segments."""
+        return self._engines.get(None, self._start_engine)
+
+    def _start_engine(self) -> "SetEngine":
         from reconciler.diff.comparison import SetEngine  # it loads DuckDB
 
         # One that TMPDIR names is used as it is: Python would quietly use another where it can't be written to.
@@ -209,11 +231,14 @@ class Context(ExitStack):
                 code="spill",
             ) from None
         engine = SetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
-        self._running_sets = self.enter_context(engine.keep())
+        self._engine = self.enter_context(engine.keep())
         return engine
 
-    @shared(lambda target: identify_account(target.spec.destination))
     def customerio(self, target: Target) -> tuple[Track, App | None]:
+        """The two APIs of a workspace, which all its segments share."""
+        return self._accounts.get(identify_account(target.spec.destination), lambda: self._connect(target))
+
+    def _connect(self, target: Target) -> tuple[Track, App | None]:
         from reconciler.customerio.connection import connect  # it loads httpx
 
         # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
@@ -229,51 +254,59 @@ class Context(ExitStack):
     def app(self, target: Target) -> App | None:
         return None if target.spec.destination.app_api_key is None else self.customerio(target)[1]
 
-    @shared(lambda target: identify_account(target.spec.destination))
     def pool(self, target: Target) -> Executor:
         """The threads that send, shared by all segments of one workspace."""
-        return self.enter_context(ThreadPoolExecutor(target.spec.destination.concurrency, "send"))
+        destination = target.spec.destination
+
+        def make() -> Executor:
+            return self.enter_context(ThreadPoolExecutor(destination.concurrency, "send"))
+
+        return self._pools.get(identify_account(destination), make)
 
     def parts(self, target: Target) -> Parts:
         """Everything that one segment of an apply is worked on with. Raises ReconcileError."""
         return Parts(
-            self.store(target),
-            self.sets(target),
-            self.customerio(target)[0],
-            self.app(target),
-            self.pool(target),
-            self.stop,
-            self.report,
-            boot_seconds,
-            self.warn,
-            lambda: self.ask_environment(target),
-            lambda: self.preflight(target),
+            store=self.store(target),
+            sets=self.sets(),
+            track=self.customerio(target)[0],
+            app=self.app(target),
+            pool=self.pool(target),
+            stop=self.stop,
+            report=self.report,
+            clock=boot_seconds,
+            warn=self.warn,
+            ask_environment=lambda: self.ask_environment(target),
+            preflight=lambda: self.preflight(target),
         )
 
     # --- questions that are asked once ----------------------------------------------------------------------------
 
     def preflight(self, target: Target) -> int | None:
         """Check the Track API's credentials and region; gives the environment id. Raises DestinationError."""
-        return self._ask_once(self.customerio(target)[0].preflight)
+        return self._ask_once(self._preflights, target, self.customerio(target)[0].preflight)
 
     def ask_environment(self, target: Target) -> int | None:
         """The environment of the Track API's keys; None where it can't be had."""
         with suppress(DestinationError):  # an answer that makes no sense
-            return self._ask_once(self.customerio(target)[0].ask_environment)
+            return self._ask_once(self._environments, target, self.customerio(target)[0].ask_environment)
         return None
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
 
-    def _ask_once(self, question: Callable[[], int | None]) -> int | None:
-        """Ask a question once; the other callers wait, and get the same answer or the same error."""
-        with self._asking:
-            if question not in self._answers:
-                answer: Future[int | None] = Future()
-                try:
-                    answer.set_result(question())
-                except Exception as error:
-                    answer.set_exception(error)
-                self._answers[question] = answer
-        return self._answers[question].result()
+    def _ask_once(
+        self, answers: Once[Account, int | Exception | None], target: Target, question: Callable[[], int | None]
+    ) -> int | None:
+        """Ask a workspace once; the other callers wait, and get the same answer or the same error."""
+
+        def ask() -> int | Exception | None:
+            try:
+                return question()
+            except Exception as error:
+                return error
+
+        answer = answers.get(identify_account(target.spec.destination), ask)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

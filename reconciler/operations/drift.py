@@ -56,7 +56,7 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
     try:
         context.check_stop()
         head = context.snapshot(target).head(workspace, segment_id)
-        with context.sets(target).begin(target) as comparison:
+        with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             return compare_segment(target, head, comparison, app, ignore_foreign, context.warn)
     except Exception as error:  # one segment's failure never stops the others

@@ -89,7 +89,7 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
     try:
         context.check_stop()
         head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
-        with context.sets(target).begin(target) as comparison:
+        with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
             if draft is not None and made.status is not PlanStatus.BLOCKED:

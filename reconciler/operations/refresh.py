@@ -79,7 +79,7 @@ def _refresh_one(
         history.begin(store, target.workspace)
         with (
             store.lock(target, history.run_id, history.command, None) as segment,
-            context.sets(target).begin(target) as comparison,
+            context.sets().begin(target) as comparison,
         ):
             app = context.app(target)
             environment_id = context.preflight(target)
