@@ -18,8 +18,7 @@ from reconciler.state.location import Address, SqliteAddress, make_private, pars
 if TYPE_CHECKING:
     from reconciler.state.database import Database, Reader
     from reconciler.state.history import Records
-    from reconciler.state.lock import Runtime
-    from reconciler.state.processes import Processes
+    from reconciler.state.runtime import Processes, Runtime
     from reconciler.state.store import StateStore
 
 __all__ = ["open_address", "open_database", "open_reader", "open_records", "open_snapshot", "open_store"]
@@ -58,7 +57,7 @@ def open_records(
 ) -> "Records":
     """Open a state for reading the numbers of its segments and the past runs. Raises StateError."""
     from reconciler.state.history import Records
-    from reconciler.state.processes import Processes
+    from reconciler.state.runtime import Processes
 
     clock = clock or Clock()
     return Records(open_reader(settings, clock), clock, processes or Processes())
@@ -76,7 +75,7 @@ def open_store(
 
     `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
     """
-    from reconciler.state.lock import Runtime
+    from reconciler.state.runtime import Runtime
     from reconciler.state.store import StateStore
 
     around = runtime or Runtime()

@@ -19,8 +19,9 @@ from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, Runtime, SegmentRef, break_locks, find_row, read_holder
+from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, SegmentRef, break_locks, find_row, read_holder
 from reconciler.state.members import sweep
+from reconciler.state.runtime import Runtime
 from reconciler.state.store import StateStore
 from reconciler.state.tables import LOCKS, METADATA
 

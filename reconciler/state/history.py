@@ -13,7 +13,7 @@ from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRec
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids, write_statuses
-from reconciler.state.processes import Processes
+from reconciler.state.runtime import Processes
 
 _MEMBERS_PER_LIST = 10_000
 

@@ -133,7 +133,7 @@ def recover(connection: Connection, key: int, now: float, taken_over_at: float |
 
 
 def _drop_unreadable(connection: Connection, key: int) -> None:
-    """Drop ids that can't be read back: a row of schema 0001 may hold whatever an edited plan file held.
+    """Drop ids that can't be read back: an old row may hold whatever an edited plan file held.
 
     No member has an id with a separator of rows or fields, as no control character is in one.
     """

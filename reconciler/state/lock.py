@@ -2,9 +2,9 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import InitVar, asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import InitVar, asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, StateError, StateSetBack
 from reconciler.state.base import LEAST_FENCE_SECONDS
 from reconciler.state.database import Database, add_row, run
-from reconciler.state.processes import Processes, ProcessIdentity, is_dead
+from reconciler.state.runtime import Processes, ProcessIdentity, Runtime, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
 LEAST_LEASE = 60.0
@@ -208,37 +208,6 @@ def break_locks(connection: Connection, now: float, segment: SegmentRef | None =
     which, values = (WHERE_SEGMENT, segment.values()) if segment else ("true", {})
     statement = f"UPDATE reconcile_locks SET fence = fence + 1, {_NO_HOLDER}, taken_over_at = :now WHERE {which}"
     run(connection, statement, now=now, **values)
-
-
-Heartbeat = Callable[[Callable[[], None], float], AbstractContextManager[None]]
-"""Calls a function at intervals of some seconds until it is left."""
-
-
-@contextmanager
-def heartbeat_in_thread(renew: Callable[[], None], seconds: float) -> Iterator[None]:
-    """The heartbeat of a real run: a thread."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(seconds):
-            renew()
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What the state takes from outside: clocks, processes, the heartbeat of a lease."""
-
-    clock: Clock = field(default_factory=Clock)
-    processes: Processes = field(default_factory=Processes)
-    heartbeat: Heartbeat = heartbeat_in_thread
 
 
 def try_lock(

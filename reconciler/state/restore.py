@@ -26,7 +26,8 @@ from reconciler.state.admin import copy_file, refuse_live_locks
 from reconciler.state.database import find_schema, run
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
-from reconciler.state.lock import Runtime, break_locks
+from reconciler.state.lock import break_locks
+from reconciler.state.runtime import Runtime
 from reconciler.state.sqlite import SqliteReader
 
 _OWN_TOOLS = (

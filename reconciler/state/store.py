@@ -12,9 +12,10 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
-from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, Runtime, SegmentRef, find_terms, try_lock
+from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
+from reconciler.state.runtime import Runtime
 
 _POLL_SECONDS = 0.5
 

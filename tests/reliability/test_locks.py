@@ -24,7 +24,7 @@ from reconciler.models.results import RunStatus
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
 from reconciler.state.admin import unlock
-from reconciler.state.lock import Runtime
+from reconciler.state.runtime import Runtime
 from tests.reliability.worlds import Life, Planet, finish
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.project import Project, segment

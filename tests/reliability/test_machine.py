@@ -20,7 +20,7 @@ from reconciler.models.guards import Guard
 from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.state import open_snapshot
 from reconciler.state.admin import unlock
-from reconciler.state.lock import Runtime
+from reconciler.state.runtime import Runtime
 from tests.reliability.orders import STRICT, Order, Sealed
 from tests.reliability.test_locks import RESTING
 from tests.reliability.worlds import SETTLE, Life, Planet, finish

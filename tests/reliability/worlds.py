@@ -27,7 +27,7 @@ from reconciler.operations.refresh import Adopt, refresh_segment
 from reconciler.state import open_database, open_snapshot
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
-from reconciler.state.lock import Runtime
+from reconciler.state.runtime import Runtime
 from reconciler.state.store import StateStore
 from tests.fakes import set_model
 from tests.fakes.deliveries import patient

@@ -14,8 +14,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Stored
-from reconciler.state.lock import Runtime
-from reconciler.state.processes import ProcessIdentity
+from reconciler.state.runtime import ProcessIdentity, Runtime
 from reconciler.state.store import StateStore
 
 ACKNOWLEDGED = BatchResult(Outcome.ACKNOWLEDGED, 1)

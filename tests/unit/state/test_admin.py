@@ -11,7 +11,7 @@ from reconciler.models.fields import Secret
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
 from reconciler.state.database import Database
-from reconciler.state.lock import Runtime
+from reconciler.state.runtime import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (
     ACKNOWLEDGED,

@@ -11,8 +11,8 @@ import sqlalchemy
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, LockHeld
 from reconciler.state.admin import unlock
-from reconciler.state.lock import Runtime, find_terms
-from reconciler.state.processes import Processes, is_dead
+from reconciler.state.lock import find_terms
+from reconciler.state.runtime import Processes, Runtime, is_dead
 from tests.support.states import ACKNOWLEDGED, FakeMachine, StateFixture, add, remove, unknown
 
 NEIGHBOUR = FakeMachine(pid=200, running={100: "t100", 200: "t200"})

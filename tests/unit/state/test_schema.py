@@ -17,7 +17,7 @@ from reconciler.models.spec import StateSettings
 from reconciler.state import open_records, open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.database import create_tables
-from reconciler.state.lock import Runtime
+from reconciler.state.runtime import Runtime
 from reconciler.state.schema import REVISION, VERSION_TABLE
 from tests.support.states import ACKNOWLEDGED, Contents, FakeMachine, StateFixture, add
 

@@ -1,6 +1,6 @@
-"""The identity of a process, and whether the process still runs.
+"""What the state takes from outside: clocks, the heartbeat of a lease, and the processes that hold locks.
 
-Locks hold these identities, so what is written here must be understood by later versions. psutil is not used:
+Locks hold the identities of processes, so later versions must understand them. psutil is not used:
 `Process.create_time()` is Unix time, which changes when the clock is set, and a holder that seems to have another start
 time counts as dead (see docs/decisions.md).
 """
@@ -8,9 +8,13 @@ time counts as dead (see docs/decisions.md).
 import os
 import socket
 import subprocess
-from contextlib import suppress
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from reconciler.clock import Clock
 
 _DEAD_STATES = frozenset("ZX")
 
@@ -89,3 +93,34 @@ def _run(*command: str) -> str:
         return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5).strip()  # noqa: S603 (ours)
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+Heartbeat = Callable[[Callable[[], None], float], AbstractContextManager[None]]
+"""Calls a function at intervals of some seconds until it is left."""
+
+
+@contextmanager
+def heartbeat_in_thread(renew: Callable[[], None], seconds: float) -> Iterator[None]:
+    """The heartbeat of a real run: a thread."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(seconds):
+            renew()
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the state takes from outside: clocks, processes, the heartbeat of a lease."""
+
+    clock: Clock = field(default_factory=Clock)
+    processes: Processes = field(default_factory=Processes)
+    heartbeat: Heartbeat = heartbeat_in_thread
