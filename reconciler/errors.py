@@ -10,7 +10,8 @@
     ├── StateError           1  the state database can't be used
     │   └── LeaseLost           the lock can no longer be renewed; no further request may start
     │       └── StateSetBack    the state has lost what this run wrote to it
-    ├── PlanFileError        4  a plan file is stale, spent, expired or for something else
+    ├── StaleError           4  the state changed after the plan was made
+    │   └── PlanFileError       a plan file is stale, spent, expired or for something else
     ├── OutputError          1  the document can't be written
     └── LockHeld             5  another run works on this segment
 
@@ -158,11 +159,17 @@ class OutputError(ReconcileError):
     code = "output"
 
 
-class PlanFileError(ReconcileError):
+class StaleError(ReconcileError):
+    """The state changed after the plan was made."""
+
+    code = "stale"
+    exit_code = ExitCode.STALE
+
+
+class PlanFileError(StaleError):
     """The plan file is stale, spent, expired, or not for this spec or workspace."""
 
     code = "plan_file"
-    exit_code = ExitCode.STALE
 
 
 class LockHeld(ReconcileError):

@@ -16,7 +16,7 @@ from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan
 from reconciler.models.results import Run, RunStatus, StopSignal
 from reconciler.models.spec import Target
-from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
+from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
 from reconciler.operations.plan import Compare, PlanOptions
@@ -93,10 +93,9 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
         except ReconcileError as error:  # the segments of another state go on
             _end_all([each for each in opened if context.store(each.target) is store], error, file)
 
-    def go_through(each: SegmentApply, waits: bool) -> None:
+    def go_through(each: SegmentApply, *, waits: bool) -> None:
         each.lock(waits)
-        while each.steps is not None and each.result is None:
-            each.go_on()
+        each.go_to(Phase.ENDED)
 
     try:
         if approve is not None or file is not None:
@@ -104,9 +103,10 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
         else:
             # Segments that another run works on come last, and only then are they waited for: several runs share the
             # work.
-            context.for_each(segments, lambda each: go_through(each, not context.lock_timeout), "segment")
+            may_postpone = context.lock_timeout > 0
+            context.for_each(segments, lambda each: go_through(each, waits=not may_postpone), "segment")
             left = [each for each in segments if each.result is None]
-            context.for_each(left, lambda each: go_through(each, True), "segment")
+            context.for_each(left, lambda each: go_through(each, waits=True), "segment")
     finally:
         for each in segments:
             if each.steps is not None:
@@ -130,8 +130,8 @@ def _prepare(
         return failed
     if file is None:
         return SegmentApply(target, parts, options)
-    inspect = partial(check_environment, file.plan, target.workspace)
-    return SegmentApply(target, parts, options, compare_with_file(file, index), inspect)
+    check = partial(check_environment, file.plan, target.workspace)
+    return SegmentApply(target, parts, options, compare=compare_with_file(file, index), check_environment=check)
 
 
 # --- all segments together ----------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _go_together(
         except ReconcileError as error:
             _end_all(segments, error, file)
 
-    context.for_each(segments, SegmentApply.go_on, "segment")  # until they are planned
+    context.for_each(segments, lambda each: each.go_to(Phase.PLANNED), "segment")
     _end_all_if_one_ended(segments, file)
     working = [each for each in segments if each.result is None and each.plan is not None and each.plan.has_work]
     if approve is not None and working and not context.stop.is_set():
@@ -167,9 +167,9 @@ def _go_together(
             for each in working:
                 each.end(declined)
 
-    context.for_each(segments, SegmentApply.go_on, "segment")  # until their workspaces are checked
+    context.for_each(segments, lambda each: each.go_to(Phase.CHECKED), "segment")
     _end_all_if_one_ended(segments, file)
-    context.for_each(segments, SegmentApply.go_on, "segment")
+    context.for_each(segments, lambda each: each.go_to(Phase.ENDED), "segment")
 
 
 def _end_all(segments: Sequence[SegmentApply], error: ReconcileError, file: PlanFile | None) -> None:

@@ -4,16 +4,17 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, SegmentError, as_known
-from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Waiting
+from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
+from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, plan_segment
-from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement
+from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement, wait_for_arrival
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
 from reconciler.operations.workspace import bind, check_before_reading
@@ -36,12 +37,23 @@ class ApplyOptions:
     confirm_timeout: float = 60.0
 
 
+class Phase(IntEnum):
+    """How far the apply of a segment has come: it can pause after each."""
+
+    NEW = 0
+    LOCKED = 1
+    PLANNED = 2
+    CHECKED = 3
+    """The workspace is the right one, where anything is to be written."""
+    ENDED = 4
+
+
 @dataclass(eq=False)
 class SegmentApply:
-    """Makes one segment equal to its query, or to a plan file (`compare`), in steps.
+    """Makes one segment equal to its query, or to a plan file (`compare`), phase by phase.
 
-    It pauses when the segment is locked, planned, and checked, so that a prompt or a plan file can decide about all
-    segments at once. However it ends, the lock is given back, and the result counts every id that was sent.
+    It pauses between the phases where it is told to, so that a prompt or a plan file can decide about all segments at
+    once. However it ends, the lock is given back, and the result counts every id that was sent.
     """
 
     target: Target
@@ -49,8 +61,8 @@ class SegmentApply:
     """None where the state or the workspace can't be opened."""
     options: ApplyOptions
     compare: Compare | None = None
-    inspect: Callable[[int | None], None] | None = None
-    """May refuse the environment of the keys."""
+    check_environment: Callable[[int | None], None] | None = None
+    """May refuse the environment of the keys; raises ReconcileError."""
 
     head: Head = field(default_factory=Head)
     """As of the lock."""
@@ -59,7 +71,8 @@ class SegmentApply:
     confirmation: Confirmation | None = None
     error: ReconcileError | None = None
     result: SegmentRun | None = None
-    steps: Generator[None, None, None] | None = None
+    phase: Phase = Phase.NEW
+    steps: Generator[Phase, None, None] | None = None
     """Once it is locked; to be closed."""
 
     def lock(self, waits: bool = True) -> None:
@@ -67,14 +80,14 @@ class SegmentApply:
         if self.parts is not None and self.result is None:
             self.steps = self._run(self.parts, waits)
             try:
-                self.go_on()
+                self.go_to(Phase.LOCKED)
             except LockHeld:
                 self.steps = None
 
-    def go_on(self) -> None:
-        """Go on to the next pause, or to the end."""
-        if self.steps is not None and self.result is None:
-            next(self.steps, None)
+    def go_to(self, phase: Phase) -> None:
+        """Go on until this phase is reached, or it has ended before; nothing where it has no lock."""
+        while self.steps is not None and self.result is None and self.phase < phase:
+            self.phase = next(self.steps, Phase.ENDED)
 
     def end(self, error: ReconcileError) -> None:
         """End it at a pause because of an error: nothing of it is sent."""
@@ -89,7 +102,7 @@ class SegmentApply:
 
     # --- the steps ------------------------------------------------------------------------------------------------
 
-    def _run(self, parts: Parts, waits: bool) -> Generator[None, None, None]:
+    def _run(self, parts: Parts, waits: bool) -> Generator[Phase, None, None]:
         """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
         started = parts.clock()
         unmatched: int | None = None
@@ -126,10 +139,10 @@ class SegmentApply:
 
     def _run_locked(
         self, parts: Parts, segment: "LockedSegment", comparison: "Comparison"
-    ) -> Generator[None, None, None]:
+    ) -> Generator[Phase, None, None]:
         target, options, app = self.target, self.options, parts.app
         self.head = segment.head()
-        yield
+        yield Phase.LOCKED
 
         self._check_stop(parts)
         parts.report(Reading(target))
@@ -144,26 +157,25 @@ class SegmentApply:
         assert plan.counts is not None
         reads_back = options.confirm or target.segment.confirm
         changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
-        is_checked = not changes_anything
-        yield
+        may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
+        yield Phase.PLANNED
 
-        if not is_checked and not parts.stop.is_set():
+        if changes_anything and not parts.stop.is_set():
             environment_id = parts.preflight()
-            if self.inspect is not None:
-                self.inspect(environment_id)
+            if self.check_environment is not None:
+                self.check_environment(environment_id)
             bind(target, parts.store, environment_id)
-            is_checked = True
-        yield
+            may_go_on = True
+        yield Phase.CHECKED
 
         if changes_anything and segment.head().version != plan.head.version:  # a prompt may have taken long
-            raise PlanFileError(
+            raise StaleError(
                 f"{target.where}: the state changed after the plan was made",
                 "run it again to plan anew; nothing was sent",
-                code="stale",
             )
-        if is_checked and plan.counts.adopt:
+        if may_go_on and plan.counts.adopt:
             segment.add_found(changes.already_there)
-        if is_checked and plan.has_work:
+        if may_go_on and plan.has_work:
             if plan.counts.reversed_at is not None:
                 self._wait_since(parts, segment, plan.counts.reversed_at)
             sent = send_batches(target, plan.counts, changes, segment, parts)
@@ -172,7 +184,7 @@ class SegmentApply:
                 segment.reject(sent.rejected)
             segment.compact()
 
-        if is_checked and reads_back and self.error is None and not parts.stop.is_set():
+        if may_go_on and reads_back and self.error is None and not parts.stop.is_set():
             self._wait_for_doubts(parts, segment)
             parts.report(Confirming(target))
             timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
@@ -183,7 +195,7 @@ class SegmentApply:
             if found.drift is not None and found.drift.lingering:
                 self.tally = replace(self.tally, unsettled=segment.count().unsettled)
 
-        is_whole = is_checked and self.error is None and not self.tally.unsettled and is_all_sent(plan, self.tally)
+        is_whole = may_go_on and self.error is None and not self.tally.unsettled and is_all_sent(plan, self.tally)
         if is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
             segment.complete()
 
@@ -207,8 +219,7 @@ class SegmentApply:
         seconds = seconds_left(attempted_at, segment, self.target.spec.destination.settle)
         if seconds <= 0:
             return False
-        parts.report(Waiting(self.target, seconds, "an earlier request may still arrive"))
-        return parts.stop.wait(seconds)
+        return wait_for_arrival(self.target, seconds, parts.report, parts.stop.wait)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -220,7 +231,7 @@ class SegmentApply:
             self.plan = as_failed_plan(self.target, error)
         plan = self.plan
         if error is not None and not tally.touched:
-            status = RunStatus.STALE if isinstance(error, PlanFileError) else RunStatus.FAILED
+            status = RunStatus.STALE if isinstance(error, StaleError) else RunStatus.FAILED
             if isinstance(error, LockHeld):
                 status = RunStatus.LOCKED
         elif error is None and plan.status is PlanStatus.BLOCKED:

@@ -167,15 +167,7 @@ def plan_segment(
         except (DestinationError, IncompleteRead) as error:
             warn(f"{target.label}: what uses the segment is not known: {error.message}")
     made = SegmentPlan(
-        target,
-        status,
-        head=head,
-        counts=counts,
-        verdicts=verdicts,
-        remote=remote,
-        examples=examples,
-        engine=changes.engine,
-        allowed=allowed,
+        target, status, head, counts, verdicts, remote=remote, examples=examples, engine=changes.engine, allowed=allowed
     )
     return made, changes
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, RemoteCount
+from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
 from reconciler.state.base import LEAST_FENCE_SECONDS
 
@@ -35,6 +36,14 @@ def seconds_left(attempted_at: float | None, segment: "LockedSegment", settle: f
         least = max(settle, LEAST_AFTER_TAKEOVER)
         left = max(left, min(segment.taken_over_at + least - now, least))
     return max(left, 0.0)
+
+
+def wait_for_arrival(
+    target: Target, seconds: float, report: Callable[[Event], None], pause: Callable[[float], bool]
+) -> bool:
+    """Wait until what was sent has surely arrived, and say so; true, at once, when the operation is to stop."""
+    report(Waiting(target, seconds, "an earlier request may still arrive"))
+    return pause(seconds)
 
 
 def read_back(target: Target, comparison: "Comparison", app: App | None) -> RemoteCount:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from reconciler.customerio import App
 from reconciler.errors import LockHeld, SegmentError, UsageError, as_known, not_confirmed
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
-from reconciler.models.events import Event, Waiting
+from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
-from reconciler.operations.read_back import read_back, seconds_left
+from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
 from reconciler.operations.results import RefreshResult, as_problem
 from reconciler.operations.run_history import RunHistory
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
@@ -70,8 +70,7 @@ def _refresh_one(
     """Refresh one segment under its lock."""
 
     def wait(seconds: float) -> bool:
-        context.report(Waiting(target, seconds, "an earlier request may still arrive"))
-        return context.stop.wait(seconds)
+        return wait_for_arrival(target, seconds, context.report, context.stop.wait)
 
     try:
         context.check_stop()
@@ -85,13 +84,13 @@ def _refresh_one(
             environment_id = context.preflight(target)
             check_environment(target, store.environment(target.workspace), environment_id)
 
-            def confirm(counts: DriftCounts) -> None:
+            def ask_and_bind(counts: DriftCounts) -> None:
                 if approve is not None and not approve(target, counts):
                     raise not_confirmed("the state is as it was", is_stopped=context.stop.is_set())
                 context.check_stop()
                 bind(target, store, environment_id)
 
-            return refresh_segment(target, segment, comparison, app, adopt, context.warn, wait, confirm)
+            return refresh_segment(target, segment, comparison, app, adopt, context.warn, wait, ask_and_bind)
     except Exception as error:  # one segment's failure never stops the others
         log.debug("refreshing %s failed", target.label, exc_info=True)
         known = as_known(error)
@@ -107,11 +106,12 @@ def refresh_segment(
     adopt: Adopt,
     warn: Callable[[str], None],
     wait: Callable[[float], bool],
-    confirm: Callable[[DriftCounts], None],
+    before_writing: Callable[[DriftCounts], None],
 ) -> RefreshRow:
     """Read the segment back once everything that was sent has surely taken effect, then take over what was read.
 
-    `wait` waits some seconds, and is true once the operation is to stop. `confirm` raises to leave the state as it is.
+    `wait` waits some seconds, and is true once the operation is to stop. `before_writing` is told what was
+    found, and raises to leave the state as it is.
     Raises ReconcileError.
     """
     head = segment.head()
@@ -133,7 +133,7 @@ def refresh_segment(
     read_back(target, comparison, app)
     found = comparison.drift()
 
-    confirm(found)
+    before_writing(found)
     known_only = adopt is Adopt.KNOWN
     if known_only and is_retyped:
         raise SegmentError(

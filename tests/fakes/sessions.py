@@ -9,7 +9,7 @@ from reconciler.models.events import Event, Finished
 from reconciler.models.guards import Guard
 from reconciler.models.plan import Head
 from reconciler.models.results import SegmentRun
-from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
+from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
@@ -64,7 +64,7 @@ class Play:
         self,
         *,
         compare: Compare | None = None,
-        inspect: Callable[[int | None], None] | None = None,
+        check_environment: Callable[[int | None], None] | None = None,
     ) -> SegmentApply:
         """The segment, before its first step."""
         target = make_target(settle=self.settle, concurrency=1)
@@ -83,16 +83,16 @@ class Play:
         )
         plan = PlanOptions({target.label: self.guards_allowed})
         chosen = ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout)
-        return SegmentApply(target, parts, chosen, compare, inspect)
+        return SegmentApply(target, parts, chosen, compare, check_environment)
 
     def run(self, between: Callable[[], None] = lambda: None, compare: Compare | None = None) -> SegmentRun:
         """The whole segment; `between` happens while somebody is asked."""
         applying = self.start(compare=compare)
         applying.lock()
-        applying.go_on()  # planned
+        applying.go_to(Phase.PLANNED)
         between()
-        applying.go_on()  # checked
-        applying.go_on()
+        applying.go_to(Phase.CHECKED)
+        applying.go_to(Phase.ENDED)
         return self.check(applying)
 
     def check(self, session: SegmentApply) -> SegmentRun:

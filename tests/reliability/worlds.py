@@ -20,7 +20,7 @@ from reconciler.models.plan import Head
 from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.models.spec import GuardSettings, Segment, Target
 from reconciler.operations.apply import compare_with_file
-from reconciler.operations.apply_segment import ApplyOptions, SegmentApply
+from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.operations.refresh import Adopt, refresh_segment
@@ -371,8 +371,7 @@ class Planet:
             segment.lock()
             check_whole(segment, order, snapshot)
             with patient(parts.pool) if isinstance(parts.pool, LazyPool) else nullcontext():
-                while segment.result is None:
-                    segment.go_on()
+                segment.go_to(Phase.ENDED)
             spend(segment.result, order, store)
             return segment.result
 

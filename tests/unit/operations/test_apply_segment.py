@@ -21,6 +21,7 @@ from reconciler.models.events import Finished, Planned, Reading, Sending, Waitin
 from reconciler.models.guards import Guard
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import RunStatus, SegmentRun
+from reconciler.operations.apply_segment import Phase
 from tests.fakes.memory_state import ADD, FakeLease, failing
 from tests.fakes.parts import Crash, FakeStop, Reply, always, by_batch, in_turn, name_ids, poisoned
 from tests.fakes.sessions import KNOWN, Play, exit_code
@@ -164,10 +165,10 @@ def test_a_segment_that_is_ended_after_its_plan_sends_nothing_and_ends_once(
     play = Play()
     segment = play.start()
     segment.lock()
-    segment.go_on()
+    segment.go_to(Phase.PLANNED)
     segment.end(error)
     segment.end(ReconcileError("once more"))
-    segment.go_on()
+    segment.go_to(Phase.ENDED)
     result = play.check(segment)
     assert (result.status, play.nothing_sent) == (status, True)
     assert result.error is not None

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.errors import DestinationError, PlanFileError, StateError
 from reconciler.models.results import RunStatus
+from reconciler.operations.apply_segment import Phase
 from tests.fakes.parts import Crash
 from tests.fakes.sessions import Play, exit_code
 
@@ -54,10 +55,9 @@ def test_a_plan_file_of_another_environment_is_stale() -> None:
         raise PlanFileError("another environment")
 
     play = Play()
-    segment = play.start(inspect=refuse)
+    segment = play.start(check_environment=refuse)
     segment.lock()
-    while segment.result is None:
-        segment.go_on()
+    segment.go_to(Phase.ENDED)
     assert (play.check(segment).status, play.store.bound) == (RunStatus.STALE, None)
 
 
@@ -65,11 +65,11 @@ def test_a_stop_before_the_check_that_is_cleared_after_it_sends_nothing() -> Non
     play = Play(confirm=True)
     segment = play.start()
     segment.lock()
-    segment.go_on()  # planned
+    segment.go_to(Phase.PLANNED)
     play.stop.set()
-    segment.go_on()  # not checked
+    segment.go_to(Phase.CHECKED)
     play.stop.clear()
-    segment.go_on()
+    segment.go_to(Phase.ENDED)
     assert (play.check(segment).status, play.nothing_sent, play.held.recorded) == (RunStatus.FAILED, True, [])
 
 
