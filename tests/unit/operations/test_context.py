@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.errors import UsageError
 from reconciler.models.events import Event, Reading
-from reconciler.operations.context import Context
+from reconciler.operations.context import Context, Once
 from tests.fakes.parts import make_target
 
 EVENT = Reading(make_target())
@@ -51,3 +51,17 @@ def test_a_memory_limit_that_cannot_be_used_is_refused_at_once(limit: str) -> No
 def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel: int) -> None:
     with pytest.raises(UsageError, match="concurrently"):
         Context((), parallel=parallel)
+
+
+def test_a_part_is_made_once_for_each_key_and_again_only_where_it_failed() -> None:
+    parts: Once[str, object] = Once(threading.RLock())
+
+    def fail() -> object:
+        raise UsageError("not yet")
+
+    with pytest.raises(UsageError):
+        parts.get("a", fail)
+
+    made = parts.get("a", object)
+    assert parts.get("a", fail) is made
+    assert parts.get("b", object) is not made
