@@ -13,7 +13,7 @@ IDS_AT_ONCE = 20 * MAX_BATCH
 """Ids that are read together to be sent: few enough for the little memory that may be left."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Changes:
     """What a comparison found. The ids are read from its tables, any number of times until it is left."""
 
@@ -25,15 +25,16 @@ class Changes:
     """Without any there is no table `changes`."""
     _exclusive: bool
     _tables: Tables = field(repr=False)
-    _sorted: dict[Direction, int] | None = None
-    """Numbers of rows of the tables `add` and `remove`, once they are made."""
+    _sorted: dict[Direction, int] = field(default_factory=dict, repr=False)
+    """Numbers of rows of the tables `add` and `remove`; they are made when they are first needed."""
 
     def batches(self, direction: Direction) -> Iterator[Batch]:
         """The changes, in id order, 1,000 at a time; additions include the resends."""
         if not self._has_any:
             return
         # Both directions before the first batch: what takes memory fails before the first request or never.
-        self._sorted = self._sorted or {each: self._sort(each) for each in Direction}
+        if not self._sorted:
+            self._sorted.update({each: self._sort(each) for each in Direction})
         joined, resent = "string_agg(id, chr(10))", list_flags(select([Change.RESEND], self._exclusive))
         slices = (
             f"""SELECT {joined}, {joined} FILTER (WHERE flags IN ({resent}))

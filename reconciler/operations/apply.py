@@ -18,10 +18,10 @@ from reconciler.models.results import Run, RunStatus, StopSignal
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
+from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
-from reconciler.operations.run_history import RunHistory
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
 from reconciler.state.base import Snapshot
 

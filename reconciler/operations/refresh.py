@@ -15,10 +15,10 @@ from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
+from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
 from reconciler.operations.results import RefreshResult, as_problem
-from reconciler.operations.run_history import RunHistory
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
 
 if TYPE_CHECKING:

@@ -7,11 +7,24 @@ from typing import Any, cast
 
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
 from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
-from reconciler.models.results import Drift, DriftStatus, History, Refresh, Result, Run, RunRecord, RunStatus, Status
+from reconciler.models.results import (
+    Drift,
+    DriftStatus,
+    History,
+    Refresh,
+    RefreshStatus,
+    Result,
+    Run,
+    RunRecord,
+    RunStatus,
+    Status,
+)
 from reconciler.models.spec import Target
 from reconciler.render import json_documents
 
 _CODES: dict[StrEnum, ExitCode] = {
+    **dict.fromkeys((PlanStatus.UNCHANGED, RunStatus.APPLIED), ExitCode.DONE),
+    **dict.fromkeys((DriftStatus.IN_SYNC, RefreshStatus.REFRESHED), ExitCode.DONE),
     PlanStatus.CHANGES: ExitCode.CHANGES,
     DriftStatus.DRIFTED: ExitCode.CHANGES,
     RunStatus.BLOCKED: ExitCode.BLOCKED,
@@ -20,11 +33,11 @@ _CODES: dict[StrEnum, ExitCode] = {
     RunStatus.PARTIAL: ExitCode.PARTIAL,
     RunStatus.FAILED: ExitCode.FAILED,
 }
-"""By the status of a segment, one line for each word (see RunStatus). Any other is DONE."""
+"""By the status of a segment, one line for each word (see RunStatus)."""
 
 
 def _choose_code(statuses: Iterable[StrEnum]) -> ExitCode:
-    codes = (_CODES.get(status, ExitCode.DONE) for status in statuses)
+    codes = (_CODES[status] for status in statuses)
     return min(codes, key=PRECEDENCE.index, default=ExitCode.DONE)
 
 

@@ -68,7 +68,7 @@ def send_batches(
     return sender.conclude()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # it holds ids
 class Pending:
     """A batch with a durable intent. `root` is the journal number of the batch that it was cut from."""
 
@@ -80,7 +80,7 @@ class Pending:
     """An attempt that carried these ids as part of a larger batch has an unknown outcome."""
 
 
-@dataclass
+@dataclass(repr=False)  # it holds ids
 class Sender:
     """The sending of one segment: each batch is in the journal before it leaves.
 
@@ -361,7 +361,7 @@ class Sender:
         self.halt(error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # it leads to ids
 class AttemptGate:
     """Lets an attempt start if its segment goes on, the lease lasts longer than the attempt can, and the state has
     shown it as ours a short while ago."""

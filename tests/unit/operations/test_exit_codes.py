@@ -35,6 +35,18 @@ def code_of_run(*segments: tuple[RunStatus, Tally], stopped_by: int | None = Non
     return RunResult("run-1", NOW, found, stopped_by=stopped_by).exit_code
 
 
+@pytest.mark.parametrize("status", [*PlanStatus, *RunStatus, *DriftStatus, *RefreshStatus])
+def test_each_status_has_a_code(status):
+    results = {
+        PlanStatus: lambda: PlanResult(NOW, (SegmentPlan(TARGET, status),), detailed_exitcode=True),
+        RunStatus: lambda: RunResult("run-1", NOW, (SegmentRun(PLANNED, status, Tally()),)),
+        DriftStatus: lambda: DriftResult(NOW, (SegmentDrift(TARGET, status),)),
+        RefreshStatus: lambda: RefreshResult("run-1", NOW, (RefreshRow(TARGET, status),)),
+    }
+
+    assert results[type(status)]().exit_code in PRECEDENCE
+
+
 NONE = Tally(requests=3, retries=2)
 ADDED, REMOVED, RESENT = Tally(added=1), Tally(removed=1), Tally(resent=1)
 UNSETTLED, REJECTED = Tally(unsettled=1), Tally(rejected=1)
