@@ -24,7 +24,8 @@ COMMANDS = {
     "schema": "print the JSON Schema of a spec, or of a JSON document",
     "state": "inspect and repair the state database",
 }
-"""The line of each command in `reconcile --help`. The command is a function of its name, in the module of its name."""
+"""The line of each command in `reconcile --help`. In the module of its name is, under the same name, the command: a
+function or, for `state`, a Typer group."""
 
 SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
 DOCUMENTATION = "Documentation: README.md and docs/ in the project's repository and source distribution."
@@ -36,10 +37,12 @@ class LazyCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> typer.Context:
         """Import the command's module and let the command itself parse its arguments."""
         assert self.name is not None
-        group = found = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
-        if not isinstance(found, typer.Typer):
+        command = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
+        if isinstance(command, typer.Typer):
+            group = command
+        else:
             group = typer.Typer(add_completion=False, rich_markup_mode=None)
-            group.command(self.name)(found)
+            group.command(self.name)(command)
         return cast(typer.Context, get_command(group).make_context(info_name, args, parent, **extra))
 
 
@@ -64,7 +67,8 @@ def make_group() -> TyperGroup:
         name="reconcile", help=SUMMARY, epilog=DOCUMENTATION, no_args_is_help=True, rich_markup_mode=None
     )
     base.callback()(common)
-    group = cast(TyperGroup, get_command(base))
+    group = get_command(base)
+    assert isinstance(group, TyperGroup)
     for name, short_help in COMMANDS.items():
         group.add_command(LazyCommand(name, short_help=short_help, rich_markup_mode=None))
     return group

@@ -8,20 +8,17 @@ import select
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import update_wrapper
-from inspect import Parameter, Signature, signature
 from threading import Event
 from typing import Any
 
 import typer
 
-from reconciler.cli import flags
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, fill_hint, unexpected
+from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
 from reconciler.escaping import clean, clean_block, escape_lacking
 
 TURN_SECONDS = 0.1
@@ -166,38 +163,6 @@ class Console:
             return not stop.is_set() and line.decode().strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or the answer is no text
             return False
-
-
-def with_console(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a command its console as the first argument, made from the options that all commands share.
-
-    It returns its exit code; None is 0. The hints of its errors name its `spec` and `name`, if it has these arguments.
-    """
-
-    def run(
-        *,
-        verbose: flags.Verbose = False,
-        quiet: flags.Quiet = False,
-        log_format: flags.LogFormatOption = LogFormat.TEXT,
-        **given: Any,
-    ) -> int | None:
-        console = Console(verbose, quiet, log_format)
-        try:
-            with console.log_records():
-                return command(console, **given)
-        except ReconcileError as error:
-            known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
-            error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
-            raise
-
-    # Typer reads the options of a command from its signature and its annotations.
-    own = list(signature(command).parameters.values())[1:]
-    shared = list(signature(run).parameters.values())[:-1]
-    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in [*own, *shared]]
-    update_wrapper(run, command)
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
 
 
 def explain(error: Exception, argv: Sequence[str]) -> int:

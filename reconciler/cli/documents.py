@@ -12,8 +12,9 @@ from reconciler.errors import ReconcileError
 from reconciler.models.plan import Plan
 from reconciler.models.results import Drift, Refresh, Result, Run
 from reconciler.models.spec import Target
+from reconciler.models.urls import DatabaseUrl
 from reconciler.render import Format, Options, render
-from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
+from reconciler.render.progress import Progress, ProgressJson, ProgressLines
 from reconciler.render.sentences import quote
 
 
@@ -22,7 +23,7 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
 
     Warnings and errors go to stderr, too, unless they have just been read on a terminal as text.
     """
-    console.show(write(console, result, output, shared=shared), is_data=output is Format.JSON)
+    console.show(render_for(console, result, output, shared=shared), is_data=output.is_data)
     if (output is Format.TEXT and sys.stdout.isatty()) or not isinstance(result, Plan | Run | Drift | Refresh):
         return
     for warning in result.warnings:
@@ -33,11 +34,11 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
             console.error(ReconcileError(message, problem.hint, code=problem.code))
 
 
-def write(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:
-    """Write a result in a format, for the terminal there is."""
+def render_for(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:
+    """Return a result as a document of a format, for the terminal there is."""
     targets = [segment.target for segment in result.segments] if isinstance(result, Plan | Run) else []
     # If the file is lost with the runner, no member can be removed any more.
-    is_sqlite = any(target.spec.state.url.reveal().startswith("sqlite") for target in targets)
+    is_sqlite = any(DatabaseUrl.parse(target.spec.state.url.reveal()).dialect == "sqlite" for target in targets)
     options = Options(
         console.width,
         console.colors,
@@ -54,10 +55,10 @@ def name_history(targets: Sequence[Target]) -> str:
     return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
 
 
-def choose_progress(console: Console) -> NoProgress:
+def choose_progress(console: Console) -> Progress:
     """Choose bars on a terminal, otherwise a line per segment; JSON lines on request, nothing with --quiet."""
     if console.quiet:
-        return NoProgress()
+        return Progress()
     if console.log_format is LogFormat.JSON:
         return ProgressJson(sys.stderr, lambda: datetime.now(UTC))
     if sys.stderr.isatty():

@@ -20,6 +20,11 @@ class Format(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
 
+    @property
+    def is_data(self) -> bool:
+        """Whether programs read it: then each character must stay exact."""
+        return self is Format.JSON
+
 
 _MODULES = {Format.TEXT: "text", Format.JSON: "json_documents", Format.MARKDOWN: "markdown"}
 

@@ -17,8 +17,11 @@ from reconciler.render.json_documents import write_time
 POSTPONED = "another run is at work on it: it comes last"
 
 
-class NoProgress:
-    """Shows nothing. The base of the others: an operation tells one event at a time, and ignores what that raises."""
+class Progress:
+    """Shows the progress of an operation, which tells one event at a time and ignores what that raises.
+
+    The base shows nothing.
+    """
 
     def tell(self, event: Event) -> None:
         """Show an event."""
@@ -30,7 +33,7 @@ class NoProgress:
         """Leave the terminal as it was."""
 
 
-class ProgressLines(NoProgress):
+class ProgressLines(Progress):
     """One line per finished segment, and one for each wait."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -79,7 +82,7 @@ def describe_end(run: SegmentRun) -> str:
     return f"{run.status}: {numbers} in {tally.seconds:,.1f} s"
 
 
-class ProgressJson(NoProgress):
+class ProgressJson(Progress):
     """One JSON object per event. `now` gives the time."""
 
     def __init__(self, stream: IO[str], now: Callable[[], datetime]) -> None:

@@ -6,7 +6,6 @@ from typing import IO, assert_never
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -15,20 +14,21 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from reconciler.escaping import clean
 from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.spec import Target
-from reconciler.render.progress import POSTPONED, NoProgress, describe_end, describe_wait
+from reconciler.render.progress import POSTPONED, Progress, describe_end, describe_wait
 
 
-class ProgressBars(NoProgress):
+class ProgressBars(Progress):
     """A line per segment at work: a spinner while its query runs, a bar while it is sent."""
 
     def __init__(self, stream: IO[str], width: int | None = None) -> None:
         console = Console(file=stream, force_terminal=True, width=width, markup=False, emoji=False)
-        self._progress = Progress(
+        self._progress = RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),

@@ -7,8 +7,9 @@ import typer
 
 import reconciler
 from reconciler.cli import flags
-from reconciler.cli.console import Console, with_console
-from reconciler.cli.documents import choose_progress, name_history, show, write
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
+from reconciler.cli.documents import choose_progress, name_history, render_for, show
 from reconciler.cli.signals import stopping
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.plan import Plan
@@ -47,7 +48,7 @@ def apply(
 
         def approve(plan: Plan) -> bool:
             shown.pause()
-            document = write(console, plan, flags.Format.TEXT, shared=loaded.shared)
+            document = render_for(console, plan, flags.Format.TEXT, shared=loaded.shared)
             workspaces = sorted({f"workspace {each.target.workspace}" for each in plan.segments if each.has_work})
             return console.ask(f"Send these changes to Customer.io ({', '.join(workspaces)})?", stop, document=document)
 

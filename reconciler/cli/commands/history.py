@@ -6,7 +6,8 @@ import typer
 
 import reconciler
 from reconciler.cli import flags
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.cli.documents import show
 from reconciler.operations.load import load_segments
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.errors import UsageError
 from reconciler.files import open_plain
 

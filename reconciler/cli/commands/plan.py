@@ -8,7 +8,8 @@ import typer
 
 import reconciler
 from reconciler.cli import flags
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.cli.documents import choose_progress, show
 from reconciler.cli.signals import cut_short
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
@@ -33,12 +34,12 @@ def plan(
     allow_additions: flags.AllowAdditions = None,
     allow_empty: flags.AllowEmpty = None,
     show_ids: flags.ShowIds = 0,
-    lock_timeout: flags.LockTimeout = 0.0,
+    lock_timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Ignored: a plan takes no lock.")] = 0.0,
     memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
 ) -> int:
     """Show what apply would change: run each query, compare with the snapshot, check the guards. Sends nothing."""
-    del lock_timeout  # a plan takes no lock and waits for none
+    del lock_timeout  # accepted, so that plan and apply can be given the same options
     loaded = load_segments(specs, select or (), exclude or ())
     with closing(choose_progress(console)) as shown, cut_short(console) as stop:
         result = reconciler.plan(

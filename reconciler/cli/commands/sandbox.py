@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.cli.flags import repeatable
 from reconciler.cli.signals import stopping
 from reconciler.errors import UsageError

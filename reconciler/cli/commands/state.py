@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import flags
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import escape_data
@@ -44,12 +45,15 @@ def show(
     found, segment_id = find_segment(spec, name)
     workspace, records = found.destination.workspace, open_records(found.state)
     if members:
-        if output is flags.Format.MARKDOWN:
-            raise UsageError("ids are not written as Markdown", "give --format text or json")
         stored = records.members(workspace, segment_id)
-        lines = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
-        document = json_documents.members(workspace, segment_id, stored)
-        console.stream(document if output is flags.Format.JSON else lines, is_data=True)
+        match output:
+            case flags.Format.JSON:
+                pieces = json_documents.members(workspace, segment_id, stored)
+            case flags.Format.TEXT:
+                pieces = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
+            case flags.Format.MARKDOWN:
+                raise UsageError("ids are not written as Markdown", "give --format text or json")
+        console.stream(pieces, is_data=True)
         return
     record = records.segment(workspace, segment_id)
     if record is None:

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import flags
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
 from reconciler.cli.signals import cut_short
 from reconciler.errors import ExitCode
 from reconciler.operations import validate as checks

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.results import RunStatus, Tally
-from reconciler.render.progress import NoProgress, ProgressJson, ProgressLines
+from reconciler.render.progress import Progress, ProgressJson, ProgressLines
 from reconciler.render.progress_bars import ProgressBars
 from tests.fakes import samples
 
@@ -97,7 +97,7 @@ def test_json_lines_hold_a_hostile_name_in_ascii() -> None:
 
 
 def test_quiet_says_nothing() -> None:
-    report_all(NoProgress())
+    report_all(Progress())
 
 
 def test_bars_show_each_stage_and_leave_the_last_line() -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import run
+from reconciler.cli.commands import with_console
 from reconciler.cli.commands.demo.script import MAX_WIDTH, Terminal, run_demo
-from reconciler.cli.console import Console, with_console
+from reconciler.cli.console import Console
 from reconciler.cli.flags import LogFormat
 
 
