@@ -24,13 +24,13 @@ from typing import Self
 
 from reconciler.diff.changes import Changes, find_changes
 from reconciler.diff.decide import HELD, POSSIBLE, Flag, Numbers, Returned, count_changes, count_drift, refuse_bad
-from reconciler.diff.id_rules import normalize, refusal
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, broken_query, list_ids, make_database, unless_empty, write_batches
 from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount
 from reconciler.models.id_status import lingers_since, write_id_status
+from reconciler.models.ids import normalize, refusal
 from reconciler.models.plan import Head
 from reconciler.models.spec import Ownership, Target
 from reconciler.sources.base import PushdownSource, Source

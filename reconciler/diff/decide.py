@@ -11,7 +11,7 @@ from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.id_status import IdStatus
-from reconciler.models.ids import Invalid
+from reconciler.models.ids import NULL, Invalid
 from reconciler.models.spec import OnBad, Segment
 
 
@@ -100,9 +100,6 @@ def select(changes: Collection[Change], exclusive: bool) -> list[Flag]:
 
 Numbers = Mapping[Flag, int]
 """Numbers of distinct ids by their flags."""
-
-NULL = "NULL"
-"""What `id_rules.refusal` gives for a NULL; for an invalid value it gives the name of its `Invalid`."""
 
 
 def count_having(numbers: Numbers, any_of: Flag, none_of: Flag = NOTHING) -> int:

@@ -10,11 +10,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
-from reconciler.diff.id_rules import normalize_in_postgres, quote_for_postgres, refusal, sure_in_postgres
 from reconciler.diff.tables import Tables, broken_query, list_flags
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.id_status import write_id_status
-from reconciler.models.ids import IdType, check_text
+from reconciler.models.ids import (
+    IdType,
+    check_text,
+    normalize_in_postgres,
+    quote_for_postgres,
+    refusal,
+    sure_in_postgres,
+)
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource
@@ -81,7 +87,7 @@ def compare_in_database(
 # The query of the user comes first, since it must not see the names that follow. Nothing is materialised, though some
 # of it is worked out twice: scanning a WITH keeps PostgreSQL from joining in parallel. An id stays only if its text is
 # an id for sure, for what `refresh` took over from Customer.io need not be one. All else is left to
-# `id_rules.refusal`.
+# `ids.refusal`.
 
 _STATEMENT = """
 WITH desired AS (

@@ -10,12 +10,11 @@ from typing import Any
 import duckdb
 
 from reconciler.diff.decide import Flag, Numbers
-from reconciler.diff.id_rules import has_control, normalize
 from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
 from reconciler.errors import SourceError
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
-from reconciler.models.ids import IdType
+from reconciler.models.ids import IdType, has_control, normalize
 
 COLUMNS = {
     "members": "id VARCHAR",

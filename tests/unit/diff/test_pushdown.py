@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff.comparison import SetEngine
-from reconciler.diff.id_rules import sure_in_postgres
 from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, NotPossible, StateTables
 from reconciler.models.fields import Scalar, Secret
-from reconciler.models.ids import WHITE_SPACE, IdType, check_text
+from reconciler.models.ids import WHITE_SPACE, IdType, check_text, sure_in_postgres
 from reconciler.models.spec import GuardSettings, OnBad, Ownership, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSession, PushdownSource

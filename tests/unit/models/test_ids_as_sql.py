@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff.decide import NULL
-from reconciler.diff.id_rules import is_plain, normalize, refusal
-from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text
+from reconciler.models.ids import WHITE_SPACE, IdType, Invalid, check_text, is_plain, normalize, refusal
 
 CONTROLS = "".join(chr(point) for point in range(0xA0) if unicodedata.category(chr(point)) == "Cc")
 ODD = "@\u200b\ufeff\u00ad\u180e\x1c\x1d\x1e\x1f\u00e9\u0301ßıİK\U0001f600\U0010ffff%+~_.-"
