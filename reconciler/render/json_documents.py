@@ -137,7 +137,7 @@ def _write_value(field: Field, value: Any) -> Any:
 
 
 def _list_values(value: object) -> Values:
-    """Give the values of an object by the names of their fields."""
+    """Give the values of an object by the names of their fields. Tests hold which names come from two of its parts."""
     match value:
         case SegmentPlan():
             counts, remote = value.counts, value.remote
@@ -150,6 +150,7 @@ def _list_values(value: object) -> Values:
             if value.examples == Examples():
                 del values["examples"]
         case SegmentRun():
+            # `requests`, `unsettled` and `unmatched` are then those of the run.
             return {**_list_values(value.plan), **vars(value), **vars(value.tally), "unmatched": value.unmatched_after}
         case SegmentDrift():
             values = vars(value) | (vars(value.counts) if value.counts else {})

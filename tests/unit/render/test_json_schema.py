@@ -1,15 +1,17 @@
 """Each document is what its schema says: its fields, their order, types, words and nulls."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
-from reconciler.models.comparison import Counts
-from reconciler.models.plan import Examples, Plan, RemoteFacts
+from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
 from reconciler.models.results import (
+    Drift,
     DriftStatus,
     History,
     HistoryRow,
@@ -18,13 +20,17 @@ from reconciler.models.results import (
     Refresh,
     RefreshRow,
     RefreshStatus,
+    Run,
     RunRecord,
     RunStatus,
+    SegmentDrift,
+    SegmentRun,
     Status,
     StatusRow,
+    Tally,
 )
 from reconciler.render import json_documents as render
-from reconciler.render.json_schema import Document, make_schema
+from reconciler.render.json_schema import DOCUMENTS, FROM_HISTORY, Document, make_schema
 from tests.fakes import samples
 from tests.support.json_schema import find_violations
 
@@ -154,3 +160,47 @@ def test_a_document_that_differs_from_its_schema_is_noticed(change: dict[str, An
     found = read(samples.make_drift()) | change
 
     assert violation in list(find_violations(found, make_schema(Document.DRIFT)))
+
+
+# --- where the values come from ----------------------------------------------------------------------------------
+
+IDENTITY = {"name", "workspace", "segment_id", "id_type", "spec"}
+OF_A_PLAN = {"first_fill", "guards", "title", "remote_members", "used_by"}
+HEAD = {"format_version", "kind", "tool_version"}
+BODY = HEAD | {"workspace", "summary"}
+
+
+def find(document: Document, name: str) -> Any:
+    """Give the fields of the objects in a field of a document."""
+    return next(field.fields for field in DOCUMENTS[document] if field.name == name)
+
+
+@pytest.mark.parametrize(
+    ("described", "parts", "shared", "made"),
+    [
+        (find(Document.PLAN, "segments"), [SegmentPlan, Counts], set(), IDENTITY | OF_A_PLAN | {"requests"}),
+        (
+            find(Document.RUN, "segments"),
+            [SegmentPlan, Counts, SegmentRun, Tally],
+            {"status", "error", "unsettled", "unmatched"},
+            IDENTITY | OF_A_PLAN,
+        ),
+        (find(Document.DRIFT, "segments"), [SegmentDrift, DriftCounts], {"stored", "unmatched"}, IDENTITY),
+        (find(Document.REFRESH, "segments"), [RefreshRow], set(), IDENTITY),
+        (find(Document.STATUS, "segments"), [StatusRow], set(), IDENTITY | {"lock_holder"}),
+        (FROM_HISTORY, [HistoryRow, RunRecord], set(), set()),
+        (DOCUMENTS[Document.PLAN], [Plan], set(), BODY),
+        (DOCUMENTS[Document.RUN], [Run], set(), BODY | {field.name for field in FROM_HISTORY}),
+        (DOCUMENTS[Document.DRIFT], [Drift], set(), BODY),
+        (DOCUMENTS[Document.STATUS], [Status], set(), BODY),
+        (DOCUMENTS[Document.HISTORY], [History], set(), HEAD),
+    ],
+)
+def test_no_value_takes_the_place_of_another_by_chance(described, parts, shared: set[str], made: set[str]) -> None:
+    """`parts` have the values by name; of `shared` names the later part is meant, and `made` ones are in no part."""
+    written = [field.name for field in described]
+    found = Counter(field.name for part in parts for field in fields(part) if field.name in written)
+
+    assert len(written) == len(set(written))
+    assert {name for name, number in found.items() if number > 1} == shared
+    assert set(written) - set(found) == made
