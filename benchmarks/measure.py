@@ -9,7 +9,7 @@ from pathlib import Path
 
 PYTHON = sys.executable
 SCRIPTS = Path(__file__).parent / "scripts"
-RECONCILE = (PYTHON, "-m", "reconciler.cli")
+RECONCILE = (PYTHON, "-c", "from reconciler.cli import main; main()")
 
 
 @dataclass(frozen=True)
