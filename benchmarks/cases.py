@@ -280,7 +280,8 @@ def _load_ten(folder: Path, size: int, name: str, count: int) -> Figure:
         spec = data.write_many(folder, name, SEGMENTS, size, f"  rate_limit: {REQUESTS_PER_SECOND}\n  track_url: {url}")
         words = [*RECONCILE, "apply", spec.name, "--yes", "--quiet", "--lock-timeout", "600", "--format", "json"]
         # Each answers for its exit code: all must be 0.
-        together = f"{'$@ & ' * count} for _ in {'1 ' * count}; do wait -n || exit 1; done"
+        starts = '"$@" & ' * count
+        together = f"{starts} for _ in {'1 ' * count}; do wait -n || exit 1; done"
         figure = run_in_turn({name: ("bash", "-c", together, "bash", *words)}, folder, 1)[name].figures[0]
     every, different = map(int, sent.read_text().split())
     if not every == different == SEGMENTS * size:
