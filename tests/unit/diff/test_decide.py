@@ -16,10 +16,16 @@ from reconciler.diff.decide import (
     count_having,
     decide,
     is_exempt,
+    refuse_bad,
     select,
 )
+from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.ids import NULL
+from reconciler.models.spec import OnBad, Segment
+
+SEGMENT = Segment(name="vip", segment_id=56, query="SELECT 1", source="warehouse")
 
 STORED, UNMATCHED, REMOVED, REMOTE = Flag.STORED, Flag.UNMATCHED, Flag.REMOVED, Flag.REMOTE
 ADDING, REMOVING, DESIRED, SPARED = Flag.UNSETTLED_ADD, Flag.UNSETTLED_REMOVE, Flag.DESIRED, Flag.SPARED
@@ -185,3 +191,45 @@ def test_a_drift_counts_who_is_missing_and_who_is_foreign_and_of_these_whom_we_r
         unmatched=11,
         appeared=6,
     )
+
+
+# --- what the query returned -------------------------------------------------------------------------------------
+
+LEAVE_OUT = "leave them out in the query (WHERE ... IS NOT NULL), or set `nulls: skip` for this segment"
+CORRECT = (
+    "correct them in the query (for example TRIM(...), or CAST(... AS VARCHAR) of an integer), or set `invalid: skip` "
+    "for this segment"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "hint", "code"),
+    [
+        ({NULL: 1}, "1 NULL", LEAVE_OUT, "nulls"),
+        ({NULL: 2, None: 9}, "2 NULLs", LEAVE_OUT, "nulls"),
+        ({"BLANK": 1}, "1 value that can't be an id: 1 an empty or blank string", CORRECT, "invalid"),
+        (
+            {NULL: 1000, "LONG": 2, "TYPE": 1},
+            "1,000 NULLs and 3 values that can't be ids: 2 more than 150 bytes; 1 a float, boolean, date or bytes",
+            f"{LEAVE_OUT}; {CORRECT}",
+            "nulls",
+        ),
+    ],
+)
+def test_values_that_are_no_ids_stop_a_segment_with_the_next_step(rows, message, hint, code):
+    with pytest.raises(SourceError) as caught:
+        refuse_bad(Returned(rows), SEGMENT)
+
+    assert (caught.value.message, caught.value.hint) == (f"the query returned {message}", hint)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("rows", [{}, {None: 5}])
+def test_ids_alone_stop_nothing(rows):
+    refuse_bad(Returned(rows), SEGMENT)
+
+
+def test_what_is_to_be_skipped_stops_nothing():
+    skipping = SEGMENT.model_copy(update={"nulls": OnBad.SKIP, "invalid": OnBad.SKIP})
+
+    refuse_bad(Returned({NULL: 1, "BLANK": 1}), skipping)

@@ -180,6 +180,7 @@ def test_allow_empty_allows_it() -> None:
     [
         (Counts(held=3), True),
         (Counts(held=3, unsettled=3, remove=3, exempt_removes=3), False),
+        (Counts(held=1, unsettled=1, remove=1, exempt_removes=1), False),
         (Counts(held=3, unsettled=3, remove=3, exempt_removes=2), True),
         (Counts(held=3, unsettled=3, remove=3, exempt_removes=3, unmatched=1), True),
     ],
@@ -261,6 +262,7 @@ def test_the_flags_that_let_one_segment_past_are_those_of_the_command_line() -> 
 
 
 def test_a_percentage_of_nothing_is_said_as_a_number() -> None:
+    assert verdict_of(Guard.MAX_ADDITIONS, adding(42, stored=400)).actual == "10.5%"
     assert verdict_of(Guard.MAX_ADDITIONS, adding(42, stored=0)).actual == "42"
 
 
