@@ -11,26 +11,26 @@ demo: setup
 	@$(BIN)/reconcile demo
 
 test: setup
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # The first answer: the unit tests that start no server and are not slow.
 test-fast: setup
-	$(BIN)/pytest -n $(WORKERS) -q -m "not server and not slow" tests/unit
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not server and not slow" tests/unit
 
 # Draws anew, again and again, until the minutes are over; stops at the first find.
 test-random: setup
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
-	  $(BIN)/pytest -n $(WORKERS) -q -m hypothesis --hypothesis-profile=random || exit 1; done
+	  $(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m hypothesis --hypothesis-profile=random || exit 1; done
 
 # The tests that start no PostgreSQL, on the newest and on the lowest versions that pyproject.toml allows.
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	.venv-newest/bin/python -m pip install --quiet --editable '.[postgres]' --group dev
-	.venv-newest/bin/pytest -n $(WORKERS) -m "not server"
+	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal -m "not server"
 
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/pytest -n $(WORKERS) -m "not server"
+	.venv-lowest/bin/pytest -n $(WORKERS) --dist worksteal -m "not server"
 
 setup: .venv/ready
 
