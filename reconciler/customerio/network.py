@@ -215,7 +215,11 @@ class PoolTransport(httpx.BaseTransport):
             extensions=request.extensions,
         )
         with _httpx_errors():
-            answer = self._pool.handle_request(asked)
+            try:
+                answer = self._pool.handle_request(asked)
+            except BaseException:
+                self._pool.close()  # httpcore keeps a tunnel in which TLS failed: the next request would wait for it
+                raise
         return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer), extensions=answer.extensions)
 
     def close(self) -> None:
