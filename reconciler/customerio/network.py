@@ -190,7 +190,7 @@ class Backend(httpcore.NetworkBackend):
 class PoolTransport(httpx.BaseTransport):
     """Carries httpx's requests over a pool of httpcore's, of one connection."""
 
-    def __init__(self, tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, deadline: Deadline, proxy: Proxy | None) -> None:
         backend = Backend(deadline, proxy)
         self._pool: httpcore.ConnectionPool
         if proxy is None:
