@@ -70,6 +70,17 @@ class Limit:
         return number > SMALL_CHANGE and number * 100 > Fraction(self.percent) * base
 
 
+@dataclass(frozen=True)
+class Duration:
+    """A length of time as a spec writes it: `26h`."""
+
+    text: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return self.text
+
+
 REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}"
 """A reference to a variable, as a regular expression of Python and of JSON Schema."""
 
@@ -97,6 +108,8 @@ _INTEGER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d{1,18}(\.\d*)?|\.\d+)", re.ASCII)
 _PERCENTAGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?%", re.ASCII)
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_scalar(text: str) -> Scalar:
@@ -137,6 +150,15 @@ def read_limit(value: object) -> Limit:
     if isinstance(value, str) and (match := _PERCENTAGE.fullmatch(value.strip())):
         return Limit(percent=Decimal(match[1]))
     raise ValueError("must be a percentage such as 25% or a count such as 100 (without quotes)")
+
+
+def _read_duration(value: object) -> Duration:
+    """Read a number of seconds, minutes, hours or days: `90s`, `26h`."""
+    if isinstance(value, Duration):
+        return value
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())) and float(match[1]) > 0:
+        return Duration(value.strip(), float(match[1]) * _SECONDS[match[2]])
+    raise ValueError("must be a number above 0 with s, m, h or d, such as 26h")
 
 
 def _read_sentinel(value: object) -> str:
@@ -186,8 +208,8 @@ _NAME = _refuse(
     lambda text: not text.isprintable() or text != text.strip() or len(text) > LONGEST_NAME,
 )
 _NO_SELECTOR = _refuse(
-    "must not begin with `tag:` or `id:`, which mean something else on the command line",
-    lambda text: text.startswith(("tag:", "id:")),
+    "must not begin with `tag:`, `git:`, `id:` or `plan:`, which mean something else on the command line",
+    lambda text: text.startswith(("tag:", "git:", "id:", "plan:")),
 )
 _NO_SLASH = _refuse(
     "must not hold a /, which parts it from a segment's name on the command line", lambda text: "/" in text
@@ -258,7 +280,14 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False, title="number
 PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False, title="number from 0"), _FINITE_NUMBER]
 Boolean = Annotated[bool, BeforeValidator(read_boolean), Field(title="true or false")]
 Percentage = Annotated[Limit, PlainValidator(read_limit), _PERCENTAGE_OR_COUNT, Field(title="percentage or count")]
+Age = Annotated[
+    Duration,
+    PlainValidator(_read_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?[smhd]$"}),
+    Field(title="number with s, m, h or d"),
+]
 Text = Annotated[str, _text(_PRINTABLE), Field(title="text")]
+Title = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="text")]
 Query = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="SQL")]
 ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="text")]
 FileName = Annotated[str, _text(_PATH), Field(title="path")]

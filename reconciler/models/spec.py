@@ -105,6 +105,17 @@ class StateSettings(_Model, frozen=True):
     )
 
 
+class FreshnessSettings(_Model, frozen=True):
+    """How old what the query reads may be. It is inherited as a whole."""
+
+    query: fields.Query = Field(
+        description="A query of one row and one column, on the segment's source: when the data was loaded. A time "
+        "without a zone is UTC. It is asked in the transaction of the segment's query, where the database has them."
+    )
+    params: fields.Parameters = Field(default_factory=dict, description="Values for the `:name` in this query.")
+    max_age: fields.Age = Field(description="Oldest age that is accepted, as `26h`; s, m, h and d.")
+
+
 class GuardSettings(_Model, frozen=True):
     """What must hold before a segment is touched."""
 
@@ -116,6 +127,14 @@ class GuardSettings(_Model, frozen=True):
     must_include: fields.Sentinels = Field(default=(), description="Sentinel ids that the query must return.")
     allow_empty: fields.Boolean = Field(
         default=False, description="`true`: the query may return nobody where there were members."
+    )
+    max_unmatched: fields.Percentage = Field(
+        default=Limit(percent=Decimal(50)),
+        description="Most ids that Customer.io may not know, judged at a read-back (`confirm`, `drift`): a percentage "
+        "of all ids that the state then holds, which never stops ten or fewer, or a count, which does.",
+    )
+    freshness: FreshnessSettings | None = Field(
+        default=None, description="Stops the segment where the data is older than `max_age`."
     )
 
 
@@ -137,7 +156,17 @@ class Defaults(_Model, frozen=True):
     id_column: fields.ColumnName | None = Field(
         default=None, description="The column with the ids; needed only when the query returns several."
     )
-    description: fields.Text = Field(default="", description="For people.")
+    create: fields.Boolean = Field(
+        default=False, description="With `segment`: `apply` makes the manual segment where there is none of that title."
+    )
+    retired: fields.Boolean = Field(
+        default=False,
+        description="`true`: nobody belongs here any more. All members that the state holds are removed, then the "
+        "state forgets the segment, and the entry may go. It has no query, and no guard applies.",
+    )
+    paused: fields.Boolean = Field(default=False, description="`true`: the segment is planned, and nothing is sent.")
+    owner: fields.Text = Field(default="", description="Shown with the plan.")
+    description: fields.Text = Field(default="", description="For people; a segment that is created gets it, too.")
     tags: fields.Names = Field(default=(), description="For `--select tag:NAME`.")
     ownership: Annotated[Ownership, Strict(False), fields.one_of(Ownership)] = Field(
         default=Ownership.TRACKED,
@@ -157,9 +186,25 @@ class Defaults(_Model, frozen=True):
 class SegmentKeys(Defaults, frozen=True):
     """One manual segment and the query that gives its members."""
 
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["query", "query_file"]}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["segment_id"]}, {"required": ["segment"]}],
+            "not": {"required": ["query", "query_file"]},
+        }
+    )
 
-    segment_id: fields.SegmentId = Field(description="The number of the manual segment in Customer.io.")
+    segment_id: fields.SegmentId | None = Field(
+        default=None,
+        description="The number of the manual segment in Customer.io; exactly one of `segment_id` and `segment`.",
+    )
+    segment: fields.Title | None = Field(
+        default=None,
+        description="The title of the manual segment in Customer.io, which one segment has; needs `app_api_key`. The "
+        "number that it leads to is kept in the state, and finds a segment that was renamed since.",
+    )
+    title: fields.Title | None = Field(
+        default=None, description="With `segment_id`, a pin: nothing is sent if the segment has another title."
+    )
     query: fields.Query | None = Field(
         default=None, description="The SQL itself; exactly one of `query` and `query_file`. Variables don't work here."
     )
@@ -170,6 +215,11 @@ class SpecFile(_Model, frozen=True):
 
     version: Annotated[Literal[1], BeforeValidator(fields.read_integer), Field(title="`1`")] = Field(
         description="The version of this format."
+    )
+    extends: fields.FileName | None = Field(
+        default=None,
+        description="A file with what specs share (`sources`, `destination`, `state`, `defaults`), merged key by key; "
+        "values of this file win. It may extend another; it lists no segments. Its relative paths start at its folder.",
     )
     sources: dict[fields.Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
     destination: DestinationSettings = Field(description="The Customer.io workspace that the segments are in.")
@@ -188,11 +238,29 @@ class Segment(SegmentKeys, frozen=True):
     warnings: tuple[str, ...] = ()
     """What a reader of the spec would not expect, each with its file and line."""
 
+    @property
+    def reads_members(self) -> bool:
+        """Whether a plan is made from the real members, too: not for a retired segment, which wants nobody."""
+        return self.ownership is Ownership.EXCLUSIVE and not self.retired
+
+
+@dataclass(frozen=True)
+class SpecIdentity:
+    """Which spec a file is, on any machine. `origin`: `host/path` of the git repository it is in; None: in none.
+
+    `path` starts at the top of the work tree; without an origin it is the real path of the file.
+    """
+
+    origin: str | None
+    path: str
+
 
 class Spec(_Model, frozen=True):
     """One spec file, resolved: files of SQLite and DuckDB have absolute URLs. `path` is as the user named it."""
 
     path: Path
+    extended: tuple[Path, ...] = ()
+    """The real paths of the files that it extends, the nearest first."""
     sources: Mapping[str, SourceSettings]
     destination: DestinationSettings
     state: StateSettings
@@ -209,6 +277,15 @@ class Target:
     @property
     def workspace(self) -> str:
         return self.spec.destination.workspace
+
+    @property
+    def segment_id(self) -> int:
+        """The number at Customer.io. 0, which no segment has: a title that is not looked up, or not created yet."""
+        return self.segment.segment_id or 0
+
+    def changed(self, **keys: object) -> "Target":
+        """Give the same target with other values of the segment: what was found out about it."""
+        return Target(self.spec, self.segment.model_copy(update=keys))
 
     @property
     def label(self) -> str:
@@ -238,8 +315,19 @@ class Target:
             segment.source,
             segment.nulls,
             segment.invalid,
-            sorted((name, type(value).__name__, str(value)) for name, value in segment.params.items()),
-            [str(value) if isinstance(value, Limit) else value for value in guards.values()],
+            _list_params(segment.params),
+            [_write_bound(value) for value in guards.values()],
             sorted(sentinels),
+            [segment.segment, segment.title, segment.create, segment.retired, segment.paused],
         ]
         return hashlib.sha256(json.dumps(bound).encode()).hexdigest()
+
+
+def _write_bound(value: object) -> object:
+    if isinstance(value, FreshnessSettings):
+        return [value.query, _list_params(value.params), str(value.max_age)]
+    return str(value) if isinstance(value, Limit) else value
+
+
+def _list_params(params: Mapping[str, fields.Scalar]) -> list[tuple[str, str, str]]:
+    return sorted((name, type(value).__name__, str(value)) for name, value in params.items())

@@ -3,6 +3,7 @@
 Its JSON Schema is generated from the same models.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from reconciler.models.spec import Defaults, GuardSettings, Segment, Spec, SpecF
 from reconciler.models.urls import check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
 from reconciler.spec.draft import Draft, read_draft
-from reconciler.spec.files import expand
+from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
 
 __all__ = ["DIALECT", "load", "make_schema", "read_state_url"]
@@ -38,7 +39,14 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ..
 
     Raises UsageError where a path means no file, and SpecError with every problem of every file.
     """
-    drafts = [read_draft(path, environment) for path in expand(paths)]
+    found = {path: read_draft(path, environment, is_named=is_named) for path, is_named in expand(paths).items()}
+    drafts = [draft for draft in found.values() if draft is not None]
+    if not drafts:
+        listed = list_first([str(path) for path in found])
+        raise UsageError(
+            f"These files list no segments: {listed}.",
+            "Files that others extend are no specs; name one that extends them.",
+        )
     readable = [draft for draft in drafts if draft.document.data is not None]
     files = [validate(draft) for draft in readable]
     queries = [check_queries(draft) for draft in readable]
@@ -70,8 +78,15 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
     """Give each segment what it inherits, and make the paths of files absolute. `queries` has the segments' texts."""
     document = draft.document
 
-    def absolute(url: Secret) -> Secret:
-        return Secret(make_absolute(url.reveal(), document.folder))
+    def absolute(url: Secret, *where: str) -> Secret:
+        """The default of a file is relative to the spec, whatever it extends."""
+        folder = document.origin(where).folder if where in document.lines else document.folder
+        return Secret(make_absolute(url.reveal(), folder))
+
+    def find_query_file(name: str) -> str | None:
+        where = draft.setting(("segments", name), "query_file")
+        file = None if where is None else draft.value(where)
+        return None if where is None else str(resolve_path(str(file), document.origin(where).folder))
 
     segments = []
     for name, own in file.segments.items():
@@ -81,8 +96,10 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
         keys |= {
             "name": name,
             "segment_id": own.segment_id,
-            "query": str(queries[name]),
-            "query_file": None if own.query is not None else str(resolve_path(keys["query_file"], document.folder)),
+            "segment": own.segment,
+            "title": own.title,
+            "query": str(queries.get(name, "")),  # a retired segment has none
+            "query_file": None if own.query is not None else find_query_file(name),
             "source": keys["source"] or next(iter(file.sources)),
             "params": {**file.defaults.params, **own.params},
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
@@ -93,11 +110,13 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
         segments.append(Segment(**keys))
     return Spec(
         path=document.path,
+        extended=tuple(Path(os.path.realpath(path)) for path in document.bases),
         sources={
-            name: source.model_copy(update={"url": absolute(source.url)}) for name, source in file.sources.items()
+            name: source.model_copy(update={"url": absolute(source.url, "sources", name, "url")})
+            for name, source in file.sources.items()
         },
         destination=file.destination,
-        state=file.state.model_copy(update={"url": absolute(file.state.url)}),
+        state=file.state.model_copy(update={"url": absolute(file.state.url, "state", "url")}),
         segments=tuple(segments),
     )
 
@@ -123,6 +142,10 @@ class _Generator(GenerateJsonSchema):
 def make_schema() -> _Json:
     """Give the JSON Schema (draft 2020-12) of one spec file, with `${NAME}` allowed wherever a value stands."""
     generated = SpecFile.model_json_schema(schema_generator=_Generator)
+    # What a file does not have, those that it extends may have.
+    generated["required"].remove("segments")
+    generated["anyOf"] = [{"required": generated["required"]}, {"required": ["extends"]}]
+    generated["required"] = ["segments"]
     return {"$schema": DIALECT, "title": "reconcile spec", **_tidy(generated)}
 
 

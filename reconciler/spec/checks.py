@@ -89,6 +89,7 @@ def check_sense(draft: Draft) -> None:
     for name in draft.keys(("sources",)):
         _check_file(draft, ("sources", name, "url"))
     for segment in draft.segments():
+        _check_identity(draft, segment)
         _check_source(draft, segment)
         _check_app_key(draft, segment)
         _check_sentinels(draft, segment)
@@ -101,13 +102,39 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
     if not isinstance(url, str) or draft.is_refused(where):
         return
     try:
-        path = DatabaseUrl.parse(url).find_file(draft.document.folder)
+        document = draft.document.origin(where) if where in draft.document.lines else draft.document
+        path = DatabaseUrl.parse(url).find_file(document.folder)
         if path is not None:
             check_plain(path)
     except NotPlain as error:
         draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
     except (ValueError, OSError):
         pass  # other checks report what else is wrong
+
+
+def _check_identity(draft: Draft, segment: KeyPath) -> None:
+    """Check by what a segment is named: its number, or its title."""
+    keys = draft.keys(segment)
+    if "segment_id" in keys and "segment" in keys:
+        draft.refuse_key((*segment, "segment"), "stands next to `segment_id`; exactly one of them is needed")
+    elif "segment_id" not in keys and "segment" not in keys:
+        message = "is missing; give the number of the segment, or its title as `segment`"
+        draft.refuse_key((*segment, "segment_id"), message)
+    elif "segment" in keys:
+        if "title" in keys:
+            draft.refuse_key((*segment, "title"), "pins a `segment_id`; `segment` is a title already")
+        if not _has_app_key(draft):
+            message = "is a title, which needs `destination.app_api_key` to look it up"
+            draft.refuse_value((*segment, "segment"), message)
+    elif read_boolean(draft.value((*segment, "create"))) is True:
+        message = "needs `segment`, the title of the segment that is made; a `segment_id` is there already"
+        draft.refuse_value((*segment, "create"), message)
+
+
+def _has_app_key(draft: Draft) -> bool:
+    """Tell whether there is an App API key; one that was refused might have been one."""
+    key = ("destination", "app_api_key")
+    return bool(draft.value(key)) or draft.is_refused(key)
 
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:
@@ -126,8 +153,7 @@ def _check_source(draft: Draft, segment: KeyPath) -> None:
 
 
 def _check_app_key(draft: Draft, segment: KeyPath) -> None:
-    key = ("destination", "app_api_key")
-    if draft.value(key) or draft.is_refused(key):  # a value that was refused might have been a key
+    if _has_app_key(draft):
         return
     if (where := draft.setting(segment, "ownership")) and draft.value(where) == "exclusive":
         draft.refuse_value(where, "is exclusive, which needs `destination.app_api_key` to read the real members")
@@ -163,29 +189,33 @@ def _check_removals(draft: Draft, segment: KeyPath) -> None:
 
 
 def check_claims(drafts: Iterable[Draft]) -> None:
-    """Refuse a segment id that two segments of one workspace have, within a spec or across them, at each place."""
-    claims: dict[tuple[str, int], list[tuple[Draft, KeyPath]]] = {}
+    """Refuse a number or a title that two segments of one workspace have, in a spec or across them, at each place."""
+    claims: dict[tuple[str, str, object], list[tuple[Draft, KeyPath]]] = {}
     for draft in drafts:
-        key = ("destination", "workspace")
-        value = draft.value(key)
-        if key not in draft.document.lines:
+        where = ("destination", "workspace")
+        name = draft.value(where)
+        if where not in draft.document.lines:
             workspace: str = DestinationSettings.model_fields["workspace"].default
-        elif isinstance(value, str) and not draft.is_refused(key):
-            workspace = str(value)
+        elif isinstance(name, str) and not draft.is_refused(where):
+            workspace = str(name)
         else:
             workspace = f"of {draft.document.path}"  # one that can't be read is not that of any other spec
         for segment in draft.segments():
             segment_id = read_integer(draft.value((*segment, "segment_id")))
+            title = draft.value((*segment, "segment"))
             if isinstance(segment_id, int) and not isinstance(segment_id, bool):
-                claims.setdefault((workspace, segment_id), []).append((draft, segment))
-    for (_, segment_id), rivals in claims.items():
+                claims.setdefault((workspace, "segment_id", segment_id), []).append((draft, segment))
+            elif isinstance(title, str):
+                claims.setdefault((workspace, "segment", str(title)), []).append((draft, segment))
+    for (_, key, value), rivals in claims.items():
         if len(rivals) == 1:
             continue
         for at, (draft, segment) in enumerate(rivals):
             other, rival = rivals[1 if at == 0 else 0]
-            line = other.document.line((*rival, "segment_id"))
+            line = other.document.line((*rival, key))
+            shown = value if isinstance(value, int) else f"`{show(str(value))}`"
             draft.refuse_key(
-                (*segment, "segment_id"),
-                f"is {segment_id}, which `{show(str(rival[1]))}` in the same workspace has too "
-                f"({other.document.path}:{line}); one segment takes one query",
+                (*segment, key),
+                f"is {shown}, which `{show(str(rival[1]))}` in the same workspace has too "
+                f"({other.document.origin(rival).path}:{line}); one segment takes one query",
             )

@@ -1,5 +1,6 @@
 """A spec file while it is being checked: its values as far as they can be read, and all that is wrong with it."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,11 +9,15 @@ from pathlib import Path
 
 from reconciler.models.fields import Reference, Resolved
 from reconciler.models.ids import has_utf8
+from reconciler.models.urls import resolve_path
 from reconciler.spec.files import read_text
-from reconciler.spec.yaml_reader import Document, KeyPath, Malformed, parse, show
+from reconciler.spec.yaml_reader import Document, KeyPath, Malformed, extend, parse, show
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<fallback>[^{}]*))?\})?")
 """An escape, a whole reference, or (no name) the beginning of something that is none."""
+
+_BASE_KEYS = frozenset({"version", "extends", "sources", "destination", "state", "notify", "defaults"})
+"""What a file may hold that others extend."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,22 +42,20 @@ class Draft:
     warnings: dict[str, set[Problem]] = field(default_factory=dict)
     """By the segment's name."""
 
-    def add_problem(self, line: int, message: str) -> None:
-        """Note what is wrong on a line. The full stop is added here."""
-        self.problems.add(self._problem(line, message))
+    def add_problem(self, line: int, message: str, path: Path | None = None) -> None:
+        """Note what is wrong on a line of a file, else of the spec. The full stop is added here."""
+        self.problems.add(_make_problem(path or self.document.path, line, message))
 
     def warn(self, segment: KeyPath, where: KeyPath, message: str) -> None:
         """Note what a reader would not expect of a segment's value. The message continues the name of the key."""
-        warning = self._problem(self.document.line(where), f"{show_path(where)} {message}")
+        path, line = self.document.origin(where).path, self.document.line(where)
+        warning = _make_problem(path, line, f"{show_path(where)} {message}")
         self.warnings.setdefault(str(segment[1]), set()).add(warning)
-
-    def _problem(self, line: int, message: str) -> Problem:
-        end = "" if message.endswith(("?", ".")) else "."
-        return Problem(str(self.document.path), line, f"{message}{end}")
 
     def refuse_key(self, where: KeyPath, message: str) -> None:
         """Note what is wrong with a key, whatever its value is. The message continues the name of the key."""
-        self.add_problem(self.document.line(where), f"{show_path(where)} {message}")
+        path, line = self.document.origin(where).path, self.document.line(where)
+        self.add_problem(line, f"{show_path(where)} {message}", path)
 
     def refuse_value(self, where: KeyPath, message: str) -> None:
         """Note what is wrong with a value, unless it was refused before."""
@@ -95,6 +98,11 @@ class Draft:
         return next((path for path in (own, inherited) if path in self.document.lines), None)
 
 
+def _make_problem(path: Path, line: int, message: str) -> Problem:
+    end = "" if message.endswith(("?", ".")) else "."
+    return Problem(str(path), line, f"{message}{end}")
+
+
 def show_path(where: KeyPath) -> str:
     """Write a path as a user names it: `segments.vip.tags`, or an entry of it."""
     for depth, step in enumerate(where):
@@ -112,21 +120,22 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{show(close[0])}`?" if close else ""
 
 
-def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
-    """Read a file and replace its variables; one that can't be read leaves an empty draft with its problem."""
+def read_draft(path: Path, environment: Mapping[str, str], *, is_named: bool = True) -> Draft | None:
+    """Read a file with those that it extends, and replace the variables.
+
+    One that can't be read leaves an empty draft with its problem. None for a file that only others use (it has the keys
+    of one, and lists no segments), unless it `is_named` by itself.
+    """
     draft = Draft(Document(path, None, {}))
-    try:
-        text = read_text(path)
-    except ValueError as error:
-        draft.add_problem(1, f"The file {error}.")
+    document = _parse_file(draft, path)
+    if document is None:
         return draft
-    try:
-        draft.document = parse(path, text)
-    except Malformed as error:
-        draft.add_problem(error.line, error.message)
+    if not is_named and isinstance(document.data, dict) and set(document.data) <= _BASE_KEYS:
+        return None
+    document, is_whole = _extend(draft, document, environment, (os.path.realpath(path),))
+    if not is_whole:
         return draft
-    for line, message in draft.document.doubts:
-        draft.add_problem(line, message)
+    draft.document = document
 
     def read_value(where: KeyPath, value: object) -> object:
         if isinstance(value, dict):
@@ -134,11 +143,11 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
         if isinstance(value, list):
             return [read_value((*where, at), child) for at, child in enumerate(value)]
         match where, value:
-            case ((("segments", _, "params", _) | ("defaults", "params", _)), None):
+            case (((*_, "params", _)), None) if where[0] in ("segments", "defaults"):
                 pass  # to a query parameter, null means NULL
             case _, None:
                 draft.refuse_value(where, "has no value; give it one, or leave the key out")
-            case ("segments", _, "query"), _:
+            case ((("segments", _, "query") | (*_, "guards", "freshness", "query")), _):
                 pass  # there, `${` means nothing
             case _, str(text):
                 try:
@@ -149,6 +158,56 @@ def read_draft(path: Path, environment: Mapping[str, str]) -> Draft:
 
     draft.document = replace(draft.document, data=read_value((), draft.document.data))
     return draft
+
+
+def _parse_file(draft: Draft, path: Path) -> Document | None:
+    """Parse one file; None, with its problem in the draft, where it can't be read."""
+    try:
+        document = parse(path, read_text(path))
+    except ValueError as error:
+        draft.add_problem(1, f"The file {error}.", path)
+        return None
+    except Malformed as error:
+        draft.add_problem(error.line, error.message, path)
+        return None
+    for line, message in document.doubts:
+        draft.add_problem(line, message, path)
+    return document
+
+
+def _extend(
+    draft: Draft, document: Document, environment: Mapping[str, str], chain: tuple[str, ...]
+) -> tuple[Document, bool]:
+    """Merge a document with the files that it extends; false, with the problem in the draft, where one can't be read.
+
+    `chain`: the real paths of the files on the way here.
+    """
+    where = ("extends",)
+    if where not in document.lines:
+        return document, True
+
+    def refuse(message: str) -> tuple[Document, bool]:
+        draft.add_problem(document.line(where), f"`extends` {message}", document.path)
+        return document, False
+
+    name = document.data["extends"] if isinstance(document.data, dict) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        return refuse("must be the path of a file")
+    try:
+        real = os.path.realpath(resolve_path(resolve(name, environment), document.folder))
+    except ValueError as error:
+        return refuse(str(error))
+    if real in chain:
+        return refuse("leads back to a file that extends this one")
+    path = Path(real if (short := os.path.relpath(real)).startswith("..") else short)
+    base = _parse_file(draft, path)
+    if base is None:
+        return refuse("names a file that can't be used (its path is relative to this file)")
+    if ("segments",) in base.lines:
+        draft.add_problem(base.line(("segments",)), "`segments` can't stand in a file that others extend", path)
+        return document, False
+    base, is_whole = _extend(draft, base, environment, (*chain, real))
+    return extend(document, base), is_whole
 
 
 def resolve(text: str, environment: Mapping[str, str]) -> str:

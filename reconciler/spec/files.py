@@ -17,8 +17,8 @@ SUFFIXES = (".yaml", ".yml")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
-def expand(names: Sequence[str]) -> tuple[Path, ...]:
-    """Give every spec file that `names` mean, each once, in the order of the names.
+def expand(names: Sequence[str]) -> dict[Path, bool]:
+    """Give every file that `names` mean, each once, in the order of the names: true for one that is named by itself.
 
     Raises UsageError for a name that means no file at all, and for what can't be read on the way.
     """
@@ -40,7 +40,8 @@ def expand(names: Sequence[str]) -> tuple[Path, ...]:
     once: dict[str, Path] = {}
     for path in (path for files in found.values() for path in files):
         once.setdefault(os.path.realpath(path), path)
-    return tuple(once.values())
+    named = {os.path.realpath(name) for name in names if os.path.isfile(name)}
+    return {path: real in named for real, path in once.items()}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from contextlib import suppress
 from enum import Enum
 
 from reconciler.errors import SourceError
-from reconciler.models.fields import REFERENCE
+from reconciler.models.fields import REFERENCE, read_boolean
 from reconciler.models.sql import Kind, Piece, lexicon_of, scan
 from reconciler.models.urls import DatabaseUrl, resolve_path
 from reconciler.spec.draft import Draft
@@ -45,8 +45,14 @@ def check_queries(draft: Draft) -> dict[str, str]:
 
 
 def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
-    """Give where a segment's query stands, and its text."""
+    """Give where a segment's query stands, and its text; a retired segment has none."""
     keys = draft.keys(segment)
+    if (retired := draft.setting(segment, "retired")) and read_boolean(draft.value(retired)) is True:
+        for key in {"query", "query_file"} & set(keys):
+            draft.refuse_key(
+                (*segment, key), "stands in a segment that is `retired`; nobody belongs there, so remove it"
+            )
+        return None
     if "query" in keys and "query_file" in keys:
         draft.refuse_key((*segment, "query_file"), "stands next to `query`; exactly one of them is needed")
         return None
@@ -62,7 +68,7 @@ def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
     if not isinstance(name, str) or not name or draft.is_refused(found):
         return None
     try:
-        text = read_text(resolve_path(name, draft.document.folder))
+        text = read_text(resolve_path(name, draft.document.origin(found).folder))
     except ValueError as error:
         draft.refuse_value(found, f"names a file that {error} (its path is relative to the spec)")
         return None

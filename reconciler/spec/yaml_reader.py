@@ -8,7 +8,7 @@ number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stay
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -75,6 +75,10 @@ class Document:
     data: object
     lines: Mapping[KeyPath, int]
     doubts: tuple[tuple[int, str], ...] = ()
+    extended: Mapping[KeyPath, "Document"] = field(default_factory=dict)
+    """Where a key and all below it come from, if that is a file that this one extends."""
+    bases: tuple[Path, ...] = ()
+    """The files that it extends, the nearest first."""
 
     @property
     def folder(self) -> Path:
@@ -83,9 +87,42 @@ class Document:
 
     def line(self, where: KeyPath) -> int:
         """Give the line of a key or, where it isn't in the file, of what it belongs to."""
+        return self.lines.get(self._nearest(where), 1)
+
+    def origin(self, where: KeyPath) -> "Document":
+        """Give the document of the file that a key stands in or, where it is in none, what it belongs to."""
+        where = self._nearest(where)
+        for depth in range(len(where), 0, -1):
+            if document := self.extended.get(where[:depth]):
+                return document.origin(where)
+        return self
+
+    def _nearest(self, where: KeyPath) -> KeyPath:
         while where and where not in self.lines:
             where = where[:-1]
-        return self.lines.get(where, 1)
+        return where
+
+
+def extend(own: Document, base: Document) -> Document:
+    """Merge two documents key by key; the values of `own` win, and its lists replace those of `base`."""
+    lines, extended = dict(own.lines), dict(own.extended)
+
+    def merge(where: KeyPath, mine: object, theirs: object) -> object:
+        if not (isinstance(mine, dict) and isinstance(theirs, dict)):
+            return mine
+        merged = dict(mine)
+        for key, value in theirs.items():
+            path = (*where, key)
+            if key in mine:
+                merged[key] = merge(path, mine[key], value)
+            else:
+                merged[key] = value
+                extended[path] = base
+                lines.update({each: line for each, line in base.lines.items() if each[: len(path)] == path})
+        return merged
+
+    data = merge((), own.data, base.data)
+    return replace(own, data=data, lines=lines, extended=extended, bases=(base.path, *base.bases))
 
 
 def show(name: str) -> str:

@@ -38,6 +38,7 @@ def accepts(rule: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
         return False
     checks = [
         "anyOf" not in rule or any(accepts(choice, value, root) for choice in rule["anyOf"]),
+        "oneOf" not in rule or sum(accepts(choice, value, root) for choice in rule["oneOf"]) == 1,
         "not" not in rule or not accepts(rule["not"], value, root),
         "enum" not in rule or value in rule["enum"],
         "const" not in rule or value == rule["const"],
@@ -93,6 +94,9 @@ def test_it_accepts_a_good_spec():
         ("segment_id: ${ID}", "segment_id: '5'"),
         ("segment_id: ${ID}", "segment_id: 0"),
         ("segment_id: ${ID}", "nulls: skip"),
+        ("segment_id: ${ID}", "segment_id: 5\n    segment: VIP"),
+        ("sources: {warehouse", "source: {warehouse"),
+        ("destination: {", "state: {url: 'sqlite:///y'} # {"),
         ("query: SELECT 1", "query_file: a.sql\n    query: x"),
         ("c: true", "c: [1]"),
         ("{a: 1,", "[1] #"),

@@ -19,4 +19,4 @@ def test_a_default_is_shown_as_a_user_would_write_it():
 
     assert "| `max_removals` | percentage or count | `25%` |" in text
     assert "| `must_exist` | true or false | `false` |" in text
-    assert "| `segment_id` | whole number | required |" in text
+    assert "| `segment_id` | whole number |  |" in text

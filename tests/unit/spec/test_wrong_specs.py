@@ -112,12 +112,18 @@ TAILS = {
     "a query_file in another encoding": (segment("query_file: latin1.sql"), ["7: `segments.a.query_file` names a file that is not UTF-8 (line 2) (its path is relative to the spec)."]),
     "a query_file of the defaults that is missing": ("defaults:\n  query_file: q.sql\nsegments: {a: {segment_id: 1}, b: {segment_id: 2}}\n", ["5: `defaults.query_file` names a file that does not exist (its path is relative to the spec)."]),
     "a query_file below a file": (segment("query_file: empty.sql/x"), ["7: `segments.a.query_file` names a file that can't be read (Not a directory) (its path is relative to the spec)."]),
-    "segment_id missing": ("segments:\n  a: {query: x}\n", ["5: `segments.a.segment_id` is missing."]),
+    "segment_id missing": ("segments:\n  a: {query: x}\n", ["5: `segments.a.segment_id` is missing; give the number of the segment, or its title as `segment`."]),
     "segment_id zero": ("segments: {a: {segment_id: 0, query: x}}\n", ["4: `segments.a.segment_id` must be at least 1."]),
     "segment_id too large": ("segments: {a: {segment_id: 2147483648, query: x}}\n", ["4: `segments.a.segment_id` must be at most 2147483647."]),
     "segment_id in quotes": ("segments: {a: {segment_id: '1', query: x}}\n", ["4: `segments.a.segment_id` must be a whole number."]),
     "segment_id a float": ("segments: {a: {segment_id: 1.0, query: x}}\n", ["4: `segments.a.segment_id` must be a whole number."]),
     "segment_id a boolean": ("segments: {a: {segment_id: true, query: x}}\n", ["4: `segments.a.segment_id` must be a whole number."]),
+    "a number and a title": ("segments:\n  a: {segment_id: 1, segment: VIP, query: x}\n", ["5: `segments.a.segment` stands next to `segment_id`; exactly one of them is needed."]),
+    "a title without an app key": ("segments:\n  a: {segment: VIP, query: x}\n", ["5: `segments.a.segment` is a title, which needs `destination.app_api_key` to look it up."]),
+    "create without a title": ("segments:\n  a: {segment_id: 1, create: true, query: x}\n", ["5: `segments.a.create` needs `segment`, the title of the segment that is made; a `segment_id` is there already."]),
+    "a retired segment with a query": ("segments:\n  a: {segment_id: 1, retired: true, query: x}\n", ["5: `segments.a.query` stands in a segment that is `retired`; nobody belongs there, so remove it."]),
+    "a title in defaults": ("defaults: {segment: VIP}\n" + SEGMENT, ["4: `defaults.segment` can't be inherited: each segment has its own."]),
+    "an age that is no length of time": ("segments:\n  a: {segment_id: 1, query: x, guards: {freshness: {query: y, max_age: 26}}}\n", ["5: `segments.a.guards.freshness.max_age` must be a number above 0 with s, m, h or d, such as 26h."]),
     "segment_id in defaults": ("defaults: {segment_id: 3}\n" + SEGMENT, ["4: `defaults.segment_id` can't be inherited: each segment has its own."]),
     "query in defaults": ("defaults: {query: x}\n" + SEGMENT, ["4: `defaults.query` can't be inherited: each segment has its own."]),
     "one segment_id for two": ("segments:\n  a: {segment_id: 1, query: x}\n  b: {segment_id: 1, query: y}\n", [
@@ -156,7 +162,7 @@ TAILS = {
     "a segment's name is empty": ("segments: {'': {segment_id: 1, query: x}}\n", ["4: `segments.` is no name: it must not be empty."]),
     "a segment's name is padded": ("segments: {' a': {segment_id: 1, query: x}}\n", ["4: `segments. a` is no name: it must be 1 to 200 printable characters, with no white space at an end."]),
     "a segment's name has a line break": ('segments: {"a\\nb": {segment_id: 1, query: x}}\n', ["4: `segments.a\\nb` is no name: it must be 1 to 200 printable characters, with no white space at an end."]),
-    "a segment's name looks like a tag": ("segments: {'tag:a': {segment_id: 1, query: x}}\n", ["4: `segments.tag:a` is no name: it must not begin with `tag:` or `id:`, which mean something else on the command line."]),
+    "a segment's name looks like a tag": ("segments: {'tag:a': {segment_id: 1, query: x}}\n", ["4: `segments.tag:a` is no name: it must not begin with `tag:`, `git:`, `id:` or `plan:`, which mean something else on the command line."]),
     "a state in memory": ("state: {url: 'sqlite://'}\n" + SEGMENT, ["4: `state.url` names a database in memory, and nothing would be kept; write sqlite:///file."]),
     "a state in memory, by name": ("state: {url: 'sqlite:///:memory:'}\n" + SEGMENT, ["4: `state.url` names a database in memory, and nothing would be kept; write sqlite:///file."]),
     "a state in memory, by option": ("state: {url: 'sqlite:///x?mode=memory&uri=true'}\n" + SEGMENT, ["4: `state.url` names a database in memory, and nothing would be kept; write sqlite:///file."]),
@@ -446,7 +452,7 @@ def test_a_segment_may_be_called_like_a_key(write, head):
 
     assert problems == [
         "spec.yaml:4: `segments.confirm.nulls` must be error or skip, not 'x'.",
-        "spec.yaml:4: `segments.confirm.segment_id` is missing.",
+        "spec.yaml:4: `segments.confirm.segment_id` is missing; give the number of the segment, or its title as `segment`.",
         "spec.yaml:4: `segments.confirm` has no query; give it `query` or `query_file`.",
         "spec.yaml:4: `segments.guards.tag` is not a known key; did you mean `tags`?",
     ]

@@ -1,0 +1,126 @@
+"""The git work tree that a file stands in: where it comes from, and what changed since another commit.
+
+Origin and top are read from the files of `.git`, as images that run jobs often have no git; only `--select git:REF`
+calls it.
+"""
+
+import os
+import re
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import UsageError
+from reconciler.models.spec import SpecIdentity
+
+STDIN = Path("-")
+"""The path of a spec that is read from stdin: no spec is remembered for its segments."""
+
+SECONDS = 30
+"""Longest that one call of git may take."""
+
+_SECTION = re.compile(r'^\s*\[\s*(?P<name>[\w.-]+)(?:\s+"(?P<part>[^"]*)")?\s*\]')
+_ASSIGNMENT = re.compile(r"^\s*url\s*=\s*(?P<value>.*?)\s*$", re.IGNORECASE)
+_WITH_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/@]*@)*(?P<host>[^/@]*)(?P<path>/.*)?$", re.IGNORECASE)
+_SCP_LIKE = re.compile(r"^(?:[^/@]*@)*(?P<host>[^/:@]+):(?P<path>.+)$")
+
+
+@dataclass(frozen=True)
+class WorkTree:
+    """A git work tree. `origin` is `host/path` of the remote of that name, without credentials; None: it has none."""
+
+    top: Path
+    origin: str | None
+
+    def path_of(self, file: Path) -> str:
+        """Give a file's path from the top, with `/`."""
+        return file.relative_to(self.top).as_posix()
+
+    def resolve(self, ref: str) -> str:
+        """Give the full name of a commit. Raises UsageError for one that is not known here."""
+        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        if done.returncode != 0:
+            raise UsageError(
+                f"--select git:{ref}: git knows no commit {ref!r} in {self.top}",
+                "check the name; in CI fetch it first (a shallow clone has one commit only)",
+            )
+        return done.stdout.decode("ascii").strip()
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """Give what a file held in a commit; None: it was not there. `path` is from the top."""
+        done = self._run("cat-file", "blob", f"{commit}:{path}")
+        return done.stdout if done.returncode == 0 else None
+
+    def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        # A hook's GIT_DIR would lead to another work tree. A checkout may belong to another user, as in containers:
+        # these commands only read objects, and run nothing that the repository configures.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        command = ["git", "-c", "safe.directory=*", "-C", str(self.top), *words]
+        try:
+            return subprocess.run(  # noqa: S603 (the words are ours, a name of a commit, and paths)
+                command, capture_output=True, env=environment, timeout=SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = "is not installed here" if isinstance(error, FileNotFoundError) else f"can't be run ({error})"
+            raise UsageError(f"--select git: git {reason}", "install git, or select by name or tag") from None
+
+
+def find_work_tree(file: Path) -> WorkTree | None:
+    """Find the work tree that a file stands in, links followed; None: it stands in none."""
+    real = Path(os.path.realpath(file))
+    for folder in real.parents:
+        marker = folder / ".git"
+        if not marker.exists():
+            continue
+        directory = marker
+        if marker.is_file():  # a linked work tree, or a submodule
+            found = re.match(r"gitdir:\s*(.+)", _read(marker))
+            if found is None:
+                return None
+            directory = folder / found[1].strip()
+        if common := _read(directory / "commondir").strip():
+            directory = directory / common
+        return WorkTree(folder, _find_origin(_read(directory / "config")))
+    return None
+
+
+def identify(path: Path) -> SpecIdentity | None:
+    """Tell which spec a file is: by its repository and its path in it, outside git by its real path.
+
+    None: it has no name that a state can keep, as one from stdin, or one whose path is not UTF-8.
+    """
+    if path == STDIN:
+        return None
+    real, tree = Path(os.path.realpath(path)), find_work_tree(path)
+    if tree is None or tree.origin is None:
+        identity = SpecIdentity(None, str(real))
+    else:
+        identity = SpecIdentity(tree.origin, tree.path_of(real))
+    return None if any("\ud800" <= char <= "\udfff" for char in identity.path) else identity
+
+
+def strip_credentials(url: str) -> str:
+    """Give `host/path` of a remote's URL: one text for its forms, without user, password, query and `.git`."""
+    found = _WITH_SCHEME.match(url) or _SCP_LIKE.match(url)
+    if found is None:  # a path of this machine
+        return url.rstrip("/").removesuffix(".git")
+    host = re.sub(r":\d+$", "", found["host"]).lower()
+    path = re.split(r"[?#]", found["path"] or "")[0].strip("/").removesuffix(".git")
+    return f"{host}/{path}" if host else f"/{path}"
+
+
+def _find_origin(config: str) -> str | None:
+    is_origin, origin = False, None
+    for line in config.splitlines():
+        if section := _SECTION.match(line):
+            is_origin = section["name"].lower() == "remote" and section["part"] == "origin"
+        elif is_origin and (assignment := _ASSIGNMENT.match(line)):
+            origin = strip_credentials(assignment["value"].strip('"'))
+    return origin
+
+
+def _read(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return ""
