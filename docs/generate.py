@@ -26,6 +26,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import (
     Defaults,
     DestinationSettings,
+    FreshnessSettings,
     GuardSettings,
     SegmentKeys,
     SourceSettings,
@@ -68,6 +69,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`state`", StateSettings),
     ("`segments.NAME`", SegmentKeys),
     ("`guards`, in a segment or in `defaults`", GuardSettings),
+    ("`guards.freshness`", FreshnessSettings),
 )
 """Of the key reference of a spec."""
 

@@ -198,7 +198,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "lease_lost": (ExitCode.FAILED, "The lock can no longer be renewed; no further request was started."),
     "locked": (ExitCode.LOCKED, "Another run works on this segment."),
     "memory": (ExitCode.FAILED, "There is not enough memory, or `--memory-limit` is too low."),
-    "no_such_segment": (ExitCode.FAILED, "The workspace has no segment with this `segment_id`."),
+    "no_such_segment": (ExitCode.FAILED, "The workspace has no segment of this number or title."),
     "not_manual": (ExitCode.FAILED, "The segment is data-driven; only manual segments can be changed."),
     "nulls": (ExitCode.FAILED, "The query returned NULLs, and the spec says `nulls: error`."),
     "output": (ExitCode.FAILED, "The document can't be written to stdout."),
@@ -218,6 +218,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "state_set_back": (ExitCode.FAILED, "The state has lost what this run wrote to it."),
     "stopped": (ExitCode.FAILED, "Stopped before this segment was done; 130 or 143 if a signal did it."),
     "system": (ExitCode.FAILED, "The operating system refused: a right, a path, space, open files."),
+    "title": (ExitCode.FAILED, "A title leads to several segments, to another one than its number, or is another one."),
     "usage": (ExitCode.USAGE, "The command line is wrong; nothing was run."),
 }
 """Each code of an error: how a command ends that has no other error, and what it means; docs/errors.md is generated

@@ -103,7 +103,7 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
                 spec=spec,
                 workspace=target.workspace,
                 name=target.segment.name,
-                segment_id=target.segment.segment_id,
+                segment_id=target.segment_id,
                 id_type=target.segment.id_type,
                 definition=target.definition(),
                 environment_id=head.environment_id,

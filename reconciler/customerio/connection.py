@@ -48,29 +48,10 @@ def connect(
     gives 0 to 1. Close both. Raises DestinationError for a URL or a key that can't be one, and for a proxy that can't
     be used.
     """
-    region = destination.region
-    base = base_url(destination.track_url, "track_url", TRACK_HOSTS[region])
-    site, key = _check_key(destination.site_id, "site_id"), _check_key(destination.api_key, "api_key")
-    track_headers = {
-        "Authorization": f"Basic {base64.b64encode(f'{site}:{key}'.encode()).decode()}",
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",  # its answers are a few bytes
-    }
-    keys, secrets = "destination.site_id and destination.api_key", (destination.site_id, destination.api_key)
-    track_endpoint = Endpoint("the Track API", "destination.track_url", base, keys, region, secrets, find_proxy(base))
-    app_endpoint, app_key, app_headers = None, destination.app_api_key, {}
-    if app_key is not None:
-        base = base_url(destination.app_url, "app_url", APP_HOSTS[region])
-        app_headers = {"Authorization": f"Bearer {_check_key(app_key, 'app_api_key')}", "Accept-Encoding": "gzip"}
-        keys = "destination.app_api_key"
-        app_endpoint = Endpoint("the App API", "destination.app_url", base, keys, region, (app_key,), find_proxy(base))
-
-    tls = None
-    if track_endpoint.is_encrypted or (app_endpoint is not None and app_endpoint.is_encrypted):
-        try:
-            tls = httpx.create_ssl_context()  # slow, so once for all clients
-        except OSError:
-            raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
+    try:
+        tls = httpx.create_ssl_context()  # slow, so once for all clients
+    except OSError:
+        raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
 
     def open_transport(endpoint: Endpoint, headers: dict[str, str], rate: float) -> Transport:
         deadline = Deadline(clock)
@@ -88,21 +69,35 @@ def connect(
             is_proxied=endpoint.proxy is not None,
         )
 
+    region = destination.region
+    base = base_url(destination.track_url, "track_url", TRACK_HOSTS[region])
+    site, key = _check_key(destination.site_id, "site_id"), _check_key(destination.api_key, "api_key")
+    track_headers = {
+        "Authorization": f"Basic {base64.b64encode(f'{site}:{key}'.encode()).decode()}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",  # its answers are a few bytes
+    }
+    keys, secrets = "destination.site_id and destination.api_key", (destination.site_id, destination.api_key)
+    track_endpoint = Endpoint("the Track API", "destination.track_url", base, keys, region, secrets, find_proxy(base))
+    app_key = destination.app_api_key
+    if app_key is not None:
+        base = base_url(destination.app_url, "app_url", APP_HOSTS[region])
+        app_headers = {"Authorization": f"Bearer {_check_key(app_key, 'app_api_key')}", "Accept-Encoding": "gzip"}
+        keys = "destination.app_api_key"
+        app_endpoint = Endpoint("the App API", "destination.app_url", base, keys, region, (app_key,), find_proxy(base))
+
     track = TrackClient(
         destination, track_endpoint, open_transport(track_endpoint, track_headers, destination.rate_limit), warn
     )
-    if app_endpoint is None:
+    if app_key is None:
         return track, None
     return track, AppClient(app_endpoint, open_transport(app_endpoint, app_headers, APP_RATE))
 
 
 def open_client(
-    headers: dict[str, str], tls: ssl.SSLContext | None, deadline: Deadline, proxy: Proxy | None = None
+    headers: dict[str, str], tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None = None
 ) -> httpx.Client:
-    """Open a client for one request at a time: a kept connection, no redirects, no other proxy.
-
-    Without `tls` nothing that it reaches is encrypted.
-    """
+    """Open a client for one request at a time: a kept connection, no redirects, no other proxy."""
     return httpx.Client(
         headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
         transport=PoolTransport(tls, deadline, proxy),

@@ -190,7 +190,7 @@ class Backend(httpcore.NetworkBackend):
 class PoolTransport(httpx.BaseTransport):
     """Carries httpx's requests over a pool of httpcore's, of one connection."""
 
-    def __init__(self, tls: ssl.SSLContext | None, deadline: Deadline, proxy: Proxy | None) -> None:
+    def __init__(self, tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> None:
         backend = Backend(deadline, proxy)
         self._pool: httpcore.ConnectionPool
         if proxy is None:
@@ -215,11 +215,7 @@ class PoolTransport(httpx.BaseTransport):
             extensions=request.extensions,
         )
         with _httpx_errors():
-            try:
-                answer = self._pool.handle_request(asked)
-            except BaseException:
-                self._pool.close()  # httpcore keeps a tunnel in which TLS failed: the next request would wait for it
-                raise
+            answer = self._pool.handle_request(asked)
         return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer), extensions=answer.extensions)
 
     def close(self) -> None:

@@ -124,11 +124,6 @@ class Endpoint:
     proxy: Proxy | None
 
     @property
-    def is_encrypted(self) -> bool:
-        """Return whether its requests, or the way to its proxy, need TLS. Only a sandbox is reached without."""
-        return urlsplit(self.base).scheme != "http" or (self.proxy is not None and self.proxy.scheme == "https")
-
-    @property
     def version_hint(self) -> str:
         """Advice against a base URL that ends with what each request adds; empty: it does not."""
         version = next((end for end in VERSIONS if self.base.endswith(end)), "")

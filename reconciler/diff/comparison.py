@@ -32,7 +32,7 @@ from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPos
 from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.ids import normalize, refusal
 from reconciler.models.plan import Head
-from reconciler.models.spec import Ownership, Target
+from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import Snapshot
 
@@ -95,7 +95,7 @@ class Comparison:
     def __init__(self, target: Target, engine: SetEngine, tables: Tables) -> None:
         self._target = target
         self._segment = target.segment
-        self._exclusive = target.segment.ownership is Ownership.EXCLUSIVE
+        self._exclusive = target.segment.reads_members
         self._engine = engine
         self._tables = tables
         self._remote: RemoteCount | None = None
@@ -134,7 +134,7 @@ class Comparison:
             "check that it can be reached, then run again",
         )
         snapshot = self._engine.snapshot_of(self._target)
-        with snapshot.read_segment(self._target.workspace, self._segment.segment_id) as stored:
+        with snapshot.read_segment(self._target.workspace, self._target.segment_id) as stored:
             tables.begin("members")
             if stored.head.id_type not in (None, self._segment.id_type):
                 return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
@@ -190,7 +190,8 @@ class Comparison:
         """Run the query and compare: with the snapshot; under `exclusive` with the loaded membership, too."""
         unkeyed = self._require_remote().unkeyed if self._exclusive else None
         # A database can't compare with the real membership, as that isn't in it.
-        source = None if self._exclusive else self._engine.pushdown_source_of(self._target)
+        is_here = self._exclusive or self._segment.retired
+        source = None if is_here else self._engine.pushdown_source_of(self._target)
         found = None
         if source is not None:
             found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
@@ -234,6 +235,9 @@ class Comparison:
 
     def _load_desired(self) -> Returned:
         tables, id_type = self._tables, self._segment.id_type
+        if self._segment.retired:  # wants nobody, and has no query
+            tables.begin("desired")
+            return Returned()
         source = self._engine.source_of(self._target)
         with tables.translating(broken_query()), source.stream_values(self._segment) as values:
             judged = f"SELECT value, {refusal('value', 'typed', id_type)} AS refused FROM ({values.select})"

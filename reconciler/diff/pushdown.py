@@ -47,7 +47,7 @@ def compare_in_database(
     """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible."""
     segment = target.segment
     with ExitStack() as stack:
-        with snapshot.read_segment(target.workspace, segment.segment_id) as stored:
+        with snapshot.read_segment(target.workspace, target.segment_id) as stored:
             if stored.state_tables is None:
                 return NotPossible("the state has nothing of this segment yet")
             head, state = stored.head, stored.state_tables()

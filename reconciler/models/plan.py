@@ -14,6 +14,8 @@ class PlanStatus(StrEnum):
     CHANGES = "changes"
     UNCHANGED = "unchanged"
     BLOCKED = "blocked"
+    PAUSED = "paused"
+    """By the spec: planned, and nothing is sent."""
     FAILED = "failed"
 
 
@@ -121,12 +123,28 @@ class SegmentPlan:
 
     @property
     def first_fill(self) -> bool:
-        return self.head.is_new
+        return self.head.is_new and not self.target.segment.retired
 
     @property
     def has_work(self) -> bool:
         """There is something to send: changes, or resends alone."""
         return self.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED) and self.requests > 0
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A segment that holds members and has left its spec. Nothing is ever sent for one."""
+
+    workspace: str
+    segment_id: int
+    id_type: str | None = None
+    members: int | None = None
+    unsettled: int | None = None
+    unmatched: int | None = None
+    name: str | None = None
+    """What its spec called it last."""
+    title: str | None = None
+    """At Customer.io, as of the last apply or refresh that asked."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     plan_id: str | None = None
     """That of the plan file that it was sealed into."""
+    orphans: tuple[Orphan, ...] = ()
 
     def of_status(self, status: PlanStatus) -> tuple[SegmentPlan, ...]:
         return tuple(segment for segment in self.segments if segment.status is status)

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.models.comparison import DriftCounts
-from reconciler.models.plan import Plan, Problem, SegmentPlan
-from reconciler.models.spec import Target
+from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
+from reconciler.models.spec import SpecIdentity, Target
 
 # --- run -----------------------------------------------------------------------------------------------------------
 
@@ -22,6 +22,7 @@ class RunStatus(StrEnum):
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     BLOCKED = "blocked"
+    PAUSED = "paused"
     STALE = "stale"
     LOCKED = "locked"
     PARTIAL = "partial"
@@ -88,6 +89,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     stopped_by: int | None = None
     """The signal that stopped it, or None."""
+    orphans: tuple[Orphan, ...] = ()
 
 
 class StopSignal(threading.Event):
@@ -190,15 +192,16 @@ class SegmentRecord:
 
 
 @dataclass(frozen=True)
-class OrphanRow:
-    """A segment that the state knows and no named spec lists. Nothing ever touches it."""
+class Listing:
+    """A segment of the state with its last name, its title at Customer.io, and the spec that listed it last.
 
-    workspace: str
+    None: not known, as no apply or refresh of this edition has named it.
+    """
+
     segment_id: int
-    id_type: str | None = None
-    members: int | None = None
-    unsettled: int | None = None
-    unmatched: int | None = None
+    name: str
+    title: str | None
+    spec: SpecIdentity | None
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ class Status:
 
     created_at: datetime
     segments: tuple[StatusRow, ...]
-    orphans: tuple[OrphanRow, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -20,8 +20,10 @@ from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentAppl
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
+from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
+from reconciler.operations.titles import resolve
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
 from reconciler.state.base import Snapshot
 
@@ -69,16 +71,16 @@ def apply(
         with Context(
             loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress
         ) as context:
-            return _apply(context, file, options, approve)
+            return _apply(context, loaded, options, approve)
 
 
-def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, approve: Approve | None) -> RunResult:
+def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: Approve | None) -> RunResult:
     """Apply every segment and write the history.
 
     A plan that is approved or comes from a file is worked on as a whole, with all its segments locked until its end;
     else each segment goes its own way.
     """
-    created_at = datetime.now(UTC)
+    created_at, file = datetime.now(UTC), loaded.plan_file
     if file is None:
         context.warn_of_specs()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
@@ -114,7 +116,8 @@ def _apply(context: Context, file: PlanFile | None, options: ApplyOptions, appro
     results = tuple(each.result for each in segments if each.result is not None)
     assert len(results) == len(segments)
     signal = context.stop.number if isinstance(context.stop, StopSignal) else None
-    run = RunResult(options.run_id, created_at, results, tuple(context.warnings), signal)
+    orphans = find_orphans(loaded.specs, context.open_snapshot)
+    run = RunResult(options.run_id, created_at, results, tuple(context.warnings), signal, orphans)
     return history.end(run, spends_plan=is_spent_by(run))
 
 
@@ -124,6 +127,7 @@ def _prepare(
     """Open the parts of a segment; a state that can't be opened fails its own segments only."""
     try:
         parts = context.parts(target)
+        target = resolve(context, target)
     except ReconcileError as error:
         failed = SegmentApply(target, None, options)
         failed.end(error)
@@ -147,7 +151,7 @@ def _go_together(
     if context.lock_timeout:
         # Runs that hold locks while they wait for others take them one by one in an order that all share, or two would
         # wait for each other.
-        for each in sorted(segments, key=lambda each: (each.target.workspace, each.target.segment.segment_id)):
+        for each in sorted(segments, key=lambda each: (each.target.workspace, each.target.segment_id)):
             each.lock()
     else:
         context.for_each(segments, SegmentApply.lock, "segment")

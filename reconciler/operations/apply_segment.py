@@ -11,7 +11,7 @@ from reconciler.errors import DestinationError, LockHeld, ReconcileError, Segmen
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
-from reconciler.models.spec import Ownership, Target
+from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import Compare, PlanOptions, plan_segment
 from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement, wait_for_arrival
@@ -146,13 +146,13 @@ class SegmentApply:
 
         self._check_stop(parts)
         parts.report(Reading(target))
-        if target.segment.ownership is Ownership.EXCLUSIVE:  # its plan is made from what is there
+        if target.segment.reads_members:  # its plan is made from what is there
             self._wait_for_doubts(parts, segment)
             app = check_before_reading(target, self.head, app, parts.ask_environment, parts.warn)
         plan, changes = plan_segment(target, self.head, comparison, app, options.plan, parts.warn, self.compare)
         self.plan = plan
         parts.report(Planned(plan))
-        if plan.status is PlanStatus.BLOCKED:
+        if plan.status in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
             return
         assert plan.counts is not None
         reads_back = options.confirm or target.segment.confirm
@@ -236,6 +236,8 @@ class SegmentApply:
                 status = RunStatus.LOCKED
         elif error is None and plan.status is PlanStatus.BLOCKED:
             status = RunStatus.BLOCKED
+        elif error is None and plan.status is PlanStatus.PAUSED:
+            status = RunStatus.PAUSED
         elif error is not None or tally.unsettled or tally.rejected or not is_all_sent(plan, tally):
             status = RunStatus.PARTIAL if tally.touched else RunStatus.FAILED
         else:

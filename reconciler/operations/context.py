@@ -16,7 +16,7 @@ from reconciler.errors import DestinationError, SegmentError, SourceError, Usage
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
-from reconciler.models.plan import Head
+from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.spec import DestinationSettings, StateSettings, Target
 from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source
@@ -130,6 +130,7 @@ class Context(ExitStack):
         asking = threading.Lock()
         self._environments: Once[Account, int | Exception | None] = Once(asking)
         self._preflights: Once[Account, int | Exception | None] = Once(asking)
+        self._lists: Once[Account, dict[int, RemoteSegment] | Exception] = Once(threading.Lock())  # it asks above, too
 
     # --- what is reported -----------------------------------------------------------------------------------------
 
@@ -189,7 +190,9 @@ class Context(ExitStack):
         return self._sources.get(url, make)
 
     def snapshot(self, target: Target) -> Snapshot:
-        state = target.spec.state
+        return self.open_snapshot(target.spec.state)
+
+    def open_snapshot(self, state: StateSettings) -> Snapshot:
         return self._snapshots.get(state, lambda: open_snapshot(state, alone=self._reads_only))
 
     def pushdown_source(self, target: Target) -> PushdownSource | None:
@@ -294,6 +297,22 @@ class Context(ExitStack):
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
+
+    def list_segments(self, target: Target) -> dict[int, RemoteSegment]:
+        """The segments of a workspace, asked for once. Raises ReconcileError."""
+        app = self.checked_app(target, self.snapshot(target).head(target.workspace, 0))
+        assert app is not None, "the spec was checked for an App API key"
+
+        def ask() -> dict[int, RemoteSegment] | Exception:
+            try:
+                return app.segments()
+            except Exception as error:
+                return error
+
+        found = self._lists.get(identify_account(target.spec.destination), ask)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _ask_once(
         self, answers: Once[Account, int | Exception | None], target: Target, question: Callable[[], int | None]

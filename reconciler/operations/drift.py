@@ -19,7 +19,6 @@ from reconciler.operations.load import Loaded, refuse_plan_file, require_app_key
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import DriftResult, as_problem
 from reconciler.operations.workspace import check_head, look_up
-from reconciler.state import open_records
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -52,7 +51,7 @@ def drift(
 
 def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> SegmentDrift:
     """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
-    workspace, segment_id = target.workspace, target.segment.segment_id
+    workspace, segment_id = target.workspace, target.segment_id
     try:
         context.check_stop()
         head = context.snapshot(target).head(workspace, segment_id)
@@ -63,10 +62,11 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
         log.debug("the drift of %s failed", target.label, exc_info=True)
         failed = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, as_known(error)))
     try:
-        known = open_records(target.spec.state).segment(workspace, segment_id)
+        with context.snapshot(target).read_segment(workspace, segment_id) as stored:
+            counts = stored.count()
     except StateError:
         return failed
-    return replace(failed, stored=known.members if known else 0, unmatched=known.unmatched if known else 0)
+    return replace(failed, stored=counts.stored, unmatched=counts.unmatched)
 
 
 def compare_segment(

@@ -17,11 +17,13 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
-from reconciler.models.spec import Ownership, Target
+from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
+from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult, as_failed_plan
+from reconciler.operations.titles import resolve
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
@@ -73,7 +75,13 @@ def plan(
         )
         if draft is not None:
             segments = [_bind_to_environment(context, segment) for segment in segments]
-        made = PlanResult(created_at, tuple(segments), tuple(context.warnings), detailed_exitcode=detailed_exitcode)
+        made = PlanResult(
+            created_at,
+            tuple(segments),
+            tuple(context.warnings),
+            detailed_exitcode=detailed_exitcode,
+            orphans=find_orphans(loaded.specs, context.open_snapshot),
+        )
         failures = made.of_status(PlanStatus.BLOCKED) + made.of_status(PlanStatus.FAILED)
         if draft is not None and not failures and not context.stop.is_set():
             plan_id = uuid.uuid4().hex
@@ -88,7 +96,8 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
     context.report(Reading(target))
     try:
         context.check_stop()
-        head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
+        target = resolve(context, target)
+        head = context.snapshot(target).head(target.workspace, target.segment_id)
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
@@ -135,21 +144,24 @@ def plan_segment(
 
     Raises ReconcileError.
     """
+    segment = target.segment
     check_head(target, head)
-    there = read_back(target, comparison, app) if target.segment.ownership is Ownership.EXCLUSIVE else None
+    there = read_back(target, comparison, app) if segment.reads_members else None
     changes = compare(comparison) if compare else comparison.compare()
     counts = changes.counts
     remote = RemoteFacts()
     if counts.is_changed or counts.resend or head.is_new:  # else it is not worth a request
-        remote = look_up(target, head, app, warn)
+        remote = RemoteFacts(members=0) if segment.segment_id is None else look_up(target, head, app, warn)
     if there and head.is_new:
         remote = replace(remote, members=there.people)
 
     head = changes.head
     check_head(target, head)
     allowed = options.allowed.get(target.label, frozenset())
-    verdicts = judge(target.segment.guards, counts, head.completed, allowed)
-    if any(verdict.blocks for verdict in verdicts):
+    verdicts = () if segment.retired else judge(segment.guards, counts, head.completed, allowed)
+    if segment.paused:
+        status = PlanStatus.PAUSED
+    elif any(verdict.blocks for verdict in verdicts):
         status = PlanStatus.BLOCKED
     else:
         status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
@@ -163,7 +175,7 @@ def plan_segment(
         warn(warn_of_restored(target))
     if app is not None and counts.is_changed and remote.title is not None:
         try:
-            remote = replace(remote, used_by=app.used_by(target.segment.segment_id))
+            remote = replace(remote, used_by=app.used_by(target.segment_id))
         except (DestinationError, IncompleteRead) as error:
             warn(f"{target.label}: what uses the segment is not known: {error.message}")
     made = SegmentPlan(

@@ -60,10 +60,10 @@ def read_back(target: Target, comparison: "Comparison", app: App | None) -> Remo
     segment = target.segment
     said: list[str] = []
     for _ in range(2):
-        before = app.count(segment.segment_id)
-        with closing(app.members(segment.segment_id, segment.id_type)) as pages:
+        before = app.count(target.segment_id)
+        with closing(app.members(target.segment_id, segment.id_type)) as pages:
             found = comparison.load_remote(pages)
-        after = app.count(segment.segment_id)
+        after = app.count(target.segment_id)
         if before == found.people == after:
             return found
         said.append(f"{found.people:,} people in the pages, {before:,} counted before and {after:,} after")

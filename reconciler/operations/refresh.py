@@ -120,7 +120,7 @@ def refresh_segment(
     unsettled = segment.count().unsettled if is_retyped else 0
     if unsettled:  # which the ids of the old type alone settle
         raise SegmentError(
-            f"{target.where}: the state holds segment {target.segment.segment_id} by {head.id_type}, and "
+            f"{target.where}: the state holds segment {target.segment_id} by {head.id_type}, and "
             f"the outcome of {unsettled:,} ids is unknown",
             f"set id_type back to {head.id_type} and apply, which settles them; or forget the segment "
             "(`reconcile state forget SPEC NAME`)",

@@ -23,7 +23,7 @@ from reconciler.models.spec import Target
 from reconciler.render import json_documents
 
 _CODES: dict[StrEnum, ExitCode] = {
-    **dict.fromkeys((PlanStatus.UNCHANGED, RunStatus.APPLIED), ExitCode.DONE),
+    **dict.fromkeys((PlanStatus.UNCHANGED, PlanStatus.PAUSED, RunStatus.APPLIED), ExitCode.DONE),
     **dict.fromkeys((DriftStatus.IN_SYNC, RefreshStatus.REFRESHED), ExitCode.DONE),
     PlanStatus.CHANGES: ExitCode.CHANGES,
     DriftStatus.DRIFTED: ExitCode.CHANGES,

@@ -4,11 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.errors import StateError
-from reconciler.models.results import OrphanRow, StatusRow
+from reconciler.models.results import StatusRow
 from reconciler.operations.load import Loaded, refuse_plan_file
+from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
 from reconciler.operations.results import StatusResult, as_problem
-from reconciler.state import open_records
+from reconciler.state import open_records, open_snapshot
 
 
 def status(loaded: Loaded) -> StatusResult:
@@ -18,8 +19,8 @@ def status(loaded: Loaded) -> StatusResult:
     for target in loaded.targets:
         try:
             records = open_records(target.spec.state)
-            found = records.segment(target.workspace, target.segment.segment_id)
-            holder = records.holder(target.workspace, target.segment.segment_id)
+            found = records.segment(target.workspace, target.segment_id)
+            holder = records.holder(target.workspace, target.segment_id)
         except StateError as error:
             rows.append(StatusRow(target, known=False, error=as_problem(target, error)))
             continue
@@ -36,17 +37,5 @@ def status(loaded: Loaded) -> StatusResult:
             )
         rows.append(row)
 
-    listed: dict[str, set[int]] = {}
-    for spec in loaded.specs:
-        listed.setdefault(spec.destination.workspace, set()).update(each.segment_id for each in spec.segments)
-    orphans: dict[OrphanRow, None] = {}  # each once, also where two URLs lead to one database
-    for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in loaded.specs):
-        try:
-            unlisted = open_records(state).orphans(workspace, listed[workspace])
-        except StateError:
-            continue  # its segments have the error
-        for each in unlisted:
-            orphan = OrphanRow(workspace, each.segment_id, each.id_type, each.members, each.unsettled, each.unmatched)
-            orphans[orphan] = None
     warnings = tuple(warn_of_restored(row.target) for row in rows if row.restored)
-    return StatusResult(datetime.now(UTC), tuple(rows), tuple(orphans), warnings)
+    return StatusResult(datetime.now(UTC), tuple(rows), find_orphans(loaded.specs, open_snapshot), warnings)

@@ -59,7 +59,7 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
 
 def _check_both_ends(context: Context, target: Target) -> str | None:
     """Prepare the query, check the keys, and look the segment up: give its title."""
-    head = context.snapshot(target).head(target.workspace, target.segment.segment_id)
+    head = context.snapshot(target).head(target.workspace, target.segment_id)
     check_head(target, head)
     context.source(target).check(target.segment)
     check_environment(target, head.environment_id, context.preflight(target))

@@ -135,7 +135,7 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
             raise error
         warn(f"{message}: {error.message}")
 
-    segment_id = target.segment.segment_id
+    segment_id = target.segment_id
     try:
         segment = app.segments().get(segment_id)
     except (DestinationError, IncompleteRead) as error:

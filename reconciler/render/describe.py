@@ -95,12 +95,6 @@ def describe(result: Result, options: Options) -> Report:
                 remarks=remarks,
             )
         case Status():
-            forget = ""
-            if result.orphans:
-                first = result.orphans[0]
-                paths = [str(target.spec.path) for target in targets if target.workspace == first.workspace]
-                spec = sentences.quote(paths[0]) if paths else "SPEC"
-                forget = f"reconcile state forget {spec} id:{first.segment_id}"
             holders = [(each.name, each.holder) for each in result.segments if each.holder]
             found = Report(
                 "status",
@@ -108,8 +102,6 @@ def describe(result: Result, options: Options) -> Report:
                 columns=report.STATUS,
                 trouble_title="Failed",
                 remarks=[(f"{name} is locked by {clean(holder)}.", "yellow", "!") for name, holder in holders],
-                orphans=[fill(report.ORPHANS, each) for each in result.orphans],
-                forget=forget,
             )
         case _:
             assert_never(result)
@@ -119,7 +111,9 @@ def describe(result: Result, options: Options) -> Report:
         troubles.sort(key=lambda line: line.rank)
     workspaces = {target.workspace for target in targets}
     place = workspaces.pop() if len(workspaces) == 1 else sentences.count(len(workspaces), "workspace")
-    return replace(found, place=place, lines=lines, troubles=troubles, warnings=result.warnings)
+    unlisted = result.orphans if isinstance(result, Plan | Run | Status) else ()
+    orphans = [fill(report.ORPHANS, each) for each in unlisted]
+    return replace(found, place=place, lines=lines, troubles=troubles, orphans=orphans, warnings=result.warnings)
 
 
 def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verbose: bool) -> Line:

@@ -108,7 +108,7 @@ _ERROR = (
 _IDENTITY = (
     Field("name", "string", "The segment's key in its spec."),
     Field("workspace", "string", "`destination.workspace` of its spec."),
-    Field("segment_id", "integer", "Its id at Customer.io."),
+    Field("segment_id", "integer", "Its id at Customer.io; null where it is not known or not made yet.", NULLABLE),
     Field("id_type", IdType, "What its ids are."),
     Field("spec", "string", "The path of its spec."),
 )
@@ -245,9 +245,12 @@ _KNOWN = (
 _ORPHAN = (
     Field("workspace", "string", "Its workspace."),
     Field("segment_id", "integer", "Its id at Customer.io."),
+    Field("name", "string", "What its spec called it last.", NULLABLE),
+    Field("title", "string", "Its title at Customer.io; null if it was never asked for.", NULLABLE),
     Field("id_type", IdType, "What its ids are.", NULLABLE),
     *_STATE_COUNTS,
 )
+_ORPHANS = Field("orphans", _ORPHAN, "Segments that hold members and have left their spec.", many=True)
 _PAST_RUN = (
     _RUN_ID,
     Field("workspace", "string", "The workspace that it changed."),
@@ -289,11 +292,9 @@ def _head(document: Document) -> tuple[Field, ...]:
     )
 
 
-def _body(
-    document: Document, segment: tuple[Field, ...], *more: Field, orphans: tuple[Field, ...] = ()
-) -> tuple[Field, ...]:
+def _body(document: Document, segment: tuple[Field, ...], *more: Field) -> tuple[Field, ...]:
     numbers = [Field("segments", "integer", "Number of segments.")]
-    if orphans:
+    if document is Document.STATUS:
         numbers.append(Field("orphans", "integer", "Number of orphans."))
     statuses, names = SUMMARIES.get(document, ((), ()))
     for status in statuses:
@@ -308,7 +309,7 @@ def _body(
         Field("workspace", "string", "The workspace of all its segments; null where they differ.", NULLABLE),
         Field("created_at", "time", "When it was begun."),
         Field("segments", segment, "One object for each selected segment.", many=True),
-        *orphans,
+        *([_ORPHANS] if document is Document.STATUS else []),
         _WARNINGS,
         Field("summary", tuple(numbers), "Numbers over all its segments."),
         *more,
@@ -317,14 +318,13 @@ def _body(
 
 _SEAL = Field("plan_id", "string", "The id of the plan file that it was sealed into; null if there is none.", NULLABLE)
 _STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null if none did.", NULLABLE)
-_ORPHANS = Field("orphans", _ORPHAN, "Segments that the state knows and no named spec lists.", many=True)
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
-    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL),
-    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, *FROM_HISTORY),
+    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _ORPHANS),
+    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, *FROM_HISTORY),
     Document.DRIFT: _body(Document.DRIFT, _DRIFTED),
     Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *FROM_HISTORY),
-    Document.STATUS: _body(Document.STATUS, _KNOWN, orphans=(_ORPHANS,)),
+    Document.STATUS: _body(Document.STATUS, _KNOWN),
     Document.HISTORY: (
         *_head(Document.HISTORY),
         Field("created_at", "time", "When the history was read."),

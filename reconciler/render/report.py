@@ -7,11 +7,10 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from reconciler.models.comparison import Counts
-from reconciler.models.plan import PlanStatus, Problem, SegmentPlan
+from reconciler.models.plan import Orphan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     DriftStatus,
     HistoryRow,
-    OrphanRow,
     RefreshRow,
     RefreshStatus,
     RunStatus,
@@ -33,6 +32,7 @@ MARKS: Mapping[StrEnum, tuple[str, str]] = {
     RunStatus.BLOCKED: ("!", "yellow"),
     RunStatus.STALE: ("!", "yellow"),
     RunStatus.LOCKED: ("!", "yellow"),
+    RunStatus.PAUSED: ("‖", "yellow"),
     PlanStatus.CHANGES: ("~", "bold"),
     RunStatus.APPLIED: ("✓", "green"),
     RefreshStatus.REFRESHED: ("✓", "green"),
@@ -132,9 +132,7 @@ class Report:
     remarks: Sequence[tuple[str, str, str]] = ()
     """Explanations for a reader of the terminal, each with its style and its marker."""
     orphans: Sequence[Row] = ()
-    """The segments that the state knows and no named spec lists, as the table ORPHANS."""
-    forget: str = ""
-    """The command that forgets one of them."""
+    """The segments that hold members and have left their spec, as the table ORPHANS."""
     warnings: Sequence[str] = ()
 
 
@@ -286,9 +284,11 @@ STATUS: Sequence[Column[StatusRow]] = (
     Column("Lock", lambda row: Cell(row.holder or "", "yellow"), drop=7, flexible=True),
 )
 
-ORPHANS: Sequence[Column[OrphanRow]] = (
+ORPHANS: Sequence[Column[Orphan]] = (
     Column("Workspace", lambda row: Cell(row.workspace), flexible=True),
+    Column("Segment", lambda row: Cell(row.name or ""), flexible=True),
     Column("Id", lambda row: Cell(str(row.segment_id)), right=True),
+    Column("Title", lambda row: Cell(row.title or ""), drop=4, flexible=True),
     Column("Id type", lambda row: Cell(row.id_type or ""), drop=3),
     Column("Members", lambda row: number(row.members), right=True),
     Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=1),

@@ -27,6 +27,11 @@ LOST_STATE = (
     "never remove anybody. Keep the file, or use a PostgreSQL state; `must_exist: true` makes a lost one an error."
 )
 
+ORPHAN_ADVICE = (
+    "Nothing is sent for them: their members stay, with the campaigns that they start. To end one, make sure that no "
+    "other spec lists it, and list it with `retired: true`: the next apply removes its members, then the entry may go."
+)
+
 # After a guard that was breached: before the flag that allows it, or instead of one.
 NO_FLAG, ALLOWED_BY, IF_RIGHT = "no flag allows this", "allowed by", "if that is right"
 

@@ -69,11 +69,10 @@ def write(result: Result, options: Options) -> str:
         page.paragraph(remark, style=style, marker=marker)
         page.gap()
     if report.orphans:
-        page.heading("Orphans: the state knows them, and no named spec lists them")
+        page.heading("Orphans: they hold members and have left their spec")
         page.table(ORPHANS, report.orphans)
         page.gap()
-        page.paragraph("They are never touched. To forget one for good:")
-        page.command(report.forget, indent=2)
+        page.paragraph(sentences.ORPHAN_ADVICE)
         page.gap()
     for warning in report.warnings:
         page.paragraph(f"Warning: {warning}", style="yellow")

@@ -1,12 +1,15 @@
 """What the state is to the rest of the program: reading it, and writing it under a lock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
+from reconciler.models.id_status import UNSETTLED, IdStatus, StateCounts, write_id_status
 from reconciler.models.plan import Head
+from reconciler.models.results import Listing
+from reconciler.models.spec import SpecIdentity
 
 LEAST_FENCE_SECONDS = 1.0
 """Seconds for which a read of a lock's fence is good at least; otherwise half of `settle`."""
@@ -14,6 +17,10 @@ LEAST_FENCE_SECONDS = 1.0
 
 def _read_nothing() -> Iterator[str]:
     return iter(())
+
+
+def _count_nothing() -> StateCounts:
+    return StateCounts(0, 0, 0)
 
 
 @dataclass
@@ -38,6 +45,9 @@ class Stored:
     without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
     acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
 
+    count: Callable[[], StateCounts] = _count_nothing
+    """Counts the ids by status."""
+
     state_tables: Callable[[], StateTables] | None = None
     """Finds its tables, where other queries of the same database can see them."""
 
@@ -50,6 +60,8 @@ class Snapshot(Protocol):
     def read_segment(self, workspace: str, segment_id: int) -> AbstractContextManager[Stored]: ...
 
     def is_spent(self, plan_id: str) -> bool: ...
+
+    def listings(self, workspace: str) -> Sequence[Listing]: ...
 
 
 @runtime_checkable
@@ -88,6 +100,53 @@ class SegmentRow(NamedTuple):
 
 
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
+
+LISTING_COLUMNS = "segment_id, name, title, origin, spec"
+
+
+def read_listing(segment_id: int, name: str, title: str | None, origin: str | None, spec: str | None) -> Listing:
+    """Make a listing of the LISTING_COLUMNS of a row."""
+    return Listing(segment_id, name, title, None if spec is None else SpecIdentity(origin, spec))
+
+
+# --- numbers by status -------------------------------------------------------------------------------------------
+
+_QUOTED = """replace(json_quote(b.ids), '\\\\', '\\u005c')"""
+_AS_JSON = f"""'[' || replace({_QUOTED}, '\\n', '","') || ']'"""
+"""A batch's ids as a JSON list, whatever they hold. Once a backslash is written as a number, `\\n` is a line feed."""
+
+SQLITE_PIECES = f"reconcile_batches b, json_each({_AS_JSON}) piece"
+"""Batches, each with the ids of it as rows, in SQLite; see `Database.pieces`."""
+
+
+def write_statuses(pieces: str) -> str:
+    """Write the expressions of `models.id_status` for the segment `:key`; `pieces` is `Database.pieces`.
+
+    Tombstones and echoes are left out: there may be many, and no status but REMOVED depends on them.
+    """
+    return write_id_status(
+        journal='SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at '
+        f"FROM {pieces} WHERE b.segment_key = :key",
+        marks='SELECT id, mark, direction, "at" FROM reconcile_marks '
+        "WHERE segment_key = :key AND mark IN ('unsettled', 'unmatched')",
+    )
+
+
+def write_counts(pieces: str) -> str:
+    """Write the statement that counts the ids of the segment `:key`: the fields of StateCounts."""
+    return f"""
+    WITH {write_statuses(pieces)}, decided AS (
+        SELECT status, EXISTS (
+            SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = id_status.id
+        ) AS is_member
+        FROM id_status WHERE decided
+    )
+    SELECT
+        (SELECT count(*) FROM reconcile_members WHERE segment_key = :key)
+            - count(CASE WHEN is_member THEN 1 END) + count(CASE WHEN status = {IdStatus.STORED:d} THEN 1 END),
+        count(CASE WHEN (status & {UNSETTLED:d}) <> 0 THEN 1 END),
+        count(CASE WHEN status = {IdStatus.UNMATCHED:d} THEN 1 END)
+    FROM decided"""
 
 
 # --- rows as lines of blocks of text (see `models.comparison.Rows`) --------------------------------------------------

@@ -7,9 +7,19 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
+from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Head
+from reconciler.models.results import Listing
 from reconciler.state import schema
-from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, SegmentRow, Stored
+from reconciler.state.base import (
+    BLOCK_ROWS,
+    HEAD_COLUMNS,
+    LISTING_COLUMNS,
+    SegmentRow,
+    Stored,
+    read_listing,
+    write_counts,
+)
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_missing
 from reconciler.state.schema import VERSION_TABLE
@@ -170,6 +180,14 @@ class Reader(Backend):
             statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
             return connection.execute(statement, {"plan_id": plan_id}).first() is not None
 
+    def listings(self, workspace: str) -> Sequence[Listing]:
+        with self.read() as connection:
+            if connection is None:
+                return ()
+            statement = f"SELECT {LISTING_COLUMNS} FROM reconcile_segments WHERE workspace = :workspace"
+            rows = connection.execute(text(f"{statement} ORDER BY segment_id"), {"workspace": workspace})
+            return [read_listing(*row) for row in rows]
+
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         with self.read() as connection:
@@ -189,6 +207,7 @@ class Reader(Backend):
             members=partial(self._read_blocks, connection, key, "id", "reconcile_members", "id"),
             marks=partial(self._read_blocks, connection, key, self.mark_line, "reconcile_marks", "id", "mark"),
             journal=lambda: iter(connection.execute(journal, execution_options=in_parts).scalars()),
+            count=lambda: StateCounts(*connection.execute(text(write_counts(self.pieces)), {"key": key}).one()),
         )
 
     def _read_blocks(self, connection: Connection, key: int, line: str, table: str, *columns: str) -> Iterator[str]:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, text
 from reconciler.clock import Clock
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
+from reconciler.state.base import write_statuses
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
-from reconciler.state.members import count_ids, write_statuses
+from reconciler.state.members import count_ids
 from reconciler.state.runtime import Processes
 
 _MEMBERS_PER_LIST = 10_000
@@ -48,11 +49,6 @@ class Records:
             "s.workspace = :workspace AND s.segment_id = :segment_id", workspace=workspace, segment_id=segment_id
         )
         return found[0] if found else None
-
-    def orphans(self, workspace: str, listed: set[int]) -> list[SegmentRecord]:
-        """Return the segments that the state knows and no spec lists. Nothing ever touches them."""
-        known = self._read_segments("s.workspace = :workspace", workspace=workspace)
-        return [segment for segment in known if segment.segment_id not in listed]
 
     def holder(self, workspace: str, segment_id: int) -> str | None:
         """Describe the holder of a segment's lock; None: it is free, its holder is dead, or its lease ended."""

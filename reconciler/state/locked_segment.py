@@ -13,6 +13,7 @@ from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head
+from reconciler.models.spec import SpecIdentity
 from reconciler.state import journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import find_segment, read_head, run
@@ -62,7 +63,9 @@ class LockedSegment:
     Every write compares the fence and raises LeaseLost when it has moved.
     """
 
-    def __init__(self, lock: HeldLock, id_type: IdType, run_id: str, plan_id: str | None) -> None:
+    def __init__(
+        self, lock: HeldLock, id_type: IdType, run_id: str, plan_id: str | None, spec: SpecIdentity | None = None
+    ) -> None:
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
         """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
@@ -71,6 +74,7 @@ class LockedSegment:
         self._id_type = id_type
         self._run_id = run_id
         self._plan_id = plan_id
+        self._spec = spec
         self._mutex = threading.RLock()
         self._seconds_written = 0.0
         self._tokens = ChangeTokens()
@@ -256,10 +260,19 @@ class LockedSegment:
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:
-        """Record this run as the segment's last."""
+        """Record this run as the segment's last, and the name and the spec under which it was listed."""
         with self._write() as connection:
-            now = self._database.now(connection)
-            self._update(connection, "last_run_id = :run_id, last_run_at = :now", run_id=self._run_id, now=now)
+            changes = "last_run_id = :run_id, last_run_at = :now, name = :name"
+            values = {"run_id": self._run_id, "now": self._database.now(connection), "name": self._segment.name}
+            if self._spec is not None:
+                changes += ", origin = :origin, spec = :spec"
+                values |= {"origin": self._spec.origin, "spec": self._spec.path}
+            self._update(connection, changes, **values)
+
+    def keep_title(self, title: str) -> None:
+        """Record the segment's title at Customer.io; no serial is raised."""
+        with self._write() as connection:
+            self._update(connection, "title = :title", title=title)
 
     # --- transactions and the row of the segment ------------------------------------------------------------------
 

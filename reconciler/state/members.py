@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection, text
 
 from reconciler.models.batches import Direction
-from reconciler.models.id_status import UNSETTLED, IdStatus, Mark, StateCounts, write_id_status
+from reconciler.models.id_status import Mark, StateCounts
+from reconciler.state.base import write_counts
 from reconciler.state.database import run
 from reconciler.state.lock import WHERE_SEGMENT, SegmentRef
 
@@ -153,32 +154,6 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
 # --- numbers by status -------------------------------------------------------------------------------------------
 
 
-def write_statuses(pieces: str) -> str:
-    """Write the expressions of `models.id_status` for the segment `:key`; `pieces` is `Database.pieces`.
-
-    Tombstones and echoes are left out: there may be many, and no status but REMOVED depends on them.
-    """
-    return write_id_status(
-        journal='SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at '
-        f"FROM {pieces} WHERE b.segment_key = :key",
-        marks='SELECT id, mark, direction, "at" FROM reconcile_marks '
-        "WHERE segment_key = :key AND mark IN ('unsettled', 'unmatched')",
-    )
-
-
 def count_ids(pieces: str, connection: Connection, key: int) -> StateCounts:
     """Count a segment's ids by status."""
-    statement = f"""
-    WITH {write_statuses(pieces)}, decided AS (
-        SELECT status, EXISTS (
-            SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = id_status.id
-        ) AS is_member
-        FROM id_status WHERE decided
-    )
-    SELECT
-        (SELECT count(*) FROM reconcile_members WHERE segment_key = :key)
-            - count(CASE WHEN is_member THEN 1 END) + count(CASE WHEN status = {IdStatus.STORED:d} THEN 1 END),
-        count(CASE WHEN (status & {UNSETTLED:d}) <> 0 THEN 1 END),
-        count(CASE WHEN status = {IdStatus.UNMATCHED:d} THEN 1 END)
-    FROM decided"""
-    return StateCounts(*connection.execute(text(statement), {"key": key}).one())
+    return StateCounts(*connection.execute(text(write_counts(pieces)), {"key": key}).one())

@@ -11,20 +11,16 @@ from sqlalchemy import Connection, Engine, NullPool, Pool, StaticPool, Table, cr
 
 from reconciler.clock import Clock
 from reconciler.models.comparison import ROW_END
-from reconciler.state.base import JOURNAL_LINES, MARK_LINE
+from reconciler.state.base import JOURNAL_LINES, MARK_LINE, SQLITE_PIECES
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, folder_lock, make_uri, reading_uri
 
 _CACHE_KIB = 64 * 1024
 
-_QUOTED = """replace(json_quote(b.ids), '\\\\', '\\u005c')"""
-_AS_JSON = f"""'[' || replace({_QUOTED}, '\\n', '","') || ']'"""
-"""A batch's ids as a JSON list, whatever they hold. Once a backslash is written as a number, `\\n` is a line feed."""
-
 
 class _File(Backend):
-    pieces = f"reconcile_batches b, json_each({_AS_JSON}) piece"
+    pieces = SQLITE_PIECES
     _clock: Clock
 
     def now(self, _connection: Connection) -> float:

@@ -9,7 +9,7 @@ import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,9 +18,22 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
 from reconciler.models.comparison import ROW_END, ArrowStream
+from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Head
+from reconciler.models.results import Listing
 from reconciler.state import schema
-from reconciler.state.base import BLOCK_ROWS, HEAD_COLUMNS, JOURNAL_LINES, MARK_LINES, SegmentRow, Stored
+from reconciler.state.base import (
+    BLOCK_ROWS,
+    HEAD_COLUMNS,
+    JOURNAL_LINES,
+    LISTING_COLUMNS,
+    MARK_LINES,
+    SQLITE_PIECES,
+    SegmentRow,
+    Stored,
+    read_listing,
+    write_counts,
+)
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
 
@@ -31,6 +44,8 @@ EXISTS (SELECT 1 FROM reconcile_marks t WHERE t.segment_key = s.segment_key),
 EXISTS (SELECT 1 FROM reconcile_batches t WHERE t.segment_key = s.segment_key) FROM reconcile_segments s"""
 """A segment's row, and whether there are marks and batches of it."""
 
+_COUNTS = write_counts(SQLITE_PIECES)
+
 Execute: TypeAlias = Callable[[str], ArrowStream]
 
 
@@ -40,11 +55,11 @@ class ColumnarSnapshot:
     def __init__(self, address: SqliteAddress, must_exist: bool) -> None:
         self._address = address
         with explained(address):
-            heads = _read_heads(address)
-        if must_exist and heads is None:
+            found = _read_segments(address)
+        if must_exist and found is None:
             raise schema.missing(address)
-        self._is_empty = heads is None
-        self._heads = heads or {}
+        self._is_empty = found is None
+        self._heads, self._listings = found or ({}, {})
         # Rows of an Arrow stream come to Python through a DuckDB.
         self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
@@ -59,6 +74,10 @@ class ColumnarSnapshot:
         statement = f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with explained(self._address), self._connect() as execute:
             return bool(self._fetch(execute(statement)))
+
+    def listings(self, workspace: str) -> Sequence[Listing]:
+        """As they were when this was made."""
+        return self._listings.get(workspace, ())
 
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
@@ -80,6 +99,7 @@ class ColumnarSnapshot:
             row = SegmentRow(*values)
             stored = Stored(row.head(environment_id), time.time())
             stored.members = lambda: execute(_MEMBERS.format(key=row.segment_key))
+            stored.count = lambda: StateCounts(*self._fetch(execute(_COUNTS.replace(":key", str(row.segment_key))))[0])
             if has_marks:
                 stored.marks = partial(self._read_lines, execute, MARK_LINES.format(key=row.segment_key))
             if has_journal:
@@ -128,8 +148,10 @@ class ColumnarSnapshot:
             yield cursor.execute(f"SELECT {columns} FROM raw")
 
 
-def _read_heads(address: SqliteAddress) -> dict[tuple[str, int | None], Head] | None:
-    """Read the heads of all segments, and under None that of a segment that the workspace does not know yet.
+def _read_segments(
+    address: SqliteAddress,
+) -> tuple[dict[tuple[str, int | None], Head], dict[str, list[Listing]]] | None:
+    """Read all segments: their heads, under None that of one that the workspace does not know, and their listings.
 
     None: there is no state. The only use of Python's library, closed before the driver's begins.
     """
@@ -149,7 +171,11 @@ def _read_heads(address: SqliteAddress) -> dict[tuple[str, int | None], Head] | 
         heads = {(workspace, None): Head(environment_id=bound) for workspace, bound in environments.items()}
         rows = connection.execute(f"SELECT workspace, segment_id, {HEAD_COLUMNS} FROM reconcile_segments")
         segments = {(row[0], row[1]): SegmentRow(*row[2:]).head(environments.get(row[0])) for row in rows}
-        return heads | segments
+        listings: dict[str, list[Listing]] = {}
+        statement = f"SELECT workspace, {LISTING_COLUMNS} FROM reconcile_segments ORDER BY segment_id"
+        for workspace, *columns in connection.execute(statement):
+            listings.setdefault(workspace, []).append(read_listing(*columns))
+        return heads | segments, listings
 
 
 def _quote(text: str) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
+from reconciler.git import identify
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state.database import Database, add_row, find_environment, run
@@ -69,7 +70,7 @@ class StateStore:
                         "reconcile_run_segments",
                         run_id=run_id,
                         workspace=workspace,
-                        segment_id=target.segment.segment_id,
+                        segment_id=target.segment_id,
                         name=target.segment.name,
                         status=segment.status.value,
                         added=tally.added,
@@ -124,10 +125,10 @@ class StateStore:
         self, target: Target, run_id: str, command: str, plan_id: str | None, *, waits: bool = True
     ) -> Iterator[LockedSegment]:
         """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
-        segment = SegmentRef(target.workspace, target.segment.segment_id, target.segment.name)
+        segment = SegmentRef(target.workspace, target.segment_id, target.segment.name)
         terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self.take_lock(segment, run_id, command, terms, waits=waits)
-        locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id)
+        locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id, identify(target.spec.path))
         try:
             with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 locked.recover()

@@ -49,9 +49,25 @@ SEGMENTS = Table(
     Column("change_token", Text),
     Column("attempted_at", Double),
     Column("restored_at", Double),
+    Column("title", Text),
+    Column("origin", Text),
+    Column("spec", Text),
     PrimaryKeyConstraint("workspace", "segment_id"),
     UniqueConstraint("segment_key", name="reconcile_segments_key"),
-    comment="One row per segment that was ever written to; change_token is drawn anew whenever the serial is raised",
+    comment="One row per segment that was ever written to; change_token is drawn anew whenever the serial is raised; "
+    "origin and spec name the spec that listed it last",
+)
+
+CREATIONS = Table(
+    "reconcile_creations",
+    METADATA,
+    Column("workspace", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("asked_at", Double, nullable=False),
+    Column("segment_id", BigInteger),
+    PrimaryKeyConstraint("workspace", "title"),
+    comment="Segments that Customer.io was asked to create; segment_id is its answer",
 )
 
 MEMBERS = Table(
@@ -60,7 +76,7 @@ MEMBERS = Table(
     Column("segment_key", BigInteger, nullable=False),
     Column("id", _ID, nullable=False),
     PrimaryKeyConstraint("segment_key", "id"),
-    comment="Acknowledged members, folded",
+    comment="Acknowledged members that left the journal",
     sqlite_with_rowid=False,
 )
 
@@ -73,7 +89,7 @@ MARKS = Table(
     Column("direction", Text),
     Column("at", Double, nullable=False),
     PrimaryKeyConstraint("segment_key", "id", "mark"),
-    comment="What is remembered of an id beside membership",
+    comment="What is remembered of an id in addition to membership",
     sqlite_with_rowid=False,
 )
 
@@ -92,7 +108,7 @@ BATCHES = Table(
     Column("number", Integer, nullable=False),
     Column("ids", Text, nullable=False),
     Index("reconcile_batches_segment", "segment_key", "seq"),
-    comment="The journal: intents and outcomes that are not folded yet; ids are joined by line feeds",
+    comment="The journal: intents and outcomes that are not compacted yet; ids are joined by line feeds",
     sqlite_autoincrement=True,
 )
 
@@ -115,7 +131,7 @@ LOCKS = Table(
     Column("boot_expires_at", Double),
     Column("taken_over_at", Double),
     PrimaryKeyConstraint("workspace", "segment_id"),
-    comment="Who works on a segment; the row stays when he is done, so that the fence keeps rising",
+    comment="Locks of segments; a row stays when its lock is released, so that the fence keeps rising",
 )
 
 RUNS = Table(

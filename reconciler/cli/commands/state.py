@@ -167,7 +167,7 @@ def find_segment(spec_name: str, name: str) -> tuple[Spec, int]:
         return spec, int(number)
     for segment in spec.segments:
         if name in (segment.name, f"{spec.destination.workspace}/{segment.name}"):
-            return spec, segment.segment_id
+            return spec, segment.segment_id or 0
     raise UsageError(
         f"{spec.path} has no segment {name!r}", "`reconcile status SPEC` lists them; `id:56` names one by its id"
     )

@@ -2,7 +2,6 @@
 
 import inspect
 import threading
-from contextlib import nullcontext
 
 import pytest
 
@@ -96,27 +95,3 @@ def test_an_environment_that_can_not_be_used_is_named(
     assert name in caught.value.hint
     assert "hunter2" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
-
-
-@pytest.mark.parametrize(
-    ("url", "proxy", "needs_them"),
-    [
-        ("http://127.0.0.1:8025", "", False),
-        ("http://cio.example", "http://proxy.example", False),
-        ("http://cio.example", "https://proxy.example", True),
-        ("https://127.0.0.1:8025", "", True),
-        ("HTTPS://cio.example", "http://proxy.example", True),
-    ],
-)
-@pytest.mark.parametrize("key", ["track_url", "app_url"])
-def test_certificates_are_read_where_one_of_both_apis_is_encrypted(
-    monkeypatch: pytest.MonkeyPatch, key: str, url: str, proxy: str, needs_them: bool
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
-    monkeypatch.setenv("http_proxy", proxy)
-    settings = destination(**{"track_url": "http://127.0.0.1:8025", "app_url": "http://127.0.0.1:8025", key: url})
-
-    with pytest.raises(DestinationError, match="certificates") if needs_them else nullcontext():
-        for client in connect(settings, stop=threading.Event(), warn=print):
-            assert client is not None
-            client.close()

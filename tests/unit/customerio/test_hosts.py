@@ -232,19 +232,3 @@ def test_a_proxy_is_asked_for_a_tunnel_and_never_gets_the_keys(
     assert asked[0].startswith(b"CONNECT track.customer.io:443 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic" in asked[0]
     assert not any(b"\r\nAuthorization" in text or b"cust_" in text for text in asked)
-
-
-def test_a_tunnel_that_breaks_is_made_anew_by_the_next_attempt(
-    open_clients: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def serve(connection: socket.socket, number: int) -> None:
-        read_request(connection)
-        connection.sendall(reply("200 OK"))
-        connection.recv(65536)
-
-    with RawServer(serve) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        got = send(open_clients(destination()))
-
-    assert proxy.connections == got.attempts == 5
-    assert (got.outcome, got.unknown_at) == (Outcome.REFUSED, None)

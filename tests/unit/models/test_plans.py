@@ -49,7 +49,7 @@ def test_a_batch_does_not_show_its_ids() -> None:
 def test_the_words_that_states_and_plan_files_hold_stay_what_they_are() -> None:
     assert list(Direction) == ["add", "remove"]
     assert list(Mark) == ["unsettled", "unmatched", "rejected", "removed", "echo"]
-    assert list(PlanStatus) == ["changes", "unchanged", "blocked", "failed"]
+    assert list(PlanStatus) == ["changes", "unchanged", "blocked", "paused", "failed"]
 
 
 def test_a_result_with_only_an_outcome_has_no_attempt() -> None:

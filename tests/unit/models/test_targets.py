@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.models.fields import Limit, Secret
+from reconciler.models.fields import Duration, Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import (
     DestinationSettings,
+    FreshnessSettings,
     GuardSettings,
     OnBad,
     Ownership,
@@ -55,10 +56,21 @@ BOUND_GUARDS: dict[str, list[Any]] = {
     "min_members": [1],
     "must_include": [("ada",)],
     "allow_empty": [True],
+    "max_unmatched": [Limit(count=7)],
+    "freshness": [
+        FreshnessSettings(query="SELECT 1", max_age=Duration("26h", 93_600)),
+        FreshnessSettings(query="SELECT 1", max_age=Duration("27h", 97_200)),
+        FreshnessSettings(query="SELECT 2", max_age=Duration("26h", 93_600), params={"a": 1}),
+    ],
 }
 BOUND: dict[str, list[Any]] = {
     "name": ["vips"],
     "segment_id": [57],
+    "segment": ["VIP"],
+    "title": ["VIP"],
+    "create": [True],
+    "retired": [True],
+    "paused": [True],
     "query": ["SELECT id FROM people WHERE ltv >= :least"],
     "source": ["lake"],
     "id_type": [IdType.EMAIL, IdType.CIO_ID],
@@ -71,6 +83,7 @@ BOUND: dict[str, list[Any]] = {
 }
 FREE: dict[str, Any] = {
     "description": "Somebody's words",
+    "owner": "somebody@example.com",
     "tags": ("nightly",),
     "query_file": Path("sql/vip.sql"),
     "confirm": True,

@@ -16,7 +16,7 @@ from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
-    OrphanRow,
+    Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
@@ -47,6 +47,7 @@ REFRESH = Refresh(
     ),
     ("a warning",),
 )
+ORPHANS = (Orphan("production", 9), Orphan("production", 10, "email", 1, 2, 3, name="old", title="Old"))
 STATUS = Status(
     samples.TWO_AM,
     (
@@ -54,7 +55,7 @@ STATUS = Status(
         StatusRow(TARGET, True, 10, 1, 0, 0, replace(LAST, ended_at=None, exit_code=None)),
         StatusRow(TARGET, False, error=PROBLEM),
     ),
-    (OrphanRow("production", 9), OrphanRow("production", 10, "email", 1, 2, 3)),
+    ORPHANS,
 )
 HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
 WHOLE = samples.make_plan(
@@ -63,10 +64,10 @@ WHOLE = samples.make_plan(
 RESULTS = [
     (Document.PLAN, samples.make_everything()),
     (Document.PLAN, Plan(samples.TWO_AM, (replace(samples.make_plan(), examples=Examples(("a",), ("b",))),), (), "7")),
-    (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,))),
+    (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,), orphans=ORPHANS)),
     (Document.PLAN, Plan(samples.TWO_AM, ())),
     (Document.RUN, samples.make_run(samples.run_of(WHOLE, unmatched=1, confirmed=True))),
-    (Document.RUN, samples.make_whole_run()),
+    (Document.RUN, replace(samples.make_whole_run(), orphans=ORPHANS)),
     (Document.RUN, samples.make_run(samples.run_of(samples.make_plan(), RunStatus.STALE), stopped_by=15)),
     (Document.DRIFT, samples.make_drift()),
     (Document.DRIFT, replace(samples.make_drift(), segments=samples.make_drift().segments[:1])),
@@ -153,7 +154,7 @@ def test_the_schemas_name_every_document() -> None:
         ({"kind": "run"}, "$.kind is none of ['drift']: 'run'"),
         ({"summary": {}}, "$.summary.segments is missing"),
         ({"segments": [{"status": "odd"}]}, f"$.segments[0].status is none of {[*map(str, DriftStatus)]}: 'odd'"),
-        ({"segments": [{"segment_id": True}]}, "$.segments[0].segment_id is no integer: True"),
+        ({"segments": [{"segment_id": True}]}, "$.segments[0].segment_id is no integer or null: True"),
     ],
 )
 def test_a_document_that_differs_from_its_schema_is_noticed(change: dict[str, Any], violation: str) -> None:

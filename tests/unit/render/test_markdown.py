@@ -15,7 +15,7 @@ from reconciler.models.results import (
     DriftStatus,
     History,
     HistoryRow,
-    OrphanRow,
+    Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
@@ -99,7 +99,7 @@ def test_a_run_tells_what_was_not_done_first() -> None:
 def test_drift_status_history_and_refresh_are_documents_too() -> None:
     assert "| ≠ drifted | vip_customers | 56 |" in write_result(samples.make_drift())
     row = StatusRow(samples.make_target(), True, 10)
-    status = write_result(Status(samples.TWO_AM, (row,), (OrphanRow("production", 99),)))
+    status = write_result(Status(samples.TWO_AM, (row,), (Orphan("production", 99),)))
     assert "| vip_customers | 56 | 10 |" in status
     assert "| production | 99 |" in status
     history = write_result(History(samples.TWO_AM, (HistoryRow("run-1", samples.TWO_AM, "apply a|b"),)))
@@ -134,7 +134,7 @@ def write_all(name: str) -> list[str]:
         write_result(Plan(samples.TWO_AM, plans, (name,)), sqlite_unattended=True),
         write_result(samples.make_run(*runs, warnings=(name,))),
         write_result(Drift(samples.TWO_AM, drifts, (name,))),
-        write_result(Status(samples.TWO_AM, (row,), (OrphanRow(name, 1, name),), (name,))),
+        write_result(Status(samples.TWO_AM, (row,), (Orphan(name, 1, name),), (name,))),
         write_result(Refresh(name, samples.TWO_AM, (refreshed,), (name,))),
         write_document({"run_id": name, name: name, "allowed": [name], "warnings": [name], **make_document(name)}),
         write_result(History(samples.TWO_AM, (HistoryRow(name, samples.TWO_AM, name, name),), (name,))),

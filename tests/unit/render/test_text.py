@@ -18,7 +18,7 @@ from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
-    OrphanRow,
+    Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
@@ -428,10 +428,13 @@ def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
         StatusRow(samples.make_target("newcomers", 59), False),
         StatusRow(samples.make_target("broken", 58), False, error=Problem("state", "no such file", "apply first")),
     )
-    shown = write(Status(samples.TWO_AM, rows, (OrphanRow("production", 99, "id", 10),)), 80)
+    orphan = Orphan("production", 99, "id", 10, name="old_offer", title="Old offer")
+    shown = write(Status(samples.TWO_AM, rows, (orphan,)), 80)
 
     assert "vip_customers is locked by host a, pid 7, since 02:00." in shown
-    assert "reconcile state forget specs/vip.yaml id:99" in shown
+    assert "production  old_offer  99  Old offer  id            10" in shown
+    assert "list it with `retired: true`" in flatten(shown)
+    assert "forget" not in shown
     assert "newcomers      59      new" in shown
     assert "broken can't be read: no such file" in shown
     assert "5 unsettled; 1 not in the state yet; 1 can't be read; 1 orphan." in flatten(shown)

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
+from reconciler.git import identify
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
-from reconciler.state import open_records
+from reconciler.state import open_records, open_snapshot
 from reconciler.state.history import Records
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -36,7 +37,7 @@ def segments_of(state: StateFixture) -> list[SegmentRun]:
 
 def test_a_missing_state_has_no_records_and_stays_missing(state: StateFixture):
     found = records(state)
-    assert found.orphans("production", set()) == []
+    assert list(open_snapshot(state.settings).listings("production")) == []
     assert found.segment("production", 56) is None
     assert found.holder("production", 56) is None
     assert found.runs("production", 10) == []
@@ -69,7 +70,6 @@ def test_a_segment_is_told_in_numbers(state: StateFixture):
     assert record.last_run is not None
     assert (record.last_run.run_id, record.last_run.exit_code) == ("run-2", 6)
     assert record.holder is None
-    assert records(state).orphans("production", set()) == [record]
 
 
 def test_what_is_not_compacted_yet_counts(state: StateFixture):
@@ -107,12 +107,14 @@ def test_the_holder_is_named_while_it_lives(state: StateFixture):
     assert records(state).holder("production", 56) is None
 
 
-def test_orphans_are_segments_that_no_spec_lists(state: StateFixture):
-    for segment_id in (56, 57, 58):
+def test_a_listing_has_the_name_and_the_spec_that_the_last_lock_gave(state: StateFixture):
+    for segment_id in (57, 56):
         with state.store() as store, store.lock(state.target(segment_id), "run", "apply", None) as segment:
             segment.complete()
-    assert [each.segment_id for each in records(state).orphans("production", {57})] == [56, 58]
-    assert records(state).orphans("staging", set()) == []
+    found = open_snapshot(state.settings).listings("production")
+    assert [(each.segment_id, each.name, each.title) for each in found] == [(56, "vip", None), (57, "vip", None)]
+    assert all(each.spec == identify(state.target().spec.path) for each in found)
+    assert open_snapshot(state.settings).listings("staging") == []
 
 
 # --- history ---------------------------------------------------------------------------------------------------------

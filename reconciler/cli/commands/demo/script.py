@@ -192,7 +192,7 @@ class Demo:
 
     def members(self, segment: Segment) -> set[str]:
         """Return the ids that are in the segment at Customer.io."""
-        return self.sandbox.members(segment.segment_id, segment.id_type)
+        return self.sandbox.members(segment.segment_id or 0, segment.id_type)
 
     def sent(self, segment: Segment, direction: Direction) -> list[str]:
         """Return the ids that the last command sent, sorted; an id sent twice is there twice."""
