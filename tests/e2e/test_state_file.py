@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.sandbox.faults import answers
+from tests.support.old_states import make_old_state
 from tests.support.project import Project, people, segment
 
 
@@ -380,3 +381,62 @@ def test_an_older_schema_is_refused_with_the_command_to_run(filled: Project) -> 
         assert done.code == 1, (words, done.err)
         assert "9999" not in done.out + done.err
     assert filled.sandbox.writes == []
+
+
+# -- a state from before segments had a spec
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def older(request: pytest.FixtureRequest, project: Project) -> Project:
+    """A state of schema 0002 in its workspace: it holds b, e, u and ü\\n in segment 56, m and n in 58, restored."""
+    in_file = request.param == "sqlite"
+    url = f"sqlite:///{project.state_file}" if in_file else request.getfixturevalue("postgres_url")
+    make_old_state(url, "second_schema")
+    project.sandbox.configure(environment_id=77)
+    project.sandbox.add_people((each, f"{each}@example.com") for each in ("b", "c", "e", "m", "n", "u", "ü\\n"))
+    project.sandbox.workspace.set_members(56, ["b", "e", "u", "ü\\n"])
+    project.sandbox.workspace.set_members(58, ["m", "n"])
+    project.want("vip", ["b", "c", "e", "u"])
+    project.want("kept", ["m", "n"])
+    project.environment["STATE"] = url
+    write_with(project, vip=56, kept=58)
+    return project
+
+
+def write_with(project: Project, **segments: int) -> None:
+    """Write a spec with segments that select the tables of their names."""
+    listed = {name: segment(number, name) for name, number in segments.items()}
+    project.write(listed, workspace="production", more="state: {url: '${STATE}'}\n")
+
+
+def test_a_state_of_schema_0002_is_refused_by_every_command_and_left_as_it_is(older: Project) -> None:
+    before = fingerprint(older.folder)
+    for words in (
+        ["validate", "--connect"], ["plan"], ["apply"], ["drift"], ["refresh", "--yes"], ["status"], ["history"],
+    ):  # fmt: skip
+        done = older.run(words[0], "spec.yaml", *words[1:])
+        assert done.code == 1, words
+        assert "reconcile state upgrade" in done.out + done.err, words
+    for words in (["show", "vip"], ["forget", "vip", "--yes"], ["unlock", "vip", "--yes"]):
+        done = older.run("state", words[0], "spec.yaml", *words[1:])
+        assert done.code == 1, words
+        assert "reconcile state upgrade" in done.err, words
+    assert fingerprint(older.folder) == before
+    assert older.sandbox.writes == []
+
+
+def test_a_state_of_schema_0002_is_planned_and_applied_after_its_upgrade(older: Project) -> None:
+    assert older.run("state", "upgrade", "spec.yaml").code == 0
+
+    write_with(older, vip=56)
+    planned = older.json("plan")
+    assert (planned.code, planned.document["orphans"]) == (0, [])  # no apply has named a spec of segment 58 yet
+    assert planned.segments["vip"]["status"] == "changes"
+
+    write_with(older, vip=56, kept=58)
+    assert older.json("apply").code == 0
+    assert older.sandbox.members(56) == {"b", "c", "e", "u"}
+    assert older.json("plan").document["summary"]["unchanged"] == 2
+
+    write_with(older, vip=56)
+    assert [orphan["segment_id"] for orphan in older.json("plan").document["orphans"]] == [58]

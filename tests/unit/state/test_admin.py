@@ -7,10 +7,13 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
+from reconciler.git import identify
 from reconciler.models.fields import Secret
+from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
-from reconciler.state.database import Database
+from reconciler.state.database import Database, add_row
 from reconciler.state.runtime import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (
@@ -39,7 +42,13 @@ def fill(state: StateFixture) -> None:
     with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
         segment.complete()
+        segment.keep_title("VIP customers")
         segment.intend([add("late")])
+        result = SegmentRun(SegmentPlan(state.target(), PlanStatus.CHANGES), RunStatus.APPLIED, Tally(added=4))
+        store.end("run", "production", 0, "{}", [result])
+        with store.database.write() as connection:
+            values = {"run_id": "run", "asked_at": NOW, "segment_id": 56}
+            add_row(connection, "reconcile_creations", workspace="production", title="VIP customers", **values)
 
 
 def around(state: StateFixture, machine: FakeMachine | None = None) -> Runtime:
@@ -71,6 +80,7 @@ def test_forgetting_drops_all_of_one_segment_and_nothing_else(state: StateFixtur
     assert not snapshot.head("production", 57).is_new
     left = rows_of(state.url)
     assert (left["reconcile_members"], left["reconcile_marks"], left["reconcile_batches"]) == ([], [], [])
+    assert left["reconcile_creations"] == []
     assert len(left["reconcile_keys"]) == 1
 
 
@@ -161,7 +171,10 @@ def test_a_state_moves_between_databases_whole(state: StateFixture, other_url: s
     copy_to(state.settings, Secret(other_url), runtime=around(state))
 
     moved = StateFixture(other_url, state.clock)
+    assert all(rows_of(state.url).values())
     assert rows_of(other_url) == rows_of(state.url)
+    (listed,) = open_snapshot(moved.settings).listings("production")
+    assert (listed.title, listed.spec) == ("VIP customers", identify(state.target().spec.path))
     assert (moved.look(), open_snapshot(moved.settings).head("production", 56)) == before
 
 

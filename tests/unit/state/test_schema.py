@@ -1,10 +1,8 @@
 """Which schema a state has, making one, and bringing an older one up to date."""
 
-import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from reconciler.errors import LockHeld, StateError
+from reconciler.git import identify
 from reconciler.models.fields import Secret
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_records, open_snapshot, open_store, schema
@@ -19,6 +18,7 @@ from reconciler.state.admin import upgrade
 from reconciler.state.database import create_tables
 from reconciler.state.runtime import Runtime
 from reconciler.state.schema import REVISION, VERSION_TABLE
+from tests.support.old_states import make_old_state, migrate
 from tests.support.states import ACKNOWLEDGED, Contents, FakeMachine, StateFixture, add
 
 NEXT = f"{int(REVISION) + 1:04}"
@@ -48,16 +48,6 @@ def describe(connection: Connection) -> dict[str, object]:
         uniques = sorted(tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(table))
         found[table] = (columns, keys, indexes, uniques)
     return found
-
-
-def migrate(connection: Connection, revision: str = "head") -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(schema.locate_migrations()))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
 
 
 def test_the_migrations_lead_to_the_tables_that_a_new_state_gets(url: str, tmp_path):
@@ -220,31 +210,10 @@ def test_neither_planning_nor_applying_imports_alembic():
 # --- a state of the first edition ------------------------------------------------------------------------------------
 
 
-def make_first_edition(url: str, folder: Path) -> None:
-    """A state that the first edition made: members, marks, the journal and the lock of a run that died, a history.
-
-    A dump of SQLite; for PostgreSQL its rows, after the first migration.
-    """
-    dump = (Path(__file__).parent / "first_edition.sql").read_text()
-    if url.startswith("sqlite"):
-        file = Path(url.removeprefix("sqlite:///"))
-        file.parent.mkdir()
-        with closing(sqlite3.connect(file)) as connection:
-            connection.executescript(dump)
-        return
-    with connect(url).begin() as connection:
-        migrate(connection, "0001")
-        for statement in dump.split(";\n"):
-            if statement.startswith('INSERT INTO "reconcile_') and "reconcile_version" not in statement:
-                connection.exec_driver_sql(statement)
-        counter = "pg_get_serial_sequence('reconcile_batches', 'seq')"
-        connection.exec_driver_sql(f"SELECT setval({counter}, (SELECT max(seq) FROM reconcile_batches))")
-
-
 def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_upgrade_keeps_all_of_it(
-    state: StateFixture, tmp_path
+    state: StateFixture,
 ):
-    make_first_edition(state.url, tmp_path)
+    make_old_state(state.url, "first_edition")
     for use in (lambda: open_snapshot(state.settings), lambda: open_store(state.settings).__enter__()):
         with pytest.raises(StateError, match="older schema") as caught:
             use()
@@ -269,8 +238,8 @@ def test_a_state_of_the_first_edition_is_refused_with_the_command_to_run_and_an_
     )
 
 
-def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(state: StateFixture, tmp_path):
-    make_first_edition(state.url, tmp_path)
+def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(state: StateFixture):
+    make_old_state(state.url, "first_edition")
     upgrade(state.settings, runtime=Runtime(state.clock, state.machine))
 
     state.send((add("u", "c"), ACKNOWLEDGED))
@@ -279,3 +248,77 @@ def test_the_next_run_on_an_upgraded_state_goes_on_where_the_first_edition_died(
     assert ("d", "unsettled", "add") in state.look().marks
     head = open_snapshot(state.settings).head("production", 56)
     assert (head.serial, head.change_token is None) == (10, False)
+
+
+# --- a state of schema 0002, as it was before segments had a spec ----------------------------------------------------
+
+SECOND_SCHEMA = Contents(
+    ("b", "e", "u", "y", "ü\\n"),
+    (
+        ("a", "unmatched", None),
+        ("q", "rejected", None),
+        ("u", "echo", "add"),
+        ("v", "unsettled", "add"),
+        ("x", "removed", None),
+    ),
+    (("remove", "acknowledged", ("y",)), ("add", None, ("c", "d"))),
+)
+
+
+@pytest.fixture
+def second(state: StateFixture) -> StateFixture:
+    make_old_state(state.url, "second_schema")
+    return state
+
+
+def test_a_state_of_schema_0002_is_refused_with_the_command_to_run_and_left_as_it_is(second: StateFixture):
+    with connect(second.url).begin() as connection:
+        before = describe(connection)
+    for use in (
+        lambda: open_snapshot(second.settings),
+        lambda: open_snapshot(second.settings, alone=True),
+        lambda: open_records(second.settings).runs("production", 9),
+        lambda: open_store(second.settings).__enter__(),
+    ):
+        with pytest.raises(StateError, match="older schema") as caught:
+            use()
+        assert "state upgrade" in caught.value.hint
+    with connect(second.url).begin() as connection:
+        assert describe(connection) == before
+        assert schema.select_version(connection) == "0002"
+
+
+def test_an_upgrade_from_schema_0002_keeps_all_of_it_and_names_no_spec(second: StateFixture):
+    upgrade(second.settings, runtime=Runtime(second.clock, second.machine))
+
+    snapshot, records = open_snapshot(second.settings), open_records(second.settings)
+    assert second.look() == SECOND_SCHEMA
+    head = snapshot.head("production", 56)
+    assert (head.serial, head.plan_id, head.plan_base, head.environment_id) == (10, "plan-1", 8, 77)
+    assert (head.completed, head.restored, snapshot.head("production", 58).restored) == (True, False, True)
+    assert (snapshot.head("staging", 5).id_type, snapshot.head("staging", 5).environment_id) == ("email", 78)
+    assert snapshot.is_spent("plan-0")
+    assert [(row.run_id, row.added) for row in records.runs("production", 9)] == [
+        ("run-3", None),
+        ("run-2", 6),
+        ("run-0", None),
+    ]
+    listed = [each for workspace in ("production", "staging", "prod") for each in snapshot.listings(workspace)]
+    assert [(each.segment_id, each.name) for each in listed] == [
+        (56, "vip"),
+        (58, "restored"),
+        (5, "vip"),
+        (60, "other"),
+    ]
+    assert {(each.title, each.spec) for each in listed} == {(None, None)}
+
+
+def test_the_next_run_on_a_state_from_schema_0002_goes_on_and_names_the_spec(second: StateFixture):
+    upgrade(second.settings, runtime=Runtime(second.clock, second.machine))
+
+    second.send((add("c"), ACKNOWLEDGED))
+
+    assert second.look().members == ("b", "c", "e", "u", "ü\\n")
+    assert {("d", "unsettled", "add"), ("v", "unsettled", "add")} <= set(second.look().marks)
+    named = {each.segment_id: each.spec for each in open_snapshot(second.settings).listings("production")}
+    assert (named[56] == identify(second.target().spec.path), named[58]) == (True, None)
