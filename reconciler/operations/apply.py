@@ -23,7 +23,7 @@ from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
-from reconciler.operations.titles import resolve
+from reconciler.operations.titles import find_shared, resolve
 from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
 from reconciler.state.base import Snapshot
 
@@ -84,6 +84,9 @@ def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: App
     if file is None:
         context.warn_of_specs()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
+
+    for at, error in find_shared([each.target for each in segments]).items():
+        segments[at].end(error)
 
     allowed = options.plan.allowed
     flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)

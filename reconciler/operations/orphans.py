@@ -6,7 +6,7 @@ from reconciler.errors import StateError
 from reconciler.git import find_work_tree, identify
 from reconciler.models.plan import Orphan
 from reconciler.models.results import Listing
-from reconciler.models.spec import Segment, Spec, SpecIdentity, StateSettings
+from reconciler.models.spec import Spec, SpecIdentity, StateSettings
 from reconciler.state.base import Snapshot
 
 
@@ -26,17 +26,16 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
         tops = [tree.top for tree in trees if identity.origin is not None and tree.origin == identity.origin]
         return bool(tops) and not any((top / identity.path).exists() for top in tops)
 
-    listed: dict[str, list[Segment]] = {}
-    for spec in specs:
-        listed.setdefault(spec.destination.workspace, []).extend(spec.segments)
     orphans: dict[Orphan, None] = {}  # each once, also where two URLs lead to one database
     for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in specs):
         try:
             snapshot = open_state(state)
-            for each in snapshot.listings(workspace):
-                if each.spec is None or any(is_listed(each, segment) for segment in listed[workspace]):
+            known = snapshot.listings(workspace)
+            listed = _list_named([spec for spec in specs if spec.destination.workspace == workspace], known)
+            for each in known:
+                if each.spec is None or not has_left(each.spec):
                     continue
-                if not has_left(each.spec):
+                if not listed.isdisjoint((each.segment_id, each.title, (each.spec, each.name))):
                     continue
                 with snapshot.read_segment(workspace, each.segment_id) as stored:
                     counts, id_type = stored.count(), stored.head.id_type
@@ -49,8 +48,16 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
     return tuple(orphans)
 
 
-def is_listed(listing: Listing, segment: Segment) -> bool:
-    """Tell whether a segment of a spec is this one of the state: by its number, else by the title that led to it."""
-    if segment.segment_id is not None:
-        return segment.segment_id == listing.segment_id
-    return segment.segment == listing.title or segment.name == listing.name
+def _list_named(specs: Sequence[Spec], known: Sequence[Listing]) -> set[object]:
+    """List the numbers and titles of all segments of some specs.
+
+    A title that the state does not know may be a new one of a segment that it knows: then its spec and name are listed.
+    """
+    titles = {each.title for each in known}
+    listed: set[object] = set()
+    for spec in specs:
+        for segment in spec.segments:
+            listed.add(segment.segment if segment.segment_id is None else segment.segment_id)
+            if segment.segment_id is None and segment.segment not in titles:
+                listed.add((identify(spec.path), segment.name))
+    return listed

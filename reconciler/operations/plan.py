@@ -23,7 +23,7 @@ from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult, as_failed_plan
-from reconciler.operations.titles import resolve
+from reconciler.operations.titles import find_shared, resolve
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
@@ -73,6 +73,11 @@ def plan(
         segments = context.for_each(
             range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft), "plan"
         )
+        shared = find_shared([each.target for each in segments])
+        segments = [
+            as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
+            for at, each in enumerate(segments)
+        ]
         if draft is not None:
             segments = [_bind_to_environment(context, segment) for segment in segments]
         made = PlanResult(

@@ -12,7 +12,6 @@ from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import SpecIdentity, Target
 from reconciler.operations.context import Context
-from reconciler.operations.orphans import is_listed
 
 
 def resolve(context: Context, target: Target) -> Target:
@@ -34,6 +33,33 @@ def resolve(context: Context, target: Target) -> Target:
         if head.id_type is not None:
             target = target.changed(id_type=IdType(head.id_type))
     return target
+
+
+def find_shared(targets: Sequence[Target]) -> dict[int, DestinationError]:
+    """Find the targets, by their position, whose number another segment of a named spec has in the same workspace.
+
+    A spec in which two have one number is refused when it is read; one by its number and one by its title are not.
+    """
+    places: dict[tuple[str, int], dict[str, None]] = {}
+    listed = [
+        Target(spec, segment)
+        for spec in {id(each.spec): each.spec for each in targets}.values()
+        for segment in spec.segments
+    ]
+    for target in [*listed, *targets]:
+        if target.segment_id:
+            places.setdefault((target.workspace, target.segment_id), {})[target.where] = None
+
+    shared = {}
+    for at, target in enumerate(targets):
+        others = [where for where in places.get((target.workspace, target.segment_id), ()) if where != target.where]
+        if others:
+            shared[at] = DestinationError(
+                f"{target.where}: this is segment {target.segment_id}, and so is {others[0]}",
+                "one segment takes one query: leave one of the two entries",
+                code="title",
+            )
+    return shared
 
 
 def find_by_title(
@@ -91,9 +117,9 @@ def find_by_title(
 
 
 def find_remembered(target: Target, known: Sequence[Listing]) -> Listing | None:
-    """Find what the state remembers of a segment that the spec names by its title."""
-    by_title = [each for each in known if each.title == target.segment.segment]
-    return next(iter(by_title or [each for each in known if is_listed(each, target.segment)]), None)
+    """Find what the state remembers of a title by which a spec names a segment; its own name is the first to count."""
+    found = [each for each in known if each.title == target.segment.segment]
+    return min(found, key=lambda each: each.name != target.segment.name, default=None)
 
 
 def check_title(target: Target, remote: RemoteSegment) -> None:

@@ -64,7 +64,13 @@ class LockedSegment:
     """
 
     def __init__(
-        self, lock: HeldLock, id_type: IdType, run_id: str, plan_id: str | None, spec: SpecIdentity | None = None
+        self,
+        lock: HeldLock,
+        id_type: IdType,
+        run_id: str,
+        plan_id: str | None,
+        spec: SpecIdentity | None = None,
+        title: str | None = None,
     ) -> None:
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
@@ -75,6 +81,8 @@ class LockedSegment:
         self._run_id = run_id
         self._plan_id = plan_id
         self._spec = spec
+        self._title = title
+        """By which the spec names the segment."""
         self._mutex = threading.RLock()
         self._seconds_written = 0.0
         self._tokens = ChangeTokens()
@@ -260,17 +268,21 @@ class LockedSegment:
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def stamp(self) -> None:
-        """Record this run as the segment's last, and the name and the spec under which it was listed."""
+        """Record this run as the segment's last, and the name, title and spec under which it was listed."""
         with self._write() as connection:
             changes = "last_run_id = :run_id, last_run_at = :now, name = :name"
             values = {"run_id": self._run_id, "now": self._database.now(connection), "name": self._segment.name}
             if self._spec is not None:
                 changes += ", origin = :origin, spec = :spec"
                 values |= {"origin": self._spec.origin, "spec": self._spec.path}
+            if self._title is not None:
+                changes, values = f"{changes}, title = :title", values | {"title": self._title}
             self._update(connection, changes, **values)
 
     def keep_title(self, title: str) -> None:
-        """Record the segment's title at Customer.io; no serial is raised."""
+        """Record the title at Customer.io of a segment that the spec names by its number; no serial is raised."""
+        if self._title is not None:  # it has to find the segment, also when somebody renames that
+            return
         with self._write() as connection:
             self._update(connection, "title = :title", title=title)
 

@@ -164,3 +164,45 @@ def test_a_plan_says_that_a_segment_will_be_created_and_makes_nothing(vip: Proje
 
     assert (planned.code, planned.segments["vip"]["segment_id"], planned.segments["vip"]["add"]) == (0, None, 5)
     assert all(call.method == "GET" for call in vip.sandbox.calls[before:])
+
+
+def test_the_name_of_another_specs_segment_leads_to_no_number(vip: Project) -> None:
+    assert vip.run("apply", "spec.yaml").code == 0
+    vip.want("others", people(7))
+    vip.write({"vip": titled("Weekly", "others")}, name="other.yaml")
+    vip.sandbox.workspace.change_segment(57, name="Weekly")
+
+    assert vip.run("apply", "other.yaml").code == 0
+
+    assert vip.sandbox.members(56) == set(people(*range(5)))
+    assert vip.sandbox.members(57) == set(people(7))
+
+
+def test_a_new_title_under_an_old_name_is_another_segment(vip: Project) -> None:
+    assert vip.run("apply", "spec.yaml").code == 0
+    vip.write({"vip": titled("Nobody knows this", "vip")})
+
+    done = vip.json("apply")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "no_such_segment")
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+@pytest.mark.parametrize("selected", [(), ("--select", "twin")])
+def test_a_number_and_a_title_of_one_segment_are_refused(vip: Project, command: str, selected: tuple[str, ...]) -> None:
+    vip.want("others", people(7))
+    vip.write({"vip": segment(56, "vip"), "twin": titled("VIP customers", "others")})
+
+    done = vip.json(command, *selected)
+
+    assert done.code == 1
+    assert {each["error"]["code"] for each in done.segments.values()} == {"title"}
+    assert vip.sandbox.writes == []
+
+
+def test_a_title_that_the_state_does_not_know_makes_no_orphan_of_its_segment(vip: Project) -> None:
+    assert vip.run("apply", "spec.yaml").code == 0
+    vip.sandbox.workspace.change_segment(56, name="Best customers")
+    vip.write({"vip": titled("Best customers", "vip")})
+
+    assert vip.json("status").document["orphans"] == vip.json("plan").document["orphans"] == []
