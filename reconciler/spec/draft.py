@@ -205,7 +205,7 @@ def _extend(
         return refuse("names a file that can't be used (its path is relative to this file)")
     if ("segments",) in base.lines:
         draft.add_problem(base.line(("segments",)), "`segments` can't stand in a file that others extend", path)
-        return document, False
+        base = base.without("segments")
     base, is_whole = _extend(draft, base, environment, (*chain, real))
     return extend(document, base), is_whole
 

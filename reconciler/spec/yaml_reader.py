@@ -97,6 +97,11 @@ class Document:
                 return document.origin(where)
         return self
 
+    def without(self, name: str) -> "Document":
+        """Give the document without one of its first keys."""
+        data = {key: value for key, value in self.data.items() if key != name} if isinstance(self.data, dict) else None
+        return replace(self, data=data, lines={each: line for each, line in self.lines.items() if each[:1] != (name,)})
+
     def _nearest(self, where: KeyPath) -> KeyPath:
         while where and where not in self.lines:
             where = where[:-1]

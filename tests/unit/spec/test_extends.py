@@ -149,3 +149,14 @@ def test_a_folder_with_nothing_else_has_no_spec(write):
 
     with pytest.raises(UsageError, match=r"These files list no segments: specs/base\.yaml"):
         load(["specs"], SITE)
+
+
+def test_all_that_is_wrong_with_an_extended_file_is_reported_at_once(write):
+    write(BASE + "segments: {a: {segment_id: 1}}\ndefault: {}\n", "envs/base.yaml")
+
+    found = problems_of(write(SPEC))
+
+    assert found == [
+        "envs/base.yaml:12: `segments` can't stand in a file that others extend.",
+        "envs/base.yaml:13: `default` is not a known key; did you mean `defaults`?",
+    ]
