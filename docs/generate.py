@@ -49,6 +49,7 @@ COMMANDS = (
     ("refresh",),
     ("status",),
     ("history",),
+    ("segments",),
     ("state",),
     ("state", "show"),
     ("state", "forget"),
@@ -150,8 +151,8 @@ def write_documents() -> str:
     """The page of the JSON documents: a table of fields for each."""
     parts = [
         f"# The JSON documents\n\n{GENERATED}\n",
-        "`--format json` prints one document to stdout and nothing else; `reconcile schema plan` (or `run`, `drift`,\n"
-        "`refresh`, `status`, `history`) prints its JSON Schema. A number that is not known is null, never 0.\n"
+        "`--format json` prints one document to stdout and nothing else; `reconcile schema plan` (or another kind)\n"
+        "prints its JSON Schema. A number that is not known is null, never 0.\n"
         f"{GROWTH} The codes of errors: [errors.md](errors.md).\n",
     ]
     for document, fields in DOCUMENTS.items():

@@ -48,6 +48,12 @@ ShowIds = Annotated[int, typer.Option(metavar="N", min=0, help="Number of exampl
 LockTimeout = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Maximum time to wait for a lock (0: fail immediately).")
 ]
+LookupTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0, help="Maximum time for numbers that are only shown (0: do not ask for them)."
+    ),
+]
 
 MemoryLimit = Annotated[
     str,

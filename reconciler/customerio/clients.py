@@ -131,13 +131,15 @@ class AppClient:
         items = self._get("/v1/segments", missing="has no list of segments").get("segments", False)
         if items is not None and not isinstance(items, list):
             raise unexpected_answer("segments is missing")
-        segments = {}
+        segments: dict[int, RemoteSegment] = {}
         for item in items or []:
             if not isinstance(item, dict) or not is_whole(item.get("id")) or not isinstance(item.get("type"), str):
                 raise unexpected_answer("a segment without id or type")
             number, title = item["id"], item.get("name")
             title = one_line(title, MAX_WORDS) if isinstance(title, str) else ""
-            segments[number] = RemoteSegment(number, title, item["type"] == "manual")
+            segment = RemoteSegment(number, title, item["type"] == "manual")
+            if segments.setdefault(number, segment) != segment:
+                raise unexpected_answer("two segments have one id")
         return segments
 
     def used_by(self, segment_id: int) -> UsedBy:

@@ -12,6 +12,9 @@ DEFAULT_PARALLEL = 4
 MOST_PARALLEL = 64
 """Segments processed concurrently."""
 
+DEFAULT_LOOKUP_TIMEOUT = 10.0
+"""Seconds of a run for what Customer.io is asked only because a person reads it."""
+
 MIN_MEMORY = "16MB"
 """Suffices for small segments, 64 at once. Measured: with 8MB most of them fail."""
 

@@ -298,8 +298,57 @@ class Refresh:
     warnings: tuple[str, ...] = ()
 
 
+# --- segments ------------------------------------------------------------------------------------------------------
+
+
+class Management(StrEnum):
+    """Whether a spec manages a segment."""
+
+    MANAGED = "managed"
+    ORPHAN = "orphan"
+    """It holds members and has left its spec."""
+    UNMANAGED = "unmanaged"
+
+
+@dataclass(frozen=True)
+class WorkspaceSegment:
+    """One segment of a workspace at Customer.io, and the spec that manages it. None: not known, or there is none."""
+
+    workspace: str
+    segment_id: int
+    title: str
+    manual: bool
+    """False for a data-driven one."""
+    people: int | None = None
+    """Its members, as Customer.io counts them."""
+    status: Management = Management.UNMANAGED
+    name: str | None = None
+    """What the spec calls it, or called it last."""
+    spec: str | None = None
+    """The path of that spec: as it was named, else as the state has it."""
+
+    @property
+    def is_free(self) -> bool:
+        """A spec could manage it, and none does."""
+        return self.manual and self.status is not Management.MANAGED
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of the workspaces of some specs."""
+
+    created_at: datetime
+    segments: tuple[WorkspaceSegment, ...]
+    workspaces: tuple[str, ...]
+    specs: tuple[str, ...]
+    """The paths of the specs that were named."""
+    names: frozenset[str]
+    """The names of all segments that these specs list."""
+    warnings: tuple[str, ...] = ()
+
+
 SegmentRow = SegmentPlan | SegmentRun | SegmentDrift | RefreshRow
 """One segment of a result, with a status."""
 
-Result = Plan | Run | Drift | Refresh | Status | History | RunRecord | SegmentRecord
+Result = Plan | Run | Drift | Refresh | Status | History | Segments | RunRecord | SegmentRecord
 """What a command gives: every renderer writes each of these."""

@@ -17,15 +17,7 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
     more. A segment that no apply has named a spec for yet is no orphan. A state that can't be read has none: its
     segments have the error.
     """
-    named = {identify(spec.path) for spec in specs}
-    trees = [tree for spec in specs if (tree := find_work_tree(spec.path)) is not None]
-
-    def has_left(identity: SpecIdentity) -> bool:
-        if identity in named:
-            return True
-        tops = [tree.top for tree in trees if identity.origin is not None and tree.origin == identity.origin]
-        return bool(tops) and not any((top / identity.path).exists() for top in tops)
-
+    has_left = find_departed(specs)
     orphans: dict[Orphan, None] = {}  # each once, also where two URLs lead to one database
     for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in specs):
         try:
@@ -46,6 +38,20 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
         except StateError:
             continue
     return tuple(orphans)
+
+
+def find_departed(specs: Sequence[Spec]) -> Callable[[SpecIdentity], bool]:
+    """Give the function that tells of a spec whether a segment that no named spec lists has left it."""
+    named = {identify(spec.path) for spec in specs}
+    trees = [tree for spec in specs if (tree := find_work_tree(spec.path)) is not None]
+
+    def has_left(identity: SpecIdentity) -> bool:
+        if identity in named:
+            return True
+        tops = [tree.top for tree in trees if identity.origin is not None and tree.origin == identity.origin]
+        return bool(tops) and not any((top / identity.path).exists() for top in tops)
+
+    return has_left
 
 
 def _list_named(specs: Sequence[Spec], known: Sequence[Listing]) -> set[object]:

@@ -17,6 +17,7 @@ from reconciler.models.results import (
     Run,
     RunRecord,
     RunStatus,
+    Segments,
     Status,
 )
 from reconciler.models.spec import Target
@@ -119,6 +120,13 @@ class StatusResult(Status, WithDocument):
 @dataclass(frozen=True)
 class HistoryResult(History, WithDocument):
     """Past runs, newest first."""
+
+    exit_code = ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class SegmentsResult(Segments, WithDocument):
+    """The segments of the workspaces of some specs."""
 
     exit_code = ExitCode.DONE
 

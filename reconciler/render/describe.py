@@ -23,6 +23,7 @@ from reconciler.models.results import (
     SegmentRecord,
     SegmentRow,
     SegmentRun,
+    Segments,
     Status,
     StatusRow,
 )
@@ -45,6 +46,22 @@ def describe(result: Result, options: Options) -> Report:
                 columns=report.HISTORY,
                 lines=[Line(fill(report.HISTORY, each)) for each in result.runs],
                 noun="runs",
+                warnings=result.warnings,
+            )
+        case Segments():
+            is_one = len(result.workspaces) == 1
+            columns = report.WORKSPACE_SEGMENTS[1 if is_one else 0 :]
+            remarks = []
+            if any(each.is_free for each in result.segments):
+                specs = " ".join(map(sentences.quote, result.specs)) if len(result.specs) == 1 else "SPEC"
+                remarks = [(f"To manage more: `reconcile segments {specs} --scaffold` prints their entries.", "", "")]
+            begin = f"Workspace {result.workspaces[0]}: " if is_one else f"{len(result.workspaces):,} workspaces: "
+            return Report(
+                "segments",
+                begin + sentences.summarise_segments(result),
+                columns=columns,
+                lines=[Line(fill(columns, each)) for each in result.segments],
+                remarks=remarks,
                 warnings=result.warnings,
             )
         case RunRecord():

@@ -16,6 +16,7 @@ from reconciler.models.plan import Examples, Plan, SegmentPlan
 from reconciler.models.results import (
     Drift,
     History,
+    Management,
     Refresh,
     RefreshRow,
     Result,
@@ -24,8 +25,10 @@ from reconciler.models.results import (
     SegmentDrift,
     SegmentRecord,
     SegmentRun,
+    Segments,
     Status,
     StatusRow,
+    WorkspaceSegment,
 )
 from reconciler.render import Options
 from reconciler.render.json_schema import DOCUMENTS, FORMAT, FROM_HISTORY, SUMMARIES, Document, Field, name_number
@@ -39,6 +42,7 @@ _KINDS: Mapping[type, Document] = {
     Refresh: Document.REFRESH,
     Status: Document.STATUS,
     History: Document.HISTORY,
+    Segments: Document.SEGMENTS,
 }
 
 
@@ -58,6 +62,9 @@ def document(result: Result) -> dict[str, Any]:
         return fields | {"last_run": result.last_run.run_id if result.last_run else None}
     kind = _find_kind(result)
     values = vars(result) | {"format_version": FORMAT, "kind": kind, "tool_version": __version__}
+    if isinstance(result, Segments):
+        workspace = result.workspaces[0] if len(result.workspaces) == 1 else None
+        return _write_fields(DOCUMENTS[kind], values | {"workspace": workspace, "summary": count_segments(result)})
     if not isinstance(result, History):
         workspaces = {each.target.workspace for each in result.segments}
         values |= {"workspace": workspaces.pop() if len(workspaces) == 1 else None, "summary": summarise(result)}
@@ -79,6 +86,13 @@ def summarise(result: Plan | Run | Drift | Refresh | Status) -> dict[str, Any]:
         numbers: list[Any] = [row.get(name) for row in rows]
         sums[name] = None if None in numbers else sum(numbers)
     return {"segments": len(result.segments), **{name_number(each): by_status[each] for each in statuses}, **sums}
+
+
+def count_segments(result: Segments) -> dict[str, int]:
+    """Count the segments of workspaces by what they are."""
+    manual, free = (sum(getattr(each, name) for each in result.segments) for name in ("manual", "is_free"))
+    orphans = sum(each.status is Management.ORPHAN for each in result.segments)
+    return {"segments": len(result.segments), "manual": manual, "free": free, "orphans": orphans}
 
 
 def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterator[str]:
@@ -156,6 +170,8 @@ def _list_values(value: object) -> Values:
             values = vars(value) | (vars(value.counts) if value.counts else {})
         case RefreshRow():
             values = vars(value)
+        case WorkspaceSegment():
+            return vars(value) | {"type": "manual" if value.manual else "data_driven"}
         case StatusRow():
             values = vars(value) | {"lock_holder": value.holder}
         case _:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
-from reconciler.models.results import DriftStatus, RefreshStatus, RunStatus
+from reconciler.models.results import DriftStatus, Management, RefreshStatus, RunStatus
 
 FORMAT = "1.0"
 
@@ -26,6 +26,7 @@ class Document(StrEnum):
     REFRESH = "refresh"
     STATUS = "status"
     HISTORY = "history"
+    SEGMENTS = "segments"
 
 
 Plain = Literal["string", "integer", "number", "boolean", "time"]
@@ -98,6 +99,7 @@ SOURCES = {
     Document.REFRESH: "What `refresh --format json` prints, and `history SPEC RUN_ID` of a `refresh`.",
     Document.STATUS: "What `status --format json` prints.",
     Document.HISTORY: "What `history --format json` prints without a RUN_ID.",
+    Document.SEGMENTS: "What `segments --format json` prints.",
 }
 
 _ERROR = (
@@ -262,6 +264,16 @@ _PAST_RUN = (
     Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
 )
+_WORKSPACE_SEGMENT = (
+    Field("workspace", "string", "Its workspace."),
+    Field("segment_id", "integer", "Its id at Customer.io."),
+    Field("title", "string", "Its title at Customer.io."),
+    Field("type", ("manual", "data_driven"), "Only manual segments can be managed."),
+    Field("people", "integer", "Members at Customer.io; null if it was not asked for.", NULLABLE),
+    Field("status", Management, "Whether a spec manages it; `orphan`: it holds members and has left its spec."),
+    Field("name", "string", "The segment's key in that spec; null if there is none.", NULLABLE),
+    Field("spec", "string", "The path of that spec; null if it is not known, or there is none.", NULLABLE),
+)
 
 # --- summaries ---------------------------------------------------------------------------------------------------
 
@@ -330,5 +342,22 @@ DOCUMENTS: dict[Document, tuple[Field, ...]] = {
         Field("created_at", "time", "When the history was read."),
         Field("runs", _PAST_RUN, "Past runs, newest first.", many=True),
         _WARNINGS,
+    ),
+    Document.SEGMENTS: (
+        *_head(Document.SEGMENTS),
+        Field("workspace", "string", "The workspace; null where the specs are of several.", NULLABLE),
+        Field("created_at", "time", "When it was begun."),
+        Field("segments", _WORKSPACE_SEGMENT, "Every segment that the workspace has.", many=True),
+        _WARNINGS,
+        Field(
+            "summary",
+            (
+                Field("segments", "integer", "Number of segments."),
+                Field("manual", "integer", "Number of manual ones."),
+                Field("free", "integer", "Number of manual ones that no spec manages; orphans among them."),
+                Field("orphans", "integer", "Number of orphans."),
+            ),
+            "Numbers over all segments.",
+        ),
     ),
 }

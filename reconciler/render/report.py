@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, assert_never
 
 from reconciler.models.comparison import Counts
 from reconciler.models.plan import Orphan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     DriftStatus,
     HistoryRow,
+    Management,
     RefreshRow,
     RefreshStatus,
     RunStatus,
@@ -18,6 +19,7 @@ from reconciler.models.results import (
     SegmentRow,
     SegmentRun,
     StatusRow,
+    WorkspaceSegment,
 )
 from reconciler.models.spec import Target
 from reconciler.render import sentences
@@ -213,6 +215,19 @@ def exit_code(value: int | None, style: str = "") -> Cell:
     return Cell("?" if value is None else str(value), style)
 
 
+def manager(row: WorkspaceSegment) -> Cell:
+    """The spec that manages a segment; `none` where one could."""
+    match row.status:
+        case Management.MANAGED:
+            return Cell(row.spec or "not known")
+        case Management.ORPHAN:
+            return Cell(f"none (left {row.spec})", "yellow")
+        case Management.UNMANAGED:
+            return Cell("none" if row.manual else "", "yellow")
+        case _:
+            assert_never(row.status)
+
+
 # --- tables ------------------------------------------------------------------------------------------------------
 
 SEGMENT: Sequence[Column[SegmentRow]] = (
@@ -307,4 +322,14 @@ HISTORY: Sequence[Column[HistoryRow]] = (
     Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=5),
     Column("Workspace", lambda row: Cell(row.workspace), drop=8, flexible=True),
     Column("Command", lambda row: Cell(row.command, "dim"), drop=7, flexible=True),
+)
+
+WORKSPACE_SEGMENTS: Sequence[Column[WorkspaceSegment]] = (
+    Column("Workspace", lambda row: Cell(row.workspace), drop=5, flexible=True),
+    Column("Id", lambda row: Cell(str(row.segment_id)), right=True),
+    Column("Title", lambda row: Cell(row.title), flexible=True),
+    Column("Type", lambda row: Cell("manual" if row.manual else "data-driven", "" if row.manual else "dim"), drop=3),
+    Column("People", lambda row: number(row.people), right=True, drop=2),
+    Column("Segment", lambda row: Cell(row.name or ""), drop=4, flexible=True),
+    Column("Spec", manager, drop=1, flexible=True),
 )

@@ -11,9 +11,19 @@ from signal import Signals
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
 from reconciler.models.plan import Plan, SegmentPlan
-from reconciler.models.results import Drift, Refresh, RefreshStatus, Run, RunStatus, SegmentRow, SegmentRun, Status
+from reconciler.models.results import (
+    Drift,
+    Refresh,
+    RefreshStatus,
+    Run,
+    RunStatus,
+    SegmentRow,
+    SegmentRun,
+    Segments,
+    Status,
+)
 from reconciler.models.spec import Ownership, Target
-from reconciler.render.json_documents import summarise
+from reconciler.render.json_documents import count_segments, summarise
 
 DRIFT_LEGEND = (
     "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
@@ -224,6 +234,16 @@ def summarise_status(status: Status) -> str:
         ),
         [count(len(status.orphans), "orphan")] if status.orphans else [],
     )
+
+
+def summarise_segments(result: Segments) -> str:
+    """`3 segments; 2 manual; 1 of them managed by no spec.`"""
+    numbers = count_segments(result)
+    clauses = [f"{numbers['manual']:,} manual"]
+    if numbers["manual"]:
+        free = f"{numbers['free']:,} of them managed by no spec"
+        clauses.append(free if numbers["free"] else "each of them managed by a spec")
+    return _join_clauses(count(numbers["segments"], "segment"), clauses)
 
 
 def _report_nothing_to_do(numbers: Mapping[str, int], clauses: Sequence[str] = ()) -> str:

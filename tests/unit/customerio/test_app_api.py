@@ -76,6 +76,17 @@ def test_a_null_list_is_an_empty_one(app: AppClient) -> None:
 
 
 @respx.mock
+def test_one_id_is_that_of_one_segment(app: AppClient) -> None:
+    vip = {"id": 7, "name": "VIP", "type": "manual"}
+    respx.get(BASE).respond(200, json={"segments": [vip, {**vip, "updated_at": 1}]})
+    assert list(app.segments()) == [7]
+
+    respx.get(BASE).respond(200, json={"segments": [vip, {**vip, "type": "dynamic"}]})
+    with pytest.raises(DestinationError, match="two segments have one id"):
+        app.segments()
+
+
+@respx.mock
 def test_what_uses_a_segment_and_how_many_are_in_it(app: AppClient) -> None:
     uses = {"campaigns": [12], "sent_newsletters": [], "draft_newsletters": [3]}
     respx.get(f"{BASE}/56/used_by").respond(200, json={"segment_id": 56, "used_by": uses})

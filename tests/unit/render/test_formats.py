@@ -11,6 +11,7 @@ from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
+    Management,
     Refresh,
     RefreshRow,
     RefreshStatus,
@@ -18,8 +19,10 @@ from reconciler.models.results import (
     RunRecord,
     RunStatus,
     SegmentRecord,
+    Segments,
     Status,
     StatusRow,
+    WorkspaceSegment,
 )
 from reconciler.render import Format, Options, render
 from reconciler.render import json_documents as documents
@@ -36,6 +39,13 @@ RESULTS = (
     Refresh("run-1", samples.TWO_AM, (RefreshRow(samples.make_target(), RefreshStatus.REFRESHED, 10, 4, 4),)),
     Status(samples.TWO_AM, (StatusRow(samples.make_target(), True, 10, last_run=LAST),)),
     History(samples.TWO_AM, (ROW,)),
+    Segments(
+        samples.TWO_AM,
+        (WorkspaceSegment("production", 56, "VIP", True, 7, Management.MANAGED, "vip", "specs/vip.yaml"),),
+        ("production",),
+        ("specs/vip.yaml",),
+        frozenset(["vip"]),
+    ),
     RunRecord(ROW, "0.1.0", (), None, documents.write_json(documents.document(samples.make_whole_run()))),
     SegmentRecord(
         *("production", 56, "vip_customers", "id", "lineage", 7),

@@ -16,6 +16,7 @@ from reconciler.models.results import (
     History,
     HistoryRow,
     LastRun,
+    Management,
     Orphan,
     Refresh,
     RefreshRow,
@@ -25,9 +26,11 @@ from reconciler.models.results import (
     RunStatus,
     SegmentDrift,
     SegmentRun,
+    Segments,
     Status,
     StatusRow,
     Tally,
+    WorkspaceSegment,
 )
 from reconciler.render import json_documents as render
 from reconciler.render.json_schema import DOCUMENTS, FROM_HISTORY, Document, make_schema
@@ -58,6 +61,18 @@ STATUS = Status(
     ORPHANS,
 )
 HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
+SEGMENTS = Segments(
+    samples.TWO_AM,
+    (
+        WorkspaceSegment("production", 56, "VIP", True, 7, Management.MANAGED, "vip", "specs/vip.yaml"),
+        WorkspaceSegment("production", 57, "Old", True, 7, Management.ORPHAN, "old", "specs/old.yaml"),
+        WorkspaceSegment("production", 58, "", False),
+    ),
+    ("production",),
+    ("specs/vip.yaml",),
+    frozenset(["vip"]),
+    ("a warning",),
+)
 WHOLE = samples.make_plan(
     counts=Counts(desired=5, stored=5, unchanged=5, unkeyed=2), remote=RemoteFacts("VIP customers", 7, samples.USED)
 )
@@ -75,6 +90,8 @@ RESULTS = [
     (Document.REFRESH, replace(REFRESH, segments=REFRESH.segments[:1])),
     (Document.STATUS, STATUS),
     (Document.HISTORY, HISTORY),
+    (Document.SEGMENTS, SEGMENTS),
+    (Document.SEGMENTS, replace(SEGMENTS, segments=(), workspaces=("production", "staging"))),
 ]
 
 

@@ -1,0 +1,41 @@
+"""`reconcile segments`: lists the segments of a workspace, and which spec manages each."""
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import flags
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
+from reconciler.cli.documents import show
+from reconciler.cli.signals import cut_short
+from reconciler.errors import UsageError
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
+from reconciler.operations.load import load_segments
+from reconciler.operations.segments import list_segments
+from reconciler.render.scaffold import write_scaffold
+
+
+@with_console
+def segments(
+    console: Console,
+    spec: flags.OneSpec,
+    scaffold: Annotated[
+        bool, typer.Option("--scaffold", help="Print spec entries for the manual segments that no spec manages.")
+    ] = False,
+    output: flags.OutputFormat = flags.Format.TEXT,
+    lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
+) -> int:
+    """List the segments of the spec's workspace, each with its people and the spec that manages it. Changes nothing."""
+    if scaffold and output is not flags.Format.TEXT:
+        raise UsageError("--scaffold prints YAML, and no other format", "leave out --format")
+    loaded = load_segments([spec])
+    with cut_short(console) as stop:
+        result = list_segments(loaded, lookup_timeout=lookup_timeout, stop=stop)
+    if scaffold:
+        console.show(write_scaffold(result), is_data=True)
+        for warning in result.warnings:
+            console.warning(warning)
+    else:
+        show(console, result, output)
+    return result.exit_code

@@ -1,0 +1,135 @@
+"""`segments`: what segments the workspaces of specs have, and which spec manages each. Changes nothing."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Event
+
+from reconciler.clock import boot_seconds
+from reconciler.errors import ReconcileError
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
+from reconciler.models.plan import RemoteSegment
+from reconciler.models.results import Listing, Management, WorkspaceSegment
+from reconciler.models.spec import Spec, Target
+from reconciler.operations.context import TURN_SECONDS, Context, identify_account
+from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.orphans import find_departed, find_orphans
+from reconciler.operations.results import SegmentsResult
+from reconciler.operations.titles import find_remembered
+from reconciler.render.sentences import count
+
+MOST_AT_ONCE = 8
+"""Requests that are made side by side; the App API takes ten a second."""
+
+
+def list_segments(
+    loaded: Loaded, *, lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT, stop: Event | None = None
+) -> SegmentsResult:
+    """List the segments of the workspaces of these specs, each with its people and the spec that manages it.
+
+    People are asked for during at most `lookup_timeout` seconds; when these are over `stop` is set. Raises SpecError
+    where an App API key is missing, DestinationError where a list can't be had, StateError.
+    """
+    refuse_plan_file(loaded, "segments")
+    targets = [Target(spec, spec.segments[0]) for spec in loaded.specs]
+    require_app_keys(targets, "`segments`")
+    created_at = datetime.now(UTC)
+    with Context(targets, reads_only=True, stop=stop) as context:
+        places = {(each.workspace, identify_account(each.spec.destination)): each for each in targets}
+        listed = [(target, row) for target in places.values() for row in _list_workspace(context, target, loaded.specs)]
+        people = _count_people(context, listed, lookup_timeout)
+        rows = [replace(row, people=number) for (_, row), number in zip(listed, people, strict=True)]
+        return SegmentsResult(
+            created_at,
+            tuple(sorted(rows, key=lambda row: (row.workspace, row.segment_id))),
+            workspaces=tuple(sorted({target.workspace for target in targets})),
+            specs=tuple(str(spec.path) for spec in loaded.specs),
+            names=frozenset(segment.name for spec in loaded.specs for segment in spec.segments),
+            warnings=tuple(context.warnings),
+        )
+
+
+def _list_workspace(context: Context, target: Target, specs: Sequence[Spec]) -> list[WorkspaceSegment]:
+    """List the segments of one workspace, without their people."""
+    workspace, account = target.workspace, identify_account(target.spec.destination)
+    remote = context.list_segments(target)
+    own = [spec for spec in specs if spec.destination.workspace == workspace]
+    states = dict.fromkeys(spec.state for spec in own)
+    known = {each.segment_id: each for state in states for each in context.open_snapshot(state).listings(workspace)}
+    orphans = {each.segment_id for each in find_orphans(own, context.open_snapshot)}
+    has_left = find_departed(specs)
+    listed: dict[int | None, Target] = {}
+    for spec in own:
+        if identify_account(spec.destination) == account:
+            for each in (Target(spec, segment) for segment in spec.segments):
+                listed[_find_number(each, list(known.values()), remote)] = each
+
+    rows = []
+    for segment in remote.values():
+        row = WorkspaceSegment(workspace, segment.segment_id, segment.title, segment.manual)
+        found, listing = listed.get(segment.segment_id), known.get(segment.segment_id)
+        if found is not None:
+            row = replace(row, status=Management.MANAGED, name=found.segment.name, spec=str(found.spec.path))
+        elif listing is not None:
+            is_orphan = segment.segment_id in orphans
+            if is_orphan or listing.spec is None or not has_left(listing.spec):
+                status = Management.ORPHAN if is_orphan else Management.MANAGED
+                path = listing.spec.path if listing.spec else None
+                row = replace(row, status=status, name=listing.name, spec=path)
+        rows.append(row)
+    return rows
+
+
+def _find_number(target: Target, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]) -> int | None:
+    """Find the number of a segment of a spec; None where its title leads to no segment, or to several."""
+    if target.segment.segment_id is not None:
+        return target.segment.segment_id
+    if (listing := find_remembered(target, known)) is not None:
+        return listing.segment_id
+    named = [each.segment_id for each in remote.values() if each.title == target.segment.segment]
+    return named[0] if len(named) == 1 else None
+
+
+def _count_people(
+    context: Context, listed: Sequence[tuple[Target, WorkspaceSegment]], seconds: float
+) -> list[int | None]:
+    """Ask how many people each segment has, manual ones first; None, and a warning, for what was not answered."""
+
+    def ask(target: Target, segment_id: int) -> int | ReconcileError:
+        try:
+            head = context.snapshot(target).head(target.workspace, segment_id)
+            app = context.checked_app(target, head)
+            assert app is not None, "the spec was checked for an App API key"
+            return app.count(segment_id)
+        except ReconcileError as error:
+            return error
+
+    order = sorted(range(len(listed)), key=lambda at: not listed[at][1].manual) if seconds else []
+    ends_at = boot_seconds() + seconds
+    with ThreadPoolExecutor(MOST_AT_ONCE, "count") as pool:
+        asked = {at: pool.submit(ask, listed[at][0], listed[at][1].segment_id) for at in order}
+        done, late = wait(asked.values(), 0)
+        while late and not context.stop.is_set() and (left := ends_at - boot_seconds()) > 0:
+            done, late = wait(asked.values(), min(left, TURN_SECONDS))
+        if late:
+            context.stop.set()  # what is being asked is not tried again
+            for future in late:
+                future.cancel()
+
+    people: list[int | None] = [None] * len(listed)
+    failures: Counter[str] = Counter()
+    for at, future in asked.items():
+        answer = None if future.cancelled() else future.result()
+        if isinstance(answer, int):
+            people[at] = answer
+        elif answer is not None and future in done:
+            failures[answer.message] += 1
+    for message, number in failures.items():
+        context.warn(f"how many people are in {count(number, 'segment')} is not known: {message}")
+    if unasked := people.count(None) - failures.total():
+        context.warn(
+            f"how many people are in {count(unasked, 'segment')} was not asked within --lookup-timeout ({seconds:g} s)"
+        )
+    return people
