@@ -4,6 +4,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,19 @@ def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime:
 
 
 # --- backups -----------------------------------------------------------------------------------------------------
+
+
+def name_backup(settings: StateSettings, made_at: datetime) -> str:
+    """Name a file for a backup, next to the state. Raises UsageError for a state in a server, StateError for none."""
+    address = parse(settings.url)
+    if not isinstance(address, SqliteAddress):
+        raise UsageError(
+            f"the state is no file that a backup could stand next to ({address})",
+            "name a file with `--to FILE`, or use the database's own tools (pg_dump, or your provider's backups)",
+        )
+    if not address.path.parent.is_dir():
+        raise schema.missing(address)
+    return str(address.path.with_name(f"reconcile-state-{made_at:%Y%m%dT%H%M%SZ}.db"))
 
 
 def backup(settings: StateSettings, to: str) -> None:

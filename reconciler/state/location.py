@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.errors import StateError
-from reconciler.files import SIDE_FILES, check_plain
+from reconciler.files import PRIVATE, SIDE_FILES, check_plain
 from reconciler.models.fields import Secret
 from reconciler.models.urls import DatabaseUrl, check_state_url
 
@@ -55,7 +55,7 @@ BUSY_SECONDS = 60.0
 """How long to wait for another writer: longer than any transaction of reconcile."""
 
 PRIVATE_FOLDER = ".reconcile"
-"""The name of the folder that reconcile makes: only its owner may read it."""
+"""The name of the folder that reconcile makes: only its owner may read it, and git ignores all that is in it."""
 
 
 def is_empty_database(head: bytes) -> bool:
@@ -105,11 +105,20 @@ def make_private(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of a state if it is missing; the default folder is always its owner's alone."""
-    made = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if made or path.parent.name == PRIVATE_FOLDER:
-        path.parent.chmod(0o700)
+    """Make the folder of a state if it is missing: its owner's alone, and ignored by git.
+
+    The default folder is made so also if it was there before; any other is left as it is.
+    """
+    folder = path.parent
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if made or folder.name == PRIVATE_FOLDER:
+        folder.chmod(0o700)
+        ignored = folder / ".gitignore"
+        with suppress(FileExistsError):
+            make_file(ignored)
+            ignored.chmod(PRIVATE)
+            ignored.write_bytes(b"*\n")
 
 
 def side_files(path: Path) -> list[Path]:

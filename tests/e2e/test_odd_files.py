@@ -102,14 +102,15 @@ def test_a_warehouse_that_may_not_be_read_is_named(filled: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("plan", "spec.yaml", "--out", "new.plan"), ("state", "backup", "spec.yaml")], ids=" ".join
+    ("words", "name"),
+    [("plan spec.yaml --out new.plan", "."), ("state backup spec.yaml", ".reconcile")],
 )
-def test_a_folder_that_may_not_be_written_to_is_named(filled: Project, words: tuple[str, ...]) -> None:
-    filled.folder.chmod(0o500)
+def test_a_folder_that_may_not_be_written_to_is_named(filled: Project, words: str, name: str) -> None:
+    (filled.folder / name).chmod(0o500)
 
-    refused = run_bound(filled, *words)
+    refused = run_bound(filled, *words.split())
 
-    filled.folder.chmod(0o700)
+    (filled.folder / name).chmod(0o700)
     check_known(refused, 64)
     assert "can't be written to" in refused.err
 

@@ -350,3 +350,118 @@ def count_members(project: Project) -> int:
     with closing(sqlite3.connect(project.state_file)) as connection:
         number: int = connection.execute("SELECT count(*) FROM reconcile_members").fetchone()[0]
         return number
+
+
+# --- what git sees ---------------------------------------------------------------------------------------------------
+
+
+def seen_by_git(folder: Path) -> set[str]:
+    """The files of a work tree that `git add .` would take."""
+    subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)
+    listed = ["git", "ls-files", "--others", "--exclude-standard"]
+    return set(subprocess.run(listed, cwd=folder, check=True, capture_output=True, text=True).stdout.splitlines())
+
+
+MINE = {"spec.yaml", "warehouse.db"}
+
+
+def test_a_backup_lies_next_to_the_state_where_git_does_not_see_it(filled: Project) -> None:
+    done = filled.run("state", "backup", "spec.yaml")
+
+    assert done.code == 0, done.err
+    (copy,) = filled.state_file.parent.glob("reconcile-state-*.db")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert f"reconcile state restore spec.yaml .reconcile/{copy.name}" in done.out
+    assert seen_by_git(filled.folder) == MINE
+
+
+def test_a_backup_of_no_state_makes_nothing(project: Project) -> None:
+    project.write({"vip": segment(56, "vip")})
+
+    done = project.run("state", "backup", "spec.yaml")
+
+    assert done.code == 1
+    assert "there is no state" in done.err
+    assert not project.state_file.parent.exists()
+
+
+def test_a_backup_of_a_postgres_state_needs_a_place(project: Project, postgres_url: str) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")}, more=f"state: {{url: '{postgres_url}'}}\n")
+    assert project.run("apply", "spec.yaml").code == 0
+
+    refused = project.run("state", "backup", "spec.yaml")
+    done = project.run("state", "backup", "spec.yaml", "--to", "backup.db")
+
+    assert refused.code == 64
+    assert "--to" in refused.err
+    assert "pg_dump" in refused.err
+    assert done.code == 0, done.err
+    assert seen_by_git(project.folder) == {*MINE, "backup.db"}
+
+
+@pytest.mark.parametrize("words", [("apply", "spec.yaml"), ("refresh", "spec.yaml", "--yes")], ids=" ".join)
+def test_git_sees_nothing_of_a_folder_that_a_run_makes_for_the_state(project: Project, words: tuple[str, ...]) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")}, more="state: {url: 'sqlite:///made/for/it/state.db'}\n")
+
+    assert project.run(*words).code == 0
+
+    assert (project.folder / "made/for/it/state.db").exists()
+    assert seen_by_git(project.folder) == MINE
+
+
+def test_git_sees_nothing_of_a_folder_that_a_copy_or_a_restore_makes(filled: Project) -> None:
+    assert filled.run("state", "backup", "spec.yaml").code == 0
+    (copy,) = filled.state_file.parent.glob("reconcile-state-*.db")
+    filled.write({"vip": segment(56, "vip")}, more="state: {url: 'sqlite:///made/state.db'}\n", name="other.yaml")
+
+    assert filled.run("state", "restore", "other.yaml", copy, "--yes").code == 0
+    assert filled.run("state", "copy", "spec.yaml", "--to", "sqlite:///moved/state.db").code == 0
+
+    assert (filled.folder / "made" / "state.db").exists()
+    assert (filled.folder / "moved" / "state.db").exists()
+    assert seen_by_git(filled.folder) == {*MINE, "other.yaml"}
+
+
+def test_the_default_folder_is_hidden_from_git_also_if_it_was_there_before(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")})
+    project.state_file.parent.mkdir()
+
+    assert project.run("apply", "spec.yaml").code == 0
+
+    assert seen_by_git(project.folder) == MINE
+
+
+def test_a_gitignore_of_the_users_own_is_kept(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")})
+    project.state_file.parent.mkdir()
+    (project.state_file.parent / ".gitignore").write_text("# mine\n*.db\n")
+
+    assert project.run("apply", "spec.yaml").code == 0
+
+    assert (project.state_file.parent / ".gitignore").read_text() == "# mine\n*.db\n"
+
+
+def test_any_other_folder_that_was_there_before_is_left_as_it_is(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")}, more="state: {url: 'sqlite:///data/state.db'}\n")
+    (project.folder / "data").mkdir(mode=0o755)
+
+    assert project.run("apply", "spec.yaml").code == 0
+    assert project.run("state", "backup", "spec.yaml").code == 0
+
+    assert (project.folder / "data").stat().st_mode & 0o777 == 0o755
+    assert not (project.folder / "data" / ".gitignore").exists()
+
+
+def test_reading_commands_make_no_folder(project: Project) -> None:
+    project.want("vip", people(*range(20)))
+    project.write({"vip": segment(56, "vip")})
+
+    for command in ("validate", "plan", "status", "history"):
+        assert project.run(command, "spec.yaml").code == 0
+
+    assert not project.state_file.parent.exists()

@@ -1,5 +1,6 @@
 """`reconcile state`: inspects and repairs the state database."""
 
+import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,13 +103,21 @@ def backup(
     console: Console,
     spec: flags.OneSpec,
     to: Annotated[
-        str | None, typer.Option(metavar="FILE", help="File to write; only an empty file is replaced.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="File to write; only an empty file is replaced. Left out: next to a SQLite state."
+        ),
     ] = None,
 ) -> None:
     """Copy the state, as of one moment, to a new SQLite file that only you can read."""
-    path = f"reconcile-state-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db" if to is None else to
-    admin.backup(load_one(spec).state, path)
-    console.report(f"Copied to {path}. To restore it: reconcile state restore {spec} {path}")
+    settings = load_one(spec).state
+    path = admin.name_backup(settings, datetime.now(UTC)) if to is None else to
+    admin.backup(settings, path)
+    shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+    console.report(
+        f"Copied to {shown}. It holds the ids of all members. To put it back:",
+        f"  reconcile state restore {shlex.quote(spec)} {shlex.quote(shown)}",
+    )
 
 
 @state.command("restore", short_help="replace a SQLite state by a backup")

@@ -185,14 +185,14 @@ def test_names_with_characters_that_mean_something_in_a_uri_are_just_names(tmp_p
 
 def test_a_writer_leaves_one_file_behind(sqlite_state: StateFixture):
     sqlite_state.send((add("a"), ACKNOWLEDGED))
-    assert [path.name for path in state_file(sqlite_state).parent.iterdir()] == ["state.db"]
+    assert {path.name for path in state_file(sqlite_state).parent.iterdir()} == {".gitignore", "state.db"}
 
 
 def test_a_state_in_a_folder_that_cannot_be_written_is_read_as_it_lies(sqlite_state: StateFixture, monkeypatch):
     sqlite_state.send((add("a"), ACKNOWLEDGED))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     assert sqlite_state.look().members == ("a",)
-    assert [path.name for path in state_file(sqlite_state).parent.iterdir()] == ["state.db"]
+    assert {path.name for path in state_file(sqlite_state).parent.iterdir()} == {".gitignore", "state.db"}
 
 
 def test_reading_beside_a_writer_leaves_the_writer_its_locks(sqlite_state: StateFixture):
