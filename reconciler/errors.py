@@ -191,6 +191,10 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "environment": (ExitCode.FAILED, "The keys are of another workspace than the spec or the state names."),
     "error": (ExitCode.FAILED, "An error that has no code of its own."),
     "exhausted": (ExitCode.FAILED, "All attempts were used up; the next run sends what is left."),
+    "holder_alive": (
+        ExitCode.FAILED,
+        "`state unlock` was refused: the run that holds the lock is alive, or its lease has not ended.",
+    ),
     "id_type": (ExitCode.FAILED, "The state holds the segment by another id type than the spec says."),
     "incomplete_read": (ExitCode.FAILED, "What was read back is partial or disagrees with itself."),
     "internal": (ExitCode.FAILED, "A defect of reconcile; please report it."),

@@ -140,6 +140,11 @@ class Console:
         """Whether a question can be answered: stdin is a terminal."""
         return sys.stdin is not None and sys.stdin.isatty()
 
+    def require_consent(self, command: str, yes: bool) -> None:
+        """Raise UsageError where a command that asks first can't ask anybody, and was not given --yes."""
+        if not (yes or self.can_ask):
+            raise UsageError(f"{command} asks first, and there is no terminal to ask on", "give --yes")
+
     def ask(self, question: str, stop: Event | None = None, *, document: str = "") -> bool:
         """Ask on stderr for a yes, after the document that the question is about. A `stop` that is set is a no."""
         if document:

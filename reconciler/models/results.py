@@ -189,6 +189,8 @@ class SegmentRecord:
     holder: str | None
     restored: bool
     """It comes from a backup, and no refresh has read the real members since."""
+    title: str | None = None
+    """At Customer.io, as it was last read; None: not known."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import LockHeld, SegmentError, UsageError, as_known, not_confirmed
+from reconciler.errors import (
+    DestinationError,
+    IncompleteRead,
+    LockHeld,
+    SegmentError,
+    UsageError,
+    as_known,
+    not_confirmed,
+)
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
@@ -27,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Approve = Callable[[Target, DriftCounts], bool]
-"""Is told what was found before the state is changed; False: it stays as it is."""
+Approve = Callable[[Target, DriftCounts, str | None], bool]
+"""Is told what was found before the state is changed, and the segment's title; False: the state stays as it is."""
 
 
 class Adopt(StrEnum):
@@ -85,7 +93,7 @@ def _refresh_one(
             check_environment(target, store.environment(target.workspace), environment_id)
 
             def ask_and_bind(counts: DriftCounts) -> None:
-                if approve is not None and not approve(target, counts):
+                if approve is not None and not approve(target, counts, _find_title(context, target)):
                     raise not_confirmed("the state is as it was", is_stopped=context.stop.is_set())
                 context.check_stop()
                 bind(target, store, environment_id)
@@ -96,6 +104,15 @@ def _refresh_one(
         known = as_known(error)
         status = RefreshStatus.LOCKED if isinstance(known, LockHeld) else RefreshStatus.FAILED
         return RefreshRow(target, status, error=as_problem(target, known))
+
+
+def _find_title(context: Context, target: Target) -> str | None:
+    """Find what a segment is called, for a question about it; None: Customer.io does not tell."""
+    try:
+        found = context.list_segments(target).get(target.segment_id)
+    except (DestinationError, IncompleteRead):
+        return None
+    return found.title if found is not None else None
 
 
 def refresh_segment(

@@ -75,6 +75,12 @@ def label(target: Target, shared: Collection[str]) -> str:
     return target.label if target.segment.name in shared else target.segment.name
 
 
+def name_segment(label: str, segment_id: int, title: str | None, members: int, *more: str) -> str:
+    """`production/vip (segment 56, "VIP customers", 1,234 members)`, for a question about it."""
+    called = "title not known" if title is None else f'"{title}"'
+    return f"{label} ({', '.join([f'segment {segment_id}', called, count(members, 'member'), *more])})"
+
+
 def quote(text: str) -> str:
     """Write a text so that a shell takes it as one word."""
     return shlex.quote(clean(text))

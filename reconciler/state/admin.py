@@ -4,6 +4,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count, zip_longest
 from pathlib import Path
@@ -61,15 +62,61 @@ def forget(
     return known > 0
 
 
-def unlock(settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None) -> str | None:
-    """Break a segment's lock and describe its holder, which can write no more; None: it had none. Raises StateError."""
+@dataclass(frozen=True)
+class FoundLock:
+    """A lock that is held: by which run, in words, and the fence with which it was taken."""
+
+    holder: str
+    fence: int
+
+
+def find_lock(
+    settings: StateSettings, workspace: str, segment_id: int, *, force: bool = False, runtime: Runtime | None = None
+) -> FoundLock | None:
+    """Find the lock of a segment; None: it is free.
+
+    Raises StateError; without `force` also for a holder that is alive, or that may be as its lease has not ended.
+    """
+    runtime = runtime or Runtime()
+    reader = open_reader(settings.model_copy(update={"must_exist": True}), runtime.clock)
+    with reader.read() as connection:
+        assert connection is not None
+        row = find_row(connection, SegmentRef(workspace, segment_id, ""))
+        holder = read_holder(row)
+        if row is None or holder is None:
+            return None
+        now = reader.now(connection)
+        if not force:
+            holder.refuse_unlock(now, runtime.clock.boot(), runtime.processes)
+        return FoundLock(holder.describe(now), row.fence)
+
+
+def unlock(
+    settings: StateSettings,
+    workspace: str,
+    segment_id: int,
+    *,
+    found: FoundLock | None = None,
+    runtime: Runtime | None = None,
+) -> str | None:
+    """Break a segment's lock and describe its holder, which can write no more; None: it had none.
+
+    Raises StateError, also where the lock is not the one that was `found` any more.
+    """
     runtime = runtime or Runtime()
     segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database, database.write() as connection:
-        holder = read_holder(find_row(connection, segment, database.row_lock))
-        if holder is None:
+        row = find_row(connection, segment, database.row_lock)
+        holder = read_holder(row)
+        if row is None or holder is None:
             return None
         now = database.now(connection)
+        if found is not None and row.fence != found.fence:
+            raise StateError(
+                f"another run has taken the lock meanwhile, and keeps it: {holder.describe(now)}",
+                "run it again to decide about that one",
+                code="holder_alive",
+            )
         break_locks(connection, now, segment)
         return holder.describe(now)
 
@@ -175,7 +222,8 @@ def refuse_live_locks(database: Backend, connection: Connection, runtime: Runtim
             words = holder.describe(now)
             raise LockHeld(
                 f"the state is in use: {row.workspace}/{row.name or row.segment_id} is locked by {words}",
-                f"wait for that run, or, if it is surely dead, `reconcile state unlock SPEC id:{row.segment_id}`",
+                f"wait for that run, or, if it is surely dead, `reconcile state unlock SPEC id:{row.segment_id}` "
+                "with `--force`",
                 holder=words,
             )
 

@@ -50,6 +50,10 @@ class Records:
         )
         return found[0] if found else None
 
+    def segments(self) -> list[SegmentRecord]:
+        """Return all segments, in the order of their workspaces and ids."""
+        return self._read_segments("true")
+
     def holder(self, workspace: str, segment_id: int) -> str | None:
         """Describe the holder of a segment's lock; None: it is free, its holder is dead, or its lease ended."""
         with self.reader.read() as connection:
@@ -90,7 +94,9 @@ class Records:
         with self.reader.read() as connection:
             if connection is None:
                 return []
-            for row in connection.execute(text(f"{_SEGMENTS} WHERE {which} ORDER BY s.segment_id"), values).all():
+            for row in connection.execute(
+                text(f"{_SEGMENTS} WHERE {which} ORDER BY s.workspace, s.segment_id"), values
+            ).all():
                 counts = count_ids(self.reader.pieces, connection, row.segment_key)
                 marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
                 last_run = None
@@ -114,6 +120,7 @@ class Records:
                     last_run=last_run,
                     holder=self._find_holder(connection, row.workspace, row.segment_id),
                     restored=row.restored_at is not None,
+                    title=row.title,
                 )
                 records.append(record)
         return records

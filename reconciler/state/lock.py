@@ -14,7 +14,7 @@ from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, StateError, StateSetBack
 from reconciler.state.base import LEAST_FENCE_SECONDS
 from reconciler.state.database import Database, add_row, run
-from reconciler.state.runtime import Processes, ProcessIdentity, Runtime, is_dead
+from reconciler.state.runtime import Processes, ProcessIdentity, Runtime, is_alive, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
 LEAST_LEASE = 60.0
@@ -73,11 +73,29 @@ class Holder:
 
         `now` is the time of the state, which can be set; a lease from this boot is judged by `boot`, which can't.
         """
-        if is_dead(self.identity, processes):
-            return True
+        return is_dead(self.identity, processes) or self.seconds_left(now, boot, processes) <= 0
+
+    def seconds_left(self, now: float, boot: float, processes: Processes) -> float:
+        """Return how long the lease lasts, by the same clocks as `is_gone`."""
         if self.boot_expires_at is not None and processes.me().sees_same_processes(self.identity):
-            return boot >= self.boot_expires_at
-        return now >= self.expires_at
+            return self.boot_expires_at - boot
+        return self.expires_at - now
+
+    def refuse_unlock(self, now: float, boot: float, processes: Processes) -> None:
+        """Raise StateError where the holder is alive, or its lease has not ended and it may be alive."""
+        if is_alive(self.identity, processes):
+            raise StateError(
+                f"its run is alive: {self.describe(now)}; the lock is as it was",
+                f"wait until it ends, or end it (`kill {self.identity.pid}`); `--force` unlocks all the same",
+                code="holder_alive",
+            )
+        if not self.is_gone(now, boot, processes):
+            left = math.ceil(self.seconds_left(now, boot, processes))
+            raise StateError(
+                f"its run may be alive, as its lease lasts {left} s more: {self.describe(now)}; the lock is as it was",
+                "wait until then: the next run takes the lock over; or give `--force` if that run is surely dead",
+                code="holder_alive",
+            )
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:

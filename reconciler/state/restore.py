@@ -20,14 +20,16 @@ from sqlalchemy import Connection, text
 from reconciler.clock import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
+from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, schema
 from reconciler.state.admin import copy_file, refuse_live_locks
 from reconciler.state.database import find_schema, run
 from reconciler.state.failures import explained, is_damage
+from reconciler.state.history import Records
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
 from reconciler.state.lock import break_locks
-from reconciler.state.runtime import Runtime
+from reconciler.state.runtime import Processes, Runtime
 from reconciler.state.sqlite import SqliteReader
 
 _OWN_TOOLS = (
@@ -71,12 +73,13 @@ def find_target(settings: StateSettings, file: Path) -> SqliteAddress:
     return address
 
 
-def count_contents(address: SqliteAddress) -> Contents | None:
-    """Count what is there; None: no state, or one that can't be read. Raises StateError for anything else."""
+def list_segments(address: SqliteAddress) -> list[SegmentRecord] | None:
+    """List what is there; None: it can't be read, or its schema is older. Raises StateError for anything else."""
     reader = SqliteReader(address, Clock(), must_exist=False)
     try:
-        with reader.read() as connection:
-            return None if connection is None else _count(connection)
+        if reader.find_schema() not in ("", schema.REVISION):
+            return None
+        return Records(reader, Clock(), Processes()).segments()
     except StateError as error:
         if is_damage(error.__cause__):
             return None

@@ -83,6 +83,12 @@ def is_dead(holder: ProcessIdentity, processes: Processes) -> bool:
     return started is None or (bool(started) and started != holder.started)
 
 
+def is_alive(holder: ProcessIdentity, processes: Processes) -> bool:
+    """Return whether a process certainly runs; one that can't be seen from here may have ended."""
+    seen = bool(holder.started) and processes.me().sees_same_processes(holder)
+    return seen and processes.started(holder.pid) == holder.started
+
+
 def _has_proc() -> bool:
     return Path("/proc/self/stat").exists()
 

@@ -116,7 +116,8 @@ class StateStore:
                 break
         raise LockHeld(
             f"locked by {taken}{waited}",
-            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME`",
+            "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME` "
+            "with `--force`",
             holder=taken,
         )
 

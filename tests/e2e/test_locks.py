@@ -139,7 +139,7 @@ def test_unlock_breaks_a_lock_and_its_former_holder_starts_no_further_request(pr
     project.want("vip", crowd)
     project.write({"vip": segment(56, "vip")}, settle=0.2, timeout=30, destination="concurrency: 1")
     with held(project) as (process, go):
-        assert project.run("state", "unlock", "spec.yaml", "vip", "--yes").code == 0
+        assert project.run("state", "unlock", "spec.yaml", "vip", "--yes", "--force").code == 0
         assert project.json("status").segments["vip"]["lock_holder"] is None
         go.set()
         out, err = process.communicate(timeout=90)

@@ -3,33 +3,12 @@
 import os
 import pty
 import signal
-import subprocess
-import sys
 from typing import IO
 
 import pytest
 
-from tests.support.project import Project, Result, people, segment
-
-
-def at_a_terminal(project: Project, *words: str, says: str) -> Result:
-    """Run `reconcile` with a terminal as its stdin, on which somebody has typed something."""
-    keyboard, terminal = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
-            cwd=project.folder,
-            stdin=terminal,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.write(keyboard, f"{says}\n".encode())
-        out, err = process.communicate(timeout=60)
-    finally:
-        os.close(terminal)
-        os.close(keyboard)
-    return Result(process.returncode, out, err)
+from tests.support.project import Project, people, segment
+from tests.support.terminal import at_a_terminal
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_a_lock_that_is_broken_while_batches_stand_behind_slow_answers_starts_no
     process = project.start("apply", "spec.yaml")
     try:
         assert arrived.wait(60)
-        assert project.run("state", "unlock", "spec.yaml", "vip", "--yes").code == 0
+        assert project.run("state", "unlock", "spec.yaml", "vip", "--yes", "--force").code == 0
         project.want("vip", [])
         emptied = project.run("apply", "spec.yaml")
         assert emptied.code == 0, emptied.err

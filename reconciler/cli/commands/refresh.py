@@ -10,13 +10,13 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import name_history, show
 from reconciler.cli.signals import cut_short
-from reconciler.errors import UsageError
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
 from reconciler.operations.load import load_segments, require_app_keys
 from reconciler.operations.refresh import Adopt
 from reconciler.render.progress import describe_wait
+from reconciler.render.sentences import name_segment
 
 
 @with_console
@@ -41,10 +41,9 @@ def refresh(
     Nobody is added or removed at Customer.io. It shows how many members the state did not know: the next plan removes
     those that the query does not return. It asks on a terminal; elsewhere it needs --yes.
     """
+    console.require_consent("refresh", yes)
     loaded = load_segments(specs, select or (), exclude or ())
     require_app_keys(loaded.targets, "refresh")
-    if not (yes or console.can_ask):
-        raise UsageError("refresh asks before it changes the state, and there is no terminal to ask on", "give --yes")
 
     def tell(event: Event) -> None:
         if isinstance(event, Waiting):
@@ -52,7 +51,7 @@ def refresh(
 
     with cut_short(console) as stop:
 
-        def approve(target: Target, found: DriftCounts) -> bool:
+        def approve(target: Target, found: DriftCounts, title: str | None) -> bool:
             fate = "left alone" if adopt is Adopt.KNOWN else "taken over: the next plan removes those the query drops"
             parts = [
                 f"{target.label}: {found.remote:,} members are there, the state has {found.stored:,}",
@@ -60,7 +59,8 @@ def refresh(
                 f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
             ]
             console.info("; ".join(filter(None, parts)))
-            return yes or console.ask(f"Take over what is there into the state of {target.label}?", stop)
+            named = name_segment(target.label, target.segment.segment_id, title, found.remote)
+            return yes or console.ask(f"Take over what is there into the state of {named}?", stop)
 
         result = reconciler.refresh(
             loaded,

@@ -13,13 +13,19 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
-from reconciler.escaping import escape_data
+from reconciler.escaping import clean_block, escape_data
+from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
 from reconciler.render import json_documents
+from reconciler.render.sentences import list_numbers, name_segment
 from reconciler.spec import read_state_url
 from reconciler.state import admin, open_records
 from reconciler.state import restore as restoring
+from reconciler.state.location import SqliteAddress
+
+MOST_NAMED = 10
+"""How many segments a question names."""
 
 state = typer.Typer(
     help="Inspect and repair the state database.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -67,26 +73,55 @@ def show(
 def forget(
     console: Console, spec: flags.OneSpec, name: Name, yes: flags.Yes = False, lock_timeout: flags.LockTimeout = 0.0
 ) -> None:
-    """Delete all that the state knows of one segment. Nobody is removed at Customer.io: its members stay for ever."""
+    """Delete all that the state knows of one segment. Nobody is removed at Customer.io: its members stay for ever.
+
+    It asks on a terminal; elsewhere it needs --yes.
+    """
+    console.require_consent("state forget", yes)
     found, segment_id = find_segment(spec, name)
     workspace = found.destination.workspace
-    confirm(console, f"Forget segment {segment_id} of workspace {workspace}? Its members stay at Customer.io.", yes)
+    record = open_records(found.state.model_copy(update={"must_exist": True})).segment(workspace, segment_id)
+    if record is None:
+        raise unknown_segment(found, segment_id)
+    confirm(console, f"Forget {describe(record)}? They stay at Customer.io, and no later run removes them.", yes)
     if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout):
         raise unknown_segment(found, segment_id)
     console.report(
-        f"Forgotten: segment {segment_id} of workspace {workspace}. Nobody was removed at Customer.io.",
+        f"Forgotten: {describe(record)}. Nobody was removed at Customer.io.",
         f"To manage it again, take it over first: reconcile refresh {shlex.quote(spec)}",
     )
 
 
 @state.command("unlock", short_help="break the lock of a run that is dead for certain")
 @with_console
-def unlock(console: Console, spec: flags.OneSpec, name: Name, yes: flags.Yes = False) -> None:
-    """Break the lock on one segment. A run that died on this host needs no unlock: its lock is taken over at once."""
+def unlock(
+    console: Console,
+    spec: flags.OneSpec,
+    name: Name,
+    yes: flags.Yes = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Break also the lock of a run that is or may be alive.")
+    ] = False,
+) -> None:
+    """Break the lock on one segment. A run that died on this host needs no unlock: its lock is taken over at once.
+
+    It refuses while the run that holds the lock is alive, or its lease has not ended. It asks on a terminal; elsewhere
+    it needs --yes.
+    """
+    console.require_consent("state unlock", yes)
     found, segment_id = find_segment(spec, name)
-    confirm(console, f"Break the lock on segment {segment_id}? Do so only if its run is surely dead.", yes)
-    holder = admin.unlock(found.state, found.destination.workspace, segment_id)
-    console.report(f"Unlocked. It was held by {holder}." if holder else "Nobody held that lock.")
+    workspace = found.destination.workspace
+    lock = admin.find_lock(found.state, workspace, segment_id, force=force)
+    record = open_records(found.state).segment(workspace, segment_id)
+    named = (
+        describe(record) if record else f"segment {segment_id} of workspace {workspace}, of which nothing is stored yet"
+    )
+    if lock is None:
+        console.report(f"Nobody holds the lock on {named}.")
+        return
+    confirm(console, f"Break the lock on {named}? It is held by {lock.holder}.", yes)
+    holder = admin.unlock(found.state, workspace, segment_id, found=lock)
+    console.report(f"Unlocked {named}. It was held by {holder or lock.holder}.")
 
 
 @state.command("upgrade", short_help="upgrade an older state to this version")
@@ -128,14 +163,17 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `state backup`.", show_default=False)],
     yes: flags.Yes = False,
 ) -> None:
-    """Replace the state by a backup. It does not contain what was sent after it was made: run `refresh` then."""
-    if not (yes or console.can_ask):
-        raise UsageError("state restore asks first, and there is no terminal to ask on", "give --yes")
+    """Replace the state by a backup. It does not contain what was sent after it was made: run `refresh` then.
+
+    It asks on a terminal; elsewhere it needs --yes.
+    """
+    console.require_consent("state restore", yes)
     settings = load_one(spec).state
     address = restoring.find_target(settings, file)
     if not yes:
-        there = restoring.count_contents(address) or "none, or one that can't be read"
-        confirm(console, f"Replace the state {address} ({there}) with {file}?", yes)
+        there = clean_block([f"The state {address} holds:", *list_contents(address)])
+        question = f"Replace it with {file}? What was sent after that backup was made is not known any more then."
+        confirm(console, question, yes, there)
     restored = restoring.restore(settings, file)
     if restored.aside is not None:
         console.warning(f"the old state could not be read; a copy of it is in {restored.aside}")
@@ -190,7 +228,23 @@ def unknown_segment(spec: Spec, segment_id: int) -> StateError:
     )
 
 
-def confirm(console: Console, question: str, yes: bool) -> None:
-    """Ask on a terminal, unless --yes was given. Raises ReconcileError for a no."""
-    if console.can_ask and not yes and not console.ask(question):
+def describe(record: SegmentRecord) -> str:
+    """Name a segment of the state for a question about it."""
+    label = f"{record.workspace}/{record.name}"
+    more = list_numbers((record.unsettled, "unsettled"), (record.unmatched, "unmatched"))
+    return name_segment(label, record.segment_id, record.title, record.members, *more)
+
+
+def list_contents(address: SqliteAddress) -> list[str]:
+    """Name the segments of the state that a restore would replace, the first ten of them, each on a line."""
+    there = restoring.list_segments(address)
+    if not there:
+        return ["  nothing" if there is not None else "  nothing that this version can read"]
+    left = len(there) - MOST_NAMED
+    return [*(f"  {describe(each)}" for each in there[:MOST_NAMED]), *([f"  and {left:,} more"] if left > 0 else [])]
+
+
+def confirm(console: Console, question: str, yes: bool, document: str = "") -> None:
+    """Ask, after the document that the question is about, unless --yes was given. Raises ReconcileError for a no."""
+    if not yes and not console.ask(question, document=document):
         raise not_confirmed("nothing was changed")

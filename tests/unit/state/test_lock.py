@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy
 
 from reconciler.clock import Clock
-from reconciler.errors import LeaseLost, LockHeld
-from reconciler.state.admin import unlock
+from reconciler.errors import LeaseLost, LockHeld, StateError
+from reconciler.state.admin import FoundLock, find_lock, unlock
 from reconciler.state.lock import find_terms
 from reconciler.state.runtime import Processes, Runtime, is_dead
 from tests.support.states import ACKNOWLEDGED, FakeMachine, StateFixture, add, remove, unknown
@@ -216,6 +216,64 @@ def test_a_broken_lock_is_told_and_its_holder_stops(state: StateFixture):
         assert not segment.lease.covers(0)
         with pytest.raises(LeaseLost):
             segment.complete()
+        with pytest.raises(LeaseLost):
+            stack.close()
+
+
+# --- what may be unlocked --------------------------------------------------------------------------------------------
+
+AFTERWARDS = FakeMachine(pid=200, running={200: "t200"})
+"""The same machine once the process 100 has ended."""
+
+ANOTHER_TIME = FakeMachine(pid=200, running={100: "t999", 200: "t200"})
+"""The pid 100 belongs to another process by now."""
+
+
+def look_at_lock(state: StateFixture, machine: FakeMachine, *, force: bool = False) -> FoundLock | None:
+    return find_lock(state.settings, "production", 56, force=force, runtime=Runtime(state.clock, machine))
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["within its lease", "after its lease"])
+def test_a_holder_that_is_alive_keeps_its_lock_also_after_its_lease(state: StateFixture, is_over: bool):
+    with ExitStack() as stack:
+        hold(stack, state)
+        if is_over:
+            end_lease(state)
+        with pytest.raises(StateError, match=r"is alive: `reconcile apply` \(pid 100 on here\)") as caught:
+            look_at_lock(state, NEIGHBOUR)
+        assert caught.value.exit_code == 1
+        assert "--force" in caught.value.hint
+        assert look_at_lock(state, NEIGHBOUR, force=True)
+
+
+def test_a_holder_that_cannot_be_seen_keeps_its_lock_until_its_lease_ends(state: StateFixture):
+    with ExitStack() as stack:
+        hold(stack, state)
+        with pytest.raises(StateError, match=r"its lease lasts (59|60) s more") as caught:
+            look_at_lock(state, ELSEWHERE)
+        assert "--force" in caught.value.hint
+        assert look_at_lock(state, ELSEWHERE, force=True)
+        end_lease(state)
+        assert look_at_lock(state, ELSEWHERE)
+
+
+@pytest.mark.parametrize("machine", [AFTERWARDS, ANOTHER_TIME], ids=["no process", "another process"])
+def test_a_holder_that_is_dead_for_certain_keeps_no_lock(state: StateFixture, machine: FakeMachine):
+    with ExitStack() as stack:
+        hold(stack, state)
+        assert look_at_lock(state, machine)
+
+
+def test_a_lock_that_another_run_has_taken_since_is_not_broken(state: StateFixture):
+    with ExitStack() as stack:
+        hold(stack, state)
+        found = look_at_lock(state, NEIGHBOUR, force=True)
+        unlock(state.settings, "production", 56, runtime=Runtime(state.clock, NEIGHBOUR))
+        with state.store(machine=NEIGHBOUR) as store, store.lock(state.target(), "run-2", "apply", None) as other:
+            with pytest.raises(StateError, match="another run has taken the lock meanwhile"):
+                unlock(state.settings, "production", 56, found=found, runtime=Runtime(state.clock, NEIGHBOUR))
+            other.complete()
+        assert look_at_lock(state, NEIGHBOUR) is None
         with pytest.raises(LeaseLost):
             stack.close()
 
