@@ -160,6 +160,8 @@ def refresh_segment(
             code="id_type",
         )
     segment.replace_snapshot(comparison.adoption(known_only))
+    if title is not None:
+        segment.keep_title(title)
     held = segment.count()
     return RefreshRow(
         target,

@@ -162,6 +162,7 @@ def copy_file(address: SqliteAddress, path: Path) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema")
         with explained(SqliteAddress(path)), closing(sqlite3.connect(path)) as copy:
             source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # else reading it would leave a -wal and a -shm next to it
 
 
 # --- upgrades ----------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ FINAL = {
 
 @pytest.fixture
 def filled(project: Project) -> Project:
-    """Five people, applied and backed up; two that the state does not know."""
+    """Five people, applied, read back and backed up; two that the state does not know."""
     project.want("vip", people(*range(5)))
     project.write({"vip": segment(56, "vip")}, settle=0.2)
-    assert project.run("apply", "spec.yaml", "--confirm").code == 0
+    assert project.run("apply", "spec.yaml").code == 0
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
     assert project.run("state", "backup", "spec.yaml", "--to", "backup.db").code == 0
     project.sandbox.put_members(56, people(*range(7)))
     return project

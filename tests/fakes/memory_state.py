@@ -123,6 +123,9 @@ class FakeHeld:
     def now(self) -> float:
         return self._clock()
 
+    def keep_title(self, title: str) -> None:
+        pass
+
     def doubtful_at(self) -> float | None:
         return self.latest_doubt
 

@@ -59,7 +59,7 @@ def refresh(
                 f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
             ]
             console.info("; ".join(filter(None, parts)))
-            named = name_segment(target.label, target.segment.segment_id, title, found.remote)
+            named = name_segment(target.label, target.segment_id, title, found.remote)
             return yes or console.ask(f"Take over what is there into the state of {named}?", stop)
 
         result = reconciler.refresh(

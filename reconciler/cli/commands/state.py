@@ -18,7 +18,7 @@ from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
 from reconciler.render import json_documents
-from reconciler.render.sentences import list_numbers, name_segment
+from reconciler.render.sentences import list_numbers, name_segment, quote
 from reconciler.spec import read_state_url
 from reconciler.state import admin, open_records
 from reconciler.state import restore as restoring
@@ -86,9 +86,10 @@ def forget(
     confirm(console, f"Forget {describe(record)}? They stay at Customer.io, and no later run removes them.", yes)
     if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout):
         raise unknown_segment(found, segment_id)
+    refresh = f"reconcile refresh {shlex.quote(spec)} --select {quote(record.name)}"
     console.report(
         f"Forgotten: {describe(record)}. Nobody was removed at Customer.io.",
-        f"To manage it again, take it over first: reconcile refresh {shlex.quote(spec)}",
+        f"To manage it again, take it over first: {refresh}",
     )
 
 
@@ -113,15 +114,13 @@ def unlock(
     workspace = found.destination.workspace
     lock = admin.find_lock(found.state, workspace, segment_id, force=force)
     record = open_records(found.state).segment(workspace, segment_id)
-    named = (
-        describe(record) if record else f"segment {segment_id} of workspace {workspace}, of which nothing is stored yet"
-    )
+    known = describe(record) if record else f"{workspace}/{name.removeprefix(f'{workspace}/')} (nothing stored yet)"
     if lock is None:
-        console.report(f"Nobody holds the lock on {named}.")
+        console.report(f"Nobody holds the lock on {known}.")
         return
-    confirm(console, f"Break the lock on {named}? It is held by {lock.holder}.", yes)
+    confirm(console, f"Break the lock on {known}? It is held by {lock.holder}.", yes)
     holder = admin.unlock(found.state, workspace, segment_id, found=lock)
-    console.report(f"Unlocked {named}. It was held by {holder or lock.holder}.")
+    console.report(f"Unlocked {known}. It was held by {holder or lock.holder}.")
 
 
 @state.command("upgrade", short_help="upgrade an older state to this version")
@@ -179,7 +178,8 @@ def restore(
         console.warning(f"the old state could not be read; a copy of it is in {restored.aside}")
     console.report(
         f"Restored: {restored.contents}. It does not know what was sent after the backup was made, and plan files from "
-        f"before are stale.\nNow read what is really there: reconcile refresh {spec}"
+        "before are stale. Before the next apply, read what is really there:",
+        f"  reconcile refresh {shlex.quote(spec)}",
     )
 
 
