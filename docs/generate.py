@@ -58,6 +58,7 @@ COMMANDS = (
     ("state", "backup"),
     ("state", "restore"),
     ("state", "copy"),
+    ("state", "rename"),
     ("sandbox",),
     ("demo",),
     ("schema",),

@@ -2,7 +2,7 @@
 
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -212,13 +212,18 @@ WHERE l.pid IS NOT NULL
 """
 
 
-def refuse_live_locks(database: Backend, connection: Connection, runtime: Runtime) -> None:
-    """Raise LockHeld if a living process holds a lock of this state; on a server, none takes one from now on."""
+def refuse_live_locks(
+    database: Backend, connection: Connection, runtime: Runtime, workspaces: Collection[str] | None = None
+) -> None:
+    """Raise LockHeld if a living process holds a lock of this state; on a server, none takes one from now on.
+
+    None: of any workspace.
+    """
     if connection.dialect.name == "postgresql":
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
-        holder = read_holder(row)
+        holder = None if workspaces is not None and row.workspace not in workspaces else read_holder(row)
         if holder is not None and not holder.is_gone(now, runtime.clock.boot(), runtime.processes):
             words = holder.describe(now)
             raise LockHeld(

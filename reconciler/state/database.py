@@ -266,9 +266,12 @@ def find_segment(connection: Connection, workspace: str, segment_id: int) -> Seg
 
 def find_environment(connection: Connection, workspace: str) -> int | None:
     """The environment at Customer.io to which a workspace's name is bound."""
-    statement = text("SELECT environment_id FROM reconcile_workspaces WHERE name = :workspace")
-    found: int | None = connection.execute(statement, {"workspace": workspace}).scalar()
-    return found
+    return find_environments(connection).get(workspace)
+
+
+def find_environments(connection: Connection) -> dict[str, int]:
+    """The environments at Customer.io to which the names of workspaces are bound."""
+    return dict(map(tuple, connection.execute(text("SELECT name, environment_id FROM reconcile_workspaces"))))
 
 
 def read_head(connection: Connection, workspace: str, row: SegmentRow | None) -> Head:

@@ -228,6 +228,24 @@ def break_locks(connection: Connection, now: float, segment: SegmentRef | None =
     run(connection, statement, now=now, **values)
 
 
+def move_locks(connection: Connection, now: float, old: str, new: str) -> None:
+    """Take every lock of two workspaces from its holder, and give `new` a row for each of `old`, with a higher fence.
+
+    The rows of `old` stay: a holder that is suspended now finds in them that its lock is gone.
+    """
+    statement = (
+        "INSERT INTO reconcile_locks (workspace, segment_id, fence) SELECT :new, segment_id, 0 FROM reconcile_locks "
+        "WHERE workspace = :old ON CONFLICT DO NOTHING"
+    )
+    run(connection, statement, old=old, new=new)
+    highest = "SELECT max(o.fence) FROM reconcile_locks o WHERE o.workspace IN (:old, :new)"
+    statement = (
+        f"UPDATE reconcile_locks SET fence = ({highest} AND o.segment_id = reconcile_locks.segment_id) + 1, "
+        f"{_NO_HOLDER}, taken_over_at = :now WHERE workspace IN (:old, :new)"
+    )
+    run(connection, statement, old=old, new=new, now=now)
+
+
 def try_lock(
     database: Database, runtime: Runtime, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms
 ) -> HeldLock | str:

@@ -18,7 +18,7 @@ from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
 from reconciler.state.runtime import Runtime
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 _FORGOTTEN = """
 SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS (
@@ -108,7 +108,7 @@ class StateStore:
             if left <= 0:
                 waited = f" (waited {timeout:g} s)" if timeout else ""
                 break
-            seconds = min(_POLL_SECONDS, left)
+            seconds = min(POLL_SECONDS, left)
             if self.pause is None:
                 self.runtime.clock.sleep(seconds)
             elif self.pause(seconds):

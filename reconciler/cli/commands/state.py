@@ -21,6 +21,7 @@ from reconciler.render import json_documents
 from reconciler.render.sentences import list_numbers, name_segment, quote
 from reconciler.spec import read_state_url
 from reconciler.state import admin, open_records
+from reconciler.state import rename as renaming
 from reconciler.state import restore as restoring
 from reconciler.state.location import SqliteAddress
 
@@ -195,6 +196,23 @@ def copy(
     console.report(
         "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
         "is now. Keep it until a plan shows no change."
+    )
+
+
+@state.command("rename", short_help="give a workspace another name")
+@with_console
+def rename(
+    console: Console,
+    spec: flags.OneSpec,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The workspace's name in the state.", show_default=False)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name to give it.", show_default=False)],
+    lock_timeout: flags.LockTimeout = 0.0,
+) -> None:
+    """Rename a workspace in the state of SPEC. Two names of one workspace become one. Nothing is sent."""
+    segments = renaming.rename(load_one(spec).state, old, new, lock_timeout=lock_timeout)
+    console.report(
+        f"Renamed: workspace {old} is {new} now, with {segments} segment{'' if segments == 1 else 's'}.",
+        f"Set `workspace: {new}` in every spec that says {old}. Plan files made under {old} are stale.",
     )
 
 
