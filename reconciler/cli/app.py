@@ -1,7 +1,8 @@
 """The commands by name. A command's module is imported when the command runs, so `reconcile --help` loads none."""
 
+from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -36,15 +37,22 @@ class LazyCommand(TyperCommand):
     """A command that is known by its name and short help until it runs."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> typer.Context:
-        """Import the command's module and let the command itself parse its arguments."""
+        """Load the command and let it parse its arguments."""
         assert self.name is not None
-        command = getattr(import_module(f"reconciler.cli.commands.{self.name}"), self.name)
-        if isinstance(command, typer.Typer):
-            group = command
-        else:
-            group = typer.Typer(add_completion=False, rich_markup_mode=None)
-            group.command(self.name)(command)
-        return cast(typer.Context, get_command(group).make_context(info_name, args, parent, **extra))
+        context: typer.Context = load_command(self.name).make_context(info_name, args, parent, **extra)
+        return context
+
+
+@cache
+def load_command(name: str) -> Any:
+    """Import a command's module and build the command, once for all its runs in this process."""
+    command = getattr(import_module(f"reconciler.cli.commands.{name}"), name)
+    if isinstance(command, typer.Typer):
+        group = command
+    else:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name)(command)
+    return get_command(group)
 
 
 def print_version(is_asked: bool) -> None:
