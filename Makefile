@@ -5,6 +5,9 @@ MINUTES ?= 10
 # Two for each processor: many tests wait for a server, a lock or a signal.
 WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
+# Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-fast test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
 
 demo: setup
