@@ -213,6 +213,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     ),
     "refused": (ExitCode.FAILED, "Customer.io refuses the requests as a whole: keys, rights or the segment."),
     "rejected": (ExitCode.FAILED, "Customer.io refused each id by itself."),
+    "retired": (ExitCode.FAILED, "The state knows a retired segment by another name, or from a spec that lists it."),
     "segment": (ExitCode.FAILED, "One segment can't go on; the others do."),
     "source": (ExitCode.FAILED, "The query failed, or its database can't be used."),
     "spec": (ExitCode.USAGE, "The spec is wrong; every problem is listed with file and line."),

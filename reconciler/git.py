@@ -7,6 +7,7 @@ calls it.
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,24 @@ def identify(path: Path) -> SpecIdentity | None:
     else:
         identity = SpecIdentity(tree.origin, tree.path_of(real))
     return None if any("\ud800" <= char <= "\udfff" for char in identity.path) else identity
+
+
+def find_places(identity: SpecIdentity, trees: Iterable[WorkTree]) -> list[Path]:
+    """Give where a spec stands, or stood, on this machine; nowhere if it is of another repository than all of these."""
+    if identity.origin is None:
+        return [Path(identity.path)]
+    return [tree.top / identity.path for tree in trees if tree.origin == identity.origin]
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path leads to something; what may not be looked at counts as there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def strip_credentials(url: str) -> str:

@@ -67,6 +67,7 @@ class SealedSegment:
     counts: Counts
     allowed: frozenset[Guard] = frozenset()
     change_token: str | None = None
+    retired: bool = False
 
     def __str__(self) -> str:
         return f"segment {self.name} in {self.spec}"
@@ -91,7 +92,7 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
     """Seal a plan that has no blocked or failed segment; its specs are named from `folder`."""
     segments = []
     for each in plan.segments:
-        if each.counts is None or each.status not in (PlanStatus.CHANGES, PlanStatus.UNCHANGED):
+        if each.counts is None or each.status in (PlanStatus.BLOCKED, PlanStatus.FAILED):
             raise ReconcileError("A plan with a blocked or failed segment can't be sealed.", AGAIN)
         target, head = each.target, each.head
         spec = os.path.relpath(target.spec.path, folder)
@@ -113,6 +114,7 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
                 counts=each.counts,
                 allowed=each.allowed,
                 change_token=head.change_token,
+                retired=target.segment.retired,
             )
         )
     return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, tuple(segments))
@@ -164,11 +166,12 @@ def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target,
             problems.append(
                 f"{segment} has another segment_id now: {id_now}; the plan was made for {segment.segment_id}"
             )
-        elif type_now is not segment.id_type:
+        elif type_now is not segment.id_type and not now.segment.retired:
             problems.append(f"{segment} has another id_type now: {type_now}; the plan was made for {segment.id_type}")
         elif now.definition() != segment.definition:
             problems.append(
-                f"{segment} has changed since the plan was made (query, params, source, ownership, guards or region)"
+                f"{segment} has changed since the plan was made (query, params, source, ownership, guards, region, "
+                "title, or whether it is created, retired or paused)"
             )
         found.append(now)
     _refuse(problems)
@@ -184,6 +187,8 @@ def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
         is_by_this_plan = head.plan_id == sealed.plan_id and head.plan_base == segment.serial
         if is_by_this_plan and segment.lineage in (None, head.lineage):
             continue  # all changes since were made by this plan itself, maybe as a first fill
+        if segment.retired and head.is_new:
+            continue  # it was forgotten, as nobody was held any more: nothing of it can be sent
         if head.version != (segment.lineage, segment.serial, segment.change_token):
             stale.append(f"{segment} is stale: its state has changed since the plan was made")
     _refuse(stale)
@@ -380,8 +385,8 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[SealedPlan, Any]:
 def _verify_body(file: IO[bytes], plan: SealedPlan, digest: Any) -> list[list[Span]]:
     """Read to the end, and give the places of each segment's batches, which come as the header says: segment by
     segment, removals first, and no id more or fewer."""
-    counts = [segment.counts for segment in plan.segments]
-    left = [number for each in counts for number in (each.remove, each.add + each.resend)]
+    sent = [Counts() if each.status is PlanStatus.PAUSED else each.counts for each in plan.segments]
+    left = [number for each in sent for number in (each.remove, each.add + each.resend)]
     spans: list[list[Span]] = [[] for _ in plan.segments]
     latest, offset = 0, file.tell()
     while not (line := _read_line(file, MAX_BATCH_BYTES)).startswith(b'{"sha256"'):

@@ -45,6 +45,10 @@ class StateCounts:
     unsettled: int
     unmatched: int
 
+    @property
+    def held(self) -> int:
+        return self.stored + self.unsettled + self.unmatched
+
 
 LATE_SECONDS = 3600.0
 """How long after `settle` a removal may still be on its way: slack for a slow Customer.io and for clocks."""

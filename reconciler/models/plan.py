@@ -7,7 +7,7 @@ from enum import StrEnum
 from reconciler.models.batches import MAX_BATCH
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard, Verdict
-from reconciler.models.spec import Target
+from reconciler.models.spec import SpecIdentity, Target
 
 
 class PlanStatus(StrEnum):
@@ -82,6 +82,15 @@ class Head:
     a backup has replaced. None before the first change that was made with schema 0002."""
     restored: bool = False
     """It comes from a backup, and no refresh has looked since at what is really there."""
+
+    confirmed: bool = False
+    """Nothing was sent after its latest read-back."""
+    name: str | None = None
+    """What its spec called it last."""
+    title: str | None = None
+    """At Customer.io, as of the last apply or refresh that asked."""
+    spec: SpecIdentity | None = None
+    """The spec that listed it last; None: not known."""
 
     @property
     def is_new(self) -> bool:

@@ -61,6 +61,8 @@ class SegmentRun:
     error: Problem | None = None
     confirmed: bool | None = None
     """The read-back agreed; None where none was asked for or it did not come to an end."""
+    forgotten: bool = False
+    """It is retired and held nobody any more, and the state forgot it."""
 
     @property
     def target(self) -> Target:

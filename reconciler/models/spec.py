@@ -308,7 +308,7 @@ class Target:
             destination.region,
             segment.name,
             segment.segment_id,
-            segment.id_type,
+            None if segment.retired else segment.id_type,  # it has that of the state
             segment.ownership,
             segment.query,
             segment.id_column,

@@ -13,8 +13,8 @@ from reconciler.errors import LockHeld, PlanFileError, ReconcileError, not_confi
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
-from reconciler.models.plan import Plan
-from reconciler.models.results import Run, RunStatus, StopSignal
+from reconciler.models.plan import Plan, PlanStatus
+from reconciler.models.results import Run, RunStatus, SegmentRun, StopSignal
 from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
@@ -188,7 +188,7 @@ def _end_all(segments: Sequence[SegmentApply], error: ReconcileError, file: Plan
 
 def _end_all_if_one_ended(segments: Sequence[SegmentApply], file: PlanFile | None) -> None:
     """A plan file is sent as a whole, or not at all."""
-    if file is not None and any(each.result is not None for each in segments):
+    if file is not None and any(each.result is not None and not is_done(each.result) for each in segments):
         error = PlanFileError(
             "another segment of the plan file can't be applied; nothing of it was sent",
             "make a new plan file: reconcile plan SPEC... --out FILE",
@@ -215,11 +215,14 @@ def check_as_a_whole(
 
 
 def compare_with_file(file: PlanFile, index: int) -> Compare:
-    """Take the changes of segment number `index` of a plan file, in place of its query."""
-    sealed = file.plan.segments[index].counts
+    """Take the changes of segment number `index` of a plan file, in place of its query; of a paused one the numbers."""
+    segment = file.plan.segments[index]
+    sealed = segment.counts
 
     def compare(comparison: "Comparison") -> "Changes":
         changes = comparison.resume(file.batches(index))
+        if segment.status is PlanStatus.PAUSED:
+            return replace(changes, counts=sealed)
         counts = replace(
             changes.counts,
             desired=sealed.desired,
@@ -237,4 +240,9 @@ def compare_with_file(file: PlanFile, index: int) -> Compare:
 
 def is_spent_by(run: Run) -> bool:
     """A plan file is spent once all of it was applied; cut short, it can be applied again."""
-    return all(each.status in (RunStatus.APPLIED, RunStatus.UNCHANGED) for each in run.segments)
+    return all(map(is_done, run.segments))
+
+
+def is_done(run: SegmentRun) -> bool:
+    """Tell whether all that a plan says of a segment was done; of a paused one it says that nothing is."""
+    return run.status in (RunStatus.APPLIED, RunStatus.UNCHANGED, RunStatus.PAUSED)

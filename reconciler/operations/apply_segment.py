@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
+from reconciler.models.comparison import Counts
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
@@ -69,6 +70,7 @@ class SegmentApply:
     plan: SegmentPlan | None = None
     tally: Tally = field(default_factory=Tally)
     confirmation: Confirmation | None = None
+    forgotten: bool = False
     error: ReconcileError | None = None
     result: SegmentRun | None = None
     phase: Phase = Phase.NEW
@@ -106,6 +108,12 @@ class SegmentApply:
         """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
         started = parts.clock()
         unmatched: int | None = None
+        if self.target.segment.retired and not self.target.segment_id:  # a title that the state has never met
+            status = PlanStatus.PAUSED if self.target.segment.paused else PlanStatus.UNCHANGED
+            self.plan = SegmentPlan(self.target, status, counts=Counts())
+            self.result = self._conclude()
+            parts.report(Finished(self.result))
+            return
         try:
             self._check_stop(parts)
             with (
@@ -121,6 +129,8 @@ class SegmentApply:
                     log.debug("applying %s failed", self.target.label, exc_info=True)
                     self.error = self.error or as_known(caught)
                 try:
+                    if self.plan is not None and not self.forgotten:
+                        segment.keep_listing(self.plan.head, self.plan.title)
                     unmatched = segment.count().unmatched
                 except Exception:  # a number that is not known; the lock must be given back all the same
                     log.debug("counting %s failed", self.target.label, exc_info=True)
@@ -156,6 +166,10 @@ class SegmentApply:
             return
         assert plan.counts is not None
         reads_back = options.confirm or target.segment.confirm
+        if (
+            target.segment.retired and not plan.has_work
+        ):  # nobody is held: what was sent before may not be read back yet
+            reads_back = reads_back and not plan.head.is_new and not plan.head.confirmed
         changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
         may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
         yield Phase.PLANNED
@@ -196,7 +210,11 @@ class SegmentApply:
                 self.tally = replace(self.tally, unsettled=segment.count().unsettled)
 
         is_whole = may_go_on and self.error is None and not self.tally.unsettled and is_all_sent(plan, self.tally)
-        if is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
+        if target.segment.retired:
+            is_confirmed = not reads_back or (self.confirmation is not None and self.confirmation.agrees)
+            if is_whole and is_confirmed and not plan.head.is_new:
+                self.forgotten = self._forget(parts, segment)
+        elif is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
             segment.complete()
 
     def _check_stop(self, parts: Parts) -> None:
@@ -213,6 +231,13 @@ class SegmentApply:
         if doubtful_at is not None and self._wait_since(parts, segment, doubtful_at):
             message = f"{self.target.where}: stopped before the segment was read back"
             raise SegmentError(message, "run it again", code="stopped")
+
+    def _forget(self, parts: Parts, segment: "LockedSegment") -> bool:
+        """Let the state forget the segment, once nothing of it can still arrive; not if a stop cuts the wait short."""
+        doubtful_at = segment.doubtful_at()
+        if doubtful_at is not None and self._wait_since(parts, segment, doubtful_at):
+            return False
+        return segment.forget()
 
     def _wait_since(self, parts: Parts, segment: "LockedSegment", attempted_at: float) -> bool:
         """Wait until an attempt has surely arrived, before its ids are reversed; true, at once, once it is to stop."""
@@ -251,7 +276,8 @@ class SegmentApply:
             )
         problem = as_problem(self.target, error) if error else None
         confirmed = self.confirmation.agrees if self.confirmation and self.confirmation.drift else None
-        return SegmentRun(plan, status, tally, error=plan.error or problem, confirmed=confirmed)
+        problem = plan.error or problem
+        return SegmentRun(plan, status, tally, error=problem, confirmed=confirmed, forgotten=self.forgotten)
 
 
 def is_all_sent(plan: SegmentPlan, tally: Tally) -> bool:

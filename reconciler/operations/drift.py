@@ -18,6 +18,7 @@ from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import DriftResult, as_problem
+from reconciler.operations.titles import resolve
 from reconciler.operations.workspace import check_head, look_up
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def drift(
 
 def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> SegmentDrift:
     """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
-    workspace, segment_id = target.workspace, target.segment_id
     try:
         context.check_stop()
-        head = context.snapshot(target).head(workspace, segment_id)
+        target = resolve(context, target)
+        head = context.snapshot(target).head(target.workspace, target.segment_id)
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             return compare_segment(target, head, comparison, app, ignore_foreign, context.warn)
@@ -62,7 +63,7 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
         log.debug("the drift of %s failed", target.label, exc_info=True)
         failed = SegmentDrift(target, DriftStatus.FAILED, error=as_problem(target, as_known(error)))
     try:
-        with context.snapshot(target).read_segment(workspace, segment_id) as stored:
+        with context.snapshot(target).read_segment(target.workspace, target.segment_id) as stored:
             counts = stored.count()
     except StateError:
         return failed

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from reconciler.errors import StateError
-from reconciler.git import find_work_tree, identify
+from reconciler.git import find_places, find_work_tree, identify, is_there
 from reconciler.models.plan import Orphan
 from reconciler.models.results import Listing
 from reconciler.models.spec import Spec, SpecIdentity, StateSettings
@@ -31,7 +31,7 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
                     continue
                 with snapshot.read_segment(workspace, each.segment_id) as stored:
                     counts, id_type = stored.count(), stored.head.id_type
-                if counts.stored + counts.unsettled + counts.unmatched > 0:
+                if counts.held > 0:
                     numbers = (counts.stored, counts.unsettled, counts.unmatched)
                     orphan = Orphan(workspace, each.segment_id, id_type, *numbers, each.name, each.title)
                     orphans[orphan] = None
@@ -48,8 +48,8 @@ def find_departed(specs: Sequence[Spec]) -> Callable[[SpecIdentity], bool]:
     def has_left(identity: SpecIdentity) -> bool:
         if identity in named:
             return True
-        tops = [tree.top for tree in trees if identity.origin is not None and tree.origin == identity.origin]
-        return bool(tops) and not any((top / identity.path).exists() for top in tops)
+        places = [] if identity.origin is None else find_places(identity, trees)
+        return bool(places) and not any(map(is_there, places))
 
     return has_left
 

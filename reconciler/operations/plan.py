@@ -23,6 +23,7 @@ from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult, as_failed_plan
+from reconciler.operations.retirement import check_retirement
 from reconciler.operations.titles import find_shared, resolve
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
@@ -106,7 +107,7 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
-            if draft is not None and made.status is not PlanStatus.BLOCKED:
+            if draft is not None and made.status not in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
                 for direction in (Direction.REMOVE, Direction.ADD):
                     draft.spool(index, changes.batches(direction))
     except Exception as error:  # one segment's failure never stops the others
@@ -151,11 +152,13 @@ def plan_segment(
     """
     segment = target.segment
     check_head(target, head)
+    if segment.retired:
+        check_retirement(target, head, warn)
     there = read_back(target, comparison, app) if segment.reads_members else None
     changes = compare(comparison) if compare else comparison.compare()
     counts = changes.counts
     remote = RemoteFacts()
-    if counts.is_changed or counts.resend or head.is_new:  # else it is not worth a request
+    if counts.is_changed or counts.resend or (head.is_new and not segment.retired):  # else it is not worth a request
         remote = RemoteFacts(members=0) if segment.segment_id is None else look_up(target, head, app, warn)
     if there and head.is_new:
         remote = replace(remote, members=there.people)

@@ -27,6 +27,7 @@ from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
 from reconciler.operations.results import RefreshResult, as_problem
+from reconciler.operations.titles import resolve
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def _refresh_one(
     try:
         context.check_stop()
         store = context.store(target)
+        target = resolve(context, target)
         history.begin(store, target.workspace)
         with (
             store.lock(target, history.run_id, history.command, None) as segment,
@@ -151,7 +153,9 @@ def refresh_segment(
     found = comparison.drift()
 
     before_writing(found)
-    known_only = adopt is Adopt.KNOWN
+    known_only = (
+        adopt is Adopt.KNOWN or target.segment.retired
+    )  # whose next plan removes everybody, and no guard stops it
     if known_only and is_retyped:
         raise SegmentError(
             f"{target.where}: the state knows nobody by {target.segment.id_type} yet, so `--adopt known` "
@@ -160,8 +164,7 @@ def refresh_segment(
             code="id_type",
         )
     segment.replace_snapshot(comparison.adoption(known_only))
-    if title is not None:
-        segment.keep_title(title)
+    segment.keep_listing(head, title)
     held = segment.count()
     return RefreshRow(
         target,

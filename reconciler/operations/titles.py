@@ -7,6 +7,7 @@ title that lead to different segments are an error: nobody can tell which one is
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.errors import DestinationError
+from reconciler.git import identify
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
@@ -21,6 +22,8 @@ def resolve(context: Context, target: Target) -> Target:
     ReconcileError.
     """
     segment = target.segment
+    if segment.retired:
+        return resolve_retired(context, target)
     if segment.segment is not None:
         known = context.snapshot(target).listings(target.workspace)
         target = find_by_title(target, known, context.list_segments(target), context.warn)
@@ -28,10 +31,39 @@ def resolve(context: Context, target: Target) -> Target:
         remote = context.list_segments(target).get(target.segment_id)
         if remote is not None:
             check_title(target, remote)
-    if segment.retired:
-        head = context.snapshot(target).head(target.workspace, target.segment_id)
-        if head.id_type is not None:
-            target = target.changed(id_type=IdType(head.id_type))
+    return target
+
+
+def resolve_retired(context: Context, target: Target) -> Target:
+    """Give a retired target the number that its title led to, and the id type that the state has.
+
+    A title that led to none stays without a number, as nobody is held. Customer.io is asked only where a `title` is
+    pinned and somebody is held. Raises DestinationError where the state has the name of the entry by another title.
+    """
+    snapshot, segment = context.snapshot(target), target.segment
+    if segment.segment is not None:
+        known = snapshot.listings(target.workspace)
+        remembered = find_remembered(target, known)
+        if remembered is None:
+            former = find_former_number(target, known, identify(target.spec.path), set())
+            if former is None:
+                return target
+            raise DestinationError(
+                f"{target.where}: the state knows {segment.name!r} as segment {former.segment_id}"
+                + (f", {former.title!r}" if former.title else "")
+                + f", and none as {segment.segment!r}",
+                f"if it is the one that you mean, name it by its number: `segment_id: {former.segment_id}`",
+                code="title",
+            )
+        target = target.changed(segment_id=remembered.segment_id)
+    with snapshot.read_segment(target.workspace, target.segment_id) as stored:
+        id_type, held = stored.head.id_type, stored.count().held
+    if id_type is not None:
+        target = target.changed(id_type=IdType(id_type))
+    if segment.title is not None and held:
+        remote = context.list_segments(target).get(target.segment_id)
+        if remote is not None:
+            check_title(target, remote)
     return target
 
 

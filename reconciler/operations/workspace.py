@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from reconciler.state.store import StateStore
 
 
+END_OF_DELETED = (
+    "if it was deleted there, nobody is in it, and the state may forget it: `reconcile state forget SPEC id:"
+)
+"""How a retired segment ends that no more exists; its number and a backtick follow."""
+
+
 def check_pin(target: Target, head: Head) -> None:
     """Raise DestinationError if the workspace is bound to another environment than the spec pins."""
     pinned = target.spec.destination.workspace_id
@@ -144,7 +150,8 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
     if segment is None:
         raise DestinationError(
             f"{target.where}: there is no segment {segment_id} in workspace {target.workspace!r}",
-            "check segment_id, and that the keys are those of the right workspace",
+            "check segment_id, and that the keys are those of the right workspace"
+            + (f"; {END_OF_DELETED}{segment_id}`" if target.segment.retired else ""),
             code="no_such_segment",
         )
     if not segment.manual:

@@ -52,7 +52,7 @@ def write(result: Result, options: Options) -> str:
         *_section(report.trouble_title, troubles, TROUBLE_BYTES),
         *_section("First fill", first_fills, WARNING_BYTES),
         *_section("Notes", notes, NOTE_BYTES),
-        *(["#### Orphans", "", *_table(ORPHANS, report.orphans, NOTE_BYTES, "segments")] if report.orphans else []),
+        *_write_orphans(report),
         *_section("Warnings", warnings, WARNING_BYTES, ""),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -67,6 +67,13 @@ def _write_lines(report: Report) -> list[str]:
     elif not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
     return _table(columns, collapse(lines, report.quiet, len(lines) > MANY), TABLE_BYTES, report.noun)
+
+
+def _write_orphans(report: Report) -> list[str]:
+    if not report.orphans:
+        return []
+    table = _table(ORPHANS, report.orphans, NOTE_BYTES, "segments")
+    return ["#### Orphans", "", *table, sentences.ORPHAN_ADVICE, ""]
 
 
 def _table(columns: Sequence[Column[Any]], rows: Sequence[Row], budget: int, noun: str) -> list[str]:

@@ -107,7 +107,9 @@ def write_notes(plan: SegmentPlan) -> str:
     counts = plan.counts
     if counts is None:
         return ""
-    notes = ["first fill"] if plan.first_fill else []
+    notes = [
+        word for word, holds in (("first fill", plan.first_fill), ("retired", plan.target.segment.retired)) if holds
+    ]
     if allowed := [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]:
         notes.append(f"{join(allowed)} allowed")
     if plan.target.segment.ownership is Ownership.EXCLUSIVE and counts.strays:
@@ -117,7 +119,8 @@ def write_notes(plan: SegmentPlan) -> str:
 
 def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
     """What a plan found on the way, each a clause."""
-    clauses = list_bad_values(counts) + list_numbers(
+    clauses = list_life(plan, counts, is_over=False) + list_bad_values(counts)
+    clauses += list_numbers(
         (counts.unsettled, "unsettled from an earlier run"),
         (counts.unmatched, "unmatched (not there when last read)"),
         (counts.adopt, "there already, for apply to take into the state"),
@@ -129,6 +132,25 @@ def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
         if names := [count(len(ids), noun) for ids, noun in users if ids]:
             effect = ": a change can send messages" if campaigns or drafts else ""
             clauses.append(f"used by {join(names)}{effect}")
+    return clauses
+
+
+def list_life(plan: SegmentPlan, counts: Counts, *, is_over: bool) -> list[str]:
+    """What the spec says of a segment's life that this plan follows, each a clause."""
+    segment, clauses = plan.target.segment, []
+    if segment.retired and not is_over:
+        if plan.head.is_new:
+            clauses.append("retired: the state knows nobody of it; its entry may be removed from the spec")
+        else:
+            leavers = "1 person leaves" if counts.remove == 1 else f"{counts.remove:,} people leave"
+            clauses.append(f"retired: {leavers if counts.remove else 'nobody is held'}, then the state forgets it")
+    if segment.paused:
+        left = list_numbers(
+            (counts.remove, "to remove"), (counts.add, "to add"), (counts.resend, "unmatched to send again")
+        )
+        waits = f"; {join(left)} when it goes on" if left else ""
+        clauses.append(f"paused by the spec: nothing {'was' if is_over else 'is'} sent{waits}")
+        clauses += [f"{each.name} is breached: {each.detail}" for each in plan.verdicts if each.blocks]
     return clauses
 
 
@@ -145,7 +167,18 @@ def list_bad_values(counts: Counts) -> list[str]:
 def list_run_details(run: SegmentRun) -> list[str]:
     """What became of ids that did not simply arrive, each a clause."""
     rejected, unmatched = run.tally.rejected, run.unmatched_after
-    clauses = [f"{count(rejected, 'id')} rejected by Customer.io; the next run tries again"] if rejected else []
+    clauses = list_life(run.plan, run.plan.counts, is_over=True) if run.plan.counts else []
+    if run.target.segment.retired and run.error is None and run.status is not RunStatus.PAUSED:
+        if run.forgotten or run.plan.head.is_new:
+            reason = (
+                "all its members have left, and the state forgot it"
+                if run.forgotten
+                else "the state knows nobody of it"
+            )
+            clauses.append(f"retired: {reason}; its entry may be removed from the spec")
+        else:
+            clauses.append("retired: the state has not forgotten it yet; the next apply goes on")
+    clauses += [f"{count(rejected, 'id')} rejected by Customer.io; the next run tries again"] if rejected else []
     clauses += list_numbers(
         (run.tally.unsettled, "unsettled: whether they arrived is unknown, and the next run settles it"),
         (unmatched, "unmatched (not there when last read): each apply sends them again"),
@@ -170,7 +203,7 @@ def summarise_plan(plan: Plan) -> str:
         where = count(numbers["changed"], "segment")
         begin = f"Plan: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
     again = list_numbers((numbers["resend"], "unmatched to send again"))
-    return _join_clauses(begin, again, _list_named(numbers, "unchanged", "blocked", "failed"))
+    return _join_clauses(begin, again, _list_named(numbers, "unchanged", "paused", "blocked", "failed"))
 
 
 def summarise_run(run: Run) -> str:
@@ -178,7 +211,7 @@ def summarise_run(run: Run) -> str:
     numbers = summarise(run)
     ids = list_numbers((numbers["resent"], "sent again"))
     ids += _list_named(numbers, "rejected", "unsettled", "unmatched")
-    segments = _list_named(numbers, "unchanged", "blocked", "stale", "locked", "partial", "failed")
+    segments = _list_named(numbers, "unchanged", "paused", "blocked", "stale", "locked", "partial", "failed")
     if touched := sum(segment.tally.touched for segment in run.segments):
         where = count(touched, "segment")
         begin = f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}"

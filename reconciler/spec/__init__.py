@@ -11,16 +11,17 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.models.fields import REFERENCE, Limit, Secret
+from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer
 from reconciler.models.ids import check_text
-from reconciler.models.spec import Defaults, GuardSettings, Segment, Spec, SpecFile
+from reconciler.models.plan import Head
+from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
 from reconciler.models.urls import check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
 from reconciler.spec.draft import Draft, read_draft
 from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
 
-__all__ = ["DIALECT", "load", "make_schema", "read_state_url"]
+__all__ = ["DIALECT", "find_entry", "load", "make_schema", "read_state_url"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -74,6 +75,29 @@ def read_state_url(text: str, folder: Path) -> Secret:
         raise UsageError(f"--to: {error}", "write sqlite:///file or postgresql://user:password@host/database") from None
 
 
+def find_entry(path: Path, environment: Mapping[str, str], workspace: str, segment_id: int, known: Head) -> str | None:
+    """Find the entry by which a spec lists a segment that the state knows, and give its `file:line`; None: it has none.
+
+    A retired entry is none. One with a number that can't be read here lists the segment if it has its name. Raises
+    SpecError where the file can't be read.
+    """
+    draft = read_draft(path, environment)
+    if draft is None or draft.document.data is None:
+        raise SpecError(
+            [str(problem) for problem in draft.problems] if draft else [f"{path}: lists no segments"], _HINT
+        )
+    where = ("destination", "workspace")
+    if where in draft.document.lines and not draft.is_refused(where) and draft.value(where) != workspace:
+        return None
+    for segment in draft.segments():
+        number, title = draft.value((*segment, "segment_id")), draft.value((*segment, "segment"))
+        is_unreadable = draft.is_refused((*segment, "segment_id")) or draft.is_refused((*segment, "segment"))
+        is_same = read_integer(number) == segment_id or (title is not None and title == known.title)
+        if (is_same or (is_unreadable and segment[1] == known.name)) and not draft.is_retired(segment):
+            return f"{path}:{draft.document.line(segment)}"
+    return None
+
+
 def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
     """Give each segment what it inherits, and make the paths of files absolute. `queries` has the segments' texts."""
     document = draft.document
@@ -92,6 +116,9 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
     for name, own in file.segments.items():
         keys = _inherit(own, file.defaults)
         guards = _inherit(own.guards, file.defaults.guards)
+        if keys["retired"]:  # no guard applies to it, and it ignores what is for a query
+            keys |= {"ownership": Ownership.TRACKED, "create": False}
+            guards = _inherit(GuardSettings(), GuardSettings())
         sentinels = [str(check_text(text, keys["id_type"])) for text in guards["must_include"]]
         keys |= {
             "name": name,
@@ -99,7 +126,7 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             "segment": own.segment,
             "title": own.title,
             "query": str(queries.get(name, "")),  # a retired segment has none
-            "query_file": None if own.query is not None else find_query_file(name),
+            "query_file": None if own.query is not None or keys["retired"] else find_query_file(name),
             "source": keys["source"] or next(iter(file.sources)),
             "params": {**file.defaults.params, **own.params},
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),

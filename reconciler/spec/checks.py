@@ -142,7 +142,7 @@ def _check_source(draft: Draft, segment: KeyPath) -> None:
     listed = list_first([show(name) for name in known])
     where = draft.setting(segment, "source")
     if where is None:
-        if len(known) > 1:
+        if len(known) > 1 and not draft.is_retired(segment):
             message = f"is missing; with several sources each segment names one: {listed}"
             draft.refuse_key((*segment, "source"), message)
         return
@@ -155,7 +155,8 @@ def _check_source(draft: Draft, segment: KeyPath) -> None:
 def _check_app_key(draft: Draft, segment: KeyPath) -> None:
     if _has_app_key(draft):
         return
-    if (where := draft.setting(segment, "ownership")) and draft.value(where) == "exclusive":
+    where = None if draft.is_retired(segment) else draft.setting(segment, "ownership")
+    if where and draft.value(where) == "exclusive":
         draft.refuse_value(where, "is exclusive, which needs `destination.app_api_key` to read the real members")
     if (where := draft.setting(segment, "confirm")) and read_boolean(draft.value(where)) is True:
         draft.refuse_value(where, "is true, which needs `destination.app_api_key` to read the real members")
@@ -164,7 +165,7 @@ def _check_app_key(draft: Draft, segment: KeyPath) -> None:
 def _check_sentinels(draft: Draft, segment: KeyPath) -> None:
     of_type = draft.setting(segment, "id_type")
     id_type = draft.value(of_type) if of_type else IdType.ID
-    where = draft.setting(segment, "guards", "must_include")
+    where = None if draft.is_retired(segment) else draft.setting(segment, "guards", "must_include")
     values = draft.value(where) if where else None
     if where is None or not isinstance(values, list) or not isinstance(id_type, str) or id_type not in set(IdType):
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from reconciler.models.fields import Reference, Resolved
+from reconciler.models.fields import Reference, Resolved, read_boolean
 from reconciler.models.ids import has_utf8
 from reconciler.models.urls import resolve_path
 from reconciler.spec.files import read_text
@@ -96,6 +96,11 @@ class Draft:
         """Give where a segment's setting stands: its own, or in `defaults`; None where neither has it."""
         own, inherited = (*segment, *keys), ("defaults", *keys)
         return next((path for path in (own, inherited) if path in self.document.lines), None)
+
+    def is_retired(self, segment: KeyPath) -> bool:
+        """Tell whether a segment is retired: what it inherits for its query is ignored."""
+        where = self.setting(segment, "retired")
+        return where is not None and read_boolean(self.value(where)) is True
 
 
 def _make_problem(path: Path, line: int, message: str) -> Problem:

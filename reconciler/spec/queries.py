@@ -10,7 +10,7 @@ from contextlib import suppress
 from enum import Enum
 
 from reconciler.errors import SourceError
-from reconciler.models.fields import REFERENCE, read_boolean
+from reconciler.models.fields import REFERENCE
 from reconciler.models.sql import Kind, Piece, lexicon_of, scan
 from reconciler.models.urls import DatabaseUrl, resolve_path
 from reconciler.spec.draft import Draft
@@ -47,7 +47,7 @@ def check_queries(draft: Draft) -> dict[str, str]:
 def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
     """Give where a segment's query stands, and its text; a retired segment has none."""
     keys = draft.keys(segment)
-    if (retired := draft.setting(segment, "retired")) and read_boolean(draft.value(retired)) is True:
+    if draft.is_retired(segment):
         for key in {"query", "query_file"} & set(keys):
             draft.refuse_key(
                 (*segment, key), "stands in a segment that is `retired`; nobody belongs there, so remove it"

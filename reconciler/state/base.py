@@ -84,6 +84,11 @@ class SegmentRow(NamedTuple):
     change_token: str | None
     restored_at: float | None
     attempted_at: float | None
+    confirmed_at: float | None
+    name: str
+    title: str | None
+    origin: str | None
+    spec: str | None
 
     def head(self, environment_id: int | None) -> Head:
         return Head(
@@ -96,6 +101,10 @@ class SegmentRow(NamedTuple):
             plan_base=self.plan_base,
             change_token=self.change_token,
             restored=self.restored_at is not None,
+            confirmed=self.attempted_at is None or (self.confirmed_at or 0.0) > self.attempted_at,
+            name=self.name,
+            title=self.title,
+            spec=None if self.spec is None else SpecIdentity(self.origin, self.spec),
         )
 
 

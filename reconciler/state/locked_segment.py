@@ -32,7 +32,7 @@ class ChangeTokens:
 
     def __init__(self) -> None:
         self._possible: set[str | None] = set()
-        self._drawn: list[str] = []
+        self._drawn: list[str | None] = []
 
     def check(self, token: str | None) -> bool:
         """Return whether the row may have this token; the first one that is checked is taken as it is."""
@@ -41,8 +41,13 @@ class ChangeTokens:
 
     def draw(self) -> str:
         """Draw a token for the row, to be written by the transaction that is open."""
-        self._drawn.append(uuid.uuid4().hex)
-        return self._drawn[-1]
+        token = uuid.uuid4().hex
+        self._drawn.append(token)
+        return token
+
+    def drop(self) -> None:
+        """Say that the transaction that is open deletes the row."""
+        self._drawn.append(None)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -267,24 +272,40 @@ class LockedSegment:
             run(connection, statement, key=key, before=self.lease.acquired_at)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
-    def stamp(self) -> None:
-        """Record this run as the segment's last, and the name, title and spec under which it was listed."""
-        with self._write() as connection:
-            changes = "last_run_id = :run_id, last_run_at = :now, name = :name"
-            values = {"run_id": self._run_id, "now": self._database.now(connection), "name": self._segment.name}
-            if self._spec is not None:
-                changes += ", origin = :origin, spec = :spec"
-                values |= {"origin": self._spec.origin, "spec": self._spec.path}
-            if self._title is not None:
-                changes, values = f"{changes}, title = :title", values | {"title": self._title}
-            self._update(connection, changes, **values)
+    def forget(self) -> bool:
+        """Drop all that the state knows of the segment, but its history, if nobody is held; tell whether it did.
 
-    def keep_title(self, title: str) -> None:
-        """Record the title at Customer.io of a segment that the spec names by its number; no serial is raised."""
-        if self._title is not None:  # it has to find the segment, also when somebody renames that
+        The next run ends what a kill leaves of it, as after `state forget`.
+        """
+        with self._write() as connection:
+            row = self._find(connection)
+            if row is None or members.count_ids(self._database.pieces, connection, row.segment_key).held:
+                return False
+            self._tokens.drop()
+            for table in ("reconcile_segments", "reconcile_creations"):
+                run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **self._segment.values())
+        members.sweep(self._write, self._segment)
+        return True
+
+    def stamp(self) -> None:
+        """Record this run as the segment's last."""
+        with self._write() as connection:
+            now = self._database.now(connection)
+            self._update(connection, "last_run_id = :run_id, last_run_at = :now", run_id=self._run_id, now=now)
+
+    def keep_listing(self, known: Head, title: str | None) -> None:
+        """Record the name and the spec under which the segment is listed, and the title by which the spec names it.
+
+        One that is named by its number gets its `title` at Customer.io, if that is known. Nothing is written where this
+        is what the state says already; no serial is raised.
+        """
+        spec, title = self._spec or known.spec, self._title or title or known.title
+        if (known.name, known.spec, known.title) == (self._segment.name, spec, title):
             return
         with self._write() as connection:
-            self._update(connection, "title = :title", title=title)
+            changes = "name = :name, title = :title, origin = :origin, spec = :spec"
+            origin, path = (None, None) if spec is None else (spec.origin, spec.path)
+            self._update(connection, changes, name=self._segment.name, title=title, origin=origin, spec=path)
 
     # --- transactions and the row of the segment ------------------------------------------------------------------
 
@@ -343,6 +364,9 @@ class LockedSegment:
             **self._segment.values(),
             "segment_key": key,
             "name": self._segment.name,
+            "title": self._title,
+            "origin": None if self._spec is None else self._spec.origin,
+            "spec": None if self._spec is None else self._spec.path,
             "id_type": (id_type or self._id_type).value,
             "lineage": uuid.uuid4().hex,
             "serial": 0,

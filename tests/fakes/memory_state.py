@@ -98,6 +98,8 @@ class FakeHeld:
         self.steps: list[Step] = []
         self.rejected: list[str] = []
         self.is_complete = False
+        self.is_forgotten = False
+        self.title: str | None = None
         self.recorded: list[object] = []
         self.found: list[str] = []
         self.snapshots: list[Adoption] = []
@@ -122,9 +124,6 @@ class FakeHeld:
 
     def now(self) -> float:
         return self._clock()
-
-    def keep_title(self, title: str) -> None:
-        pass
 
     def doubtful_at(self) -> float | None:
         return self.latest_doubt
@@ -195,6 +194,17 @@ class FakeHeld:
         self._write("complete")
         self.is_complete = True
         self.steps.append(Step("complete"))
+
+    def keep_listing(self, known: Head, title: str | None) -> None:
+        self.title = title
+
+    def forget(self) -> bool:
+        self._write("forget")
+        if self.count().held:
+            return False
+        self.is_forgotten = True
+        self.steps.append(Step("forget"))
+        return True
 
     # --- what a test asks
 

@@ -73,7 +73,8 @@ def test_every_refusal_says_what_happened_and_what_to_do() -> None:
         f"S{vip} is now in workspace staging; the plan was made for production"
     )
     assert refuse(found=[changed, targets()[1]]) == (
-        f"S{vip} has changed since the plan was made (query, params, source, ownership, guards or region)"
+        f"S{vip} has changed since the plan was made (query, params, source, ownership, guards, region, "
+        "title, or whether it is created, retired or paused)"
     )
     assert refuse(heads=[replace(samples.KNOWN, environment_id=777), samples.KNOWN]) == (
         f"S{vip}: the plan was made for environment 12345 of Customer.io; workspace production is now environment 777"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.git import identify
 from reconciler.models.fields import Secret
-from reconciler.models.plan import PlanStatus, SegmentPlan
+from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import admin, open_snapshot
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
@@ -42,7 +42,7 @@ def fill(state: StateFixture) -> None:
     with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
         segment.complete()
-        segment.keep_title("VIP customers")
+        segment.keep_listing(Head(), "VIP customers")
         segment.intend([add("late")])
         result = SegmentRun(SegmentPlan(state.target(), PlanStatus.CHANGES), RunStatus.APPLIED, Tally(added=4))
         store.end("run", "production", 0, "{}", [result])

@@ -1,0 +1,413 @@
+"""Segments that are retired or paused: in plans, in runs, read back, and in plan files."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from reconciler.sandbox.faults import answers, drops, late
+from reconciler.sandbox.workspace import Direction
+from tests.support.project import Project, people, segment
+
+RETIRED = "segment_id: 57\nretired: true"
+CONSENT = ("--allow-empty", "old", "--allow-removals", "old")
+
+
+@pytest.fixture
+def two(project: Project) -> Project:
+    """Two segments that were applied: `vip` with five people and `old` with three."""
+    project.want("vip", people(*range(5)))
+    project.want("old", people(*range(3)))
+    project.write({"vip": segment(56, "vip"), "old": segment(57, "old")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.reset_calls()
+    return project
+
+
+def retire(project: Project, *lines: str, **more: str) -> None:
+    project.write({"vip": segment(56, "vip"), "old": "\n".join([RETIRED, *lines])}, **more)
+
+
+def leave_unsettled(project: Project, segment_id: int) -> None:
+    """An apply that is told to stop in the middle of its first add, which gets no answer."""
+    project.sandbox.inject(drops(segment_id=segment_id, direction=Direction.ADD))
+    is_add = lambda call: call.direction is Direction.ADD and call.segment_id == segment_id  # noqa: E731
+    ended = project.hit("apply", "spec.yaml", at=is_add, by=signal.SIGTERM)
+    assert ended.code == 143, ended.err
+    project.sandbox.faults.clear()
+    project.sandbox.reset_calls()
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- retired -----------------------------------------------------------------------------------------------------
+
+
+def test_a_retired_segment_is_emptied_and_forgotten_and_its_entry_may_go(two: Project) -> None:
+    retire(two)
+    planned = two.run("plan", "spec.yaml")
+    reviewed = two.run("plan", "spec.yaml", "--format", "markdown")
+    applied = two.run("apply", "spec.yaml")
+
+    assert "retired: 3 people leave, then the state forgets it" in one_line(planned.out)
+    assert "retired: 3 people leave, then the state forgets it" in reviewed.out
+    assert "all its members have left, and the state forgot it; its entry may be removed" in one_line(applied.out)
+    assert (applied.code, two.sandbox.members(57)) == (0, set())
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1, "the state knows nothing of it"
+    again = two.json("plan", "--detailed-exitcode")
+    assert (again.code, again.segments["old"]["status"], again.segments["old"]["first_fill"]) == (0, "unchanged", False)
+
+    two.write({"vip": segment(56, "vip")})
+    assert two.json("status").document["orphans"] == []
+    (retired, *_) = two.json("history").document["runs"]
+    assert retired["removed"] == 3, "the history stays"
+
+
+def test_nothing_is_asked_of_customer_io_where_a_retired_segment_holds_nobody(two: Project) -> None:
+    retire(two)
+    assert two.run("apply", "spec.yaml", "--confirm").code == 0
+    two.write({"old": RETIRED, "other": "segment_id: 58\nretired: true\nconfirm: true\ntitle: Pinned"})
+    two.sandbox.reset_calls()
+
+    done = [two.json("plan"), two.json("apply", "--confirm")]
+
+    for each in done:
+        assert (each.code, {row["status"] for row in each.segments.values()}) == (0, {"unchanged"})
+        assert each.document["warnings"] == []
+    assert two.sandbox.calls == []
+    assert two.run("state", "show", "spec.yaml", "id:58").code == 1, "it was not written to"
+
+
+def test_a_segment_that_its_query_emptied_is_forgotten_without_a_request(two: Project) -> None:
+    two.want("old", [])
+    assert two.run("apply", "spec.yaml", *CONSENT).code == 0
+    retire(two)
+    two.sandbox.reset_calls()
+
+    done = two.json("apply")
+
+    assert (done.code, done.segments["old"]["status"], two.sandbox.calls) == (0, "unchanged", [])
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+
+
+def test_what_a_retired_segment_inherits_of_a_query_is_ignored(two: Project) -> None:
+    (two.folder / "all.sql").write_text("SELECT no_such_column FROM nowhere")
+    inherited = "defaults: {query_file: all.sql, id_type: email, ownership: exclusive, create: true, confirm: false}\n"
+    inherited = inherited.replace("}", ", guards: {max_removals: 0, min_members: 9, must_include: [a@b.c]}}")
+    two.write({"old": RETIRED}, more=inherited)
+    spec = two.spec.read_text().replace("  app_api_key: sandbox-app-key\n", "")
+    two.spec.write_text(spec)
+
+    planned, applied = two.json("plan"), two.json("apply")
+
+    assert (planned.code, planned.segments["old"]["status"], planned.segments["old"]["remove"]) == (0, "changes", 3)
+    assert (planned.segments["old"]["id_type"], planned.segments["old"]["guards"]) == ("id", [])
+    assert (applied.code, two.sandbox.members(57)) == (0, set())
+
+
+def test_strangers_in_a_retired_segment_stay(two: Project) -> None:
+    two.sandbox.put_members(57, people(900))
+    retire(two, "ownership: exclusive")
+    assert two.run("apply", "spec.yaml").code == 0
+    assert two.sandbox.members(57) == set(people(900))
+
+
+def test_a_refresh_of_a_retired_segment_takes_no_strangers_over(two: Project) -> None:
+    two.sandbox.put_members(57, people(900))
+    retire(two)
+    assert two.run("refresh", "spec.yaml", "--yes").code == 0
+    assert two.run("apply", "spec.yaml").code == 0
+    assert two.sandbox.members(57) == set(people(900))
+
+
+@pytest.mark.parametrize("key", ["query: SELECT id FROM old", "query_file: old.sql"])
+def test_a_retired_segment_with_a_query_of_its_own_is_an_error(two: Project, key: str) -> None:
+    (two.folder / "old.sql").write_text("SELECT id FROM old")
+    retire(two, key)
+    done = two.run("apply", "spec.yaml")
+    assert (done.code, two.sandbox.writes) == (64, [])
+    assert "stands in a segment that is `retired`" in done.err
+
+
+def test_a_retired_segment_needs_no_source_where_there_are_several(two: Project) -> None:
+    retire(two)
+    text = two.spec.read_text().replace("sources:\n", "sources:\n  other:\n    url: sqlite:///other.db\n")
+    two.spec.write_text(text.replace("query: SELECT id FROM vip", "query: SELECT id FROM vip\n    source: warehouse"))
+    done = two.run("apply", "spec.yaml")
+    assert (done.code, two.sandbox.members(57)) == (0, set()), done.err
+
+
+# --- refused -----------------------------------------------------------------------------------------------------
+
+
+def test_a_segment_that_the_state_knows_by_another_name_is_not_emptied(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "oldest": RETIRED})
+    for _ in range(2):  # the first must not make the second possible
+        done = two.json("apply")
+        error = done.segments["oldest"]["error"]
+        assert (done.code, error["code"], two.sandbox.writes) == (1, "retired", [])
+        assert "'old'" in error["message"]
+        assert "retire it as 'old', or apply its new name before you retire it" in error["hint"]
+    assert two.json("plan").segments["oldest"]["status"] == "failed"
+
+
+def test_a_new_name_that_was_applied_can_be_retired(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "oldest": segment(57, "old")})
+    assert two.run("apply", "spec.yaml").code == 0
+    two.write({"vip": segment(56, "vip"), "oldest": RETIRED})
+    assert (two.run("apply", "spec.yaml").code, two.sandbox.members(57)) == (0, set())
+
+
+@pytest.mark.parametrize("by_title", [False, True])
+def test_a_segment_that_another_spec_still_lists_is_not_emptied(two: Project, by_title: bool) -> None:
+    listed = segment(57, "old") if not by_title else "segment: Churn risk\nquery: SELECT id FROM old"
+    two.write({"old": listed}, name="crm/other.yaml")
+    (two.folder / "crm" / "warehouse.db").write_bytes((two.folder / "warehouse.db").read_bytes())
+    text = (two.folder / "crm" / "other.yaml").read_text()
+    text = text.replace("\nsegments:", "state: {url: sqlite:///../.reconcile/state.db}\nsegments:")
+    (two.folder / "crm" / "other.yaml").write_text(text)
+    assert two.run("apply", "crm/other.yaml").code == 0
+    two.want("old", people(*range(4)))
+    (two.folder / "crm" / "warehouse.db").write_bytes((two.folder / "warehouse.db").read_bytes())
+    assert two.run("apply", "crm/other.yaml").code == 0, "a title is known once something was changed"
+    retire(two)
+    two.sandbox.reset_calls()
+
+    for _ in range(2):
+        done = two.json("apply")
+        error = done.segments["old"]["error"]
+        assert (done.code, error["code"], two.sandbox.writes) == (1, "retired", [])
+        assert "spec.yaml:21: crm/other.yaml:18 still lists the segment" in error["message"]
+
+    (two.folder / "crm" / "other.yaml").write_text(text.replace("\nsegments:", "\nsegments: ["))
+    assert "can't be read" in two.json("apply").segments["old"]["error"]["message"]
+    (two.folder / "crm" / "other.yaml").unlink()
+    assert (two.run("apply", "spec.yaml").code, two.sandbox.members(57)) == (0, set())
+
+
+def test_a_spec_that_moved_may_retire_what_it_listed(two: Project) -> None:
+    retire(two)
+    two.spec.rename(two.folder / "moved.yaml")
+    assert (two.run("apply", "moved.yaml").code, two.sandbox.members(57)) == (0, set())
+
+
+# --- what is not settled -----------------------------------------------------------------------------------------
+
+
+def test_unmatched_ids_of_a_retired_segment_are_sent_once_in_a_remove(two: Project) -> None:
+    two.want("old", [*people(*range(3)), "unborn"])
+    assert two.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0").code == 0
+    assert two.run("status", "spec.yaml", "--format", "json").segments["old"]["unmatched"] == 1
+    retire(two)
+    two.sandbox.reset_calls()
+
+    assert two.run("apply", "spec.yaml").code == 0
+
+    ((call),) = two.sandbox.writes
+    assert (call.direction, set(call.ids)) == ("remove", {*people(*range(3)), "unborn"})
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+
+
+def test_unsettled_ids_of_a_retired_segment_are_removed_before_it_is_forgotten(two: Project) -> None:
+    two.want("old", people(*range(4)))
+    leave_unsettled(two, 57)
+    retire(two)
+
+    assert two.run("apply", "spec.yaml").code == 0
+
+    assert [(call.direction, set(call.ids)) for call in two.sandbox.writes] == [("remove", set(people(*range(4))))]
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+
+
+def test_a_retired_segment_that_was_deleted_at_customer_io_fails_and_says_how_to_end(two: Project) -> None:
+    two.sandbox.workspace.delete_segment(57)
+    retire(two)
+    done = two.json("apply")
+    error = done.segments["old"]["error"]
+    assert (done.code, error["code"]) == (1, "no_such_segment")
+    assert "`reconcile state forget spec.yaml id:57`" in error["hint"]
+    assert two.stored("old") == set(people(*range(3)))
+
+
+# --- read back ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("--confirm",), ()])
+def test_with_a_read_back_it_is_forgotten_once_that_agrees(two: Project, words: tuple[str, ...]) -> None:
+    retire(two, *([] if words else ["confirm: true"]))
+    two.sandbox.inject(late(direction=Direction.REMOVE))
+
+    first = two.json("apply", *words, "--confirm-timeout", "0")
+
+    assert (first.code, first.segments["old"]["status"]) == (6, "partial")
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 0
+    two.sandbox.workspace.settle()
+    second = two.run("apply", "spec.yaml", *words)
+    assert second.code == 0
+    assert "the state forgot it" in one_line(second.out)
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+
+
+# --- by title ----------------------------------------------------------------------------------------------------
+
+
+def test_a_title_that_the_state_has_never_met_is_unchanged_and_asks_nothing(two: Project) -> None:
+    entries = {name: f"segment: {title}\nretired: true" for name, title in (("a", "Nobody's"), ("b", "Nowhere"))}
+    two.write(entries)
+    planned, applied = two.json("plan"), two.json("apply", "--confirm")
+    sealed = two.run("plan", "spec.yaml", "--out", "sealed.plan")
+    for done in (planned, applied):
+        assert (done.code, {row["status"] for row in done.segments.values()}) == (0, {"unchanged"})
+    assert (sealed.code, two.sandbox.calls) == (0, [])
+
+
+def test_a_title_leads_to_the_segment_that_it_led_to_before(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "old": "segment: Churn risk\nquery: SELECT id FROM old"})
+    assert two.run("apply", "spec.yaml").code == 0
+    two.sandbox.workspace.change_segment(57, name="Renamed")
+    two.sandbox.reset_calls()
+    two.write({"old": "segment: Churn risk\nretired: true"})
+
+    planned = two.json("plan")
+    applied = two.run("apply", "spec.yaml")
+
+    assert (planned.code, planned.segments["old"]["segment_id"], planned.segments["old"]["remove"]) == (0, 57, 3)
+    assert (applied.code, two.sandbox.members(57)) == (0, set())
+
+
+def test_a_title_that_never_led_to_the_segment_of_this_name_is_an_error(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "old": "segment: Typo\nretired: true"})
+    done = two.json("apply")
+    error = done.segments["old"]["error"]
+    assert (done.code, error["code"], two.sandbox.calls) == (1, "title", [])
+    assert "`segment_id: 57`" in error["hint"]
+
+
+# --- plan files --------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_plan_of_a_retired_segment_is_applied_once(two: Project) -> None:
+    two.want("vip", people(*range(4)))
+    retire(two)
+    assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+
+    first, second = two.run("apply", "sealed.plan"), two.run("apply", "sealed.plan")
+
+    assert (first.code, two.sandbox.members(57), two.sandbox.members(56)) == (0, set(), set(people(*range(4))))
+    assert (second.code, "spent" in second.err) == (4, True)
+
+
+def test_a_sealed_plan_that_was_cut_short_after_a_segment_was_forgotten_goes_on(two: Project) -> None:
+    two.want("vip", people(*range(4)))
+    retire(two)
+    assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+    two.sandbox.inject(answers(401, segment_id=56, times=None))
+    assert two.run("apply", "sealed.plan").code == 6
+    assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+    two.sandbox.faults.clear()
+
+    done = two.run("apply", "sealed.plan")
+
+    assert (done.code, two.sandbox.members(56)) == (0, set(people(*range(4)))), done.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (segment(57, "old"), RETIRED),
+        (RETIRED, segment(57, "old")),
+        (segment(57, "old"), segment(57, "old", "paused: true")),
+        (segment(57, "old", "paused: true"), segment(57, "old")),
+        (RETIRED, RETIRED + "\npaused: true"),
+        (RETIRED, RETIRED + "\ntitle: Churn risk"),
+        (segment(57, "old", "title: Churn risk"), segment(57, "old")),
+        (RETIRED, "segment: Churn risk\nretired: true"),
+    ],
+)
+def test_a_plan_is_refused_once_the_spec_says_another_life(two: Project, before: str, after: str) -> None:
+    two.want("vip", people(*range(4)))
+    two.want("old", people(*range(4)))
+    two.write({"vip": segment(56, "vip"), "old": before})
+    assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+    two.write({"vip": segment(56, "vip"), "old": after})
+    done = two.run("apply", "sealed.plan")
+    assert (done.code, two.sandbox.writes) == (4, []), done.err
+
+
+# --- paused ------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_segment_says_what_waits_and_that_the_spec_says_so(two: Project) -> None:
+    two.want("vip", people(3, 4, 5))
+    two.write({"vip": segment(56, "vip", "paused: true"), "old": segment(57, "old")})
+
+    planned, applied = two.run("plan", "spec.yaml"), two.run("apply", "spec.yaml")
+    reviewed = two.run("plan", "spec.yaml", "--format", "markdown")
+
+    waits = "vip: paused by the spec: nothing is sent; 3 to remove and 1 to add when it goes on"
+    assert waits in one_line(planned.out)
+    assert waits.replace("vip: ", "") in reviewed.out
+    assert waits.replace("is sent", "was sent") in one_line(applied.out)
+    assert "1 unchanged; 1 paused." in planned.out
+    assert "1 unchanged; 1 paused." in applied.out
+
+
+def test_a_paused_segment_shows_what_would_stop_it(two: Project) -> None:
+    two.want("vip", [])
+    two.write({"vip": segment(56, "vip", "paused: true")})
+    planned, applied = two.run("plan", "spec.yaml"), two.run("apply", "spec.yaml")
+    assert (planned.code, applied.code) == (0, 0)
+    assert "allow_empty is breached: the query returned nobody" in one_line(planned.out)
+
+
+def test_the_failed_query_of_a_paused_segment_is_failed(two: Project) -> None:
+    two.write({"vip": segment(56, "nowhere", "paused: true")})
+    assert [two.json(command).segments["vip"]["status"] for command in ("plan", "apply")] == ["failed", "failed"]
+
+
+def test_a_paused_segment_is_not_read_back_nor_settled_nor_takes_anybody_over(two: Project) -> None:
+    two.want("vip", people(*range(6)))
+    leave_unsettled(two, 56)
+    two.sandbox.put_members(56, people(5, 700))
+    two.want("vip", people(*range(6), 700))
+    two.write({"vip": segment(56, "vip", "paused: true", "ownership: exclusive")})
+    two.sandbox.reset_calls()
+
+    done = two.json("apply", "--confirm")
+
+    row = done.segments["vip"]
+    assert (done.code, row["status"], two.sandbox.writes) == (0, "paused", [])
+    assert two.json("status").segments["vip"]["unsettled"] == 1
+    assert two.stored("vip") == set(people(*range(5))), "what is there already is not taken over"
+
+
+def test_drift_and_refresh_of_a_paused_segment_are_as_ever(two: Project) -> None:
+    two.write({"vip": segment(56, "vip", "paused: true")})
+    two.sandbox.put_members(56, people(700))
+    assert two.json("drift").segments["vip"]["foreign"] == 1
+    assert two.run("refresh", "spec.yaml", "--yes").code == 0
+    assert two.stored("vip") == set(people(*range(5), 700))
+
+
+def test_a_segment_that_is_retired_and_paused_is_paused(two: Project) -> None:
+    retire(two, "paused: true")
+    done = two.json("apply")
+    assert (done.code, done.segments["old"]["status"], two.sandbox.members(57)) == (0, "paused", set(people(0, 1, 2)))
+
+
+def test_a_sealed_plan_leaves_a_paused_segment_out_and_is_spent_all_the_same(two: Project) -> None:
+    two.want("vip", people(*range(4)))
+    two.want("old", people(*range(1)))
+    two.write({"vip": segment(56, "vip"), "old": segment(57, "old", "paused: true")})
+    assert two.json("plan", "--out", "sealed.plan").segments["old"]["remove"] == 2
+    ids = [line.get("ids") for line in map(json.loads, Path(two.folder, "sealed.plan").read_text().splitlines())]
+    assert people(1) not in ids, "what is not sent is not sealed"
+
+    first, second = two.run("apply", "sealed.plan", "--format", "json"), two.run("apply", "sealed.plan")
+
+    assert (first.code, first.segments["vip"]["status"], first.segments["old"]["status"]) == (0, "applied", "paused")
+    assert (two.sandbox.members(56), two.sandbox.members(57)) == (set(people(*range(4))), set(people(*range(3))))
+    assert (second.code, "spent" in second.err) == (4, True)
