@@ -1,5 +1,6 @@
 """`segments`: what segments the workspaces of specs have, and which spec manages each. Changes nothing."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,7 +13,7 @@ from reconciler.errors import ReconcileError
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing, Management, WorkspaceSegment
-from reconciler.models.spec import Spec, Target
+from reconciler.models.spec import Spec, SpecIdentity, Target
 from reconciler.operations.context import TURN_SECONDS, Context, identify_account
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.orphans import find_departed, find_orphans
@@ -76,10 +77,16 @@ def _list_workspace(context: Context, target: Target, specs: Sequence[Spec]) -> 
             is_orphan = segment.segment_id in orphans
             if is_orphan or listing.spec is None or not has_left(listing.spec):
                 status = Management.ORPHAN if is_orphan else Management.MANAGED
-                path = listing.spec.path if listing.spec else None
+                path = _show_path(listing.spec) if listing.spec else None
                 row = replace(row, status=status, name=listing.name, spec=path)
         rows.append(row)
     return rows
+
+
+def _show_path(spec: SpecIdentity) -> str:
+    """Give the path from the top of the repository; outside git from the working folder, if it is below that."""
+    short = spec.path if spec.origin is not None else os.path.relpath(spec.path)
+    return spec.path if short.startswith("..") else short
 
 
 def _find_number(target: Target, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]) -> int | None:
@@ -127,9 +134,9 @@ def _count_people(
         elif answer is not None and future in done:
             failures[answer.message] += 1
     for message, number in failures.items():
-        context.warn(f"how many people are in {count(number, 'segment')} is not known: {message}")
+        context.warn(f"the people of {count(number, 'segment')} can't be counted: {message}")
     if unasked := people.count(None) - failures.total():
         context.warn(
-            f"how many people are in {count(unasked, 'segment')} was not asked within --lookup-timeout ({seconds:g} s)"
+            f"the people of {count(unasked, 'segment')} were not counted within --lookup-timeout ({seconds:g} s)"
         )
     return people

@@ -48,13 +48,14 @@ class Terminal:
     # --- ours ---
 
     def reconcile(self, words: list[str]) -> str:
-        """Give stdout alone: progress would differ."""
+        """Give stdout alone: progress would differ. A command that fails and shows nothing is a mistake of the page."""
         if words[0] == "sandbox":
             return self.open_sandbox(words[1:])
         assert self.project is not None, "the page starts the sandbox first"
         result = self.project.run(*words)
         self.code = result.code
         self.errors.append(result.err)
+        assert result.out or result.code == 0, result.err
         return result.out
 
     def open_sandbox(self, words: list[str]) -> str:
@@ -128,13 +129,19 @@ class Terminal:
         return ""
 
     def substitute(self, words: list[str]) -> str:
-        """`sed -i s/OLD/NEW/ FILE`; that it finds nothing is a mistake of the page."""
+        """`sed -i s/OLD/NEW/ FILE` or `sed -i /OLD/d FILE`; that it finds nothing is a mistake of the page."""
         option, script, file = words
         assert option == "-i"
-        _, old, new, _ = script.split("/")
+        command, old, *more = script.split("/")
         text = (self.folder / file).read_text()
         assert old in text, f"{file} does not hold {old}"
-        (self.folder / file).write_text(text.replace(old, new))
+        if command == "s":
+            new, _ = more
+            changed = text.replace(old, new.replace("\\n", "\n"))
+        else:
+            assert more == ["d"]
+            changed = "".join(line for line in text.splitlines(keepends=True) if old not in line)
+        (self.folder / file).write_text(changed)
         return ""
 
     def _write(self, text: str, into: list[str]) -> str:

@@ -29,6 +29,7 @@ NEEDS = {
     "exclusive_confirmed.yaml": {**KEYS, "CUSTOMERIO_APP_API_KEY": "app"},
     "many_segments.yaml": KEYS,
     "sandbox.yaml": {},
+    "stages.yaml": {**KEYS, "CUSTOMERIO_APP_API_KEY": "app"},
 }  # fmt: skip
 
 
@@ -80,3 +81,19 @@ def test_the_examples_show_what_they_say():
     assert countries["country_fr"].params == {"min_ltv": 100, "country": "FR"}
     assert countries["country_fr"].guards.max_removals == Limit(count=50)
     assert countries["all_customers"].guards == countries["all_reachable"].guards
+
+
+def test_staging_and_production_differ_in_what_their_files_say():
+    keys = NEEDS["stages.yaml"]
+    state = {"STATE_URL": "postgresql://user:password@host:5432/state", "PRODUCTION_WORKSPACE_ID": "12345"}
+    (staging,) = load([str(CONFIGS / "stages.yaml")], keys)
+    (production,) = load([str(CONFIGS / "stages.yaml")], {**keys, **state, "STAGE": "production"})
+
+    assert [path.name for path in staging.extended] == ["staging.yaml", "base.yaml"]
+    assert (staging.destination.workspace, production.destination.workspace) == ("staging", "production")
+    assert (staging.destination.workspace_id, production.destination.workspace_id) == (None, 12345)
+    assert (staging.state.must_exist, production.state.must_exist) == (False, True)
+    assert [str(spec.segments[0].guards.max_removals) for spec in (staging, production)] == ["50%", "10%"]
+    assert [spec.segments[0].confirm for spec in (staging, production)] == [False, True]
+    assert [each.segment for each in staging.segments] == [each.segment for each in production.segments]
+    assert {each.owner for spec in (staging, production) for each in spec.segments} == {"crm@example.com"}

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,8 @@ class Example:
     segments: Mapping[int, Wanted]
     id_type: str = "id"
     confirms: bool = False
+    titles: Mapping[int, str] = field(default_factory=dict)
+    """Of segments that it names by their titles."""
 
     def desired(self, segment_id: int) -> set[str]:
         """What the query returns."""
@@ -81,6 +83,10 @@ EXAMPLES = {
             165: lambda each: True,
         }
     ),
+    "stages.yaml": Example(
+        {181: lives_in("DE"), 182: lambda each: spent(each) >= 500},
+        titles={181: "German customers", 182: "Big orders"},
+    ),
     "sandbox.yaml": Example({171: lambda each: each.created_at >= "2026-01-01"}, confirms=True),
 }
 
@@ -92,7 +98,7 @@ def sandbox() -> Iterator[Sandbox]:
         running.add_people((str(each.customer_id), each.email) for each in CUSTOMERS if each.known)
         for example in EXAMPLES.values():
             for segment_id in example.segments:
-                running.create_segment(f"Segment {segment_id}", id=segment_id)
+                running.create_segment(example.titles.get(segment_id, f"Segment {segment_id}"), id=segment_id)
         yield running
 
 
@@ -150,7 +156,7 @@ def test_an_example_fills_its_segments_and_then_has_nothing_to_do(name, project,
     example = EXAMPLES[name]
     prepare(name, project, request)
 
-    for words in (("validate", name, "--connect"), ("plan", name)):
+    for words in (("validate", name, *([] if example.titles else ["--connect"])), ("plan", name)):
         said = project.run(*words)
         assert said.code == 0, said.out + said.err
     assert sandbox.writes == []
@@ -166,8 +172,10 @@ def test_an_example_fills_its_segments_and_then_has_nothing_to_do(name, project,
         resent = {value for call in sandbox.writes if call.direction == "add" for value in call.ids or ()}
         assert resent == {each for at in example.segments for each in example.desired(at) - example.members(at)}
         assert all(call.direction == "add" for call in sandbox.writes)
-    else:
-        assert sandbox.calls == []
+    else:  # only titles are asked for
+        assert [call.path for call in sandbox.calls if not call.path.endswith("/region")] == (
+            ["/v1/segments"] if example.titles else []
+        )
 
 
 @pytest.mark.parametrize("name", ["first_segment.yaml", "exclusive_confirmed.yaml"])
