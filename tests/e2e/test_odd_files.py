@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.permissions import run_bound
+from tests.support.permissions import heeding_modes, run_bound
 from tests.support.project import Project, Result, people, segment
 
 READERS = [
@@ -39,6 +39,21 @@ def filled(project: Project) -> Project:
     project.want("vip", people(*range(110)))
     assert project.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
     return project
+
+
+def run_as_process(project: Project, *words: str, **variables: str) -> Result:
+    """Run `reconcile` as a process, which reads the words and the variables from the system."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
+        cwd=project.folder,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=120,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def check_known(result: Result, *codes: int) -> None:
@@ -248,7 +263,7 @@ def elsewhere(filled: Project) -> Path:
 
 
 def test_a_plan_file_from_elsewhere_names_the_spec_that_is_not_here(filled: Project, elsewhere: Path) -> None:
-    refused = run_bound(filled, "apply", "sealed.plan", folder=elsewhere)
+    refused = Project(elsewhere, filled.sandbox).run("apply", "sealed.plan")
 
     assert refused.code == 4
     assert "made for spec.yaml, which is not here" in refused.err
@@ -259,7 +274,7 @@ def test_a_plan_file_from_elsewhere_names_the_spec_that_is_not_here(filled: Proj
 def test_another_spec_of_that_name_makes_it_stale(filled: Project, elsewhere: Path) -> None:
     filled.write({"other": segment(57, "vip")}, name="elsewhere/spec.yaml")
 
-    refused = run_bound(filled, "apply", "sealed.plan", folder=elsewhere)
+    refused = Project(elsewhere, filled.sandbox).run("apply", "sealed.plan")
 
     assert refused.code == 4
     assert "no longer there" in refused.err
@@ -295,8 +310,8 @@ def test_a_folder_may_have_any_name(project: Project, name: bytes) -> None:
     inside.want("vip", people(1, 2, 3))
     inside.write({"vip": segment(56, "vip")})
 
-    applied = run_bound(project, "apply", folder.name)
-    backed_up = run_bound(project, "state", "backup", folder.name, "--to", f"{folder.name}/copy.db")
+    applied = run_as_process(project, "apply", folder.name)
+    backed_up = run_as_process(project, "state", "backup", folder.name, "--to", f"{folder.name}/copy.db")
 
     check_known(applied, 0)
     check_known(backed_up, 0)
@@ -330,7 +345,8 @@ def test_a_working_folder_that_is_gone_is_a_known_error(filled: Project, words: 
 def test_a_folder_for_temporary_files_that_can_not_be_used_is_named(filled: Project, variable: str) -> None:
     (filled.folder / "sql").chmod(0o500)
 
-    done = run_bound(filled, "plan", "spec.yaml", TMPDIR=variable)
+    with heeding_modes():
+        done = run_as_process(filled, "plan", "spec.yaml", TMPDIR=variable)
 
     (filled.folder / "sql").chmod(0o700)
     check_known(done, 0, 1)

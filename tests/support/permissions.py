@@ -1,39 +1,50 @@
-"""A process that heeds the modes of files, also where the tests run as root."""
+"""Work that heeds the modes of files, also where the tests run as root."""
 
 import ctypes
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.project import Project, Result
 
-_PR_CAPBSET_DROP = 24
-_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
-"""By which root passes over modes. Source: capabilities(7)."""
+_OVERRIDING = 1 << 1 | 1 << 2
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root passes over modes. Source: capabilities(7)."""
+
+_VERSION_3 = 0x20080522
+"""Of the header of capget(2) and capset(2): sets of two words, low one first; effective, permitted, inheritable."""
 
 
-def run_bound(project: Project, *words: str | Path, folder: Path | None = None, **variables: str) -> Result:
-    """Run `reconcile` as a process that may read and write what the modes of files say, and no more."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from reconciler.cli import main; main()", *map(str, words)],
-        cwd=folder or project.folder,
-        env={**os.environ, **project.environment, **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=120,
-        preexec_fn=heed_modes,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+_GET_SECUREBITS, _SET_SECUREBITS = 27, 28
+_NOT_FOR_ROOT = 1 << 0 | 1 << 2
+"""SECBIT_NOROOT: a program that root starts has no rights of its own; SECBIT_NO_SETUID_FIXUP: access(2) gives none."""
 
 
-def heed_modes() -> None:
-    """Take from root, before a program starts, the right to pass over modes. Raises OSError."""
+def run_bound(project: Project, *words: str | Path) -> Result:
+    """Run `reconcile` so that it may read and write what the modes of files say, and no more."""
+    with heeding_modes():
+        return project.run(*words)
+
+
+@contextmanager
+def heeding_modes() -> Iterator[None]:
+    """Take from root the right to pass over modes: in this thread, in what it starts meanwhile. Raises OSError."""
     if os.geteuid() != 0:
+        yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
-        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "a capability can't be dropped")
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    before, bits = (ctypes.c_uint32 * 6)(), libc.prctl(_GET_SECUREBITS)
+    _check(libc.capget(header, before))
+    _check(libc.prctl(_SET_SECUREBITS, bits | _NOT_FOR_ROOT))
+    _check(libc.capset(header, (ctypes.c_uint32 * 6)(before[0] & ~_OVERRIDING, *before[1:])))
+    try:
+        yield
+    finally:
+        _check(libc.capset(header, before))
+        _check(libc.prctl(_SET_SECUREBITS, bits))
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), "the rights of this thread can't be changed")
