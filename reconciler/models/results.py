@@ -206,6 +206,7 @@ class Listing:
     name: str
     title: str | None
     spec: SpecIdentity | None
+    lineage: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,32 +18,43 @@ def find_orphans(specs: Sequence[Spec], open_state: Callable[[StateSettings], Sn
     segments have the error.
     """
     has_left = find_departed(specs)
-    orphans: dict[Orphan, None] = {}  # each once, also where two URLs lead to one database
+    # By lineage, as two states may have a workspace of one name, and two URLs may lead to one state.
+    listed: set[tuple[str, str]] = set()
+    left: dict[tuple[str, str], tuple[Snapshot, Listing]] = {}
     for state, workspace in dict.fromkeys((spec.state, spec.destination.workspace) for spec in specs):
         try:
             snapshot = open_state(state)
             known = snapshot.listings(workspace)
-            listed = _list_named([spec for spec in specs if spec.destination.workspace == workspace], known)
-            for each in known:
-                if each.spec is None or not has_left(each.spec):
-                    continue
-                if not listed.isdisjoint((each.segment_id, each.title, (each.spec, each.name))):
-                    continue
-                with snapshot.read_segment(workspace, each.segment_id) as stored:
-                    counts, id_type = stored.count(), stored.head.id_type
-                if counts.held > 0:
-                    numbers = (counts.stored, counts.unsettled, counts.unmatched)
-                    orphan = Orphan(workspace, each.segment_id, id_type, *numbers, each.name, each.title)
-                    orphans[orphan] = None
         except StateError:
             continue
+        place = (state, workspace)
+        named = _list_named([spec for spec in specs if (spec.state, spec.destination.workspace) == place], known)
+        for each in known:
+            if not named.isdisjoint((each.segment_id, each.title, (each.spec, each.name))):
+                listed.add((workspace, each.lineage))
+            elif each.spec is not None and has_left(each.spec):
+                left[workspace, each.lineage] = snapshot, each
+
+    orphans = []
+    for (workspace, lineage), (snapshot, each) in left.items():
+        if (workspace, lineage) in listed:
+            continue
+        try:
+            with snapshot.read_segment(workspace, each.segment_id) as stored:
+                counts, id_type = stored.count(), stored.head.id_type
+        except StateError:
+            continue
+        if counts.held > 0:
+            numbers = (counts.stored, counts.unsettled, counts.unmatched)
+            orphans.append(Orphan(workspace, each.segment_id, id_type, *numbers, each.name, each.title))
     return tuple(orphans)
 
 
 def find_departed(specs: Sequence[Spec]) -> Callable[[SpecIdentity], bool]:
     """Give the function that tells of a spec whether a segment that no named spec lists has left it."""
     named = {identify(spec.path) for spec in specs}
-    trees = [tree for spec in specs if (tree := find_work_tree(spec.path)) is not None]
+    folders = {spec.path.resolve().parent: spec.path for spec in specs}  # most specs share one
+    trees = {tree for path in folders.values() if (tree := find_work_tree(path)) is not None}
 
     def has_left(identity: SpecIdentity) -> bool:
         if identity in named:
@@ -62,8 +73,8 @@ def _list_named(specs: Sequence[Spec], known: Sequence[Listing]) -> set[object]:
     titles = {each.title for each in known}
     listed: set[object] = set()
     for spec in specs:
-        for segment in spec.segments:
-            listed.add(segment.segment if segment.segment_id is None else segment.segment_id)
-            if segment.segment_id is None and segment.segment not in titles:
-                listed.add((identify(spec.path), segment.name))
+        listed.update(each.segment if each.segment_id is None else each.segment_id for each in spec.segments)
+        if renamed := [each for each in spec.segments if each.segment_id is None and each.segment not in titles]:
+            identity = identify(spec.path)
+            listed.update((identity, each.name) for each in renamed)
     return listed

@@ -287,7 +287,9 @@ STATUS: Sequence[Column[StatusRow]] = (
     Column("Id", lambda row: Cell(str(row.target.segment.segment_id), "dim"), right=True, drop=2),
     Column(
         "Members",
-        lambda row: Cell("new") if row.members is None and not (row.known or row.error) else number(row.members),
+        lambda row: (
+            number(row.members) if row.known or row.error else Cell("retired" if row.target.segment.retired else "new")
+        ),
         right=True,
     ),
     Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=1),

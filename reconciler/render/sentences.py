@@ -268,7 +268,10 @@ def summarise_status(status: Status) -> str:
         f"{count(len(rows), 'segment')}, {count(members, 'member')}",
         list_numbers(
             (sum(row.unsettled or 0 for row in rows), "unsettled"),
-            (sum(not row.known and row.error is None for row in rows), "not in the state yet"),
+            (
+                sum(not row.known and row.error is None and not row.target.segment.retired for row in rows),
+                "not in the state yet",
+            ),
             (sum(row.error is not None for row in rows), "can't be read"),
         ),
         [count(len(status.orphans), "orphan")] if status.orphans else [],

@@ -110,12 +110,14 @@ class SegmentRow(NamedTuple):
 
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
-LISTING_COLUMNS = "segment_id, name, title, origin, spec"
+LISTING_COLUMNS = "segment_id, name, title, origin, spec, lineage"
 
 
-def read_listing(segment_id: int, name: str, title: str | None, origin: str | None, spec: str | None) -> Listing:
+def read_listing(
+    segment_id: int, name: str, title: str | None, origin: str | None, spec: str | None, lineage: str
+) -> Listing:
     """Make a listing of the LISTING_COLUMNS of a row."""
-    return Listing(segment_id, name, title, None if spec is None else SpecIdentity(origin, spec))
+    return Listing(segment_id, name, title, None if spec is None else SpecIdentity(origin, spec), lineage)
 
 
 # --- numbers by status -------------------------------------------------------------------------------------------
