@@ -5,24 +5,16 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
-from tests.unit.customerio.conftest import Clients
+from tests.unit.customerio.conftest import CERTIFICATE, Clients
 
 Open = Callable[..., Clients]
 Serve = Callable[[socket.socket, int], None]
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
-"""A key and its certificate, for localhost and track.customer.io; made for these tests."""
 OK = reply("200 OK", b"{}\n")
-
-
-@pytest.fixture(autouse=True)
-def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
 
 
 def over_tls(serve: Serve) -> Serve:
