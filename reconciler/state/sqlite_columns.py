@@ -60,8 +60,8 @@ class ColumnarSnapshot:
             raise schema.missing(address)
         self._is_empty = found is None
         self._heads, self._listings = found or ({}, {})
-        # Rows of an Arrow stream come to Python through a DuckDB.
-        self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
+        if found is not None:  # rows of an Arrow stream come to Python through a DuckDB, which takes 15 ms to open
+            self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
 
     def head(self, workspace: str, segment_id: int) -> Head:
