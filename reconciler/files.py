@@ -72,6 +72,7 @@ class OutputFile:
     """A file to write that an option of the command line names.
 
     An existing file is replaced only if it is empty, or if `is_ours` recognises its first bytes. Links are followed.
+    `kind` is what is written, `replaced_kind` what may be replaced, where these differ.
     """
 
     named: str
@@ -79,6 +80,7 @@ class OutputFile:
     kind: str
     is_ours: Callable[[bytes], bool]
     code: str = "output"
+    replaced_kind: str = ""
 
     @property
     def path(self) -> Path:
@@ -104,7 +106,9 @@ class OutputFile:
         is_database = path.name.endswith(SIDE_FILES) or any(map(os.path.lexists, side_files))
         may_be_replaced = self.is_ours(head) if head else not is_database
         if not may_be_replaced:
-            raise UsageError(f"{self.named} exists and is no {self.kind}; it was left as it is", hint)
+            raise UsageError(
+                f"{self.named} exists and is no {self.replaced_kind or self.kind}; it was left as it is", hint
+            )
 
     def discard(self) -> None:
         """Delete the file, if it may be replaced. Raises UsageError, ReconcileError."""

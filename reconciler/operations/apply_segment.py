@@ -14,7 +14,7 @@ from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
-from reconciler.operations.plan import Compare, PlanOptions, plan_segment
+from reconciler.operations.plan import Compare, PlanOptions, plan_segment, warn_of_restored
 from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement, wait_for_arrival
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
@@ -152,6 +152,8 @@ class SegmentApply:
     ) -> Generator[Phase, None, None]:
         target, options, app = self.target, self.options, parts.app
         self.head = segment.head()
+        if self.head.restored:  # now, as a plan file is refused before it is planned
+            parts.warn(warn_of_restored(target))
         yield Phase.LOCKED
 
         self._check_stop(parts)

@@ -151,6 +151,8 @@ def plan_segment(
     Raises ReconcileError.
     """
     segment = target.segment
+    if head.restored:  # first, so that it is said of a segment that fails, too
+        warn(warn_of_restored(target))
     check_head(target, head)
     if segment.retired:
         check_retirement(target, head, warn)
@@ -179,8 +181,6 @@ def plan_segment(
             add=changes.examples(Direction.ADD, options.show_ids),
             remove=changes.examples(Direction.REMOVE, options.show_ids),
         )
-    if head.restored:
-        warn(warn_of_restored(target))
     if app is not None and counts.is_changed and remote.title is not None:
         try:
             remote = replace(remote, used_by=app.used_by(target.segment_id))

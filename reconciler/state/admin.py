@@ -64,19 +64,17 @@ def forget(
 
 @dataclass(frozen=True)
 class FoundLock:
-    """A lock that is held: by which run, in words, and the fence with which it was taken."""
+    """A lock that is held: by which run, why that counts as alive (empty: it does not), and the fence of the lock."""
 
     holder: str
+    life: str
     fence: int
 
 
 def find_lock(
-    settings: StateSettings, workspace: str, segment_id: int, *, force: bool = False, runtime: Runtime | None = None
+    settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None
 ) -> FoundLock | None:
-    """Find the lock of a segment; None: it is free.
-
-    Raises StateError; without `force` also for a holder that is alive, or that may be as its lease has not ended.
-    """
+    """Find the lock of a segment; None: it is free. Raises StateError."""
     runtime = runtime or Runtime()
     reader = open_reader(settings.model_copy(update={"must_exist": True}), runtime.clock)
     with reader.read() as connection:
@@ -86,9 +84,8 @@ def find_lock(
         if row is None or holder is None:
             return None
         now = reader.now(connection)
-        if not force:
-            holder.refuse_unlock(now, runtime.clock.boot(), runtime.processes)
-        return FoundLock(holder.describe(now), row.fence)
+        life = holder.describe_life(now, runtime.clock.boot(), runtime.processes)
+        return FoundLock(holder.describe(now), life, row.fence)
 
 
 def unlock(
@@ -142,7 +139,7 @@ def backup(settings: StateSettings, to: str) -> None:
 
     Raises UsageError, with nothing changed, where the file may not be written; StateError, ReconcileError.
     """
-    output = OutputFile(to, "--to", "empty file or database", is_empty_database, code="state")
+    output = OutputFile(to, "--to", "backup", is_empty_database, "state", "empty file or database")
     output.check()
     address = parse(settings.url)
     if isinstance(address, SqliteAddress) and not open_reader(settings, Clock()).find_schema():

@@ -81,21 +81,14 @@ class Holder:
             return self.boot_expires_at - boot
         return self.expires_at - now
 
-    def refuse_unlock(self, now: float, boot: float, processes: Processes) -> None:
-        """Raise StateError where the holder is alive, or its lease has not ended and it may be alive."""
+    def describe_life(self, now: float, boot: float, processes: Processes) -> str:
+        """Say why its run counts as alive, in a clause; empty if it does not: it is dead, or its lease has ended."""
         if is_alive(self.identity, processes):
-            raise StateError(
-                f"its run is alive: {self.describe(now)}; the lock is as it was",
-                f"wait until it ends, or end it (`kill {self.identity.pid}`); `--force` unlocks all the same",
-                code="holder_alive",
-            )
-        if not self.is_gone(now, boot, processes):
-            left = math.ceil(self.seconds_left(now, boot, processes))
-            raise StateError(
-                f"its run may be alive, as its lease lasts {left} s more: {self.describe(now)}; the lock is as it was",
-                "wait until then: the next run takes the lock over; or give `--force` if that run is surely dead",
-                code="holder_alive",
-            )
+            return "its run is alive"
+        if self.is_gone(now, boot, processes):
+            return ""
+        left = math.ceil(self.seconds_left(now, boot, processes))
+        return f"its run may be alive, as its lease lasts {left} s more"
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:

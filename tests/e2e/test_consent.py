@@ -143,9 +143,11 @@ def test_the_lock_of_a_living_run_is_broken_by_force_alone(filled: Project) -> N
 
     assert (piped.code, refused.code, asked.code, declined.code, broken.code) == (64, 1, 1, 1, 0)
     for each in (refused, asked):
-        assert f"is alive: `reconcile apply` (pid {process.pid} on " in each.err
+        assert f"stays locked: its run is alive: `reconcile apply` (pid {process.pid} on " in each.err
         assert "yes/no" not in each.err
-    assert re.search(r'default/vip \(segment 56, "VIP", 5 members.*\)\? It is held by .*pid', declined.err)
+    assert re.search(
+        r'default/vip \(segment 56, "VIP", 5 members.*\)\? It is held by .*pid.*; its run is alive', declined.err
+    )
     assert str(process.pid) in kept
     assert freed is None
 

@@ -78,6 +78,23 @@ def test_until_a_refresh_plan_apply_and_status_warn(backed_up: Project) -> None:
         assert not any("restored" in text for text in backed_up.json(command).document["warnings"]), command
 
 
+def test_a_restored_segment_is_warned_of_whatever_else_is_wrong_with_it(filled: Project) -> None:
+    filled.want("vip", people(*range(22)))
+    assert filled.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+    assert filled.run("state", "backup", "spec.yaml", "--to", "backup.db").code == 0
+    assert filled.run("state", "restore", "spec.yaml", "backup.db", "--yes").code == 0
+
+    sealed = filled.run("apply", "sealed.plan")
+    filled.write({"vip": segment(56, "vip", "paused: true")})
+    paused = filled.run("apply", "spec.yaml")
+    filled.write({"vip": segment(56, "nothing_of_this_name")})
+    planned, applied = filled.run("plan", "spec.yaml"), filled.run("apply", "spec.yaml")
+
+    assert (sealed.code, paused.code, planned.code, applied.code) == (4, 0, 1, 1)
+    for each in (sealed, paused, planned, applied):
+        assert "default/vip: its state was restored from a backup" in each.err
+
+
 def test_after_a_restore_and_a_refresh_the_segment_is_equal_to_the_query(backed_up: Project) -> None:
     backed_up.want("vip", people(*range(5, 25)))
 

@@ -113,13 +113,21 @@ def unlock(
     console.require_consent("state unlock", yes)
     found, segment_id = find_segment(spec, name)
     workspace = found.destination.workspace
-    lock = admin.find_lock(found.state, workspace, segment_id, force=force)
+    lock = admin.find_lock(found.state, workspace, segment_id)
     record = open_records(found.state).segment(workspace, segment_id)
     known = describe(record) if record else f"{workspace}/{name.removeprefix(f'{workspace}/')} (nothing stored yet)"
     if lock is None:
         console.report(f"Nobody holds the lock on {known}.")
         return
-    confirm(console, f"Break the lock on {known}? It is held by {lock.holder}.", yes)
+    if lock.life and not force:
+        raise StateError(
+            f"{known} stays locked: {lock.life}: {lock.holder}",
+            "wait until it ends, or for `--lock-timeout SECONDS`; `--force` breaks the lock, if that run is dead for "
+            "certain or is to stop",
+            code="holder_alive",
+        )
+    held = f"; {lock.life}, and starts no further request then" if lock.life else ""
+    confirm(console, f"Break the lock on {known}? It is held by {lock.holder}{held}.", yes)
     holder = admin.unlock(found.state, workspace, segment_id, found=lock)
     console.report(f"Unlocked {known}. It was held by {holder or lock.holder}.")
 
