@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sandbox.faults import answers, drops, late
+from reconciler.sandbox.faults import answers, drops, late, poison
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, people, segment
 
@@ -220,6 +220,16 @@ def test_unsettled_ids_of_a_retired_segment_are_removed_before_it_is_forgotten(t
 
     assert [(call.direction, set(call.ids)) for call in two.sandbox.writes] == [("remove", set(people(*range(4))))]
     assert two.run("state", "show", "spec.yaml", "id:57").code == 1
+
+
+def test_a_retired_segment_with_a_rejected_removal_is_not_forgotten(two: Project) -> None:
+    retire(two)
+    two.sandbox.inject(poison("p0001"))
+    done = two.json("apply")
+    assert (done.code, done.segments["old"]["status"], done.segments["old"]["rejected"]) == (6, "partial", 1)
+    assert two.stored("old") == {"p0001"}
+    two.sandbox.faults.clear()
+    assert (two.run("apply", "spec.yaml").code, two.sandbox.members(57)) == (0, set())
 
 
 def test_a_retired_segment_that_was_deleted_at_customer_io_fails_and_says_how_to_end(two: Project) -> None:

@@ -1,8 +1,9 @@
 """One segment of an apply, its parts, and a session over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Event, Finished
@@ -45,6 +46,8 @@ class Play:
     confirm_timeout: float = 60.0
     guards_allowed: frozenset[Guard] = frozenset()
     hook: Callable[[Event], None] = lambda event: None
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """Of the segment."""
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -67,7 +70,7 @@ class Play:
         check_environment: Callable[[int | None], None] | None = None,
     ) -> SegmentApply:
         """The segment, before its first step."""
-        target = make_target(settle=self.settle, concurrency=1)
+        target = make_target(settle=self.settle, concurrency=1, **self.keys)
         parts = Parts(
             self.store,  # type: ignore[arg-type]
             self.sets,

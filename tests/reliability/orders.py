@@ -35,6 +35,8 @@ class Order:
     allowed: frozenset[Guard] = frozenset()
     lock_timeout: float = 0.0
     confirms: bool = False
+    retires: bool = False
+    pauses: bool = False
 
 
 @dataclass

@@ -144,6 +144,33 @@ class Reconciling(RuleBasedStateMachine):
         assert result is not None
         assert result.confirmed
 
+    # --- retired and paused ---------------------------------------------------------------------------------------
+
+    @rule(end=st.none() | STEPS, trouble=st.sampled_from([0.0, 0.5]), confirms=st.booleans(), seed=st.integers(0, 9))
+    def retire(self, end: int | None, trouble: float, confirms: bool, seed: int) -> None:
+        """However it ends, nobody who may be there is forgotten, as after each step; the next run ends it."""
+        self.planet.chance.seed(seed)
+        self.planet.trouble = trouble
+        self._obey(Order(retires=True, confirms=confirms), end)
+        self.planet.trouble = 0.0
+        result, _ = self._obey(Order(retires=True))
+        self._check_done(result, ())
+        assert not self.planet.is_known()
+        _, attempts = self._obey(Order(retires=True))
+        assert not attempts
+        for plan in self._plans:  # of a state that knew nothing of the segment: so it is again
+            if plan.file.plan.segments[0].lineage is None:
+                plan.attempts_of_others = 0
+
+    @rule(desired=QUERIES)
+    def pause(self, desired: frozenset[str]) -> None:
+        self.planet.trouble = 0.0
+        before = self.planet.look()
+        result, attempts = self._obey(Order(sorted(desired), pauses=True, confirms=True))
+        assert result is not None
+        assert (result.status, attempts) == (RunStatus.PAUSED, 0)
+        assert replace(self.planet.look(), tombstones=before.tombstones) == before
+
     # --- two at once ----------------------------------------------------------------------------------------------
 
     @rule(desired=QUERIES, other=QUERIES, at=st.integers(1, 60), patience=st.sampled_from([0.0, 30.0, 90.0]))

@@ -329,9 +329,9 @@ class Planet:
     def target(self) -> Target:
         return self.aim(FREE)
 
-    def aim(self, guards: GuardSettings) -> Target:
+    def aim(self, guards: GuardSettings, **keys: bool) -> Target:
         target = self.state.target()
-        segment = target.segment.model_copy(update={"guards": guards})
+        segment = target.segment.model_copy(update={"guards": guards, **keys})
         destination = target.spec.destination.model_copy(update={"settle": SETTLE, "concurrency": 2})
         return Target(target.spec.model_copy(update={"destination": destination, "segments": (segment,)}), segment)
 
@@ -358,7 +358,8 @@ class Planet:
         return life, result
 
     def _run(self, life: Life, order: Order, failing: Container[int]) -> SegmentRun:
-        target, snapshot, run_id = self.aim(order.guards), open_snapshot(self.state.settings), f"run-{next(self.runs)}"
+        target = self.aim(order.guards, retired=order.retires, paused=order.pauses)
+        snapshot, run_id = open_snapshot(self.state.settings), f"run-{next(self.runs)}"
         plan_id = order.sealed.file.plan.plan_id if order.sealed else None
         options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
         with self._open_store(life, failing, order.lock_timeout) as store:
@@ -467,6 +468,10 @@ class Planet:
         """What the state says of each id."""
         snapshot, now = open_snapshot(self.state.settings), self.state.clock.time
         return set_model.read_state(read_world(snapshot, self.target, now)[0])
+
+    def is_known(self) -> bool:
+        """Whether the state knows the segment."""
+        return not open_snapshot(self.state.settings).head("production", 56).is_new
 
     def check_claims(self) -> None:
         """The snapshot claims no id with a last attempt other than an acknowledged add, and forgets none."""
