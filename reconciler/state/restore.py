@@ -46,7 +46,7 @@ class Contents:
     members: int
 
     def __str__(self) -> str:
-        return f"{self.segments} segments, {self.members} stored members"
+        return f"{self.segments:,} segment{'s' * (self.segments != 1)}, {self.members:,} stored members"
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ def test_yes_restores(filled: Project) -> None:
     done = at_a_terminal(filled, *fill_in("restore"), says="yes")
 
     assert done.code == 0, done.err
+    assert 'default/vip (segment 56, "VIP", 6 members)' in done.err
+    assert "The backup backup.db holds 1 segment, 5 members." in done.err
     assert filled.stored("vip") == set(people(*range(5)))
 
 

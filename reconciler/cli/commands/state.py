@@ -18,7 +18,7 @@ from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import Spec
 from reconciler.operations.load import load_segments
 from reconciler.render import json_documents
-from reconciler.render.sentences import list_numbers, name_segment, quote
+from reconciler.render.sentences import count, list_numbers, name_segment, quote
 from reconciler.spec import read_state_url
 from reconciler.state import admin, open_records
 from reconciler.state import rename as renaming
@@ -179,9 +179,12 @@ def restore(
     settings = load_one(spec).state
     address = restoring.find_target(settings, file)
     if not yes:
-        there = clean_block([f"The state {address} holds:", *list_contents(address)])
+        there = [f"The state {address} holds:", *list_contents(address)]
+        if backup := restoring.list_segments(SqliteAddress(file)):
+            members = count(sum(each.members for each in backup), "member")
+            there.append(f"The backup {file} holds {count(len(backup), 'segment')}, {members}.")
         question = f"Replace it with {file}? What was sent after that backup was made is not known any more then."
-        confirm(console, question, yes, there)
+        confirm(console, question, yes, clean_block(there))
     restored = restoring.restore(settings, file)
     if restored.aside is not None:
         console.warning(f"the old state could not be read; a copy of it is in {restored.aside}")
