@@ -77,7 +77,7 @@ class Dated:
 class ServerComparer:
     """As `LocalComparer`: a set engine with a world of its own for each comparison, here in the database."""
 
-    head = Head("a lineage", 7, "id")
+    head = Head("a lineage", 7, "id", confirmed=True, name="vip")
     expected = "in_database"
 
     def __init__(self, url: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
