@@ -122,8 +122,8 @@ def unlock(
     if lock.life and not force:
         raise StateError(
             f"{known} stays locked: {lock.life}: {lock.holder}",
-            "wait until it ends, or for `--lock-timeout SECONDS`; `--force` breaks the lock, if that run is dead for "
-            "certain or is to stop",
+            "wait until it ends (a run with `--lock-timeout SECONDS` does); if it is dead for certain, or "
+            "is to stop, give `--force`",
             code="holder_alive",
         )
     held = f"; {lock.life}, and starts no further request then" if lock.life else ""
