@@ -38,6 +38,8 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
     """
     problems = []
     for target in loaded.targets:
+        if target.segment.retired:
+            continue  # it has no query
         try:
             name = target.segment.source
             check_query(name, target.spec.sources[name].url, target.segment)
@@ -61,7 +63,8 @@ def _check_both_ends(context: Context, target: Target) -> str | None:
     """Prepare the query, check the keys, and look the segment up: give its title."""
     head = context.snapshot(target).head(target.workspace, target.segment_id)
     check_head(target, head)
-    context.source(target).check(target.segment)
+    if not target.segment.retired:
+        context.source(target).check(target.segment)
     check_environment(target, head.environment_id, context.preflight(target))
     app = context.app(target)
     if app is None:

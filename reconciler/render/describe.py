@@ -153,6 +153,7 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
             if status is PlanStatus.BLOCKED:
                 rank = -1  # in a plan, before those that failed
         case SegmentRun():
+            quiet = quiet and not target.segment.retired  # its entry may go, which is worth a line
             plan, cells, clauses = row.plan, fill(report.RUN, row), sentences.list_run_details(row)
         case SegmentDrift():
             cells = fill(report.DRIFT, row)

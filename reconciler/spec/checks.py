@@ -126,6 +126,9 @@ def _check_identity(draft: Draft, segment: KeyPath) -> None:
         if not _has_app_key(draft):
             message = "is a title, which needs `destination.app_api_key` to look it up"
             draft.refuse_value((*segment, "segment"), message)
+    elif "title" in keys and not _has_app_key(draft):
+        message = "pins what the segment is called, which needs `destination.app_api_key` to look it up"
+        draft.refuse_value((*segment, "title"), message)
     elif read_boolean(draft.value((*segment, "create"))) is True:
         message = "needs `segment`, the title of the segment that is made; a `segment_id` is there already"
         draft.refuse_value((*segment, "create"), message)

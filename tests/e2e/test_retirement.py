@@ -57,12 +57,13 @@ def test_a_retired_segment_is_emptied_and_forgotten_and_its_entry_may_go(two: Pr
     assert "all its members have left, and the state forgot it; its entry may be removed" in one_line(applied.out)
     assert (applied.code, two.sandbox.members(57)) == (0, set())
     assert two.run("state", "show", "spec.yaml", "id:57").code == 1, "the state knows nothing of it"
+    assert "the state knows nobody of it; its entry may be removed" in one_line(two.run("apply", "spec.yaml").out)
     again = two.json("plan", "--detailed-exitcode")
     assert (again.code, again.segments["old"]["status"], again.segments["old"]["first_fill"]) == (0, "unchanged", False)
 
     two.write({"vip": segment(56, "vip")})
     assert two.json("status").document["orphans"] == []
-    (retired, *_) = two.json("history").document["runs"]
+    (_, retired, *_) = two.json("history").document["runs"]
     assert retired["removed"] == 3, "the history stays"
 
 
@@ -106,6 +107,13 @@ def test_what_a_retired_segment_inherits_of_a_query_is_ignored(two: Project) -> 
     assert (planned.code, planned.segments["old"]["status"], planned.segments["old"]["remove"]) == (0, "changes", 3)
     assert (planned.segments["old"]["id_type"], planned.segments["old"]["guards"]) == ("id", [])
     assert (applied.code, two.sandbox.members(57)) == (0, set())
+
+
+@pytest.mark.parametrize("words", [(), ("--connect",)])
+def test_a_spec_with_a_retired_segment_is_valid(two: Project, words: tuple[str, ...]) -> None:
+    retire(two)
+    done = two.run("validate", "spec.yaml", *words)
+    assert done.code == 0, done.err
 
 
 def test_strangers_in_a_retired_segment_stay(two: Project) -> None:

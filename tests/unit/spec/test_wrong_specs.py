@@ -119,6 +119,7 @@ TAILS = {
     "segment_id a float": ("segments: {a: {segment_id: 1.0, query: x}}\n", ["4: `segments.a.segment_id` must be a whole number."]),
     "segment_id a boolean": ("segments: {a: {segment_id: true, query: x}}\n", ["4: `segments.a.segment_id` must be a whole number."]),
     "a number and a title": ("segments:\n  a: {segment_id: 1, segment: VIP, query: x}\n", ["5: `segments.a.segment` stands next to `segment_id`; exactly one of them is needed."]),
+    "a pinned title without an app key": ("segments:\n  a: {segment_id: 1, title: VIP, query: x}\n", ["5: `segments.a.title` pins what the segment is called, which needs `destination.app_api_key` to look it up."]),
     "a title without an app key": ("segments:\n  a: {segment: VIP, query: x}\n", ["5: `segments.a.segment` is a title, which needs `destination.app_api_key` to look it up."]),
     "create without a title": ("segments:\n  a: {segment_id: 1, create: true, query: x}\n", ["5: `segments.a.create` needs `segment`, the title of the segment that is made; a `segment_id` is there already."]),
     "a retired segment with a query": ("segments:\n  a: {segment_id: 1, retired: true, query: x}\n", ["5: `segments.a.query` stands in a segment that is `retired`; nobody belongs there, so remove it."]),
