@@ -317,6 +317,8 @@ def test_the_next_run_on_a_state_from_schema_0002_goes_on_and_names_the_spec(sec
     upgrade(second.settings, runtime=Runtime(second.clock, second.machine))
 
     second.send((add("c"), ACKNOWLEDGED))
+    with second.store() as store, store.lock(second.target(), "run-4", "apply", None) as segment:
+        segment.keep_listing(segment.head(), None)
 
     assert second.look().members == ("b", "c", "e", "u", "ü\\n")
     assert {("d", "unsettled", "add"), ("v", "unsettled", "add")} <= set(second.look().marks)
