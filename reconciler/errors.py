@@ -185,6 +185,7 @@ class LockHeld(ReconcileError):
 
 ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "app_api_key": (ExitCode.FAILED, "The spec has no `app_api_key`, and the segment has to be read back."),
+    "creation": (ExitCode.FAILED, "The segment was not created, or whether it was is not known."),
     "declined": (ExitCode.FAILED, "The answer to the question was no, or none; nothing was sent."),
     "demo": (ExitCode.FAILED, "A step of `reconcile demo` did not come out as promised."),
     "destination": (ExitCode.FAILED, "Customer.io refused, can't be reached, or is not what the spec says."),

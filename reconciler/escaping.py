@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
+MAX_TITLE = 300
+"""Characters."""
+
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
@@ -101,6 +104,11 @@ def one_line(text: str, length: int) -> str:
     visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
     line = " ".join(visible.split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def read_title(text: str) -> str:
+    """Give a title of Customer.io as it is compared and shown: one line, cut where it is very long."""
+    return one_line(text, MAX_TITLE)
 
 
 def escape_markdown(text: str, length: int = 200) -> str:

@@ -30,7 +30,7 @@ from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType, can_be_stored, is_id
-from reconciler.models.plan import Head, Plan, PlanStatus
+from reconciler.models.plan import Creation, Head, Plan, PlanStatus
 from reconciler.models.spec import Target
 
 FORMAT = 1
@@ -57,7 +57,8 @@ class SealedSegment:
     spec: str
     workspace: str
     name: str
-    segment_id: NonNegativeInt
+    segment_id: NonNegativeInt | None
+    """None: it is to be created."""
     id_type: IdType
     definition: str
     environment_id: NonNegativeInt | None
@@ -104,7 +105,7 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
                 spec=spec,
                 workspace=target.workspace,
                 name=target.segment.name,
-                segment_id=target.segment_id,
+                segment_id=target.segment.segment_id,
                 id_type=target.segment.id_type,
                 definition=target.definition(),
                 environment_id=head.environment_id,
@@ -162,7 +163,7 @@ def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target,
         id_now, type_now = now.segment.segment_id, now.segment.id_type
         if now.workspace != segment.workspace:
             problems.append(f"{segment} is now in workspace {now.workspace}; the plan was made for {segment.workspace}")
-        elif id_now != segment.segment_id:
+        elif now.segment.segment is None and id_now != segment.segment_id:
             problems.append(
                 f"{segment} has another segment_id now: {id_now}; the plan was made for {segment.segment_id}"
             )
@@ -192,6 +193,20 @@ def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:
         if head.version != (segment.lineage, segment.serial, segment.change_token):
             stale.append(f"{segment} is stale: its state has changed since the plan was made")
     _refuse(stale)
+
+
+def check_number(sealed: SealedPlan, segment: SealedSegment, segment_id: int | None, creation: Creation | None) -> None:
+    """Raise PlanFileError if a title leads to another number than when it was planned, None where it led to none.
+
+    The segment may be there where applying this plan has created it: `creation` is the latest request to do so.
+    """
+    if segment_id == segment.segment_id:
+        return
+    if segment.segment_id is None and creation is not None and creation.plan_id == sealed.plan_id:
+        return
+    then = "was to be created" if segment.segment_id is None else f"was segment {segment.segment_id}"
+    is_now = "is not there" if segment_id is None else f"is segment {segment_id}"
+    _refuse([f"{segment} is stale: it {then} when the plan was made, and {is_now} now"])
 
 
 def check_environment(sealed: SealedPlan, workspace: str, environment_id: int | None) -> None:

@@ -4,10 +4,10 @@
 without loading httpx, which a plan without an App key does not need.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Protocol
 
-from reconciler.models.batches import Batch, BatchResult
+from reconciler.models.batches import Batch, BatchResult, CreationResult
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
@@ -31,9 +31,10 @@ class Track(Protocol):
 
 
 class App(Protocol):
-    """Customer.io's App API: reads. All raise DestinationError."""
+    """Customer.io's App API: reads, and the creation of a segment. All reads raise DestinationError."""
 
-    def segments(self) -> dict[int, RemoteSegment]: ...
+    def segments(self, again: bool = False) -> dict[int, RemoteSegment]: ...
+    def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult: ...
     def used_by(self, segment_id: int) -> UsedBy: ...
     def count(self, segment_id: int) -> int: ...
     def members(self, segment_id: int, id_type: IdType) -> Generator[Page, None, None]: ...

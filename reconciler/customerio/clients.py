@@ -3,6 +3,7 @@
 Nothing that an API answers is trusted: a body may be anything.
 """
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,11 +14,11 @@ import orjson
 
 from reconciler.customerio import Gate
 from reconciler.customerio.outcomes import Endpoint, explain
-from reconciler.customerio.responses import MAX_WORDS, READ_AGAIN, is_whole, parse_object, parse_page, unexpected_answer
+from reconciler.customerio.responses import READ_AGAIN, is_whole, parse_object, parse_page, unexpected_answer
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError, IncompleteRead
-from reconciler.escaping import one_line
-from reconciler.models.batches import Batch, BatchResult, Outcome
+from reconciler.escaping import read_title
+from reconciler.models.batches import Batch, BatchResult, CreationResult, Outcome
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
@@ -118,29 +119,58 @@ def _parse_region(body: bytes) -> tuple[str, int | None]:
 
 @dataclass(frozen=True)
 class AppClient:
-    """Reads one workspace. Any number of threads may share it. All methods raise DestinationError.
+    """Reads one workspace, and creates segments in it. Any number of threads may share it.
 
-    A list may be null, as Customer.io writes an empty one.
+    All reads raise DestinationError. A list may be null, as Customer.io writes an empty one.
     """
 
     endpoint: Endpoint
     transport: Transport = field(repr=False)
+    _listing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _lists: list[dict[int, RemoteSegment] | DestinationError] = field(default_factory=list, init=False, repr=False)
+    """The latest list of segments, or why there is none; empty before it was asked for."""
 
-    def segments(self) -> dict[int, RemoteSegment]:
-        """Return every segment of the workspace."""
+    def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
+        """Return every segment of the workspace. It is asked once for all callers, unless `again`."""
+        with self._listing:
+            if again or not self._lists:
+                try:
+                    self._lists[:] = [self._list()]
+                except DestinationError as error:
+                    self._lists[:] = [error]
+            (latest,) = self._lists
+        if isinstance(latest, DestinationError):
+            raise latest
+        return latest
+
+    def _list(self) -> dict[int, RemoteSegment]:
         items = self._get("/v1/segments", missing="has no list of segments").get("segments", False)
         if items is not None and not isinstance(items, list):
             raise unexpected_answer("segments is missing")
         segments: dict[int, RemoteSegment] = {}
-        for item in items or []:
-            if not isinstance(item, dict) or not is_whole(item.get("id")) or not isinstance(item.get("type"), str):
-                raise unexpected_answer("a segment without id or type")
-            number, title = item["id"], item.get("name")
-            title = one_line(title, MAX_WORDS) if isinstance(title, str) else ""
-            segment = RemoteSegment(number, title, item["type"] == "manual")
-            if segments.setdefault(number, segment) != segment:
+        for segment in map(_parse_segment, items or []):
+            if segments.setdefault(segment.segment_id, segment) != segment:
                 raise unexpected_answer("two segments have one id")
         return segments
+
+    def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
+        """Create an empty manual segment, in one attempt: one that got no answer may have made it.
+
+        `may_start` is asked right before it is sent. Source: App API specification, `POST /v1/segments`.
+        """
+        content = orjson.dumps({"segment": {"name": title, "description": description}})
+        call = Call("POST", "/v1/segments", content=content, is_answer_needed=True)
+        result = self.transport.call(call, may_start, most_attempts=1)
+        if result.outcome is not Outcome.ACKNOWLEDGED:
+            outcome = result.outcome if result.unknown_at is None else Outcome.UNKNOWN
+            return CreationResult(outcome, None, *explain(result, self.endpoint, missing="creates no segments"))
+        try:
+            segment = _parse_segment(parse_object(result.last.body).get("segment"))
+            if not segment.manual:
+                raise unexpected_answer("a segment that it has created is not manual")
+        except DestinationError as error:
+            return CreationResult(Outcome.UNKNOWN, None, error.message, error.hint)
+        return CreationResult(Outcome.ACKNOWLEDGED, segment.segment_id)
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Return what uses a segment."""
@@ -207,6 +237,14 @@ class AppClient:
     def close(self) -> None:
         """Close the connections."""
         self.transport.close()
+
+
+def _parse_segment(item: Any) -> RemoteSegment:
+    """Parse a segment of an answer. Raises DestinationError."""
+    if not isinstance(item, dict) or not is_whole(item.get("id")) or not isinstance(item.get("type"), str):
+        raise unexpected_answer("a segment without id or type")
+    title = item.get("name")
+    return RemoteSegment(item["id"], read_title(title) if isinstance(title, str) else "", item["type"] == "manual")
 
 
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:

@@ -32,6 +32,9 @@ MAX_BODY = 64 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 """Most bytes read of any other answer."""
 
+JSON = {"Content-Type": "application/json"}
+"""Goes with a content for the App API; all requests of the Track API have it."""
+
 REQUEST_BEGINS = "http11.send_request_headers.started"
 REQUEST_ENDS = "http11.receive_response_headers.started"
 """Events that httpcore reports to the extension `trace`: the request begins to leave, and has left."""
@@ -48,6 +51,12 @@ class Call:
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     content: bytes | None = field(default=None, repr=False)
     """None: what is asked for is the body of the answer."""
+    is_answer_needed: bool = False
+    """The body of the answer is asked for in spite of a content."""
+
+    @property
+    def is_receipt_enough(self) -> bool:
+        return self.content is not None and not self.is_answer_needed
 
 
 @dataclass(eq=False, repr=False)
@@ -134,6 +143,7 @@ class Transport:
                     call.method,
                     _make_url(self.base, call.path, call.params),
                     content=call.content,
+                    headers=JSON if call.is_answer_needed else None,
                     timeout=seconds,
                     extensions={"trace": report},
                 )
@@ -163,14 +173,14 @@ class Transport:
             is_known = length.isdigit() and "transfer-encoding" not in headers
             connection.expect(int(length) if is_known else None)
         retry_after = parse_retry_after(headers.get("retry-after", ""), self.wall())
-        most = MAX_BODY if call.content is None else MAX_ERROR_BODY
+        most = MAX_ERROR_BODY if call.is_receipt_enough else MAX_BODY
         try:
             raw = _read(response, most)
             if connection and connection.has_more():
                 return AttemptResult(Outcome.UNKNOWN, status, failure="more came than one answer")
             if is_accepted and connection and connection.came_early:
                 raise BodyError("it was answered before it had left whole", is_foreign=False)
-            if is_accepted and call.content is not None:
+            if is_accepted and call.is_receipt_enough:
                 check_receipt(headers, raw)
                 body = b""
             else:

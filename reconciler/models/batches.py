@@ -53,6 +53,20 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class CreationResult:
+    """How the one request to create a segment ended. `message` and `hint` are for people, where there is no number."""
+
+    outcome: Outcome
+    segment_id: int | None = None
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def may_be_applied(self) -> bool:
+        return self.outcome in (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True)
 class BatchResult:
     """The end of one request. For any `outcome`, `unknown_at` is about the attempts of unknown outcome."""
 

@@ -47,6 +47,13 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Created:
+    """A segment was made at Customer.io; the target has its number."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
 class Confirming:
     """A segment is read back."""
 
@@ -60,4 +67,4 @@ class Finished:
     run: SegmentRun
 
 
-Event = Reading | Postponed | Planned | Sending | Waiting | Confirming | Finished
+Event = Reading | Postponed | Planned | Sending | Waiting | Created | Confirming | Finished

@@ -38,6 +38,18 @@ class RemoteSegment:
 
 
 @dataclass(frozen=True)
+class Creation:
+    """A request to create a segment, as the state has it."""
+
+    asked_at: float
+    """Unix seconds by the state's clock."""
+    plan_id: str | None
+    """The plan file that was being applied."""
+    segment_id: int | None
+    """What Customer.io answered; None: no answer is known, and the segment may be there."""
+
+
+@dataclass(frozen=True)
 class UsedBy:
     """What a change of the segment can set off: ids of campaigns and newsletters (App API, `used_by`)."""
 
@@ -135,9 +147,15 @@ class SegmentPlan:
         return self.head.is_new and not self.target.segment.retired
 
     @property
+    def creates(self) -> bool:
+        """The segment is not there, and `apply` makes it."""
+        segment = self.target.segment
+        return segment.segment_id is None and not segment.retired and self.counts is not None
+
+    @property
     def has_work(self) -> bool:
-        """There is something to send: changes, or resends alone."""
-        return self.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED) and self.requests > 0
+        """There is something to send: changes, or resends alone; or the segment is to be created."""
+        return self.status in (PlanStatus.CHANGES, PlanStatus.UNCHANGED) and (self.requests > 0 or self.creates)
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,13 @@ class Tally:
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
+    created: bool = False
+    """The segment itself was, or may have been, created."""
 
     @property
     def touched(self) -> bool:
         """Something was or may have been changed at Customer.io."""
-        return bool(self.added or self.removed or self.resent or self.unsettled)
+        return bool(self.added or self.removed or self.resent or self.unsettled or self.created)
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,11 @@ class Listing:
     segment_id: int
     name: str
     title: str | None
+    """The one by which the spec names it, if it does."""
     spec: SpecIdentity | None
     lineage: str = ""
+    confirmed: bool = False
+    """Its members were read back once, and recorded."""
 
 
 @dataclass(frozen=True)

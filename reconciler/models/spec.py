@@ -280,8 +280,11 @@ class Target:
 
     @property
     def segment_id(self) -> int:
-        """The number at Customer.io. 0, which no segment has: a title that is not looked up, or not created yet."""
-        return self.segment.segment_id or 0
+        """The number at Customer.io; a negative one, which none has, for a title that is not found or made yet."""
+        if self.segment.segment_id is not None:
+            return self.segment.segment_id
+        digest = hashlib.sha256((self.segment.segment or "").encode()).digest()
+        return -(int.from_bytes(digest[:8]) >> 2) - 1
 
     def changed(self, **keys: object) -> "Target":
         """Give the same target with other values of the segment: what was found out about it."""
@@ -307,7 +310,7 @@ class Target:
             destination.workspace_id,
             destination.region,
             segment.name,
-            segment.segment_id,
+            segment.segment_id if segment.segment is None else None,  # which a title leads to is checked by itself
             None if segment.retired else segment.id_type,  # it has that of the state
             segment.ownership,
             segment.query,

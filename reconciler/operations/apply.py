@@ -23,8 +23,8 @@ from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
-from reconciler.operations.titles import find_shared, resolve
-from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads
+from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
+from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads, check_number
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: App
 
     for at, error in find_shared([each.target for each in segments]).items():
         segments[at].end(error)
+    warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
 
     allowed = options.plan.allowed
     flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
@@ -138,7 +139,9 @@ def _prepare(
     if file is None:
         return SegmentApply(target, parts, options)
     check = partial(check_environment, file.plan, target.workspace)
-    return SegmentApply(target, parts, options, compare=compare_with_file(file, index), check_environment=check)
+    check_made = partial(check_number, file.plan, file.plan.segments[index])
+    compare = compare_with_file(file, index)
+    return SegmentApply(target, parts, options, compare, check_environment=check, check_made=check_made)
 
 
 # --- all segments together ----------------------------------------------------------------------------------------

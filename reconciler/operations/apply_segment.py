@@ -1,23 +1,33 @@
 """Apply one segment: lock it, plan, check the workspace, send, read back. `apply` does this for each segment."""
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
 from reconciler.models.comparison import Counts
-from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading
+from reconciler.models.events import Confirming, Created, Finished, Planned, Postponed, Reading
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Target
 from reconciler.operations.context import Parts
+from reconciler.operations.creation import (
+    CheckMade,
+    ask_to_create,
+    check_absent,
+    explain_refusal,
+    explain_unknown,
+    find_made,
+)
 from reconciler.operations.plan import Compare, PlanOptions, plan_segment, warn_of_restored
 from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement, wait_for_arrival
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
+from reconciler.operations.titles import check_arrival, is_same_workspace
 from reconciler.operations.workspace import bind, check_before_reading
 
 if TYPE_CHECKING:
@@ -64,10 +74,13 @@ class SegmentApply:
     compare: Compare | None = None
     check_environment: Callable[[int | None], None] | None = None
     """May refuse the environment of the keys; raises ReconcileError."""
+    check_made: CheckMade | None = None
 
     head: Head = field(default_factory=Head)
     """As of the lock."""
     plan: SegmentPlan | None = None
+    made: "LockedSegment | None" = None
+    """Under the lock of its number, once it was created."""
     tally: Tally = field(default_factory=Tally)
     confirmation: Confirmation | None = None
     forgotten: bool = False
@@ -108,8 +121,9 @@ class SegmentApply:
         """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
         started = parts.clock()
         unmatched: int | None = None
-        if self.target.segment.retired and not self.target.segment_id:  # a title that the state has never met
-            status = PlanStatus.PAUSED if self.target.segment.paused else PlanStatus.UNCHANGED
+        retired = self.target.segment
+        if retired.retired and retired.segment_id is None:  # a title that the state has never met
+            status = PlanStatus.PAUSED if retired.paused else PlanStatus.UNCHANGED
             self.plan = SegmentPlan(self.target, status, counts=Counts())
             self.result = self._conclude()
             parts.report(Finished(self.result))
@@ -117,18 +131,18 @@ class SegmentApply:
         try:
             self._check_stop(parts)
             with (
-                parts.store.lock(
-                    self.target, self.options.run_id, "apply", self.options.plan_id, waits=waits
-                ) as segment,
+                self._lock(parts, waits) as segment,
                 parts.sets.begin(self.target) as comparison,
+                ExitStack() as held,
             ):
                 started = parts.clock()
                 try:
-                    yield from self._run_locked(parts, segment, comparison)
+                    yield from self._run_locked(parts, segment, comparison, held)
                 except Exception as caught:  # one segment's failure never stops the others
                     log.debug("applying %s failed", self.target.label, exc_info=True)
                     self.error = self.error or as_known(caught)
                 try:
+                    segment = self.made or segment
                     if self.plan is not None and not self.forgotten:
                         segment.keep_listing(self.plan.head, self.plan.title)
                     unmatched = segment.count().unmatched
@@ -147,9 +161,24 @@ class SegmentApply:
         self.result = replace(run, tally=tally, unmatched=unmatched)
         parts.report(Finished(self.result))
 
+    @contextmanager
+    def _lock(self, parts: Parts, waits: bool) -> Iterator["LockedSegment"]:
+        """Take the segment's lock; where it is to be created that of its title, unless another run has made it."""
+        take = partial(parts.store.lock, run_id=self.options.run_id, command="apply", plan_id=self.options.plan_id)
+        with ExitStack() as locks:
+            segment = locks.enter_context(take(self.target, waits=waits))
+            if self.target.segment.segment_id is None:
+                self.target = find_made(self.target, segment, parts)
+                if self.target.segment.segment_id is not None:
+                    segment = locks.enter_context(take(self.target, waits=waits))
+            if self.check_made is not None:
+                self.check_made(self.target.segment.segment_id, segment.creation())
+            yield segment
+
     def _run_locked(
-        self, parts: Parts, segment: "LockedSegment", comparison: "Comparison"
+        self, parts: Parts, segment: "LockedSegment", comparison: "Comparison", held: ExitStack
     ) -> Generator[Phase, None, None]:
+        """`held` is left right after: a segment that is created has a lock of its own."""
         target, options, app = self.target, self.options, parts.app
         self.head = segment.head()
         if self.head.restored:  # now, as a plan file is refused before it is planned
@@ -166,13 +195,14 @@ class SegmentApply:
         parts.report(Planned(plan))
         if plan.status in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
             return
-        assert plan.counts is not None
+        counts = plan.counts
+        assert counts is not None
         reads_back = options.confirm or target.segment.confirm
         if (
             target.segment.retired and not plan.has_work
         ):  # nobody is held: what was sent before may not be read back yet
             reads_back = reads_back and not plan.head.is_new and not plan.head.confirmed
-        changes_anything = plan.has_work or plan.counts.adopt > 0 or reads_back
+        changes_anything = plan.has_work or counts.adopt > 0 or reads_back
         may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
         yield Phase.PLANNED
 
@@ -181,6 +211,8 @@ class SegmentApply:
             if self.check_environment is not None:
                 self.check_environment(environment_id)
             bind(target, parts.store, environment_id)
+            if plan.creates:
+                check_absent(target, parts, options.plan_id)
             may_go_on = True
         yield Phase.CHECKED
 
@@ -189,13 +221,16 @@ class SegmentApply:
                 f"{target.where}: the state changed after the plan was made",
                 "run it again to plan anew; nothing was sent",
             )
-        if may_go_on and plan.counts.adopt:
+        if may_go_on and plan.creates:
+            segment, comparison = held.enter_context(self._create(parts, segment, plan))
+            target, plan = self.target, self.plan
+        if may_go_on and counts.adopt:
             segment.add_found(changes.already_there)
         if may_go_on and plan.has_work:
-            if plan.counts.reversed_at is not None:
-                self._wait_since(parts, segment, plan.counts.reversed_at)
-            sent = send_batches(target, plan.counts, changes, segment, parts)
-            self.tally, self.error = sent.tally, sent.error
+            if counts.reversed_at is not None:
+                self._wait_since(parts, segment, counts.reversed_at)
+            sent = send_batches(target, counts, changes, segment, parts)
+            self.tally, self.error = replace(sent.tally, created=self.tally.created), sent.error
             if sent.rejected:
                 segment.reject(sent.rejected)
             segment.compact()
@@ -205,6 +240,8 @@ class SegmentApply:
             parts.report(Confirming(target))
             timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
             found = wait_for_agreement(target, comparison, parts.app, timeout, clock, pause)
+            if target.segment.segment is not None and not self.head.completed and parts.app is not None:
+                check_arrival(target, found, is_same_workspace(parts.list_known(), parts.app.segments()))
             if found.drift is not None:
                 segment.record(comparison.examine())
             self.confirmation, self.error = found, found.error
@@ -218,6 +255,34 @@ class SegmentApply:
                 self.forgotten = self._forget(parts, segment)
         elif is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
             segment.complete()
+
+    @contextmanager
+    def _create(
+        self, parts: Parts, segment: "LockedSegment", plan: SegmentPlan
+    ) -> Iterator[tuple["LockedSegment", "Comparison"]]:
+        """Create the segment under the lock of its title, then take the lock of its number."""
+        segment.begin_creation()
+        self.tally = Tally(created=True)  # until it is certain that it was not
+        answer = ask_to_create(self.target, segment, parts)
+        if not answer.may_be_applied:
+            self.tally = Tally()
+            segment.end_creation(None)
+            raise explain_refusal(self.target, answer)
+        if answer.segment_id is None:
+            raise explain_unknown(self.target, answer)
+        segment.end_creation(answer.segment_id)
+        self.target = self.target.changed(segment_id=answer.segment_id)
+        self.plan = replace(plan, target=self.target)
+        parts.report(Created(self.target))
+        with self._lock(parts, waits=True) as made, parts.sets.begin(self.target) as comparison:
+            if not made.head().is_new:
+                raise StaleError(
+                    f"{self.target.where}: Customer.io gave the new segment the number {answer.segment_id}, which the "
+                    "state knows already",
+                    f"forget what it knows: `reconcile state forget SPEC id:{answer.segment_id}`",
+                )
+            self.made = made
+            yield made, comparison
 
     def _check_stop(self, parts: Parts) -> None:
         """Raise ReconcileError once the run is to stop; what a plan file has is taken as a whole."""

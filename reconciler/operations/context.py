@@ -17,6 +17,7 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL,
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
 from reconciler.models.plan import Head, RemoteSegment
+from reconciler.models.results import Listing
 from reconciler.models.spec import DestinationSettings, StateSettings, Target
 from reconciler.operations.workspace import check_before_reading
 from reconciler.sources import open_source
@@ -59,6 +60,8 @@ class Parts:
     """The environment id of the Track API's keys, None where it can't be had."""
     preflight: Callable[[], int | None]
     """As `Track.preflight`, once for all segments of a workspace."""
+    list_known: Callable[[], Sequence[Listing]]
+    """What the state knows now of the segments of the workspace."""
 
 
 def identify_account(destination: DestinationSettings) -> Account:
@@ -130,7 +133,6 @@ class Context(ExitStack):
         asking = threading.Lock()
         self._environments: Once[Account, int | Exception | None] = Once(asking)
         self._preflights: Once[Account, int | Exception | None] = Once(asking)
-        self._lists: Once[Account, dict[int, RemoteSegment] | Exception] = Once(threading.Lock())  # it asks above, too
 
     # --- what is reported -----------------------------------------------------------------------------------------
 
@@ -280,6 +282,7 @@ class Context(ExitStack):
             warn=self.warn,
             ask_environment=lambda: self.ask_environment(target),
             preflight=lambda: self.preflight(target),
+            list_known=lambda: self.snapshot(target).listings(target.workspace),
         )
 
     # --- questions that are asked once ----------------------------------------------------------------------------
@@ -299,20 +302,10 @@ class Context(ExitStack):
         return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
 
     def list_segments(self, target: Target) -> dict[int, RemoteSegment]:
-        """The segments of a workspace, asked for once. Raises ReconcileError."""
+        """The segments of a workspace, from the one list of the run. Raises ReconcileError."""
         app = self.checked_app(target, self.snapshot(target).head(target.workspace, 0))
         assert app is not None, "the spec was checked for an App API key"
-
-        def ask() -> dict[int, RemoteSegment] | Exception:
-            try:
-                return app.segments()
-            except Exception as error:
-                return error
-
-        found = self._lists.get(identify_account(target.spec.destination), ask)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return app.segments()
 
     def _ask_once(
         self, answers: Once[Account, int | Exception | None], target: Target, question: Callable[[], int | None]

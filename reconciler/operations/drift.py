@@ -18,7 +18,7 @@ from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import DriftResult, as_problem
-from reconciler.operations.titles import resolve
+from reconciler.operations.titles import recall, resolve_made
 from reconciler.operations.workspace import check_head, look_up
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> Seg
     """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
     try:
         context.check_stop()
-        target = resolve(context, target)
+        target = recall(target, context.snapshot(target).listings(target.workspace))
+        target = resolve_made(context, target)
         head = context.snapshot(target).head(target.workspace, target.segment_id)
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)

@@ -24,7 +24,7 @@ from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
-from reconciler.operations.titles import find_shared, resolve
+from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 
@@ -79,6 +79,7 @@ def plan(
             as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
             for at, each in enumerate(segments)
         ]
+        warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
         if draft is not None:
             segments = [_bind_to_environment(context, segment) for segment in segments]
         made = PlanResult(
@@ -174,7 +175,8 @@ def plan_segment(
     elif any(verdict.blocks for verdict in verdicts):
         status = PlanStatus.BLOCKED
     else:
-        status = PlanStatus.CHANGES if counts.is_changed else PlanStatus.UNCHANGED
+        is_changed = counts.is_changed or (segment.segment_id is None and not segment.retired)  # then it is created
+        status = PlanStatus.CHANGES if is_changed else PlanStatus.UNCHANGED
     examples = Examples()
     if options.show_ids > 0:
         examples = Examples(

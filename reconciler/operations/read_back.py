@@ -58,6 +58,8 @@ def read_back(target: Target, comparison: "Comparison", app: App | None) -> Remo
             code="app_api_key",
         )
     segment = target.segment
+    if segment.segment_id is None:  # it is not made yet
+        return comparison.load_remote(())
     said: list[str] = []
     for _ in range(2):
         before = app.count(target.segment_id)

@@ -27,7 +27,7 @@ from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
 from reconciler.operations.results import RefreshResult, as_problem
-from reconciler.operations.titles import resolve
+from reconciler.operations.titles import resolve_made
 from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _refresh_one(
     try:
         context.check_stop()
         store = context.store(target)
-        target = resolve(context, target)
+        target = resolve_made(context, target)
         history.begin(store, target.workspace)
         with (
             store.lock(target, history.run_id, history.command, None) as segment,

@@ -9,6 +9,7 @@ from reconciler.operations.load import Loaded, refuse_plan_file
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
 from reconciler.operations.results import StatusResult, as_problem
+from reconciler.operations.titles import recall
 from reconciler.state import open_records, open_snapshot
 
 
@@ -18,6 +19,8 @@ def status(loaded: Loaded) -> StatusResult:
     rows = []
     for target in loaded.targets:
         try:
+            if target.segment.segment is not None:
+                target = recall(target, open_snapshot(target.spec.state).listings(target.workspace))
             records = open_records(target.spec.state)
             found = records.segment(target.workspace, target.segment_id)
             holder = records.holder(target.workspace, target.segment_id)

@@ -6,13 +6,15 @@ title that lead to different segments are an error: nobody can tell which one is
 
 from collections.abc import Callable, Mapping, Sequence
 
-from reconciler.errors import DestinationError
+from reconciler.errors import DestinationError, StateError
+from reconciler.escaping import read_title
 from reconciler.git import identify
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
-from reconciler.models.spec import SpecIdentity, Target
+from reconciler.models.spec import Spec, Target
 from reconciler.operations.context import Context
+from reconciler.operations.read_back import Confirmation
 
 
 def resolve(context: Context, target: Target) -> Target:
@@ -25,12 +27,11 @@ def resolve(context: Context, target: Target) -> Target:
     if segment.retired:
         return resolve_retired(context, target)
     if segment.segment is not None:
-        known = context.snapshot(target).listings(target.workspace)
-        target = find_by_title(target, known, context.list_segments(target), context.warn)
+        known, remote = context.snapshot(target).listings(target.workspace), context.list_segments(target)
+        check_app_key(target, known, remote, context.warn)
+        target = find_by_title(target, known, remote, context.warn)
     elif segment.title is not None:
-        remote = context.list_segments(target).get(target.segment_id)
-        if remote is not None:
-            check_title(target, remote)
+        check_title(target, context.list_segments(target))
     return target
 
 
@@ -45,7 +46,7 @@ def resolve_retired(context: Context, target: Target) -> Target:
         known = snapshot.listings(target.workspace)
         remembered = find_remembered(target, known)
         if remembered is None:
-            former = find_former_number(target, known, identify(target.spec.path), set())
+            former = next(iter(find_former_numbers(target, known)), None)
             if former is None:
                 return target
             raise DestinationError(
@@ -61,9 +62,7 @@ def resolve_retired(context: Context, target: Target) -> Target:
     if id_type is not None:
         target = target.changed(id_type=IdType(id_type))
     if segment.title is not None and held:
-        remote = context.list_segments(target).get(target.segment_id)
-        if remote is not None:
-            check_title(target, remote)
+        check_title(target, context.list_segments(target))
     return target
 
 
@@ -79,19 +78,37 @@ def find_shared(targets: Sequence[Target]) -> dict[int, DestinationError]:
         for segment in spec.segments
     ]
     for target in [*listed, *targets]:
-        if target.segment_id:
-            places.setdefault((target.workspace, target.segment_id), {})[target.where] = None
+        places.setdefault((target.workspace, target.segment_id), {})[target.where] = None
 
     shared = {}
     for at, target in enumerate(targets):
         others = [where for where in places.get((target.workspace, target.segment_id), ()) if where != target.where]
         if others:
+            number = target.segment.segment_id
             shared[at] = DestinationError(
-                f"{target.where}: this is segment {target.segment_id}, and so is {others[0]}",
+                f"{target.where}: this is segment {number or repr(target.segment.segment)}, and so is {others[0]}",
                 "one segment takes one query: leave one of the two entries",
                 code="title",
             )
     return shared
+
+
+def resolve_made(context: Context, target: Target) -> Target:
+    """As `resolve`, for what reads a segment: one that is to be created is an error."""
+    target = resolve(context, target)
+    if target.segment.segment_id is None:
+        raise DestinationError(
+            f"{target.where}: no segment of workspace {target.workspace!r} is called {target.segment.segment!r} yet",
+            "`reconcile apply SPEC --select NAME` makes it",
+            code="no_such_segment",
+        )
+    return target
+
+
+def recall(target: Target, known: Sequence[Listing]) -> Target:
+    """Give a target the number that its title has led to before, as far as the state knows; asks nobody."""
+    remembered = None if target.segment.segment is None else find_remembered(target, known)
+    return target if remembered is None else target.changed(segment_id=remembered.segment_id)
 
 
 def find_by_title(
@@ -102,22 +119,23 @@ def find_by_title(
     Raises DestinationError where it means none (without `create`), several, a data-driven one, or not the one that the
     state remembers.
     """
-    title = target.segment.segment
-    assert title is not None
+    title = read_title(target.segment.segment or "")
     named = [each for each in remote.values() if each.title == title]
-    remembered = find_remembered(target, known)
+    numbers = {each.segment_id for each in known if each.title is not None and read_title(each.title) == title}
+    remembered = [remote[number] for number in sorted(numbers & remote.keys())]
 
-    if remembered is not None:
-        segment = remote.get(remembered.segment_id)
-        others = [each.segment_id for each in named if each.segment_id != remembered.segment_id]
-        if segment is None:
-            raise DestinationError(
-                f"{target.where}: {title!r} was segment {remembered.segment_id}, which is not there any more"
-                + (f"; segment {others[0]} is called so now" if others else ""),
-                f"if that is right, drop what the state knows: reconcile state forget SPEC id:{remembered.segment_id}",
-                code="no_such_segment",
-            )
-        if others and segment.title != title:
+    if numbers and not remembered:
+        number = min(numbers)
+        raise DestinationError(
+            f"{target.where}: {title!r} was segment {number}, which is not there any more"
+            + (f"; segment {named[0].segment_id} is called so now" if named else ""),
+            f"if that is right, drop what the state knows: reconcile state forget SPEC id:{number}",
+            code="no_such_segment",
+        )
+    if len(remembered) == 1:
+        (segment,) = remembered
+        others = [each.segment_id for each in named if each is not segment]
+        if segment.title != title and others:
             raise DestinationError(
                 f"{target.where}: {title!r} was segment {segment.segment_id}, which is called {segment.title!r} now, "
                 f"and segment {others[0]} is called {title!r}",
@@ -129,11 +147,10 @@ def find_by_title(
             now = f"segment {segment.segment_id} is called {segment.title!r} now"
             warn(f"{target.where}: {now}; the spec says {title!r}")
         return _found(target, segment)
-
     if len(named) > 1:
-        numbers = ", ".join(str(each.segment_id) for each in named)
+        several = ", ".join(str(each.segment_id) for each in named)
         raise DestinationError(
-            f"{target.where}: {len(named)} segments of workspace {target.workspace!r} are called {title!r}: {numbers}",
+            f"{target.where}: {len(named)} segments of workspace {target.workspace!r} are called {title!r}: {several}",
             "name the one that is meant by its number (`segment_id`), or rename the others at Customer.io",
             code="title",
         )
@@ -154,27 +171,96 @@ def find_remembered(target: Target, known: Sequence[Listing]) -> Listing | None:
     return min(found, key=lambda each: each.name != target.segment.name, default=None)
 
 
-def check_title(target: Target, remote: RemoteSegment) -> None:
-    """Raise DestinationError where a segment is not called what the spec's `title` says."""
-    pinned = target.segment.title
-    if pinned is not None and remote.title != pinned:
+def check_app_key(
+    target: Target, known: Sequence[Listing], remote: Mapping[int, RemoteSegment], warn: Callable[[str], None]
+) -> None:
+    """Refuse an App key of another workspace than the Track keys: a title would lead to a number of that workspace.
+
+    The App API does not tell its workspace. What tells it are segments that the state knows: one that was read back
+    shows that both keys are of one workspace; where none of all is there, they are not. Else it is a warning.
+    """
+    if is_same_workspace(known, remote):
+        return
+    if known and not any(each.segment_id in remote for each in known):
+        numbers = ", ".join(str(each.segment_id) for each in known[:5])
         raise DestinationError(
-            f"{target.where}: segment {remote.segment_id} is called {remote.title!r} at Customer.io, and `title` is "
+            f"{target.spec.path}: none of the segments that the state knows of workspace {target.workspace!r} "
+            f"({numbers}{', …' if len(known) > 5 else ''}) is in the workspace of app_api_key",
+            "use an App API key of the workspace that site_id and api_key are of; if these segments were deleted, "
+            "forget them: `reconcile state forget SPEC id:56`",
+            code="environment",
+        )
+    warn(
+        f"workspace {target.workspace}: whether app_api_key, which finds titles, is of the same workspace as site_id "
+        "and api_key, which send, is not known yet: compare them at Customer.io; `apply --confirm` stops where nobody "
+        "has arrived"
+    )
+
+
+def check_title(target: Target, remote: Mapping[int, RemoteSegment]) -> None:
+    """Raise DestinationError where a segment that is there is not called what the spec's `title` says."""
+    pinned, segment = target.segment.title, remote.get(target.segment_id)
+    if pinned is not None and segment is not None and segment.title != read_title(pinned):
+        raise DestinationError(
+            f"{target.where}: segment {segment.segment_id} is called {segment.title!r} at Customer.io, and `title` is "
             f"{pinned!r}",
             "correct segment_id, or title if somebody has renamed the segment",
             code="title",
         )
 
 
-def find_former_number(
-    target: Target, known: Sequence[Listing], spec: SpecIdentity | None, listed: set[int]
-) -> Listing | None:
-    """Find the other number under which the state knows a name of this spec, if no named spec lists that number."""
-    for each in known:
-        is_same = each.name == target.segment.name and each.spec is not None and each.spec == spec
-        if is_same and each.segment_id not in listed and each.segment_id != target.segment_id:
-            return each
-    return None
+def is_same_workspace(known: Sequence[Listing], remote: Mapping[int, RemoteSegment]) -> bool:
+    """Tell whether the App key is surely of the workspace that is sent to; False: that is not known."""
+    return any(each.confirmed and each.segment_id in remote for each in known)
+
+
+def check_arrival(target: Target, found: Confirmation, is_same: bool) -> None:
+    """Raise DestinationError where a first read-back shows nobody of those sent, and the App key may be to blame."""
+    drift = found.drift
+    if not is_same and drift is not None and 0 < drift.stored == drift.missing:
+        raise DestinationError(
+            f"{target.where}: none of the {drift.stored:,} ids that were sent to segment {target.segment_id} is in it: "
+            "app_api_key, which found that number by its title, may be of another workspace than site_id and api_key, "
+            "or Customer.io knows none of these ids",
+            "compare the keys at Customer.io, and id_type with what the query returns; apply again when that is right",
+            code="environment",
+        )
+
+
+def find_former_numbers(target: Target, known: Sequence[Listing]) -> list[Listing]:
+    """Find the other numbers under which the state knows the name of a segment, from the same spec."""
+    spec = identify(target.spec.path)
+    named = [each for each in known if spec is not None and (each.spec, each.name) == (spec, target.segment.name)]
+    return [each for each in named if each.segment_id != target.segment_id]
+
+
+def warn_of_former_numbers(context: Context, specs: Sequence[Spec], targets: Sequence[Target]) -> None:
+    """Warn of each name that the state knows from the same spec under another number, where members stay behind.
+
+    `specs` are all that were named: a number that one of them lists is no former one. `targets` are resolved.
+    """
+    listed: set[tuple[str, int | str | None]] = set()
+    for target in [*targets, *(Target(spec, segment) for spec in specs for segment in spec.segments)]:
+        listed |= {(target.workspace, target.segment.segment_id), (target.workspace, target.segment.segment)}
+    for target in targets:
+        name = target.segment.name
+        try:
+            snapshot = context.snapshot(target)
+            for each in find_former_numbers(target, snapshot.listings(target.workspace)):
+                if not listed.isdisjoint({(target.workspace, each.segment_id), (target.workspace, each.title or "")}):
+                    continue
+                with snapshot.read_segment(target.workspace, each.segment_id) as stored:
+                    held = stored.count().held
+                if held:
+                    called = f" ({each.title!r})" if each.title else ""
+                    context.warn(
+                        f"{target.where}: {name} was segment {each.segment_id}{called} until now, and {held:,} members "
+                        f"stay behind in it, with the campaigns that they start; to empty it, list `segment_id: "
+                        f"{each.segment_id}` with `retired: true` under the name {name}, and give the other segment "
+                        "another name"
+                    )
+        except StateError:
+            continue  # its segments have the error
 
 
 def _found(target: Target, segment: RemoteSegment) -> Target:

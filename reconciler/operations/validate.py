@@ -9,13 +9,17 @@ from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded
 from reconciler.operations.results import as_problem
+from reconciler.operations.titles import recall, resolve
 from reconciler.operations.workspace import check_environment, check_head, look_up
 from reconciler.sources import check_query
 
 
 @dataclass(frozen=True)
 class SegmentCheck:
-    """What was found of one segment: its title at Customer.io, if that is known, or why it failed."""
+    """What was found of one segment: its title at Customer.io, if that is known, or why it failed.
+
+    A segment that `apply` is to create has no number.
+    """
 
     target: Target
     title: str | None = None
@@ -53,22 +57,27 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
         checks = []
         for target in loaded.targets if connect else ():
             try:
-                checks.append(SegmentCheck(target, _check_both_ends(context, target)))
+                checks.append(SegmentCheck(*_check_both_ends(context, target)))
             except ReconcileError as error:
                 checks.append(SegmentCheck(target, error=as_problem(target, error)))
         return Validation(spec_warnings, tuple(checks), tuple(context.warnings[len(spec_warnings) :]))
 
 
-def _check_both_ends(context: Context, target: Target) -> str | None:
-    """Prepare the query, check the keys, and look the segment up: give its title."""
-    head = context.snapshot(target).head(target.workspace, target.segment_id)
+def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | None]:
+    """Prepare the query, check the keys, and look the segment up: give it with its number, and its title."""
+    snapshot = context.snapshot(target)
+    target = recall(target, snapshot.listings(target.workspace))
+    head = snapshot.head(target.workspace, target.segment_id)
     check_head(target, head)
     if not target.segment.retired:
         context.source(target).check(target.segment)
     check_environment(target, head.environment_id, context.preflight(target))
+    target = resolve(context, target)
     app = context.app(target)
     if app is None:
         context.warn("without app_api_key nobody can tell whether a segment exists and is manual")
     else:
         app.segments()  # a plan goes on where an App key is refused; a check of both ends must not
-    return look_up(target, head, app, context.warn).title
+    if target.segment.segment_id is None:
+        return target, None
+    return target, look_up(target, head, app, context.warn).title

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError
+from reconciler.models.batches import CreationResult
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, RemoteFacts, RemoteSegment, UsedBy
@@ -74,9 +75,13 @@ class CheckedApp:
     app: App
     check: Callable[[], None]
 
-    def segments(self) -> dict[int, RemoteSegment]:
+    def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
         self.check()
-        return self.app.segments()
+        return self.app.segments(again)
+
+    def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
+        self.check()
+        return self.app.create(title, description, may_start)
 
     def used_by(self, segment_id: int) -> UsedBy:
         self.check()

@@ -82,7 +82,7 @@ def describe(result: Result, options: Options) -> Report:
                 first_fill=_describe_first_fill(result.segments, shared, options, is_over=False),
             )
         case Run():
-            plans = [each.plan for each in result.segments]
+            plans = [each.plan for each in result.segments if not each.tally.created]
             found = Report(
                 "run",
                 sentences.summarise_run(result),
@@ -188,7 +188,7 @@ def _describe_first_fill(
     plans: Sequence[SegmentPlan], shared: Collection[str], options: Options, *, is_over: bool
 ) -> FirstFill | None:
     """Warn of the segments of which the state knows nothing; None where there is nothing to warn of."""
-    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill]
+    filled = [plan for plan in plans if plan.counts is not None and plan.first_fill and not plan.creates]
     unknown, is_at_risk = [], False
     for plan in filled:
         name, command = sentences.label(plan.target, shared), None

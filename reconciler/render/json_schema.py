@@ -204,6 +204,7 @@ _RUN = (
     Field("resent", "integer", "Unmatched ids with an acknowledged add."),
     Field("rejected", "integer", _REJECTED),
     Field("retries", "integer", "Requests that were repeated."),
+    Field("created", "boolean", "The segment itself was created by this run, or may have been."),
     Field("seconds", "number", "How long sending took."),
     Field("confirmed", "boolean", "The read-back agreed; null if there was none or it did not end.", NULLABLE),
 )

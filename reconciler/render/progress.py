@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import IO, Any, assert_never
 
 from reconciler.escaping import clean
-from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.events import Confirming, Created, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import SegmentRun
+from reconciler.models.spec import Target
 from reconciler.render.json_documents import write_time
 
 POSTPONED = "another run is at work on it: it comes last"
@@ -52,6 +53,8 @@ class ProgressLines(Progress):
                     sentence = f"blocked ({numbers})" if plan.status is PlanStatus.BLOCKED else numbers
             case Waiting(target):
                 sentence = f"waiting {describe_wait(event)}"
+            case Created(target):
+                sentence = describe_creation(target)
             case Finished(run):
                 target, sentence = run.target, describe_end(run)
             case Reading() | Sending() | Confirming():
@@ -61,6 +64,11 @@ class ProgressLines(Progress):
         if not self._latest.get(target.label, "").startswith(sentence):
             print(clean(f"{target.label}: {sentence}"), file=self._stream, flush=True)
         self._latest[target.label] = sentence
+
+
+def describe_creation(target: Target) -> str:
+    """`created at Customer.io as segment 61`."""
+    return f"created at Customer.io as segment {target.segment_id}"
 
 
 def describe_wait(waiting: Waiting) -> str:

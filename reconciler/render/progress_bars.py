@@ -18,9 +18,9 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from reconciler.escaping import clean
-from reconciler.models.events import Confirming, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.events import Confirming, Created, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
 from reconciler.models.spec import Target
-from reconciler.render.progress import POSTPONED, Progress, describe_end, describe_wait
+from reconciler.render.progress import POSTPONED, Progress, describe_creation, describe_end, describe_wait
 
 
 class ProgressBars(Progress):
@@ -69,6 +69,8 @@ class ProgressBars(Progress):
                     self._update(target, f"{done:,}/{total:,} ids", done, total)
                 case Waiting(target):
                     self._update(target, f"waits {describe_wait(event)}")
+                case Created(target):
+                    self._update(target, describe_creation(target))
                 case Confirming(target):
                     self._update(target, "reads back")
                 case Finished(run):

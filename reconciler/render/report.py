@@ -168,8 +168,14 @@ def name(row: SegmentRow) -> Cell:
 
 
 def title(row: SegmentRow) -> Cell:
-    """The title at Customer.io; empty where it is the name."""
-    return Cell(row.title if row.title and row.title != row.target.segment.name else "", "dim")
+    """The title at Customer.io, or that of the spec where it was not asked for; empty where it is the name."""
+    found = row.title or row.target.segment.segment or ""
+    return Cell("" if found == row.target.segment.name else found, "dim")
+
+
+def segment_id(target: Target) -> Cell:
+    """The number at Customer.io; that of a title that is not found, or not made yet, is not known."""
+    return Cell(str(target.segment.segment_id or "-"), "dim")
 
 
 def number(value: int | None, style: str = "") -> Cell:
@@ -233,7 +239,7 @@ def manager(row: WorkspaceSegment) -> Cell:
 SEGMENT: Sequence[Column[SegmentRow]] = (
     Column("Status", mark),
     Column("Segment", name, flexible=True),
-    Column("Id", lambda row: Cell(str(row.target.segment.segment_id), "dim"), right=True, drop=2),
+    Column("Id", lambda row: segment_id(row.target), right=True, drop=2),
     Column("Title", title, drop=9, flexible=True),
 )
 """The first columns of every table of segments but that of `status`."""
@@ -284,7 +290,7 @@ REFRESH: Sequence[Column[RefreshRow]] = (
 
 STATUS: Sequence[Column[StatusRow]] = (
     Column("Segment", lambda row: Cell(row.name), flexible=True),
-    Column("Id", lambda row: Cell(str(row.target.segment.segment_id), "dim"), right=True, drop=2),
+    Column("Id", lambda row: segment_id(row.target), right=True, drop=2),
     Column(
         "Members",
         lambda row: (

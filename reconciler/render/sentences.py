@@ -107,9 +107,8 @@ def write_notes(plan: SegmentPlan) -> str:
     counts = plan.counts
     if counts is None:
         return ""
-    notes = [
-        word for word, holds in (("first fill", plan.first_fill), ("retired", plan.target.segment.retired)) if holds
-    ]
+    facts = (("to be created", plan.creates), ("first fill", plan.first_fill and not plan.creates))
+    notes = [word for word, holds in (*facts, ("retired", plan.target.segment.retired)) if holds]
     if allowed := [verdict.name.value for verdict in plan.verdicts if verdict.breached and verdict.allowed]:
         notes.append(f"{join(allowed)} allowed")
     if plan.target.segment.ownership is Ownership.EXCLUSIVE and counts.strays:
@@ -119,7 +118,8 @@ def write_notes(plan: SegmentPlan) -> str:
 
 def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
     """What a plan found on the way, each a clause."""
-    clauses = list_life(plan, counts, is_over=False) + list_bad_values(counts)
+    clauses = ["not there: apply creates it"] if plan.creates else []
+    clauses += list_life(plan, counts, is_over=False) + list_bad_values(counts)
     clauses += list_numbers(
         (counts.unsettled, "unsettled from an earlier run"),
         (counts.unmatched, "unmatched (not there when last read)"),
@@ -178,6 +178,8 @@ def list_run_details(run: SegmentRun) -> list[str]:
             clauses.append(f"retired: {reason}; its entry may be removed from the spec")
         else:
             clauses.append("retired: the state has not forgotten it yet; the next apply goes on")
+    if run.tally.created and run.target.segment.segment_id is not None:
+        clauses.append(f"created at Customer.io as segment {run.target.segment_id}")
     clauses += [f"{count(rejected, 'id')} rejected by Customer.io; the next run tries again"] if rejected else []
     clauses += list_numbers(
         (run.tally.unsettled, "unsettled: whether they arrived is unknown, and the next run settles it"),
@@ -202,7 +204,9 @@ def summarise_plan(plan: Plan) -> str:
     if numbers["changed"]:
         where = count(numbers["changed"], "segment")
         begin = f"Plan: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
-    again = list_numbers((numbers["resend"], "unmatched to send again"))
+    created = sum(each.creates and each.has_work for each in plan.segments)
+    again = [f"{count(created, 'segment')} to create"] if created else []
+    again += list_numbers((numbers["resend"], "unmatched to send again"))
     return _join_clauses(begin, again, _list_named(numbers, "unchanged", "paused", "blocked", "failed"))
 
 

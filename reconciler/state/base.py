@@ -110,14 +110,21 @@ class SegmentRow(NamedTuple):
 
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
-LISTING_COLUMNS = "segment_id, name, title, origin, spec, lineage"
+LISTING_COLUMNS = "segment_id, name, title, origin, spec, lineage, confirmed_at"
 
 
 def read_listing(
-    segment_id: int, name: str, title: str | None, origin: str | None, spec: str | None, lineage: str
+    segment_id: int,
+    name: str,
+    title: str | None,
+    origin: str | None,
+    spec: str | None,
+    lineage: str,
+    confirmed_at: float | None,
 ) -> Listing:
     """Make a listing of the LISTING_COLUMNS of a row."""
-    return Listing(segment_id, name, title, None if spec is None else SpecIdentity(origin, spec), lineage)
+    identity = None if spec is None else SpecIdentity(origin, spec)
+    return Listing(segment_id, name, title, identity, lineage, confirmed=confirmed_at is not None)
 
 
 # --- numbers by status -------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from reconciler.models.batches import Batch, BatchResult, Direction
 from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Head
+from reconciler.models.plan import Creation, Head
 from reconciler.models.spec import SpecIdentity
-from reconciler.state import journal, members
+from reconciler.state import creations, journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import find_segment, read_head, run
 from reconciler.state.lock import WHERE_SEGMENT, HeldLock
@@ -77,6 +77,7 @@ class LockedSegment:
         spec: SpecIdentity | None = None,
         title: str | None = None,
     ) -> None:
+        """`title`: the one by which the spec names the segment."""
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
         """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
@@ -306,6 +307,32 @@ class LockedSegment:
             changes = "name = :name, title = :title, origin = :origin, spec = :spec"
             origin, path = (None, None) if spec is None else (spec.origin, spec.path)
             self._update(connection, changes, name=self._segment.name, title=title, origin=origin, spec=path)
+
+    # --- a segment that is not made yet: this is the lock of its title ---------------------------------------------
+
+    def creation(self) -> Creation | None:
+        """Return the latest request to create a segment of this title, unless it surely came to nothing."""
+        if self._title is None:
+            return None
+        with self._database.read() as connection:
+            return creations.find(connection, self._segment.workspace, self._title)
+
+    def begin_creation(self) -> None:
+        """Make durable that Customer.io is about to be asked to create the segment."""
+        assert self._title is not None
+        with self._write() as connection:
+            now = self._database.now(connection)
+            creations.begin(connection, self._segment.workspace, self._title, self._run_id, now)
+
+    def end_creation(self, segment_id: int | None) -> None:
+        """Record the number of the segment that was created; None: it surely was not."""
+        assert self._title is not None
+        place = self._segment.workspace, self._title
+        with self._write() as connection:
+            if segment_id is None:
+                creations.cancel(connection, *place)
+            else:
+                creations.end(connection, *place, segment_id)
 
     # --- transactions and the row of the segment ------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from reconciler.errors import StateError
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import Adoption
 from reconciler.models.id_status import StateCounts
-from reconciler.models.plan import Head
+from reconciler.models.plan import Creation, Head
 from reconciler.models.results import Run
 from reconciler.models.spec import Target
 from reconciler.state.locked_segment import LockedSegment
@@ -124,6 +124,9 @@ class FakeHeld:
 
     def now(self) -> float:
         return self._clock()
+
+    def creation(self) -> Creation | None:
+        return None
 
     def doubtful_at(self) -> float | None:
         return self.latest_doubt

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.customerio import Gate
-from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
+from reconciler.models.batches import Batch, BatchResult, CreationResult, Direction, Outcome
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
@@ -389,9 +389,12 @@ class FakeApp:
     broken: frozenset[str] = frozenset({"segments", "used_by", "count", "members"})
     calls: list[str] = field(default_factory=list)
 
-    def segments(self) -> dict[int, RemoteSegment]:
+    def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
         self._call("segments")
         return self.known
+
+    def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
+        raise NotImplementedError
 
     def used_by(self, segment_id: int) -> UsedBy:
         self._call("used_by")

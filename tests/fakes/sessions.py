@@ -83,6 +83,7 @@ class Play:
             self.warnings.append,
             self.track.ask_environment,
             self.track.preflight,
+            list,
         )
         plan = PlanOptions({target.label: self.guards_allowed})
         chosen = ApplyOptions("run", plan, None, self.confirm, self.confirm_timeout)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.errors import ReconcileError
-from reconciler.models.batches import Batch, Direction
+from reconciler.models.batches import Batch, CreationResult, Direction
 from reconciler.models.comparison import Page
 from reconciler.models.fields import Limit
 from reconciler.models.guards import Guard
@@ -90,7 +90,10 @@ class Window:
     arrive: Callable[[], None] = lambda: None
     """Lets arrive what is due."""
 
-    def segments(self) -> dict[int, RemoteSegment]:
+    def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
+        raise NotImplementedError
+
+    def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
         return {56: RemoteSegment(56, "Very important", manual=True)}
 
     def used_by(self, segment_id: int) -> UsedBy:

@@ -395,6 +395,7 @@ class Planet:
             warn,
             nobody,
             track.preflight,
+            list,
         )
 
     def _window(self) -> Window:

@@ -15,12 +15,13 @@ from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import clean_block, escape_data
 from reconciler.models.results import SegmentRecord
-from reconciler.models.spec import Spec
+from reconciler.models.spec import Spec, Target
 from reconciler.operations.load import load_segments
+from reconciler.operations.titles import recall
 from reconciler.render import json_documents
 from reconciler.render.sentences import count, list_numbers, name_segment, quote
 from reconciler.spec import read_state_url
-from reconciler.state import admin, open_records
+from reconciler.state import admin, open_records, open_snapshot
 from reconciler.state import rename as renaming
 from reconciler.state import restore as restoring
 from reconciler.state.location import SqliteAddress
@@ -243,7 +244,10 @@ def find_segment(spec_name: str, name: str) -> tuple[Spec, int]:
         return spec, int(number)
     for segment in spec.segments:
         if name in (segment.name, f"{spec.destination.workspace}/{segment.name}"):
-            return spec, segment.segment_id or 0
+            target = Target(spec, segment)
+            if segment.segment is not None:
+                target = recall(target, open_snapshot(spec.state).listings(target.workspace))
+            return spec, target.segment_id
     raise UsageError(
         f"{spec.path} has no segment {name!r}", "`reconcile status SPEC` lists them; `id:56` names one by its id"
     )
@@ -251,8 +255,9 @@ def find_segment(spec_name: str, name: str) -> tuple[Spec, int]:
 
 def unknown_segment(spec: Spec, segment_id: int) -> StateError:
     """Return the error for a segment that the state does not know."""
+    called = f"segment {segment_id}" if segment_id >= 0 else "segment of this title"
     return StateError(
-        f"the state knows no segment {segment_id} in workspace {spec.destination.workspace}; nothing was changed",
+        f"the state knows no {called} in workspace {spec.destination.workspace}; nothing was changed",
         "`reconcile status SPEC` shows which segments it knows",
     )
 

@@ -33,7 +33,10 @@ def validate(
         target, problem = check.target, check.error
         if problem is None:
             title = f", {check.title}" if check.title else ""
-            lines.append(f"ok      {target.label} (segment {target.segment.segment_id}{title})")
+            number = target.segment.segment_id
+            missing = "retired, and held nobody" if target.segment.retired else "to be created by apply"
+            found = f"segment {number}{title}" if number else f"{target.segment.segment}: {missing}"
+            lines.append(f"ok      {target.label} ({found})")
         else:
             lines.append(f"failed  {target.label}: {problem.message}")
             lines += [f"        next: {problem.hint}"] if problem.hint else []

@@ -83,7 +83,7 @@ def test_one_id_is_that_of_one_segment(app: AppClient) -> None:
 
     respx.get(BASE).respond(200, json={"segments": [vip, {**vip, "type": "dynamic"}]})
     with pytest.raises(DestinationError, match="two segments have one id"):
-        app.segments()
+        app.segments(again=True)
 
 
 @respx.mock
