@@ -286,8 +286,11 @@ def find_schema(connection: Connection, address: Address) -> str:
     Raises StateError for one of a newer tool, one that was moved away, and a file of something else.
     """
     inspector = inspect(connection)
-    version = schema.select_version(connection) if inspector.has_table(VERSION_TABLE) else ""
-    schema.check(inspector.get_table_names(), version, address)
+    if inspector.has_table(VERSION_TABLE):
+        tables, version = [VERSION_TABLE], schema.select_version(connection)
+    else:
+        tables, version = inspector.get_table_names(), ""
+    schema.check(tables, version, address)
     return version
 
 
