@@ -28,7 +28,7 @@ from reconciler.operations.read_back import Confirmation, seconds_left, wait_for
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
 from reconciler.operations.titles import check_arrival, is_same_workspace
-from reconciler.operations.workspace import bind, check_before_reading
+from reconciler.operations.workspace import END_OF_DELETED, bind, check_before_reading
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -198,9 +198,7 @@ class SegmentApply:
         counts = plan.counts
         assert counts is not None
         reads_back = options.confirm or target.segment.confirm
-        if (
-            target.segment.retired and not plan.has_work
-        ):  # nobody is held: what was sent before may not be read back yet
+        if target.segment.retired and not plan.has_work:  # only what an earlier run removed may be left to read back
             reads_back = reads_back and not plan.head.is_new and not plan.head.confirmed
         changes_anything = plan.has_work or counts.adopt > 0 or reads_back
         may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
@@ -340,6 +338,10 @@ class SegmentApply:
                 "check that they are ids of the spec's id_type, as Customer.io knows them; the next run tries them "
                 "again",
                 code="rejected",
+            )
+        if error is not None and error.code == "refused" and self.target.segment.retired:
+            error.hint += (
+                f"; {END_OF_DELETED}{self.target.segment_id}`"  # without an App key nobody knows that it is gone
             )
         problem = as_problem(self.target, error) if error else None
         confirmed = self.confirmation.agrees if self.confirmation and self.confirmation.drift else None

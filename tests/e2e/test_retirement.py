@@ -240,12 +240,16 @@ def test_a_retired_segment_with_a_rejected_removal_is_not_forgotten(two: Project
     assert (two.run("apply", "spec.yaml").code, two.sandbox.members(57)) == (0, set())
 
 
-def test_a_retired_segment_that_was_deleted_at_customer_io_fails_and_says_how_to_end(two: Project) -> None:
+@pytest.mark.parametrize(("key", "code"), [("", "refused"), ("  app_api_key: sandbox-app-key\n", "no_such_segment")])
+def test_a_retired_segment_that_was_deleted_at_customer_io_fails_and_says_how_to_end(
+    two: Project, key: str, code: str
+) -> None:
     two.sandbox.workspace.delete_segment(57)
     retire(two)
+    two.spec.write_text(two.spec.read_text().replace("  app_api_key: sandbox-app-key\n", key))
     done = two.json("apply")
     error = done.segments["old"]["error"]
-    assert (done.code, error["code"]) == (1, "no_such_segment")
+    assert (done.code, error["code"]) == (1, code)
     assert "`reconcile state forget spec.yaml id:57`" in error["hint"]
     assert two.stored("old") == set(people(*range(3)))
 
