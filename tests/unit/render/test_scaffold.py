@@ -15,7 +15,7 @@ from tests.fakes import samples
 
 HEAD = """version: 1
 sources: {warehouse: {url: "sqlite:///warehouse.db"}}
-destination: {site_id: site, api_key: key}
+destination: {site_id: site, api_key: key, app_api_key: key}
 segments:
   vip:
     segment_id: 1
