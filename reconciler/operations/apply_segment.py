@@ -121,12 +121,8 @@ class SegmentApply:
         """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
         started = parts.clock()
         unmatched: int | None = None
-        retired = self.target.segment
-        if retired.retired and retired.segment_id is None:  # a title that the state has never met
-            status = PlanStatus.PAUSED if retired.paused else PlanStatus.UNCHANGED
-            self.plan = SegmentPlan(self.target, status, counts=Counts())
-            self.result = self._conclude()
-            parts.report(Finished(self.result))
+        if self.target.segment.retired and self.target.segment.segment_id is None:
+            yield from self._run_unknown(parts)
             return
         try:
             self._check_stop(parts)
@@ -159,6 +155,19 @@ class SegmentApply:
         run = self._conclude()
         tally = replace(run.tally, seconds=round(parts.clock() - started, 3))
         self.result = replace(run, tally=tally, unmatched=unmatched)
+        parts.report(Finished(self.result))
+
+    def _run_unknown(self, parts: Parts) -> Generator[Phase, None, None]:
+        """Take the steps of a retired segment with a title that the state does not know: nobody is held."""
+        status = PlanStatus.PAUSED if self.target.segment.paused else PlanStatus.UNCHANGED
+        try:
+            yield Phase.LOCKED
+            self.plan = SegmentPlan(self.target, status, counts=Counts())
+            parts.report(Planned(self.plan))
+            yield Phase.PLANNED
+        except ReconcileError as error:  # of the whole, as of a plan file that is spent
+            self.error = error
+        self.result = self._conclude()
         parts.report(Finished(self.result))
 
     @contextmanager

@@ -11,6 +11,7 @@ from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, people, segment
 
 RETIRED = "segment_id: 57\nretired: true"
+TITLED = "segment: Churn risk\nquery: SELECT id FROM old"
 CONSENT = ("--allow-empty", "old", "--allow-removals", "old")
 
 
@@ -283,6 +284,7 @@ def test_a_title_that_the_state_has_never_met_is_unchanged_and_asks_nothing(two:
     sealed = two.run("plan", "spec.yaml", "--out", "sealed.plan")
     for done in (planned, applied):
         assert (done.code, {row["status"] for row in done.segments.values()}) == (0, {"unchanged"})
+        assert done.document["warnings"] == []
     assert (sealed.code, two.sandbox.calls) == (0, [])
 
 
@@ -322,9 +324,24 @@ def test_a_sealed_plan_of_a_retired_segment_is_applied_once(two: Project) -> Non
     assert (second.code, "spent" in second.err) == (4, True)
 
 
-def test_a_sealed_plan_that_was_cut_short_after_a_segment_was_forgotten_goes_on(two: Project) -> None:
+def test_a_sealed_plan_of_a_segment_that_is_retired_by_its_title_is_applied(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "old": TITLED})
+    assert two.run("apply", "spec.yaml").code == 0
+    two.write({"old": "segment: Churn risk\nretired: true", "none": "segment: Nobody's\nretired: true"})
+    assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+    done = two.run("apply", "sealed.plan", "--format", "json")
+    assert (done.code, two.sandbox.members(57)) == (0, set()), done.err
+    assert [done.segments[name]["status"] for name in ("old", "none")] == ["applied", "unchanged"]
+    assert done.document["warnings"] == []
+    assert two.run("apply", "sealed.plan").code == 4
+
+
+@pytest.mark.parametrize("entry", [RETIRED, "segment: Churn risk\nretired: true"])
+def test_a_sealed_plan_that_was_cut_short_after_a_segment_was_forgotten_goes_on(two: Project, entry: str) -> None:
+    two.write({"vip": segment(56, "vip"), "old": TITLED})
+    assert two.run("apply", "spec.yaml").code == 0
     two.want("vip", people(*range(4)))
-    retire(two)
+    two.write({"vip": segment(56, "vip"), "old": entry})
     assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
     two.sandbox.inject(answers(401, segment_id=56, times=None))
     assert two.run("apply", "sealed.plan").code == 6
@@ -347,6 +364,12 @@ def test_a_sealed_plan_that_was_cut_short_after_a_segment_was_forgotten_goes_on(
         (RETIRED, RETIRED + "\ntitle: Churn risk"),
         (segment(57, "old", "title: Churn risk"), segment(57, "old")),
         (RETIRED, "segment: Churn risk\nretired: true"),
+        (TITLED, TITLED.replace("Churn risk", "Newsletter")),
+        (TITLED, segment(57, "old")),
+        (segment(57, "old"), TITLED),
+        (TITLED, TITLED + "\ncreate: true"),
+        (TITLED + "\ncreate: true", TITLED),
+        (TITLED, "segment: Churn risk\nretired: true"),
     ],
 )
 def test_a_plan_is_refused_once_the_spec_says_another_life(two: Project, before: str, after: str) -> None:
