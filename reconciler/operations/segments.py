@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 from reconciler.clock import boot_seconds
-from reconciler.errors import ReconcileError
+from reconciler.errors import DestinationError, ReconcileError
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing, Management, WorkspaceSegment
@@ -18,7 +18,7 @@ from reconciler.operations.context import TURN_SECONDS, Context, identify_accoun
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
 from reconciler.operations.orphans import find_departed, find_orphans
 from reconciler.operations.results import SegmentsResult
-from reconciler.operations.titles import find_remembered
+from reconciler.operations.titles import check_title, find_by_title
 from reconciler.render.sentences import count
 
 MOST_AT_ONCE = 8
@@ -65,7 +65,7 @@ def _list_workspace(context: Context, target: Target, specs: Sequence[Spec]) -> 
     for spec in own:
         if identify_account(spec.destination) == account:
             for each in (Target(spec, segment) for segment in spec.segments):
-                listed[_find_number(each, list(known.values()), remote)] = each
+                listed[_find_number(context, each, list(known.values()), remote)] = each
 
     rows = []
     for segment in remote.values():
@@ -89,14 +89,20 @@ def _show_path(spec: SpecIdentity) -> str:
     return spec.path if short.startswith("..") else short
 
 
-def _find_number(target: Target, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]) -> int | None:
-    """Find the number of a segment of a spec; None where its title leads to no segment, or to several."""
-    if target.segment.segment_id is not None:
-        return target.segment.segment_id
-    if (listing := find_remembered(target, known)) is not None:
-        return listing.segment_id
-    named = [each.segment_id for each in remote.values() if each.title == target.segment.segment]
-    return named[0] if len(named) == 1 else None
+def _find_number(
+    context: Context, target: Target, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]
+) -> int | None:
+    """Find the number of a segment of a spec; None, and a warning, where its title leads to no one segment."""
+    segment_id = target.segment.segment_id
+    try:
+        if segment_id is None:
+            return find_by_title(target, known, remote, context.warn).segment.segment_id
+        check_title(target, remote)
+        if segment_id not in remote:
+            context.warn(f"{target.where}: there is no segment {segment_id} in workspace {target.workspace!r}")
+    except DestinationError as error:
+        context.warn(error.message)
+    return segment_id
 
 
 def _count_people(

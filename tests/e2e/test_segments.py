@@ -59,6 +59,25 @@ def test_the_spec_that_manages_a_segment_is_known_from_the_state_too(applied: Pr
     assert managers(applied.run("segments", "news.yaml", "--format", "json"))[58] == ("managed", "news", "news.yaml")
 
 
+def test_what_a_spec_names_and_the_workspace_lacks_is_a_warning(applied: Project) -> None:
+    segments = {
+        "vip": segment(56, "vip", "title: VIP customers"),
+        "lost": segment(99, "vip"),
+        "typo": "segment: Newsleter\nquery: SELECT id FROM vip",
+        "new": "segment: Brand new\ncreate: true\nquery: SELECT id FROM vip",
+    }
+    applied.write(segments)
+
+    listed = applied.json("segments")
+
+    assert listed.code == 0
+    assert [warning.partition(": ")[2] for warning in listed.document["warnings"]] == [
+        "segment 56 is called 'VIP' at Customer.io, and `title` is 'VIP customers'",
+        "there is no segment 99 in workspace 'default'",
+        "no segment of workspace 'default' is called 'Newsleter'",
+    ]
+
+
 def test_a_segment_that_left_its_spec_is_an_orphan_while_it_holds_somebody(applied: Project) -> None:
     applied.write({"churn": segment(57, "vip")})
     listed = applied.json("segments")
