@@ -203,6 +203,17 @@ def test_a_spec_that_moved_may_retire_what_it_listed(two: Project) -> None:
     assert (two.run("apply", "moved.yaml").code, two.sandbox.members(57)) == (0, set())
 
 
+def test_a_wrong_number_of_a_retired_segment_is_warned_of(two: Project) -> None:
+    two.write({"vip": segment(56, "vip"), "old": "segment_id: 58\nretired: true"})
+    for command in ("plan", "apply"):
+        done = two.json(command)
+        assert (done.code, done.segments["old"]["status"]) == (0, "unchanged")
+        (warning,) = done.document["warnings"]
+        assert "57" in warning
+        assert "3 members" in warning
+    assert two.sandbox.members(57) == set(people(*range(3)))
+
+
 # --- what is not settled -----------------------------------------------------------------------------------------
 
 
