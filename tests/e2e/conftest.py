@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.sandbox.server import Sandbox
-from tests.support.project import Project
+from tests.support.project import Project, people, segment
 
 
 @pytest.fixture
@@ -23,3 +23,14 @@ def sandbox() -> Iterator[Sandbox]:
 def project(tmp_path: Path, sandbox: Sandbox) -> Project:
     """An empty project and its sandbox."""
     return Project(tmp_path, sandbox)
+
+
+@pytest.fixture
+def two(project: Project) -> Project:
+    """Two segments that were applied: `vip` with five people and `old` with three."""
+    project.want("vip", people(*range(5)))
+    project.want("old", people(*range(3)))
+    project.write({"vip": segment(56, "vip"), "old": segment(57, "old")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.reset_calls()
+    return project

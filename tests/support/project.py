@@ -16,8 +16,10 @@ from typing import Any
 from unittest import mock
 
 from reconciler.render.json_schema import Document, make_schema
+from reconciler.sandbox.faults import drops
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.workspace import Direction
 from tests.support.json_schema import find_violations
 
 DESTINATION = """
@@ -194,6 +196,24 @@ def _listen(stream: Iterable[str], said: list[str], heard: threading.Event) -> N
 def people(*numbers: int) -> list[str]:
     """The ids of some people of the sandbox."""
     return [f"p{number:04}" for number in numbers]
+
+
+def leave_unsettled(project: Project, segment_id: int) -> None:
+    """An apply that is told to stop in the middle of its first add, which gets no answer."""
+    project.sandbox.inject(drops(segment_id=segment_id, direction=Direction.ADD))
+    ended = project.hit(
+        "apply",
+        "spec.yaml",
+        at=lambda call: call.direction is Direction.ADD and call.segment_id == segment_id,
+        by=signal.SIGTERM,
+    )
+    assert ended.code == 143, ended.err
+    project.sandbox.faults.clear()
+    project.sandbox.reset_calls()
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def indent(text: str, columns: int) -> str:
