@@ -75,7 +75,17 @@ class Duration:
     """A length of time as a spec writes it: `26h`."""
 
     text: str
-    seconds: float
+    number: Fraction
+    unit: str
+
+    @property
+    def unit_seconds(self) -> int:
+        return _SECONDS[self.unit]
+
+    @property
+    def seconds(self) -> Fraction:
+        """The exact length."""
+        return self.number * self.unit_seconds
 
     def __str__(self) -> str:
         return self.text
@@ -156,8 +166,8 @@ def _read_duration(value: object) -> Duration:
     """Read a number of seconds, minutes, hours or days: `90s`, `26h`."""
     if isinstance(value, Duration):
         return value
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())) and float(match[1]) > 0:
-        return Duration(value.strip(), float(match[1]) * _SECONDS[match[2]])
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())) and Fraction(match[1]) > 0:
+        return Duration(value.strip(), Fraction(match[1]), match[2])
     raise ValueError("must be a number above 0 with s, m, h or d, such as 26h")
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
 from reconciler.models.comparison import Counts
 from reconciler.models.fields import Limit
-from reconciler.models.spec import GuardSettings
+from reconciler.models.freshness import AHEAD, DataTime, write_age
+from reconciler.models.spec import FreshnessSettings, GuardSettings
 
 
 class Guard(StrEnum):
@@ -18,6 +20,7 @@ class Guard(StrEnum):
     MIN_MEMBERS = "min_members"
     MUST_INCLUDE = "must_include"
     ALLOW_EMPTY = "allow_empty"
+    FRESHNESS = "freshness"
 
 
 ALLOW_FLAGS = {
@@ -45,7 +48,7 @@ class Verdict:
 
 
 def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set[Guard]) -> tuple[Verdict, ...]:
-    """Judge every guard. `completed`: a run of this segment has completed before."""
+    """Judge every guard but `freshness`. `completed`: a run of this segment has completed before."""
     removals, additions = counts.remove - counts.exempt_removes, counts.add - counts.repeated_adds
     is_filling = counts.stored == 0 or not completed  # then a percentage says nothing
     is_waived = settings.max_additions.percent is not None and is_filling
@@ -90,6 +93,26 @@ def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set
         ),
     )
     return tuple(replace(verdict, allowed=verdict.breached and verdict.name in allowed) for verdict in verdicts)
+
+
+def judge_freshness(settings: FreshnessSettings, data: DataTime, now: datetime) -> Verdict:
+    """Judge how old the data is by our clock. What is not known to be fresh is a breach."""
+    limit, age = settings.max_age, data.age(now)
+    if data.at is None or age is None:
+        actual = "NULL" if data.has_row else "no row"
+        detail = f"its query returned {actual}: nothing tells how old the data is; the limit is {limit}"
+        return Verdict(Guard.FRESHNESS, str(limit), actual, breached=True, detail=detail)
+    is_ahead = age < -AHEAD.total_seconds()
+    actual = "in the future" if is_ahead else write_age(age, limit)
+    zone = "" if data.zoned else " (without a zone: read as UTC)"
+    how_old = "more than five minutes in the future by our clock" if is_ahead else f"{actual} old"
+    return Verdict(
+        Guard.FRESHNESS,
+        str(limit),
+        actual,
+        breached=is_ahead or age > limit.seconds,
+        detail=f"the data is from {data.at:%Y-%m-%d %H:%M}Z{zone}, {how_old}; the limit is {limit}",
+    )
 
 
 def _write_actual(limit: Limit, number: int, base: int) -> str:

@@ -4,7 +4,7 @@ from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
 from reconciler.models.spec import Segment
 from reconciler.models.urls import DatabaseUrl
-from reconciler.sources.base import Query, Source
+from reconciler.sources.base import Query, Source, naming_freshness
 from reconciler.sources.failures import Scrubber
 
 _NO_QUERIES = (
@@ -57,7 +57,15 @@ def open_source(name: str, url: Secret) -> Source:
 
 def check_query(name: str, url: Secret, segment: Segment) -> None:
     """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
-    word = Query.of(segment, _parse(name, url).dialect).statement.first_word()
+    dialect = _parse(name, url).dialect
+    _refuse_no_query(Query.of(segment, dialect))
+    if freshness := Query.of_freshness(segment, dialect):
+        with naming_freshness():
+            _refuse_no_query(freshness)
+
+
+def _refuse_no_query(query: Query) -> None:
+    word = query.statement.first_word()
     if word in _NO_QUERIES:
         raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
 

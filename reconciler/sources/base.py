@@ -1,7 +1,7 @@
 """What a source is to the rest of the program, and what all of them use."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -18,6 +18,7 @@ from reconciler.models.comparison import (
     StateTables,
 )
 from reconciler.models.fields import Scalar
+from reconciler.models.freshness import DataTime
 from reconciler.models.ids import Invalid, has_utf8, write_exactly
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Statement, lexicon_of, parse
@@ -39,6 +40,8 @@ class ValueStream:
 
     rows: Rows
     select: str = "SELECT value, typed FROM incoming"
+    data_time: DataTime | None = None
+    """What the query of `freshness` answered, in the same transaction; None where the segment has none."""
 
 
 class Source(Protocol):
@@ -53,7 +56,7 @@ class Source(Protocol):
         ...
 
     def check(self, segment: Segment) -> None:
-        """Prepare the query without reading it (for `validate --connect`). Raises SourceError."""
+        """Prepare the queries without reading them (for `validate --connect`). Raises SourceError."""
         ...
 
 
@@ -65,6 +68,8 @@ class PushdownSession:
     """The segment's query, as one with the columns `value` (text) and `typed` (boolean, never null)."""
     stream: Callable[[str], AbstractContextManager[ArrowStream]] = field(repr=False)
     """Runs one statement and streams its rows. Raises SourceError, also while the stream is read."""
+    data_time: DataTime | None = None
+    """As in `ValueStream`."""
 
 
 @runtime_checkable
@@ -96,8 +101,21 @@ class Query:
     @classmethod
     def of(cls, segment: Segment, dialect: str) -> "Query":
         """Read a segment's query as this dialect does. Raises SourceError unless it is one query."""
-        statement = parse(segment.query, segment.params.keys(), lexicon_of(dialect))
-        return cls(statement, {name: segment.params[name] for name in statement.names()}, segment.id_column)
+        return cls._read(segment.query, segment.params, dialect, segment.id_column)
+
+    @classmethod
+    def of_freshness(cls, segment: Segment, dialect: str) -> "Query | None":
+        """Read the query of the segment's `freshness` in the same way; None: it has none."""
+        settings = segment.guards.freshness
+        if settings is None:
+            return None
+        with naming_freshness():
+            return cls._read(settings.query, settings.params, dialect)
+
+    @classmethod
+    def _read(cls, text: str, params: Mapping[str, Scalar], dialect: str, id_column: str | None = None) -> "Query":
+        statement = parse(text, params.keys(), lexicon_of(dialect))
+        return cls(statement, {name: params[name] for name in statement.names()}, id_column)
 
     @cached_property
     def name(self) -> str:
@@ -116,6 +134,15 @@ class Query:
     @property
     def values(self) -> tuple[Scalar, ...]:
         return tuple(self.params.values())
+
+
+@contextmanager
+def naming_freshness() -> Iterator[None]:
+    """Let a SourceError say that it is about the query of `freshness`."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"the query of `freshness`: {error.message}", error.hint, code=error.code) from error
 
 
 MOST_NAMES = 20

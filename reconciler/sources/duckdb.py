@@ -4,15 +4,26 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
 from reconciler.files import NotPlain, check_readable
+from reconciler.models.comparison import ArrowStream
 from reconciler.models.fields import Scalar
+from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
 from reconciler.models.spec import Segment
-from reconciler.sources.base import ALL_TYPED, MEMORY_LIMIT, Query, ValueStream, choose, refuse_type
+from reconciler.sources.base import (
+    ALL_TYPED,
+    MEMORY_LIMIT,
+    Query,
+    ValueStream,
+    choose,
+    naming_freshness,
+    refuse_type,
+)
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import find_paths
 
@@ -35,6 +46,15 @@ def one_row(connection: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -
     marks = [f"CAST(${number} AS {types[type(value)]})" for number, value in enumerate(values, start=1)]
     columns = ", ".join(f"{mark} AS p{at}" for at, mark in enumerate(marks))
     return connection.sql(f"SELECT {columns}", params=list(values))
+
+
+def fetch_rows(connection: duckdb.DuckDBPyConnection, rows: ArrowStream) -> list[Any]:
+    """Read a stream of a few rows to its end."""
+    connection.register("incoming", rows.__arrow_c_stream__())
+    try:
+        return connection.execute("FROM incoming").fetchall()
+    finally:
+        connection.unregister("incoming")
 
 
 def require(file: Path, scrubber: Scrubber) -> None:
@@ -98,18 +118,44 @@ class DuckSource:
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection:
+            connection.begin()
+            data_time = self._ask_freshness(connection, segment)
             with self._explaining(connection, query):
                 relation, all_typed, _ = _select(connection, query)
                 stream = StartedRelation(relation.__arrow_c_stream__())
             with explaining_stream(self._scrubber, query):
-                yield ValueStream(stream, ALL_TYPED) if all_typed else ValueStream(stream)
+                select = ALL_TYPED if all_typed else ValueStream.select
+                yield ValueStream(stream, select, data_time)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
-        with self._connect() as connection, self._explaining(connection, query):
-            _, _, unfit = _select(connection, query)
+        with self._connect() as connection:
+            with self._explaining(connection, query):
+                _, _, unfit = _select(connection, query)
+            self._ask_freshness(connection, segment, is_prepared_only=True)
         if unfit:
             raise refuse_type(unfit)
+
+    def _ask_freshness(
+        self, connection: duckdb.DuckDBPyConnection, segment: Segment, *, is_prepared_only: bool = False
+    ) -> DataTime | None:
+        query = Query.of_freshness(segment, "duckdb")
+        if query is None:
+            return None
+        with naming_freshness():
+            with self._explaining(connection, query):
+                sql, values = query.numbered("$"), list(query.values)
+                types = connection.sql(query.derived("*", sql), params=values).types
+            check_columns(len(types))
+            kind = str(getattr(types[0], "id", ""))
+            if not kind.startswith("timestamp") and kind not in {"date", "varchar", "null"}:
+                raise refuse_kind(f"a value of type {types[0]}")
+            if is_prepared_only:
+                return None
+            with self._explaining(connection, query):
+                text = query.derived("CAST(c0 AS VARCHAR)", sql, "(c0)")
+                rows = connection.sql(text, params=values).limit(2).fetchall()
+            return read_answer(rows)
 
     @contextmanager
     def _explaining(self, connection: duckdb.DuckDBPyConnection, query: Query) -> Iterator[None]:

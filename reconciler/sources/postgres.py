@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
+import duckdb
 import psycopg
 from adbc_driver_manager.dbapi import Connection
 from psycopg import pq
@@ -21,9 +22,19 @@ from sqlalchemy.engine import URL
 from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.fields import Scalar
+from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
 from reconciler.models.spec import Segment
-from reconciler.sources.base import ALL_TYPED, MEMORY_LIMIT, PushdownSession, Query, ValueStream, choose, refuse_type
-from reconciler.sources.duckdb import explaining_stream, one_row
+from reconciler.sources.base import (
+    ALL_TYPED,
+    MEMORY_LIMIT,
+    PushdownSession,
+    Query,
+    ValueStream,
+    choose,
+    naming_freshness,
+    refuse_type,
+)
+from reconciler.sources.duckdb import explaining_stream, fetch_rows, one_row
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import Connections
 
@@ -43,6 +54,13 @@ _INTEGRAL = (  # NaN and the infinities have no scale
 )
 _UNTYPED = "CASE WHEN {0} IS DISTINCT FROM NULL THEN '' END AS value, {0} IS NOT DISTINCT FROM NULL AS typed"
 
+_ISO = "CASE WHEN isfinite(c0) THEN to_char({}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US{}') ELSE c0::text END"
+_TIMES = {
+    1082: _ISO.format("c0::timestamp", ""),
+    1114: _ISO.format("c0", ""),
+    1184: _ISO.format("c0 AT TIME ZONE 'UTC'", '"Z"'),
+}
+"""How a date, a time and a time with a zone are written for `freshness`, whatever the settings of the session."""
 
 BATCH_BYTES = 1024 * 1024
 """In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
@@ -80,22 +98,28 @@ class PostgresSource:
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+        query, freshness = Query.of(segment, "postgresql"), Query.of_freshness(segment, "postgresql")
+        with self._connections.slots:
+            with self._ask(query) as asking:
+                plan = _plan(asking, query)
+            asked = self._plan_freshness(freshness)
+            with self._connect() as connection:
+                with self._scrubber.explaining(_ERRORS, query), connection.cursor() as cursor:
+                    isolation = "ISOLATION LEVEL REPEATABLE READ " if freshness else ""  # for two statements
+                    cursor.execute(f"SET TRANSACTION {isolation}READ ONLY")
+                data_time = self._ask_freshness(connection, freshness, asked)
+                with self._scrubber.explaining(_ERRORS, query):
+                    _bind(connection, query, self._database)
+                with self._stream(connection, query, plan.sql) as rows:
+                    select = ALL_TYPED if plan.all_typed else ValueStream.select
+                    yield ValueStream(rows, select, data_time)
+
+    def check(self, segment: Segment) -> None:
         query = Query.of(segment, "postgresql")
         with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
-            with self._connect() as connection:
-                with self._scrubber.explaining(_ERRORS, query):
-                    with connection.cursor() as cursor:
-                        cursor.execute("SET TRANSACTION READ ONLY")
-                    _bind(connection, query, self._database)
-                with self._stream(connection, query, plan.sql) as rows:
-                    yield ValueStream(rows, ALL_TYPED) if plan.all_typed else ValueStream(rows)
-
-    def check(self, segment: Segment) -> None:
-        query = Query.of(segment, "postgresql")
-        with self._connections.slots, self._ask(query) as asking:
-            plan = _plan(asking, query)
+            self._plan_freshness(Query.of_freshness(segment, "postgresql"))
         if plan.unfit:
             raise refuse_type(plan.unfit)
 
@@ -105,7 +129,7 @@ class PostgresSource:
 
     @contextmanager
     def open_session(self, segment: Segment, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
-        query = Query.of(segment, "postgresql")
+        query, freshness = Query.of(segment, "postgresql"), Query.of_freshness(segment, "postgresql")
         with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
@@ -114,15 +138,35 @@ class PostgresSource:
             if obstacle:
                 yield NotPossible(obstacle)
                 return
+            asked = self._plan_freshness(freshness)
             with self._connect() as connection:
                 if not use_snapshot(connection, state):
                     yield NotPossible("the server does not know the moment of the state")
                     return
+                data_time = self._ask_freshness(connection, freshness, asked)
                 with self._scrubber.explaining(_ERRORS, query):
                     _bind(connection, query, self._database)
                 columns = "value, true AS typed" if plan.all_typed else "value, typed"
                 values = f"SELECT {columns} FROM (\n{plan.sql}\n) p"
-                yield PushdownSession(values, lambda sql: self._stream(connection, query, sql))
+                yield PushdownSession(values, lambda sql: self._stream(connection, query, sql), data_time)
+
+    def _plan_freshness(self, query: Query | None) -> str:
+        """Describe the query of `freshness`, and give the statement for up to two answers."""
+        if query is None:
+            return ""
+        with naming_freshness(), self._ask(query) as asking:
+            return _plan_freshness(asking, query)
+
+    def _ask_freshness(self, connection: Connection, query: Query | None, sql: str) -> DataTime | None:
+        """Ask in the transaction of the segment's query."""
+        if query is None:
+            return None
+        with naming_freshness():
+            with self._scrubber.explaining((*_ERRORS, duckdb.Error), query):
+                _bind(connection, query, self._database)
+                with self._stream(connection, query, sql) as rows, self._database.cursor() as reading:
+                    found = fetch_rows(reading, rows)
+            return read_answer(found)
 
     @contextmanager
     def _ask(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
@@ -159,19 +203,10 @@ class PostgresSource:
 
 def _plan(connection: psycopg.Connection, query: Query) -> Plan:
     """Have the server describe the query, and write the statement that gives `value` and, where needed, `typed`."""
-    described = _prepare(connection, query.derived("*", query.numbered("$")), list(map(_oid_of, query.values)))
-    columns = [(described.fname(at) or b"").decode() for at in range(described.nfields)]
-    at = choose(columns, query.id_column)
-    column, kind = f"c{at}", described.ftype(at)
-    params = [described.param_type(number) for number in range(described.nparams)]
-    rows = connection.execute(_TYPE_NAMES, [[kind, *params]]).fetchall()
-    names = {oid: name for oid, name, _ in rows}
-    is_text = any(oid == kind and text for oid, _, text in rows)
-
-    marks = {}
-    for number, ((name, value), oid) in enumerate(zip(query.params.items(), params, strict=True)):
-        setting = "NULL" if value is None else f"current_setting('{query.name}.p{number}')"
-        marks[name] = f"CAST({setting} AS {names[oid]})"
+    described = _describe(connection, query)
+    at = choose(described.columns, query.id_column)
+    column, kind = f"c{at}", described.kinds[at]
+    is_text = kind in described.texts
     all_typed = is_text or kind in _EXACT or kind == _BPCHAR
     if kind == _BPCHAR:
         what = f"{column} AS value"  # a cast to text would take the padding away that the column has
@@ -179,12 +214,54 @@ def _plan(connection: psycopg.Connection, query: Query) -> Plan:
         what = f"{column}::text AS value"
     else:
         what = (_INTEGRAL if kind == _NUMERIC else _UNTYPED).format(column)
-    by_position = f"({', '.join(f'c{number}' for number in range(len(columns)))})"
-    sql = query.derived(what, query.statement.write(marks.__getitem__), by_position)
+    by_position = f"({', '.join(f'c{number}' for number in range(len(described.columns)))})"
+    sql = query.derived(what, described.sql, by_position)
     _prepare(connection, sql)
     fit = all_typed or kind == _NUMERIC
-    unfit = "" if fit else names[kind].removeprefix("pg_catalog.").strip('"')
-    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit=unfit)
+    return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit="" if fit else described.name_kind(at))
+
+
+def _plan_freshness(connection: psycopg.Connection, query: Query) -> str:
+    """Write the statement that gives the answers as ISO texts, with a zone where their type has one."""
+    described = _describe(connection, query)
+    check_columns(len(described.columns))
+    (kind,) = described.kinds
+    if kind not in _TIMES and kind not in described.texts:
+        raise refuse_kind(f"a value of type {described.name_kind(0)}")
+    sql = query.derived(_TIMES.get(kind, "c0::text"), described.sql, "(c0)") + " LIMIT 2"
+    _prepare(connection, sql)
+    return sql
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the server says of a query. `sql`: its text, with params read from the settings of a transaction."""
+
+    sql: str
+    columns: list[str]
+    kinds: list[int]
+    """Types of the columns."""
+    names: dict[int, str]
+    texts: frozenset[int]
+    """Those of the types with values that are texts."""
+
+    def name_kind(self, at: int) -> str:
+        return self.names[self.kinds[at]].removeprefix("pg_catalog.").strip('"')
+
+
+def _describe(connection: psycopg.Connection, query: Query) -> Described:
+    described = _prepare(connection, query.derived("*", query.numbered("$")), list(map(_oid_of, query.values)))
+    columns = [(described.fname(at) or b"").decode() for at in range(described.nfields)]
+    kinds = [described.ftype(at) for at in range(described.nfields)]
+    params = [described.param_type(number) for number in range(described.nparams)]
+    rows = connection.execute(_TYPE_NAMES, [[*kinds, *params]]).fetchall()
+    names = {oid: name for oid, name, _ in rows}
+    marks = {}
+    for number, ((name, value), oid) in enumerate(zip(query.params.items(), params, strict=True)):
+        setting = "NULL" if value is None else f"current_setting('{query.name}.p{number}')"
+        marks[name] = f"CAST({setting} AS {names[oid]})"
+    texts = frozenset(oid for oid, _, is_text in rows if is_text)
+    return Described(query.statement.write(marks.__getitem__), columns, kinds, names, texts)
 
 
 def _prepare(connection: psycopg.Connection, sql: str, types: Sequence[int] = ()) -> pq.abc.PGresult:

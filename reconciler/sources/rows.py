@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from importlib.util import find_spec
@@ -11,16 +11,17 @@ from time import sleep
 from typing import Any, TypeVar
 
 from sqlalchemy import create_engine
-from sqlalchemy.engine import URL, CursorResult, Dialect
+from sqlalchemy.engine import URL, Connection, CursorResult, Dialect
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Scalar
+from reconciler.models.freshness import check_columns, read_answer
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources import failures
-from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, read_blocks, refuse_type
+from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, refuse_type
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import DatabaseMessage
 
@@ -69,7 +70,7 @@ MOST_CONNECTIONS = 2
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts: a server counts a connection until its process there has ended."""
 
-Connection = TypeVar("Connection")
+Opened = TypeVar("Opened")
 
 
 class Connections:
@@ -81,7 +82,7 @@ class Connections:
         self._pause = pause
         self._has_closed = False
 
-    def connect(self, open_one: Callable[[], Connection]) -> Connection:
+    def connect(self, open_one: Callable[[], Opened]) -> Opened:
         """Connect; wait a moment where the server still counts one that was closed. Raises what `open_one` raises."""
         for seconds in _PAUSES if self._has_closed else ():
             try:
@@ -108,31 +109,52 @@ class RowSource:
 
     @contextmanager
     def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
-        query = Query.of(segment, self.url.get_backend_name())
+        query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:
-            result, at, unfit = self._run(stack, query, "")
+            connection = self._connect(stack, is_repeatable=freshness is not None)
+            data_time = None
+            if freshness is not None:
+                with naming_freshness(), closing(self._run(connection, freshness)) as answer:
+                    with self.scrubber.explaining(Exception, freshness):
+                        rows = answer.fetchmany(2)
+                    data_time = read_answer(rows)
+            result = self._run(connection, query)
+            at, unfit = _choose_ids(result, query)
             # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
-            rows = read_blocks(
+            blocks = read_blocks(
                 lambda size: result.cursor_strategy.fetchmany(result, result.cursor, size),
                 at,
                 self.scrubber.explaining(Exception, query),
                 fit=not unfit,
             )
-            yield ValueStream(rows, SELECT_LINES)
+            yield ValueStream(blocks, SELECT_LINES, data_time)
 
     def check(self, segment: Segment) -> None:
-        query = Query.of(segment, self.url.get_backend_name())
+        query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:
-            _, _, unfit = self._run(stack, query, " WHERE 1 = 0")
+            connection = self._connect(stack)
+            with closing(self._run(connection, query, " WHERE 1 = 0")) as result:
+                _, unfit = _choose_ids(result, query)
+            if freshness is not None:
+                with naming_freshness(), closing(self._run(connection, freshness, " WHERE 1 = 0")) as result:
+                    check_columns(len(result.keys()))
         if unfit:
             raise refuse_type(unfit)
 
-    def _run(self, stack: ExitStack, query: Query, condition: str) -> tuple[CursorResult[Any], int, str | None]:
-        """Run the query; give its result, the position of the ids, and their type if no value of it can be an id."""
+    def _read_queries(self, segment: Segment) -> tuple[Query, Query | None]:
+        dialect = self.url.get_backend_name()
+        query, freshness = Query.of(segment, dialect), Query.of_freshness(segment, dialect)
+        for each in (query, freshness) if dialect in _UNWRAPPED else ():
+            if each is not None and each.statement.first_word() not in ("select", "with"):
+                raise self._refuse()
+        return query, freshness
+
+    def _refuse(self) -> SourceError:
+        return SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
+
+    def _connect(self, stack: ExitStack, *, is_repeatable: bool = False) -> Connection:
+        """Connect, read-only. `is_repeatable`: several statements are to see one moment, where the database can."""
         source, dialect = self.scrubber.source, self.url.get_backend_name()
-        no_select = SourceError(f"source {source}: the query is not a SELECT", "Write a SELECT.")
-        if dialect in _UNWRAPPED and query.statement.first_word() not in ("select", "with"):
-            raise no_select
         try:
             # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
             style = {"paramstyle": "pyformat"} if self.url.get_driver_name() == "mysqlconnector" else {}
@@ -142,27 +164,37 @@ class RowSource:
         except (SQLAlchemyError, ValueError, TypeError) as error:
             raise self.scrubber.explain(error) from None
         stack.callback(engine.dispose)
-        sql, values = write_query(query, engine.dialect)
-        if dialect not in _UNWRAPPED:
-            sql = query.derived("*", sql) + condition
         try:
             connection = stack.enter_context(self.connections.connect(engine.connect))
             if dialect in ("postgresql", "cockroachdb"):
-                connection.execution_options(postgresql_readonly=True)
+                level = {"isolation_level": "REPEATABLE READ"} if is_repeatable and dialect == "postgresql" else {}
+                connection.execution_options(postgresql_readonly=True, **level)
             if dialect in _READ_ONLY:
                 connection.exec_driver_sql(_READ_ONLY[dialect])
         except ImportError as error:
             raise missing_driver(source, self.url.drivername, error) from None
         except Exception as error:  # a driver may raise anything before SQLAlchemy wraps it
             raise self.scrubber.explain(error) from None
+        return connection
+
+    def _run(self, connection: Connection, query: Query, condition: str = "") -> CursorResult[Any]:
+        """Run a query in the transaction of a connection, and give its result."""
+        sql, values = write_query(query, connection.dialect)
+        if self.url.get_backend_name() not in _UNWRAPPED:
+            sql = query.derived("*", sql) + condition
         with self.scrubber.explaining(Exception, query):
             options = {"stream_results": True, "no_parameters": not values}
             result = connection.execution_options(**options).exec_driver_sql(sql, values or None)
         if not result.returns_rows:
-            raise no_select
-        at = choose(list(result.keys()), query.id_column)
-        described = result.cursor.description if result.cursor is not None else None
-        return result, at, find_unfit(described[at][1], result.dialect) if described else None
+            raise self._refuse()
+        return result
+
+
+def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:
+    """Give the position of the ids, and their type if no value of it can be an id."""
+    at = choose(list(result.keys()), query.id_column)
+    described = result.cursor.description if result.cursor is not None else None
+    return at, find_unfit(described[at][1], result.dialect) if described else None
 
 
 def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
