@@ -192,6 +192,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "environment": (ExitCode.FAILED, "The keys are of another workspace than the spec or the state names."),
     "error": (ExitCode.FAILED, "An error that has no code of its own."),
     "exhausted": (ExitCode.FAILED, "All attempts were used up; the next run sends what is left."),
+    "freshness": (ExitCode.FAILED, "The query of `freshness` returned what is no single time."),
     "holder_alive": (
         ExitCode.FAILED,
         "`state unlock` was refused: the run that holds the lock is alive, or its lease has not ended.",

@@ -7,6 +7,7 @@ from reconciler.diff.decide import SENT, Change, Flag, Numbers, select
 from reconciler.diff.tables import Tables, list_flags, list_ids
 from reconciler.models.batches import MAX_BATCH, Batch, Direction
 from reconciler.models.comparison import Counts
+from reconciler.models.freshness import DataTime
 from reconciler.models.plan import Head
 
 IDS_AT_ONCE = 20 * MAX_BATCH
@@ -21,6 +22,8 @@ class Changes:
     """Where it was compared: `local`, or `in_database`."""
     head: Head
     counts: Counts
+    data_time: DataTime | None
+    """What the query of `freshness` answered; None where it was not asked, as for a plan file."""
     _has_any: bool
     """Without any there is no table `changes`."""
     _exclusive: bool

@@ -29,6 +29,7 @@ from reconciler.diff.tables import Tables, broken_query, list_ids, make_database
 from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount
+from reconciler.models.freshness import DataTime
 from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.ids import normalize, refusal
 from reconciler.models.plan import Head
@@ -199,7 +200,7 @@ class Comparison:
                 log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
         if isinstance(found, ComparedInDatabase):
             engine, head, known, has_overlay = "in_database", found.head, found.known, True
-            returned = found.returned
+            returned, data_time = found.returned, found.data_time
             refuse_bad(returned, self._segment)
             missing = self._count_missing()
         else:
@@ -207,7 +208,7 @@ class Comparison:
             with self._tables.with_own_cursor() as tables, ThreadPoolExecutor(1, "state") as pool:
                 reading = pool.submit(self._read_state, tables)
                 try:
-                    returned = self._load_desired()
+                    returned, data_time = self._load_desired()
                     missing = self._count_missing()
                 except BaseException:
                     tables.stop()
@@ -218,7 +219,7 @@ class Comparison:
         changed, reversed_at = find_changes(self._tables, "desired", self._exclusive, has_overlay)
         counts = count_changes(self._exclusive, known, changed, returned)
         counts = replace(counts, unkeyed=unkeyed, reversed_at=reversed_at, missing_sentinels=missing)
-        return Changes(engine, head, counts, bool(changed), self._exclusive, self._tables)
+        return Changes(engine, head, counts, data_time, bool(changed), self._exclusive, self._tables)
 
     def resume(self, sealed: Iterable[Batch]) -> Changes:
         """Instead of running the query, take a plan file's changes; those that are already so in the state drop out."""
@@ -231,13 +232,13 @@ class Comparison:
         changed, reversed_at = find_changes(self._tables, "sealed", self._exclusive, state.has_overlay)
         counts = count_changes(self._exclusive, known, changed, Returned())
         counts = replace(counts, desired=0, unchanged=0, duplicates=0, unkeyed=unkeyed, reversed_at=reversed_at)
-        return Changes("local", state.head, counts, bool(changed), self._exclusive, self._tables)
+        return Changes("local", state.head, counts, None, bool(changed), self._exclusive, self._tables)
 
-    def _load_desired(self) -> Returned:
+    def _load_desired(self) -> tuple[Returned, DataTime | None]:
         tables, id_type = self._tables, self._segment.id_type
         if self._segment.retired:  # wants nobody, and has no query
             tables.begin("desired")
-            return Returned()
+            return Returned(), None
         source = self._engine.source_of(self._target)
         with tables.translating(broken_query()), source.stream_values(self._segment) as values:
             judged = f"SELECT value, {refusal('value', 'typed', id_type)} AS refused FROM ({values.select})"
@@ -245,7 +246,7 @@ class Comparison:
             tables.load("desired", values.rows, ids)
         returned = Returned(dict(tables.fetch("SELECT refused, count(*) FROM desired GROUP BY refused")))
         refuse_bad(returned, self._segment)
-        return returned
+        return returned, values.data_time
 
     def _count_missing(self) -> int:
         """Count the ids of `must_include` that are not desired."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
 from reconciler.diff.tables import Tables, broken_query, list_flags
 from reconciler.models.comparison import NotPossible, StateTables
+from reconciler.models.freshness import DataTime
 from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import (
     IdType,
@@ -39,6 +40,7 @@ class ComparedInDatabase:
     head: Head
     returned: Returned
     known: Numbers
+    data_time: DataTime | None
 
 
 def compare_in_database(
@@ -73,7 +75,8 @@ def compare_in_database(
     )
     known = tables.fetch(f"SELECT flags, number FROM received WHERE kind = '{KNOWN}'")
     tables.drop("received")
-    return ComparedInDatabase(head, Returned(dict(returned)), {Flag(flags): count for flags, count in known})
+    numbers = {Flag(flags): count for flags, count in known}
+    return ComparedInDatabase(head, Returned(dict(returned)), numbers, session.data_time)
 
 
 # --- the statement of PostgreSQL --------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def _read_time(value: object) -> datetime:
 def write_age(seconds: Fraction, limit: Duration) -> str:
     """Write an age in the unit of the limit, to one decimal, or to as many as it takes to tell it from the limit."""
     exact = max(seconds, Fraction(0)) / limit.unit_seconds
-    for decimals in (1, 4, 9):
+    for decimals in (1, 4, 12):
         written = f"{float(exact):.{decimals}f}".rstrip("0").rstrip(".")
         if (Fraction(written) > limit.seconds / limit.unit_seconds) == (seconds > limit.seconds):
             break

@@ -15,7 +15,7 @@ from reconciler.errors import DestinationError, IncompleteRead, as_known
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
-from reconciler.models.guards import Guard, judge
+from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
@@ -170,6 +170,10 @@ def plan_segment(
     check_head(target, head)
     allowed = options.allowed.get(target.label, frozenset())
     verdicts = () if segment.retired else judge(segment.guards, counts, head.completed, allowed)
+    freshness = segment.guards.freshness
+    if freshness is not None and compare is None and not segment.retired:  # a plan file was judged when it was made
+        assert changes.data_time is not None, "it was asked with the query"
+        verdicts += (judge_freshness(freshness, changes.data_time, datetime.now(UTC)),)
     if segment.paused:
         status = PlanStatus.PAUSED
     elif any(verdict.blocks for verdict in verdicts):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from reconciler.escaping import clean
-from reconciler.models.guards import ALLOW_FLAGS
+from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
@@ -168,7 +168,10 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
         if verdict.breached:  # an allowed one is listed, too
             flag = ALLOW_FLAGS.get(verdict.name)
             command = f"{flag} {sentences.quote(name)}" if flag else None
-            breaches.append(Breach(f"{verdict.name}: {verdict.detail}", command, verdict.allowed))
+            breach = Breach(f"{verdict.name}: {verdict.detail}", command, verdict.allowed)
+            if verdict.name is Guard.FRESHNESS:
+                breach = replace(breach, step=sentences.LOAD_FIRST)
+            breaches.append(breach)
     examples = (("remove", plan.examples.remove), ("add", plan.examples.add)) if plan else ()
     return Line(
         [*fill(report.SEGMENT, row), *cells],

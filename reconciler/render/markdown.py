@@ -119,7 +119,7 @@ def _write_trouble(line: Line) -> str:
     if problem and problem.hint:
         lines.append(f"  - {escape_markdown(problem.hint, HINT_LENGTH)}")
     for breach in line.breaches:
-        way = sentences.NO_FLAG
+        way = f"{sentences.NO_FLAG}: {breach.step}"
         if breach.flag is not None:
             way = sentences.ALLOWED_BY if breach.allowed else f"{sentences.IF_RIGHT}:"
             way += f" {_code(breach.flag)}"

@@ -78,6 +78,8 @@ class Breach:
     sentence: str
     flag: str | None
     allowed: bool
+    step: str = "correct the query or the spec"
+    """What to do where no flag allows it."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from signal import Signals
 
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
-from reconciler.models.plan import Plan, SegmentPlan
+from reconciler.models.guards import Guard
+from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import (
     Drift,
     Refresh,
@@ -41,6 +42,8 @@ ORPHAN_ADVICE = (
     "Nothing is sent for them: their members stay, with the campaigns that they start. To end one, make sure that no "
     "other spec lists it, and list it with `retired: true`: the next apply removes its members, then the entry may go."
 )
+
+LOAD_FIRST = "load the data, then run it again"
 
 # After a guard that was breached: before the flag that allows it, or instead of one.
 NO_FLAG, ALLOWED_BY, IF_RIGHT = "no flag allows this", "allowed by", "if that is right"
@@ -126,6 +129,8 @@ def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
         (counts.adopt, "there already, for apply to take into the state"),
         (counts.unkeyed, "unkeyed (there, and never removed)"),
     )
+    if plan.status is not PlanStatus.BLOCKED:  # which lists its breaches
+        clauses += [verdict.detail for verdict in plan.verdicts if verdict.name is Guard.FRESHNESS]
     if used_by := plan.remote.used_by:
         campaigns, drafts, sent = used_by.campaigns, used_by.draft_newsletters, used_by.sent_newsletters
         users = ((campaigns, "campaign"), (drafts, "newsletter draft"), (sent, "sent newsletter"))

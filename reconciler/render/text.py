@@ -93,7 +93,7 @@ def _write_trouble(page: "Page", line: Line) -> None:
     for breach in line.breaches:
         page.paragraph(breach.sentence, indent=4)
         if breach.flag is None:
-            page.paragraph(f"{sentences.NO_FLAG}: correct the query or the spec", indent=6)
+            page.paragraph(f"{sentences.NO_FLAG}: {breach.step}", indent=6)
         elif breach.allowed:
             page.paragraph(f"{sentences.ALLOWED_BY} {breach.flag}", indent=6)
         else:

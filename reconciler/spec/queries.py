@@ -39,9 +39,19 @@ def check_queries(draft: Draft) -> dict[str, str]:
         if found := _find_query(draft, segment):
             where, query = found
             queries[str(segment[1])] = query
-            pieces[segment] = _check_query(draft, segment, where, query)
+            places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
+            pieces[segment] = _check_query(draft, segment, where, query, places)
+            _check_freshness(draft, segment)
     _check_inherited_params(draft, pieces)
     return queries
+
+
+def _check_freshness(draft: Draft, segment: KeyPath) -> None:
+    """Check the query of the segment's `freshness`; its params stand next to it, as it is inherited as a whole."""
+    found = draft.setting(segment, "guards", "freshness")
+    query = draft.value((*found, "query")) if found else None
+    if found and isinstance(query, str):
+        _check_query(draft, segment, (*found, "query"), query, [(*found, "params")])
 
 
 def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
@@ -87,10 +97,13 @@ def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
     return None
 
 
-def _check_query(draft: Draft, segment: KeyPath, where: KeyPath, query: str) -> Sequence[Piece] | None:
+def _check_query(
+    draft: Draft, segment: KeyPath, where: KeyPath, query: str, places: Iterable[KeyPath]
+) -> Sequence[Piece] | None:
     """Refuse a query of which a part is hidden; warn of what in it is neither a variable nor a param.
 
-    `where`: the key that the query comes from. Gives the query in pieces, or None where it can't be cut.
+    `where`: the key that the query comes from; `places`: where its params stand, a later place outweighs. Gives the
+    query in pieces, or None where it can't be cut.
     """
     if isinstance(query, FoldedText) and query.ends_at_hash:
         draft.refuse_value(where, f"ends before ` #`, where a comment of YAML begins; put it in quotes, or {_BLOCK}")
@@ -102,7 +115,6 @@ def _check_query(draft: Draft, segment: KeyPath, where: KeyPath, query: str) -> 
     if loss is _Loss.CODE:
         draft.refuse_value(where, f"{_HIDING}, since YAML has folded the line breaks away; {_BLOCK}")
         return None
-    places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
     params: dict[str, KeyPath] = {name: (*place, name) for place in places for name in draft.keys(place)}
     pieces = _cut(query, params, dialect)
     if pieces is None:
@@ -134,7 +146,7 @@ def _check_query(draft: Draft, segment: KeyPath, where: KeyPath, query: str) -> 
             )
             draft.warn(segment, where, message)
     for name, place in params.items():
-        is_own, uses = place[0] != "defaults", _find_uses(pieces, name)
+        is_own, uses = place[:2] != ("defaults", "params"), _find_uses(pieces, name)
         if Kind.QUOTED in uses:
             words = "also stands inside quotes" if Kind.PARAM in uses else "is used nowhere but inside quotes"
             problem = words if is_own else f"names :{name}, which {words}"

@@ -109,11 +109,11 @@ class Document:
 
 
 def extend(own: Document, base: Document) -> Document:
-    """Merge two documents key by key; the values of `own` win, and its lists replace those of `base`."""
+    """Merge two documents key by key, but `freshness` as a whole; the values of `own` win, its lists replace."""
     lines, extended = dict(own.lines), dict(own.extended)
 
     def merge(where: KeyPath, mine: object, theirs: object) -> object:
-        if not (isinstance(mine, dict) and isinstance(theirs, dict)):
+        if not (isinstance(mine, dict) and isinstance(theirs, dict)) or where[-2:] == ("guards", "freshness"):
             return mine
         merged = dict(mine)
         for key, value in theirs.items():

@@ -166,3 +166,26 @@ def test_a_source_that_cannot_be_reached_fails_with_its_own_words(shared: Shared
 
     assert plan.code == 1
     assert plan.segments["vip"]["error"]["code"] == "source"
+
+
+def test_fresh_data_is_asked_for_where_the_query_runs(shared: Shared) -> None:
+    """In the snapshot of the state, with params of its own, and before what is sent is known."""
+    asked = "SELECT max(at) FROM loads WHERE who = :who"
+    shared.write(f"guards: {{freshness: {{query: '{asked}', params: {{who: etl}}, max_age: 26h}}}}")
+    with shared.connect() as connection:
+        connection.execute("CREATE TABLE loads AS SELECT now() - interval '3 hours' AS at, 'etl' AS who")
+    shared.want(*people(1, 2, 3))
+    assert shared.apply().code == 0
+
+    shared.want(*people(1, 2, 3, 4))
+    fresh = shared.plan().segments["vip"]
+    assert (fresh["engine"], fresh["status"]) == ("in_database", "changes")
+    assert (fresh["guards"][-1]["name"], fresh["guards"][-1]["actual"]) == ("freshness", "3h")
+
+    with shared.connect() as connection:
+        connection.execute("UPDATE loads SET at = at - interval '28 hours'")
+    stale = shared.apply()
+    found = stale.segments["vip"]
+    assert (stale.code, found["engine"], found["status"]) == (3, "in_database", "blocked")
+    assert (found["guards"][-1]["actual"], found["guards"][-1]["breached"]) == ("31h", True)
+    assert shared.project.sandbox.members(56) == set(people(1, 2, 3))

@@ -15,6 +15,7 @@ from reconciler.models.batches import Batch, BatchResult, CreationResult, Direct
 from reconciler.models.comparison import Adoption, Counts, DriftCounts, Findings, Page, RemoteCount
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
+from reconciler.models.freshness import DataTime
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, RemoteSegment, UsedBy
 from reconciler.models.spec import DestinationSettings, Ownership, Segment, Spec, StateSettings, Target
@@ -282,6 +283,7 @@ class FakeChanges:
     engine: str
     head: Head
     counts: Counts
+    data_time: DataTime | None
     batches: Callable[[Direction], Iterator[Batch]]
     already_there: Callable[[], Iterator[list[str]]] = lambda: iter(())
     examples: Callable[[Direction, int], tuple[str, ...]] = lambda direction, number: ()
@@ -298,6 +300,7 @@ class FakeComparison:
     counts: Counts | None = None
     head: Head = field(default_factory=lambda: Head("lineage", 7, "id", completed=True))
     engine: str = "local"
+    data_time: DataTime | None = None
     size: int = 1000
     compare_error: Exception | None = None
     batches_error: Exception | None = None
@@ -312,7 +315,8 @@ class FakeComparison:
         if self.compare_error is not None:
             raise self.compare_error
         counts = self.counts or self.count()
-        return FakeChanges(self.engine, self.head, counts, self.batches, self.already_there, self.examples)
+        rest = (self.data_time, self.batches, self.already_there, self.examples)
+        return FakeChanges(self.engine, self.head, counts, *rest)
 
     def count(self) -> Counts:
         resend = len(self.resends)

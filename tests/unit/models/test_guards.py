@@ -40,7 +40,9 @@ def adding(number: int, stored: int = 1000, **more: int) -> Counts:
 
 
 def test_each_guard_is_judged_once_and_in_order() -> None:
-    assert [verdict.name for verdict in judge(SETTINGS, Counts(), True, frozenset())] == list(Guard)
+    judged = [verdict.name for verdict in judge(SETTINGS, Counts(), True, frozenset())]
+
+    assert judged == [guard for guard in Guard if guard is not Guard.FRESHNESS]  # which needs a question of its own
 
 
 # --- max_removals ------------------------------------------------------------------------------------------------

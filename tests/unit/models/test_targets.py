@@ -1,6 +1,7 @@
 """What a sealed plan is bound to: every field of a segment counts, but those that may change."""
 
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ BOUND_GUARDS: dict[str, list[Any]] = {
     "allow_empty": [True],
     "max_unmatched": [Limit(count=7)],
     "freshness": [
-        FreshnessSettings(query="SELECT 1", max_age=Duration("26h", 93_600)),
-        FreshnessSettings(query="SELECT 1", max_age=Duration("27h", 97_200)),
-        FreshnessSettings(query="SELECT 2", max_age=Duration("26h", 93_600), params={"a": 1}),
+        FreshnessSettings(query="SELECT 1", max_age=Duration("26h", Fraction(26), "h")),
+        FreshnessSettings(query="SELECT 1", max_age=Duration("27h", Fraction(27), "h")),
+        FreshnessSettings(query="SELECT 2", max_age=Duration("26h", Fraction(26), "h"), params={"a": 1}),
     ],
 }
 BOUND: dict[str, list[Any]] = {

@@ -1,17 +1,20 @@
 """Planning one segment: what it asks, what it refuses, and how it fails."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.errors import DestinationError, IncompleteRead, PlanFileError, SourceError, StateError, as_known
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts
-from reconciler.models.guards import Guard
+from reconciler.models.freshness import DataTime
+from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, PlanStatus, RemoteFacts, RemoteSegment, SegmentPlan
-from reconciler.models.spec import Target
+from reconciler.models.spec import FreshnessSettings, GuardSettings, Target
 from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.operations.results import as_failed_plan
 from tests.fakes.parts import Crash, FakeApp, FakeChanges, FakeComparison, make_people, make_target, name_ids, own
@@ -59,7 +62,56 @@ def code_of(planned: SegmentPlan) -> str | None:
 def test_a_plan_says_whether_there_are_changes(counts: Counts, status: PlanStatus) -> None:
     planned = plan(counts=counts)
     assert (planned.status, planned.counts, planned.head, planned.error) == (status, counts, KNOWN, None)
-    assert [verdict.name for verdict in planned.verdicts] == list(Guard)
+    assert [verdict.name for verdict in planned.verdicts] == [each for each in Guard if each is not Guard.FRESHNESS]
+
+
+# --- freshness ---------------------------------------------------------------------------------------------------
+
+FRESHNESS = FreshnessSettings.model_validate({"query": "SELECT max(loaded_at) FROM t", "max_age": "26h"})
+GUARDS = GuardSettings(freshness=FRESHNESS)
+
+
+def plan_data_of(hours: float | None, **segment: Any) -> SegmentPlan:
+    at = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
+    comparison = FakeComparison(name_ids(5), name_ids(3, "gone"), counts=CHANGES, head=KNOWN, data_time=DataTime(at))
+    return plan(make_target(guards=GUARDS, **segment), comparison=comparison)
+
+
+AGES = [(25, PlanStatus.CHANGES), (27, PlanStatus.BLOCKED), (None, PlanStatus.BLOCKED)]
+
+
+@pytest.mark.parametrize(("hours", "status"), AGES)
+def test_data_that_is_not_known_to_be_fresh_blocks(hours: float | None, status: PlanStatus) -> None:
+    planned = plan_data_of(hours)
+    assert planned.status is status
+    verdict = planned.verdicts[-1]
+    assert (verdict.name, verdict.limit, verdict.blocks) == (Guard.FRESHNESS, "26h", status is PlanStatus.BLOCKED)
+
+
+def test_no_flag_lets_old_data_past() -> None:
+    assert Guard.FRESHNESS not in ALLOW_FLAGS
+
+
+def test_a_paused_segment_shows_its_breach_and_a_retired_one_is_not_judged() -> None:
+    assert plan_data_of(27, paused=True).status is PlanStatus.PAUSED
+    assert plan_data_of(27, paused=True).verdicts[-1].blocks
+    retired = plan(make_target(guards=GUARDS, retired=True))
+    assert (retired.status, retired.verdicts) == (PlanStatus.CHANGES, ())
+
+
+def test_what_was_not_asked_is_never_taken_for_fresh() -> None:
+    assert code_of(plan(make_target(guards=GUARDS))) == "internal"
+
+
+def test_a_plan_file_was_judged_when_it_was_made() -> None:
+    comparison = FakeComparison(name_ids(5), counts=CHANGES, head=KNOWN)
+    target = make_target(guards=GUARDS)
+    made, _ = plan_segment(target, KNOWN, comparison, None, PlanOptions(), [].append, FakeComparison.compare)
+    assert made.status is PlanStatus.CHANGES
+    assert Guard.FRESHNESS not in {verdict.name for verdict in made.verdicts}
+
+
+# --- what it keeps -----------------------------------------------------------------------------------------------
 
 
 def test_a_plan_that_is_blocked_keeps_its_numbers() -> None:

@@ -67,8 +67,9 @@ def test_a_whole_plan() -> None:
 
 - **churn_risk** is blocked; nothing is sent for it
   - max_removals: 1,500 removals of 2,000 members; the limit is 25%; if that is right: `--allow-removals churn_risk`
-  - min_members: the query returned 500 members; at least 1,000 are required; no flag allows this
-  - must_include: of 1 sentinel ids, 1 not in the query's result; no flag allows this
+  - min_members: the query returned 500 members; at least 1,000 are required; no flag allows this: \
+correct the query or the spec
+  - must_include: of 1 sentinel ids, 1 not in the query's result; no flag allows this: correct the query or the spec
 - **broken** failed: specs/vip.yaml:40: no such table: customers
   - check the query
 

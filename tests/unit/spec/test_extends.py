@@ -55,6 +55,24 @@ def test_a_spec_has_what_it_extends_and_its_own_values_win(write, tmp_path):
     assert spec.extended == (tmp_path / "envs" / "base.yaml",)
 
 
+def test_freshness_is_taken_as_a_whole_from_the_nearest_place(write):
+    base = BASE.replace("query: SELECT 1, max", "query: 'SELECT :x', params: {x: 2026-01-01}, max")
+    write(base, "envs/base.yaml")
+    own = "{query: SELECT 2, max_age: 1h}"
+
+    for text in (f"defaults: {{guards: {{freshness: {own}}}}}\n", ""):
+        keys = "" if text else f", guards: {{freshness: {own}}}"
+        (segment,) = load_one(write(SPEC.replace("query: SELECT 1}", f"query: SELECT 1{keys}}}") + text)).segments
+        freshness = segment.guards.freshness
+
+        assert freshness is not None
+        assert (freshness.query, freshness.params, str(freshness.max_age)) == ("SELECT 2", {}, "1h")
+        assert str(segment.guards.max_removals) == "5%"
+        assert segment.warnings == ()
+    write(SPEC.replace("SELECT 1}", "SELECT 1, guards: {freshness: {max_age: 1h}}}"))
+    assert problems_of("spec.yaml") == ["spec.yaml:4: `segments.vip.guards.freshness.query` is missing."]
+
+
 def test_a_list_replaces_the_one_that_is_extended(write):
     write(BASE, "envs/base.yaml")
 

@@ -322,3 +322,52 @@ class TestWarnings:
         name = write(head("sqlite:///w.db") + segment("query: SELECT 1", "guards: {max_additions: 300%}"))
 
         assert warnings_of(name) == {"a": ()}
+
+
+# --- the query of `freshness` ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["segment", "defaults"])
+def test_the_query_of_freshness_is_checked_as_any_other(write, level):
+    guards = "guards: {freshness: {query: \"SELECT ${X} || ':day'\", params: {day: a, week: b}, max_age: 1h}}"
+    own, more = (guards, "") if level == "segment" else ("tags: []", f"defaults:\n  {guards}\n")
+    name = write(head("sqlite:///w.db") + segment("query: SELECT id FROM t", own) + more)
+
+    warnings = warnings_of(name)["a"]
+
+    place = "segments.a" if level == "segment" else "defaults"
+    assert len(warnings) == 3
+    assert all(f"`{place}.guards.freshness." in warning for warning in warnings)
+    assert "query` holds ${X}, and variables are not read in a query" in warnings[2]
+    assert "params.day` is used nowhere but inside quotes" in warnings[0]
+    assert "params.week` is used nowhere in the query" in warnings[1]
+
+
+def test_the_params_of_a_segment_are_not_those_of_its_freshness(write):
+    lines = (
+        "query: SELECT :day",
+        "params: {day: a}",
+        "guards: {freshness: {query: SELECT max(at) FROM t, max_age: 1h}}",
+    )
+
+    assert warnings_of(write(head("sqlite:///w.db") + segment(*lines))) == {"a": ()}
+
+
+def test_a_comment_that_hides_a_part_of_it_is_an_error(write):
+    lines = (
+        "query: SELECT id FROM t",
+        "guards:",
+        "  freshness:",
+        "    max_age: 1h",
+        "    query: >",
+        *FOLDED["a folded block"][1:],
+    )
+    name = write(head("sqlite:///w.db") + segment(*lines[:5], *(f"    {line}" for line in lines[5:])))
+
+    assert [HIDES in problem and "guards.freshness.query" in problem for problem in problems_of(name)] == [True]
+
+
+def test_a_retired_segment_has_no_query_to_check(write):
+    lines = ("retired: true", "guards: {freshness: {query: 'SELECT ${X}', max_age: 1h}}")
+
+    assert warnings_of(write(head("sqlite:///w.db") + segment(*lines))) == {"a": ()}
