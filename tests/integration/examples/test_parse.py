@@ -85,13 +85,13 @@ def test_the_examples_show_what_they_say():
 
 def test_staging_and_production_differ_in_what_their_files_say():
     keys = NEEDS["stages.yaml"]
-    state = {"STATE_URL": "postgresql://user:password@host:5432/state", "PRODUCTION_WORKSPACE_ID": "12345"}
+    state = {"STATE_URL": "postgresql://user:password@host:5432/state"}
     (staging,) = load([str(CONFIGS / "stages.yaml")], keys)
     (production,) = load([str(CONFIGS / "stages.yaml")], {**keys, **state, "STAGE": "production"})
 
     assert [path.name for path in staging.extended] == ["staging.yaml", "base.yaml"]
     assert (staging.destination.workspace, production.destination.workspace) == ("staging", "production")
-    assert (staging.destination.workspace_id, production.destination.workspace_id) == (None, 12345)
+    assert (staging.destination.workspace_id, production.destination.workspace_id) == (3, 12345)
     assert (staging.state.must_exist, production.state.must_exist) == (False, True)
     assert [str(spec.segments[0].guards.max_removals) for spec in (staging, production)] == ["50%", "10%"]
     assert [spec.segments[0].confirm for spec in (staging, production)] == [False, True]

@@ -216,6 +216,14 @@ def test_the_pinned_workspace_is_the_only_one_that_is_sent_to(project, sandbox, 
     assert sandbox.writes == []
 
 
+def test_a_job_of_production_that_forgets_its_stage_sends_nothing(project, sandbox, request):
+    prepare("stages.yaml", project, request)
+    sandbox.configure(environment_id=12345)
+
+    assert project.run("apply", "stages.yaml").code == 1
+    assert sandbox.writes == []
+
+
 def test_tags_and_globs_select_as_the_example_of_many_segments_says(project):
     name = "many_segments.yaml"
 
