@@ -1,5 +1,6 @@
 """Whatever a file holds, loading it gives a spec or says what is wrong."""
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ from reconciler.errors import SpecError
 from reconciler.models.spec import (
     Defaults,
     DestinationSettings,
+    FreshnessSettings,
     GuardSettings,
     SegmentKeys,
     SourceSettings,
@@ -23,7 +25,10 @@ from reconciler.spec import load
 
 ENVIRONMENT = {"A": "1", "EMPTY": "", "TEXT": "x y"}
 
-MODELS = (SpecFile, SourceSettings, DestinationSettings, StateSettings, Defaults, SegmentKeys, GuardSettings)
+MODELS = (
+    SpecFile, SourceSettings, DestinationSettings, StateSettings, Defaults, SegmentKeys, GuardSettings,
+    FreshnessSettings,
+)  # fmt: skip
 KEYS = sorted({key for model in MODELS for key in model.model_fields} | {"warehouse", "vip", "<<"})
 
 texts = st.text(max_size=8) | st.sampled_from(
@@ -59,7 +64,8 @@ def load_bytes(content: bytes) -> tuple[Spec, ...] | list[str]:
             return load([str(path)], ENVIRONMENT)
         except SpecError as error:
             problems = error.problems
-        assert all(problem.startswith(f"{path}:") for problem in problems)
+        assert f"{path}:" in " ".join(problems)  # a file that it extends may have some, too
+        assert all(re.match(r".+:\d+: ", problem) for problem in problems)
         assert all(problem.isprintable() for problem in problems)
         return problems
 
@@ -88,6 +94,13 @@ GOOD: dict[str, Any] = {
     "segments": {
         "vip": {"segment_id": 1, "query": "SELECT 1", "tags": ["x"], "params": {"a": 1}, "guards": {"min_members": 1}},
         "new": {"segment_id": 2, "query": "SELECT 2", "id_type": "email"},
+        "made": {"segment": "Made", "create": True, "query": "SELECT 3", "paused": True},
+        "old": {"segment_id": 4, "retired": True},
+        "fresh": {
+            "segment_id": 5,
+            "query": "SELECT 4",
+            "guards": {"freshness": {"query": "SELECT 1", "max_age": "2h"}},
+        },
     },
 }
 
