@@ -111,6 +111,18 @@ def test_in_a_repository_the_spec_that_manages_a_segment_has_its_path_from_the_t
     assert managers(listed)[56] == ("orphan", "vip", "crm/vip.yaml")
 
 
+@pytest.mark.server
+def test_a_state_in_postgresql_knows_the_spec_too(project: Project, postgres_url: str) -> None:
+    state = f"state: {{url: '{postgres_url}'}}\n"
+    project.want("vip", people(*range(5)))
+    project.write({"vip": segment(56, "vip")}, more=state, name="vip.yaml")
+    project.write({"churn": segment(57, "vip")}, more=state, name="churn.yaml")
+    assert managers(project.run("segments", "churn.yaml", "--format", "json"))[56] == ("unmanaged", None, None)
+    assert project.run("apply", "vip.yaml").code == 0
+
+    assert managers(project.run("segments", "churn.yaml", "--format", "json"))[56] == ("managed", "vip", "vip.yaml")
+
+
 def test_a_folder_of_specs_lists_each_workspace_once(applied: Project) -> None:
     applied.write({"vip": segment(56, "vip")}, name="specs/vip.yaml")
     applied.write({"churn": segment(57, "vip")}, name="specs/churn.yaml")
