@@ -196,12 +196,13 @@ def _extend(
         return document, False
 
     name = document.data["extends"] if isinstance(document.data, dict) else None
-    if not isinstance(name, str) or not name or "\0" in name:
-        return refuse("must be the path of a file")
     try:
-        real = os.path.realpath(resolve_path(resolve(name, environment), document.folder))
+        path_text = resolve(name, environment) if isinstance(name, str) else ""
     except ValueError as error:
         return refuse(str(error))
+    if not path_text or not path_text.isprintable():  # it is shown in the problems of that file
+        return refuse("must be the path of a file")
+    real = os.path.realpath(resolve_path(path_text, document.folder))
     if real in chain:
         return refuse("leads back to a file that extends this one")
     path = Path(real if (short := os.path.relpath(real)).startswith("..") else short)
