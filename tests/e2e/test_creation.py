@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import reconciler
+from reconciler.models.events import Event, Waiting
 from reconciler.models.plan import Plan
 from reconciler.sandbox.faults import Fault, answers, drops
 from reconciler.sandbox.http import Call
@@ -191,21 +192,21 @@ def test_the_next_run_waits_until_the_request_has_surely_arrived(new: Project) -
 def test_a_request_that_arrives_late_makes_the_one_segment(new: Project) -> None:
     """The client has given it up; it takes effect while the next run waits."""
     new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=2, timeout=0.5)
-    is_over, is_late = threading.Event(), []
-
-    def hold(call: Call) -> None:
-        if is_creation(call) and not is_late:
-            is_late.append(call)
-            is_over.wait(60)
-
-    new.sandbox.on_arrival(hold)
+    may_arrive, has_arrived = threading.Event(), threading.Event()
+    new.sandbox.on_arrival(lambda call: is_creation(call) and may_arrive.wait(60))
+    new.sandbox.on_answer(lambda call: is_creation(call) and has_arrived.set())
     assert new.json("apply").code == 6
     assert made(new) == []
-    is_over.set()
 
-    assert new.run("apply", "spec.yaml").code == 0
+    def let_it_arrive(event: Event) -> None:
+        if isinstance(event, Waiting):
+            may_arrive.set()
+            assert has_arrived.wait(60)
 
-    assert creations(new.sandbox) == 1
+    with working_in(new.folder):
+        done = reconciler.apply(reconciler.load("spec.yaml"), progress=let_it_arrive)
+
+    assert (done.exit_code, creations(new.sandbox)) == (0, 1)
     check_filled(new)
 
 

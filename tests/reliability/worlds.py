@@ -279,7 +279,7 @@ class ModelComparison:
 
 def read_world(snapshot: Snapshot, target: Target, now: float) -> tuple[set_model.World, Head]:
     """What a state says of a segment, as the model takes it."""
-    with snapshot.read_segment(target.workspace, target.segment.segment_id) as stored:
+    with snapshot.read_segment(target.workspace, target.segment_id) as stored:
         members = frozenset(row[0] for row in fetch(stored.members()))
         marks = tuple(set_model.MarkRow(*row) for row in fetch(stored.marks()))
         journal = tuple(set_model.JournalRow(*row[:5], tuple(row[5].split("\n"))) for row in fetch(stored.journal()))
