@@ -271,7 +271,7 @@ class ModelComparison:
             for start in range(0, len(ids), self._size):
                 yield Batch(direction, tuple(ids[start : start + self._size]))
 
-        return FakeChanges("model", head, outcome.counts, batches)
+        return FakeChanges("model", head, outcome.counts, None, batches)
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(name)
