@@ -189,7 +189,10 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "declined": (ExitCode.FAILED, "The answer to the question was no, or none; nothing was sent."),
     "demo": (ExitCode.FAILED, "A step of `reconcile demo` did not come out as promised."),
     "destination": (ExitCode.FAILED, "Customer.io refused, can't be reached, or is not what the spec says."),
-    "environment": (ExitCode.FAILED, "The keys are of another workspace than the spec or the state names."),
+    "environment": (
+        ExitCode.FAILED,
+        "The keys are of another workspace than the spec or the state names, or of one that has another name there.",
+    ),
     "error": (ExitCode.FAILED, "An error that has no code of its own."),
     "exhausted": (ExitCode.FAILED, "All attempts were used up; the next run sends what is left."),
     "freshness": (ExitCode.FAILED, "The query of `freshness` returned what is no single time."),

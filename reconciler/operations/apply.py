@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reconciler.errors import LockHeld, PlanFileError, ReconcileError, not_confirmed
+from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, not_confirmed
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
@@ -19,7 +19,7 @@ from reconciler.models.spec import Target
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
-from reconciler.operations.load import Loaded, Names, refuse_flags, require_app_keys, resolve_allowed
+from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_shared, require_app_keys, resolve_allowed
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
@@ -63,6 +63,7 @@ def apply(
             )
             allowed = {f"{each.workspace}/{each.name}": each.allowed for each in file.plan.segments}
         else:
+            refuse_shared(loaded.specs)
             allowed = resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty)
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
@@ -83,9 +84,10 @@ def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: App
     created_at, file = datetime.now(UTC), loaded.plan_file
     if file is None:
         context.warn_of_specs()
+    context.warn_of_names()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
 
-    for at, error in find_shared([each.target for each in segments]).items():
+    for at, error in find_shared([each.target for each in segments], context.ask_environment).items():
         segments[at].end(error)
     warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
 
@@ -131,6 +133,10 @@ def _prepare(
     """Open the parts of a segment; a state that can't be opened fails its own segments only."""
     try:
         parts = context.parts(target)
+        try:
+            context.check_name(target)
+        except DestinationError as error:  # it was renamed after the plan was made
+            raise error if file is None else PlanFileError(error.message, error.hint) from None
         target = resolve(context, target)
     except ReconcileError as error:
         failed = SegmentApply(target, None, options)

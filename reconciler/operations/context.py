@@ -3,7 +3,7 @@
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import DestinationSettings, StateSettings, Target
-from reconciler.operations.workspace import check_before_reading
+from reconciler.operations.workspace import check_before_reading, check_name, warn_of_names
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state import open_snapshot, open_store
@@ -123,6 +123,7 @@ class Context(ExitStack):
         opening = threading.RLock()  # one for all: opening a part may open others
         self._sources: Once[Secret, Source] = Once(opening)
         self._snapshots: Once[StateSettings, Snapshot] = Once(opening)
+        self._names: Once[StateSettings, Mapping[str, int]] = Once(opening)
         self._pushdown_sources: Once[tuple[Secret, StateSettings], PushdownSource | None] = Once(opening)
         self._stores: Once[StateSettings, StateStore] = Once(opening)
         self._engines: Once[None, SetEngine] = Once(opening)
@@ -147,6 +148,11 @@ class Context(ExitStack):
         for target in self.targets:
             for warning in target.segment.warnings:
                 self.warn(warning)
+
+    def warn_of_names(self) -> None:
+        """Collect what is to be said of workspaces for which the state has several names."""
+        for warning in warn_of_names(self.targets, self.environments):
+            self.warn(warning)
 
     def report(self, event: Event) -> None:
         """Report an event. A failure to do so is dropped: the operation goes on."""
@@ -296,6 +302,19 @@ class Context(ExitStack):
         with suppress(DestinationError):  # an answer that makes no sense
             return self._ask_once(self._environments, target, self.customerio(target)[0].ask_environment)
         return None
+
+    def environments(self, target: Target) -> Mapping[str, int]:
+        """The names of workspaces in the state with their environments, as they were when it was first asked."""
+        return self._names.get(target.spec.state, lambda: self.snapshot(target).environments())
+
+    def check_name(self, target: Target) -> None:
+        """Raise DestinationError where the state has another name for the environment of the keys.
+
+        They are asked only where the state does not know the spec's name, and knows others.
+        """
+        environments = self.environments(target)
+        if environments and target.workspace not in environments:
+            check_name(target, environments, self.ask_environment(target))
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""

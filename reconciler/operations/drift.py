@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import StateError, as_known
+from reconciler.errors import DestinationError, StateError, as_known
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
-from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import DriftResult, as_problem
-from reconciler.operations.titles import recall, resolve_made
+from reconciler.operations.titles import find_shared, recall, resolve_made
 from reconciler.operations.workspace import check_head, look_up
 
 if TYPE_CHECKING:
@@ -42,18 +42,28 @@ def drift(
     """
     refuse_plan_file(loaded, "drift")
     require_app_keys(loaded.targets, "drift")
+    refuse_shared(loaded.specs)
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
+        context.warn_of_names()
+        shared = find_shared(loaded.targets, context.ask_environment)
         segments = context.for_each(
-            loaded.targets, lambda target: _drift_of_one(context, target, ignore_foreign), "drift"
+            enumerate(loaded.targets),
+            lambda each: _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0])),
+            "drift",
         )
         return DriftResult(created_at, tuple(segments), tuple(context.warnings))
 
 
-def _drift_of_one(context: Context, target: Target, ignore_foreign: bool) -> SegmentDrift:
+def _drift_of_one(
+    context: Context, target: Target, ignore_foreign: bool, refusal: DestinationError | None
+) -> SegmentDrift:
     """Compare one segment. One that fails has the numbers that the state holds, where that can be read."""
     try:
         context.check_stop()
+        if refusal is not None:
+            raise refusal
+        context.check_name(target)
         target = recall(target, context.snapshot(target).listings(target.workspace))
         target = resolve_made(context, target)
         head = context.snapshot(target).head(target.workspace, target.segment_id)

@@ -4,17 +4,19 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from reconciler.errors import PlanFileError, SpecError, UsageError
+from reconciler.errors import PlanFileError, SpecError, StateError, UsageError
 from reconciler.models.guards import Guard
 from reconciler.models.spec import Spec, Target
 from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
 from reconciler.spec import load as read_specs
+from reconciler.state import open_snapshot
 
 TAG = "tag:"
 
@@ -91,6 +93,35 @@ def refuse_flags(given: dict[str, Names]) -> None:
             f"a plan file is applied as it was sealed; {', '.join(flags)} can't change it",
             "give these flags to `reconcile plan --out FILE`",
         )
+
+
+def refuse_shared(specs: Sequence[Spec]) -> None:
+    """Raise SpecError where specs with two names for one workspace list one segment, if a state knows that it is one.
+
+    Under one name they are refused when they are read. A state that can't be read knows nothing: its segments say so.
+    """
+    places: dict[tuple[int | None, str | None], list[Target]] = {}
+    for target in list_targets(specs):
+        places.setdefault((target.segment.segment_id, target.segment.segment), []).append(target)
+    problems = []
+    for (segment_id, title), rivals in places.items():
+        if len({target.workspace for target in rivals}) == 1:
+            continue
+        by_environment: dict[int, list[Target]] = {}
+        for target in rivals:
+            with suppress(StateError):
+                environment_id = open_snapshot(target.spec.state).environments().get(target.workspace)
+                if environment_id is not None:
+                    by_environment.setdefault(environment_id, []).append(target)
+        for environment_id, same in by_environment.items():
+            problems += [
+                f"{target.where}: segment {segment_id or repr(title)} is listed at {other.where} too, whose workspace "
+                f"{other.workspace!r} is the same one: environment {environment_id} of Customer.io"
+                for target, other in zip(same, [*same[1:], same[0]], strict=True)
+                if target is not other
+            ]
+    if problems:
+        raise SpecError(problems, "one segment takes one query: leave one of the entries; nothing was run")
 
 
 def require_app_keys(targets: Sequence[Target], purpose: str) -> None:

@@ -19,7 +19,7 @@ from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
-from reconciler.operations.load import Loaded, Names, refuse_plan_file, resolve_allowed
+from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, resolve_allowed
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back
 from reconciler.operations.results import PlanResult, as_failed_plan
@@ -65,16 +65,18 @@ def plan(
     Raises UsageError before anything is read.
     """
     refuse_plan_file(loaded, "plan")
+    refuse_shared(loaded.specs)
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         # An older plan file is deleted before anything is read, whether or not this plan is sealed.
         draft = None if out is None else context.enter_context(drafting(plan_output(str(out))))
         context.warn_of_specs()
+        context.warn_of_names()
         segments = context.for_each(
             range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft), "plan"
         )
-        shared = find_shared([each.target for each in segments])
+        shared = find_shared([each.target for each in segments], context.ask_environment)
         segments = [
             as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
             for at, each in enumerate(segments)
@@ -103,6 +105,7 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
     context.report(Reading(target))
     try:
         context.check_stop()
+        context.check_name(target)
         target = resolve(context, target)
         head = context.snapshot(target).head(target.workspace, target.segment_id)
         with context.sets().begin(target) as comparison:

@@ -24,11 +24,11 @@ from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
-from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
 from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
 from reconciler.operations.results import RefreshResult, as_problem
-from reconciler.operations.titles import resolve_made
-from reconciler.operations.workspace import bind, check_environment, check_pin, look_up
+from reconciler.operations.titles import find_shared, resolve_made
+from reconciler.operations.workspace import bind, check_environment, check_name, check_pin, look_up
 
 if TYPE_CHECKING:
     from reconciler.diff.comparison import Comparison
@@ -66,15 +66,25 @@ def refresh(
     if adopt not in set(Adopt):
         raise UsageError(f"adopt is {adopt!r}", f"give {' or '.join(Adopt)}")
     require_app_keys(loaded.targets, "refresh")
+    refuse_shared(loaded.specs)
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
     history = RunHistory(run_id, "refresh", [f"--adopt {adopt}"])
     with Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress) as context:
-        rows = [_refresh_one(context, target, history, Adopt(adopt), approve) for target in loaded.targets]
+        shared = find_shared(loaded.targets, context.ask_environment)
+        rows = [
+            _refresh_one(context, target, history, Adopt(adopt), approve, shared.get(at))
+            for at, target in enumerate(loaded.targets)
+        ]
         return history.end(RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings)))
 
 
 def _refresh_one(
-    context: Context, target: Target, history: RunHistory, adopt: Adopt, approve: Approve | None
+    context: Context,
+    target: Target,
+    history: RunHistory,
+    adopt: Adopt,
+    approve: Approve | None,
+    refusal: DestinationError | None,
 ) -> RefreshRow:
     """Refresh one segment under its lock."""
 
@@ -83,6 +93,8 @@ def _refresh_one(
 
     try:
         context.check_stop()
+        if refusal is not None:
+            raise refusal
         store = context.store(target)
         target = resolve_made(context, target)
         history.begin(store, target.workspace)
@@ -92,7 +104,8 @@ def _refresh_one(
         ):
             app = context.app(target)
             environment_id = context.preflight(target)
-            check_environment(target, store.environment(target.workspace), environment_id)
+            check_environment(target, store.environments().get(target.workspace), environment_id)
+            check_name(target, store.environments(), environment_id)
 
             def ask_and_bind(counts: DriftCounts) -> None:
                 if approve is not None and not approve(target, counts, _find_title(context, target)):

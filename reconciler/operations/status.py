@@ -10,6 +10,7 @@ from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
 from reconciler.operations.results import StatusResult, as_problem
 from reconciler.operations.titles import recall
+from reconciler.operations.workspace import warn_of_names
 from reconciler.state import open_records, open_snapshot
 
 
@@ -40,5 +41,6 @@ def status(loaded: Loaded) -> StatusResult:
             )
         rows.append(row)
 
-    warnings = tuple(warn_of_restored(row.target) for row in rows if row.restored)
+    named = warn_of_names(loaded.targets, lambda target: open_snapshot(target.spec.state).environments())
+    warnings = (*named, *(warn_of_restored(row.target) for row in rows if row.restored))
     return StatusResult(datetime.now(UTC), tuple(rows), find_orphans(loaded.specs, open_snapshot), warnings)

@@ -66,29 +66,41 @@ def resolve_retired(context: Context, target: Target) -> Target:
     return target
 
 
-def find_shared(targets: Sequence[Target]) -> dict[int, DestinationError]:
+def find_shared(
+    targets: Sequence[Target], ask_environment: Callable[[Target], int | None]
+) -> dict[int, DestinationError]:
     """Find the targets, by their position, whose number another segment of a named spec has in the same workspace.
 
-    A spec in which two have one number is refused when it is read; one by its number and one by its title are not.
+    Specs in which two have one number are refused when they are read; one by its number and one by its title are not.
+    Neither are two names of one workspace: where they list one number, both are asked for their environments.
     """
-    places: dict[tuple[str, int], dict[str, None]] = {}
+    places: dict[int, dict[str, Target]] = {}
     listed = [
         Target(spec, segment)
         for spec in {id(each.spec): each.spec for each in targets}.values()
         for segment in spec.segments
     ]
     for target in [*listed, *targets]:
-        places.setdefault((target.workspace, target.segment_id), {})[target.where] = None
+        places.setdefault(target.segment_id, {})[target.where] = target
+
+    def is_same(target: Target, other: Target) -> bool:
+        if target.workspace == other.workspace:
+            return True
+        environment_id = ask_environment(target)
+        return environment_id is not None and environment_id == ask_environment(other)
 
     shared = {}
     for at, target in enumerate(targets):
-        others = [where for where in places.get((target.workspace, target.segment_id), ()) if where != target.where]
-        if others:
-            number = target.segment.segment_id
+        others = [other for where, other in places.get(target.segment_id, {}).items() if where != target.where]
+        same = next((other for other in others if is_same(target, other)), None)
+        if same is not None:
+            number = target.segment.segment_id or repr(target.segment.segment)
+            is_named_twice = same.workspace != target.workspace
+            named = f", which calls the same workspace {same.workspace!r}" if is_named_twice else ""
             shared[at] = DestinationError(
-                f"{target.where}: this is segment {number or repr(target.segment.segment)}, and so is {others[0]}",
+                f"{target.where}: this is segment {number}, and so is {same.where}{named}",
                 "one segment takes one query: leave one of the two entries",
-                code="title",
+                code="environment" if is_named_twice else "title",
             )
     return shared
 

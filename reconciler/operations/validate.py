@@ -7,10 +7,10 @@ from reconciler.errors import ReconcileError, SourceError, SpecError
 from reconciler.models.plan import Problem
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
-from reconciler.operations.load import Loaded
+from reconciler.operations.load import Loaded, refuse_shared
 from reconciler.operations.results import as_problem
-from reconciler.operations.titles import recall, resolve
-from reconciler.operations.workspace import check_environment, check_head, look_up
+from reconciler.operations.titles import find_shared, recall, resolve
+from reconciler.operations.workspace import check_environment, check_head, check_name, look_up
 from reconciler.sources import check_query
 
 
@@ -51,12 +51,19 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
             problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
     if problems:
         raise SpecError(problems, "each segment takes one query, such as a SELECT")
+    if connect:
+        refuse_shared(loaded.specs)
     with Context(loaded.targets, stop=stop) as context:
         context.warn_of_specs()
         spec_warnings = tuple(context.warnings)
+        if connect:
+            context.warn_of_names()
         checks = []
-        for target in loaded.targets if connect else ():
+        shared = find_shared(loaded.targets, context.ask_environment) if connect else {}
+        for at, target in enumerate(loaded.targets if connect else ()):
             try:
+                if at in shared:
+                    raise shared[at]
                 checks.append(SegmentCheck(*_check_both_ends(context, target)))
             except ReconcileError as error:
                 checks.append(SegmentCheck(target, error=as_problem(target, error)))
@@ -71,7 +78,9 @@ def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | No
     check_head(target, head)
     if not target.segment.retired:
         context.source(target).check(target.segment)
-    check_environment(target, head.environment_id, context.preflight(target))
+    found = context.preflight(target)
+    check_environment(target, head.environment_id, found)
+    check_name(target, context.environments(target), found)
     target = resolve(context, target)
     app = context.app(target)
     if app is None:

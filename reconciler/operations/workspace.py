@@ -3,12 +3,13 @@
 A workspace name is bound to one environment of Customer.io by the first write. Nothing is read from or sent to another.
 """
 
-from collections.abc import Callable, Generator
+import shlex
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError
+from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError, StateError
 from reconciler.models.batches import CreationResult
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
@@ -60,12 +61,53 @@ def check_environment(target: Target, bound: int | None, found: int | None) -> N
         )
 
 
+def check_name(target: Target, environments: Mapping[str, int], found: int | None) -> None:
+    """Raise DestinationError where the state has another name for the environment that the keys are of.
+
+    A name that is in `environments`, what the state has names for, is accepted: the first edition bound several.
+    """
+    names = [] if target.workspace in environments else find_names(environments, found)
+    if names:
+        rename = shlex.join(["reconcile", "state", "rename", str(target.spec.path), names[0], target.workspace])
+        raise DestinationError(
+            f"{target.spec.path}: environment {found} of Customer.io is workspace {names[0]!r} in this state, and the "
+            f"spec calls it {target.workspace!r}",
+            f"set `workspace: {names[0]}` in the spec, or rename it in the state: {rename}",
+            code="environment",
+        )
+
+
+def find_names(environments: Mapping[str, int], environment_id: int | None) -> list[str]:
+    """Find the names that a state has for an environment. None: it is not known."""
+    return sorted(name for name, bound in environments.items() if bound == environment_id)
+
+
+def warn_of_names(targets: Iterable[Target], environments_of: Callable[[Target], Mapping[str, int]]) -> dict[str, None]:
+    """Say where a state has several names for one environment of these targets; one that can't be read says nothing."""
+    warnings: dict[str, None] = {}
+    for target in {(each.spec.state, each.workspace): each for each in targets}.values():
+        try:
+            environments = environments_of(target)
+        except StateError:
+            continue
+        names = find_names(environments, environments.get(target.workspace))
+        if len(names) > 1:
+            other = next(name for name in names if name != target.workspace)
+            rename = shlex.join(["reconcile", "state", "rename", str(target.spec.path), other, target.workspace])
+            same = f"{', '.join(map(repr, names))} are one workspace (environment {environments[target.workspace]})"
+            warnings[f"{same}, and what one adds the other may remove; give them one name: {rename}"] = None
+    return warnings
+
+
 def bind(target: Target, store: "StateStore", found: int | None) -> None:
     """Check the environment that the keys are of, and bind a workspace that is not bound yet."""
-    bound = store.environment(target.workspace)
-    check_environment(target, bound, found)
-    if bound is None and found is not None:
-        store.bind(target.workspace, found)
+    environments = store.environments()
+    check_environment(target, environments.get(target.workspace), found)
+    check_name(target, environments, found)
+    if target.workspace not in environments and found is not None:
+        environments = store.bind(target.workspace, found)
+        check_environment(target, environments.get(target.workspace), found)  # another run may have been quicker
+        check_name(target, environments, found)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the state is to the rest of the program: reading it, and writing it under a lock."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -62,6 +62,8 @@ class Snapshot(Protocol):
     def is_spent(self, plan_id: str) -> bool: ...
 
     def listings(self, workspace: str) -> Sequence[Listing]: ...
+
+    def environments(self) -> Mapping[str, int]: ...
 
 
 @runtime_checkable

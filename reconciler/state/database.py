@@ -1,7 +1,7 @@
 """What every state database does alike, and what each must do for itself. Every method raises StateError."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -179,6 +179,10 @@ class Reader(Backend):
                 return False
             statement = text("SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id")
             return connection.execute(statement, {"plan_id": plan_id}).first() is not None
+
+    def environments(self) -> Mapping[str, int]:
+        with self.read() as connection:
+            return {} if connection is None else find_environments(connection)
 
     def listings(self, workspace: str) -> Sequence[Listing]:
         with self.read() as connection:

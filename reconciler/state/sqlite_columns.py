@@ -9,7 +9,7 @@ import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -59,7 +59,7 @@ class ColumnarSnapshot:
         if must_exist and found is None:
             raise schema.missing(address)
         self._is_empty = found is None
-        self._heads, self._listings = found or ({}, {})
+        self._heads, self._listings, self._environments = found or ({}, {}, {})
         if found is not None:  # rows of an Arrow stream come to Python through a DuckDB, which takes 15 ms to open
             self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
         self._lock = threading.Lock()
@@ -74,6 +74,10 @@ class ColumnarSnapshot:
         statement = f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with explained(self._address), self._connect() as execute:
             return bool(self._fetch(execute(statement)))
+
+    def environments(self) -> Mapping[str, int]:
+        """As they were when this was made."""
+        return self._environments
 
     def listings(self, workspace: str) -> Sequence[Listing]:
         """As they were when this was made."""
@@ -150,8 +154,8 @@ class ColumnarSnapshot:
 
 def _read_segments(
     address: SqliteAddress,
-) -> tuple[dict[tuple[str, int | None], Head], dict[str, list[Listing]]] | None:
-    """Read all segments: their heads, under None that of one that the workspace does not know, and their listings.
+) -> tuple[dict[tuple[str, int | None], Head], dict[str, list[Listing]], dict[str, int]] | None:
+    """Read the heads of all segments, under None that of one that is not known, their listings, and the environments.
 
     None: there is no state. The only use of Python's library, closed before the driver's begins.
     """
@@ -175,7 +179,7 @@ def _read_segments(
         statement = f"SELECT workspace, {LISTING_COLUMNS} FROM reconcile_segments ORDER BY segment_id"
         for workspace, *columns in connection.execute(statement):
             listings.setdefault(workspace, []).append(read_listing(*columns))
-        return heads | segments, listings
+        return heads | segments, listings, environments
 
 
 def _quote(text: str) -> str:

@@ -12,7 +12,7 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.git import identify
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
-from reconciler.state.database import Database, add_row, find_environment, run
+from reconciler.state.database import Database, add_row, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
@@ -151,22 +151,20 @@ class StateStore:
 
     # --- workspaces and plans -------------------------------------------------------------------------------------
 
-    def environment(self, workspace: str) -> int | None:
-        """Return the environment to which a workspace's name is bound."""
+    def environments(self) -> dict[str, int]:
+        """Return the environments to which the names of workspaces are bound."""
         with self.database.read() as connection:
-            return find_environment(connection, workspace)
+            return find_environments(connection)
 
-    def bind(self, workspace: str, environment_id: int) -> None:
-        """Bind a workspace's name to an environment; it must be free or bound to the same. Raises StateError."""
+    def bind(self, workspace: str, environment_id: int) -> dict[str, int]:
+        """Bind a workspace's name to an environment if both are free; return what all names are bound to then."""
         with self.database.write() as connection:
-            now = self.database.now(connection)
-            add_row(connection, "reconcile_workspaces", name=workspace, environment_id=environment_id, bound_at=now)
-            bound = find_environment(connection, workspace)
-        if bound != environment_id:
-            raise StateError(
-                f"workspace {workspace} is bound to environment {bound} of Customer.io, not to {environment_id}",
-                "use that workspace's credentials, or another `workspace` name for this one",
-            )
+            if connection.dialect.name == "postgresql":  # of two runs that bind two names, one waits
+                run(connection, "LOCK TABLE reconcile_workspaces IN SHARE ROW EXCLUSIVE MODE")
+            if environment_id not in find_environments(connection).values():
+                now = self.database.now(connection)
+                add_row(connection, "reconcile_workspaces", name=workspace, environment_id=environment_id, bound_at=now)
+            return find_environments(connection)
 
     def spend(self, plan_id: str) -> None:
         """Record that a plan file was applied to its end."""

@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import sqlalchemy
 
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
 from tests.support.project import Project, people, segment
 
 KILLED = """
@@ -133,3 +136,148 @@ def test_killed_at_any_statement_it_is_done_or_not(file_state: Project) -> None:
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert file_state.json("plan").segments["vip"]["status"] == "unchanged"
     assert file_state.run(*words).code == 0
+
+
+# --- one name for an environment -------------------------------------------------------------------------------------
+
+
+def test_a_second_name_for_an_environment_is_refused_by_every_command_that_asks(applied: Project) -> None:
+    write(applied, "production", churn=57)
+
+    for words in (["plan"], ["plan", "--out", "sealed.plan"], ["apply"], ["drift"], ["refresh", "--yes"]):
+        done = applied.json(*words)
+        assert (done.code, done.segments["churn"]["error"]["code"]) == (1, "environment"), words
+        assert "'default'" in done.segments["churn"]["error"]["message"]
+        hint = done.segments["churn"]["error"]["hint"]
+        assert "reconcile state rename spec.yaml default production" in hint
+    checked = applied.run("validate", "spec.yaml", "--connect")
+    assert (checked.code, "is workspace 'default' in this state" in checked.out + checked.err) == (1, True)
+    assert applied.sandbox.writes == []
+    assert not (applied.folder / "sealed.plan").exists()
+
+    assert applied.run("state", "rename", "spec.yaml", "default", "production").code == 0
+    assert applied.json("apply").segments["churn"]["status"] == "applied"
+
+
+def test_a_second_name_is_refused_where_nothing_would_be_sent(applied: Project) -> None:
+    applied.want("churn", [])
+    write(applied, "production", churn=57)
+    assert (applied.run("plan", "spec.yaml").code, applied.run("apply", "spec.yaml").code) == (1, 1)
+
+
+def test_a_plan_file_of_a_first_fill_under_a_second_name_is_stale(applied: Project) -> None:
+    write(applied, "default", vip=56, churn=57)
+    assert applied.run("plan", "spec.yaml", "--select", "churn", "--out", "sealed.plan").code == 0
+    assert applied.run("state", "rename", "spec.yaml", "default", "production").code == 0
+
+    assert applied.run("apply", "sealed.plan").code == 4
+    assert applied.sandbox.writes == []
+
+
+def test_another_environment_is_welcome_and_so_is_one_that_is_not_told(applied: Project) -> None:
+    write(applied, "staging", churn=57)
+    applied.sandbox.configure(environment_id=4)
+    assert applied.json("apply").segments["churn"]["status"] == "applied"
+
+
+def test_two_new_names_for_one_environment_in_one_command_bind_one(applied: Project) -> None:
+    applied.sandbox.configure(environment_id=9)
+    applied.want("news", people(1))
+    write(applied, "one", name="one.yaml", churn=57)
+    write(applied, "two", name="two.yaml", news=58)
+
+    done = applied.run("apply", "one.yaml", "two.yaml", "--parallel", "1", "--format", "json")
+
+    assert done.code == 6
+    assert {name: each["status"] for name, each in done.segments.items()} == {"churn": "applied", "news": "failed"}
+
+
+# --- one segment, listed twice ---------------------------------------------------------------------------------------
+
+
+def test_one_segment_that_two_specs_list_fails_in_both_where_nobody_knew_the_environment(applied: Project) -> None:
+    applied.sandbox.configure(environment_id=9)
+    write(applied, "one", name="one.yaml", vip=57)
+    write(applied, "two", name="two.yaml", churn=57)
+
+    for command in ("plan", "apply", "drift", "refresh"):
+        words = ["--yes"] if command == "refresh" else []
+        done = applied.run(command, "one.yaml", "two.yaml", "--format", "json", *words)
+        assert done.code == 1, command
+        assert {each["error"]["code"] for each in done.segments.values()} == {"environment"}, command
+        assert "two.yaml:" in done.segments["vip"]["error"]["message"], command
+    checked = applied.run("validate", "one.yaml", "two.yaml", "--connect")
+    assert (checked.code, "two.yaml:" in checked.out + checked.err) == (1, True)
+    assert applied.sandbox.writes == []
+    assert applied.run("apply", "one.yaml").code == 0  # alone it is fine
+
+
+def test_with_two_environments_one_number_is_two_segments(applied: Project) -> None:
+    with Sandbox(settings=Settings(environment_id=4)) as other:
+        other.create_segment("VIP", id=56)
+        other.add_people((each, f"{each}@example.com") for each in people(*range(5)))
+        write(Project(applied.folder, other), "staging", name="staging.yaml", churn=56)
+
+        done = applied.run("apply", "spec.yaml", "staging.yaml", "--format", "json")
+
+        assert (done.code, other.members(56)) == (0, set(people(*range(5))))
+        assert applied.run("plan", "spec.yaml", "staging.yaml", "--detailed-exitcode").code == 0
+
+
+# --- a state of the first edition with two names ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubled(applied: Project) -> Project:
+    """Two names for one environment: `default` holds segment 56, `other` segment 57."""
+    applied.sandbox.configure(environment_id=4)
+    write(applied, "other", name="other.yaml", churn=57)
+    assert applied.run("apply", "other.yaml").code == 0
+    applied.sandbox.configure(environment_id=3)
+    with sqlalchemy.create_engine(applied.environment["STATE"], poolclass=sqlalchemy.NullPool).begin() as connection:
+        connection.exec_driver_sql("UPDATE reconcile_workspaces SET environment_id = 3")
+    applied.sandbox.reset_calls()
+    return applied
+
+
+def test_two_names_go_on_working_and_are_warned_of(doubled: Project) -> None:
+    doubled.want("vip", people(*range(21)))
+
+    for words in (["plan"], ["drift"], ["status"], ["apply"]):
+        done = doubled.json(*words)
+        assert done.code == 0, words
+        (warning,) = done.document["warnings"]
+        assert "'default', 'other' are one workspace (environment 3)" in warning
+        assert warning.endswith("reconcile state rename spec.yaml other default")
+    assert "are one workspace" in doubled.run("validate", "spec.yaml", "--connect").out
+    assert len(doubled.sandbox.members(56)) == 21
+
+
+def test_two_names_are_made_one(doubled: Project) -> None:
+    assert doubled.run("state", "rename", "spec.yaml", "other", "default").code == 0
+
+    write(doubled, "default", vip=56, churn=57)
+
+    planned = doubled.json("plan")
+    assert planned.document["warnings"] == []
+    assert {each["status"] for each in planned.segments.values()} == {"unchanged"}
+
+
+def test_one_segment_under_both_names_is_a_usage_error_and_is_renamed_after_one_is_forgotten(doubled: Project) -> None:
+    write(doubled, "other", name="other.yaml", churn=56)
+    for command in ("plan", "apply", "drift", "refresh"):
+        words = ["--yes"] if command == "refresh" else []
+        done = doubled.run(command, "spec.yaml", "other.yaml", *words)
+        assert (done.code, done.out) == (64, ""), command
+        assert "other.yaml:" in done.err, command
+        assert "spec.yaml:" in done.err, command
+    assert doubled.run("validate", "spec.yaml", "other.yaml", "--connect").code == 64
+    assert doubled.sandbox.writes == []
+
+    assert doubled.run("apply", "other.yaml", "--yes").code == 0  # alone it goes on, as in the first edition
+    refused = doubled.run("state", "rename", "spec.yaml", "other", "default")
+    assert refused.code == 1
+    assert "reconcile state forget spec.yaml id:56" in refused.err
+
+    assert doubled.run("state", "forget", "other.yaml", "id:56", "--yes").code == 0
+    assert doubled.run("state", "rename", "spec.yaml", "other", "default").code == 0

@@ -114,6 +114,9 @@ class FakeSnapshot:
         assert (workspace, segment_id) == ("production", 56)
         yield self._stored
 
+    def environments(self) -> dict[str, int]:
+        raise NotImplementedError
+
     def is_spent(self, plan_id: str) -> bool:
         raise NotImplementedError
 

@@ -294,12 +294,13 @@ class FakeStore:
         if self.farewell is not None:
             raise self.farewell
 
-    def environment(self, workspace: str) -> int | None:
-        return self.bound
+    def environments(self) -> dict[str, int]:
+        return {} if self.bound is None else {"production": self.bound}
 
-    def bind(self, workspace: str, environment_id: int) -> None:
-        assert self.bound in (None, environment_id)
+    def bind(self, workspace: str, environment_id: int) -> dict[str, int]:
+        assert (workspace, self.bound) == ("production", None)
         self.bound = environment_id
+        return self.environments()
 
     def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
         raise NotImplementedError

@@ -1,10 +1,8 @@
 """What `status`, `history` and `state show` read from a state; reading changes nothing and makes nothing."""
 
+import threading
 from pathlib import Path
 
-import pytest
-
-from reconciler.errors import StateError
 from reconciler.git import identify
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
@@ -162,11 +160,25 @@ def test_a_run_over_two_workspaces_has_a_record_for_each(state: StateFixture):
 
 def test_a_workspace_is_bound_once_and_to_one_environment(state: StateFixture):
     with state.store() as store:
-        assert store.environment("production") is None
-        store.bind("production", 77)
-        store.bind("production", 77)
-        store.bind("staging", 78)
-        assert store.environment("production") == 77
-        with pytest.raises(StateError, match=r"77.*78"):
-            store.bind("production", 78)
-        assert store.environment("production") == 77
+        assert store.environments() == {}
+        assert store.bind("production", 77) == {"production": 77}
+        assert store.bind("production", 77) == {"production": 77}
+        assert store.bind("staging", 78) == {"production": 77, "staging": 78}
+        assert store.bind("production", 79) == {"production": 77, "staging": 78}
+        assert store.environments() == {"production": 77, "staging": 78}
+
+
+def test_an_environment_has_one_name_whichever_of_two_runs_binds_first(state: StateFixture):
+    names = [f"name-{number}" for number in range(5)]
+
+    def bind(name: str) -> None:
+        with state.store() as store:
+            store.bind(name, 77)
+
+    with state.store() as store:  # makes the tables
+        threads = [threading.Thread(target=bind, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list(store.environments().values()) == [77]
