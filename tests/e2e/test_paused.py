@@ -50,7 +50,7 @@ def test_a_paused_segment_is_not_read_back_nor_settled_nor_takes_anybody_over(tw
     assert two.stored("vip") == set(people(*range(5))), "what is there already is not taken over"
 
 
-def test_drift_and_refresh_of_a_paused_segment_are_as_ever(two: Project) -> None:
+def test_drift_and_refresh_of_a_paused_segment_work_as_usual(two: Project) -> None:
     two.write({"vip": segment(56, "vip", "paused: true")})
     two.sandbox.put_members(56, people(700))
     assert two.json("drift").segments["vip"]["foreign"] == 1
