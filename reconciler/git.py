@@ -7,9 +7,10 @@ calls it.
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from reconciler.errors import UsageError
@@ -21,6 +22,7 @@ STDIN = Path("-")
 SECONDS = 30
 """Longest that one call of git may take."""
 
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _SECTION = re.compile(r'^\s*\[\s*(?P<name>[\w.-]+)(?:\s+"(?P<part>[^"]*)")?\s*\]')
 _ASSIGNMENT = re.compile(r"^\s*url\s*=\s*(?P<value>.*?)\s*$", re.IGNORECASE)
 _WITH_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/@]*@)*(?P<host>[^/@]*)(?P<path>/.*)?$", re.IGNORECASE)
@@ -40,31 +42,55 @@ class WorkTree:
 
     def resolve(self, ref: str) -> str:
         """Give the full name of a commit. Raises UsageError for one that is not known here."""
-        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-        if done.returncode != 0:
+        found = None
+        if not ref.startswith("-") and "\0" not in ref:
+            done = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+            found = _COMMIT.fullmatch(done.stdout.decode("ascii", "replace").strip())
+        if found is None:
             raise UsageError(
-                f"--select git:{ref}: git knows no commit {ref!r} in {self.top}",
-                "check the name; in CI fetch it first (a shallow clone has one commit only)",
+                f"git:{ref}: git knows no commit {ref!r} in {self.top}",
+                "check the name; a shallow clone, as CI makes, has one commit only: fetch it first (`git fetch`; "
+                "`fetch-depth: 0` of actions/checkout)",
             )
-        return done.stdout.decode("ascii").strip()
+        return found[0]
 
-    def read(self, commit: str, path: str) -> bytes | None:
-        """Give what a file held in a commit; None: it was not there. `path` is from the top."""
-        done = self._run("cat-file", "blob", f"{commit}:{path}")
-        return done.stdout if done.returncode == 0 else None
+    def read(self, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
+        """Give what files held in a commit, links followed; without those that were not there. Paths are from the top.
 
-    def _run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        Raises UsageError where git fails.
+        """
+        asked = [path for path in paths if "\n" not in path]  # of others git can't be asked: as if not there
+        names = b"".join(f"{commit}:{path}\n".encode("utf-8", "surrogateescape") for path in asked)
+        done = self._run("cat-file", "--batch", "--follow-symlinks", given=names)
+        found, answer = {}, BytesIO(done.stdout)
+        for path in asked:
+            words = answer.readline().split()
+            if not words or done.returncode != 0:
+                reason = " ".join(done.stderr.decode("utf-8", "replace").split())[:200] or "it gave no answer"
+                raise UsageError(f"git:{commit}: git can't read the commit: {reason}", "check it with `git fsck`")
+            if words[-1] == b"missing":
+                continue
+            size = int(words[-1])
+            content = answer.read(size)
+            answer.read(1)
+            if len(words) == 3 and words[1] == b"blob":  # else a folder, or a link that leads out of the commit
+                found[path] = content
+        return found
+
+    def _run(self, *words: str, given: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         # A hook's GIT_DIR would lead to another work tree. A checkout may belong to another user, as in containers:
-        # these commands only read objects, and run nothing that the repository configures.
+        # these commands only read objects, and run nothing that the repository configures. An object that is not here
+        # is not fetched, as that runs what the repository configures.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
         command = ["git", "-c", "safe.directory=*", "-C", str(self.top), *words]
         try:
             return subprocess.run(  # noqa: S603 (the words are ours, a name of a commit, and paths)
-                command, capture_output=True, env=environment, timeout=SECONDS, check=False
+                command, input=given, capture_output=True, env=environment, timeout=SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = "is not installed here" if isinstance(error, FileNotFoundError) else f"can't be run ({error})"
-            raise UsageError(f"--select git: git {reason}", "install git, or select by name or tag") from None
+            raise UsageError(f"git:REF: git {reason}", "install git, or select by name or tag") from None
 
 
 def find_work_tree(file: Path) -> WorkTree | None:

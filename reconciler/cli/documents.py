@@ -11,7 +11,7 @@ from reconciler.cli.streams import Stream
 from reconciler.errors import ReconcileError
 from reconciler.models.plan import Plan
 from reconciler.models.results import Drift, Refresh, Result, Run
-from reconciler.models.spec import Target
+from reconciler.models.spec import Spec
 from reconciler.models.urls import DatabaseUrl
 from reconciler.render import Format, Options, render
 from reconciler.render.progress import Progress, ProgressJson, ProgressLines
@@ -49,10 +49,10 @@ def render_for(console: Console, result: Result, output: Format, *, shared: Coll
     return render(result, output, options)
 
 
-def name_history(targets: Sequence[Target]) -> str:
+def name_history(specs: Sequence[Spec]) -> str:
     """Return the hint for a run that left a document which can't be shown: the command that shows it again."""
-    specs = sorted({str(target.spec.path) for target in targets})
-    return f"what was done stands in the history: `reconcile history {quote(specs[0])}`"
+    first = min((str(spec.path) for spec in specs), default="SPEC")
+    return f"what was done stands in the history: `reconcile history {quote(first)}`"
 
 
 def choose_progress(console: Console) -> Progress:

@@ -37,7 +37,8 @@ Specs = Annotated[
 ]
 OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
 Select = Annotated[
-    list[str] | None, repeatable("Only segments of this name; tag:NAME selects by tag; glob patterns work.")
+    list[str] | None,
+    repeatable("Only segments of this name, tag:NAME, or git:REF (what differs from a commit); globs work."),
 ]
 Exclude = Annotated[list[str] | None, repeatable("Skip segments of this name; same patterns as --select.")]
 OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]

@@ -14,11 +14,13 @@ from pathlib import Path
 from reconciler.errors import PlanFileError, SpecError, StateError, UsageError
 from reconciler.models.guards import Guard
 from reconciler.models.spec import Spec, Target
+from reconciler.operations.changed import find_changed
 from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
 from reconciler.spec import load as read_specs
 from reconciler.state import open_snapshot
 
 TAG = "tag:"
+GIT = "git:"
 
 Names = str | Sequence[str]
 """One name or pattern, or several."""
@@ -60,7 +62,7 @@ def load(
     try:
         check_age(file.plan, datetime.now(UTC))
         check_place(file.plan)
-        specs = read_specs(file.plan.specs(), os.environ)
+        specs = read_specs(file.plan.specs(), os.environ) if file.plan.segments else ()  # of `--select git:REF`
         return Loaded(specs, find_targets(file.plan, list_targets(specs)), file)
     except BaseException as error:
         if isinstance(error, PlanFileError):
@@ -174,30 +176,42 @@ def list_targets(specs: Iterable[Spec]) -> tuple[Target, ...]:
 def choose(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[str]) -> tuple[Target, ...]:
     """Give the targets that match a pattern of `select` (all, where there is none) and no pattern of `exclude`.
 
-    A pattern is `NAME`, `workspace/NAME` or `tag:NAME`, each also as a glob; case counts.
-    Raises UsageError for patterns that match nothing, and where nothing is left.
+    A pattern is `NAME`, `workspace/NAME` or `tag:NAME`, each also as a glob; case counts. `git:REF` is what differs
+    from a commit, and may be nothing. Raises UsageError for other patterns that match nothing, where nothing is left,
+    and for an unknown commit.
     """
+    specs = {id(target.spec): target.spec for target in targets}.values()
+    changed = {
+        pattern: find_changed(specs, pattern.removeprefix(GIT))
+        for pattern in dict.fromkeys([*select, *exclude])
+        if pattern.startswith(GIT)
+    }
+
+    def matches(target: Target, patterns: Iterable[str]) -> bool:
+        place = target.spec.path, target.segment.name
+        return any(
+            place in changed[pattern] if pattern in changed else _matches(target, pattern) for pattern in patterns
+        )
+
     for flag, patterns in (("--select", select), ("--exclude", exclude)):
-        idle = [pattern for pattern in patterns if not any(_matches(target, [pattern]) for target in targets)]
+        named = [pattern for pattern in patterns if pattern not in changed]
+        idle = [pattern for pattern in named if not any(_matches(target, pattern) for target in targets)]
         if idle:
             listed = ", ".join(repr(pattern) for pattern in idle)
             raise UsageError(f"{flag} matches no segment: {listed}.", _suggest(targets, idle))
-    chosen = [target for target in targets if not select or _matches(target, select)]
-    left = tuple(target for target in chosen if not _matches(target, exclude))
-    if not left and (select or exclude):
+    chosen = [target for target in targets if not select or matches(target, select)]
+    left = tuple(target for target in chosen if not matches(target, exclude))
+    if not left and (select or exclude) and not changed:
         raise UsageError("No segment is left: --exclude takes out all that was selected.", "Narrow --exclude.")
     return left
 
 
-def _matches(target: Target, patterns: Iterable[str]) -> bool:
-    """Return whether a name of a target, or for `tag:` a tag of it, is one of these or fits it as a glob."""
-    for pattern in patterns:
-        names = [target.segment.name, target.label] if "/" in pattern else [target.segment.name]
-        if pattern.startswith(TAG):
-            names = [f"{TAG}{tag}" for tag in target.segment.tags]
-        if any(name == pattern or fnmatchcase(name, pattern) for name in names):  # a name may hold a `[`
-            return True
-    return False
+def _matches(target: Target, pattern: str) -> bool:
+    """Return whether a name of a target, or for `tag:` a tag of it, is this or fits it as a glob."""
+    names = [target.segment.name, target.label] if "/" in pattern else [target.segment.name]
+    if pattern.startswith(TAG):
+        names = [f"{TAG}{tag}" for tag in target.segment.tags]
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)  # a name may hold a `[`
 
 
 def _suggest(targets: Sequence[Target], patterns: Iterable[str]) -> str:

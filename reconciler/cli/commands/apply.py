@@ -67,6 +67,6 @@ def apply(
             stop=stop,
             progress=shown.tell,
         )
-    with console.reporting(name_history(loaded.targets)):
+    with console.reporting(name_history(loaded.specs)):
         show(console, result, output, shared=loaded.shared)
     return result.exit_code

@@ -71,6 +71,6 @@ def refresh(
             stop=stop,
             progress=tell,
         )
-    with console.reporting(name_history(loaded.targets)):
+    with console.reporting(name_history(loaded.specs)):
         show(console, result, output)
     return result.exit_code
