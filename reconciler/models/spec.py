@@ -157,7 +157,9 @@ class Defaults(_Model, frozen=True):
         default=None, description="The column with the ids; needed only when the query returns several."
     )
     create: fields.Boolean = Field(
-        default=False, description="With `segment`: `apply` makes the manual segment where there is none of that title."
+        default=False,
+        description="With `segment`: `apply` makes the manual segment where there is none of that title, also for a "
+        "query that returns nobody.",
     )
     retired: fields.Boolean = Field(
         default=False,

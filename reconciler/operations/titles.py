@@ -265,11 +265,11 @@ def warn_of_former_numbers(context: Context, specs: Sequence[Spec], targets: Seq
                     held = stored.count().held
                 if held:
                     called = f" ({each.title!r})" if each.title else ""
+                    stay = "1 member stays" if held == 1 else f"{held:,} members stay"
                     context.warn(
-                        f"{target.where}: {name} was segment {each.segment_id}{called} until now, and {held:,} members "
-                        f"stay behind in it, with the campaigns that they start; to empty it, list `segment_id: "
-                        f"{each.segment_id}` with `retired: true` under the name {name}, and give the other segment "
-                        "another name"
+                        f"{target.where}: {name} was segment {each.segment_id}{called} until now, and {stay} behind in "
+                        f"it, with the campaigns that they start; to empty it, list `segment_id: {each.segment_id}` "
+                        f"with `retired: true` under the name {name}, and give the other segment another name"
                     )
         except StateError:
             continue  # its segments have the error

@@ -107,18 +107,16 @@ def found(folder: Path, *fates: str) -> Founding:
 
 @pytest.mark.parametrize("fate", ["done", "late", "never there"])
 def test_a_death_at_each_step_of_a_creation_ends_with_one_segment(tmp_path: Path, fate: str) -> None:
-    for end in itertools.count(1):
+    steps = found(tmp_path / "whole").live(DESIRED)[0].steps
+    first = steps.index("before the request") - 4  # what comes before is the lock of any segment
+    for end in range(first, first + 16):
         planet = found(tmp_path / str(end), fate)
-        life, result = planet.live(DESIRED, end)
+        _, result = planet.live(DESIRED, end)
         if result is not None and fate in ("answer lost", "late", "never there"):
             assert result.status is RunStatus.PARTIAL
         planet.registry.fates.clear()
         finish(planet, DESIRED)
         assert planet.registry.find() is not None
-        if result is not None:
-            assert not life.is_over
-            break
-    assert end > 10
 
 
 @pytest.mark.parametrize("second", FATES)

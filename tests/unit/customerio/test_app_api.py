@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reconciler.customerio import transport
 from reconciler.customerio.clients import FREE_PAGES, AppClient, read_ahead
 from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.models.batches import CreationResult, Outcome
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
@@ -469,3 +470,75 @@ def test_who_fails_in_the_middle_waits_for_the_item_on_its_way() -> None:
         work()
 
     assert set(threading.enumerate()) == before
+
+
+# --- the creation of a segment -------------------------------------------------------------------------------------
+
+ANSWER = {"segment": {"id": 61, "name": "VIP", "type": "manual"}}
+
+
+@respx.mock
+def test_a_segment_is_created_with_its_title_and_description(app: AppClient) -> None:
+    route = respx.post(BASE).respond(200, json=ANSWER)
+    assert app.create("VIP", "Over a thousand", lambda attempt: True) == CreationResult(Outcome.ACKNOWLEDGED, 61)
+    (call,) = route.calls
+    assert json.loads(call.request.content) == {"segment": {"name": "VIP", "description": "Over a thousand"}}
+    assert call.request.headers["Content-Type"] == "application/json"
+    assert call.request.headers["Authorization"] == f"Bearer {APP_KEY}"
+
+
+@respx.mock
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 200])
+def test_a_creation_without_an_answer_that_makes_sense_may_be_applied_and_is_sent_once(
+    app: AppClient, status: int
+) -> None:
+    route = respx.post(BASE).respond(status, json={"segment": {**ANSWER["segment"], "id": "61"}})
+    made = app.create("VIP", "", lambda attempt: True)
+    assert (made.may_be_applied, made.segment_id, len(route.calls)) == (True, None, 1)
+    assert made.message
+
+
+@respx.mock
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 422, 429])
+def test_a_creation_that_is_refused_is_surely_not_applied(app: AppClient, status: int) -> None:
+    route = respx.post(BASE).respond(status, json={"errors": [{"detail": "no"}]})
+    made = app.create("VIP", "", lambda attempt: True)
+    assert (made.may_be_applied, made.segment_id, len(route.calls)) == (False, None, 1)
+    assert made.message
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("error", "may_be_applied"), [(httpx.ConnectError, False), (httpx.ConnectTimeout, False), (httpx.ReadTimeout, True)]
+)
+def test_only_a_creation_that_found_no_connection_surely_did_not_arrive(
+    app: AppClient, error: type[Exception], may_be_applied: bool
+) -> None:
+    route = respx.post(BASE).mock(side_effect=error)
+    assert app.create("VIP", "", lambda attempt: True).may_be_applied is may_be_applied
+    assert len(route.calls) == 1
+
+
+@respx.mock
+def test_a_creation_that_may_not_start_is_not_sent(app: AppClient) -> None:
+    route = respx.post(BASE).respond(200, json=ANSWER)
+    assert not app.create("VIP", "", lambda attempt: False).may_be_applied
+    assert len(route.calls) == 0
+
+
+@respx.mock
+def test_the_list_of_segments_is_asked_for_once_unless_it_is_wanted_again(app: AppClient) -> None:
+    route = respx.get(BASE).respond(200, json={"segments": [ANSWER["segment"]]})
+    assert [list(app.segments()), list(app.segments())] == [[61], [61]]
+    route.respond(200, json={"segments": []})
+    assert [list(app.segments(again=True)), list(app.segments())] == [[], []]
+    assert len(route.calls) == 2
+
+
+@respx.mock
+def test_why_there_is_no_list_of_segments_is_asked_for_once_too(app: AppClient) -> None:
+    route = respx.get(BASE).respond(401)
+    for _ in range(2):
+        with pytest.raises(DestinationError, match="401"):
+            app.segments()
+    assert len(route.calls) == 1

@@ -1,0 +1,80 @@
+"""Which segment a title means."""
+
+import pytest
+
+from reconciler.errors import DestinationError
+from reconciler.models.plan import RemoteSegment
+from reconciler.models.results import Listing
+from reconciler.models.spec import Target
+from reconciler.operations.titles import check_app_key, find_by_title, recall
+from tests.fakes.parts import make_target
+
+VIP = make_target(segment_id=None, segment="VIP")
+NEW = make_target(segment_id=None, segment="VIP", create=True)
+
+
+def remote(*segments: tuple[int, str], manual: bool = True) -> dict[int, RemoteSegment]:
+    return {number: RemoteSegment(number, title, manual) for number, title in segments}
+
+
+def known(number: int, title: str | None = "VIP", *, confirmed: bool = False) -> Listing:
+    return Listing(number, "vip", title, None, confirmed=confirmed)
+
+
+def test_a_title_means_the_one_segment_that_has_it() -> None:
+    warnings: list[str] = []
+    assert find_by_title(VIP, [], remote((56, "VIP"), (57, "vip")), warnings.append).segment_id == 56
+    assert find_by_title(NEW, [], remote((56, "VIP")), warnings.append).segment_id == 56
+    assert warnings == []
+
+
+def test_white_space_in_a_title_is_compared_as_customerio_gives_it() -> None:
+    spaced = make_target(segment_id=None, segment="VIP  customers")
+    assert find_by_title(spaced, [], remote((56, "VIP customers")), print).segment_id == 56
+
+
+def test_only_a_segment_that_may_be_created_may_be_absent() -> None:
+    assert find_by_title(NEW, [], remote((57, "Other")), print).segment.segment_id is None
+    with pytest.raises(DestinationError, match="no segment of workspace 'production' is called 'VIP'"):
+        find_by_title(VIP, [], remote((57, "Other")), print)
+
+
+@pytest.mark.parametrize("target", [VIP, NEW])
+def test_a_title_that_means_several_or_a_data_driven_one_is_an_error(target: Target) -> None:
+    with pytest.raises(DestinationError, match="56, 57"):
+        find_by_title(target, [], remote((56, "VIP"), (57, "VIP")), print)
+    with pytest.raises(DestinationError, match="data-driven"):
+        find_by_title(target, [], remote((56, "VIP"), manual=False), print)
+
+
+def test_the_number_that_is_remembered_finds_a_segment_that_was_renamed() -> None:
+    warnings: list[str] = []
+    assert find_by_title(NEW, [known(56)], remote((56, "Best")), warnings.append).segment_id == 56
+    assert len(warnings) == 1
+    with pytest.raises(DestinationError, match=r"56.*57"):
+        find_by_title(NEW, [known(56)], remote((56, "Best"), (57, "VIP")), print)
+    assert find_by_title(NEW, [known(56)], remote((56, "VIP"), (57, "VIP")), print).segment_id == 56
+
+
+def test_a_segment_that_was_deleted_is_not_created_again_while_the_state_holds_it() -> None:
+    with pytest.raises(DestinationError, match="not there any more"):
+        find_by_title(NEW, [known(56)], remote((57, "Other")), print)
+
+
+def test_the_state_alone_tells_the_number_that_a_title_led_to() -> None:
+    assert recall(VIP, [known(55, None), known(56)]).segment_id == 56
+    assert recall(VIP, [known(56, "Other")]).segment.segment_id is None
+    assert VIP.segment_id < 0
+    assert VIP.segment_id == NEW.segment_id != make_target(segment_id=None, segment="Other").segment_id
+
+
+def test_what_tells_the_workspace_of_the_app_key() -> None:
+    warnings: list[str] = []
+    check_app_key(VIP, [known(56, confirmed=True), known(57)], remote((56, "VIP")), warnings.append)
+    assert warnings == []
+    check_app_key(VIP, [known(56)], remote((56, "VIP")), warnings.append)
+    check_app_key(VIP, [], remote((56, "VIP")), warnings.append)
+    assert len(set(warnings)) == 1
+    with pytest.raises(DestinationError, match="none of the segments that the state knows") as caught:
+        check_app_key(VIP, [known(56, confirmed=True)], remote((61, "VIP")), print)
+    assert caught.value.code == "environment"
