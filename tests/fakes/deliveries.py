@@ -100,6 +100,7 @@ def deliver(
         [].append,
         track.ask_environment,
         track.preflight,
+        lambda: (),
     )
     counts = Counts(add=len(add), remove=len(remove), stored=int(accepted_before))
     world = World(held, track, comparison, reporter)
