@@ -206,6 +206,11 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "invalid": (ExitCode.FAILED, "The query returned values that can't be ids, and the spec says `invalid: error`."),
     "lease_lost": (ExitCode.FAILED, "The lock can no longer be renewed; no further request was started."),
     "locked": (ExitCode.LOCKED, "Another run works on this segment."),
+    "max_unmatched": (
+        ExitCode.PARTIAL,
+        "A read-back showed more ids unmatched than `max_unmatched` lets pass, most likely because the query's ids are "
+        "not those of Customer.io; 2: `drift` found it.",
+    ),
     "memory": (ExitCode.FAILED, "There is not enough memory, or `--memory-limit` is too low."),
     "no_such_segment": (ExitCode.FAILED, "The workspace has no segment of this number or title."),
     "not_manual": (ExitCode.FAILED, "The segment is data-driven; only manual segments can be changed."),

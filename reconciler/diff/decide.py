@@ -196,4 +196,5 @@ def count_drift(known: Numbers, people: int, unkeyed: int) -> DriftCounts:
         strangers=known.get(Flag.REMOTE, 0),
         unmatched=count_having(known, Flag.UNMATCHED, UNSETTLED),
         appeared=known.get(appeared, 0),
+        held=count_having(known, HELD) + known.get(Flag.REMOVED | Flag.REMOTE, 0),
     )

@@ -137,6 +137,11 @@ class Counts:
     """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
 
     @property
+    def held_by_state(self) -> int:
+        """As `held`, without the real members that the state does not hold."""
+        return self.stored + self.unsettled + self.unmatched
+
+    @property
     def is_changed(self) -> bool:
         """Resends alone do not make a change."""
         return bool(self.add or self.remove)
@@ -162,6 +167,13 @@ class DriftCounts:
     """Acknowledged, and not there when last read."""
     appeared: int = 0
     """Of `unmatched`: there by now, so neither missing nor foreign."""
+    held: int = 0
+    """Every id that the state holds once this read-back is recorded."""
+
+    @property
+    def unmatched_after(self) -> int:
+        """Unmatched ids once this read-back is recorded."""
+        return self.missing + self.unmatched - self.appeared
 
 
 @dataclass(frozen=True)

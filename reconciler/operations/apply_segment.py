@@ -24,7 +24,14 @@ from reconciler.operations.creation import (
     find_made,
 )
 from reconciler.operations.plan import Compare, PlanOptions, plan_segment, warn_of_restored
-from reconciler.operations.read_back import Confirmation, seconds_left, wait_for_agreement, wait_for_arrival
+from reconciler.operations.read_back import (
+    Confirmation,
+    find_unmatched,
+    seconds_left,
+    wait_for_agreement,
+    wait_for_arrival,
+    warn_of_unmatched,
+)
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
 from reconciler.operations.titles import check_arrival, is_same_workspace
@@ -209,6 +216,8 @@ class SegmentApply:
         reads_back = options.confirm or target.segment.confirm
         if target.segment.retired and not plan.has_work:  # only what an earlier run removed may be left to read back
             reads_back = reads_back and not plan.head.is_new and not plan.head.confirmed
+        if not reads_back:  # which tells what is so now
+            warn_of_unmatched(target, counts.unmatched, counts.held_by_state, parts.warn)
         changes_anything = plan.has_work or counts.adopt > 0 or reads_back
         may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
         yield Phase.PLANNED
@@ -252,8 +261,11 @@ class SegmentApply:
             if found.drift is not None:
                 segment.record(comparison.examine())
             self.confirmation, self.error = found, found.error
-            if found.drift is not None and found.drift.lingering:
-                self.tally = replace(self.tally, unsettled=segment.count().unsettled)
+            if found.drift is not None:
+                after = segment.count()
+                self.error = find_unmatched(target, after.unmatched, after.held)
+                if found.drift.lingering:
+                    self.tally = replace(self.tally, unsettled=after.unsettled)
 
         is_whole = may_go_on and self.error is None and not self.tally.unsettled and is_all_sent(plan, self.tally)
         if target.segment.retired:
@@ -329,7 +341,9 @@ class SegmentApply:
             assert error is not None
             self.plan = as_failed_plan(self.target, error)
         plan = self.plan
-        if error is not None and not tally.touched:
+        if error is not None and error.code == "max_unmatched":
+            status = RunStatus.PARTIAL
+        elif error is not None and not tally.touched:
             status = RunStatus.STALE if isinstance(error, StaleError) else RunStatus.FAILED
             if isinstance(error, LockHeld):
                 status = RunStatus.LOCKED

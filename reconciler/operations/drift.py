@@ -16,7 +16,7 @@ from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
-from reconciler.operations.read_back import read_back
+from reconciler.operations.read_back import find_unmatched, read_back
 from reconciler.operations.results import DriftResult, as_problem
 from reconciler.operations.titles import find_shared, recall, resolve_made
 from reconciler.operations.workspace import check_head, look_up
@@ -94,7 +94,10 @@ def compare_segment(
     title = look_up(target, head, app, warn).title
     read_back(target, comparison, app)
     counts = comparison.drift()
-    return SegmentDrift(target, judge_drift(counts, ignore_foreign), counts, title)
+    status, error = judge_drift(counts, ignore_foreign), find_unmatched(target, counts.unmatched_after, counts.held)
+    if error is not None:
+        return SegmentDrift(target, DriftStatus.DRIFTED, counts, title, as_problem(target, error))
+    return SegmentDrift(target, status, counts, title)
 
 
 def judge_drift(counts: DriftCounts, ignore_foreign: bool) -> DriftStatus:

@@ -21,7 +21,7 @@ from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, resolve_allowed
 from reconciler.operations.orphans import find_orphans
-from reconciler.operations.read_back import read_back
+from reconciler.operations.read_back import read_back, warn_of_unmatched
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
@@ -111,6 +111,8 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
+            counts = changes.counts
+            warn_of_unmatched(target, counts.unmatched, counts.held_by_state, context.warn)
             if draft is not None and made.status not in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
                 for direction in (Direction.REMOVE, Direction.ADD):
                     draft.spool(index, changes.batches(direction))

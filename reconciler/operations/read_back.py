@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
-from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.errors import DestinationError, IncompleteRead, SegmentError
 from reconciler.models.comparison import DriftCounts, RemoteCount
 from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
@@ -75,6 +75,32 @@ def read_back(target: Target, comparison: "Comparison", app: App | None) -> Remo
     )
 
 
+def find_unmatched(target: Target, unmatched: int, held: int) -> SegmentError | None:
+    """Give the error for more unmatched ids, of all that the state holds, than `max_unmatched` lets pass, or None.
+
+    A retired segment has none, as nobody belongs there.
+    """
+    segment = target.segment
+    limit = segment.guards.max_unmatched
+    if segment.retired or not limit.is_exceeded(unmatched, held):
+        return None
+    return SegmentError(
+        f"{target.where}: {unmatched:,} of the {held:,} ids that the state holds were not in the segment when it was "
+        f"read (max_unmatched: {limit}); the likely cause is that the query's ids are not Customer.io's "
+        f"`{segment.id_type}`: a wrong id_column or id_type",
+        "look up one of the query's ids among the people at Customer.io: where nobody has it, correct `id_column`, "
+        "`id_type` or the query, and plan again; where these people are only new there, apply again later, or raise "
+        "`max_unmatched`",
+        code="max_unmatched",
+    )
+
+
+def warn_of_unmatched(target: Target, unmatched: int, held: int, warn: Callable[[str], None]) -> None:
+    """Warn of the same from what the state knows."""
+    if error := find_unmatched(target, unmatched, held):
+        warn(f"{error.message}; {error.hint}")
+
+
 @dataclass(frozen=True)
 class Confirmation:
     """How waiting for agreement ended. `drift` is None where no whole read was had."""
@@ -96,10 +122,10 @@ def wait_for_agreement(
     clock: Callable[[], float],
     pause: Callable[[float], bool],
 ) -> Confirmation:
-    """Read back until it agrees with the state, or `timeout` seconds have passed since the end of the first whole read.
+    """Read back until it agrees with the state and shows enough of its ids, or until the time is over.
 
-    Where no read is whole they count from the end of the first one. `pause` waits some seconds and tells whether the
-    run is being stopped. Raises DestinationError.
+    That is `timeout` seconds since the end of the first whole read; where no read is whole, of the first one. `pause`
+    waits some seconds and tells whether the run is being stopped. Raises DestinationError.
     """
     deadline: float | None = None
     was_whole = False
@@ -115,6 +141,8 @@ def wait_for_agreement(
         if deadline is None or (is_whole and not was_whole):
             deadline = now + timeout
         was_whole = was_whole or is_whole
-        if latest.agrees or now >= deadline or pause(min(seconds, deadline - now)):
+        found = latest.drift
+        is_enough = found and not find_unmatched(target, found.unmatched_after, found.held)
+        if (latest.agrees and is_enough) or now >= deadline or pause(min(seconds, deadline - now)):
             return latest
         seconds = min(seconds * 2, LONGEST_PAUSE)

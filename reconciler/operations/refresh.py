@@ -25,7 +25,7 @@ from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
-from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival
+from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival, warn_of_unmatched
 from reconciler.operations.results import RefreshResult, as_problem
 from reconciler.operations.titles import find_shared, resolve_made
 from reconciler.operations.workspace import bind, check_environment, check_name, check_pin, look_up
@@ -179,6 +179,7 @@ def refresh_segment(
     segment.replace_snapshot(comparison.adoption(known_only))
     segment.keep_listing(head, title)
     held = segment.count()
+    warn_of_unmatched(target, held.unmatched, held.held, warn)
     return RefreshRow(
         target,
         RefreshStatus.REFRESHED,

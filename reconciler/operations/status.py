@@ -8,6 +8,7 @@ from reconciler.models.results import StatusRow
 from reconciler.operations.load import Loaded, refuse_plan_file
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
+from reconciler.operations.read_back import warn_of_unmatched
 from reconciler.operations.results import StatusResult, as_problem
 from reconciler.operations.titles import recall
 from reconciler.operations.workspace import warn_of_names
@@ -17,7 +18,7 @@ from reconciler.state import open_records, open_snapshot
 def status(loaded: Loaded) -> StatusResult:
     """Read what the state holds of every selected segment, and which segments it knows that no named spec lists."""
     refuse_plan_file(loaded, "status")
-    rows = []
+    rows, unmatched = [], list[str]()
     for target in loaded.targets:
         try:
             if target.segment.segment is not None:
@@ -39,8 +40,11 @@ def status(loaded: Loaded) -> StatusResult:
                 last_run=found.last_run,
                 restored=found.restored,
             )
+            warn_of_unmatched(
+                target, found.unmatched, found.members + found.unsettled + found.unmatched, unmatched.append
+            )
         rows.append(row)
 
     named = warn_of_names(loaded.targets, lambda target: open_snapshot(target.spec.state).environments())
-    warnings = (*named, *(warn_of_restored(row.target) for row in rows if row.restored))
+    warnings = (*named, *(warn_of_restored(row.target) for row in rows if row.restored), *unmatched)
     return StatusResult(datetime.now(UTC), tuple(rows), find_orphans(loaded.specs, open_snapshot), warnings)

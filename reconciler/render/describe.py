@@ -97,7 +97,9 @@ def describe(result: Result, options: Options) -> Report:
                 sentences.summarise_drift(result),
                 columns=[*report.SEGMENT, *report.DRIFT],
                 quiet="in sync",
-                trouble_title="Failed",
+                trouble_title="Drifted and failed"
+                if any(each.counts and each.error for each in result.segments)
+                else "Failed",
                 remarks=[(sentences.DRIFT_LEGEND, "", "")] if is_drifted else [],
             )
         case Refresh():

@@ -14,10 +14,12 @@ from reconciler.models.guards import Guard
 from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import (
     Drift,
+    DriftStatus,
     Refresh,
     RefreshStatus,
     Run,
     RunStatus,
+    SegmentDrift,
     SegmentRow,
     SegmentRun,
     Segments,
@@ -96,6 +98,8 @@ def describe_trouble(row: SegmentRow) -> str | None:
     """What goes on after the name of a segment that was not done, or not whole; None for any other."""
     if row.status is RefreshStatus.LOCKED:
         return "is locked; nothing was changed for it"
+    if isinstance(row, SegmentDrift) and row.status is DriftStatus.DRIFTED and row.error is not None:
+        return "drifted"
     if isinstance(row, SegmentRun) and row.error is None:
         rejected = row.tally.rejected
         if row.status is RunStatus.PARTIAL and rejected:

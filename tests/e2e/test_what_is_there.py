@@ -169,7 +169,7 @@ def test_people_who_do_not_exist_are_unmatched_and_sent_again_while_the_query_re
 def test_an_unmatched_id_that_the_query_drops_is_removed_once_without_a_guard_and_forgotten(project: Project) -> None:
     ghosts = [f"ghost{number:02}" for number in range(30)]
     project.want("vip", [*people(1, 2), *ghosts])
-    project.write({"vip": segment(56, "vip", "guards: {max_removals: 0}")})
+    project.write({"vip": segment(56, "vip", "guards: {max_removals: 0, max_unmatched: 100%}")})
     assert project.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0").code == 0
     project.want("vip", people(1, 2))
     project.sandbox.reset_calls()

@@ -1,13 +1,14 @@
 """Reading a segment back: whole, or not at all."""
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, Page
 from reconciler.models.ids import IdType
-from reconciler.operations.read_back import Confirmation, read_back, wait_for_agreement
+from reconciler.operations.read_back import Confirmation, find_unmatched, read_back, wait_for_agreement
 from tests.fakes.memory_state import FakeClock
 from tests.fakes.parts import FakeApp, FakeComparison, FakeStop, make_people, make_target
 
@@ -90,6 +91,33 @@ def test_agreement_at_once_waits_for_nothing(drift: DriftCounts) -> None:
     stop = FakeStop(clock)
     confirmation = look(FakeComparison(drifts=[drift]), SlowApp(clock), clock, stop, 60)
     assert (confirmation.agrees, stop.waits) == (True, [])
+
+
+UNKNOWN = DriftCounts(stored=5, remote=5, missing=0, foreign=0, lingering=0, unkeyed=0, unmatched=11, held=16)
+
+
+def test_ids_that_were_sent_again_and_show_late_are_waited_for() -> None:
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    shown = replace(UNKNOWN, appeared=11)
+    confirmation = look(FakeComparison(drifts=[UNKNOWN, shown]), SlowApp(clock), clock, stop, 20)
+    assert (confirmation.drift, confirmation.agrees, stop.waits) == (shown, True, [0.5])
+
+
+def test_ids_that_never_show_are_waited_for_until_the_time_is_over() -> None:
+    clock = FakeClock()
+    stop = FakeStop(clock)
+    confirmation = look(FakeComparison(drifts=[UNKNOWN]), SlowApp(clock), clock, stop, 3)
+    assert (confirmation.drift, confirmation.agrees, stop.waits) == (UNKNOWN, True, [0.5, 1, 1.5])
+
+
+@pytest.mark.parametrize(("unmatched", "held", "breached"), [(12, 24, False), (12, 23, True), (10, 10, False)])
+def test_more_unmatched_ids_than_half_of_all_that_are_held_are_a_breach(
+    unmatched: int, held: int, breached: bool
+) -> None:
+    error = find_unmatched(TARGET, unmatched, held)
+    assert (error is not None) == breached
+    assert find_unmatched(make_target(retired=True), unmatched, held) is None
 
 
 def test_pauses_double_up_to_five_seconds_and_end_with_the_time() -> None:
