@@ -3,11 +3,16 @@
 import threading
 from pathlib import Path
 
+import pytest
+import sqlalchemy
+
 from reconciler.git import identify
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import open_records, open_snapshot
+from reconciler.state import store as store_module
+from reconciler.state.database import find_environments
 from reconciler.state.history import Records
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -168,17 +173,31 @@ def test_a_workspace_is_bound_once_and_to_one_environment(state: StateFixture):
         assert store.environments() == {"production": 77, "staging": 78}
 
 
-def test_an_environment_has_one_name_whichever_of_two_runs_binds_first(state: StateFixture):
-    names = [f"name-{number}" for number in range(5)]
+def test_of_two_runs_that_bind_two_names_at_once_one_waits(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+    state = StateFixture(postgres_url)
+    engine = sqlalchemy.create_engine(postgres_url, poolclass=sqlalchemy.NullPool)
+    others: list[threading.Thread] = []
 
-    def bind(name: str) -> None:
+    def bind_another() -> None:
         with state.store() as store:
-            store.bind(name, 77)
+            store.bind("staging", 77)
 
-    with state.store() as store:  # makes the tables
-        threads = [threading.Thread(target=bind, args=(name,)) for name in names]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert list(store.environments().values()) == [77]
+    def is_waiting() -> bool:
+        with engine.connect() as connection:
+            waiting = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()
+        return bool(waiting)
+
+    def find_then_let_the_other_bind(connection: sqlalchemy.Connection) -> dict[str, int]:
+        found = find_environments(connection)
+        if not others:
+            others.append(threading.Thread(target=bind_another))
+            others[0].start()
+            while others[0].is_alive() and not is_waiting():
+                pass
+        return found
+
+    with state.store() as store:
+        monkeypatch.setattr(store_module, "find_environments", find_then_let_the_other_bind)
+        store.bind("production", 77)
+        others[0].join()
+        assert store.environments() == {"production": 77}
