@@ -164,6 +164,8 @@ class StatusRow:
     """It comes from a backup, and no refresh has read the real members since."""
     error: Problem | None = None
     """Why the state could not be read."""
+    title: str | None = None
+    """At Customer.io, as it was last read."""
 
     @property
     def name(self) -> str:

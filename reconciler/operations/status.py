@@ -39,6 +39,7 @@ def status(loaded: Loaded) -> StatusResult:
                 rejected=found.rejected,
                 last_run=found.last_run,
                 restored=found.restored,
+                title=found.title,
             )
             warn_of_unmatched(
                 target, found.unmatched, found.members + found.unsettled + found.unmatched, unmatched.append

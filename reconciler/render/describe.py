@@ -233,7 +233,10 @@ _KNOWN = (
     *("status", "name", "removed", "added", "segment_id", "rejected", "unsettled", "unmatched", "appeared", "resent"),
     *("stored", "remote", "missing", "foreign", "lingering", "strangers", "adopted", "desired", "seconds"),
 )
-_NOT_IN_THE_TABLE = ("error", "guards", "used_by", "examples")
+_NOT_IN_THE_TABLE = (
+    *("error", "guards", "used_by", "uses", "examples"),
+    *("description", "owner", "tags", "retired", "paused", "create"),
+)
 
 
 def _describe_document(document: Mapping[str, Any], kind: str) -> Report:

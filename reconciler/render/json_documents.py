@@ -155,7 +155,7 @@ def _list_values(value: object) -> Values:
     match value:
         case SegmentPlan():
             counts, remote = value.counts, value.remote
-            values = vars(value) | {"guards": value.verdicts, "used_by": remote.used_by}
+            values = vars(value) | {"guards": value.verdicts, "used_by": remote.used_by, "uses": remote.used_by}
             values |= {"title": remote.title, "remote_members": remote.members}
             if counts is None:
                 values["engine"] = None
@@ -178,4 +178,6 @@ def _list_values(value: object) -> Values:
             return vars(value)
     target, segment = value.target, value.target.segment
     values = {**values, "name": segment.name, "workspace": target.workspace, "spec": str(target.spec.path)}
+    values |= {name: getattr(segment, name) for name in ("tags", "retired", "paused", "create")}
+    values |= {"description": segment.description or None, "owner": segment.owner or None}
     return values | {"segment_id": segment.segment_id, "id_type": segment.id_type}

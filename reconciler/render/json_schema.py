@@ -107,12 +107,26 @@ _ERROR = (
     Field("message", "string", "What happened, and where."),
     Field("hint", "string", "What to do next; may be empty."),
 )
+_USED_BY = (
+    Field("campaigns", "integer", "Ids of campaigns that the segment starts or filters.", many=True),
+    Field("sent_newsletters", "integer", "Ids of newsletters that were sent.", many=True),
+    Field("draft_newsletters", "integer", "Ids of newsletters that are drafts.", many=True),
+)
 _IDENTITY = (
     Field("name", "string", "The segment's key in its spec."),
     Field("workspace", "string", "`destination.workspace` of its spec."),
     Field("segment_id", "integer", "Its id at Customer.io; null where it is not known or not made yet.", NULLABLE),
     Field("id_type", IdType, "What its ids are."),
     Field("spec", "string", "The path of its spec."),
+)
+_ABOUT = (
+    Field("description", "string", "As in the spec; null if there is none.", NULLABLE),
+    Field("owner", "string", "As in the spec; null if there is none.", NULLABLE),
+    Field("tags", "string", "As in the spec.", many=True),
+    Field("retired", "boolean", "By the spec: nobody belongs there any more."),
+    Field("paused", "boolean", "By the spec: nothing is sent."),
+    Field("create", "boolean", "By the spec: `apply` creates the segment where there is none of its title."),
+    Field("uses", _USED_BY, "What a change can set off; null if it was not asked for.", NULLABLE),
 )
 _SEGMENT_ERROR = Field("error", _ERROR, "Why it failed or was not done; null if neither.", NULLABLE)
 _TITLE = Field("title", "string", "The segment's title at Customer.io; null if it was not asked for.", NULLABLE)
@@ -153,11 +167,6 @@ _GUARD = (
     Field("breached", "boolean", "The limit is exceeded."),
     Field("allowed", "boolean", "It is breached, and a flag of this run allows that: it stops nothing."),
 )
-_USED_BY = (
-    Field("campaigns", "integer", "Ids of campaigns that the segment starts or filters.", many=True),
-    Field("sent_newsletters", "integer", "Ids of newsletters that were sent.", many=True),
-    Field("draft_newsletters", "integer", "Ids of newsletters that are drafts.", many=True),
-)
 _EXAMPLES = (
     Field("remove", "string", "Some ids that would be removed.", many=True),
     Field("add", "string", "Some ids that would be added.", many=True),
@@ -187,7 +196,8 @@ _PLANNED = (
     Field("unkeyed", "integer", "Members without an id of this type; null if not read.", NULLABLE),
     _TITLE,
     Field("remote_members", "integer", "Members at Customer.io; null if it was not asked for.", NULLABLE),
-    Field("used_by", _USED_BY, "What a change can set off; null if it was not asked for.", NULLABLE),
+    Field("used_by", _USED_BY, "The same as `uses`.", NULLABLE),
+    *_ABOUT,
     Field("examples", _EXAMPLES, "Only with `--show-ids`.", optional=True),
 )
 _SENT = {
@@ -222,6 +232,7 @@ _DRIFTED = (
     Field("appeared", "integer", "Of `unmatched`: there by now; neither missing nor foreign.", NULLABLE),
     _TITLE,
     _SEGMENT_ERROR,
+    *_ABOUT,
 )
 _REFRESHED = (
     *_IDENTITY,
@@ -235,6 +246,7 @@ _REFRESHED = (
     _UNKEYED,
     _TITLE,
     _SEGMENT_ERROR,
+    *_ABOUT,
 )
 _KNOWN = (
     *_IDENTITY,
@@ -243,7 +255,9 @@ _KNOWN = (
     Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("last_run", (_RUN_ID, *_RUN_TIMES), "Its latest run; null before the first.", NULLABLE),
     Field("lock_holder", "string", "The run that holds its lock, in words; null if none does.", NULLABLE),
+    Field("title", "string", "The segment's title at Customer.io, as the state knows it; null if not.", NULLABLE),
     _SEGMENT_ERROR,
+    *_ABOUT,
 )
 _ORPHAN = (
     Field("workspace", "string", "Its workspace."),
