@@ -206,3 +206,12 @@ def test_a_title_that_the_state_does_not_know_makes_no_orphan_of_its_segment(vip
     vip.write({"vip": titled("Best customers", "vip")})
 
     assert vip.json("status").document["orphans"] == vip.json("plan").document["orphans"] == []
+
+
+def test_of_a_title_that_was_sent_to_before_the_app_key_is_not_in_doubt(vip: Project) -> None:
+    def doubts() -> int:
+        return sum("app_api_key, which finds titles" in each for each in vip.json("plan").document["warnings"])
+
+    assert doubts() == 1
+    assert vip.run("apply", "spec.yaml").code == 0
+    assert doubts() == 0
