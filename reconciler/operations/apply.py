@@ -68,7 +68,8 @@ def apply(
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
         plan_id = file.plan.plan_id if file else None
-        options = ApplyOptions(uuid.uuid4().hex, PlanOptions(allowed, show_ids), plan_id, confirm, confirm_timeout)
+        planned = PlanOptions(allowed, show_ids, asks_uses=approve is not None)
+        options = ApplyOptions(uuid.uuid4().hex, planned, plan_id, confirm, confirm_timeout)
         with Context(
             loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress
         ) as context:

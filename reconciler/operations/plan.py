@@ -44,6 +44,8 @@ class PlanOptions:
 
     allowed: Mapping[str, frozenset[Guard]] = field(default_factory=dict)
     show_ids: int = 0
+    asks_uses: bool = True
+    """Somebody reads the plan: ask what uses a segment that changes."""
 
 
 def plan(
@@ -192,7 +194,7 @@ def plan_segment(
             add=changes.examples(Direction.ADD, options.show_ids),
             remove=changes.examples(Direction.REMOVE, options.show_ids),
         )
-    if app is not None and counts.is_changed and remote.title is not None:
+    if options.asks_uses and app is not None and counts.is_changed and remote.title is not None:
         try:
             remote = replace(remote, used_by=app.used_by(target.segment_id))
         except (DestinationError, IncompleteRead) as error:

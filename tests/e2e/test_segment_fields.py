@@ -44,3 +44,8 @@ def test_status_has_the_title_that_the_state_knows(vip: Project) -> None:
 @pytest.mark.parametrize("output", ["text", "markdown"])
 def test_a_plan_names_the_owner(vip: Project, output: str) -> None:
     assert "owner: crm@example.com" in vip.run("plan", "spec.yaml", "--format", output).out.replace("\\", "")
+
+
+def test_what_uses_a_segment_is_asked_where_somebody_reads_it(vip: Project) -> None:
+    assert vip.json("plan").segments["vip"]["uses"] is not None
+    assert vip.json("apply").segments["vip"]["uses"] is None
