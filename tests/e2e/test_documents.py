@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox.faults import answers, poison
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
 from tests.support.json_schema import find_violations
 from tests.support.project import Project, people, segment
 
@@ -381,8 +383,10 @@ def test_two_segments_with_one_id_in_one_workspace_are_an_error_across_specs(pro
     assert across.code == 64
     assert re.search(r"two\.yaml:\d+", across.err)
     project.want("vip", people(1))
-    project.write({"two": segment(56, "vip")}, name="two.yaml", workspace="other")
-    assert project.run("plan", "spec.yaml", "two.yaml").code == 0
+    with Sandbox(settings=Settings(environment_id=4)) as other:
+        other.create_segment("VIP", id=56)
+        Project(project.folder, other).write({"two": segment(56, "vip")}, name="two.yaml", workspace="other")
+        assert project.run("plan", "spec.yaml", "two.yaml").code == 0
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "drift", "refresh", "status", "history"])

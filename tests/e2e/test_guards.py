@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from reconciler.plan_file import MAGIC
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result, people, segment
 
@@ -358,22 +360,30 @@ def test_an_allow_flag_takes_an_exact_name_only(project: Project) -> None:
 
 
 def test_where_two_specs_share_a_name_the_flag_needs_the_workspace(project: Project) -> None:
-    for spec, table in (("a", "one"), ("b", "two")):
+    with Sandbox(settings=Settings(environment_id=4)) as other:
+        other.add_people((each, f"{each}@example.com") for each in people(*range(100)))
+        other.create_segment("VIP", id=57)
+        check_flag_of_one_workspace(project, other)
+
+
+def check_flag_of_one_workspace(project: Project, other: Sandbox) -> None:
+    for spec, number, table, sandbox in (("a", 56, "one", project.sandbox), ("b", 57, "two", other)):
         project.want(table, people(*range(100)))
-        number = 56 if spec == "a" else 57
-        project.write({"vip": segment(number, table)}, workspace=spec, name=f"{spec}.yaml")
+        of_spec = Project(project.folder, sandbox)
+        of_spec.write({"vip": segment(number, table)}, workspace=spec, name=f"{spec}.yaml")
     assert project.run("apply", "a.yaml", "b.yaml").code == 0
     for table in ("one", "two"):
         project.want(table, people(*range(50)))
     project.sandbox.reset_calls()
+    other.reset_calls()
 
     assert project.run("apply", "a.yaml", "b.yaml", "--allow-removals", "vip").code in (3, 64)
-    assert project.sandbox.writes == []
+    assert project.sandbox.writes == other.writes == []
     done = project.run("apply", "a.yaml", "b.yaml", "--allow-removals", "a/vip", "--format", "json")
     assert done.code == 3
     assert {row["workspace"]: row["status"] for row in done.document["segments"]} == {"a": "applied", "b": "blocked"}
     assert project.sandbox.members(56) == set(people(*range(50)))
-    assert len(project.sandbox.members(57)) == 100
+    assert len(other.members(57)) == 100
     assert project.run("apply", "b.yaml", "--allow-removals", "vip").code == 0
 
 

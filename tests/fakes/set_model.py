@@ -248,6 +248,7 @@ def read_back(world: World) -> Reading:
         strangers=len(remote - state.held - state.tombstones),
         unmatched=len(state.unmatched),
         appeared=len(state.unmatched & remote),
+        held=len(state.held | lingering),
     )
     return Reading(
         drift,

@@ -343,7 +343,7 @@ class Elsewhere:
         return self.answer
 
 
-FOUND = ComparedInDatabase(Head("a lineage", 9), Returned({None: 12, NULL: 1}), {Flag.STORED: 11})
+FOUND = ComparedInDatabase(Head("a lineage", 9), Returned({None: 12, NULL: 1}), {Flag.STORED: 11}, data_time=None)
 
 
 @contextmanager
