@@ -133,8 +133,11 @@ def find_by_title(
     """
     title = read_title(target.segment.segment or "")
     named = [each for each in remote.values() if each.title == title]
-    numbers = {each.segment_id for each in known if each.title is not None and read_title(each.title) == title}
+    listed = [each for each in known if each.title is not None and read_title(each.title) == title]
+    own = find_own(target, listed)
+    numbers = {each.segment_id for each in own or listed}
     remembered = [remote[number] for number in sorted(numbers & remote.keys())]
+    kept = [each for each in remembered if each.title == title]
 
     if numbers and not remembered:
         number = min(numbers)
@@ -144,21 +147,26 @@ def find_by_title(
             f"if that is right, drop what the state knows: reconcile state forget SPEC id:{number}",
             code="no_such_segment",
         )
-    if len(remembered) == 1:
+    if own and len(kept) == 1:
+        return _found(target, kept[0])
+    if own and len(remembered) == 1 and not named:
         (segment,) = remembered
-        others = [each.segment_id for each in named if each is not segment]
-        if segment.title != title and others:
-            raise DestinationError(
-                f"{target.where}: {title!r} was segment {segment.segment_id}, which is called {segment.title!r} now, "
-                f"and segment {others[0]} is called {title!r}",
-                f"name the one that is meant by its number: `segment_id: {segment.segment_id}` or `segment_id: "
-                f"{others[0]}`",
-                code="title",
-            )
-        if segment.title != title:
-            now = f"segment {segment.segment_id} is called {segment.title!r} now"
-            warn(f"{target.where}: {now}; the spec says {title!r}")
+        now = f"segment {segment.segment_id} is called {segment.title!r} now"
+        warn(f"{target.where}: {now}; the spec says {title!r}")
         return _found(target, segment)
+    if remembered and not kept:
+        segment = remembered[0]
+        name = next(each.name for each in listed if each.segment_id == segment.segment_id)
+        entry = "" if own else f" of the entry {name!r}"
+        numbers_now = [segment.segment_id, *(each.segment_id for each in named[:1])]
+        raise DestinationError(
+            f"{target.where}: {title!r} was segment {segment.segment_id}{entry}, which is called {segment.title!r} now"
+            + (f", and segment {named[0].segment_id} is called {title!r}" if named else ""),
+            "name the one that is meant by its number: "
+            + " or ".join(f"`segment_id: {number}`" for number in numbers_now)
+            + ("" if own else f"; or refresh {name!r} first, and the state knows its new title"),
+            code="title",
+        )
     if len(named) > 1:
         several = ", ".join(str(each.segment_id) for each in named)
         raise DestinationError(
@@ -175,6 +183,13 @@ def find_by_title(
         "check the title (`reconcile segments SPEC` lists them), or let `create: true` make it",
         code="no_such_segment",
     )
+
+
+def find_own(target: Target, known: Sequence[Listing]) -> list[Listing]:
+    """Find what the state remembers of this very entry: of its name, from its spec."""
+    named = [each for each in known if each.name == target.segment.name]
+    spec = identify(target.spec.path) if named else None
+    return [each for each in named if each.spec == spec]
 
 
 def find_remembered(target: Target, known: Sequence[Listing]) -> Listing | None:

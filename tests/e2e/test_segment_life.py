@@ -135,6 +135,25 @@ def test_a_number_and_a_title_that_lead_to_different_segments_are_an_error(vip: 
     assert "57" in done.segments["vip"]["error"]["message"]
 
 
+def test_a_title_that_the_segment_of_another_entry_had_does_not_lead_to_that_segment(vip: Project) -> None:
+    vip.write({"vip": segment(56, "vip")})
+    assert vip.run("apply", "spec.yaml").code == 0
+    vip.sandbox.workspace.change_segment(56, name="VIP until 2025")
+    vip.want("new", people(*range(20, 25)))
+    vip.write({"vip": titled("VIP customers", "new", "create: true")}, name="other.yaml")
+
+    done = vip.run("apply", "other.yaml", "--format", "json")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "title")
+    assert "'VIP customers' was segment 56 of the entry 'vip'" in done.segments["vip"]["error"]["message"]
+    assert vip.sandbox.members(56) == set(people(*range(5)))
+
+    assert vip.run("refresh", "spec.yaml", "--yes").code == 0
+    assert vip.run("apply", "other.yaml").code == 0
+
+    assert vip.sandbox.members(56) == set(people(*range(5)))
+
+
 @pytest.mark.parametrize(("name", "code"), [("VIP", "no_such_segment"), ("Twins", "title")])
 def test_a_title_that_leads_to_no_segment_or_to_two_is_an_error(vip: Project, name: str, code: str) -> None:
     vip.sandbox.workspace.change_segment(57, name="Twins")

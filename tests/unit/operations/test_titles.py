@@ -3,6 +3,7 @@
 import pytest
 
 from reconciler.errors import DestinationError
+from reconciler.git import identify
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import Target
@@ -17,8 +18,8 @@ def remote(*segments: tuple[int, str], manual: bool = True) -> dict[int, RemoteS
     return {number: RemoteSegment(number, title, manual) for number, title in segments}
 
 
-def known(number: int, title: str | None = "VIP", *, confirmed: bool = False) -> Listing:
-    return Listing(number, "vip", title, None, confirmed=confirmed)
+def known(number: int, title: str | None = "VIP", *, name: str = "vip", confirmed: bool = False) -> Listing:
+    return Listing(number, name, title, identify(VIP.spec.path), confirmed=confirmed)
 
 
 def test_a_title_means_the_one_segment_that_has_it() -> None:
@@ -54,6 +55,19 @@ def test_the_number_that_is_remembered_finds_a_segment_that_was_renamed() -> Non
     with pytest.raises(DestinationError, match=r"56.*57"):
         find_by_title(NEW, [known(56)], remote((56, "Best"), (57, "VIP")), print)
     assert find_by_title(NEW, [known(56)], remote((56, "VIP"), (57, "VIP")), print).segment_id == 56
+
+
+def test_the_number_of_another_entry_is_not_taken_over_by_the_title_that_it_had() -> None:
+    other = known(56, name="gold")
+    assert find_by_title(NEW, [other], remote((56, "VIP")), print).segment_id == 56
+    for listings in ([other], [known(55, name="gold"), other]):
+        with pytest.raises(
+            DestinationError, match=r"'VIP' was segment 5[56] of the entry 'gold'.*'Best' now"
+        ) as caught:
+            find_by_title(NEW, listings, remote((55, "Best"), (56, "Best")), print)
+        assert caught.value.code == "title"
+    with pytest.raises(DestinationError, match="56, 57"):
+        find_by_title(NEW, [other], remote((56, "VIP"), (57, "VIP")), print)
 
 
 def test_a_segment_that_was_deleted_is_not_created_again_while_the_state_holds_it() -> None:
