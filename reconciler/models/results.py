@@ -214,6 +214,8 @@ class Listing:
     lineage: str = ""
     confirmed: bool = False
     """Its members were read back once, and recorded."""
+    is_note: bool = False
+    """It was created for this title, and nothing was sent to it yet: there is no more of it in the state."""
 
 
 @dataclass(frozen=True)

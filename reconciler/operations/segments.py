@@ -58,14 +58,15 @@ def _list_workspace(context: Context, target: Target, specs: Sequence[Spec]) -> 
     remote = context.list_segments(target)
     own = [spec for spec in specs if spec.destination.workspace == workspace]
     states = dict.fromkeys(spec.state for spec in own)
-    known = {each.segment_id: each for state in states for each in context.open_snapshot(state).listings(workspace)}
+    listings = [each for state in states for each in context.open_snapshot(state).listings(workspace)]
+    known = {each.segment_id: each for each in listings if not each.is_note}
     orphans = {each.segment_id for each in find_orphans(own, context.open_snapshot)}
     has_left = find_departed(specs)
     listed: dict[int | None, Target] = {}
     for spec in own:
         if identify_account(spec.destination) == account:
             for each in (Target(spec, segment) for segment in spec.segments):
-                listed[_find_number(context, each, list(known.values()), remote)] = each
+                listed[_find_number(context, each, listings, remote)] = each
 
     rows = []
     for segment in remote.values():

@@ -28,7 +28,7 @@ def resolve(context: Context, target: Target) -> Target:
         return resolve_retired(context, target)
     if segment.segment is not None:
         known, remote = context.snapshot(target).listings(target.workspace), context.list_segments(target)
-        check_app_key(target, known, remote, context.warn)
+        check_app_key(target, [each for each in known if not each.is_note], remote, context.warn)
         target = find_by_title(target, known, remote, context.warn)
     elif segment.title is not None:
         check_title(target, context.list_segments(target))

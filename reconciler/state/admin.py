@@ -54,7 +54,7 @@ def forget(
         try:
             with lock.write() as connection:
                 known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())
-                run(connection, f"DELETE FROM reconcile_creations WHERE {WHERE_SEGMENT}", **segment.values())
+                known += run(connection, f"DELETE FROM reconcile_creations WHERE {WHERE_SEGMENT}", **segment.values())
             with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 sweep(lock.write, segment)
         finally:

@@ -112,7 +112,14 @@ class SegmentRow(NamedTuple):
 
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
-LISTING_COLUMNS = "segment_id, name, title, origin, spec, lineage, confirmed_at"
+LISTINGS = """
+SELECT workspace, segment_id, name, title, origin, spec, lineage, confirmed_at, 0 AS is_note FROM reconcile_segments
+UNION ALL
+SELECT c.workspace, c.segment_id, '', c.title, NULL, NULL, '', NULL, 1 FROM reconcile_creations c
+WHERE c.segment_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM reconcile_segments s WHERE s.workspace = c.workspace AND s.segment_id = c.segment_id
+)"""
+"""All segments of the state, and those that were created and have nothing but the note of it."""
 
 
 def read_listing(
@@ -123,10 +130,11 @@ def read_listing(
     spec: str | None,
     lineage: str,
     confirmed_at: float | None,
+    is_note: int,
 ) -> Listing:
-    """Make a listing of the LISTING_COLUMNS of a row."""
+    """Make a listing of a row of LISTINGS, without its workspace."""
     identity = None if spec is None else SpecIdentity(origin, spec)
-    return Listing(segment_id, name, title, identity, lineage, confirmed=confirmed_at is not None)
+    return Listing(segment_id, name, title, identity, lineage, confirmed_at is not None, bool(is_note))
 
 
 # --- numbers by status -------------------------------------------------------------------------------------------

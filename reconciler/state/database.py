@@ -14,7 +14,7 @@ from reconciler.state import schema
 from reconciler.state.base import (
     BLOCK_ROWS,
     HEAD_COLUMNS,
-    LISTING_COLUMNS,
+    LISTINGS,
     SegmentRow,
     Stored,
     read_listing,
@@ -188,9 +188,9 @@ class Reader(Backend):
         with self.read() as connection:
             if connection is None:
                 return ()
-            statement = f"SELECT {LISTING_COLUMNS} FROM reconcile_segments WHERE workspace = :workspace"
-            rows = connection.execute(text(f"{statement} ORDER BY segment_id"), {"workspace": workspace})
-            return [read_listing(*row) for row in rows]
+            statement = f"SELECT * FROM ({LISTINGS}) l WHERE workspace = :workspace ORDER BY segment_id"
+            rows = connection.execute(text(statement), {"workspace": workspace})
+            return [read_listing(*columns) for _, *columns in rows]
 
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:

@@ -26,7 +26,7 @@ from reconciler.state.base import (
     BLOCK_ROWS,
     HEAD_COLUMNS,
     JOURNAL_LINES,
-    LISTING_COLUMNS,
+    LISTINGS,
     MARK_LINES,
     SQLITE_PIECES,
     SegmentRow,
@@ -176,8 +176,7 @@ def _read_segments(
         rows = connection.execute(f"SELECT workspace, segment_id, {HEAD_COLUMNS} FROM reconcile_segments")
         segments = {(row[0], row[1]): SegmentRow(*row[2:]).head(environments.get(row[0])) for row in rows}
         listings: dict[str, list[Listing]] = {}
-        statement = f"SELECT workspace, {LISTING_COLUMNS} FROM reconcile_segments ORDER BY segment_id"
-        for workspace, *columns in connection.execute(statement):
+        for workspace, *columns in connection.execute(f"{LISTINGS} ORDER BY segment_id"):
             listings.setdefault(workspace, []).append(read_listing(*columns))
         return heads | segments, listings, environments
 

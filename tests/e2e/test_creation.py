@@ -235,6 +235,58 @@ def test_killed_at_the_first_batch_and_renamed_the_segment_is_found(new: Project
     assert new.sandbox.members(number) == set(people(*range(5)))
 
 
+@pytest.fixture
+def noted(new: Project) -> int:
+    """The number of a segment that was created by a run that was stopped before it sent anything to it."""
+    new.hit("apply", "spec.yaml", at=is_creation, by=signal.SIGTERM)
+    (number,) = made(new)
+    assert new.sandbox.writes == []
+    return number
+
+
+def test_stopped_after_the_answer_and_renamed_the_segment_is_found(new: Project, noted: int) -> None:
+    new.sandbox.workspace.change_segment(noted, name="Somewhat new")
+
+    done = new.json("apply")
+
+    assert (done.code, creations(new.sandbox), done.segments["vip"]["segment_id"]) == (0, 1, noted)
+    assert new.sandbox.members(noted) == set(people(*range(5)))
+
+
+def test_stopped_after_the_answer_another_segment_of_that_title_is_not_taken(new: Project, noted: int) -> None:
+    new.sandbox.workspace.change_segment(noted, name="Somewhat new")
+    new.sandbox.create_segment("Brand new", id=99)
+
+    done = new.json("apply")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "title")
+    assert (creations(new.sandbox), new.sandbox.writes) == (1, [])
+
+
+def test_stopped_after_the_answer_and_deleted_it_is_made_again_once_it_is_forgotten(new: Project, noted: int) -> None:
+    unknown = new.run("state", "forget", "spec.yaml", "id:99", "--yes")
+    new.sandbox.workspace.delete_segment(noted)
+
+    done = new.run("apply", "spec.yaml")
+
+    assert (unknown.code, done.code, creations(new.sandbox)) == (1, 1, 1)
+    assert f"reconcile state forget spec.yaml id:{noted}" in " ".join(done.err.split())
+    assert new.run("state", "forget", "spec.yaml", f"id:{noted}", "--yes").code == 0
+    assert new.run("apply", "spec.yaml").code == 0
+    check_filled(new)
+
+
+def test_a_list_that_lags_makes_no_second_segment(new: Project, noted: int) -> None:
+    body = '{"segments": [{"id": 56, "name": "VIP", "type": "manual"}]}'
+    new.sandbox.inject(answers(200, method="GET", path=SEGMENTS, body=body, times=1))
+
+    late = new.run("apply", "spec.yaml")
+
+    assert (late.code, creations(new.sandbox), new.sandbox.writes) == (1, 1, [])
+    assert new.run("apply", "spec.yaml").code == 0
+    check_filled(new)
+
+
 # --- two runs ----------------------------------------------------------------------------------------------------
 
 

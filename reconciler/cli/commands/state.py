@@ -84,7 +84,8 @@ def forget(
     workspace = found.destination.workspace
     record = open_records(found.state.model_copy(update={"must_exist": True})).segment(workspace, segment_id)
     if record is None:
-        raise unknown_segment(found, segment_id)
+        forget_note(console, found, segment_id, yes, lock_timeout)
+        return
     confirm(console, f"Forget {describe(record)}? They stay at Customer.io, and no later run removes them.", yes)
     if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout):
         raise unknown_segment(found, segment_id)
@@ -93,6 +94,19 @@ def forget(
         f"Forgotten: {describe(record)}. Nobody was removed at Customer.io.",
         f"To manage it again, take it over first: {refresh}",
     )
+
+
+def forget_note(console: Console, spec: Spec, segment_id: int, yes: bool, lock_timeout: float) -> None:
+    """Forget that a segment was created, where the state knows no more of it than that. Raises StateError."""
+    workspace = spec.destination.workspace
+    note = next((each for each in open_snapshot(spec.state).listings(workspace) if each.segment_id == segment_id), None)
+    if note is None:
+        raise unknown_segment(spec, segment_id)
+    made = f'{workspace}: segment {segment_id}, "{note.title}", was created, and nobody was sent to it'
+    confirm(console, f"{made}. Forget it? With `create: true` the next apply makes another one of that title.", yes)
+    if not admin.forget(spec.state, workspace, segment_id, lock_timeout=lock_timeout):
+        raise unknown_segment(spec, segment_id)
+    console.report(f"Forgotten: segment {segment_id} of {workspace}.", "Nothing was changed at Customer.io.")
 
 
 @state.command("unlock", short_help="break the lock of a run that is dead for certain")

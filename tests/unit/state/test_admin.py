@@ -89,6 +89,20 @@ def test_forgetting_what_is_not_known_says_so(state: StateFixture):
     assert not forget(state.settings, "production", 99, runtime=around(state))
 
 
+def test_a_note_of_a_creation_is_listed_until_there_is_a_row_and_can_be_forgotten(state: StateFixture):
+    fill(state)
+    with state.store() as store, store.database.write() as connection:
+        values = {"run_id": "run", "asked_at": NOW, "segment_id": 61}
+        add_row(connection, "reconcile_creations", workspace="production", title="Brand new", **values)
+
+    for alone in (False, True):
+        known = open_snapshot(state.settings, alone=alone).listings("production")
+        assert [(each.segment_id, each.title) for each in known if each.is_note] == [(61, "Brand new")]
+        assert [each.segment_id for each in known].count(56) == 1
+    assert forget(state.settings, "production", 61, runtime=around(state))
+    assert not forget(state.settings, "production", 61, runtime=around(state))
+
+
 def test_forgetting_takes_the_lock(state: StateFixture):
     fill(state)
     with state.store() as store, store.lock(state.target(), "run", "apply", None):
