@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
+from reconciler.escaping import read_title
 from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
@@ -78,8 +79,8 @@ def read_state_url(text: str, folder: Path) -> Secret:
 def find_entry(path: Path, environment: Mapping[str, str], workspace: str, segment_id: int, known: Head) -> str | None:
     """Find the entry by which a spec lists a segment that the state knows, and give its `file:line`; None: it has none.
 
-    A retired entry is none. One with a number that can't be read here lists the segment if it has its name. Raises
-    SpecError where the file can't be read.
+    A retired entry is none. One with a number that can't be read here lists the segment if it has its name, and so does
+    one with another title: the segment may have been renamed. Raises SpecError where the file can't be read.
     """
     draft = read_draft(path, environment)
     if draft is None or draft.document.data is None:
@@ -89,11 +90,14 @@ def find_entry(path: Path, environment: Mapping[str, str], workspace: str, segme
     where = ("destination", "workspace")
     if where in draft.document.lines and not draft.is_refused(where) and draft.value(where) != workspace:
         return None
+    called = None if known.title is None else read_title(known.title)
     for segment in draft.segments():
         number, title = draft.value((*segment, "segment_id")), draft.value((*segment, "segment"))
         is_unreadable = draft.is_refused((*segment, "segment_id")) or draft.is_refused((*segment, "segment"))
-        is_same = read_integer(number) == segment_id or (title is not None and title == known.title)
-        if (is_same or (is_unreadable and segment[1] == known.name)) and not draft.is_retired(segment):
+        is_titled = isinstance(title, str) and read_title(title) == called
+        is_same = read_integer(number) == segment_id or is_titled
+        may_be_same = segment[1] == known.name and (is_unreadable or title is not None)
+        if (is_same or may_be_same) and not draft.is_retired(segment):
             return f"{path}:{draft.document.line(segment)}"
     return None
 

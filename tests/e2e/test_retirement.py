@@ -168,6 +168,23 @@ def test_a_segment_that_another_spec_still_lists_is_not_emptied(two: Project, by
     assert (two.run("apply", "spec.yaml").code, two.sandbox.members(57)) == (0, set())
 
 
+@pytest.mark.parametrize(
+    ("name", "title"), [("old", "Churned in 2025"), ("old", "'Churn risk '"), ("others", "'Churn  risk'")]
+)
+def test_a_segment_that_another_spec_lists_by_a_title_that_it_may_have_is_not_emptied(
+    two: Project, name: str, title: str
+) -> None:
+    two.want("old", people(*range(4)))
+    assert two.run("apply", "spec.yaml").code == 0, "a title is known once something was changed"
+    two.sandbox.reset_calls()
+    two.write({name: f"segment: {title}\nquery: SELECT id FROM old"})
+    two.write({"old": RETIRED}, name="other.yaml")
+
+    done = two.run("apply", "other.yaml", "--format", "json")
+
+    assert (done.code, done.segments["old"]["error"]["code"], two.sandbox.writes) == (1, "retired", [])
+
+
 def test_a_spec_that_moved_may_retire_what_it_listed(two: Project) -> None:
     retire(two)
     two.spec.rename(two.folder / "moved.yaml")
