@@ -88,7 +88,7 @@ def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: App
     context.warn_of_names()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
 
-    for at, error in find_shared([each.target for each in segments], context.ask_environment).items():
+    for at, error in find_shared(context, [each.target for each in segments]).items():
         segments[at].end(error)
     warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
 

@@ -46,7 +46,7 @@ def drift(
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         context.warn_of_names()
-        shared = find_shared(loaded.targets, context.ask_environment)
+        shared = find_shared(context, loaded.targets)
         segments = context.for_each(
             enumerate(loaded.targets),
             lambda each: _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0])),

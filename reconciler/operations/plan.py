@@ -78,7 +78,7 @@ def plan(
         segments = context.for_each(
             range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft), "plan"
         )
-        shared = find_shared([each.target for each in segments], context.ask_environment)
+        shared = find_shared(context, [each.target for each in segments])
         segments = [
             as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
             for at, each in enumerate(segments)

@@ -13,6 +13,7 @@ from reconciler.errors import (
     DestinationError,
     IncompleteRead,
     LockHeld,
+    ReconcileError,
     SegmentError,
     UsageError,
     as_known,
@@ -70,10 +71,18 @@ def refresh(
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
     history = RunHistory(run_id, "refresh", [f"--adopt {adopt}"])
     with Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress) as context:
-        shared = find_shared(loaded.targets, context.ask_environment)
+        targets, refusals = list(loaded.targets), {}
+        for at, target in enumerate(targets):
+            if target.segment.segment is not None:
+                try:
+                    context.check_stop()
+                    targets[at] = resolve_made(context, target)
+                except Exception as error:  # which its row has
+                    refusals[at] = as_known(error)
+        refusals = {**find_shared(context, targets), **refusals}
         rows = [
-            _refresh_one(context, target, history, Adopt(adopt), approve, shared.get(at))
-            for at, target in enumerate(loaded.targets)
+            _refresh_one(context, target, history, Adopt(adopt), approve, refusals.get(at))
+            for at, target in enumerate(targets)
         ]
         return history.end(RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings)))
 
@@ -84,7 +93,7 @@ def _refresh_one(
     history: RunHistory,
     adopt: Adopt,
     approve: Approve | None,
-    refusal: DestinationError | None,
+    refusal: ReconcileError | None,
 ) -> RefreshRow:
     """Refresh one segment under its lock."""
 

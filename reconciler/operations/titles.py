@@ -66,28 +66,29 @@ def resolve_retired(context: Context, target: Target) -> Target:
     return target
 
 
-def find_shared(
-    targets: Sequence[Target], ask_environment: Callable[[Target], int | None]
-) -> dict[int, DestinationError]:
+def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, DestinationError]:
     """Find the targets, by their position, whose number another segment of a named spec has in the same workspace.
 
     Specs in which two have one number are refused when they are read; one by its number and one by its title are not.
-    Neither are two names of one workspace: where they list one number, both are asked for their environments.
+    Neither are two names of one workspace: where they list one number, both are asked for their environments. A title
+    that is not selected counts by the number that it had in the state.
     """
     places: dict[int, dict[str, Target]] = {}
+    given = {target.where for target in targets}
     listed = [
         Target(spec, segment)
         for spec in {id(each.spec): each.spec for each in targets}.values()
         for segment in spec.segments
     ]
+    listed = [_recall_own(context, target) for target in listed if target.where not in given]
     for target in [*listed, *targets]:
         places.setdefault(target.segment_id, {})[target.where] = target
 
     def is_same(target: Target, other: Target) -> bool:
         if target.workspace == other.workspace:
             return True
-        environment_id = ask_environment(target)
-        return environment_id is not None and environment_id == ask_environment(other)
+        environment_id = context.ask_environment(target)
+        return environment_id is not None and environment_id == context.ask_environment(other)
 
     shared = {}
     for at, target in enumerate(targets):
@@ -103,6 +104,15 @@ def find_shared(
                 code="environment" if is_named_twice else "title",
             )
     return shared
+
+
+def _recall_own(context: Context, target: Target) -> Target:
+    if target.segment.segment is None:
+        return target
+    try:
+        return recall(target, find_own(target, context.snapshot(target).listings(target.workspace)))
+    except StateError:
+        return target  # its segments have the error
 
 
 def resolve_made(context: Context, target: Target) -> Target:

@@ -59,7 +59,7 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
         if connect:
             context.warn_of_names()
         checks = []
-        shared = find_shared(loaded.targets, context.ask_environment) if connect else {}
+        shared = find_shared(context, loaded.targets) if connect else {}
         for at, target in enumerate(loaded.targets if connect else ()):
             try:
                 if at in shared:

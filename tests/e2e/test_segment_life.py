@@ -234,3 +234,27 @@ def test_of_a_title_that_was_sent_to_before_the_app_key_is_not_in_doubt(vip: Pro
     assert doubts() == 1
     assert vip.run("apply", "spec.yaml").code == 0
     assert doubts() == 0
+
+
+@pytest.mark.parametrize("first", ["vip", "titled"])
+def test_a_number_and_a_title_of_one_segment_are_refused_also_where_one_is_selected(vip: Project, first: str) -> None:
+    vip.want("new", people(*range(20, 25)))
+    entries = {"vip": segment(56, "vip"), "titled": titled("VIP customers", "new")}
+    second = "titled" if first == "vip" else "vip"
+    vip.write({first: entries[first]})
+    assert vip.run("apply", "spec.yaml").code == 0
+    before = vip.sandbox.members(56)
+    vip.write(entries)
+
+    done = vip.json("apply", "--select", second)
+
+    assert (done.code, done.segments[second]["error"]["code"]) == (1, "title")
+    assert vip.sandbox.members(56) == before
+
+
+def test_a_refresh_of_a_number_and_a_title_of_one_segment_is_refused(vip: Project) -> None:
+    vip.write({"vip": segment(56, "vip"), "titled": titled("VIP customers", "vip")})
+
+    done = vip.json("refresh", "--yes")
+
+    assert (done.code, {each["error"]["code"] for each in done.segments.values()}) == (1, {"title"})
