@@ -196,10 +196,10 @@ def find_by_title(
 
 
 def find_own(target: Target, known: Sequence[Listing]) -> list[Listing]:
-    """Find what the state remembers of this very entry: of its name, from its spec."""
-    named = [each for each in known if each.name == target.segment.name]
+    """Find what the state remembers of this very entry: of its name, from its spec, or a note of its creation."""
+    named = [each for each in known if each.name == target.segment.name and not each.is_note]
     spec = identify(target.spec.path) if named else None
-    return [each for each in named if each.spec == spec]
+    return [each for each in known if each.is_note or (each in named and each.spec == spec)]
 
 
 def find_remembered(target: Target, known: Sequence[Listing]) -> Listing | None:
