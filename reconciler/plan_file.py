@@ -203,7 +203,9 @@ def check_number(sealed: SealedPlan, segment: SealedSegment, segment_id: int | N
     if segment_id == segment.segment_id:
         return
     if segment.segment_id is None and creation is not None and creation.plan_id == sealed.plan_id:
-        return
+        is_made = creation.segment_id in (None, segment_id)  # None: what became of the request is not known
+        if is_made:
+            return
     then = "was to be created" if segment.segment_id is None else f"was segment {segment.segment_id}"
     is_now = "is not there" if segment_id is None else f"is segment {segment_id}"
     _refuse([f"{segment} is stale: it {then} when the plan was made, and {is_now} now"])

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from reconciler.errors import PlanFileError
 from reconciler.models.ids import IdType
-from reconciler.models.plan import Head, Plan
+from reconciler.models.plan import Creation, Head, Plan
 from reconciler.models.spec import Target
 from reconciler.plan_file import (
     SealedPlan,
     check_age,
     check_environment,
     check_heads,
+    check_number,
     find_targets,
     seal,
 )
@@ -205,3 +206,23 @@ def test_a_plan_that_was_made_in_the_future_is_refused_but_for_a_clock_that_is_a
     check_age(make_sealed(), samples.TWO_AM - timedelta(minutes=5))
     with pytest.raises(PlanFileError, match="one of the two clocks is wrong"):
         check_age(make_sealed(), samples.TWO_AM - timedelta(minutes=6))
+
+
+@pytest.mark.parametrize(
+    ("segment_id", "creation", "is_accepted"),
+    [
+        (None, None, True),
+        (61, Creation(0.0, "plan-1", 61), True),
+        (61, Creation(0.0, "plan-1", None), True),
+        (99, Creation(0.0, "plan-1", 61), False),
+        (61, Creation(0.0, "plan-2", 61), False),
+        (61, None, False),
+    ],
+)
+def test_a_segment_that_was_to_be_created_is_only_the_one_that_this_plan_has_made(
+    segment_id: int | None, creation: Creation | None, is_accepted: bool
+) -> None:
+    sealed = make_sealed()
+    segment = replace(sealed.segments[0], segment_id=None)
+    with nullcontext() if is_accepted else pytest.raises(PlanFileError, match="was to be created"):
+        check_number(sealed, segment, segment_id, creation)
