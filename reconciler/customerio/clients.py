@@ -156,8 +156,13 @@ class AppClient:
     def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
         """Create an empty manual segment, in one attempt: one that got no answer may have made it.
 
-        `may_start` is asked right before it is sent. Source: App API specification, `POST /v1/segments`.
+        `may_start` is asked right before it is sent. An answer that names a segment of the latest list, or another
+        title, counts as none: it would fill somebody's segment. Source: App API specification, `POST /v1/segments`.
         """
+        try:
+            there = self.segments()
+        except DestinationError as error:
+            return CreationResult(Outcome.NOT_STARTED, None, error.message, error.hint)
         content = orjson.dumps({"segment": {"name": title, "description": description}})
         call = Call("POST", "/v1/segments", content=content, is_answer_needed=True)
         result = self.transport.call(call, may_start, most_attempts=1)
@@ -168,6 +173,8 @@ class AppClient:
             segment = _parse_segment(parse_object(result.last.body).get("segment"))
             if not segment.manual:
                 raise unexpected_answer("a segment that it has created is not manual")
+            if segment.title != read_title(title) or segment.segment_id in there:
+                raise unexpected_answer("the segment that it has created is another one")
         except DestinationError as error:
             return CreationResult(Outcome.UNKNOWN, None, error.message, error.hint)
         return CreationResult(Outcome.ACKNOWLEDGED, segment.segment_id)

@@ -177,6 +177,17 @@ def test_a_request_that_is_refused_changed_nothing(new: Project, status: int) ->
     check_filled(new)
 
 
+@pytest.mark.parametrize("name", ["Churn risk", "Brand new"])
+def test_an_answer_that_names_a_segment_which_is_there_already_fills_it_with_nobody(new: Project, name: str) -> None:
+    body = f'{{"segment": {{"id": 57, "name": "{name}", "type": "manual"}}}}'
+    new.sandbox.inject(answers(200, method="POST", path=SEGMENTS, body=body))
+
+    done = new.json("apply")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (6, "creation")
+    assert (done.segments["vip"]["segment_id"], new.sandbox.writes) == (None, [])
+
+
 def test_the_next_run_waits_until_the_request_has_surely_arrived(new: Project) -> None:
     new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=1.5)
     new.sandbox.inject(drops(method="POST", path=SEGMENTS))
@@ -379,6 +390,21 @@ def test_a_sealed_plan_is_stale_where_its_title_leads_to_another_segment(new: Pr
     new.sandbox.workspace.change_segment(61, name="Old")
     new.sandbox.create_segment("Brand new", id=62)
 
+    assert new.run("apply", "plan.bin").code == 4
+    assert new.sandbox.writes == []
+
+
+def test_a_sealed_plan_does_not_take_the_segment_that_somebody_made_after_ours_was_deleted(
+    new: Project,
+) -> None:
+    assert new.run("plan", "spec.yaml", "--out", "plan.bin").code == 0
+    new.hit("apply", "plan.bin", at=is_creation, by=signal.SIGTERM)
+    (number,) = made(new)
+    new.sandbox.workspace.delete_segment(number)
+    new.sandbox.create_segment("Brand new", id=99)
+
+    assert new.run("apply", "plan.bin").code in (1, 4)
+    assert new.run("state", "forget", "spec.yaml", f"id:{number}", "--yes").code == 0
     assert new.run("apply", "plan.bin").code == 4
     assert new.sandbox.writes == []
 

@@ -477,8 +477,13 @@ def test_who_fails_in_the_middle_waits_for_the_item_on_its_way() -> None:
 ANSWER = {"segment": {"id": 61, "name": "VIP", "type": "manual"}}
 
 
+def list_before() -> None:
+    respx.get(BASE).respond(200, json={"segments": [{"id": 56, "name": "Old", "type": "manual"}]})
+
+
 @respx.mock
 def test_a_segment_is_created_with_its_title_and_description(app: AppClient) -> None:
+    list_before()
     route = respx.post(BASE).respond(200, json=ANSWER)
     assert app.create("VIP", "Over a thousand", lambda attempt: True) == CreationResult(Outcome.ACKNOWLEDGED, 61)
     (call,) = route.calls
@@ -492,6 +497,7 @@ def test_a_segment_is_created_with_its_title_and_description(app: AppClient) -> 
 def test_a_creation_without_an_answer_that_makes_sense_may_be_applied_and_is_sent_once(
     app: AppClient, status: int
 ) -> None:
+    list_before()
     route = respx.post(BASE).respond(status, json={"segment": {**ANSWER["segment"], "id": "61"}})
     made = app.create("VIP", "", lambda attempt: True)
     assert (made.may_be_applied, made.segment_id, len(route.calls)) == (True, None, 1)
@@ -501,6 +507,7 @@ def test_a_creation_without_an_answer_that_makes_sense_may_be_applied_and_is_sen
 @respx.mock
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 422, 429])
 def test_a_creation_that_is_refused_is_surely_not_applied(app: AppClient, status: int) -> None:
+    list_before()
     route = respx.post(BASE).respond(status, json={"errors": [{"detail": "no"}]})
     made = app.create("VIP", "", lambda attempt: True)
     assert (made.may_be_applied, made.segment_id, len(route.calls)) == (False, None, 1)
@@ -514,6 +521,7 @@ def test_a_creation_that_is_refused_is_surely_not_applied(app: AppClient, status
 def test_only_a_creation_that_found_no_connection_surely_did_not_arrive(
     app: AppClient, error: type[Exception], may_be_applied: bool
 ) -> None:
+    list_before()
     route = respx.post(BASE).mock(side_effect=error)
     assert app.create("VIP", "", lambda attempt: True).may_be_applied is may_be_applied
     assert len(route.calls) == 1
@@ -521,9 +529,31 @@ def test_only_a_creation_that_found_no_connection_surely_did_not_arrive(
 
 @respx.mock
 def test_a_creation_that_may_not_start_is_not_sent(app: AppClient) -> None:
+    list_before()
     route = respx.post(BASE).respond(200, json=ANSWER)
     assert not app.create("VIP", "", lambda attempt: False).may_be_applied
     assert len(route.calls) == 0
+
+
+@respx.mock
+@pytest.mark.parametrize("change", [{"id": 56}, {"name": "Old"}, {"id": 56, "name": "Old"}, {"type": "dynamic"}])
+def test_an_answer_to_a_creation_that_names_another_segment_counts_as_none(
+    app: AppClient, change: dict[str, object]
+) -> None:
+    list_before()
+    respx.post(BASE).respond(200, json={"segment": {**ANSWER["segment"], **change}})
+    made = app.create("VIP", "", lambda attempt: True)
+    assert (made.outcome, made.segment_id) == (Outcome.UNKNOWN, None)
+    assert made.message
+
+
+@respx.mock
+def test_where_there_is_no_list_nothing_is_created(app: AppClient) -> None:
+    respx.get(BASE).respond(401)
+    route = respx.post(BASE).respond(200, json=ANSWER)
+    made = app.create("VIP", "", lambda attempt: True)
+    assert (made.outcome, len(route.calls)) == (Outcome.NOT_STARTED, 0)
+    assert "401" in made.message
 
 
 @respx.mock
