@@ -34,7 +34,7 @@ from reconciler.operations.read_back import (
 )
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.operations.send import send_batches
-from reconciler.operations.titles import check_arrival, is_same_workspace
+from reconciler.operations.titles import check_arrival
 from reconciler.operations.workspace import END_OF_DELETED, bind, check_before_reading
 
 if TYPE_CHECKING:
@@ -256,8 +256,8 @@ class SegmentApply:
             parts.report(Confirming(target))
             timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
             found = wait_for_agreement(target, comparison, parts.app, timeout, clock, pause)
-            if target.segment.segment is not None and not self.head.completed and parts.app is not None:
-                check_arrival(target, found, is_same_workspace(parts.list_known(), parts.app.segments()))
+            if target.segment.segment is not None and parts.app is not None:
+                check_arrival(target, found, parts.list_known(), parts.app.segments())
             if found.drift is not None:
                 segment.record(comparison.examine())
             self.confirmation, self.error = found, found.error

@@ -154,7 +154,8 @@ def find_by_title(
         raise DestinationError(
             f"{target.where}: {title!r} was segment {number}, which is not there any more"
             + (f"; segment {named[0].segment_id} is called so now" if named else ""),
-            f"if that is right, drop what the state knows: reconcile state forget SPEC id:{number}",
+            "if it was just created, run it again in a minute; if it was deleted, drop what the state knows: reconcile "
+            f"state forget SPEC id:{number}",
             code="no_such_segment",
         )
     if own and len(kept) == 1:
@@ -223,8 +224,9 @@ def check_app_key(
         raise DestinationError(
             f"{target.spec.path}: none of the segments that the state knows of workspace {target.workspace!r} "
             f"({numbers}{', …' if len(known) > 5 else ''}) is in the workspace of app_api_key",
-            "use an App API key of the workspace that site_id and api_key are of; if these segments were deleted, "
-            "forget them: `reconcile state forget SPEC id:56`",
+            "if the segment was just created, run it again in a minute; else use an App API key of the workspace that "
+            "site_id and api_key are of; if these segments were deleted, forget them: `reconcile state forget SPEC "
+            f"id:{known[0].segment_id}`",
             code="environment",
         )
     if find_remembered(target, known) is not None:
@@ -249,14 +251,23 @@ def check_title(target: Target, remote: Mapping[int, RemoteSegment]) -> None:
 
 
 def is_same_workspace(known: Sequence[Listing], remote: Mapping[int, RemoteSegment]) -> bool:
-    """Tell whether the App key is surely of the workspace that is sent to; False: that is not known."""
-    return any(each.confirmed and each.segment_id in remote for each in known)
+    """Tell whether the App key is surely of the workspace that is sent to; False: that is not known.
+
+    A number alone proves nothing, as each workspace counts from 1.
+    """
+    titles = {each.segment_id: read_title(each.title) for each in known if each.confirmed and each.title is not None}
+    return any(number in remote and remote[number].title == title for number, title in titles.items())
 
 
-def check_arrival(target: Target, found: Confirmation, is_same: bool) -> None:
+def check_arrival(
+    target: Target, found: Confirmation, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]
+) -> None:
     """Raise DestinationError where a first read-back shows nobody of those sent, and the App key may be to blame."""
     drift = found.drift
-    if not is_same and drift is not None and 0 < drift.stored == drift.missing:
+    if drift is None or not 0 < drift.stored == drift.missing:
+        return
+    is_first = not any(each.confirmed and each.segment_id == target.segment_id for each in known)
+    if is_first and not is_same_workspace(known, remote):
         raise DestinationError(
             f"{target.where}: none of the {drift.stored:,} ids that were sent to segment {target.segment_id} is in it: "
             "app_api_key, which found that number by its title, may be of another workspace than site_id and api_key, "

@@ -452,6 +452,24 @@ def test_where_that_is_not_known_a_plan_warns_and_the_first_read_back_stops(new:
     assert done.segments["vip"]["error"]["code"] == "environment"
 
 
+def test_a_number_that_both_workspaces_have_does_not_end_the_doubt(new: Project, elsewhere: Sandbox) -> None:
+    new.write({"old": segment(56, "vip")})
+    assert new.run("apply", "spec.yaml", "--confirm").code == 0
+    elsewhere.create_segment("Theirs", id=56)
+    use_app_of(new, elsewhere, "Foreign 61")
+
+    assert any("app_api_key" in warning for warning in new.json("plan").document["warnings"])
+
+
+def test_the_first_read_back_stops_also_after_runs_without_one(new: Project, elsewhere: Sandbox) -> None:
+    use_app_of(new, elsewhere, "Foreign 61")
+    assert new.json("apply").code == 0
+
+    for _ in range(2):
+        done = new.json("apply", "--confirm", "--confirm-timeout", "0")
+        assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "environment")
+
+
 def test_a_read_back_that_agrees_ends_the_warning(new: Project) -> None:
     assert any("app_api_key" in warning for warning in new.json("apply", "--confirm").document["warnings"])
     assert new.json("plan").document["warnings"] == []

@@ -7,7 +7,7 @@ from reconciler.git import identify
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import Target
-from reconciler.operations.titles import check_app_key, find_by_title, recall
+from reconciler.operations.titles import check_app_key, find_by_title, is_same_workspace, recall
 from tests.fakes.parts import make_target
 
 VIP = make_target(segment_id=None, segment="VIP")
@@ -86,9 +86,13 @@ def test_what_tells_the_workspace_of_the_app_key() -> None:
     warnings: list[str] = []
     check_app_key(VIP, [known(56, confirmed=True), known(57)], remote((56, "VIP")), warnings.append)
     assert warnings == []
+    for unproved in (known(56), known(56, "Other", confirmed=True), known(56, None, confirmed=True)):
+        assert not is_same_workspace([unproved], remote((56, "VIP")))
     check_app_key(VIP, [known(56)], remote((56, "VIP")), warnings.append)
     check_app_key(VIP, [], remote((56, "VIP")), warnings.append)
     assert len(set(warnings)) == 1
     with pytest.raises(DestinationError, match="none of the segments that the state knows") as caught:
         check_app_key(VIP, [known(56, confirmed=True)], remote((61, "VIP")), print)
     assert caught.value.code == "environment"
+    assert "if the segment was just created, run it again in a minute" in str(caught.value.hint)
+    assert "forget SPEC id:56" in str(caught.value.hint)
