@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -178,6 +178,12 @@ class AppClient:
         except DestinationError as error:
             return CreationResult(Outcome.UNKNOWN, None, error.message, error.hint)
         return CreationResult(Outcome.ACKNOWLEDGED, segment.segment_id)
+
+    def hurried(self, seconds: float, ended: threading.Event) -> "AppClient":
+        """Give a client of the same limits: it waits at most some seconds for an answer, and tries nothing after the
+        event. Close it."""
+        timeout = min(seconds, self.transport.timeout)
+        return AppClient(self.endpoint, replace(self.transport, timeout=timeout, wait=ended.wait))
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Return what uses a segment."""

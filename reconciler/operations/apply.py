@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, not_confirmed
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan, PlanStatus
@@ -20,6 +20,7 @@ from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentAppl
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_shared, require_app_keys, resolve_allowed
+from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions
 from reconciler.operations.results import RunResult
@@ -47,12 +48,14 @@ def apply(
     lock_timeout: float = 0.0,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
     parallel: int = DEFAULT_PARALLEL,
+    lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
     approve: Approve | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> RunResult:
     """Plan and send every selected segment. `approve` is shown the whole plan first; where it says no, nothing is sent.
 
+    How many members segments have, and what uses them, is asked for that, during at most `lookup_timeout` seconds.
     Raises UsageError, SpecError and PlanFileError before anything was begun.
     """
     file = loaded.plan_file
@@ -68,15 +71,17 @@ def apply(
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
         plan_id = file.plan.plan_id if file else None
-        planned = PlanOptions(allowed, show_ids, asks_uses=approve is not None)
-        options = ApplyOptions(uuid.uuid4().hex, planned, plan_id, confirm, confirm_timeout)
+        options = ApplyOptions(uuid.uuid4().hex, PlanOptions(allowed, show_ids), plan_id, confirm, confirm_timeout)
         with Context(
             loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress
         ) as context:
-            return _apply(context, loaded, options, approve)
+            lookups = context.enter_context(closing(Lookups(lookup_timeout)))
+            return _apply(context, loaded, options, approve, lookups)
 
 
-def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: Approve | None) -> RunResult:
+def _apply(
+    context: Context, loaded: Loaded, options: ApplyOptions, approve: Approve | None, lookups: Lookups
+) -> RunResult:
     """Apply every segment and write the history.
 
     A plan that is approved or comes from a file is worked on as a whole, with all its segments locked until its end;
@@ -108,7 +113,7 @@ def _apply(context: Context, loaded: Loaded, options: ApplyOptions, approve: App
 
     try:
         if approve is not None or file is not None:
-            _go_together(context, segments, file, approve, created_at)
+            _go_together(context, segments, file, approve, lookups, created_at)
         else:
             # Segments that another run works on come last, and only then are they waited for: several runs share the
             # work.
@@ -159,6 +164,7 @@ def _go_together(
     segments: Sequence[SegmentApply],
     file: PlanFile | None,
     approve: Approve | None,
+    lookups: Lookups,
     created_at: datetime,
 ) -> None:
     if context.lock_timeout:
@@ -178,8 +184,11 @@ def _go_together(
     _end_all_if_one_ended(segments, file)
     working = [each for each in segments if each.result is None and each.plan is not None and each.plan.has_work]
     if approve is not None and working and not context.stop.is_set():
-        plans = tuple(each.plan for each in segments if each.plan is not None)
-        if not approve(Plan(created_at, plans, tuple(context.warnings))):
+        for each in working:
+            if each.plan is not None:
+                lookups.ask(each.plan, context.checked_app(each.target, each.head))
+        plans = lookups.fill([each.plan for each in segments if each.plan is not None], context.warn, context.stop)
+        if not approve(Plan(created_at, tuple(plans), tuple(context.warnings))):
             declined = not_confirmed("nothing was sent", is_stopped=context.stop.is_set())
             for each in working:
                 each.end(declined)

@@ -91,7 +91,7 @@ def compare_segment(
 ) -> SegmentDrift:
     """Read the segment back and compare it with the snapshot. Raises ReconcileError."""
     check_head(target, head)
-    title = look_up(target, head, app, warn).title
+    title = look_up(target, app, warn).title
     read_back(target, comparison, app)
     counts = comparison.drift()
     status, error = judge_drift(counts, ignore_foreign), find_unmatched(target, counts.unmatched_after, counts.held)

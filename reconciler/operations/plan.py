@@ -4,6 +4,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.customerio import App
-from reconciler.errors import DestinationError, IncompleteRead, as_known
+from reconciler.errors import DestinationError, as_known
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, resolve_allowed
+from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back, warn_of_unmatched
 from reconciler.operations.results import PlanResult, as_failed_plan
@@ -44,8 +46,6 @@ class PlanOptions:
 
     allowed: Mapping[str, frozenset[Guard]] = field(default_factory=dict)
     show_ids: int = 0
-    asks_uses: bool = True
-    """Somebody reads the plan: ask what uses a segment that changes."""
 
 
 def plan(
@@ -59,12 +59,14 @@ def plan(
     show_ids: int = 0,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
     parallel: int = DEFAULT_PARALLEL,
+    lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
     stop: threading.Event | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> PlanResult:
     """Plan every selected segment; `out` seals the plan into a file, unless a segment is blocked or failed.
 
-    Raises UsageError before anything is read.
+    How many members segments have, and what uses them, is asked for during at most `lookup_timeout` seconds. Raises
+    UsageError before anything is read.
     """
     refuse_plan_file(loaded, "plan")
     refuse_shared(loaded.specs)
@@ -75,9 +77,11 @@ def plan(
         draft = None if out is None else context.enter_context(drafting(plan_output(str(out))))
         context.warn_of_specs()
         context.warn_of_names()
+        lookups = context.enter_context(closing(Lookups(lookup_timeout)))
         segments = context.for_each(
-            range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft), "plan"
+            range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft, lookups), "plan"
         )
+        segments = lookups.fill(segments, context.warn, context.stop)
         shared = find_shared(context, [each.target for each in segments])
         segments = [
             as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
@@ -101,7 +105,7 @@ def plan(
     return made
 
 
-def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None) -> SegmentPlan:
+def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None, lookups: Lookups) -> SegmentPlan:
     """Plan one of the segments; its ids go into the draft, if there is one."""
     target = context.targets[index]
     context.report(Reading(target))
@@ -113,6 +117,7 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             made, changes = plan_segment(target, head, comparison, app, options, context.warn)
+            lookups.ask(made, app)
             counts = changes.counts
             warn_of_unmatched(target, counts.unmatched, counts.held_by_state, context.warn)
             if draft is not None and made.status not in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
@@ -169,7 +174,7 @@ def plan_segment(
     counts = changes.counts
     remote = RemoteFacts()
     if counts.is_changed or counts.resend or (head.is_new and not segment.retired):  # else it is not worth a request
-        remote = RemoteFacts(members=0) if segment.segment_id is None else look_up(target, head, app, warn)
+        remote = RemoteFacts(members=0) if segment.segment_id is None else look_up(target, app, warn)
     if there and head.is_new:
         remote = replace(remote, members=there.people)
 
@@ -194,11 +199,6 @@ def plan_segment(
             add=changes.examples(Direction.ADD, options.show_ids),
             remove=changes.examples(Direction.REMOVE, options.show_ids),
         )
-    if options.asks_uses and app is not None and counts.is_changed and remote.title is not None:
-        try:
-            remote = replace(remote, used_by=app.used_by(target.segment_id))
-        except (DestinationError, IncompleteRead) as error:
-            warn(f"{target.label}: what uses the segment is not known: {error.message}")
     made = SegmentPlan(
         target, status, head, counts, verdicts, remote=remote, examples=examples, engine=changes.engine, allowed=allowed
     )

@@ -167,7 +167,7 @@ def refresh_segment(
             "(`reconcile state forget SPEC NAME`)",
             code="id_type",
         )
-    title = look_up(target, head, app, warn).title
+    title = look_up(target, app, warn).title
     seconds = seconds_left(segment.attempted_at(), segment, target.spec.destination.settle)
     if seconds > 0 and wait(seconds):
         raise SegmentError(f"{target.where}: stopped before it was looked at", "run it again", code="stopped")

@@ -89,4 +89,4 @@ def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | No
         app.segments()  # a plan goes on where an App key is refused; a check of both ends must not
     if target.segment.segment_id is None:
         return target, None
-    return target, look_up(target, head, app, context.warn).title
+    return target, look_up(target, app, context.warn).title

@@ -4,6 +4,7 @@ A workspace name is bound to one environment of Customer.io by the first write. 
 """
 
 import shlex
+import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,6 +126,13 @@ class CheckedApp:
         self.check()
         return self.app.create(title, description, may_start)
 
+    def hurried(self, seconds: float, ended: threading.Event) -> App:
+        self.check()
+        return CheckedApp(self.app.hurried(seconds, ended), self.check)
+
+    def close(self) -> None:
+        self.app.close()
+
     def used_by(self, segment_id: int) -> UsedBy:
         self.check()
         return self.app.used_by(segment_id)
@@ -174,11 +182,10 @@ def check_head(target: Target, head: Head) -> None:
     check_pin(target, head)
 
 
-def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:
+def look_up(target: Target, app: App | None, warn: Callable[[str], None]) -> RemoteFacts:
     """Ask the App API for the segment's title, and whether it exists and is manual; no key, no answer.
 
-    For a segment that the state has never met, ask also how many members it has. An App API that can't be asked is a
-    warning, where no plan depends on what is there: nothing of a tracked plan does.
+    An App API that can't be asked is a warning, where no plan depends on what is there: nothing of a tracked plan does.
     """
     if app is None:
         return RemoteFacts()
@@ -207,10 +214,4 @@ def look_up(target: Target, head: Head, app: App | None, warn: Callable[[str], N
             "create a manual segment in Customer.io and put its id here",
             code="not_manual",
         )
-    members = None
-    if head.is_new:
-        try:
-            members = app.count(segment_id)
-        except (DestinationError, IncompleteRead) as error:
-            tolerate(error, f"{target.where}: how many members there are is not known")
-    return RemoteFacts(title=segment.title, members=members)
+    return RemoteFacts(title=segment.title)

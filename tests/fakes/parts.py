@@ -400,6 +400,12 @@ class FakeApp:
     def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult:
         raise NotImplementedError
 
+    def hurried(self, seconds: float, ended: threading.Event) -> "FakeApp":
+        return self
+
+    def close(self) -> None:
+        pass
+
     def used_by(self, segment_id: int) -> UsedBy:
         self._call("used_by")
         return UsedBy(campaigns=(3,))

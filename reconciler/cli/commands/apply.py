@@ -11,7 +11,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import choose_progress, name_history, render_for, show
 from reconciler.cli.signals import stopping
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.models.plan import Plan
 
 
@@ -41,6 +41,7 @@ def apply(
     lock_timeout: flags.LockTimeout = 0.0,
     memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
+    lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
 ) -> int:
     """Make the segments equal to their queries, or send exactly the changes of a plan file."""
     loaded = reconciler.load(specs, select=select or (), exclude=exclude or ())
@@ -63,6 +64,7 @@ def apply(
             lock_timeout=lock_timeout,
             memory_limit=memory_limit,
             parallel=parallel,
+            lookup_timeout=lookup_timeout,
             approve=approve if console.can_ask and not yes else None,
             stop=stop,
             progress=shown.tell,

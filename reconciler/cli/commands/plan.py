@@ -12,7 +12,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import choose_progress, show
 from reconciler.cli.signals import cut_short
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 
 
@@ -37,6 +37,7 @@ def plan(
     lock_timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Ignored: a plan takes no lock.")] = 0.0,
     memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
+    lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
 ) -> int:
     """Show what apply would change: run each query, compare with the snapshot, check the guards. Sends nothing."""
     del lock_timeout  # accepted, so that plan and apply can be given the same options
@@ -52,6 +53,7 @@ def plan(
             show_ids=show_ids,
             memory_limit=memory_limit,
             parallel=parallel,
+            lookup_timeout=lookup_timeout,
             stop=stop,
             progress=shown.tell,
         )

@@ -1,0 +1,71 @@
+"""What is asked only because a person reads it: side by side, within one time, and never in the way of a plan."""
+
+import pytest
+
+from reconciler.sandbox.faults import parse_fault
+from tests.support.project import Project, people, segment
+
+
+@pytest.fixture
+def three(project: Project) -> Project:
+    """Three segments whose plans change all of them."""
+    project.want("some", people(*range(5)))
+    project.write({name: segment(number, "some") for name, number in (("a", 56), ("b", 57), ("c", 58))}, timeout=20)
+    return project
+
+
+def paths(project: Project) -> list[str]:
+    return [call.path.rsplit("/", 1)[-1] for call in project.sandbox.calls if call.method == "GET"]
+
+
+def test_a_plan_asks_for_members_and_uses_of_what_changes_and_for_one_list(three: Project) -> None:
+    three.sandbox.put_members(56, people(900))
+
+    planned = three.json("plan")
+
+    asked = paths(three)
+    assert [asked.count(each) for each in ("segments", "customer_count", "used_by")] == [1, 3, 3]
+    assert all(each["uses"] is not None for each in planned.document["segments"])
+    assert "now that the state does not know" in " ".join(three.run("plan", "spec.yaml").out.split())
+
+
+def test_an_apply_that_nobody_reads_asks_for_neither_and_an_unchanged_plan_for_nothing(three: Project) -> None:
+    assert three.run("apply", "spec.yaml").code == 0
+    assert not {"customer_count", "used_by"} & set(paths(three))
+
+    three.sandbox.reset_calls()
+    assert three.run("plan", "spec.yaml").code == 0
+    assert not {"customer_count", "used_by"} & set(paths(three))
+
+
+def test_what_is_not_answered_in_time_is_not_known_and_said_once(three: Project) -> None:
+    three.sandbox.inject(parse_fault("hang=60,api=app,path=used_by,times=forever"))
+
+    planned = three.json("plan", "--lookup-timeout", "1")
+
+    assert planned.code == 0
+    assert [each["uses"] for each in planned.document["segments"]] == [None] * 3
+    (warning,) = (each for each in planned.document["warnings"] if "--lookup-timeout" in each)
+    assert "3 segments" in warning
+
+
+def test_without_time_nothing_is_asked_and_that_is_said(three: Project) -> None:
+    planned = three.json("plan", "--lookup-timeout", "0")
+
+    assert not {"customer_count", "used_by"} & set(paths(three))
+    assert any("--lookup-timeout is 0" in each for each in planned.document["warnings"])
+
+
+def test_an_endpoint_that_refuses_the_key_is_not_tried_for_each_segment(three: Project) -> None:
+    three.sandbox.inject(parse_fault("status=401,api=app,path=customer_count,times=forever"))
+    three.sandbox.inject(parse_fault("status=401,api=app,path=used_by,times=forever"))
+    three.write({f"s{number}": segment(number, "some") for number in range(100, 160)})
+    for number in range(100, 160):
+        three.sandbox.create_segment(f"S{number}", id=number)
+
+    planned = three.json("plan")
+
+    assert planned.code == 0
+    asked = paths(three)
+    assert asked.count("customer_count") + asked.count("used_by") <= 16
+    assert sum("is not known" in each for each in planned.document["warnings"]) == 1
