@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from reconciler.models.fields import read_title
+
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
 MAX_TITLE = 300
 """Characters."""
@@ -101,13 +103,12 @@ def one_line(text: str, length: int) -> str:
 
     They are not just left out, as `clean` does: what was masked apart would become one text again.
     """
-    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
-    line = " ".join(visible.split())
+    line = read_title(text)
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def read_title(text: str) -> str:
-    """Give a title of Customer.io as it is compared and shown: one line, cut where it is very long."""
+def show_title(text: str) -> str:
+    """Give a title of Customer.io as it is shown: one line, cut where it is very long."""
     return one_line(text, MAX_TITLE)
 
 

@@ -17,9 +17,9 @@ from reconciler.customerio.outcomes import Endpoint, explain
 from reconciler.customerio.responses import READ_AGAIN, is_whole, parse_object, parse_page, unexpected_answer
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError, IncompleteRead
-from reconciler.escaping import read_title
 from reconciler.models.batches import Batch, BatchResult, CreationResult, Outcome
 from reconciler.models.comparison import Page
+from reconciler.models.fields import read_title
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
 from reconciler.models.spec import DestinationSettings, Segment

@@ -209,6 +209,7 @@ def _refuse(problem: str, when: Callable[[str], object]) -> _Check:
 
 _NOT_EMPTY = _refuse("must not be empty", lambda text: not text)
 _FILLED = _refuse("must not be empty", lambda text: not text.strip())
+_VISIBLE = _refuse("must not be empty", lambda text: not read_title(text))
 _PRINTABLE = _refuse(  # else it could change a terminal or break a driver
     "holds a control character",
     lambda text: any(unicodedata.category(each) == "Cc" and each not in "\n\r\t" for each in text),
@@ -233,6 +234,12 @@ _KEY = _refuse(  # visible ASCII; a line break that came along from a file is th
     "holds white space, a line break or a character that no key has",
     lambda text: not all("!" <= character <= "~" for character in text),
 )
+
+
+def read_title(text: str) -> str:
+    """Give a title of Customer.io as it is compared: one line, uncut, with one blank for white space and controls."""
+    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
+    return " ".join(visible.split())
 
 
 def _read_checked(value: object, checks: Iterable[_Check]) -> str:
@@ -297,7 +304,7 @@ Age = Annotated[
     Field(title="number with s, m, h or d"),
 ]
 Text = Annotated[str, _text(_PRINTABLE), Field(title="text")]
-Title = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="text")]
+Title = Annotated[str, _text(_VISIBLE, _PRINTABLE), Field(title="text")]
 Query = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="SQL")]
 ColumnName = Annotated[str, _text(_FILLED, _PRINTABLE), Field(title="text")]
 FileName = Annotated[str, _text(_PATH), Field(title="path")]

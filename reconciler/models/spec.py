@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from reconciler.models import fields
-from reconciler.models.fields import Limit, Secret
+from reconciler.models.fields import Limit, Secret, read_title
 from reconciler.models.ids import IdType
 
 DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
@@ -241,6 +241,11 @@ class Segment(SegmentKeys, frozen=True):
     """What a reader of the spec would not expect, each with its file and line."""
 
     @property
+    def title_key(self) -> str | None:
+        """The title by which the spec names it, as titles are compared and kept; None: it has a number."""
+        return None if self.segment is None else read_title(self.segment)
+
+    @property
     def reads_members(self) -> bool:
         """Whether a plan is made from the real members, too: not for a retired segment, which wants nobody."""
         return self.ownership is Ownership.EXCLUSIVE and not self.retired
@@ -285,7 +290,7 @@ class Target:
         """The number at Customer.io; a negative one, which none has, for a title that is not found or made yet."""
         if self.segment.segment_id is not None:
             return self.segment.segment_id
-        digest = hashlib.sha256((self.segment.segment or "").encode()).digest()
+        digest = hashlib.sha256((self.segment.title_key or "").encode()).digest()
         return -(int.from_bytes(digest[:8]) >> 2) - 1
 
     def changed(self, **keys: object) -> "Target":

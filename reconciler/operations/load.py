@@ -104,7 +104,7 @@ def refuse_shared(specs: Sequence[Spec]) -> None:
     """
     places: dict[tuple[int | None, str | None], list[Target]] = {}
     for target in list_targets(specs):
-        places.setdefault((target.segment.segment_id, target.segment.segment), []).append(target)
+        places.setdefault((target.segment.segment_id, target.segment.title_key), []).append(target)
     problems = []
     for (segment_id, title), rivals in places.items():
         if len({target.workspace for target in rivals}) == 1:

@@ -73,8 +73,8 @@ def _list_named(specs: Sequence[Spec], known: Sequence[Listing]) -> set[object]:
     titles = {each.title for each in known}
     listed: set[object] = set()
     for spec in specs:
-        listed.update(each.segment if each.segment_id is None else each.segment_id for each in spec.segments)
-        if renamed := [each for each in spec.segments if each.segment_id is None and each.segment not in titles]:
+        listed.update(each.title_key if each.segment_id is None else each.segment_id for each in spec.segments)
+        if renamed := [each for each in spec.segments if each.segment_id is None and each.title_key not in titles]:
             identity = identify(spec.path)
             listed.update((identity, each.name) for each in renamed)
     return listed

@@ -19,6 +19,7 @@ from reconciler.errors import (
     as_known,
     not_confirmed,
 )
+from reconciler.escaping import show_title
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
@@ -136,7 +137,7 @@ def _find_title(context: Context, target: Target) -> str | None:
         found = context.list_segments(target).get(target.segment_id)
     except (DestinationError, IncompleteRead):
         return None
-    return found.title if found is not None else None
+    return show_title(found.title) if found is not None else None
 
 
 def refresh_segment(

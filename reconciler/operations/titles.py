@@ -7,8 +7,9 @@ title that lead to different segments are an error: nobody can tell which one is
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.errors import DestinationError, StateError
-from reconciler.escaping import read_title
+from reconciler.escaping import show_title
 from reconciler.git import identify
+from reconciler.models.fields import read_title
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
@@ -141,7 +142,7 @@ def find_by_title(
     Raises DestinationError where it means none (without `create`), several, a data-driven one, or not the one that the
     state remembers.
     """
-    title = read_title(target.segment.segment or "")
+    title = target.segment.title_key or ""
     named = [each for each in remote.values() if each.title == title]
     listed = [each for each in known if each.title is not None and read_title(each.title) == title]
     own = find_own(target, listed)
@@ -162,7 +163,7 @@ def find_by_title(
         return _found(target, kept[0])
     if own and len(remembered) == 1 and not named:
         (segment,) = remembered
-        now = f"segment {segment.segment_id} is called {segment.title!r} now"
+        now = f"segment {segment.segment_id} is called {show_title(segment.title)!r} now"
         warn(f"{target.where}: {now}; the spec says {title!r}")
         return _found(target, segment)
     if remembered and not kept:
@@ -171,7 +172,8 @@ def find_by_title(
         entry = "" if own else f" of the entry {name!r}"
         numbers_now = [segment.segment_id, *(each.segment_id for each in named[:1])]
         raise DestinationError(
-            f"{target.where}: {title!r} was segment {segment.segment_id}{entry}, which is called {segment.title!r} now"
+            f"{target.where}: {title!r} was segment {segment.segment_id}{entry}, which is called "
+            f"{show_title(segment.title)!r} now"
             + (f", and segment {named[0].segment_id} is called {title!r}" if named else ""),
             "name the one that is meant by its number: "
             + " or ".join(f"`segment_id: {number}`" for number in numbers_now)
@@ -205,7 +207,7 @@ def find_own(target: Target, known: Sequence[Listing]) -> list[Listing]:
 
 def find_remembered(target: Target, known: Sequence[Listing]) -> Listing | None:
     """Find what the state remembers of a title by which a spec names a segment; its own name is the first to count."""
-    found = [each for each in known if each.title == target.segment.segment]
+    found = [each for each in known if each.title is not None and read_title(each.title) == target.segment.title_key]
     return min(found, key=lambda each: each.name != target.segment.name, default=None)
 
 
@@ -243,8 +245,8 @@ def check_title(target: Target, remote: Mapping[int, RemoteSegment]) -> None:
     pinned, segment = target.segment.title, remote.get(target.segment_id)
     if pinned is not None and segment is not None and segment.title != read_title(pinned):
         raise DestinationError(
-            f"{target.where}: segment {segment.segment_id} is called {segment.title!r} at Customer.io, and `title` is "
-            f"{pinned!r}",
+            f"{target.where}: segment {segment.segment_id} is called {show_title(segment.title)!r} at Customer.io, "
+            f"and `title` is {show_title(pinned)!r}",
             "correct segment_id, or title if somebody has renamed the segment",
             code="title",
         )
@@ -291,7 +293,7 @@ def warn_of_former_numbers(context: Context, specs: Sequence[Spec], targets: Seq
     """
     listed: set[tuple[str, int | str | None]] = set()
     for target in [*targets, *(Target(spec, segment) for spec in specs for segment in spec.segments)]:
-        listed |= {(target.workspace, target.segment.segment_id), (target.workspace, target.segment.segment)}
+        listed |= {(target.workspace, target.segment.segment_id), (target.workspace, target.segment.title_key)}
     for target in targets:
         name = target.segment.name
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead, ReconcileError, SegmentError, StateError
+from reconciler.escaping import show_title
 from reconciler.models.batches import CreationResult
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
@@ -214,4 +215,4 @@ def look_up(target: Target, app: App | None, warn: Callable[[str], None]) -> Rem
             "create a manual segment in Customer.io and put its id here",
             code="not_manual",
         )
-    return RemoteFacts(title=segment.title)
+    return RemoteFacts(title=show_title(segment.title))

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.escaping import read_title
-from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer
+from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer, read_title
 from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from reconciler.files import NotPlain, check_plain
-from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit
+from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit, read_title
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
 from reconciler.models.urls import DatabaseUrl
@@ -210,7 +210,7 @@ def check_claims(drafts: Iterable[Draft]) -> None:
             if isinstance(segment_id, int) and not isinstance(segment_id, bool):
                 claims.setdefault((workspace, "segment_id", segment_id), []).append((draft, segment))
             elif isinstance(title, str):
-                claims.setdefault((workspace, "segment", str(title)), []).append((draft, segment))
+                claims.setdefault((workspace, "segment", read_title(title)), []).append((draft, segment))
     for (_, key, value), rivals in claims.items():
         if len(rivals) == 1:
             continue

@@ -129,7 +129,7 @@ class StateStore:
         segment = SegmentRef(target.workspace, target.segment_id, target.segment.name)
         terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self.take_lock(segment, run_id, command, terms, waits=waits)
-        spec, title = identify(target.spec.path), target.segment.segment
+        spec, title = identify(target.spec.path), target.segment.title_key
         locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id, spec, title)
         try:
             with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):

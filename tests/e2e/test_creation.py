@@ -126,6 +126,18 @@ def test_a_segment_that_appears_while_somebody_is_asked_makes_the_plan_stale(new
     assert (done.exit_code, creations(new.sandbox), new.sandbox.writes) == (4, 0, [])
 
 
+def test_titles_that_differ_in_white_space_make_one_segment(new: Project) -> None:
+    new.write({"a": titled("Brand new", "vip", "create: true"), "b": titled("'Brand  new '", "vip", "create: true")})
+    both = new.run("apply", "spec.yaml")
+    new.write({"vip": titled("'Brand  new '", "vip", "create: true")})
+
+    done = [new.run("apply", "spec.yaml").code]
+    new.write({"vip": titled("Brand new", "vip", "create: true")})
+    done.append(new.run("apply", "spec.yaml").code)
+
+    assert (both.code, done, creations(new.sandbox)) == (64, [0, 0], 1)
+
+
 # --- titles that mean no one segment ------------------------------------------------------------------------------
 
 

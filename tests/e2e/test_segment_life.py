@@ -166,6 +166,16 @@ def test_a_title_that_leads_to_no_segment_or_to_two_is_an_error(vip: Project, na
     assert vip.sandbox.writes == []
 
 
+@pytest.mark.parametrize("named", ["", "title"])
+def test_long_titles_that_differ_in_their_end_are_two(vip: Project, named: str) -> None:
+    vip.sandbox.create_segment("x" * 310 + " one", id=61)
+    title = "x" * 310 + " two"
+    vip.write({"t": segment(61, "vip", f"title: {title}") if named else titled(title, "vip")})
+
+    assert vip.run("apply", "spec.yaml").code == 1
+    assert vip.sandbox.writes == []
+
+
 def test_a_pinned_title_that_differs_stops_the_segment(vip: Project) -> None:
     vip.write({"vip": segment(56, "vip", "title: Newsletter")})
 

@@ -7,7 +7,7 @@ from reconciler.git import identify
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import Target
-from reconciler.operations.titles import check_app_key, find_by_title, is_same_workspace, recall
+from reconciler.operations.titles import check_app_key, check_title, find_by_title, is_same_workspace, recall
 from tests.fakes.parts import make_target
 
 VIP = make_target(segment_id=None, segment="VIP")
@@ -32,6 +32,22 @@ def test_a_title_means_the_one_segment_that_has_it() -> None:
 def test_white_space_in_a_title_is_compared_as_customerio_gives_it() -> None:
     spaced = make_target(segment_id=None, segment="VIP  customers")
     assert find_by_title(spaced, [], remote((56, "VIP customers")), print).segment_id == 56
+
+
+def test_titles_that_differ_in_white_space_are_one_in_the_lock_and_the_state() -> None:
+    spaced = make_target(segment_id=None, segment=" VIP\t ")
+    assert spaced.segment_id == VIP.segment_id
+    assert recall(spaced, [known(56)]).segment_id == recall(VIP, [known(56, "VIP  ")]).segment_id == 56
+
+
+def test_long_titles_that_differ_in_their_end_are_two() -> None:
+    ours = make_target(segment_id=None, segment="x" * 310 + " two")
+    with pytest.raises(DestinationError, match="no segment of workspace"):
+        find_by_title(ours, [], remote((61, "x" * 310 + " one")), print)
+    pinned = make_target(segment_id=61, title="x" * 310 + " two")
+    with pytest.raises(DestinationError, match="is called") as caught:
+        check_title(pinned, remote((61, "x" * 2000 + " one")))
+    assert "x" * 400 not in caught.value.message
 
 
 def test_only_a_segment_that_may_be_created_may_be_absent() -> None:

@@ -55,6 +55,15 @@ def test_create_that_is_inherited_means_nothing_to_a_number(write):
             ["spec.yaml:5: `segments.a.title` pins a `segment_id`; `segment` is a title already."],
         ),
         (
+            "  a: {segment: New 1, query: x}\n  b: {segment: ' New  1', query: y}\n",
+            [
+                "spec.yaml:5: `segments.a.segment` is `New 1`, which `b` in the same workspace has too (spec.yaml:6); "
+                "one segment takes one query.",
+                "spec.yaml:6: `segments.b.segment` is `New 1`, which `a` in the same workspace has too (spec.yaml:5); "
+                "one segment takes one query.",
+            ],
+        ),
+        (
             "  a: {segment: VIP, query: x}\n  b: {segment: VIP, query: y}\n",
             [
                 "spec.yaml:5: `segments.a.segment` is `VIP`, which `b` in the same workspace has too (spec.yaml:6); "
