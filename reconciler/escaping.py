@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from reconciler.models.fields import read_title
+from reconciler.models.titles import read_title
 
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
 MAX_TITLE = 300

@@ -19,10 +19,10 @@ from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.batches import Batch, BatchResult, CreationResult, Outcome
 from reconciler.models.comparison import Page
-from reconciler.models.fields import read_title
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment, UsedBy
 from reconciler.models.spec import DestinationSettings, Segment
+from reconciler.models.titles import read_title
 
 Item = TypeVar("Item")
 

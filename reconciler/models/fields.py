@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
 
+from reconciler.models.titles import read_title
 from reconciler.models.urls import check_api_url, check_source_url, check_state_url
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -234,12 +235,6 @@ _KEY = _refuse(  # visible ASCII; a line break that came along from a file is th
     "holds white space, a line break or a character that no key has",
     lambda text: not all("!" <= character <= "~" for character in text),
 )
-
-
-def read_title(text: str) -> str:
-    """Give a title of Customer.io as it is compared: one line, uncut, with one blank for white space and controls."""
-    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
-    return " ".join(visible.split())
 
 
 def _read_checked(value: object, checks: Iterable[_Check]) -> str:

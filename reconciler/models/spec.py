@@ -16,8 +16,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from reconciler.models import fields
-from reconciler.models.fields import Limit, Secret, read_title
+from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
+from reconciler.models.titles import read_title
 
 DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from reconciler.errors import DestinationError, StateError
 from reconciler.escaping import show_title
 from reconciler.git import identify
-from reconciler.models.fields import read_title
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import Spec, Target
+from reconciler.models.titles import read_title
 from reconciler.operations.context import Context
 from reconciler.operations.read_back import Confirmation
 

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer, read_title
+from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
+from reconciler.models.titles import read_title
 from reconciler.models.urls import check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
 from reconciler.spec.draft import Draft, read_draft

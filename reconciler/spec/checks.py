@@ -10,9 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from reconciler.files import NotPlain, check_plain
-from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit, read_title
+from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit
 from reconciler.models.ids import IdType, Invalid, identify
 from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
+from reconciler.models.titles import read_title
 from reconciler.models.urls import DatabaseUrl
 from reconciler.spec.draft import Draft, suggest
 from reconciler.spec.files import list_first
