@@ -322,9 +322,13 @@ class Context(ExitStack):
 
     def list_segments(self, target: Target) -> dict[int, RemoteSegment]:
         """The segments of a workspace, from the one list of the run. Raises ReconcileError."""
+        return self.reading_app(target).segments()
+
+    def reading_app(self, target: Target) -> App:
+        """The App API of a spec that was checked for its key. Raises ReconcileError."""
         app = self.checked_app(target, self.snapshot(target).head(target.workspace, 0))
         assert app is not None, "the spec was checked for an App API key"
-        return app.segments()
+        return app
 
     def _ask_once(
         self, answers: Once[Account, int | Exception | None], target: Target, question: Callable[[], int | None]

@@ -4,25 +4,27 @@ They are asked side by side with the queries, within one time for the whole run.
 and never fails a segment.
 """
 
+import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App
-from reconciler.errors import ReconcileError
+from reconciler.errors import ReconcileError, as_known
 from reconciler.models.plan import SegmentPlan, UsedBy
-from reconciler.operations.context import identify_account
+from reconciler.models.spec import Target
+from reconciler.operations.context import TURN_SECONDS, identify_account
 
 MOST_AT_ONCE = 8
 """Requests that are made side by side; the App API takes ten a second."""
 
-_TURN_SECONDS = 0.1
-
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 class Lookups:
@@ -37,9 +39,11 @@ class Lookups:
         self._apps: dict[object, App] = {}
         self._failed: dict[object, ReconcileError] = {}
         """By the account: why no more is asked of it."""
-        self._members: dict[str, Future[int]] = {}
-        self._uses: dict[str, Future[UsedBy]] = {}
+        self._members: dict[Hashable, Future[int]] = {}
+        self._uses: dict[Hashable, Future[UsedBy]] = {}
         """Both by the place of the segment."""
+        self._done: set[Future[Any]] = set()
+        """What was answered in time."""
         self._skipped = 0
 
     def ask(self, plan: SegmentPlan, app: App | None) -> None:
@@ -51,64 +55,92 @@ class Lookups:
         if app is None or counts is None or plan.remote.title is None or target.segment.segment_id is None:
             return
         members, uses = plan.first_fill and plan.remote.members is None, counts.is_changed
+        if self._seconds <= 0 and (members or uses):
+            with self._lock:
+                self._skipped += 1
+            return
+        if members:
+            self.ask_members(target.where, target, app, target.segment_id)
+        if uses:
+            self._begin(self._uses, target.where, target, app, lambda hurried: hurried.used_by(target.segment_id))
+
+    def ask_members(self, place: Hashable, target: Target, app: App, segment_id: int) -> None:
+        """Begin to ask how many members a segment of the target's workspace has; `place` finds the answer."""
+        if self._seconds > 0:
+            self._begin(self._members, place, target, app, lambda hurried: hurried.count(segment_id))
+
+    def _begin(
+        self,
+        asked: dict[Hashable, Future[Answer]],
+        place: Hashable,
+        target: Target,
+        app: App,
+        question: Callable[[App], Answer],
+    ) -> None:
         account = identify_account(target.spec.destination)
-        if not (members or uses):
-            return
-        if self._seconds <= 0:
-            self._skipped += 1
-            return
         with self._lock:
             if self._ends_at is None:
                 self._ends_at = boot_seconds() + self._seconds
             if account not in self._apps:
                 self._apps[account] = app.hurried(self._seconds, self._ended)
-            hurried = self._apps[account]
-            if members:
-                self._members[target.where] = self._pool.submit(self._try, account, hurried.count, target.segment_id)
-            if uses:
-                self._uses[target.where] = self._pool.submit(self._try, account, hurried.used_by, target.segment_id)
+            asked[place] = self._pool.submit(self._try, account, self._apps[account], question)
 
-    def _try(self, account: object, question: Callable[[int], Answer], segment_id: int) -> Answer:
-        """Ask, unless the account can't be asked at all: its endpoint would be tried in vain for each segment."""
+    def _try(self, account: object, app: App, question: Callable[[App], Answer]) -> Answer:
+        """Ask, unless the account can't be asked at all: its endpoint would be tried in vain for each segment.
+
+        Raises ReconcileError, also for what nobody foresaw: no answer is worth a plan.
+        """
         if error := self._failed.get(account):
             raise error
         try:
-            return question(segment_id)
+            return question(app)
         except ReconcileError as error:
             if error.code != "no_such_segment":
                 self._failed[account] = error
             raise
+        except Exception as error:
+            log.debug("looking up failed", exc_info=True)
+            raise as_known(error) from error
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait until all is answered, the time is over or `stop` is set; nothing is asked after that."""
+        futures: list[Future[Any]] = [*self._members.values(), *self._uses.values()]
+        self._done, late = wait(futures, 0)
+        while late and not stop.is_set() and (left := (self._ends_at or 0.0) - boot_seconds()) > 0:
+            self._done, late = wait(futures, min(left, TURN_SECONDS))
+        self._ended.set()
+
+    def members(self, place: Hashable) -> int | ReconcileError | None:
+        """Give what was answered, or why not; None: it was not asked, or not answered in time."""
+        return self._answer(self._members.get(place))
+
+    def _answer(self, future: Future[Answer] | None) -> Answer | ReconcileError | None:
+        if future is None or future not in self._done:
+            return None
+        error = future.exception()
+        return future.result() if error is None else as_known(error)
 
     def fill(
         self, plans: Iterable[SegmentPlan], warn: Callable[[str], None], stop: threading.Event
     ) -> list[SegmentPlan]:
         """Give the plans with what was answered, once all is or the time is over. What is not known is a warning."""
-        futures: list[Future[Any]] = [*self._members.values(), *self._uses.values()]
-        done, late = wait(futures, 0)
-        while late and not stop.is_set() and (left := (self._ends_at or 0.0) - boot_seconds()) > 0:
-            done, late = wait(futures, min(left, _TURN_SECONDS))
-        self._ended.set()
-
-        def answer(future: Future[Answer]) -> Answer:
-            if future not in done:
-                raise TimeoutError
-            return future.result()
-
+        self.wait(stop)
         unknown: Counter[str] = Counter()
         if self._skipped:
             unknown["not asked, as --lookup-timeout is 0"] = self._skipped
+        kinds: dict[str, dict[Hashable, Future[Any]]] = {"members": {**self._members}, "used_by": {**self._uses}}
         filled = []
         for plan in plans:
-            remote, where = plan.remote, plan.target.where
-            try:
-                if where in self._members:
-                    remote = replace(remote, members=answer(self._members[where]))
-                if where in self._uses:
-                    remote = replace(remote, used_by=answer(self._uses[where]))
-            except ReconcileError as error:
-                unknown[error.message] += 1
-            except TimeoutError:
-                unknown[f"not answered within --lookup-timeout ({self._seconds:g} s)"] += 1
+            remote, where, reasons = plan.remote, plan.target.where, set[str]()
+            for name, asked in kinds.items():
+                answer = self._answer(asked.get(where))
+                if isinstance(answer, ReconcileError):
+                    reasons.add(answer.message)
+                elif answer is not None:
+                    remote = replace(remote, **{name: answer})
+                elif where in asked:
+                    reasons.add(f"not answered within --lookup-timeout ({self._seconds:g} s)")
+            unknown.update(reasons)
             filled.append(replace(plan, remote=remote))
         for message, number in unknown.items():
             segments = "1 segment" if number == 1 else f"{number:,} segments"

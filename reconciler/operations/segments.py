@@ -3,26 +3,23 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 
-from reconciler.clock import boot_seconds
 from reconciler.errors import DestinationError, ReconcileError
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing, Management, WorkspaceSegment
 from reconciler.models.spec import Spec, SpecIdentity, Target
-from reconciler.operations.context import TURN_SECONDS, Context, identify_account
+from reconciler.operations.context import Context, identify_account
 from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_departed, find_orphans
 from reconciler.operations.results import SegmentsResult
 from reconciler.operations.titles import check_title, find_by_title
 from reconciler.render.sentences import count
-
-MOST_AT_ONCE = 8
-"""Requests that are made side by side; the App API takes ten a second."""
 
 
 def list_segments(
@@ -30,8 +27,8 @@ def list_segments(
 ) -> SegmentsResult:
     """List the segments of the workspaces of these specs, each with its people and the spec that manages it.
 
-    People are asked for during at most `lookup_timeout` seconds; when these are over `stop` is set. Raises SpecError
-    where an App API key is missing, DestinationError where a list can't be had, StateError.
+    People are asked for during at most `lookup_timeout` seconds. Raises SpecError where an App API key is missing,
+    DestinationError where a list can't be had, StateError.
     """
     refuse_plan_file(loaded, "segments")
     targets = [Target(spec, spec.segments[0]) for spec in loaded.specs]
@@ -40,7 +37,8 @@ def list_segments(
     with Context(targets, reads_only=True, stop=stop) as context:
         places = {(each.workspace, identify_account(each.spec.destination)): each for each in targets}
         listed = [(target, row) for target in places.values() for row in _list_workspace(context, target, loaded.specs)]
-        people = _count_people(context, listed, lookup_timeout)
+        lookups = context.enter_context(closing(Lookups(lookup_timeout)))
+        people = _count_people(context, listed, lookups, lookup_timeout)
         rows = [replace(row, people=number) for (_, row), number in zip(listed, people, strict=True)]
         return SegmentsResult(
             created_at,
@@ -107,38 +105,20 @@ def _find_number(
 
 
 def _count_people(
-    context: Context, listed: Sequence[tuple[Target, WorkspaceSegment]], seconds: float
+    context: Context, listed: Sequence[tuple[Target, WorkspaceSegment]], lookups: Lookups, seconds: float
 ) -> list[int | None]:
     """Ask how many people each segment has, manual ones first; None, and a warning, for what was not answered."""
+    for at in sorted(range(len(listed)), key=lambda at: not listed[at][1].manual):
+        target, row = listed[at]
+        lookups.ask_members(at, target, context.reading_app(target), row.segment_id)
+    lookups.wait(context.stop)
 
-    def ask(target: Target, segment_id: int) -> int | ReconcileError:
-        try:
-            head = context.snapshot(target).head(target.workspace, segment_id)
-            app = context.checked_app(target, head)
-            assert app is not None, "the spec was checked for an App API key"
-            return app.count(segment_id)
-        except ReconcileError as error:
-            return error
-
-    order = sorted(range(len(listed)), key=lambda at: not listed[at][1].manual) if seconds else []
-    ends_at = boot_seconds() + seconds
-    with ThreadPoolExecutor(MOST_AT_ONCE, "count") as pool:
-        asked = {at: pool.submit(ask, listed[at][0], listed[at][1].segment_id) for at in order}
-        done, late = wait(asked.values(), 0)
-        while late and not context.stop.is_set() and (left := ends_at - boot_seconds()) > 0:
-            done, late = wait(asked.values(), min(left, TURN_SECONDS))
-        if late:
-            context.stop.set()  # what is being asked is not tried again
-            for future in late:
-                future.cancel()
-
-    people: list[int | None] = [None] * len(listed)
+    people: list[int | None] = []
     failures: Counter[str] = Counter()
-    for at, future in asked.items():
-        answer = None if future.cancelled() else future.result()
-        if isinstance(answer, int):
-            people[at] = answer
-        elif answer is not None and future in done:
+    for at in range(len(listed)):
+        answer = lookups.members(at)
+        people.append(None if isinstance(answer, ReconcileError) else answer)
+        if isinstance(answer, ReconcileError):
             failures[answer.message] += 1
     for message, number in failures.items():
         context.warn(f"the people of {count(number, 'segment')} can't be counted: {message}")

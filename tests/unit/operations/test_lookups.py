@@ -39,13 +39,22 @@ def test_nothing_is_asked_of_what_could_not_be_listed_or_does_not_change(plan: S
     assert app.calls == []
 
 
-@pytest.mark.parametrize("error", [DestinationError("down"), IncompleteRead("odd")])
+@pytest.mark.parametrize(
+    "error", [DestinationError("down"), IncompleteRead("odd"), KeyError("nobody foresaw it"), TimeoutError()]
+)
 @pytest.mark.parametrize("broken", ["used_by", "count"])
 def test_what_is_not_answered_is_a_warning(broken: str, error: Exception) -> None:
     warnings: list[str] = []
     filled = fill(FIRST, FakeApp(error=error, broken=frozenset({broken})), warnings)
     assert (filled.status, filled.remote.title) == (PlanStatus.CHANGES, "VIP")
     assert len(warnings) == 1
+    assert "--lookup-timeout" not in warnings[0]
+    assert (filled.remote.members if broken == "count" else filled.remote.used_by) is None
+
+
+def test_one_unforeseen_answer_does_not_keep_the_other_from_being_told() -> None:
+    filled = fill(FIRST, FakeApp(make_people(7), error=KeyError(), broken=frozenset({"used_by"})), [])
+    assert filled.remote == RemoteFacts(title="VIP", members=7)
 
 
 def test_without_time_nothing_is_asked() -> None:
