@@ -26,7 +26,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 
 
 def write(result: Result, options: Options) -> str:
-    """Write a result as a comment for GitHub."""
+    """Write a result as a comment for GitHub. Its first line, which is not shown, depends on the kind alone.
+
+    By that line a bot finds its own comment, and writes over it.
+    """
     report = describe(result, options)
     place = f": {escape_markdown(report.place)}" if report.place else ""
     facts, _ = _take([f"- {escape_markdown(fact)}" for fact in report.facts], NOTE_BYTES)
@@ -44,6 +47,7 @@ def write(result: Result, options: Options) -> str:
             first_fills.append(f"- **{escape_markdown(name)}**: {clause}{way}")
     warnings = [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in report.warnings]
     lines = [
+        f"<!-- reconcile {report.kind} -->",
         f"### reconcile {report.kind}{place}",
         "",
         *([f"**{escape_markdown(report.summary, MESSAGE_LENGTH)}**", ""] if report.summary else []),

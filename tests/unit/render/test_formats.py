@@ -75,7 +75,7 @@ def test_the_dictionary_is_the_json_document(result: Result) -> None:
 
 def test_the_markdown_of_a_segment_of_the_state_is_not_called_a_run() -> None:
     written = render(RESULTS[-1], Format.MARKDOWN, Options())
-    assert written.startswith("### reconcile state\n")
+    assert written.startswith("<!-- reconcile state -->\n### reconcile state\n")
     assert "****" not in written
 
 

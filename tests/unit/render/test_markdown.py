@@ -51,6 +51,7 @@ def test_a_whole_plan() -> None:
     assert (
         write_result(samples.make_everything())
         == """\
+<!-- reconcile plan -->
 ### reconcile plan: production
 
 **Plan: 10 to remove, 1,234,587 to add, in 2 segments; 1 unchanged; 1 blocked; 1 failed.**
@@ -155,7 +156,9 @@ def outside_code(written: str) -> str:
 
 
 def check_harmless(written: str) -> None:
-    rest = outside_code(written)
+    marker, _, document = written.partition("\n")
+    assert re.fullmatch(r"<!-- reconcile [a-z]+ -->", marker)
+    rest = outside_code(document)
     assert "<" not in rest
     assert not re.search(r"@\w", rest)
     assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]]", rest)
