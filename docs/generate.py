@@ -21,7 +21,7 @@ from reconciler.cli import run
 from reconciler.diff.pushdown import write
 from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
 from reconciler.models.comparison import DatabaseIdentity, StateTables
-from reconciler.models.fields import Limit, Secret
+from reconciler.models.fields import Duration, Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import (
     Defaults,
@@ -145,7 +145,7 @@ def write_default(field: FieldInfo) -> str:
         return ""
     if isinstance(default, Secret):
         return f"`{default.reveal()}`"
-    return f"`{default if isinstance(default, str | Limit) else json.dumps(default)}`"
+    return f"`{default if isinstance(default, str | Limit | Duration) else json.dumps(default)}`"
 
 
 def write_documents() -> str:

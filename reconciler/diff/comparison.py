@@ -280,11 +280,17 @@ class Comparison:
         """For `refresh`; `known_only` leaves out ids that the state does not hold."""
         self._make_known_afresh()
         kept = HELD if known_only else HELD | Flag.REMOTE
+
+        def is_member(flags: Flag) -> bool:
+            return Flag.REMOTE in flags and Flag.REMOVED not in flags and bool(flags & kept)
+
         return Adoption(
             id_type=self._segment.id_type,
-            members=self._find(lambda flags: Flag.REMOTE in flags and Flag.REMOVED not in flags and bool(flags & kept)),
+            members=self._find(is_member),
             unmatched=self._find(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
             lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
+            entered=self._find(lambda flags: is_member(flags) and Flag.STORED not in flags),
+            left=self._find(lambda flags: flags == Flag.STORED),
         )
 
     def _make_known_afresh(self) -> Numbers:

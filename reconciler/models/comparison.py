@@ -201,3 +201,7 @@ class Adoption:
     """Held by the state in any way, and not there."""
     lingering: Callable[[], Iterator[list[str]]]
     """Tombstones that are still there: they become unsettled removes, not members."""
+    entered: Callable[[], Iterator[list[str]]]
+    """Of `members`: those that the state did not have as stored."""
+    left: Callable[[], Iterator[list[str]]]
+    """Of `unmatched`: those that it did."""

@@ -163,13 +163,23 @@ def read_limit(value: object) -> Limit:
     raise ValueError("must be a percentage such as 25% or a count such as 100 (without quotes)")
 
 
-def _read_duration(value: object) -> Duration:
+def read_duration(value: object) -> Duration:
     """Read a number of seconds, minutes, hours or days: `90s`, `26h`."""
     if isinstance(value, Duration):
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())) and Fraction(match[1]) > 0:
         return Duration(value.strip(), Fraction(match[1]), match[2])
     raise ValueError("must be a number above 0 with s, m, h or d, such as 26h")
+
+
+def read_retention(value: object) -> Duration | None:
+    """Read a length of time; `off`, which YAML 1.1 reads as false, is None."""
+    if value is False or (isinstance(value, str) and value.strip().lower() == "off"):
+        return None
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
 
 
 def _read_sentinel(value: object) -> str:
@@ -292,11 +302,18 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False, title="number
 PlainNumber = Annotated[float, Field(ge=0, allow_inf_nan=False, title="number from 0"), _FINITE_NUMBER]
 Boolean = Annotated[bool, BeforeValidator(read_boolean), Field(title="true or false")]
 Percentage = Annotated[Limit, PlainValidator(read_limit), _PERCENTAGE_OR_COUNT, Field(title="percentage or count")]
+_AGE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?[smhd]$"
 Age = Annotated[
     Duration,
-    PlainValidator(_read_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?[smhd]$"}),
+    PlainValidator(read_duration),
+    WithJsonSchema({"type": "string", "pattern": _AGE_PATTERN}),
     Field(title="number with s, m, h or d"),
+]
+Retention = Annotated[
+    Duration | None,
+    PlainValidator(read_retention),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _AGE_PATTERN}, {"enum": ["off", False]}]}),
+    Field(title="number with s, m, h or d, or off"),
 ]
 Text = Annotated[str, _text(_PRINTABLE), Field(title="text")]
 Title = Annotated[str, _text(_VISIBLE, _PRINTABLE), Field(title="text")]

@@ -21,6 +21,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.titles import read_title
 
 DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
+DEFAULT_AUDIT, DEFAULT_HISTORY = fields.read_duration("90d"), fields.read_duration("400d")
 
 
 class Region(StrEnum):
@@ -103,6 +104,13 @@ class StateSettings(_Model, frozen=True):
     )
     must_exist: fields.Boolean = Field(
         default=False, description="`true`: a missing state is an error, not a first fill (for CI)."
+    )
+    audit: fields.Retention = Field(
+        default=DEFAULT_AUDIT,
+        description="How long it is kept who entered and left each segment, for `trace` and `undo`; `off`: not at all.",
+    )
+    history: fields.Age = Field(
+        default=DEFAULT_HISTORY, description="How long runs are kept; at least as long as `audit`."
     )
 
 

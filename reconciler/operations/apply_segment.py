@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
+from reconciler.models.audit import Reason
 from reconciler.models.comparison import Counts
 from reconciler.models.events import Confirming, Created, Finished, Planned, Postponed, Reading
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
@@ -241,7 +242,7 @@ class SegmentApply:
             segment, comparison = held.enter_context(self._create(parts, segment, plan))
             target, plan = self.target, self.plan
         if may_go_on and counts.adopt:
-            segment.add_found(changes.already_there)
+            segment.add_found(changes.already_there, Reason.ADOPTED)
         if may_go_on and plan.has_work:
             if counts.reversed_at is not None:
                 self._wait_since(parts, segment, counts.reversed_at)

@@ -77,4 +77,9 @@ class RunHistory:
             except ReconcileError as error:
                 if all(each.error is None for each in result.segments):  # else the state may have failed a segment
                     warnings.append(f"this run can't be written into the history: {error.message}")
+                continue
+            try:
+                store.prune(workspace)
+            except ReconcileError as error:
+                warnings.append(f"what is old can't be deleted from the state yet: {error.message}")
         return replace(result, warnings=(*result.warnings, *warnings))

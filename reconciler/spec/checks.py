@@ -10,9 +10,23 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from reconciler.files import NotPlain, check_plain
-from reconciler.models.fields import Resolved, read_boolean, read_integer, read_limit
+from reconciler.models.fields import (
+    Resolved,
+    read_boolean,
+    read_duration,
+    read_integer,
+    read_limit,
+    read_retention,
+)
 from reconciler.models.ids import IdType, Invalid, identify
-from reconciler.models.spec import DEFAULT_STATE_URL, DestinationSettings, SegmentKeys, SpecFile
+from reconciler.models.spec import (
+    DEFAULT_AUDIT,
+    DEFAULT_HISTORY,
+    DEFAULT_STATE_URL,
+    DestinationSettings,
+    SegmentKeys,
+    SpecFile,
+)
 from reconciler.models.titles import read_title
 from reconciler.models.urls import DatabaseUrl
 from reconciler.spec.draft import Draft, suggest
@@ -87,6 +101,7 @@ def _annotation_at(where: KeyPath) -> Any:
 def check_sense(draft: Draft) -> None:
     """Check the parts of one draft with each other, but for the queries."""
     _check_file(draft, ("state", "url"), DEFAULT_STATE_URL)
+    _check_retention(draft)
     for name in draft.keys(("sources",)):
         _check_file(draft, ("sources", name, "url"))
     for segment in draft.segments():
@@ -111,6 +126,20 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
         draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
     except (ValueError, OSError):
         pass  # other checks report what else is wrong
+
+
+def _check_retention(draft: Draft) -> None:
+    """Refuse an audit log that is kept for longer than the runs that it names."""
+    audit, history = ("state", "audit"), ("state", "history")
+    given = [where for where in (audit, history) if where[1] in draft.keys(("state",))]
+    try:
+        longest = read_duration(draft.value(history)) if history in given else DEFAULT_HISTORY
+        kept = read_retention(draft.value(audit)) if audit in given else DEFAULT_AUDIT
+    except ValueError:
+        return
+    if given and kept is not None and kept.seconds > longest.seconds:
+        message = f"lets the audit log ({kept}) be kept for longer than the runs that it names (`history`: {longest})"
+        draft.refuse_value(given[0], message)
 
 
 def _check_identity(draft: Draft, segment: KeyPath) -> None:

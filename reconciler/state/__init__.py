@@ -80,7 +80,7 @@ def open_store(
 
     around = runtime or Runtime()
     with open_database(settings, around.clock) as database:
-        yield StateStore(database, around, lock_timeout, pause)
+        yield StateStore(database, around, lock_timeout, pause, settings)
 
 
 @contextmanager

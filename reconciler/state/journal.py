@@ -6,18 +6,20 @@ Compaction moves settled batches from the journal into members and marks, and no
 `models.id_status` for the status of an id).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 
 from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError
+from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.id_status import Mark
 from reconciler.models.ids import has_utf8
-from reconciler.state import members
+from reconciler.state import audit, members
 from reconciler.state.database import Database, run
+from reconciler.state.lock import SegmentRef
 from reconciler.state.tables import BATCHES
 
 ID_END = "\n"
@@ -35,12 +37,18 @@ _RESERVED = frozenset(("\0", ID_END, chr(FIELD_END), chr(ROW_END)))
 
 
 def write_intents(
-    connection: Connection, key: int, run_id: str, batches: Sequence[Batch], now: float, unknown_at: float | None = None
+    connection: Connection,
+    key: int,
+    run_id: str,
+    batches: Sequence[Batch],
+    reason: Reason,
+    now: float,
+    unknown_at: float | None = None,
 ) -> list[int]:
     """Write a row per batch; return their numbers.
 
-    `unknown_at`: when an attempt of unknown outcome that carried the same ids was given up. Raises StateError for an id
-    that a row can't hold, before anything is written.
+    `reason`: why they are sent, for the audit log. `unknown_at`: when an attempt of unknown outcome that carried the
+    same ids was given up. Raises StateError for an id that a row can't hold, before anything is written.
     """
     if not all(_find_readable(batch.ids) == list(batch.ids) for batch in batches):
         raise StateError(
@@ -58,6 +66,7 @@ def write_intents(
             "unknown_at": unknown_at,
             "number": len(batch.ids),
             "ids": ID_END.join(batch.ids),
+            "reason": reason.value,
         }
         for batch in batches
     ]
@@ -153,10 +162,11 @@ def _drop_unreadable(connection: Connection, key: int) -> None:
 # --- compaction --------------------------------------------------------------------------------------------------
 
 
-def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
+def compact_chunk(database: Database, connection: Connection, key: int, audited: SegmentRef | None = None) -> bool:
     """Compact the oldest settled rows up to the first without an outcome; return whether settled ones are left.
 
-    They are compacted in their order; neighbours of one kind together, as sets.
+    They are compacted in their order; neighbours of one kind together, as sets. `audited`: the segment, if what was
+    acknowledged is written into the audit log.
     """
     statement = (
         "SELECT seq, direction, outcome, number, unknown_at FROM reconcile_batches WHERE segment_key = :key AND seq < "
@@ -178,9 +188,14 @@ def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
                 f"INSERT INTO reconcile_members (segment_key, id) SELECT :key, piece.value FROM {database.pieces} "
                 "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last ON CONFLICT DO NOTHING"
             )
+            if audited is not None:
+                audit.write(connection, audited, _list_changes(connection, **values))
             run(connection, statement, **values)
         else:
             database.pick_batches(connection, **values)
+            if audited is not None and outcome == "acknowledged":
+                resent = members.list_marked(connection, key, Mark.UNMATCHED) if direction == Direction.ADD else ()
+                audit.write(connection, audited, _list_changes(connection, **values, resent=frozenset(resent)))
             if outcome == "unknown":
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
                 members.drop_members(connection, key)
@@ -196,3 +211,22 @@ def compact_chunk(database: Database, connection: Connection, key: int) -> bool:
         statement = "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last"
         run(connection, statement, **values)
     return len(chunk) < len(settled)
+
+
+def _list_changes(
+    connection: Connection, key: int, first: int, last: int, resent: frozenset[str] = frozenset()
+) -> Iterator[audit.Change]:
+    """List what the batches from one number to another changed, the ids of each that were sent again by themselves."""
+    statement = text(
+        "SELECT run_id, at, direction, reason, ids FROM reconcile_batches "
+        "WHERE segment_key = :key AND seq BETWEEN :first AND :last ORDER BY seq"
+    )
+    for row in connection.execute(statement, {"key": key, "first": first, "last": last}).all():
+        ids = row.ids.split(ID_END)
+        reason = Reason(row.reason or Reason.QUERY)  # NULL: from before there was an audit log
+        again = resent.intersection(ids)
+        if len(again) < len(ids):
+            part = [id for id in ids if id not in again] if again else ids
+            yield audit.Change(row.run_id, row.at, Direction(row.direction), reason, part)
+        if again:
+            yield audit.Change(row.run_id, row.at, Direction(row.direction), Reason.RESEND, tuple(again))

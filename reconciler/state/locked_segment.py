@@ -8,13 +8,14 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, insert, text
 
 from reconciler.errors import StateError, StateSetBack
+from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction
 from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Creation, Head
 from reconciler.models.spec import SpecIdentity
-from reconciler.state import creations, journal, members
+from reconciler.state import audit, creations, journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import find_segment, read_head, run
 from reconciler.state.lock import WHERE_SEGMENT, HeldLock
@@ -76,8 +77,14 @@ class LockedSegment:
         plan_id: str | None,
         spec: SpecIdentity | None = None,
         title: str | None = None,
+        *,
+        reason: Reason = Reason.QUERY,
+        audits: bool = True,
     ) -> None:
-        """`title`: the one by which the spec names the segment."""
+        """`title`: the one by which the spec names the segment. `reason`: why it is sent what is sent.
+
+        `audits`: what changes is written into the audit log.
+        """
         self.lease = lock
         self.taken_over_at = lock.taken_over_at
         """When the lock was last taken from a holder that may live, by the state's clock; None: never."""
@@ -89,6 +96,8 @@ class LockedSegment:
         self._spec = spec
         self._title = title
         """By which the spec names the segment."""
+        self._reason = reason
+        self._audited = lock.segment if audits else None
         self._mutex = threading.RLock()
         self._seconds_written = 0.0
         self._tokens = ChangeTokens()
@@ -139,7 +148,8 @@ class LockedSegment:
         with self._write() as connection:
             key = self._ensure_row(connection)
             self._raise_serial(connection)
-            return journal.write_intents(connection, key, self._run_id, batches, self._database.now(connection))
+            now = self._database.now(connection)
+            return journal.write_intents(connection, key, self._run_id, batches, self._reason, now)
 
     def retry(self, seq: int) -> None:
         """Record, durably, that one more attempt of this batch is about to start."""
@@ -159,7 +169,8 @@ class LockedSegment:
             row = connection.execute(statement, {"seq": seq}).one()
             now, skew = self._settle(connection, [(seq, result)])
             unknown_at = row.unknown_at if result.unknown_at is None else min(result.unknown_at + skew, now)
-            return journal.write_intents(connection, row.segment_key, self._run_id, parts, now, unknown_at)
+            key = row.segment_key
+            return journal.write_intents(connection, key, self._run_id, parts, self._reason, now, unknown_at)
 
     def _settle(self, connection: Connection, results: Sequence[tuple[int, BatchResult]]) -> tuple[float, float]:
         """Record outcomes; return the time, and the seconds that the state's clock is ahead of this machine's."""
@@ -191,7 +202,7 @@ class LockedSegment:
                 row = self._find(connection)
                 if row is None:
                     return
-                more = journal.compact_chunk(self._database, connection, row.segment_key)
+                more = journal.compact_chunk(self._database, connection, row.segment_key, self._audited)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
 
@@ -202,19 +213,24 @@ class LockedSegment:
         with self._change(ids) as (connection, key):
             members.add_marks(connection, key, Mark.REJECTED, self._database.now(connection))
 
-    def add_found(self, find: Callable[[], Iterator[list[str]]]) -> None:
-        """Make members of ids that a read-back showed, a list of `find` in each transaction; unsettled ones stay so."""
+    def add_found(self, find: Callable[[], Iterator[list[str]]], reason: Reason) -> None:
+        """Make members of ids that a read-back showed, a list of `find` in each transaction; unsettled ones stay so.
+
+        `reason`: what the audit log says of it.
+        """
         self.compact()
         for ids in find():
             with self._change(ids) as (connection, key):
+                self._audit(connection, Direction.ADD, reason, members.list_new(connection, key))
                 members.drop_marks(connection, key, Mark.UNMATCHED, Mark.REMOVED)
                 members.add_members(connection, key, unless=Mark.UNSETTLED)
 
     def record(self, findings: Findings) -> None:
         """Write down what a read-back showed."""
-        self.add_found(findings.appeared)
+        self.add_found(findings.appeared, Reason.UNMATCHED)
         for ids in findings.vanished():
             with self._change(ids) as (connection, key):
+                self._audit(connection, Direction.REMOVE, Reason.UNMATCHED, ids)
                 members.drop_members(connection, key)
                 members.add_marks(connection, key, Mark.UNMATCHED, self._database.now(connection))
         for ids in findings.lingering():
@@ -232,7 +248,8 @@ class LockedSegment:
     def replace_snapshot(self, adoption: Adoption) -> None:
         """Replace the snapshot by what a `refresh` read, in one transaction. Unsettled marks become echoes.
 
-        It is written under a new key, in chunks, and the key is put in the place of the old one at once.
+        It is written under a new key, in chunks, and the key is put in the place of the old one at once: what the audit
+        log says of it counts from then on, too.
         """
         self.recover()
         self.compact()
@@ -254,6 +271,10 @@ class LockedSegment:
                 self._database.pick(connection, ids)
                 members.drop_members(connection, key)
                 members.add_marks(connection, key, Mark.UNSETTLED, self._database.now(connection), Direction.REMOVE)
+        for direction, find in ((Direction.ADD, adoption.entered), (Direction.REMOVE, adoption.left)):
+            for ids in find() if self._audited else ():
+                with self._write() as connection:
+                    self._audit(connection, direction, Reason.REFRESH, ids, pending_key=key)
         if old is not None and old.id_type == adoption.id_type:
             with self._write() as connection:
                 members.keep_marks(connection, old.segment_key, key)
@@ -261,6 +282,7 @@ class LockedSegment:
             now, id_type = self._database.now(connection), adoption.id_type.value
             changes = "segment_key = :key, id_type = :id_type, confirmed_at = :now, restored_at = NULL"
             self._update(connection, changes, key=key, id_type=id_type, now=now)
+            audit.publish(connection, key, now)
             self._raise_serial(connection)
         members.sweep(self._write, self._segment)
 
@@ -343,6 +365,20 @@ class LockedSegment:
             self._database.pick(connection, ids)
             yield connection, self._ensure_row(connection)
             self._raise_serial(connection)
+
+    def _audit(
+        self,
+        connection: Connection,
+        direction: Direction,
+        reason: Reason,
+        ids: Sequence[str],
+        *,
+        pending_key: int | None = None,
+    ) -> None:
+        """Write into the audit log what this transaction changes; `pending_key`: see `audit.write`."""
+        if self._audited is not None and ids:
+            change = audit.Change(self._run_id, self._database.now(connection), direction, reason, ids)
+            audit.write(connection, self._audited, [change], pending_key)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -3,7 +3,7 @@
 The set is in the temporary table `picked` (see `Database.pick`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, text
@@ -92,6 +92,22 @@ def add_echoes(connection: Connection, key: int, direction: Direction) -> None:
     run(connection, statement, key=key, direction=direction.value)
 
 
+def list_marked(connection: Connection, key: int, mark: Mark) -> Sequence[str]:
+    """List those that are picked and have a mark."""
+    statement = f"SELECT id FROM reconcile_marks WHERE {_OF_PICKED} AND mark = :mark"
+    return connection.execute(text(statement), {"key": key, "mark": mark.value}).scalars().all()
+
+
+def list_new(connection: Connection, key: int) -> Sequence[str]:
+    """List those that are picked and neither members nor unsettled."""
+    statement = (
+        "SELECT p.id FROM picked p WHERE NOT EXISTS "
+        "(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) AND NOT EXISTS "
+        "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unsettled')"
+    )
+    return connection.execute(text(statement), {"key": key}).scalars().all()
+
+
 # --- the whole of a segment --------------------------------------------------------------------------------------
 
 
@@ -148,6 +164,7 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
                     deleted = run(connection, statement, key=key)
         with write() as connection:
             run(connection, "DELETE FROM reconcile_batches WHERE segment_key = :key", key=key)
+            run(connection, "DELETE FROM reconcile_audit WHERE pending_key = :key", key=key)
             run(connection, "DELETE FROM reconcile_keys WHERE segment_key = :key", key=key)
 
 

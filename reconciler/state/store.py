@@ -1,6 +1,7 @@
 """The writing side of the state: runs, locks, bindings of workspaces, spent plans."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from sqlalchemy import text
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
 from reconciler.git import identify
+from reconciler.models.audit import Reason
 from reconciler.models.results import SegmentRun
-from reconciler.models.spec import Target
+from reconciler.models.spec import StateSettings, Target
+from reconciler.state import audit
 from reconciler.state.database import Database, add_row, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
@@ -27,6 +30,18 @@ SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS
 """Segments that the state has no row of, but still ids: a `state forget` was cut short."""
 
 
+_RUNS_PER_TRANSACTION = 50
+
+_OLD_RUNS = (
+    "SELECT run_id FROM reconcile_runs WHERE workspace = :workspace AND started_at < :before "
+    f"ORDER BY started_at LIMIT {_RUNS_PER_TRANSACTION}"
+)
+_PRUNE_RUNS, _PRUNE_SEGMENTS = (
+    f"DELETE FROM {table} WHERE workspace = :workspace AND run_id IN ({_OLD_RUNS})"
+    for table in ("reconcile_runs", "reconcile_run_segments")
+)
+
+
 @dataclass(eq=False)
 class StateStore:
     """The writing side of a state database. For `lock_timeout` and `pause` see `state.open_store`."""
@@ -35,6 +50,8 @@ class StateStore:
     runtime: Runtime
     lock_timeout: float = 0.0
     pause: Callable[[float], bool] | None = None
+    settings: StateSettings | None = None
+    """Says for how long runs and changes are kept; None: nothing is pruned."""
 
     # --- history --------------------------------------------------------------------------------------------------
 
@@ -83,6 +100,21 @@ class StateStore:
             with suppress(LockHeld, StateError):  # a later run ends it
                 self._sweep_forgotten(SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}"), run_id)
 
+    def prune(self, workspace: str) -> None:
+        """Delete runs and changes of a workspace that are older than the spec keeps them, in bounded transactions."""
+        if self.settings is None:
+            return
+        with self.database.read() as connection:
+            now = self.database.now(connection)
+        kept = self.settings.audit
+        audit.prune(self.database.write, workspace, math.inf if kept is None else now - float(kept.seconds))
+        oldest = now - float(self.settings.history.seconds)
+        deleted = _RUNS_PER_TRANSACTION
+        while deleted == _RUNS_PER_TRANSACTION:
+            with self.database.write() as connection:
+                run(connection, _PRUNE_SEGMENTS, workspace=workspace, before=oldest)
+                deleted = run(connection, _PRUNE_RUNS, workspace=workspace, before=oldest)
+
     def _sweep_forgotten(self, segment: SegmentRef, run_id: str) -> None:
         """Delete the ids that a `state forget` left, as it was cut short. Raises LockHeld, StateError."""
         lock = self.take_lock(segment, run_id, "state forget", NOTHING_SENT, waits=False)
@@ -123,14 +155,27 @@ class StateStore:
 
     @contextmanager
     def lock(
-        self, target: Target, run_id: str, command: str, plan_id: str | None, *, waits: bool = True
+        self,
+        target: Target,
+        run_id: str,
+        command: str,
+        plan_id: str | None,
+        *,
+        waits: bool = True,
+        reason: Reason | None = None,
     ) -> Iterator[LockedSegment]:
-        """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for."""
+        """Take a segment's lock, or raise LockHeld; leaving gives it back. `waits`: as long as the user asked for.
+
+        `reason`: why it is sent what is sent, if neither for its query nor as it is retired.
+        """
         segment = SegmentRef(target.workspace, target.segment_id, target.segment.name)
         terms = find_terms(target.spec.destination.timeout, target.spec.destination.settle)
         lock = self.take_lock(segment, run_id, command, terms, waits=waits)
         spec, title = identify(target.spec.path), target.segment.title_key
-        locked = LockedSegment(lock, target.segment.id_type, run_id, plan_id, spec, title)
+        reason = reason or (Reason.RETIRED if target.segment.retired else Reason.QUERY)
+        audits = target.spec.state.audit is not None
+        id_type = target.segment.id_type
+        locked = LockedSegment(lock, id_type, run_id, plan_id, spec, title, reason=reason, audits=audits)
         try:
             with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
                 locked.recover()

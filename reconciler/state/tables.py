@@ -1,6 +1,18 @@
 """The tables of the state database. Their names carry a prefix, as a PostgreSQL may hold other things too."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.types import Double, TypeEngine
 
 METADATA = MetaData()
@@ -107,6 +119,7 @@ BATCHES = Table(
     Column("unknown_at", Double),
     Column("number", Integer, nullable=False),
     Column("ids", Text, nullable=False),
+    Column("reason", Text),
     Index("reconcile_batches_segment", "segment_key", "seq"),
     comment="The journal: intents and outcomes that are not compacted yet; ids are joined by line feeds",
     sqlite_autoincrement=True,
@@ -147,6 +160,11 @@ RUNS = Table(
     Column("allowed", Text, nullable=False),
     Column("plan_id", Text),
     Column("document", Text),
+    Column("actor_user", Text),
+    Column("actor_host", Text),
+    Column("actor_commit", Text),
+    Column("actor_job", Text),
+    Column("reason", Text),
     PrimaryKeyConstraint("run_id", "workspace"),
     Index("reconcile_runs_started", "workspace", "started_at"),
     comment="The history; allowed is a JSON list of flags, document the JSON that the run printed",
@@ -164,8 +182,40 @@ RUN_SEGMENTS = Table(
     Column("removed", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("unsettled", BigInteger, nullable=False),
+    Column("code", Text),
+    Column("title", Text),
+    Column("ended_at", Double),
     PrimaryKeyConstraint("run_id", "workspace", "segment_id"),
+    Index("reconcile_run_segments_segment", "workspace", "segment_id", "ended_at"),
     comment="What a run did to each segment",
+)
+
+AUDIT = Table(
+    "reconcile_audit",
+    METADATA,
+    Column("audit_key", _KEY, primary_key=True, autoincrement=True),
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("first_id", _ID, nullable=False),
+    Column("last_id", _ID, nullable=False),
+    Column("ids", LargeBinary, nullable=False),
+    Column("pending_key", BigInteger),
+    Index("reconcile_audit_segment", "workspace", "segment_id", "first_id", "last_id"),
+    Index("reconcile_audit_run", "workspace", "run_id", "segment_id"),
+    Index("reconcile_audit_at", "workspace", "at"),
+    Index(
+        "reconcile_audit_pending",
+        "pending_key",
+        sqlite_where=text("pending_key IS NOT NULL"),
+        postgresql_where=text("pending_key IS NOT NULL"),
+    ),
+    comment="The audit log; ids are sorted, joined by line feeds, compressed; a pending row does not count yet",
+    sqlite_autoincrement=True,
 )
 
 PLANS = Table(

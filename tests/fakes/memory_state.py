@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.errors import StateError
+from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import Adoption
 from reconciler.models.id_status import StateCounts
@@ -173,7 +174,7 @@ class FakeHeld:
         self._write("compact")
         self.steps.append(Step("compact"))
 
-    def add_found(self, find: Callable[[], Iterator[list[str]]]) -> None:
+    def add_found(self, find: Callable[[], Iterator[list[str]]], reason: Reason) -> None:
         self._write("add_found")
         self.found += [member for ids in find() for member in ids]
         self.steps.append(Step("add_found"))
@@ -280,7 +281,14 @@ class FakeStore:
 
     @contextmanager
     def lock(
-        self, target: Target, run_id: str, command: str, plan_id: str | None, *, waits: bool = True
+        self,
+        target: Target,
+        run_id: str,
+        command: str,
+        plan_id: str | None,
+        *,
+        waits: bool = True,
+        reason: Reason | None = None,
     ) -> Iterator[LockedSegment]:
         self.waits.append(waits)
         if self.refusal is not None:

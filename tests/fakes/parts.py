@@ -357,7 +357,7 @@ class FakeComparison:
         return Findings(*(lambda: iter(()) for _ in range(4)))
 
     def adoption(self, known_only: bool) -> Adoption:
-        return Adoption(IdType.ID, *(lambda: iter(()) for _ in range(3)))
+        return Adoption(IdType.ID, *(lambda: iter(()) for _ in range(5)))
 
 
 @dataclass

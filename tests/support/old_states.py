@@ -3,6 +3,7 @@
 `first_edition` (schema 0001): members, marks, the journal and the lock of a run that died, a history.
 `second_schema` (0002): the same, a segment whose state was restored, a spent plan, two more workspaces; `prod` and
 `production` stand for one environment.
+`third_schema` (0003): the same, with the title and the spec of a segment, and the note of one that was created.
 """
 
 import sqlite3
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from reconciler.state import schema
 
 _FOLDER = Path(__file__).resolve().parents[1] / "unit/state"
-_SCHEMAS = {"first_edition": "0001", "second_schema": "0002"}
+_SCHEMAS = {"first_edition": "0001", "second_schema": "0002", "third_schema": "0003"}
 
 
 def make_old_state(url: str, name: str) -> None:

@@ -12,7 +12,7 @@ from reconciler.models.comparison import FIELD_END, ROW_END, Adoption, ArrowStre
 from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Segment, SourceSettings, Spec, StateSettings, Target
-from reconciler.state import open_snapshot, open_store
+from reconciler.state import audit, open_reader, open_snapshot, open_store
 from reconciler.state.base import Stored
 from reconciler.state.runtime import ProcessIdentity, Runtime
 from reconciler.state.store import StateStore
@@ -121,6 +121,13 @@ class StateFixture:
             seqs = held.intend([batch for batch, _ in pairs])
             held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
 
+    def trace(self, id: str) -> list[tuple[str, str, str]]:
+        """What the audit log says of one id: run, direction, reason."""
+        with open_reader(self.settings, self.clock).read() as connection:
+            assert connection is not None
+            found = audit.find(connection, "production", id)
+        return [(event.run_id, event.direction, event.reason) for event in found]
+
     def look(self, segment_id: int = 56) -> Contents:
         """Read everything through the reading side."""
         with open_snapshot(self.settings).read_segment("production", segment_id) as stored:
@@ -195,5 +202,7 @@ def adoption(
     unmatched: Sequence[str] = (),
     lingering: Sequence[str] = (),
     id_type: IdType = IdType.ID,
+    entered: Sequence[str] = (),
+    left: Sequence[str] = (),
 ) -> Adoption:
-    return Adoption(id_type, lists(members), lists(unmatched), lists(lingering))
+    return Adoption(id_type, *map(lists, (members, unmatched, lingering, entered, left)))

@@ -120,11 +120,23 @@ def test_every_key_of_a_spec_arrives(write):
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "days"), [("90d", 90), ("2160h", 90), ("off", None), ("'off'", None), ("false", None)]
+)
+def test_how_long_changes_are_kept(write, head, written, days):
+    more = f"state: {{audit: {written}, history: 2160h}}\nsegments: {{vip: {{segment_id: 1, query: SELECT 1}}}}"
+    state = load_one(write(head + more)).state
+
+    assert (state.audit and state.audit.seconds / 86_400) == days
+    assert state.history.seconds == 90 * 86_400
+
+
 def test_what_is_left_out_takes_the_default_of_the_contract(write, head):
     spec = load_one(write(head + "segments: {vip: {segment_id: 1, query: SELECT 1}}"))
 
     assert spec.destination == DestinationSettings(site_id=Secret("site"), api_key=Secret("key"))
     assert spec.state.must_exist is False
+    assert (str(spec.state.audit), str(spec.state.history)) == ("90d", "400d")
     assert spec.state.url.reveal() == f"sqlite:///{Path.cwd()}/.reconcile/state.db"
     assert spec.segments == (Segment(name="vip", segment_id=1, query="SELECT 1", source="warehouse", line=4),)
 

@@ -173,6 +173,10 @@ TAILS = {
     "a state that is no URL": ("state: {url: .reconcile/state.db}\n" + SEGMENT, ["4: `state.url` must be a SQLAlchemy URL, such as postgresql://user:password@host/database or sqlite:///file."]),
     "two slashes before a file": ("state: {url: 'sqlite://state.db'}\n" + SEGMENT, ["4: `state.url` needs three slashes before the file: sqlite:///file."]),
     "an empty state": ("state:\n" + SEGMENT, ["4: `state` has no value; give it one, or leave the key out."]),
+    "audit as a number": ("state: {audit: 90}\n" + SEGMENT, ["4: `state.audit` must be a number above 0 with s, m, h or d, such as 26h, or off."]),
+    "history off": ("state: {history: off}\n" + SEGMENT, ["4: `state.history` must be a number above 0 with s, m, h or d, such as 26h."]),
+    "an audit longer than the history": ("state: {audit: 31d, history: 30d}\n" + SEGMENT, ["4: `state.audit` lets the audit log (31d) be kept for longer than the runs that it names (`history`: 30d)."]),
+    "a history shorter than the audit of every spec": ("state: {history: 2159.9h}\n" + SEGMENT, ["4: `state.history` lets the audit log (90d) be kept for longer than the runs that it names (`history`: 2159.9h)."]),
     "must_exist as a number": ("state: {must_exist: 1}\n" + SEGMENT, ["4: `state.must_exist` must be true or false."]),
 }  # fmt: skip
 

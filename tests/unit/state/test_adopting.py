@@ -1,10 +1,12 @@
 """`refresh`: the snapshot becomes what is there, all at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.models.comparison import Adoption
 from reconciler.models.ids import IdType
-from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, lists, remove, unknown
+from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remove, unknown
 
 NOW = 1_800_000_000.0
 
@@ -79,7 +81,7 @@ def test_a_refresh_that_breaks_off_changes_nothing_and_the_next_run_sweeps_up(st
         raise RuntimeError("the page did not come")
 
     with pytest.raises(RuntimeError):
-        adopt(state, Adoption(IdType.ID, broken, lists([]), lists([])))
+        adopt(state, replace(adoption(), members=broken))
     assert state.look() == before
 
     with state.store() as store, store.lock(state.target(), "run", "apply", None):
@@ -100,6 +102,6 @@ def test_a_reader_meanwhile_sees_the_old_or_the_new_never_a_part(state: StateFix
             seen.append(state.look().members)
             yield ids
 
-    adopt(state, Adoption(IdType.ID, watched, lists(["a"]), lists([])))
+    adopt(state, replace(adoption(unmatched=["a"]), members=watched))
     assert set(seen) == {("a", "b", "c")}
     assert state.look().members == ("b", "c", "d")

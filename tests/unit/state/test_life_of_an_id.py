@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.models.audit import Reason
 from reconciler.models.batches import BatchResult, Outcome
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -183,6 +184,6 @@ def test_an_id_that_was_found_there_becomes_a_member_unless_it_is_unsettled(stat
     state.send((add("a", "b"), ACKNOWLEDGED), (add("c"), unknown(NOW - 7)))
     with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=["a"]))
-        segment.add_found(lambda: iter([["a", "c"], ["d"]]))
+        segment.add_found(lambda: iter([["a", "c"], ["d"]]), Reason.ADOPTED)
     assert state.look().members == ("a", "b", "d")
     assert state.look().marks == (("c", "unsettled", "add"),)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult
 from reconciler.state.locked_segment import LockedSegment
 from tests.support.states import (
@@ -45,7 +46,7 @@ def live(segment: LockedSegment, state: StateFixture) -> Iterator[Contents]:
         segment.compact()
         yield state.look()
     segment.record(findings(vanished=["a"], appeared=["b"], lingering=["c"], gone=["d"]))
-    segment.add_found(lambda: iter([["e", "g"]]))
+    segment.add_found(lambda: iter([["e", "g"]]), Reason.ADOPTED)
     yield state.look()
     mark_in_every_way(segment)
     segment.record(findings(vanished=["g"]))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from reconciler.errors import LockHeld, StateError
 from reconciler.git import identify
 from reconciler.models.fields import Secret
-from reconciler.models.spec import StateSettings
+from reconciler.models.spec import SpecIdentity, StateSettings
 from reconciler.state import open_records, open_snapshot, open_store, schema
 from reconciler.state.admin import upgrade
 from reconciler.state.database import create_tables
@@ -324,3 +324,58 @@ def test_the_next_run_on_a_state_from_schema_0002_goes_on_and_names_the_spec(sec
     assert {("d", "unsettled", "add"), ("v", "unsettled", "add")} <= set(second.look().marks)
     named = {each.segment_id: each.spec for each in open_snapshot(second.settings).listings("production")}
     assert (named[56] == identify(second.target().spec.path), named[58]) == (True, None)
+
+
+# --- a state of schema 0003, as it was before there was an audit log --------------------------------------------------
+
+
+@pytest.fixture
+def third(state: StateFixture) -> StateFixture:
+    make_old_state(state.url, "third_schema")
+    return state
+
+
+def test_a_state_of_schema_0003_is_refused_with_the_command_to_run_and_left_as_it_is(third: StateFixture):
+    for use in (
+        lambda: open_snapshot(third.settings),
+        lambda: open_records(third.settings).runs("production", 9),
+        lambda: open_store(third.settings).__enter__(),
+    ):
+        with pytest.raises(StateError, match="older schema") as caught:
+            use()
+        assert "state upgrade" in caught.value.hint
+    with connect(third.url).begin() as connection:
+        assert schema.select_version(connection) == "0003"
+        assert "reconcile_audit" not in describe(connection)
+
+
+def test_an_upgrade_from_schema_0003_keeps_all_of_it_and_knows_nobody_who_entered(third: StateFixture):
+    upgrade(third.settings, runtime=Runtime(third.clock, third.machine))
+
+    snapshot, records = open_snapshot(third.settings), open_records(third.settings)
+    assert third.look() == SECOND_SCHEMA
+    head = snapshot.head("production", 56)
+    assert (head.serial, head.plan_id, head.plan_base, head.environment_id) == (10, "plan-1", 8, 77)
+    assert (head.title, head.spec) == ("VIP customers", SpecIdentity("git.example.com/team/specs", "vip.yaml"))
+    assert {each.segment_id: each.is_note for each in snapshot.listings("production")} == {
+        56: False,
+        58: False,
+        61: True,
+    }
+    assert [(row.run_id, row.added) for row in records.runs("production", 9)] == [
+        ("run-3", None),
+        ("run-2", 6),
+        ("run-0", None),
+    ]
+    assert third.trace("b") == third.trace("x") == []
+
+
+def test_the_next_run_on_a_state_from_schema_0003_audits_what_the_dead_run_was_acknowledged(third: StateFixture):
+    upgrade(third.settings, runtime=Runtime(third.clock, third.machine))
+
+    third.send((add("c"), ACKNOWLEDGED))
+
+    assert third.trace("y") == [("run-3", "remove", "query")]
+    assert third.trace("c") == [("run", "add", "query")]
+    assert third.trace("d") == []  # nobody knows whether it was sent
+    assert third.trace("b") == []

@@ -1,0 +1,146 @@
+"""The audit log: which ids each run changed, when, in which direction and why.
+
+A row holds the ids of one batch and reason, sorted and compressed, with its first and last id. Batches are sent in the
+order of their ids, so that one id is in the range of about one row a run, and is found without reading the others. The
+rows name workspace and number of the segment: they outlive what the state forgets.
+"""
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from sqlalchemy import Connection, insert, text
+
+from reconciler.models.audit import AuditEvent, Reason
+from reconciler.models.batches import Direction
+from reconciler.state.database import run
+from reconciler.state.lock import SegmentRef
+from reconciler.state.tables import AUDIT
+
+IDS_PER_ROW = 1_000
+
+ROWS_PER_TRANSACTION = 500
+"""Rows that are pruned at once: others wait for the end of a transaction."""
+
+_END = "\n"
+
+
+class Change(NamedTuple):
+    """Ids that one request changed, or that one read-back showed."""
+
+    run_id: str
+    at: float
+    direction: Direction
+    reason: Reason
+    ids: Sequence[str]
+
+
+def write(
+    connection: Connection, segment: SegmentRef, changes: Iterable[Change], pending_key: int | None = None
+) -> None:
+    """Write down changes, in the transaction that records them.
+
+    `pending_key`: of members that are being written, and take their place later; until then the changes do not count.
+    """
+    rows = []
+    for change in changes:
+        ids = sorted(change.ids)
+        for start in range(0, len(ids), IDS_PER_ROW):
+            part = ids[start : start + IDS_PER_ROW]
+            rows.append(
+                {
+                    "workspace": segment.workspace,
+                    "segment_id": segment.segment_id,
+                    "run_id": change.run_id,
+                    "at": change.at,
+                    "direction": change.direction.value,
+                    "reason": change.reason.value,
+                    "number": len(part),
+                    "first_id": part[0],
+                    "last_id": part[-1],
+                    "ids": _pack(part),
+                    "pending_key": pending_key,
+                }
+            )
+    if rows:
+        connection.execute(insert(AUDIT), rows)
+
+
+def publish(connection: Connection, pending_key: int, now: float) -> None:
+    """Let changes count that were written down for members which take their place now."""
+    statement = "UPDATE reconcile_audit SET pending_key = NULL, at = :now WHERE pending_key = :key"
+    run(connection, statement, key=pending_key, now=now)
+
+
+def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
+    """Find all that changed one id in a workspace, oldest first."""
+    statement = (
+        "SELECT segment_id, run_id, at, direction, reason, ids FROM reconcile_audit "
+        "WHERE workspace = :workspace AND first_id <= :id AND last_id >= :id AND pending_key IS NULL "
+        "ORDER BY at, audit_key"
+    )
+    return [
+        AuditEvent(row.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
+        for row in connection.execute(text(statement), {"workspace": workspace, "id": id})
+        if _holds(_unpack(row.ids), id)
+    ]
+
+
+def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterator[Change]:
+    """Read what one run changed in a segment, in the order in which it was recorded."""
+    statement = (
+        "SELECT at, direction, reason, ids FROM reconcile_audit WHERE workspace = :workspace "
+        "AND segment_id = :segment_id AND run_id = :run_id AND pending_key IS NULL ORDER BY audit_key"
+    )
+    values = {"workspace": segment.workspace, "segment_id": segment.segment_id, "run_id": run_id}
+    streaming = connection.execution_options(yield_per=100)
+    for row in streaming.execute(text(statement), values):
+        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), _unpack(row.ids))
+
+
+def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: str, before: float) -> None:
+    """Delete what is older, in bounded transactions; `write` begins one."""
+    statement = (
+        "DELETE FROM reconcile_audit WHERE audit_key IN (SELECT audit_key FROM reconcile_audit "
+        f"WHERE workspace = :workspace AND at < :before ORDER BY at LIMIT {ROWS_PER_TRANSACTION})"
+    )
+    deleted = ROWS_PER_TRANSACTION
+    while deleted == ROWS_PER_TRANSACTION:
+        with write() as connection:
+            deleted = run(connection, statement, workspace=workspace, before=before)
+
+
+def erase(connection: Connection, id: str) -> int:
+    """Take one id out of all rows, in every workspace; return in how many it stood."""
+    statement = "SELECT audit_key, ids FROM reconcile_audit WHERE first_id <= :id AND last_id >= :id"
+    erased = 0
+    for key, packed in connection.execute(text(statement), {"id": id}).all():
+        ids = _unpack(packed)
+        if not _holds(ids, id):
+            continue
+        erased += 1
+        ids.remove(id)
+        if not ids:
+            run(connection, "DELETE FROM reconcile_audit WHERE audit_key = :key", key=key)
+            continue
+        update = (
+            "UPDATE reconcile_audit SET number = :number, first_id = :first, last_id = :last, ids = :ids "
+            "WHERE audit_key = :key"
+        )
+        run(connection, update, number=len(ids), first=ids[0], last=ids[-1], ids=_pack(ids), key=key)
+    return erased
+
+
+def _pack(ids: Sequence[str]) -> bytes:
+    return zlib.compress(_END.join(ids).encode("utf-8"))
+
+
+def _unpack(packed: bytes) -> list[str]:
+    return zlib.decompress(packed).decode("utf-8").split(_END)
+
+
+def _holds(ids: Sequence[str], id: str) -> bool:
+    at = bisect_left(ids, id)
+    return at < len(ids) and ids[at] == id
