@@ -103,6 +103,10 @@ class Resolved(str):
     """Of the variables."""
 
 
+class Unset(Resolved):
+    """A text in which some variables, `names`, are not set and stood in for: what it says is not known."""
+
+
 class Reference(Resolved):
     """A value that was one reference to a variable and nothing else: it is read as the type of its key."""
 

@@ -277,6 +277,9 @@ class Spec(_Model, frozen=True):
     path: Path
     extended: tuple[Path, ...] = ()
     """The real paths of the files that it extends, the nearest first."""
+    unset: tuple[str, ...] = ()
+    """Variables that it names and that are not set: what they would say is left out, or stood in for. No source and no
+    connection is opened then."""
     sources: Mapping[str, SourceSettings]
     destination: DestinationSettings
     state: StateSettings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
-from reconciler.errors import DestinationError, SegmentError, SourceError, UsageError
+from reconciler.errors import DestinationError, SegmentError, SourceError, SpecError, UsageError
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
@@ -89,7 +89,7 @@ class Context(ExitStack):
     """The parts of one operation, which leaving it closes; its methods may be called from several threads.
 
     `progress` is called with one event at a time; what it raises is dropped. `reads_only`: no state is written to.
-    Raises UsageError for limits that can't be used.
+    Raises UsageError for limits that can't be used, and SpecError where a variable is not set.
     """
 
     def __init__(
@@ -108,6 +108,10 @@ class Context(ExitStack):
             raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
         if not 1 <= parallel <= MOST_PARALLEL:
             raise UsageError(f"{parallel} segments can't be processed concurrently", f"give 1 to {MOST_PARALLEL}")
+        unset = {target.spec.path: target.spec.unset for target in targets if target.spec.unset}
+        if unset:
+            problems = [f"{path}: the environment lacks {', '.join(names)}" for path, names in unset.items()]
+            raise SpecError(problems, "set them; only what reads the state alone can do without (`offline=True`)")
         self.targets = targets
         self.lock_timeout = lock_timeout
         self.stop = stop or threading.Event()

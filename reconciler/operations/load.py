@@ -16,6 +16,7 @@ from reconciler.models.guards import Guard
 from reconciler.models.spec import Spec, Target
 from reconciler.operations.changed import find_changed
 from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
+from reconciler.spec import Needed
 from reconciler.spec import load as read_specs
 from reconciler.state import open_snapshot
 
@@ -43,17 +44,23 @@ class Loaded:
 
 
 def load(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, select: Names = (), exclude: Names = ()
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    select: Names = (),
+    exclude: Names = (),
+    offline: bool = False,
 ) -> Loaded:
     """Read specs (files, folders, globs), or one plan file for `apply`. Raises UsageError, SpecError, PlanFileError.
 
-    Variables are taken from the environment of this process.
+    Variables are taken from the environment of this process. `offline`: what only reads the state can do without those
+    of sources and keys; needed are those of `state`, `extends`, `destination.workspace`, `segment_id` and `segment`.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in given]
     files = [name for name in named if is_plan_file(Path(name))]
     if not files:
-        return load_segments(named, as_names(select), as_names(exclude))
+        needed = Needed.STATE if offline else Needed.ALL
+        return load_segments(named, as_names(select), as_names(exclude), needed)
     if len(named) > 1:
         raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
     refuse_flags({"select": select, "exclude": exclude})
@@ -71,9 +78,11 @@ def load(
         raise
 
 
-def load_segments(paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = ()) -> Loaded:
+def load_segments(
+    paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = (), needed: Needed = Needed.ALL
+) -> Loaded:
     """Read specs and select segments of them. Raises UsageError, SpecError."""
-    specs = read_specs(paths, os.environ)
+    specs = read_specs(paths, os.environ, needed)
     return Loaded(specs, choose(list_targets(specs), select, exclude))
 
 
@@ -128,7 +137,8 @@ def refuse_shared(specs: Sequence[Spec]) -> None:
 
 def require_app_keys(targets: Sequence[Target], purpose: str) -> None:
     """Raise SpecError, naming every spec without an App API key, where an operation can't do without."""
-    missing = sorted({str(target.spec.path) for target in targets if target.spec.destination.app_api_key is None})
+    specs = [target.spec for target in targets if not target.spec.unset]  # else it may be a variable that is missing
+    missing = sorted({str(spec.path) for spec in specs if spec.destination.app_api_key is None})
     if missing:
         raise SpecError(
             [f"{path}: {purpose} needs destination.app_api_key" for path in missing],

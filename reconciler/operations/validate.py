@@ -42,32 +42,32 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
     """
     problems = []
     for target in loaded.targets:
-        if target.segment.retired:
-            continue  # it has no query
+        name = target.segment.source
+        source = target.spec.sources.get(name)
+        if source is None or not target.segment.query:
+            continue  # it is retired, or a variable that is not set hides the query or its dialect
         try:
-            name = target.segment.source
-            check_query(name, target.spec.sources[name].url, target.segment)
+            check_query(name, source.url, target.segment)
         except SourceError as error:
             problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
     if problems:
         raise SpecError(problems, "each segment takes one query, such as a SELECT")
-    if connect:
-        refuse_shared(loaded.specs)
+    spec_warnings = tuple(dict.fromkeys(text for target in loaded.targets for text in target.segment.warnings))
+    if not connect:
+        return Validation(spec_warnings)
+    refuse_shared(loaded.specs)
     with Context(loaded.targets, stop=stop) as context:
-        context.warn_of_specs()
-        spec_warnings = tuple(context.warnings)
-        if connect:
-            context.warn_of_names()
+        context.warn_of_names()
         checks = []
-        shared = find_shared(context, loaded.targets) if connect else {}
-        for at, target in enumerate(loaded.targets if connect else ()):
+        shared = find_shared(context, loaded.targets)
+        for at, target in enumerate(loaded.targets):
             try:
                 if at in shared:
                     raise shared[at]
                 checks.append(SegmentCheck(*_check_both_ends(context, target)))
             except ReconcileError as error:
                 checks.append(SegmentCheck(target, error=as_problem(target, error)))
-        return Validation(spec_warnings, tuple(checks), tuple(context.warnings[len(spec_warnings) :]))
+        return Validation(spec_warnings, tuple(checks), tuple(context.warnings))
 
 
 def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | None]:

@@ -16,13 +16,13 @@ from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
 from reconciler.models.titles import read_title
-from reconciler.models.urls import check_state_url, make_absolute, resolve_path
+from reconciler.models.urls import UNKNOWN_URL, check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
-from reconciler.spec.draft import Draft, read_draft
+from reconciler.spec.draft import Draft, Needed, read_draft
 from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
 
-__all__ = ["DIALECT", "find_entry", "load", "make_schema", "read_state_url"]
+__all__ = ["DIALECT", "Needed", "find_entry", "load", "make_schema", "read_state_url"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -36,12 +36,13 @@ _DATA = ("default", "enum", "required", "not")
 """Words of JSON Schema with values that are no schemas (or, `not`, one to be left alone)."""
 
 
-def load(paths: Sequence[str], environment: Mapping[str, str]) -> tuple[Spec, ...]:
+def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = Needed.ALL) -> tuple[Spec, ...]:
     """Read every spec that `paths` name: files, folders (every *.yaml and *.yml below) and globs.
 
+    A variable that is not `needed` and not set is an error of no value: the spec names it in `unset`.
     Raises UsageError where a path means no file, and SpecError with every problem of every file.
     """
-    found = {path: read_draft(path, environment, is_named=is_named) for path, is_named in expand(paths).items()}
+    found = {path: read_draft(path, environment, needed, is_named=is_named) for path, is_named in expand(paths).items()}
     drafts = [draft for draft in found.values() if draft is not None]
     if not drafts:
         listed = list_first([str(path) for path in found])
@@ -113,8 +114,13 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
 
     def find_query_file(name: str) -> str | None:
         where = draft.setting(("segments", name), "query_file")
-        file = None if where is None else draft.value(where)
-        return None if where is None else str(resolve_path(str(file), document.origin(where).folder))
+        if where is None or draft.is_refused(where):
+            return None
+        return str(resolve_path(str(draft.value(where)), document.origin(where).folder))
+
+    def find_source(name: str, chosen: str | None) -> str:
+        where = draft.setting(("segments", name), "source")
+        return "" if where and draft.is_refused(where) else chosen or next(iter(file.sources))
 
     segments = []
     for name, own in file.segments.items():
@@ -131,7 +137,7 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             "title": own.title,
             "query": str(queries.get(name, "")),  # a retired segment has none
             "query_file": None if own.query is not None or keys["retired"] else find_query_file(name),
-            "source": keys["source"] or next(iter(file.sources)),
+            "source": find_source(name, keys["source"]),
             "params": {**file.defaults.params, **own.params},
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
             "guards": GuardSettings(**(guards | {"must_include": tuple(dict.fromkeys(sentinels))})),
@@ -142,9 +148,11 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
     return Spec(
         path=document.path,
         extended=tuple(Path(os.path.realpath(path)) for path in document.bases),
+        unset=tuple(sorted(draft.unset)),
         sources={
             name: source.model_copy(update={"url": absolute(source.url, "sources", name, "url")})
             for name, source in file.sources.items()
+            if source.url != Secret(UNKNOWN_URL)
         },
         destination=file.destination,
         state=file.state.model_copy(update={"url": absolute(file.state.url, "state", "url")}),

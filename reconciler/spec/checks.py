@@ -4,6 +4,7 @@ Every check but `validate` reads the draft, not the models, so that it also repo
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import EnumType
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from reconciler.files import NotPlain, check_plain
 from reconciler.models.fields import (
     Resolved,
+    Unset,
     read_boolean,
     read_duration,
     read_integer,
@@ -28,7 +30,7 @@ from reconciler.models.spec import (
     SpecFile,
 )
 from reconciler.models.titles import read_title
-from reconciler.models.urls import DatabaseUrl
+from reconciler.models.urls import UNKNOWN_URL, DatabaseUrl, check_source_url
 from reconciler.spec.draft import Draft, suggest
 from reconciler.spec.files import list_first
 from reconciler.spec.yaml_reader import KeyPath, show
@@ -48,13 +50,16 @@ _MESSAGES = {
 }
 """What pydantic finds, by its `type`, in our words; they continue the name of the key."""
 
+_NOT_FROM_TEXT = ("tuple_type", "dict_type", "model_type")
+"""What no variable can give, whatever it says."""
+
 
 def validate(draft: Draft) -> SpecFile | None:
     """Give the spec as its model; None where it does not fit, with the reasons in the draft."""
     try:
-        return SpecFile.model_validate(draft.document.data)
+        file, details = SpecFile.model_validate(draft.document.data), []
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        file, details = None, error.errors(include_url=False)
     for detail in details:
         kind, where, context = detail["type"], detail["loc"], detail.get("ctx", {})
         if where and where[-1] == "[key]":
@@ -73,8 +78,35 @@ def validate(draft: Draft) -> SpecFile | None:
         elif kind in ("literal_error", "enum"):
             draft.refuse_value(where, _describe_choice(detail["input"], where))
         else:
-            draft.refuse_value(where, _MESSAGES.get(kind, "has a value that does not fit").format_map(context))
-    return None
+            is_certain = kind in _NOT_FROM_TEXT and isinstance(draft.value(where), Unset)
+            message = _MESSAGES.get(kind, "has a value that does not fit").format_map(context)
+            (draft.refuse_key if is_certain else draft.refuse_value)(where, message)
+    if draft.unset and not draft.problems:
+        return SpecFile.model_validate(_complete((), draft.document.data))
+    return file
+
+
+def _complete(where: KeyPath, value: object) -> object:
+    """Leave out what variables that are not set would say; what the model can't do without is stood in for."""
+    if isinstance(value, dict):
+        made = {key: _complete((*where, key), child) for key, child in value.items()}
+        return {key: child for key, child in made.items() if not isinstance(child, Unset)}
+    if isinstance(value, list):
+        made_list = [_complete((*where, at), child) for at, child in enumerate(value)]
+        return [child for child in made_list if not isinstance(child, Unset)]
+    if isinstance(value, Unset):
+        match where:
+            case ("version",):
+                return 1
+            case ("sources", _, "url"):
+                with suppress(ValueError):
+                    return check_source_url(str(value))  # most often a password alone is missing
+                return UNKNOWN_URL
+            case ("destination", "site_id" | "api_key"):
+                return "unset"
+            case (*_, "freshness", "max_age"):
+                return "1d"
+    return value
 
 
 def _describe_choice(value: object, where: KeyPath) -> str:
@@ -174,6 +206,8 @@ def _check_source(draft: Draft, segment: KeyPath) -> None:
     known = draft.keys(("sources",))
     listed = list_first([show(name) for name in known])
     where = draft.setting(segment, "source")
+    if draft.lacks_base:
+        return
     if where is None:
         if len(known) > 1 and not draft.is_retired(segment):
             message = f"is missing; with several sources each segment names one: {listed}"
@@ -228,7 +262,7 @@ def check_claims(drafts: Iterable[Draft]) -> None:
     for draft in drafts:
         where = ("destination", "workspace")
         name = draft.value(where)
-        if where not in draft.document.lines:
+        if where not in draft.document.lines and not draft.lacks_base:
             workspace: str = DestinationSettings.model_fields["workspace"].default
         elif isinstance(name, str) and not draft.is_refused(where):
             workspace = str(name)
@@ -239,7 +273,7 @@ def check_claims(drafts: Iterable[Draft]) -> None:
             title = draft.value((*segment, "segment"))
             if isinstance(segment_id, int) and not isinstance(segment_id, bool):
                 claims.setdefault((workspace, "segment_id", segment_id), []).append((draft, segment))
-            elif isinstance(title, str):
+            elif isinstance(title, str) and not isinstance(title, Unset):
                 claims.setdefault((workspace, "segment", read_title(title)), []).append((draft, segment))
     for (_, key, value), rivals in claims.items():
         if len(rivals) == 1:

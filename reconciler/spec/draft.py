@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 
-from reconciler.models.fields import Reference, Resolved, read_boolean
+from reconciler.models.fields import Reference, Resolved, Unset, read_boolean
 from reconciler.models.ids import has_utf8
 from reconciler.models.urls import resolve_path
 from reconciler.spec.files import read_text
@@ -18,6 +19,24 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P
 
 _BASE_KEYS = frozenset({"version", "extends", "sources", "destination", "state", "notify", "defaults"})
 """What a file may hold that others extend."""
+
+
+class Needed(Enum):
+    """Which variables have to be set: all, those by which the state and what it holds are found, or none."""
+
+    ALL = "all"
+    STATE = "state"
+    NONE = "none"
+
+    def includes(self, where: KeyPath) -> bool:
+        """Tell whether the value at a path is needed, and with it each variable in it."""
+        match where:
+            case (
+                ("state", *_) | ("extends",) | ("destination", "workspace") | ("segments", _, "segment_id" | "segment")
+            ):
+                return self is not Needed.NONE
+            case _:
+                return self is Needed.ALL
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +58,9 @@ class Draft:
     document: Document
     problems: set[Problem] = field(default_factory=set)
     refused: set[KeyPath] = field(default_factory=set)
+    """Values that nothing more is said of: reported, or not known as a variable is not set."""
+    unset: set[str] = field(default_factory=set)
+    """Variables that are not set and not needed."""
     warnings: dict[str, set[Problem]] = field(default_factory=dict)
     """By the segment's name."""
 
@@ -66,8 +88,18 @@ class Draft:
         origin = f"(from {', '.join(value.names)}) " if isinstance(value, Resolved) else ""
         self.refuse_key(where, origin + message)
 
+    def leave_open(self, where: KeyPath, value: Unset) -> None:
+        """Note that a value is not known, as variables are not set."""
+        self.refused.add(where)
+        self.unset.update(value.names)
+
+    @property
+    def lacks_base(self) -> bool:
+        """Tell whether it is not known which file this one extends: what is missing here may stand there."""
+        return self.is_refused(("extends",))
+
     def is_refused(self, where: KeyPath) -> bool:
-        """Tell whether a value, or one that it belongs to, was refused."""
+        """Tell whether a value, or one that it belongs to, was refused or is not known."""
         return any(where[:depth] in self.refused for depth in range(len(where) + 1))
 
     def value(self, where: KeyPath) -> object:
@@ -125,7 +157,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{show(close[0])}`?" if close else ""
 
 
-def read_draft(path: Path, environment: Mapping[str, str], *, is_named: bool = True) -> Draft | None:
+def read_draft(
+    path: Path, environment: Mapping[str, str], needed: Needed = Needed.ALL, *, is_named: bool = True
+) -> Draft | None:
     """Read a file with those that it extends, and replace the variables.
 
     One that can't be read leaves an empty draft with its problem. None for a file that only others use (it has the keys
@@ -137,7 +171,7 @@ def read_draft(path: Path, environment: Mapping[str, str], *, is_named: bool = T
         return draft
     if not is_named and isinstance(document.data, dict) and set(document.data) <= _BASE_KEYS:
         return None
-    document, is_whole = _extend(draft, document, environment, (os.path.realpath(path),))
+    document, is_whole = _extend(draft, document, environment, needed, (os.path.realpath(path),))
     if not is_whole:
         return draft
     draft.document = document
@@ -156,9 +190,11 @@ def read_draft(path: Path, environment: Mapping[str, str], *, is_named: bool = T
                 pass  # there, `${` means nothing
             case _, str(text):
                 try:
-                    return resolve(text, environment)
+                    value = resolve(text, environment, is_needed=needed.includes(where))
                 except ValueError as error:
                     draft.refuse_value(where, str(error))
+                if isinstance(value, Unset):
+                    draft.leave_open(where, value)
         return value
 
     draft.document = replace(draft.document, data=read_value((), draft.document.data))
@@ -181,7 +217,7 @@ def _parse_file(draft: Draft, path: Path) -> Document | None:
 
 
 def _extend(
-    draft: Draft, document: Document, environment: Mapping[str, str], chain: tuple[str, ...]
+    draft: Draft, document: Document, environment: Mapping[str, str], needed: Needed, chain: tuple[str, ...]
 ) -> tuple[Document, bool]:
     """Merge a document with the files that it extends; false, with the problem in the draft, where one can't be read.
 
@@ -197,9 +233,14 @@ def _extend(
 
     name = document.data["extends"] if isinstance(document.data, dict) else None
     try:
-        path_text = resolve(name, environment) if isinstance(name, str) else ""
+        path_text = resolve(name, environment, is_needed=needed.includes(where)) if isinstance(name, str) else ""
     except ValueError as error:
         return refuse(str(error))
+    if isinstance(path_text, Unset):
+        draft.leave_open(where, path_text)
+        keys = dict.fromkeys(("workspace", "site_id", "api_key", "app_api_key"), name)
+        unknown = {"sources": {"unset": {"url": name}}, "destination": keys}  # each as little known as the file
+        return extend(document, Document(document.path, unknown, {})), True
     if not path_text or not path_text.isprintable():  # it is shown in the problems of that file
         return refuse("must be the path of a file")
     real = os.path.realpath(resolve_path(path_text, document.folder))
@@ -212,14 +253,15 @@ def _extend(
     if ("segments",) in base.lines:
         draft.add_problem(base.line(("segments",)), "`segments` can't stand in a file that others extend", path)
         base = base.without("segments")
-    base, is_whole = _extend(draft, base, environment, (*chain, real))
+    base, is_whole = _extend(draft, base, environment, needed, (*chain, real))
     return extend(document, base), is_whole
 
 
-def resolve(text: str, environment: Mapping[str, str]) -> str:
+def resolve(text: str, environment: Mapping[str, str], *, is_needed: bool = True) -> str:
     """Replace `${NAME}` and `${NAME:-fallback}` in a text; one without any comes back as it is.
 
     A variable that is set and empty counts as set for `${NAME}`, and as missing for `${NAME:-fallback}`, as in a shell.
+    Where the value is not needed and a variable is missing, the text is Unset.
     Raises ValueError; its message continues the name of the key.
     """
     found = list(_REFERENCE.finditer(text))
@@ -231,18 +273,20 @@ def resolve(text: str, environment: Mapping[str, str]) -> str:
     references = [match for match in found if match["name"]]
     names = tuple(dict.fromkeys(match["name"] for match in references))
     needed = dict.fromkeys(match["name"] for match in references if match["fallback"] is None)
-    if missing := [name for name in needed if name not in environment]:
+    missing = tuple(name for name in needed if name not in environment)
+    if missing and is_needed:
         verb = "is" if len(missing) == 1 else "are"
         raise ValueError(f"needs {' and '.join(missing)}, which {verb} not set in the environment")
     if odd := [name for name in names if not has_utf8(environment.get(name, ""))]:
         raise ValueError(f"needs {odd[0]}, and its value is not UTF-8")
 
     def fill(match: re.Match[str]) -> str:
-        return (environment.get(match["name"]) or match["fallback"] or "") if match["name"] else "${"
+        stand_in = "1" if match["name"] in missing else ""  # which can stand in each part of a URL
+        return (environment.get(match["name"]) or match["fallback"] or stand_in) if match["name"] else "${"
 
     made = _REFERENCE.sub(fill, text)
     if not names:
         return made
-    resolved = Reference(made) if found[0][0] == text else Resolved(made)
-    resolved.names = names
+    resolved = Unset(made) if missing else Reference(made) if found[0][0] == text else Resolved(made)
+    resolved.names = missing or names
     return resolved

@@ -72,7 +72,9 @@ def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
         return (where, query) if isinstance(query, str) else None
     found = draft.setting(segment, "query_file")
     if found is None:
-        draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
+        retired = draft.setting(segment, "retired")
+        if not (draft.lacks_base or (retired and draft.is_refused(retired))):  # else nobody knows whether it needs one
+            draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
         return None
     name = draft.value(found)
     if not isinstance(name, str) or not name or draft.is_refused(found):

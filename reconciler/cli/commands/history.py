@@ -10,6 +10,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show
 from reconciler.operations.load import load_segments
+from reconciler.spec import Needed
 
 
 @with_console
@@ -23,7 +24,7 @@ def history(
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
     """List the past runs of a spec's workspaces, newest first, or show one run in full."""
-    loaded = load_segments([spec])
+    loaded = load_segments([spec], needed=Needed.STATE)
     result = reconciler.history(loaded, limit=limit) if run_id is None else reconciler.history(loaded, run_id)
     show(console, result, output)
     return result.exit_code

@@ -20,7 +20,7 @@ from reconciler.operations.load import load_segments
 from reconciler.operations.titles import recall
 from reconciler.render import json_documents
 from reconciler.render.sentences import count, list_numbers, name_segment, quote
-from reconciler.spec import read_state_url
+from reconciler.spec import Needed, read_state_url
 from reconciler.state import admin, open_records, open_snapshot
 from reconciler.state import rename as renaming
 from reconciler.state import restore as restoring
@@ -244,7 +244,7 @@ def rename(
 
 def load_one(name: str) -> Spec:
     """Load the one spec of this name. Raises UsageError, SpecError."""
-    found = load_segments([name]).specs
+    found = load_segments([name], needed=Needed.STATE).specs
     if len(found) > 1:
         raise UsageError(f"{name} is {len(found)} specs; this command works on one", "name one spec file")
     return found[0]

@@ -6,6 +6,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show
 from reconciler.operations.load import load_segments
+from reconciler.spec import Needed
 
 
 @with_console
@@ -17,6 +18,6 @@ def status(
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
     """Show what the state holds of each segment, which run holds its lock, and segments that no named spec lists."""
-    result = reconciler.status(load_segments(specs, select or (), exclude or ()))
+    result = reconciler.status(load_segments(specs, select or (), exclude or (), Needed.STATE))
     show(console, result, output)
     return result.exit_code
