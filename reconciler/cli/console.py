@@ -97,23 +97,24 @@ class Console:
         if not self.quiet:
             self._log("warning", clean(text))
 
-    def error(self, error: ReconcileError) -> None:
+    def error(self, error: ReconcileError, *, is_one_line: bool = False) -> None:
         """Print an error with its hint, also with --quiet."""
         problems = error.problems if isinstance(error, SpecError) else [error.message]
-        self._log("error", "\n".join(map(clean, problems)), hint=clean(error.hint), code=error.code)
+        before_hint = "; next: " if is_one_line else "\n  next: "
+        self._log("error", "\n".join(map(clean, problems)), clean(error.hint), error.code, before_hint)
 
     def print_traceback(self, error: Exception) -> None:
         """Print the traceback of an unexpected error, with --verbose only."""
         if self.verbose:
             self._log("debug", clean_block(format_traceback(error).splitlines()))
 
-    def _log(self, level: str, message: str, *, hint: str = "", code: str = "") -> None:
+    def _log(self, level: str, message: str, hint: str = "", code: str = "", before_hint: str = "") -> None:
         if self.log_format is LogFormat.JSON:
             fields = {"level": level, "message": message, "hint": hint, "code": code}
             line = json.dumps({key: value for key, value in fields.items() if value})
         else:
             front = f"{level}: " if level in ("error", "warning") else ""
-            line = f"{front}{message}" + (f"\n  next: {hint}" if hint else "")
+            line = f"{front}{message}" + (f"{before_hint}{hint}" if hint else "")
         sys.stderr.write(f"{line}\n")  # one write: a line of another thread can't come between
 
     @contextmanager

@@ -14,8 +14,9 @@ from reconciler.models.results import Drift, Refresh, Result, Run
 from reconciler.models.spec import Spec
 from reconciler.models.urls import DatabaseUrl
 from reconciler.render import Format, Options, render
+from reconciler.render.causes import group, list_names, put_together
 from reconciler.render.progress import Progress, ProgressJson, ProgressLines
-from reconciler.render.sentences import quote
+from reconciler.render.sentences import count, quote
 
 
 def show(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> None:
@@ -28,10 +29,17 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
         return
     for warning in result.warnings:
         console.warning(warning)
-    for segment in result.segments:
-        if (problem := segment.error) is not None:
-            message = f"{segment.target.label}: {problem.message}"
-            console.error(ReconcileError(message, problem.hint, code=problem.code))
+    failed = [(each.target, each.error) for each in result.segments if each.error is not None]
+    for several in group(failed, lambda each: each[1].cause):
+        targets, (_, problem) = [target for target, _ in several], several[0]
+        if len(several) == 1:
+            message = f"{targets[0].label}: {problem.message}"
+        else:
+            problem = put_together(problem, targets)
+            message = (
+                f"{count(len(several), 'segment')}: {problem.message} ({list_names([each.label for each in targets])})"
+            )
+        console.error(ReconcileError(message, problem.hint, code=problem.code), is_one_line=len(several) > 1)
 
 
 def render_for(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """A plan: what would be sent, and whether the guards let it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,12 +20,28 @@ class PlanStatus(StrEnum):
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why segments failed, without the place and the name of any: equal where it is the same for several."""
+
+    code: str
+    message: str
+    hint: str
+    """Its commands have SPEC and NAME where they name a spec or a segment."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """An error as a value: `code`, what happened, what to do next."""
 
     code: str
     message: str
     hint: str = ""
+    own_cause: Cause | None = field(default=None, repr=False, compare=False)
+    """What it shares with other segments, where that is not its own words."""
+
+    @property
+    def cause(self) -> Cause:
+        return self.own_cause or Cause(self.code, self.message, self.hint)
 
 
 @dataclass(frozen=True)

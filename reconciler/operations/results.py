@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
-from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
+from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
@@ -144,7 +144,8 @@ class PastRun(RunRecord, WithDocument):
 def as_problem(target: Target, error: ReconcileError) -> Problem:
     """Turn an error into a value; its hint names the segment and its spec."""
     hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
-    return Problem(error.code, error.message, hint)
+    cause = Cause(error.code, error.message.removeprefix(f"{target.where}: "), error.hint)
+    return Problem(error.code, error.message, hint, cause)
 
 
 def as_failed_plan(target: Target, error: ReconcileError) -> SegmentPlan:

@@ -29,6 +29,7 @@ from reconciler.models.results import (
 )
 from reconciler.models.spec import Ownership
 from reconciler.render import Options, report, sentences
+from reconciler.render.causes import share_causes
 from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
 
@@ -125,7 +126,7 @@ def describe(result: Result, options: Options) -> Report:
         case _:
             assert_never(result)
     lines = [_describe_segment(each, shared, options.verbose) for each in result.segments]
-    troubles = [line for line in lines if line.trouble is not None]
+    lines, troubles = share_causes(lines)
     if isinstance(result, Plan):
         troubles.sort(key=lambda line: line.rank)
     workspaces = {target.workspace for target in targets}
@@ -139,8 +140,8 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
     target = row.target
     name = sentences.label(target, shared)
     if isinstance(row, StatusRow):
-        trouble = "can't be read" if row.error else None
-        return Line(fill(report.STATUS, row), name, target, trouble=trouble, problem=row.error)
+        trouble = sentences.describe_trouble(row)
+        return Line(fill(report.STATUS, row), name, target, before_name=0, trouble=trouble, problem=row.error)
     status = row.status
     rank, quiet = _ORDER.index(status), status in (PlanStatus.UNCHANGED, RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
     plan: SegmentPlan | None = None

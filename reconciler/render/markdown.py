@@ -67,10 +67,15 @@ def _write_lines(report: Report) -> list[str]:
     lines, columns = sorted(report.lines, key=lambda line: line.rank), report.columns
     if len({line.target.workspace for line in lines if line.target}) > 1:
         columns = [Column("Workspace"), *columns]
-        lines = [replace(line, row=[Cell(line.target.workspace if line.target else ""), *line.row]) for line in lines]
+        lines = [_with_workspace(line) for line in lines]
     elif not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
     return _table(columns, collapse(lines, report.quiet, len(lines) > MANY), TABLE_BYTES, report.noun)
+
+
+def _with_workspace(line: Line) -> Line:
+    workspace = Cell(line.target.workspace if line.target else "")
+    return replace(line, row=[workspace, *line.row], before_name=line.before_name + 1)
 
 
 def _write_orphans(report: Report) -> list[str]:
@@ -120,6 +125,8 @@ def _write_trouble(line: Line) -> str:
     if problem:
         first += f": {escape_markdown(problem.message, MESSAGE_LENGTH)}"
     lines = [first]
+    if line.names:
+        lines.append(f"  - {escape_markdown(line.names, MESSAGE_LENGTH)}")
     if problem and problem.hint:
         lines.append(f"  - {escape_markdown(problem.hint, HINT_LENGTH)}")
     for breach in line.breaches:

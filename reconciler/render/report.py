@@ -1,5 +1,6 @@
 """What people read of a result, before it has a format: `describe` makes it, and text and Markdown write it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,10 +92,16 @@ class Line:
     target: Target | None = None
     rank: int = 0
     """Its place where what is wrong comes first."""
+    before_name: int = 1
+    """Cells of the row before that of the name."""
     quiet: bool = False
     """Nothing is to be done and nothing is wrong: in a long table these lines become one."""
+    shares: int = 0
+    """The number of the cause for which it and others were not done at all: in a long table these become one, too."""
     trouble: str | None = None
     """What goes on after its name: `failed`, `is stale; nothing was sent for it`. None where nothing is wrong."""
+    names: str = ""
+    """The segments that share this trouble, where there are several: `name` then says how many."""
     problem: Problem | None = None
     breaches: Sequence[Breach] = ()
     clauses: Sequence[str] = ()
@@ -146,13 +153,29 @@ def fill(columns: Sequence[Column[T]], value: T | None) -> list[Cell]:
 
 
 def collapse(lines: Sequence[Line], word: str, is_short: bool) -> list[Row]:
-    """Give the rows of lines; if the table is to be short, the quiet ones as one last row, `187 unchanged`."""
-    shown = [line.row for line in lines if not line.quiet]
-    hidden = len(lines) - len(shown)
-    if not is_short or hidden < 2:
+    """Give the rows of lines. If the table is to be short, those that share a cause are one row, in the place of the
+    first, and the quiet ones are one last row, `187 unchanged`."""
+    if not is_short:
         return [line.row for line in lines]
-    width = len(lines[0].row)
-    return [*shown, [Cell("=", "dim"), Cell(f"{hidden:,} {word}", "dim"), *[Cell()] * (width - 2)]]
+    sharing = Counter(line.shares for line in lines if line.shares)
+    hidden = sum(line.quiet for line in lines)
+    rows: list[Row] = []
+    told: set[int] = set()
+    for line in lines:
+        if sharing[line.shares] > 1:
+            if line.shares not in told:
+                some = Cell(f"{sharing[line.shares]:,} segments, see below")
+                rows.append(_pad([*line.row[: line.before_name], some], line))
+            told.add(line.shares)
+        elif not line.quiet or hidden == 1:
+            rows.append(line.row)
+    if hidden > 1:
+        rows.append(_pad([Cell("=", "dim"), Cell(f"{hidden:,} {word}", "dim")], lines[0]))
+    return rows
+
+
+def _pad(cells: Sequence[Cell], line: Line) -> Row:
+    return [*cells, *[Cell()] * (len(line.row) - len(cells))]
 
 
 # --- cells -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from reconciler.models.results import (
     SegmentRun,
     Segments,
     Status,
+    StatusRow,
 )
 from reconciler.models.spec import Ownership, Target
 from reconciler.render.json_documents import count_segments, summarise
@@ -58,6 +59,26 @@ _TROUBLES: Mapping[StrEnum, str] = {
     RunStatus.LOCKED: "is locked; nothing was sent for it",
 }
 """By status, one line for each word (see RunStatus)."""
+
+_LOCKED_AT_REFRESH = "is locked; nothing was changed for it"
+_STOPPED = "was stopped before anything was sent"
+_UNREADABLE = "can't be read"
+
+SEVERAL: Mapping[str, str] = {
+    "": "",
+    "failed": "failed",
+    "drifted": "drifted",
+    _UNREADABLE: _UNREADABLE,
+    _STOPPED: "were stopped before anything was sent",
+    _LOCKED_AT_REFRESH: "are locked; nothing was changed for them",
+    _TROUBLES[RunStatus.PARTIAL]: "are partly done",
+    _TROUBLES[RunStatus.STALE]: "are stale; nothing was sent for them",
+    _TROUBLES[RunStatus.LOCKED]: "are locked; nothing was sent for them",
+}
+"""What goes on after several segments, by what goes on after one; those with numbers of their own are not there."""
+
+NOT_DONE = frozenset(SEVERAL) - {"", "drifted", _TROUBLES[RunStatus.PARTIAL]}
+"""The troubles in which nothing of a segment was done."""
 
 
 def count(number: int, noun: str) -> str:
@@ -94,10 +115,12 @@ def quote(text: str) -> str:
 # --- one segment -------------------------------------------------------------------------------------------------
 
 
-def describe_trouble(row: SegmentRow) -> str | None:
+def describe_trouble(row: SegmentRow | StatusRow) -> str | None:
     """What goes on after the name of a segment that was not done, or not whole; None for any other."""
+    if isinstance(row, StatusRow):
+        return _UNREADABLE if row.error else None
     if row.status is RefreshStatus.LOCKED:
-        return "is locked; nothing was changed for it"
+        return _LOCKED_AT_REFRESH
     if isinstance(row, SegmentDrift) and row.status is DriftStatus.DRIFTED and row.error is not None:
         return "drifted"
     if isinstance(row, SegmentRun) and row.error is None:
@@ -105,7 +128,7 @@ def describe_trouble(row: SegmentRow) -> str | None:
         if row.status is RunStatus.PARTIAL and rejected:
             return f"is partly done: {count(rejected, 'id')} rejected"
         if row.status is RunStatus.FAILED:
-            return "failed: its ids were rejected" if rejected else "was stopped before anything was sent"
+            return "failed: its ids were rejected" if rejected else _STOPPED
     return _TROUBLES.get(row.status)
 
 

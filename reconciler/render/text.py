@@ -88,6 +88,7 @@ def _write_trouble(page: "Page", line: Line) -> None:
         page.paragraph(f"{subject}.", style="yellow", marker="!")
     else:
         page.paragraph(f"{subject}: {problem.message}" if problem else f"{subject}.", style="red", marker="✗")
+    page.paragraph(line.names, indent=4)
     if problem:
         page.paragraph(problem.hint, indent=4)
     for breach in line.breaches:

@@ -474,6 +474,25 @@ def test_what_failed_is_told_on_stderr_with_its_place_and_the_next_step(project:
     assert re.search(r"error: .*vip: spec\.yaml:\d+: source .*no such table: nowhere\n  next: ", done.err)
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_one_cause_of_twelve_segments_is_told_once_and_on_stderr_as_one_line(project: Project, command: str) -> None:
+    project.write({f"s{number:02}": segment(100 + number, "vip") for number in range(1, 13)})
+    project.spec.write_text(project.spec.read_text().replace("sqlite:///warehouse.db", "sqlite:///nowhere.db"))
+    cause = "no file nowhere.db"
+
+    done = project.run(command, "spec.yaml")
+
+    assert done.code == 1
+    assert done.out.lower().count(cause) == 1
+    (line,) = [line for line in done.err.splitlines() if cause in line.lower()]
+    assert line.startswith("error: 12 segments: spec.yaml: source warehouse: ")
+    assert "(default/s01, default/s02, " in line
+    assert "default/s10 and 2 more); next: Check the path" in line
+    assert "next:" not in done.err.replace(line, "")
+    document = project.json(command).segments
+    assert {cause in each["error"]["message"].lower() for each in document.values()} == {True}
+
+
 def test_a_segment_whose_ids_were_all_rejected_says_so(project: Project) -> None:
     project.want("vip", people(1, 2, 3))
     project.write({"vip": segment(56, "vip")})

@@ -59,6 +59,10 @@ def make_failed(name="broken", segment_id=58, message="specs/vip.yaml:40: no suc
     return SegmentPlan(make_target(name, segment_id, **more), PlanStatus.FAILED, error=problem)
 
 
+def make_failed_alone(name, segment_id):
+    return make_failed(name, segment_id, f"no such table: table_{segment_id}")
+
+
 def make_first_fill(name="newcomers", segment_id=59, members=None, **more):
     counts = Counts(desired=1_234_567, add=1_234_567)
     return make_plan(name, segment_id, counts=counts, head=Head(), remote=RemoteFacts(members=members), **more)

@@ -192,7 +192,7 @@ def test_any_name_is_words_and_nothing_more(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [samples.make_blocked, samples.make_failed, samples.make_first_fill, samples.make_plan]
+    "make", [samples.make_blocked, samples.make_failed_alone, samples.make_first_fill, samples.make_plan]
 )
 @pytest.mark.parametrize("name", ["n" * 300, "😀" * 300, "<&$" * 100, "short"])
 @pytest.mark.slow
