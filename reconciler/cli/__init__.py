@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
             # Imported here so that what goes wrong while importing is handled like any other error.
             from reconciler.cli.app import app
 
-            code = int(app(args=list(argv), prog_name="reconcile", standalone_mode=False) or 0)
+            code = int(app(args=list(argv) or ["--help"], prog_name="reconcile", standalone_mode=False) or 0)
             out.check()  # the parser prints help without the console
             return code
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import import_module
+from inspect import Parameter
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from reconciler import __version__
+from reconciler.cli.commands import SHARED_FLAGS, SHARED_OPTIONS, declare
 from reconciler.cli.console import Console
+from reconciler.cli.defaults import finish
 
 COMMANDS = {
     "init": "write a first spec to edit",
@@ -30,7 +33,10 @@ COMMANDS = {
 function or, for `state`, a Typer group."""
 
 SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
-DOCUMENTATION = "Documentation: README.md and docs/ in the project's repository and source distribution."
+EPILOG = """A flag can be set by a variable: RECONCILE_FORMAT=json is --format json. The command line wins; consents and
+choices of a single run have no variable. Without a SPEC: the paths in RECONCILE_SPEC, else reconcile.yaml.
+
+Documentation: README.md and docs/ in the project's repository and source distribution."""
 
 
 class LazyCommand(TyperCommand):
@@ -46,13 +52,19 @@ class LazyCommand(TyperCommand):
 @cache
 def load_command(name: str) -> Any:
     """Import a command's module and build the command, once for all its runs in this process."""
-    command = getattr(import_module(f"reconciler.cli.commands.{name}"), name)
+    return build(name, getattr(import_module(f"reconciler.cli.commands.{name}"), name))
+
+
+def build(name: str, command: Any) -> Any:
+    """Build a command for the parser from a function or a Typer group."""
     if isinstance(command, typer.Typer):
         group = command
     else:
         group = typer.Typer(add_completion=False, rich_markup_mode=None)
         group.command(name)(command)
-    return get_command(group)
+    built = get_command(group)
+    finish(built, without=SHARED_FLAGS)  # those are read at the beginning of the line
+    return built
 
 
 def print_version(is_asked: bool) -> None:
@@ -62,22 +74,29 @@ def print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Declare the options that stand before the command."""
+VERSION = Parameter(
+    "version",
+    Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--version", "-V", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ],
+)
 
 
 def make_group() -> TyperGroup:
     """Build `reconcile` with all its commands."""
     base = typer.Typer(
-        name="reconcile", help=SUMMARY, epilog=DOCUMENTATION, no_args_is_help=True, rich_markup_mode=None
+        name="reconcile",
+        help=SUMMARY,
+        epilog=EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
     )
-    base.callback()(common)
+    base.callback()(declare(VERSION, *SHARED_OPTIONS))
     group = get_command(base)
     assert isinstance(group, TyperGroup)
+    finish(group)
     for name, short_help in COMMANDS.items():
         group.add_command(LazyCommand(name, short_help=short_help, rich_markup_mode=None))
     return group

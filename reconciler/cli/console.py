@@ -24,6 +24,9 @@ from reconciler.escaping import clean, clean_block, escape_lacking
 TURN_SECONDS = 0.1
 """How often a question looks for a signal."""
 
+_PARSER = "Value error, "
+"""What the parser puts before a reason."""
+
 
 @dataclass(frozen=True)
 class Console:
@@ -173,17 +176,14 @@ class Console:
 
 def explain(error: Exception, argv: Sequence[str]) -> int:
     """Print an error that reached the top, with its hint, and return the exit code."""
-    words = " ".join(argv)
-    is_json = "--log-format json" in words or "--log-format=json" in words
-    console = Console("--verbose" in argv, log_format=LogFormat.JSON if is_json else LogFormat.TEXT)
+    console = _guess_console(argv)
     if isinstance(error, typer.Abort):
         known = ReconcileError("stopped", "nothing was sent", code="declined")
     elif hasattr(error, "format_message"):  # a usage error of the command line parser
-        message = error.format_message()
-        if message.startswith("Usage:"):  # a group without a command answers with its whole help
-            sys.stderr.write(f"{message}\n")
+        if error.format_message().startswith("Usage:"):  # a group without a command answers with its whole help
+            sys.stderr.write(f"{error.format_message()}\n")
             return ExitCode.USAGE
-        known = UsageError(message, "see `reconcile --help`")
+        known = _explain_usage(error)
     else:
         known = error if isinstance(error, ReconcileError) else unexpected(error)
     hint = _hide_urls(known.hint, argv)
@@ -194,6 +194,27 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     if not isinstance(known, UsageError):
         console.print_traceback(error)
     return known.exit_code
+
+
+def _guess_console(argv: Sequence[str]) -> Console:
+    """Find how to print an error where the parser may have failed: from the words, else from the variables."""
+    words = list(argv[: argv.index("--")] if "--" in argv else argv)
+    is_verbose = any(re.fullmatch("--verbose|-[vqy]*v[vqy]*", word) for word in words)
+    formats = re.findall(r"(?:^|\n)--log-format[=\n](\w+)", "\n".join(words))
+    log_format = formats[-1] if formats else os.environ.get("RECONCILE_LOG_FORMAT")
+    is_set = os.environ.get("RECONCILE_VERBOSE", "").lower() in ("1", "on", "t", "true", "y", "yes")
+    return Console(is_verbose or is_set, log_format=LogFormat.JSON if log_format == "json" else LogFormat.TEXT)
+
+
+def _explain_usage(error: Any) -> UsageError:
+    """Word a usage error of the parser: it names the variable that a wrong value comes from, and the command."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    hint = f"see `{context.command_path if context else 'reconcile'} --help`"
+    source = context and parameter and context.get_parameter_source(parameter.name)
+    if parameter is not None and source is not None and source.name == "ENVIRONMENT":
+        message = f"{parameter.envvar}: {error.message.removeprefix(_PARSER)}"
+        return UsageError(message, f"correct or unset it; {hint}")
+    return UsageError(error.format_message().replace(_PARSER, "", 1), hint)
 
 
 def _hide_urls(text: str, argv: Sequence[str]) -> str:

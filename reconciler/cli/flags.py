@@ -33,15 +33,21 @@ def check_size(text: str) -> str:
 
 Specs = Annotated[
     list[str],
-    typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns.", show_default=False),
+    typer.Argument(metavar="SPEC", help="Spec files, folders of specs, or glob patterns; - is stdin."),
 ]
-OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.", show_default=False)]
+OneSpec = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file; - is stdin.")]
+"""Where none is named, `with_console` fills it in."""
 Select = Annotated[
     list[str] | None,
-    repeatable("Only segments of this name, tag:NAME, or git:REF (what differs from a commit); globs work."),
+    repeatable(
+        "Only segments of this name, tag:NAME, or git:REF (what differs from a commit); globs work.",
+        "NAME",
+        "--select",
+        "-s",
+    ),
 ]
 Exclude = Annotated[list[str] | None, repeatable("Skip segments of this name; same patterns as --select.")]
-OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the document on stdout.")]
+OutputFormat = Annotated[Format, typer.Option("--format", "-o", help="Format of the document on stdout.")]
 AllowRemovals = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_removals in this run.")]
 AllowAdditions = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_additions in this run.")]
 AllowEmpty = Annotated[list[str] | None, repeatable("Allow this segment to become empty in this run.")]
@@ -68,6 +74,13 @@ Parallel = Annotated[
     int, typer.Option(metavar="N", min=1, max=MOST_PARALLEL, help="Maximum number of segments processed concurrently.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Log more detail; show tracebacks.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Suppress progress and warnings on stderr.")]
-LogFormatOption = Annotated[LogFormat, typer.Option(help="Format of progress and errors on stderr.")]
+
+# The options that each command takes before and after its name. None: not given.
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more detail; show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress progress and warnings on stderr.")]
+Directory = Annotated[
+    str | None, typer.Option("--directory", "-C", metavar="DIR", help="Work in this folder.", show_default=False)
+]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option(help="Format of progress and errors on stderr; text by default.")
+]

@@ -1,33 +1,49 @@
 """The commands: argv to values, results to renderers. `with_console` makes each from a function."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from typer.models import ArgumentInfo
 
 from reconciler.cli import flags
 from reconciler.cli.console import Console
-from reconciler.errors import ReconcileError, fill_hint
+from reconciler.cli.defaults import fill_spec
+from reconciler.errors import ReconcileError, UsageError, fill_hint
 
 SHARED_OPTIONS = (
     Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=flags.Verbose),
     Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=flags.Quiet),
-    Parameter("log_format", Parameter.KEYWORD_ONLY, default=flags.LogFormat.TEXT, annotation=flags.LogFormatOption),
+    Parameter("directory", Parameter.KEYWORD_ONLY, default=None, annotation=flags.Directory),
+    Parameter("log_format", Parameter.KEYWORD_ONLY, default=None, annotation=flags.LogFormatOption),
 )
-"""The options that each command has after its own."""
+"""The options that each command has after its own, and that also stand before its name."""
+
+SHARED_FLAGS = frozenset({"--verbose", "--quiet", "--directory", "--log-format"})
 
 
 def with_console(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command its console as the first argument, made from the options that all commands share.
 
-    It returns its exit code; None is 0. The hints of its errors name its `spec` and `name`, if it has these arguments.
+    It returns its exit code; None is 0. It works in the folder of `-C`. Its argument `spec` or `specs` may be left out
+    on the command line. The hints of its errors name its `spec` and `name`, if it has these arguments.
     """
+    _console, *own = signature(command).parameters.values()
+    optional = [each.name for each in own if is_argument(each) and each.default is not Parameter.empty]
 
     @wraps(command)
-    def run(verbose: bool, quiet: bool, log_format: flags.LogFormat, **given: Any) -> int | None:
-        console = Console(verbose, quiet, log_format)
+    def run(context: typer.Context, **given: Any) -> int | None:
+        shared = gather_shared(context)
+        console = Console(shared["verbose"], shared["quiet"], shared["log_format"] or flags.LogFormat.TEXT)
+        given = {each.name: given[each.name] for each in own}
         try:
+            if shared["directory"]:
+                enter(shared["directory"])
             with console.log_records():
+                given = fill_spec(given, optional, os.environ)
                 return command(console, **given)
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
@@ -35,8 +51,56 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
             raise
 
     # Typer reads the options of a command from its signature and its annotations.
-    _console, *own = signature(command).parameters.values()
-    parameters = [*(each.replace(kind=Parameter.KEYWORD_ONLY) for each in own), *SHARED_OPTIONS]
+    context = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *map(make_parameter, own), *SHARED_OPTIONS]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def make_parameter(own: Parameter) -> Parameter:
+    """Give a parameter of a command as the parser takes it.
+
+    The spec takes what the arguments behind it leave: one fewer means that it is left out.
+    """
+    parameter = own.replace(kind=Parameter.KEYWORD_ONLY)
+    if own.name == "spec":
+        return parameter.replace(annotation=Annotated[list[str] | None, *own.annotation.__metadata__], default=None)
+    if own.name == "specs":
+        return parameter.replace(default=None)
+    return parameter
+
+
+def is_argument(parameter: Parameter) -> bool:
+    """Tell an argument from an option."""
+    marks = getattr(parameter.annotation, "__metadata__", ())
+    return any(isinstance(mark, ArgumentInfo) for mark in marks)
+
+
+def declare(*parameters: Parameter) -> Callable[..., None]:
+    """Make the callback of a group that takes these options before the name of its command."""
+
+    def take(**_given: Any) -> None:
+        pass  # the command reads them
+
+    take.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    take.__annotations__ = {each.name: each.annotation for each in parameters}
+    return take
+
+
+def gather_shared(context: typer.Context) -> dict[str, Any]:
+    """Give the value of each shared option: the last one on the command line, before or after the command."""
+    shared: dict[str, Any] = {each.name: each.default for each in SHARED_OPTIONS}
+    place: Any = context
+    while place is not None:  # from the command to the beginning of the line
+        shared = {name: value or place.params.get(name) for name, value in shared.items()}
+        place = place.parent
+    return shared
+
+
+def enter(folder: str) -> None:
+    """Make a folder the working folder of this process. Raises UsageError where that can't be."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UsageError(f"-C {folder}: {error.strerror}", "name a folder that is there") from None

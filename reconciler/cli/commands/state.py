@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import flags
-from reconciler.cli.commands import with_console
+from reconciler.cli.commands import SHARED_OPTIONS, declare, with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
@@ -32,6 +32,7 @@ MOST_NAMED = 10
 state = typer.Typer(
     help="Inspect and repair the state database.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
+state.callback()(declare(*SHARED_OPTIONS))
 
 Name = Annotated[
     str,

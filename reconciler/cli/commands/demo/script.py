@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.commands.demo import warehouse
+from reconciler.cli.defaults import PREFIX
 from reconciler.cli.signals import exiting_on_signals
 from reconciler.errors import DEFECT, SIGNALLED, ExitCode, ReconcileError, UsageError
 from reconciler.models.spec import Segment
@@ -349,8 +350,10 @@ def open_folder(keep: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a block."""
+    """Set environment variables for a block, without those that set flags: the demo prints its command lines whole."""
     before = dict(os.environ)
+    for name in [name for name in before if name.startswith(PREFIX)]:
+        del os.environ[name]
     os.environ.update(variables)
     try:
         yield

@@ -1,0 +1,106 @@
+"""What a command line leaves out: flags are read from RECONCILE_ variables, and there is a spec by default."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperGroup, TyperOption
+
+from reconciler.errors import UsageError
+
+PREFIX = "RECONCILE_"
+SPEC_VARIABLE = f"{PREFIX}SPEC"
+DEFAULT_SPEC = "reconcile.yaml"
+
+SINGLE_RUN = frozenset(
+    {
+        "--adopt",
+        "--allow-additions",
+        "--allow-empty",
+        "--allow-removals",
+        "--exclude",
+        "--force",
+        "--ids",
+        "--out",
+        "--select",
+        "--show-ids",
+        "--to",
+        "--yes",
+    }
+)
+"""Consents, and choices of a single run: no variable sets them."""
+
+_ACTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})
+"""Flags that are commands of their own."""
+
+
+def finish(command: Any, *, without: frozenset[str] = frozenset()) -> None:
+    """Let each flag of a command, and of those below it, be set by a variable, but those of `without`.
+
+    The parser reads the variable where the command line does not have the flag; an empty one is unset. The usage shows
+    that the spec may be left out.
+    """
+    for parameter in command.params:
+        flag = find_flag(parameter)
+        if flag is None:
+            if parameter.name == "spec":
+                parameter.get_usage_pieces = lambda _context: ["[SPEC]"]
+            continue
+        if flag in SINGLE_RUN | _ACTIONS | without:
+            continue
+        parameter.envvar = PREFIX + flag.removeprefix("--").replace("-", "_").upper()
+        parameter.show_envvar = False  # the help says it once for all
+        if parameter.multiple:
+            parameter.split_envvar_value = str.splitlines  # one value a line; paths are separated as in PATH
+    if isinstance(command, TyperGroup):
+        for each in command.commands.values():
+            finish(each, without=without)
+
+
+def find_flag(parameter: Any) -> str | None:
+    """Give the long name of an option; None for an argument."""
+    if not isinstance(parameter, TyperOption):
+        return None
+    return next((name for name in parameter.opts if name.startswith("--")), None)
+
+
+def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Give the arguments of a command with its `spec` or `specs`: as named, else by default.
+
+    `optional` are the arguments behind the spec that may be left out: one of them that stands alone is the spec if it
+    is written like one. Raises UsageError where no spec is named and there is none by default, and for too many.
+    """
+    filled = dict(given)
+    if "specs" in given:
+        filled["specs"] = given["specs"] or find_default(environment)
+    if "spec" in given:
+        named = list(given["spec"] or ())
+        for name in optional:
+            if not named and given[name] is not None and is_spec(given[name]):
+                named, filled[name] = [given[name]], None
+        if len(named) > 1:
+            raise UsageError(f"one SPEC is taken here, and not {len(named)}: {', '.join(named)}", "name one spec")
+        found = named or find_default(environment)
+        if len(found) > 1:
+            message = f"{SPEC_VARIABLE} names {len(found)} specs, and one is taken here: {', '.join(found)}"
+            raise UsageError(message, "name the one that you mean")
+        filled["spec"] = found[0]
+    return filled
+
+
+def find_default(environment: Mapping[str, str]) -> list[str]:
+    """Find the specs for a command line that names none. Raises UsageError where there are none."""
+    if named := [path for path in environment.get(SPEC_VARIABLE, "").split(os.pathsep) if path]:
+        return named
+    if os.path.lexists(DEFAULT_SPEC):
+        return [DEFAULT_SPEC]
+    raise UsageError(
+        f"no SPEC is given, {SPEC_VARIABLE} is not set, and there is no {DEFAULT_SPEC} in {Path.cwd()}",
+        f"name a spec, set {SPEC_VARIABLE}, or work where {DEFAULT_SPEC} is (`-C DIR`); `reconcile init` writes one",
+    )
+
+
+def is_spec(text: str) -> bool:
+    """Tell a SPEC from the id of a run: by its suffix, a slash, or a file of this name; `-` is stdin."""
+    return text == "-" or "/" in text or text.lower().endswith((".yaml", ".yml")) or os.path.lexists(text)
