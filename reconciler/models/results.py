@@ -1,4 +1,4 @@
-"""The results of the commands: of a run, `drift`, `refresh`, `status` and `history`; that of `plan` is in `plan`."""
+"""The results of the commands: of a run, `drift`, `refresh` and `status`; others are in `plan` and `history`."""
 
 import threading
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.models.comparison import DriftCounts
+from reconciler.models.history import History, LastRun, RunRecord
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
 from reconciler.models.spec import SpecIdentity, Target
 
@@ -138,16 +139,6 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class LastRun:
-    """The latest run of a segment; `ended_at` and `exit_code` are None while it goes on, or if it died."""
-
-    run_id: str
-    started_at: datetime
-    ended_at: datetime | None = None
-    exit_code: int | None = None
-
-
-@dataclass(frozen=True)
 class StatusRow:
     """What the state holds of one segment, in numbers of ids; None: not known. `holder`: the run with its lock."""
 
@@ -225,49 +216,6 @@ class Status:
     created_at: datetime
     segments: tuple[StatusRow, ...]
     orphans: tuple[Orphan, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-# --- history -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One past run; `ended_at` and `exit_code` are None while it goes on, or if it died. Numbers: None, not known."""
-
-    run_id: str
-    started_at: datetime
-    command: str
-    workspace: str = ""
-    ended_at: datetime | None = None
-    exit_code: int | None = None
-    segments: int | None = None
-    added: int | None = None
-    removed: int | None = None
-    rejected: int | None = None
-    unsettled: int | None = None
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One past run of a workspace, whole. `document` is the JSON that it printed; None while it goes on, or if it died.
-
-    `allowed`: the guards that were allowed, as they were named on the command line.
-    """
-
-    row: HistoryRow
-    tool_version: str
-    allowed: tuple[str, ...]
-    plan_id: str | None
-    document: str | None
-
-
-@dataclass(frozen=True)
-class History:
-    """Past runs, newest first."""
-
-    created_at: datetime
-    runs: tuple[HistoryRow, ...]
     warnings: tuple[str, ...] = ()
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from reconciler.errors import ReconcileError, UsageError
+from reconciler.models.history import LAST, LEAST_PREFIX, SHORT, HistoryRow, RunRecord, shorten
 from reconciler.models.plan import Examples
 from reconciler.operations.load import Loaded, refuse_plan_file
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
@@ -13,7 +14,12 @@ from reconciler.render import json_documents
 from reconciler.state import open_records
 
 if TYPE_CHECKING:
+    from reconciler.state.history import Records
     from reconciler.state.store import StateStore
+
+_LISTED = "`reconcile history SPEC` lists them"
+
+_MOST_CANDIDATES = 5
 
 Ended = TypeVar("Ended", RunResult, RefreshResult)
 
@@ -26,15 +32,42 @@ def history(loaded: Loaded, run_id: str | None = None, *, limit: int = 20) -> Hi
     """List the past runs, newest first; or give one of them in full. Raises UsageError, StateError."""
     refuse_plan_file(loaded, "history")
     if run_id is not None:
-        states = dict.fromkeys(spec.state for spec in loaded.specs)
-        found = next((record for state in states for record in open_records(state).run(run_id)), None)
-        if found is None:
-            raise UsageError(f"there is no run {run_id!r} in this state", "`reconcile history SPEC` lists them")
-        return PastRun(found.row, found.tool_version, found.allowed, found.plan_id, found.document)
-    places = {(spec.state, spec.destination.workspace) for spec in loaded.specs}
-    runs = [row for state, workspace in places for row in open_records(state).runs(workspace, limit)]
+        return PastRun(**vars(find_run(loaded, run_id)))
+    runs = [row for records, workspace in _list_places(loaded) for row in records.runs(workspace, limit)]
     runs.sort(key=lambda row: row.started_at, reverse=True)
     return HistoryResult(datetime.now(UTC), tuple(runs[:limit]))
+
+
+def find_run(loaded: Loaded, text: str) -> RunRecord:
+    """Find a run of the named specs' workspaces by its id, by four or more characters with which it begins, or `last`.
+
+    Raises UsageError where that names none, or several; StateError.
+    """
+    if text != LAST and len(text) < LEAST_PREFIX:
+        raise UsageError(f"{text!r} is too short to name a run", f"give {LEAST_PREFIX} characters or more; {_LISTED}")
+    prefix = "" if text == LAST else text
+    found: dict[str, tuple[Records, HistoryRow]] = {}
+    for records, workspace in _list_places(loaded):
+        for row in records.runs(workspace, 1 if text == LAST else _MOST_CANDIDATES + 1, prefix=prefix):
+            found.setdefault(row.run_id, (records, row))
+    newest_first = sorted(found.values(), key=lambda each: each[1].started_at, reverse=True)
+    if text in found or text == LAST:
+        newest_first = [found[text]] if text in found else newest_first[:1]
+    if not newest_first:
+        raise UsageError("there is no run yet" if text == LAST else f"there is no run {text!r} in this state", _LISTED)
+    if len(newest_first) > 1:
+        several = [row for _, row in newest_first[:_MOST_CANDIDATES]]
+        length = SHORT if len({shorten(row.run_id) for row in several}) == len(several) else None
+        listed = [f"{row.run_id[:length]} ({row.command}, {row.started_at:%Y-%m-%d %H:%M}Z)" for row in several]
+        more = " and more" if len(newest_first) > len(several) else ""
+        raise UsageError(f"{text!r} means several runs: {', '.join(listed)}{more}", "give more of its characters")
+    records, row = newest_first[0]
+    return records.run(row.run_id)[0]
+
+
+def _list_places(loaded: Loaded) -> list[tuple["Records", str]]:
+    places = dict.fromkeys((spec.state, spec.destination.workspace) for spec in loaded.specs)
+    return [(open_records(state), workspace) for state, workspace in places]
 
 
 @dataclass(frozen=True)

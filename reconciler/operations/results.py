@@ -6,16 +6,15 @@ from enum import StrEnum
 from typing import Any, cast
 
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
+from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
-    History,
     Refresh,
     RefreshStatus,
     Result,
     Run,
-    RunRecord,
     RunStatus,
     Segments,
     Status,

@@ -7,17 +7,16 @@ from typing import Any, assert_never
 
 from reconciler.escaping import clean
 from reconciler.models.guards import ALLOW_FLAGS, Guard
+from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
-    History,
     Refresh,
     RefreshRow,
     RefreshStatus,
     Result,
     Run,
-    RunRecord,
     RunStatus,
     SegmentDrift,
     SegmentRecord,

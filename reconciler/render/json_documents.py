@@ -12,16 +12,15 @@ from typing import Any
 
 from reconciler import __version__
 from reconciler.escaping import escape_json
+from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Examples, Plan, SegmentPlan
 from reconciler.models.results import (
     Drift,
-    History,
     Management,
     Refresh,
     RefreshRow,
     Result,
     Run,
-    RunRecord,
     SegmentDrift,
     SegmentRecord,
     SegmentRun,

@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar, assert_never
 
 from reconciler.models.comparison import Counts
+from reconciler.models.history import HistoryRow, shorten
 from reconciler.models.plan import Orphan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     DriftStatus,
-    HistoryRow,
     Management,
     RefreshRow,
     RefreshStatus,
@@ -328,7 +328,7 @@ STATUS: Sequence[Column[StatusRow]] = (
     Column("Rejected", lambda row: nonzero(row.rejected, "red"), right=True, drop=4),
     Column("Last run", lambda row: minute(row.last_run.started_at) if row.last_run else Cell(), drop=6),
     Column("Exit", lambda row: exit_code(row.last_run.exit_code) if row.last_run else Cell(), right=True, drop=5),
-    Column("Run id", lambda row: Cell(row.last_run.run_id if row.last_run else "", "dim"), drop=9, flexible=True),
+    Column("Run id", lambda row: Cell(shorten(row.last_run.run_id) if row.last_run else "", "dim"), drop=9),
     Column("Lock", lambda row: Cell(row.holder or "", "yellow"), drop=7, flexible=True),
 )
 
@@ -344,7 +344,7 @@ ORPHANS: Sequence[Column[Orphan]] = (
 )
 
 HISTORY: Sequence[Column[HistoryRow]] = (
-    Column("Run", lambda row: Cell(row.run_id), flexible=True),
+    Column("Run", lambda row: Cell(shorten(row.run_id))),
     Column("Started", lambda row: minute(row.started_at)),
     Column("Took", lambda row: span(row.started_at, row.ended_at), right=True, drop=4),
     Column("Exit", lambda row: exit_code(row.exit_code, "" if row.exit_code in (0, 2) else "yellow"), right=True),

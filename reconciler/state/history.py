@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock
+from reconciler.models.history import HistoryRow, LastRun, RunRecord
 from reconciler.models.id_status import IdStatus
-from reconciler.models.results import HistoryRow, LastRun, RunRecord, SegmentRecord
+from reconciler.models.results import SegmentRecord
 from reconciler.state.base import write_statuses
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
@@ -34,6 +35,7 @@ SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconci
 """A sum is a decimal number in PostgreSQL unless it is cast."""
 
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
+_BEGINS_SO = "substr(r.run_id, 1, length(:prefix)) = :prefix"
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,10 @@ class Records:
         with self.reader.read() as connection:
             return self._find_holder(connection, workspace, segment_id) if connection is not None else None
 
-    def runs(self, workspace: str, limit: int) -> list[HistoryRow]:
-        """Return the latest runs of a workspace, newest first."""
-        found = self._read_runs(
-            f"WHERE r.workspace = :workspace {_RUN_ORDER} LIMIT :limit", workspace=workspace, limit=limit
-        )
+    def runs(self, workspace: str, limit: int, *, prefix: str = "") -> list[HistoryRow]:
+        """Return the latest runs of a workspace, newest first; `prefix`: only those with an id that begins so."""
+        which = f"WHERE r.workspace = :workspace AND {_BEGINS_SO} {_RUN_ORDER} LIMIT :limit"
+        found = self._read_runs(which, workspace=workspace, prefix=prefix, limit=limit)
         return [record.row for record in found]
 
     def run(self, run_id: str) -> list[RunRecord]:

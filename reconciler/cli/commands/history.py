@@ -18,7 +18,12 @@ def history(
     console: Console,
     spec: flags.OneSpec,
     run_id: Annotated[
-        str | None, typer.Argument(metavar="RUN_ID", help="Show this run in full.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Show this run in full: its id, four or more of its first characters, or `last`.",
+            show_default=False,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,

@@ -5,18 +5,15 @@ from typing import get_args
 
 import pytest
 
+from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import (
     DriftStatus,
-    History,
-    HistoryRow,
-    LastRun,
     Management,
     Refresh,
     RefreshRow,
     RefreshStatus,
     Result,
-    RunRecord,
     RunStatus,
     SegmentRecord,
     Segments,

@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 
 from reconciler import __version__
 from reconciler.escaping import _INVISIBLE
+from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Examples, Plan, RemoteFacts
 from reconciler.models.results import (
-    History,
-    HistoryRow,
-    LastRun,
     Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
-    RunRecord,
     RunStatus,
     Status,
     StatusRow,

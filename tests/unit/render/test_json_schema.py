@@ -9,20 +9,17 @@ from typing import Any
 import pytest
 
 from reconciler.models.comparison import Counts, DriftCounts
+from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
-    History,
-    HistoryRow,
-    LastRun,
     Management,
     Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
     Run,
-    RunRecord,
     RunStatus,
     SegmentDrift,
     SegmentRun,

@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.models.history import History, HistoryRow, RunRecord
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
     Drift,
     DriftStatus,
-    History,
-    HistoryRow,
     Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
-    RunRecord,
     RunStatus,
     SegmentDrift,
     Status,

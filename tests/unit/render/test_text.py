@@ -13,16 +13,13 @@ from rich.cells import cell_len
 
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
+from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
-    History,
-    HistoryRow,
-    LastRun,
     Orphan,
     Refresh,
     RefreshRow,
     RefreshStatus,
-    RunRecord,
     RunStatus,
     Status,
     StatusRow,

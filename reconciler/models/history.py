@@ -1,0 +1,68 @@
+"""The history: which runs there were, and what became of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+SHORT = 8
+"""Characters of a run's id that people are shown."""
+
+LAST = "last"
+"""Names the newest run."""
+
+LEAST_PREFIX = 4
+"""Characters by which a run can be named, if no other run begins so."""
+
+
+def shorten(run_id: str) -> str:
+    """Give the beginning of a run's id that people are shown."""
+    return run_id[:SHORT]
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The latest run of a segment; `ended_at` and `exit_code` are None while it goes on, or if it died."""
+
+    run_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One past run; `ended_at` and `exit_code` are None while it goes on, or if it died. Numbers: None, not known."""
+
+    run_id: str
+    started_at: datetime
+    command: str
+    workspace: str = ""
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    segments: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    rejected: int | None = None
+    unsettled: int | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One past run of a workspace, whole. `document` is the JSON that it printed; None while it goes on, or if it died.
+
+    `allowed`: the guards that were allowed, as they were named on the command line.
+    """
+
+    row: HistoryRow
+    tool_version: str
+    allowed: tuple[str, ...]
+    plan_id: str | None
+    document: str | None
+
+
+@dataclass(frozen=True)
+class History:
+    """Past runs, newest first."""
+
+    created_at: datetime
+    runs: tuple[HistoryRow, ...]
+    warnings: tuple[str, ...] = ()
