@@ -153,7 +153,7 @@ def write_documents() -> str:
     parts = [
         f"# The JSON documents\n\n{GENERATED}\n",
         "`--format json` prints one document to stdout and nothing else; `reconcile schema plan` (or another kind)\n"
-        "prints its JSON Schema. A number that is not known is null, never 0.\n"
+        "prints its JSON Schema. A number that is not known is null, never 0. Off a terminal a document is one line.\n"
         f"{GROWTH} The codes of errors: [errors.md](errors.md).\n",
     ]
     for document, fields in DOCUMENTS.items():

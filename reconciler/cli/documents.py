@@ -50,6 +50,7 @@ def render_for(console: Console, result: Result, output: Format, *, shared: Coll
     options = Options(
         console.width,
         console.colors,
+        is_terminal=sys.stdout.isatty(),
         verbose=console.verbose,
         shared_names=shared,
         sqlite_unattended=is_sqlite and not console.can_ask,

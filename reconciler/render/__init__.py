@@ -31,11 +31,13 @@ _MODULES = {Format.TEXT: "text", Format.JSON: "json_documents", Format.MARKDOWN:
 
 @dataclass(frozen=True)
 class Options:
-    """What the formats for people take into account; JSON takes nothing from it."""
+    """What the formats take into account; JSON only whether somebody reads it."""
 
     width: int = 80
     """Columns of the terminal."""
     color: bool = False
+    is_terminal: bool = False
+    """It is printed where somebody reads it."""
     verbose: bool = False
     """Show unchanged segments one by one, and where each was compared."""
     shared_names: Collection[str] = ()

@@ -45,9 +45,9 @@ _KINDS: Mapping[type, Document] = {
 }
 
 
-def write(result: Result, options: Options) -> str:  # noqa: ARG001 (as every format's)
+def write(result: Result, options: Options) -> str:
     """Write the document of a result."""
-    return write_json(document(result))
+    return write_json(document(result), is_read=options.is_terminal)
 
 
 def document(result: Result) -> dict[str, Any]:
@@ -98,17 +98,17 @@ def members(workspace: str, segment_id: int, ids: Iterable[list[str]]) -> Iterat
     """Write the stored ids of a segment in pieces, however many there are."""
     head = {"format_version": FORMAT, "kind": "members", "tool_version": __version__}
     opening = write_json(head | {"workspace": workspace, "segment_id": segment_id, "members": []})
-    yield opening.removesuffix("]\n}\n")
-    before = "\n    "
+    yield opening.removesuffix("]}\n")
+    before = ""
     for some in ids:
-        yield before + escape_json(",\n    ".join(json.dumps(each, ensure_ascii=False) for each in some))
-        before = ",\n    "
-    yield "\n  ]\n}\n"
+        yield before + escape_json(", ".join(json.dumps(each, ensure_ascii=False) for each in some))
+        before = ", "
+    yield "]}\n"
 
 
-def write_json(document: Values) -> str:
-    """Write a document so that no terminal obeys its content."""
-    return escape_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+def write_json(document: Values, *, is_read: bool = False) -> str:
+    """Write a document as one line, so that no terminal obeys its content; indented where somebody reads it."""
+    return escape_json(json.dumps(document, indent=2 if is_read else None, ensure_ascii=False)) + "\n"
 
 
 def write_time(moment: datetime | None) -> str | None:
