@@ -129,8 +129,16 @@ def resolve_made(context: Context, target: Target) -> Target:
 
 
 def recall(target: Target, known: Sequence[Listing]) -> Target:
-    """Give a target the number that its title has led to before, as far as the state knows; asks nobody."""
-    remembered = None if target.segment.segment is None else find_remembered(target, known)
+    """Give a target the number that its title has led to before, as far as the state knows; asks nobody.
+
+    What the state has of another entry of the spec is that entry's, whatever its title was: only Customer.io's list of
+    segments tells that it is called so still.
+    """
+    if target.segment.segment is None:
+        return target
+    others = {each.name for each in target.spec.segments} - {target.segment.name}
+    spec = identify(target.spec.path) if any(each.name in others for each in known) else None
+    remembered = find_remembered(target, [each for each in known if each.name not in others or each.spec != spec])
     return target if remembered is None else target.changed(segment_id=remembered.segment_id)
 
 

@@ -154,6 +154,16 @@ def test_a_title_that_the_segment_of_another_entry_had_does_not_lead_to_that_seg
     assert vip.sandbox.members(56) == set(people(*range(5)))
 
 
+def test_status_and_forget_give_no_entry_the_segment_that_another_had_by_its_title(vip: Project) -> None:
+    assert vip.run("apply", "spec.yaml").code == 0
+    vip.write({"vip": titled("Best customers", "vip"), "new": titled("VIP customers", "vip")})
+
+    shown = vip.json("status")
+
+    assert shown.segments["new"]["members"] is None
+    assert vip.run("state", "forget", "spec.yaml", "new", "--yes").code == 1
+
+
 @pytest.mark.parametrize(("name", "code"), [("VIP", "no_such_segment"), ("Twins", "title")])
 def test_a_title_that_leads_to_no_segment_or_to_two_is_an_error(vip: Project, name: str, code: str) -> None:
     vip.sandbox.workspace.change_segment(57, name="Twins")

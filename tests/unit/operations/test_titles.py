@@ -1,12 +1,14 @@
 """Which segment a title means."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.errors import DestinationError
 from reconciler.git import identify
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
-from reconciler.models.spec import Target
+from reconciler.models.spec import SpecIdentity, Target
 from reconciler.operations.titles import check_app_key, check_title, find_by_title, is_same_workspace, recall
 from tests.fakes.parts import make_target
 
@@ -96,6 +98,17 @@ def test_the_state_alone_tells_the_number_that_a_title_led_to() -> None:
     assert recall(VIP, [known(56, "Other")]).segment.segment_id is None
     assert VIP.segment_id < 0
     assert VIP.segment_id == NEW.segment_id != make_target(segment_id=None, segment="Other").segment_id
+
+
+def test_the_state_alone_does_not_tell_what_another_entry_of_the_spec_had_by_that_title() -> None:
+    gold = make_target(name="gold", segment_id=None, segment="Gold").segment
+    both = replace(VIP, spec=VIP.spec.model_copy(update={"segments": (VIP.segment, gold)}))
+    of_gold = known(56, name="gold")
+
+    assert recall(VIP, [of_gold]).segment_id == 56  # which the spec calls vip now
+    assert recall(both, [of_gold]).segment.segment_id is None
+    assert recall(both, [of_gold, known(57)]).segment_id == 57
+    assert recall(both, [replace(of_gold, spec=SpecIdentity(None, "/elsewhere.yaml"))]).segment_id == 56
 
 
 def test_what_tells_the_workspace_of_the_app_key() -> None:
