@@ -6,7 +6,7 @@ title that lead to different segments are an error: nobody can tell which one is
 
 from collections.abc import Callable, Mapping, Sequence
 
-from reconciler.errors import DestinationError, StateError
+from reconciler.errors import DestinationError, ReconcileError, StateError
 from reconciler.escaping import show_title
 from reconciler.git import identify
 from reconciler.models.ids import IdType
@@ -72,7 +72,7 @@ def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, Destin
 
     Specs in which two have one number are refused when they are read; one by its number and one by its title are not.
     Neither are two names of one workspace: where they list one number, both are asked for their environments. A title
-    that is not selected counts by the number that it had in the state.
+    that is not selected counts by the number that it had in the state, else by the one that it has at Customer.io.
     """
     places: dict[int, dict[str, Target]] = {}
     given = {target.where for target in targets}
@@ -111,9 +111,14 @@ def _recall_own(context: Context, target: Target) -> Target:
     if target.segment.segment is None:
         return target
     try:
-        return recall(target, find_own(target, context.snapshot(target).listings(target.workspace)))
-    except StateError:
-        return target  # its segments have the error
+        target = recall(target, find_own(target, context.snapshot(target).listings(target.workspace)))
+        if target.segment.segment_id is None and not target.segment.retired:
+            named = [each for each in context.list_segments(target).values() if each.title == target.segment.title_key]
+            if len(named) == 1:
+                return target.changed(segment_id=named[0].segment_id)
+    except ReconcileError:
+        pass  # where it is not known, the segments that need it have the error
+    return target
 
 
 def resolve_made(context: Context, target: Target) -> Target:

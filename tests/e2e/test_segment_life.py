@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.sandbox.faults import answers
 from tests.support.project import Project, people, segment
 
 
@@ -270,6 +271,23 @@ def test_a_number_and_a_title_of_one_segment_are_refused_also_where_one_is_selec
 
     assert (done.code, done.segments[second]["error"]["code"]) == (1, "title")
     assert vip.sandbox.members(56) == before
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_title_that_was_never_applied_is_compared_with_a_selected_number(vip: Project, command: str) -> None:
+    vip.write({"vip": segment(56, "vip"), "titled": titled("VIP customers", "vip")})
+
+    done = vip.json(command, "--select", "vip")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (1, "title")
+    assert vip.sandbox.writes == []
+
+
+def test_a_list_of_segments_that_cannot_be_had_refuses_no_number(vip: Project) -> None:
+    vip.write({"vip": segment(56, "vip"), "titled": titled("Weekly", "vip")})
+    vip.sandbox.faults.add(answers(403, path="/v1/segments", times=None))
+
+    assert vip.run("apply", "spec.yaml", "--select", "vip").code == 0
 
 
 def test_a_refresh_of_a_number_and_a_title_of_one_segment_is_refused(vip: Project) -> None:
