@@ -63,6 +63,8 @@ class SegmentRun:
     """Unmatched ids that the state holds at the end."""
     error: Problem | None = None
     confirmed: bool | None = None
+    strangers: int | None = None
+    """Members that the read-back showed and the state does not know; None: there was none."""
     """The read-back agreed; None where none was asked for or it did not come to an end."""
     forgotten: bool = False
     """It is retired and held nobody any more, and the state forgot it."""

@@ -368,9 +368,11 @@ class SegmentApply:
                 f"; {END_OF_DELETED}{self.target.segment_id}`"  # without an App key nobody knows that it is gone
             )
         problem = as_problem(self.target, error) if error else None
-        confirmed = self.confirmation.agrees if self.confirmation and self.confirmation.drift else None
         problem = plan.error or problem
-        return SegmentRun(plan, status, tally, error=problem, confirmed=confirmed, forgotten=self.forgotten)
+        result = SegmentRun(plan, status, tally, error=problem, forgotten=self.forgotten)
+        if self.confirmation is None or self.confirmation.drift is None:
+            return result
+        return replace(result, confirmed=self.confirmation.agrees, strangers=self.confirmation.drift.strangers)
 
 
 def is_all_sent(plan: SegmentPlan, tally: Tally) -> bool:

@@ -82,7 +82,7 @@ def describe(result: Result, options: Options) -> Report:
                 first_fill=_describe_first_fill(result.segments, shared, options, is_over=False),
             )
         case Run():
-            plans = [each.plan for each in result.segments if not each.tally.created]
+            plans = [_tell_strangers(each) for each in result.segments if not each.tally.created]
             found = Report(
                 "run",
                 sentences.summarise_run(result),
@@ -189,6 +189,13 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
     )
 
 
+def _tell_strangers(run: SegmentRun) -> SegmentPlan:
+    """Give the plan of a segment with the members that the read-back found there, where nobody asked before."""
+    if run.strangers is None or run.plan.remote.members is not None:
+        return run.plan
+    return replace(run.plan, remote=replace(run.plan.remote, members=run.strangers))
+
+
 def _describe_first_fill(
     plans: Sequence[SegmentPlan], shared: Collection[str], options: Options, *, is_over: bool
 ) -> FirstFill | None:
@@ -206,8 +213,13 @@ def _describe_first_fill(
             is_at_risk = options.sqlite_unattended
             spec = sentences.quote(str(plan.target.spec.path))
             command = f"reconcile refresh {spec} --select {sentences.quote(name)}"
-            if number is None:
-                clause = f"members that it may already have{' had' if is_over else ''} are unknown, and stay"
+            if number is None and is_over:
+                clause = (
+                    "members that it had before, if any, are unknown to the state, and stay (`reconcile drift` counts "
+                    "them)"
+                )
+            elif number is None:
+                clause = "members that it may already have are unknown, and stay"
             elif is_over:
                 clause = f"it had {members} that the state did not know, and they stay"
             else:

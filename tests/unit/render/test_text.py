@@ -333,7 +333,7 @@ def test_a_first_fill_says_what_is_known_of_its_members(members: int | None, sai
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        (None, "members that it may already have had are unknown"),
+        (None, "members that it had before, if any, are unknown to the state, and stay (`reconcile drift` counts"),
         (1234, "it had 1,234 members that the state did not know"),
     ],
 )
@@ -341,6 +341,15 @@ def test_after_a_first_fill_the_members_it_had_are_still_told(members: int | Non
     run = samples.make_run(samples.run_of(samples.make_first_fill(members=members), tally=Tally(added=1)))
     assert said in flatten(write(run))
     assert "reconcile refresh specs/vip.yaml --select newcomers" in write(run)
+
+
+@pytest.mark.parametrize(("strangers", "said"), [(0, False), (7, True)])
+def test_after_a_first_fill_that_was_read_back_no_member_is_unknown(strangers: int, said: bool) -> None:
+    filled = samples.run_of(samples.make_first_fill(), tally=Tally(added=1))
+    shown = write(samples.make_run(replace(filled, confirmed=True, strangers=strangers)))
+    assert "unknown" not in shown
+    assert ("it had 7 members that the state did not know" in flatten(shown)) == said
+    assert ("reconcile refresh" in shown) == said
 
 
 def test_after_the_first_fill_of_an_empty_segment_only_a_state_that_can_be_lost_is_told() -> None:
