@@ -179,12 +179,20 @@ class _Generator(GenerateJsonSchema):
 
 
 def make_schema() -> _Json:
-    """Give the JSON Schema (draft 2020-12) of one spec file, with `${NAME}` allowed wherever a value stands."""
+    """Give the JSON Schema (draft 2020-12) of one spec file, with `${NAME}` allowed wherever a value stands.
+
+    It holds for files that others extend, too, which list no segments and may leave out everything.
+    """
     generated = SpecFile.model_json_schema(schema_generator=_Generator)
-    # What a file does not have, those that it extends may have.
-    generated["required"].remove("segments")
-    generated["anyOf"] = [{"required": generated["required"]}, {"required": ["extends"]}]
-    generated["required"] = ["segments"]
+    definitions = generated["$defs"]
+    destination = {"required": definitions["DestinationSettings"].pop("required")}
+    source = {"required": definitions["SourceSettings"].pop("required")}
+    whole = {"destination": destination, "sources": {"additionalProperties": source}}
+    generated["anyOf"] = [
+        {"required": generated.pop("required"), "properties": whole},
+        {"required": ["segments", "extends"]},  # what it does not have, those that it extends may have
+        {"not": {"required": ["segments"]}},
+    ]
     return {"$schema": DIALECT, "title": "reconcile spec", **_tidy(generated)}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +110,21 @@ def test_it_refuses_what_an_editor_can_know_to_be_wrong(change, into):
     made = make_schema()
 
     assert not accepts(made, spec(change, into), made)
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples/configs").rglob("*.yaml")), ids=str)
+def test_it_accepts_each_example_and_the_files_that_it_extends(path):
+    made, document = make_schema(), yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    assert accepts(made, json.loads(json.dumps(document, default=str)), made)  # an editor reads a date as a string
+
+
+@pytest.mark.parametrize("text", ["extends: a.yaml", "destination: {workspace: a}\nsources: {b: {}}", "version: 1"])
+def test_a_file_that_others_extend_may_leave_out_everything(text):
+    made = make_schema()
+
+    assert accepts(made, yaml.safe_load(text), made)
+    assert not accepts(made, yaml.safe_load(f"{text}\nqueries: {{}}"), made)
 
 
 def test_it_is_plain_json_with_the_defaults_of_the_contract():
