@@ -19,6 +19,15 @@ def test_a_new_folder_gets_a_spec_that_is_valid_once_the_variables_are_set(tmp_p
     assert spec.segments[0].query.startswith("-- One column")
 
 
+def test_the_title_of_the_segment_can_be_pinned_by_taking_out_a_hash(tmp_path):
+    path, _, _ = write_project(tmp_path)
+    path.write_text(path.read_text().replace("# title: Newsletter readers ", "title: Newsletter readers "))
+
+    (spec,) = load([str(path)], ENVIRONMENT | {"CUSTOMERIO_APP_API_KEY": "a"})
+
+    assert spec.segments[0].title == "Newsletter readers"
+
+
 def test_without_the_variables_the_spec_names_them(tmp_path):
     write_project(tmp_path)
 
