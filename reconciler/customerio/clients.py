@@ -81,6 +81,7 @@ class TrackClient:
             raise DestinationError(
                 f"destination.workspace_id is {pin}, but the keys are of another workspace ({said})",
                 "use this workspace's keys, or correct workspace_id",
+                code="environment",
             )
         return environment
 

@@ -314,8 +314,10 @@ def test_keys_of_another_workspace_than_the_pinned_one_are_refused(open_clients:
     respx.get(REGION_URL).mock(return_value=region_answer(environment_id=environment))
     track, _ = open_clients(destination(workspace_id=3))
 
-    with pytest.raises(DestinationError, match="workspace_id is 3"):
+    with pytest.raises(DestinationError, match="workspace_id is 3") as caught:
         track.preflight()
+
+    assert caught.value.code == "environment"
 
 
 @respx.mock
