@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.models.history import LAST, LEAST_PREFIX, SHORT, HistoryRow, RunRecord, shorten
 from reconciler.models.plan import Examples
-from reconciler.operations.load import Loaded, refuse_plan_file
+from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
 from reconciler.render import json_documents
 from reconciler.state import open_records
@@ -31,6 +31,7 @@ def history(loaded: Loaded, run_id: str, *, limit: int = 20) -> PastRun: ...
 def history(loaded: Loaded, run_id: str | None = None, *, limit: int = 20) -> HistoryResult | PastRun:
     """List the past runs, newest first; or give one of them in full. Raises UsageError, StateError."""
     refuse_plan_file(loaded, "history")
+    refuse_shared(loaded.specs)
     if run_id is not None:
         return PastRun(**vars(find_run(loaded, run_id)))
     runs = [row for records, workspace in _list_places(loaded) for row in records.runs(workspace, limit)]

@@ -14,7 +14,7 @@ from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing, Management, WorkspaceSegment
 from reconciler.models.spec import Spec, SpecIdentity, Target
 from reconciler.operations.context import Context, identify_account
-from reconciler.operations.load import Loaded, refuse_plan_file, require_app_keys
+from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_departed, find_orphans
 from reconciler.operations.results import SegmentsResult
@@ -31,6 +31,7 @@ def list_segments(
     DestinationError where a list can't be had, StateError.
     """
     refuse_plan_file(loaded, "segments")
+    refuse_shared(loaded.specs)
     targets = [Target(spec, spec.segments[0]) for spec in loaded.specs]
     require_app_keys(targets, "`segments`")
     created_at = datetime.now(UTC)

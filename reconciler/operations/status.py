@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from reconciler.errors import StateError
 from reconciler.models.results import StatusRow
-from reconciler.operations.load import Loaded, refuse_plan_file
+from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
 from reconciler.operations.read_back import warn_of_unmatched
@@ -18,6 +18,7 @@ from reconciler.state import open_records, open_snapshot
 def status(loaded: Loaded) -> StatusResult:
     """Read what the state holds of every selected segment, and which segments it knows that no named spec lists."""
     refuse_plan_file(loaded, "status")
+    refuse_shared(loaded.specs)
     rows, unmatched = [], list[str]()
     for target in loaded.targets:
         try:

@@ -265,9 +265,9 @@ def test_two_names_are_made_one(doubled: Project) -> None:
 
 def test_one_segment_under_both_names_is_a_usage_error_and_is_renamed_after_one_is_forgotten(doubled: Project) -> None:
     write(doubled, "other", name="other.yaml", churn=56)
-    for command in ("plan", "apply", "drift", "refresh"):
+    for command in ("plan", "apply", "drift", "refresh", "status", "history", "segments"):
         words = ["--yes"] if command == "refresh" else []
-        done = doubled.run(command, "spec.yaml", "other.yaml", *words)
+        done = doubled.run(command, ".", *words)
         assert (done.code, done.out) == (64, ""), command
         assert "other.yaml:" in done.err, command
         assert "spec.yaml:" in done.err, command
