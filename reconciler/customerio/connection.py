@@ -19,6 +19,7 @@ from reconciler.customerio.network import Deadline, PoolTransport
 from reconciler.customerio.outcomes import Endpoint
 from reconciler.customerio.proxy import Proxy, find_proxy
 from reconciler.customerio.rate_limit import Limiter
+from reconciler.customerio.resolver import Resolver
 from reconciler.customerio.transport import Transport
 from reconciler.errors import DestinationError
 from reconciler.models.fields import Secret
@@ -54,10 +55,10 @@ def connect(
         raise DestinationError("the certificates can't be read", "check SSL_CERT_FILE and SSL_CERT_DIR") from None
 
     def open_transport(endpoint: Endpoint, headers: dict[str, str], rate: float) -> Transport:
-        deadline = Deadline(clock)
+        deadline, resolver = Deadline(clock), Resolver()
         return Transport(
             endpoint.base,
-            lambda: open_client(headers, tls, deadline, endpoint.proxy),
+            lambda: open_client(headers, tls, deadline, endpoint.proxy, resolver),
             Limiter(rate, clock, stop.wait),
             deadline,
             timeout=destination.timeout,
@@ -95,12 +96,12 @@ def connect(
 
 
 def open_client(
-    headers: dict[str, str], tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None = None
+    headers: dict[str, str], tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None, resolver: Resolver
 ) -> httpx.Client:
     """Open a client for one request at a time: a kept connection, no redirects, no other proxy."""
     return httpx.Client(
         headers={"User-Agent": f"reconcile/{__version__}", "Accept": "application/json", **headers},
-        transport=PoolTransport(tls, deadline, proxy),
+        transport=PoolTransport(tls, deadline, proxy, resolver),
         follow_redirects=False,
         trust_env=False,
     )

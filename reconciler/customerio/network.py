@@ -9,13 +9,14 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore
 import httpx
 
 from reconciler.customerio.proxy import Proxy
+from reconciler.customerio.resolver import Resolver
 
 PIECE_BYTES = 65536
 """Bytes read or written at once."""
@@ -162,10 +163,11 @@ class Stream(httpcore.NetworkStream):
 class Backend(httpcore.NetworkBackend):
     """Opens connections: to a proxy if there is one."""
 
-    def __init__(self, deadline: Deadline, proxy: Proxy | None) -> None:
+    def __init__(self, deadline: Deadline, proxy: Proxy | None, resolver: Resolver) -> None:
         self._inner = httpcore.SyncBackend()
         self._deadline = deadline
         self._proxy = proxy
+        self._resolver = resolver
 
     def connect_tcp(
         self,
@@ -177,21 +179,30 @@ class Backend(httpcore.NetworkBackend):
     ) -> Stream:
         # RFC 6761: such a name is this machine, whatever DNS says.
         name = "localhost" if host.lower().removesuffix(".").endswith(".localhost") else host
-        seconds = self._deadline.cap(timeout)
         try:
-            inner = self._inner.connect_tcp(name, port, seconds, local_address, socket_options)
+            inner = self._connect(name, port, timeout, local_address, socket_options)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             if self._proxy is None:
                 raise
             raise httpcore.ProxyError from error
         return Stream(inner, self._deadline, is_http=self._proxy is None or not self._proxy.is_socks)
 
+    def _connect(
+        self, name: str, port: int, timeout: float | None, local_address: str | None, options: Iterable[Any] | None
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address of a name that accepts. Raises httpcore's ConnectError, ConnectTimeout."""
+        addresses = self._resolver.find(name, port, self._deadline.cap(timeout))
+        for address in addresses[:-1]:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return self._inner.connect_tcp(address, port, self._deadline.cap(timeout), local_address, options)
+        return self._inner.connect_tcp(addresses[-1], port, self._deadline.cap(timeout), local_address, options)
+
 
 class PoolTransport(httpx.BaseTransport):
     """Carries httpx's requests over a pool of httpcore's, of one connection."""
 
-    def __init__(self, tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None) -> None:
-        backend = Backend(deadline, proxy)
+    def __init__(self, tls: ssl.SSLContext, deadline: Deadline, proxy: Proxy | None, resolver: Resolver) -> None:
+        backend = Backend(deadline, proxy, resolver)
         self._pool: httpcore.ConnectionPool
         if proxy is None:
             self._pool = httpcore.ConnectionPool(tls, max_connections=1, network_backend=backend)

@@ -13,6 +13,7 @@ from reconciler.customerio.connection import open_client
 from reconciler.customerio.network import IDLE_SECONDS, Deadline
 from reconciler.customerio.outcomes import CallResult
 from reconciler.customerio.proxy import find_proxy
+from reconciler.customerio.resolver import Resolver
 from reconciler.customerio.retry import parse_retry_after
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError
@@ -151,7 +152,7 @@ def attempt_once(base: str, time: FakeTime) -> tuple[CallResult, list[str]]:
     recorder, deadline, tls, proxy = Recorder(), Deadline(time.clock), httpx.create_ssl_context(), find_proxy(base)
     transport = Transport(
         base,
-        lambda: open_client({}, tls, deadline, proxy),
+        lambda: open_client({}, tls, deadline, proxy, Resolver()),
         recorder,  # type: ignore[arg-type]
         deadline,
         timeout=10,
