@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("reconcile_run_segments", sa.Column("ended_at", sa.Double(), nullable=True))
     op.create_index("reconcile_run_segments_segment", "reconcile_run_segments", ["workspace", "segment_id", "ended_at"])
     op.add_column("reconcile_batches", sa.Column("reason", sa.Text(), nullable=True))
+    op.add_column("reconcile_segments", sa.Column("proved_at", sa.Double(), nullable=True))
     id_type = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     key_type = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(

@@ -113,6 +113,8 @@ class Head:
 
     confirmed: bool = False
     """Nothing was sent after its latest read-back."""
+    read_back: bool = False
+    """Its members were read back once, and recorded."""
     name: str | None = None
     """What its spec called it last."""
     title: str | None = None

@@ -205,8 +205,10 @@ class Listing:
     """The one by which the spec names it, if it does."""
     spec: SpecIdentity | None
     lineage: str = ""
-    confirmed: bool = False
-    """Its members were read back once, and recorded."""
+    proved: bool = False
+    """A read-back showed an id that was sent to it: the App key is of the workspace that is sent to."""
+    sent: bool = False
+    """Something was sent to it, or may have been."""
     is_note: bool = False
     """It was created for this title, and nothing was sent to it yet: there is no more of it in the state."""
 

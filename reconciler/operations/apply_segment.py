@@ -29,6 +29,7 @@ from reconciler.operations.read_back import (
     Confirmation,
     find_unmatched,
     seconds_left,
+    shows_what_was_sent,
     wait_for_agreement,
     wait_for_arrival,
     warn_of_unmatched,
@@ -260,7 +261,8 @@ class SegmentApply:
             if target.segment.segment is not None and parts.app is not None:
                 check_arrival(target, found, parts.list_known(), parts.app.segments())
             if found.drift is not None:
-                segment.record(comparison.examine())
+                proves = shows_what_was_sent(found.drift, self.tally.added, counts.adopt, plan.head)
+                segment.record(comparison.examine(), proves=proves)
             self.confirmation, self.error = found, found.error
             if found.drift is not None:
                 after = segment.count()

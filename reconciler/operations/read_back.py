@@ -9,6 +9,7 @@ from reconciler.customerio import App
 from reconciler.errors import DestinationError, IncompleteRead, SegmentError
 from reconciler.models.comparison import DriftCounts, RemoteCount
 from reconciler.models.events import Event, Waiting
+from reconciler.models.plan import Head
 from reconciler.models.spec import Target
 from reconciler.state.base import LEAST_FENCE_SECONDS
 
@@ -99,6 +100,15 @@ def warn_of_unmatched(target: Target, unmatched: int, held: int, warn: Callable[
     """Warn of the same from what the state knows."""
     if error := find_unmatched(target, unmatched, held):
         warn(f"{error.message}; {error.hint}")
+
+
+def shows_what_was_sent(found: DriftCounts, added: int, adopted: int, head: Head) -> bool:
+    """Tell whether a read-back surely shows an id that was sent, and not only such as came with an earlier one.
+
+    `added` and `adopted`: by this run; `head`: before it.
+    """
+    is_all_sent = not head.read_back and not adopted  # nothing was taken over yet
+    return added > found.missing or found.appeared > 0 or (is_all_sent and found.stored > found.missing)
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,9 @@ def check_app_key(
 ) -> None:
     """Refuse an App key of another workspace than the Track keys: a title would lead to a number of that workspace.
 
-    The App API does not tell its workspace. What tells it are segments that the state knows: one that was read back
-    shows that both keys are of one workspace; where none of all is there, they are not. Else it is a warning.
+    The App API does not tell its workspace. What tells it are segments that the state knows: one in which a read-back
+    showed an id that was sent proves that both keys are of one workspace; where none of all is there, they are not.
+    Else it is a warning, until something was sent to the number.
     """
     if is_same_workspace(known, remote):
         return
@@ -244,8 +245,8 @@ def check_app_key(
             f"id:{known[0].segment_id}`",
             code="environment",
         )
-    if find_remembered(target, known) is not None:
-        return  # its number is that of the state, to which was sent before
+    if (remembered := find_remembered(target, known)) is not None and remembered.sent:
+        return
     warn(
         f"workspace {target.workspace}: whether app_api_key, which finds titles, is of the same workspace as site_id "
         "and api_key, which send, is not known yet: compare them at Customer.io; `apply --confirm` stops where nobody "
@@ -270,19 +271,19 @@ def is_same_workspace(known: Sequence[Listing], remote: Mapping[int, RemoteSegme
 
     A number alone proves nothing, as each workspace counts from 1.
     """
-    titles = {each.segment_id: read_title(each.title) for each in known if each.confirmed and each.title is not None}
+    titles = {each.segment_id: read_title(each.title) for each in known if each.proved and each.title is not None}
     return any(number in remote and remote[number].title == title for number, title in titles.items())
 
 
 def check_arrival(
     target: Target, found: Confirmation, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]
 ) -> None:
-    """Raise DestinationError where a first read-back shows nobody of those sent, and the App key may be to blame."""
+    """Raise DestinationError where no read-back has shown an id that was sent, and the App key may be to blame."""
     drift = found.drift
     if drift is None or not 0 < drift.stored == drift.missing:
         return
-    is_first = not any(each.confirmed and each.segment_id == target.segment_id for each in known)
-    if is_first and not is_same_workspace(known, remote):
+    is_proved = any(each.proved and each.segment_id == target.segment_id for each in known)
+    if not is_proved and not is_same_workspace(known, remote):
         raise DestinationError(
             f"{target.where}: none of the {drift.stored:,} ids that were sent to segment {target.segment_id} is in it: "
             "app_api_key, which found that number by its title, may be of another workspace than site_id and api_key, "

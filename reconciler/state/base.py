@@ -104,6 +104,7 @@ class SegmentRow(NamedTuple):
             change_token=self.change_token,
             restored=self.restored_at is not None,
             confirmed=self.attempted_at is None or (self.confirmed_at or 0.0) > self.attempted_at,
+            read_back=self.confirmed_at is not None,
             name=self.name,
             title=self.title,
             spec=None if self.spec is None else SpecIdentity(self.origin, self.spec),
@@ -113,9 +114,10 @@ class SegmentRow(NamedTuple):
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
 LISTINGS = """
-SELECT workspace, segment_id, name, title, origin, spec, lineage, confirmed_at, 0 AS is_note FROM reconcile_segments
+SELECT workspace, segment_id, name, title, origin, spec, lineage, proved_at, attempted_at, 0 AS is_note
+FROM reconcile_segments
 UNION ALL
-SELECT c.workspace, c.segment_id, '', c.title, NULL, NULL, '', NULL, 1 FROM reconcile_creations c
+SELECT c.workspace, c.segment_id, '', c.title, NULL, NULL, '', NULL, NULL, 1 FROM reconcile_creations c
 WHERE c.segment_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM reconcile_segments s WHERE s.workspace = c.workspace AND s.segment_id = c.segment_id
 )"""
@@ -129,12 +131,14 @@ def read_listing(
     origin: str | None,
     spec: str | None,
     lineage: str,
-    confirmed_at: float | None,
+    proved_at: float | None,
+    attempted_at: float | None,
     is_note: int,
 ) -> Listing:
     """Make a listing of a row of LISTINGS, without its workspace."""
     identity = None if spec is None else SpecIdentity(origin, spec)
-    return Listing(segment_id, name, title, identity, lineage, confirmed_at is not None, bool(is_note))
+    is_proved, was_sent = proved_at is not None, attempted_at is not None
+    return Listing(segment_id, name, title, identity, lineage, is_proved, was_sent, bool(is_note))
 
 
 # --- numbers by status -------------------------------------------------------------------------------------------

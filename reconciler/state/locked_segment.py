@@ -225,8 +225,8 @@ class LockedSegment:
                 members.drop_marks(connection, key, Mark.UNMATCHED, Mark.REMOVED)
                 members.add_members(connection, key, unless=Mark.UNSETTLED)
 
-    def record(self, findings: Findings) -> None:
-        """Write down what a read-back showed."""
+    def record(self, findings: Findings, *, proves: bool = False) -> None:
+        """Write down what a read-back showed. `proves`: also an id that was sent (see `Listing.proved`)."""
         self.add_found(findings.appeared, Reason.UNMATCHED)
         for ids in findings.vanished():
             with self._change(ids) as (connection, key):
@@ -243,7 +243,8 @@ class LockedSegment:
             with self._change(ids) as (connection, key):
                 members.drop_marks(connection, key, Mark.REMOVED)
         with self._write() as connection:
-            self._update(connection, "confirmed_at = :now", now=self._database.now(connection))
+            changes = "confirmed_at = :now, proved_at = CASE WHEN :proves THEN :now ELSE proved_at END"
+            self._update(connection, changes, now=self._database.now(connection), proves=proves)
 
     def replace_snapshot(self, adoption: Adoption) -> None:
         """Replace the snapshot by what a `refresh` read, in one transaction. Unsettled marks become echoes.

@@ -54,6 +54,7 @@ SEGMENTS = Table(
     Column("serial", BigInteger, nullable=False),
     Column("completed_at", Double),
     Column("confirmed_at", Double),
+    Column("proved_at", Double),
     Column("plan_id", Text),
     Column("plan_base", BigInteger),
     Column("last_run_id", Text),

@@ -473,6 +473,24 @@ def test_a_number_that_both_workspaces_have_does_not_end_the_doubt(new: Project,
     assert any("app_api_key" in warning for warning in new.json("plan").document["warnings"])
 
 
+@pytest.mark.parametrize("command", ["apply --confirm --confirm-timeout 0", "refresh --yes"])
+def test_what_a_foreign_app_key_reads_of_a_number_does_not_end_the_doubt(
+    new: Project, elsewhere: Sandbox, command: str
+) -> None:
+    elsewhere.create_segment("Theirs", id=56)
+    elsewhere.add_people((f"their-{number}", None) for number in range(3))
+    elsewhere.put_members(56, [f"their-{number}" for number in range(3)])
+    use_app_of(new, elsewhere, "Foreign 61")
+    by_number = new.spec.read_text().replace("segment: Foreign 61", "segment_id: 56")
+    by_title = new.spec.read_text()
+    new.spec.write_text(by_number)
+    name, *flags = command.split()
+    assert new.run(name, "spec.yaml", *flags).code in (0, 6)
+    new.spec.write_text(by_title)
+
+    assert any("app_api_key" in warning for warning in new.json("plan").document["warnings"])
+
+
 def test_the_first_read_back_stops_also_after_runs_without_one(new: Project, elsewhere: Sandbox) -> None:
     use_app_of(new, elsewhere, "Foreign 61")
     assert new.json("apply").code == 0

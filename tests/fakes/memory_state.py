@@ -179,7 +179,7 @@ class FakeHeld:
         self.found += [member for ids in find() for member in ids]
         self.steps.append(Step("add_found"))
 
-    def record(self, findings: Any) -> None:
+    def record(self, findings: Any, *, proves: bool = False) -> None:
         self._write("record")
         self.recorded.append(findings)
         self.steps.append(Step("record"))

@@ -8,7 +8,14 @@ import pytest
 from reconciler.errors import DestinationError, IncompleteRead
 from reconciler.models.comparison import DriftCounts, Page
 from reconciler.models.ids import IdType
-from reconciler.operations.read_back import Confirmation, find_unmatched, read_back, wait_for_agreement
+from reconciler.models.plan import Head
+from reconciler.operations.read_back import (
+    Confirmation,
+    find_unmatched,
+    read_back,
+    shows_what_was_sent,
+    wait_for_agreement,
+)
 from tests.fakes.memory_state import FakeClock
 from tests.fakes.parts import FakeApp, FakeComparison, FakeStop, make_people, make_target
 
@@ -182,3 +189,29 @@ def test_an_app_api_that_fails_ends_it() -> None:
     app = FakeApp(error=DestinationError("down"))
     with pytest.raises(DestinationError, match="down"):
         look(FakeComparison(), app, clock, FakeStop(clock), 60)
+
+
+# --- what it proves ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("added", "missing", "adopted", "read_back", "proved"),
+    [
+        (5, 4, 0, True, True),  # one of the added is there
+        (5, 5, 0, True, False),  # those who are there may have come with a refresh
+        (0, 3, 0, True, False),
+        (0, 3, 0, False, True),  # all that is stored was sent
+        (0, 5, 0, False, False),
+        (0, 3, 2, False, False),
+        (0, 0, 0, True, False),
+    ],
+)
+def test_a_read_back_proves_something_where_it_surely_shows_an_id_that_was_sent(
+    added: int, missing: int, adopted: int, read_back: bool, proved: bool
+) -> None:
+    found = replace(AGREES, missing=missing)
+    assert shows_what_was_sent(found, added, adopted, Head(read_back=read_back)) == proved
+
+
+def test_an_id_that_shows_late_proves_it_too() -> None:
+    assert shows_what_was_sent(replace(AGREES, unmatched=2, appeared=1), 0, 0, Head(read_back=True))

@@ -120,6 +120,23 @@ def test_a_listing_has_the_name_and_the_spec_that_the_last_lock_gave(state: Stat
     assert open_snapshot(state.settings).listings("staging") == []
 
 
+def test_a_listing_says_whether_something_was_sent_and_whether_a_read_back_has_shown_it(state: StateFixture):
+    def listed() -> tuple[bool, bool]:
+        (found,) = open_snapshot(state.settings).listings("production")
+        return found.sent, found.proved
+
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
+        segment.complete()
+        assert listed() == (False, False)
+        (seq,) = segment.intend([add("a")])
+        segment.settle([(seq, ACKNOWLEDGED)])
+        segment.record(findings())
+        assert listed() == (True, False)
+        segment.record(findings(), proves=True)
+        segment.record(findings())
+        assert listed() == (True, True)
+
+
 # --- history ---------------------------------------------------------------------------------------------------------
 
 
