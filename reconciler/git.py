@@ -14,10 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from reconciler.errors import UsageError
-from reconciler.models.spec import SpecIdentity
-
-STDIN = Path("-")
-"""The path of a spec that is read from stdin: no spec is remembered for its segments."""
+from reconciler.models.spec import STDIN, SpecIdentity
 
 SECONDS = 30
 """Longest that one call of git may take."""

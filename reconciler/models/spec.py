@@ -20,6 +20,9 @@ from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.titles import read_title
 
+STDIN = Path("-")
+"""The path of a spec that is read from stdin: no spec is remembered for its segments."""
+
 DEFAULT_STATE_URL = "sqlite:///.reconcile/state.db"
 DEFAULT_AUDIT, DEFAULT_HISTORY = fields.read_duration("90d"), fields.read_duration("400d")
 

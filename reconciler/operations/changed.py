@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reconciler.errors import UsageError
-from reconciler.git import STDIN, WorkTree, find_work_tree
-from reconciler.models.spec import Segment, Spec
+from reconciler.git import WorkTree, find_work_tree
+from reconciler.models.spec import STDIN, Segment, Spec
 from reconciler.spec.yaml_reader import Malformed, parse
 
 SHARED = ("extends", "destination", "state", "defaults")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconciler.errors import PlanFileError, SpecError, StateError, UsageError
 from reconciler.models.guards import Guard
-from reconciler.models.spec import Spec, Target
+from reconciler.models.spec import STDIN, Spec, Target
 from reconciler.operations.changed import find_changed
 from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
 from reconciler.spec import Needed
@@ -52,12 +52,13 @@ def load(
 ) -> Loaded:
     """Read specs (files, folders, globs), or one plan file for `apply`. Raises UsageError, SpecError, PlanFileError.
 
-    Variables are taken from the environment of this process. `offline`: what only reads the state can do without those
-    of sources and keys; needed are those of `state`, `extends`, `destination.workspace`, `segment_id` and `segment`.
+    `-` is a spec on stdin. Variables are taken from the environment of this process. `offline`: what only reads the
+    state can do without those of sources and keys; needed are those of `state`, `extends`, `destination.workspace`,
+    `segment_id` and `segment`.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in given]
-    files = [name for name in named if is_plan_file(Path(name))]
+    files = [name for name in named if name != str(STDIN) and is_plan_file(Path(name))]
     if not files:
         needed = Needed.STATE if offline else Needed.ALL
         return load_segments(named, as_names(select), as_names(exclude), needed)
@@ -94,6 +95,15 @@ def refuse_plan_file(loaded: Loaded, command: str) -> None:
     if loaded.plan_file is not None:
         loaded.plan_file.close()
         raise UsageError(f"{command} takes specs; a plan file can only be applied", "name the specs")
+
+
+def refuse_stdin(loaded: Loaded) -> None:
+    """Raise UsageError where a plan is to be sealed of a spec from stdin: it has no path by which `apply` finds it."""
+    if any(spec.path == STDIN for spec in loaded.specs):
+        raise UsageError(
+            "a plan of a spec from stdin can't be sealed: `apply` reads the spec again",
+            "write it to a file, and name that",
+        )
 
 
 def refuse_flags(given: dict[str, Names]) -> None:

@@ -20,7 +20,7 @@ from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
-from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, resolve_allowed
+from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, refuse_stdin, resolve_allowed
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back, warn_of_unmatched
@@ -69,6 +69,8 @@ def plan(
     UsageError before anything is read.
     """
     refuse_plan_file(loaded, "plan")
+    if out is not None:
+        refuse_stdin(loaded)
     refuse_shared(loaded.specs)
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
     created_at = datetime.now(UTC)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from reconciler.escaping import clean, clean_lines
 from reconciler.models.results import Result
+from reconciler.models.spec import STDIN
 from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
 from reconciler.render.report import MANY, ORPHANS, Column, FirstFill, Line, Row, collapse
@@ -39,7 +40,10 @@ def write(result: Result, options: Options) -> str:
     groups: dict[str, list[Line]] = {}
     for line in report.lines:
         target = line.target
-        heading = f"{target.spec.path} · workspace {target.workspace}" if target else ""
+        heading = ""
+        if target:
+            path = "stdin" if target.spec.path == STDIN else target.spec.path
+            heading = f"{path} · workspace {target.workspace}"
         groups.setdefault(heading, []).append(line)
     for heading, lines in groups.items():
         if heading:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reconciler.models.fields import Reference, Resolved, Unset, read_boolean
 from reconciler.models.ids import has_utf8
+from reconciler.models.spec import STDIN
 from reconciler.models.urls import resolve_path
 from reconciler.spec.files import read_text
 from reconciler.spec.yaml_reader import Document, KeyPath, Malformed, extend, parse, show
@@ -246,7 +247,8 @@ def _extend(
     real = os.path.realpath(resolve_path(path_text, document.folder))
     if real in chain:
         return refuse("leads back to a file that extends this one")
-    path = Path(real if (short := os.path.relpath(real)).startswith("..") else short)
+    short = os.path.relpath(real)
+    path = Path(real if short.startswith("..") or short == str(STDIN) else short)
     base = _parse_file(draft, path)
     if base is None:
         return refuse("names a file that can't be used (its path is relative to this file)")

@@ -4,6 +4,7 @@ import errno
 import fnmatch
 import glob
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from reconciler.errors import UsageError
 from reconciler.files import NotPlain, open_plain
+from reconciler.models.spec import STDIN
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -25,7 +27,7 @@ def expand(names: Sequence[str]) -> dict[Path, bool]:
     if not names:
         raise UsageError("No spec was named.", "Name a spec file, a folder or a glob.")
     search = _Search()
-    found = {name: list(search.expand(name)) for name in names}
+    found = {name: [STDIN] if name == str(STDIN) else list(search.expand(name)) for name in names}
     if search.unreadable:
         raise UsageError(
             f"Can't be read: {list_first(search.unreadable)}.",
@@ -39,8 +41,8 @@ def expand(names: Sequence[str]) -> dict[Path, bool]:
         raise UsageError(f"No such spec: {listed}.", "Check the path; `reconcile init` writes a first spec.")
     once: dict[str, Path] = {}
     for path in (path for files in found.values() for path in files):
-        once.setdefault(os.path.realpath(path), path)
-    named = {os.path.realpath(name) for name in names if os.path.isfile(name)}
+        once.setdefault(str(path) if path == STDIN else os.path.realpath(path), path)
+    named = {os.path.realpath(name) for name in names if os.path.isfile(name)} | {str(STDIN)}
     return {path: real in named for real, path in once.items()}
 
 
@@ -57,7 +59,8 @@ class _Search:
         matches = [name] if self._exists(name) else sorted(self._match(name)) if glob.has_magic(name) else []
         for match in matches:
             if not os.path.isdir(match):
-                yield Path(match)
+                path = Path(match)
+                yield path.absolute() if path == STDIN else path  # a file of that name
                 continue
             for folder, files in self._walk(match):
                 yield from (Path(folder, file) for file in files if file.lower().endswith(SUFFIXES))
@@ -151,11 +154,15 @@ def list_first(items: Sequence[str]) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Read a file as UTF-8, with or without a byte order mark.
+    """Read a file, or stdin, as UTF-8, with or without a byte order mark.
 
     Raises ValueError with the reason why it can't be read.
     """
     try:
+        if path == STDIN:
+            if sys.stdin is None:
+                raise ValueError("can't be read (stdin is closed)")
+            return sys.stdin.buffer.read().decode("utf-8-sig")
         with open_plain(path) as file:
             return file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import yaml
 
 from reconciler.models.fields import Scalar, read_scalar
+from reconciler.models.spec import STDIN
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys, and positions in lists from 0."""
@@ -82,7 +83,12 @@ class Document:
 
     @property
     def folder(self) -> Path:
-        """Where relative paths begin: the folder of the file itself, also where the spec was named by a link to it."""
+        """Where relative paths begin: the folder of the file itself, also where the spec was named by a link to it.
+
+        For stdin it is the working folder.
+        """
+        if self.path == STDIN:
+            return Path.cwd()
         return Path(os.path.realpath(self.path)).parent
 
     def line(self, where: KeyPath) -> int:

@@ -110,7 +110,7 @@ class Project:
         with (
             working_in(self.folder),
             mock.patch.dict(os.environ, self.environment),
-            mock.patch.object(sys, "stdin", io.StringIO(stdin or "")),
+            mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode()))),
             redirect_stdout(out),
             redirect_stderr(err),
         ):
