@@ -52,7 +52,7 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11
 
 lock: setup
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	$(LOCK) --output-file requirements/runtime.lock
+	$(LOCK) --extra postgres --output-file requirements/runtime.lock
 	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
 	$(LOCK) --extra postgres --group dev --constraint $(BIN)/lowest.txt --output-file requirements/lowest.lock

@@ -14,7 +14,7 @@ RUNTIME = PROJECT["project"]["dependencies"]
 POSTGRES = PROJECT["project"]["optional-dependencies"]["postgres"]
 DEV = PROJECT["dependency-groups"]["dev"]
 
-NEEDED = {"runtime": RUNTIME, "dev": [*RUNTIME, *POSTGRES, *DEV], "lowest": [*RUNTIME, *POSTGRES, *DEV]}
+NEEDED = {"runtime": [*RUNTIME, *POSTGRES], "dev": [*RUNTIME, *POSTGRES, *DEV], "lowest": [*RUNTIME, *POSTGRES, *DEV]}
 
 
 def read_lock(name: str) -> str:

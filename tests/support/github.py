@@ -1,0 +1,272 @@
+"""A repository on GitHub, and a runner for its workflows: real bash, real git, fakes for what reaches outside."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.fakes import ci_commands
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = "acme/segments"
+GIT = {
+    **{
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "t"), ("EMAIL", "t@t"))
+    },
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+}
+
+
+@dataclass
+class Run:
+    """One run of a workflow."""
+
+    id: str
+    codes: list[int] = field(default_factory=list)
+    """The exit code of each step that has run."""
+    printed: str = ""
+    summary: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not any(self.codes)
+
+
+@dataclass
+class GitHub:
+    """A repository with its secrets. A job that names an environment gets the secrets of that, too."""
+
+    folder: Path
+    secrets: dict[str, str] = field(default_factory=dict)
+    production: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the machine that a job runs on."""
+    runs: list[dict[str, str]] = field(default_factory=list)
+    pulls: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.repository.mkdir(parents=True)
+        self.git("init", "-q", "-b", "main")
+        self.git("remote", "add", "origin", self.url)
+        self.outside = self.folder / "outside"
+        self.outside.mkdir()
+        self.commands = make_commands(self.folder / "bin", self.outside)
+        self._write()
+
+    # --- the repository ---
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.repository}"
+
+    def git(self, *words: str, folder: Path | None = None) -> str:
+        done = subprocess.run(
+            ["git", *words],
+            cwd=folder or self.repository,
+            env={**os.environ, **GIT},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def commit(self, files: Mapping[str, str], branch: str = "main") -> str:
+        """Write files and commit them on a branch, which begins at main; gives the commit."""
+        self.git("checkout", "-q", *([] if branch in self.git("branch") else ["-b"]), branch)
+        for name, text in files.items():
+            path = self.repository / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "change")
+        commit = self.git("rev-parse", "HEAD")
+        self.git("checkout", "-q", "main") if branch != "main" and "main" in self.git("branch") else None
+        return commit
+
+    def merge(self, branch: str) -> None:
+        """Merge a pull request."""
+        self.git("merge", "-q", "--no-ff", "-m", "merge", branch)
+        self.pulls[self.git("rev-parse", "HEAD")] = [{"head": {"sha": self.git("rev-parse", branch)}}]
+        self._write()
+
+    def _write(self) -> None:
+        (self.outside / "pulls.json").write_text(json.dumps(self.pulls))
+        (self.outside / "runs.json").write_text(json.dumps(self.runs))
+
+    # --- what lies outside ---
+
+    @property
+    def comments(self) -> list[dict[str, Any]]:
+        file = self.outside / "comments.json"
+        return json.loads(file.read_text()) if file.exists() else []
+
+    def calls(self, name: str) -> list[list[str]]:
+        """The calls of a command, with their arguments."""
+        file = self.outside / "calls.jsonl"
+        calls = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [words[1:] for words in calls if words[0] == name]
+
+    # --- the runner ---
+
+    def run(self, workflow: str, event: str, *, branch: str = "main", inputs: Mapping[str, Any] | None = None) -> Run:
+        """Run the jobs of a workflow as an event starts them; `branch` is that of a pull request or push."""
+        document = yaml.safe_load((self.repository / ".github/workflows" / workflow).read_text())
+        assert event in document[True], f"{workflow} does not run at {event}"  # YAML reads `on` as a boolean
+        run = Run(str(1000 + len(self.runs)))
+        head = self.git("rev-parse", branch)
+        self.runs.append({"databaseId": run.id, "workflow": workflow, "event": event, "commit": head})
+        self._write()
+        ref = f"refs/heads/{branch}"
+        if event == "pull_request":
+            ref = "refs/pull/7/merge"
+            self.git("checkout", "-q", "--detach", "main")
+            self.git("merge", "-q", "--no-ff", "-m", "merge", branch)
+            self.git("update-ref", ref, "HEAD")
+            self.git("checkout", "-q", "main")
+        github = {
+            "event_name": event,
+            "event": {"number": 7, "pull_request": {"head": {"repo": {"full_name": REPOSITORY}}}},
+            "repository": REPOSITORY,
+            "ref": ref,
+            "sha": self.git("rev-parse", ref),
+            "token": "a-token",
+        }
+        form = document[True][event]["inputs"] if inputs else {}
+        given = {name: key.get("default", "") for name, key in form.items()} | dict(inputs or {})
+        assert given.keys() == form.keys()
+        for job in document["jobs"].values():
+            secrets = self.secrets | (self.production if job.get("environment") == "production" else {})
+            contexts = {"github": github, "secrets": secrets, "inputs": given}
+            if "if" not in job or evaluate(job["if"], contexts, [], self.folder):
+                self._run_job(run, document, job, contexts)
+        return run
+
+    def _run_job(self, run: Run, workflow: Mapping[str, Any], job: Mapping[str, Any], contexts: dict[str, Any]) -> None:
+        folder = self.folder / "runs" / run.id
+        folder.mkdir(parents=True)
+        summary = self.folder / f"summary-{run.id}.md"
+        for step in job["steps"]:
+            if not evaluate(step.get("if", "success()"), contexts, run.codes, folder):
+                continue
+            names = {**workflow.get("env", {}), **job.get("env", {}), **step.get("env", {})}
+            if "run" not in step:
+                self._use(step, contexts["github"], run, folder)
+                continue
+            script = self.folder / "step.sh"
+            script.write_text(step["run"])
+            is_bash = workflow.get("defaults", {}).get("run", {}).get("shell") == "bash"
+            options = ["--noprofile", "--norc", "-eo", "pipefail"] if is_bash else ["-e"]
+            variables = {
+                **self.variables,
+                **{name: fill(value, contexts) for name, value in names.items()},
+                "GITHUB_ACTIONS": "true",
+                "GITHUB_REPOSITORY": REPOSITORY,
+                "GITHUB_RUN_ID": run.id,
+                "GITHUB_SHA": contexts["github"]["sha"],
+                "GITHUB_STEP_SUMMARY": str(summary),
+            }
+            done = self.bash([*options, str(script)], folder, variables)
+            run.codes.append(done.returncode)
+            run.printed += done.stdout
+        run.summary = summary.read_text() if summary.exists() else ""
+
+    def _use(self, step: Mapping[str, Any], github: Mapping[str, Any], run: Run, folder: Path) -> None:
+        """Do what an action does."""
+        action, keys = step["uses"].partition("@")[0], step.get("with", {})
+        if action == "actions/checkout":
+            self.git("init", "-q", folder=folder)
+            self.git("remote", "add", "origin", self.url, folder=folder)
+            depth, ref = str(keys.get("fetch-depth", 1)), keys.get("ref", github["ref"])
+            self.git("fetch", "-q", "--depth", depth, "origin", ref, folder=folder)
+            self.git("checkout", "-q", "--detach", "FETCH_HEAD", folder=folder)
+        elif action == "actions/upload-artifact":
+            target = self.outside / "artefacts" / run.id / keys["name"]
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / keys["path"], target)
+        else:
+            assert action == "actions/setup-python"
+
+    def bash(self, words: list[str], folder: Path, variables: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        """Run bash with these variables and no others; what it prints on both streams is in `stdout`."""
+        return subprocess.run(
+            ["bash", *words],
+            cwd=folder,
+            env={"PATH": f"{self.commands}:/usr/bin:/bin", "HOME": str(self.folder), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
+
+
+def make_commands(folder: Path, outside: Path) -> Path:
+    """Make a folder for PATH: `reconcile` of this tree, `python`, and fakes for what reaches outside."""
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    python = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
+    lines = {"reconcile": f'{python} -c "from reconciler.cli import main; main()" "$@"'}
+    for name in ("gh", "curl", "pip", "sleep"):
+        lines[name] = f'{python} {shlex.quote(ci_commands.__file__)} {shlex.quote(str(outside))} {name} "$@"'
+    for name, line in lines.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def fill(value: object, contexts: Mapping[str, Any]) -> str:
+    """Give the value of a variable with its expressions put in."""
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda found: to_text(evaluate(found[1], contexts, [], Path())), str(value))
+
+
+def to_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|&&|\|\||[!=]=|!|[(),]|[\w.-]+)")
+_OPERATORS = {"&&": "and", "||": "or", "!": "not"}
+
+
+def evaluate(expression: str, contexts: Mapping[str, Any], codes: list[int], folder: Path) -> object:
+    """Give the value of an expression of a workflow; `codes` are those of the steps before."""
+    functions = {
+        "success": lambda: not any(codes),
+        "failure": lambda: any(codes),
+        "cancelled": lambda: False,
+        "hashFiles": lambda name: "a hash" if (folder / name).exists() else "",
+    }
+    words = []
+    for token in _TOKEN.findall(expression.replace("${{", "").replace("}}", "")):
+        if token in _OPERATORS or not re.match(r"[\w.-]", token):
+            words.append(_OPERATORS.get(token, repr(token[1:-1]) if token[0] == "'" else token))
+        else:
+            words.append(f"functions[{token!r}]" if token in functions else repr(look_up(token, contexts)))
+    value = eval(" ".join(words), {"functions": functions})
+    says_when = any(f"{name}()" in expression for name in ("success", "failure", "cancelled", "always"))
+    return value if says_when or not codes else value and not any(codes)
+
+
+def look_up(name: str, contexts: Mapping[str, Any]) -> Any:
+    """Give a value of a context. A secret that is not there is empty, as at GitHub."""
+    value: Any = contexts
+    first, *rest = name.split(".")
+    value = contexts[first]
+    for part in rest:
+        value = value.get(part, "") if first == "secrets" else value[part]
+    return value
