@@ -1,7 +1,8 @@
 """The audit log: found by id, read by run, pruned by age, erased; and what is written into it by a run."""
 
 import random
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -116,6 +117,30 @@ def test_an_erased_id_is_in_no_row_and_all_others_are(rows: list[set[str]], id: 
             for each in ids - {id}:
                 assert f"run-{at}" in [found.run_id for found in audit.find(connection, "production", each)]
         assert audit.find(connection, "production", id) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        (lambda number: f"{10_000_000 + number}", 0.12),
+        (lambda number: str(random.Random(number).randrange(10**9)), 0.40),
+        (lambda number: str(uuid.UUID(int=random.Random(number).getrandbits(128), version=4)), 0.42),  # of 1 M: 0.39
+        (
+            lambda number: f"anna.{random.Random(number).randrange(10**5)}@example.{'com' if number % 3 else 'co.uk'}",
+            0.40,
+        ),
+    ],
+    ids=["consecutive numbers", "random numbers", "UUIDs", "emails"],
+)
+def test_ids_take_at_most_some_two_fifths_of_their_length(
+    connection: Connection, make: Callable[[int], str], most: float
+):
+    ids = sorted({make(number) for number in range(20_000)})
+    audit.write(connection, VIP, [change(*ids)])
+
+    size = connection.execute(text("SELECT sum(length(ids)) FROM reconcile_audit")).scalar_one()
+    assert size <= most * sum(map(len, ids))
+    assert [id for part in audit.read_run(connection, "run", VIP) for id in part.ids] == ids
 
 
 # --- what a run writes ------------------------------------------------------------------------------------------------
