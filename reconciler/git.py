@@ -1,7 +1,7 @@
 """The git work tree that a file stands in: where it comes from, and what changed since another commit.
 
-Origin and top are read from the files of `.git`, as images that run jobs often have no git; only `--select git:REF`
-calls it.
+Origin, top and commit are read from the files of `.git`, as images that run jobs often have no git; it is called for
+`--select git:REF`, and to tell whether the specs differ from the commit.
 """
 
 import os
@@ -20,6 +20,7 @@ SECONDS = 30
 """Longest that one call of git may take."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
+_REFERENCE = re.compile(r"ref:\s*(?P<name>\S+)")
 _SECTION = re.compile(r'^\s*\[\s*(?P<name>[\w.-]+)(?:\s+"(?P<part>[^"]*)")?\s*\]')
 _ASSIGNMENT = re.compile(r"^\s*url\s*=\s*(?P<value>.*?)\s*$", re.IGNORECASE)
 _WITH_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/@]*@)*(?P<host>[^/@]*)(?P<path>/.*)?$", re.IGNORECASE)
@@ -92,6 +93,28 @@ class WorkTree:
 
 def find_work_tree(file: Path) -> WorkTree | None:
     """Find the work tree that a file stands in, links followed; None: it stands in none."""
+    found = _find_folders(file)
+    return None if found is None else WorkTree(found[0], _find_origin(_read(found[2] / "config")))
+
+
+def read_commit(file: Path) -> str | None:
+    """Read which commit is checked out where a file stands; None: it stands in no work tree, or git alone can tell."""
+    found = _find_folders(file)
+    if found is None:
+        return None
+    _, directory, common = found
+    head = _read(directory / "HEAD").strip()
+    if reference := _REFERENCE.fullmatch(head):
+        name = reference["name"]
+        head = _read(common / name).strip()
+        if not head:
+            packed = (line.partition(" ") for line in _read(common / "packed-refs").splitlines())
+            head = next((commit for commit, _, packed_name in packed if packed_name.strip() == name), "")
+    return head if _COMMIT.fullmatch(head) else None
+
+
+def _find_folders(file: Path) -> tuple[Path, Path, Path] | None:
+    """Find the top of the work tree that a file stands in, its own folder of git, and the one with what all share."""
     real = Path(os.path.realpath(file))
     for folder in real.parents:
         marker = folder / ".git"
@@ -103,9 +126,8 @@ def find_work_tree(file: Path) -> WorkTree | None:
             if found is None:
                 return None
             directory = folder / found[1].strip()
-        if common := _read(directory / "commondir").strip():
-            directory = directory / common
-        return WorkTree(folder, _find_origin(_read(directory / "config")))
+        common = _read(directory / "commondir").strip()
+        return folder, directory, directory / common if common else directory
     return None
 
 

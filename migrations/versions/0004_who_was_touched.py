@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for name in ("actor_user", "actor_host", "actor_commit", "actor_job", "reason"):
+    for name in ("actor_user", "actor_host", "actor_commit", "actor_job", "reason", "process"):
         op.add_column("reconcile_runs", sa.Column(name, sa.Text(), nullable=True))
     for name in ("code", "title"):
         op.add_column("reconcile_run_segments", sa.Column(name, sa.Text(), nullable=True))

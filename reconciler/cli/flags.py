@@ -73,6 +73,9 @@ MemoryLimit = Annotated[
 Parallel = Annotated[
     int, typer.Option(metavar="N", min=1, max=MOST_PARALLEL, help="Maximum number of segments processed concurrently.")
 ]
+Reason = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Why it is run; kept in the history.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 # The options that each command takes before and after its name. None: not given.

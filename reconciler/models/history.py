@@ -19,6 +19,22 @@ def shorten(run_id: str) -> str:
 
 
 @dataclass(frozen=True)
+class Actor:
+    """Who made a run, where, at which commit of the specs, and in which job of a CI service; None: not known."""
+
+    user: str | None = None
+    host: str | None = None
+    commit: str | None = None
+    """`-dirty` follows where the specs are not as in that commit."""
+    job: str | None = None
+    """The address of the job without credentials, or its name."""
+
+
+NOBODY = Actor()
+"""Of a run of which nothing is known."""
+
+
+@dataclass(frozen=True)
 class LastRun:
     """The latest run of a segment; `ended_at` and `exit_code` are None while it goes on, or if it died."""
 
@@ -43,6 +59,9 @@ class HistoryRow:
     removed: int | None = None
     rejected: int | None = None
     unsettled: int | None = None
+    actor: Actor = NOBODY
+    reason: str | None = None
+    """As it was given with `--reason`."""
 
 
 @dataclass(frozen=True)

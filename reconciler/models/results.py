@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.models.comparison import DriftCounts
-from reconciler.models.history import History, LastRun, RunRecord
+from reconciler.models.history import NOBODY, Actor, History, LastRun, RunRecord
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
 from reconciler.models.spec import SpecIdentity, Target
 
@@ -97,6 +97,8 @@ class Run:
     stopped_by: int | None = None
     """The signal that stopped it, or None."""
     orphans: tuple[Orphan, ...] = ()
+    actor: Actor = NOBODY
+    reason: str | None = None
 
 
 class StopSignal(threading.Event):
@@ -262,6 +264,8 @@ class Refresh:
     created_at: datetime
     segments: tuple[RefreshRow, ...]
     warnings: tuple[str, ...] = ()
+    actor: Actor = NOBODY
+    reason: str | None = None
 
 
 # --- segments ------------------------------------------------------------------------------------------------------

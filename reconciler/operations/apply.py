@@ -16,6 +16,7 @@ from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import Run, RunStatus, SegmentRun, StopSignal
 from reconciler.models.spec import Target
+from reconciler.operations.actor import find_actor, read_reason
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
@@ -49,6 +50,7 @@ def apply(
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
     parallel: int = DEFAULT_PARALLEL,
     lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
+    reason: str | None = None,
     approve: Approve | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[Event], None] | None = None,
@@ -56,6 +58,7 @@ def apply(
     """Plan and send every selected segment. `approve` is shown the whole plan first; where it says no, nothing is sent.
 
     How many members segments have, and what uses them, is asked for that, during at most `lookup_timeout` seconds.
+    `reason` is kept in the history.
     Raises UsageError, SpecError and PlanFileError before anything was begun.
     """
     file = loaded.plan_file
@@ -71,16 +74,24 @@ def apply(
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
         plan_id = file.plan.plan_id if file else None
-        options = ApplyOptions(uuid.uuid4().hex, PlanOptions(allowed, show_ids), plan_id, confirm, confirm_timeout)
+        run_id = uuid.uuid4().hex
+        options = ApplyOptions(run_id, PlanOptions(allowed, show_ids), plan_id, confirm, confirm_timeout)
+        flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
+        history = RunHistory(run_id, "apply", flags, plan_id, find_actor(loaded.specs), read_reason(reason))
         with Context(
             loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress
         ) as context:
             lookups = context.enter_context(closing(Lookups(lookup_timeout)))
-            return _apply(context, loaded, options, approve, lookups)
+            return _apply(context, loaded, options, history, approve, lookups)
 
 
 def _apply(
-    context: Context, loaded: Loaded, options: ApplyOptions, approve: Approve | None, lookups: Lookups
+    context: Context,
+    loaded: Loaded,
+    options: ApplyOptions,
+    history: RunHistory,
+    approve: Approve | None,
+    lookups: Lookups,
 ) -> RunResult:
     """Apply every segment and write the history.
 
@@ -97,9 +108,6 @@ def _apply(
         segments[at].end(error)
     warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
 
-    allowed = options.plan.allowed
-    flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
-    history = RunHistory(options.run_id, "apply", flags, options.plan_id)
     opened = [each for each in segments if each.parts is not None]
     for store, workspace in dict.fromkeys((context.store(each.target), each.target.workspace) for each in opened):
         try:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from reconciler.errors import ReconcileError, UsageError
-from reconciler.models.history import LAST, LEAST_PREFIX, SHORT, HistoryRow, RunRecord, shorten
+from reconciler.models.history import LAST, LEAST_PREFIX, NOBODY, SHORT, Actor, HistoryRow, RunRecord, shorten
 from reconciler.models.plan import Examples
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
@@ -79,6 +79,8 @@ class RunHistory:
     command: str
     flags: Sequence[str]
     plan_id: str | None = None
+    actor: Actor = NOBODY
+    reason: str | None = None
     _places: dict[tuple["StateStore", str], bool] = field(default_factory=dict)
     """The states and workspaces where it was to begin, and whether it did."""
 
@@ -87,7 +89,9 @@ class RunHistory:
         place = store, workspace
         if not self._places.get(place):
             self._places[place] = False
-            store.begin(self.run_id, workspace, self.command, self.flags, self.plan_id)
+            store.begin(
+                *(self.run_id, workspace, self.command, self.flags, self.plan_id), actor=self.actor, reason=self.reason
+            )
             self._places[place] = True
 
     def end(self, result: Ended, *, spends_plan: bool = False) -> Ended:
@@ -96,6 +100,7 @@ class RunHistory:
         Everything of the run is known and recorded when this returns: what is to follow a run, such as a notification,
         goes to the end of this function.
         """
+        result = replace(result, actor=self.actor, reason=self.reason)
         segments = result.segments if isinstance(result, RunResult) else ()
         kept = result
         if isinstance(kept, RunResult):  # the example ids of `--show-ids` do not go into the history

@@ -24,6 +24,7 @@ from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
+from reconciler.operations.actor import find_actor, read_reason
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
@@ -56,12 +57,14 @@ def refresh(
     adopt: str = Adopt.ALL,
     lock_timeout: float = 0.0,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    reason: str | None = None,
     approve: Approve | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> RefreshResult:
     """Refresh every selected segment, one after another. `approve` is asked for each, in the caller's thread.
 
+    `reason` is kept in the history.
     Raises UsageError, and SpecError where an App API key is missing.
     """
     refuse_plan_file(loaded, "refresh")
@@ -70,7 +73,8 @@ def refresh(
     require_app_keys(loaded.targets, "refresh")
     refuse_shared(loaded.specs)
     run_id, created_at = uuid.uuid4().hex, datetime.now(UTC)
-    history = RunHistory(run_id, "refresh", [f"--adopt {adopt}"])
+    actor, reason = find_actor(loaded.specs), read_reason(reason)
+    history = RunHistory(run_id, "refresh", [f"--adopt {adopt}"], actor=actor, reason=reason)
     with Context(loaded.targets, memory_limit, lock_timeout=lock_timeout, stop=stop, progress=progress) as context:
         targets, refusals = list(loaded.targets), {}
         for at, target in enumerate(targets):

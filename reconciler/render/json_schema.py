@@ -145,6 +145,19 @@ _RUN_TIMES = (
     Field("ended_at", "time", "When it ended; null while it goes on, or if it died.", NULLABLE),
     Field("exit_code", "integer", "Its exit code; null while it goes on, or if it died.", NULLABLE),
 )
+_WHO = (
+    Field(
+        "actor",
+        (
+            Field("user", "string", "As a CI service says, else the user of the machine.", NULLABLE),
+            Field("host", "string", "The name of the machine.", NULLABLE),
+            Field("commit", "string", "The commit of the specs; `-dirty` follows where they differ from it.", NULLABLE),
+            Field("job", "string", "The job of a CI service: its address without credentials, or its name.", NULLABLE),
+        ),
+        "Who made the run; null where that is not known.",
+    ),
+    Field("reason", "string", "What was given with `--reason`; null if nothing was.", NULLABLE),
+)
 _WARNINGS = Field("warnings", "string", "Sentences about what is no error.", many=True)
 
 FROM_HISTORY = tuple(
@@ -278,6 +291,7 @@ _PAST_RUN = (
     Field("removed", "integer", "Ids with an acknowledged remove.", NULLABLE),
     Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
+    *_WHO,
 )
 _WORKSPACE_SEGMENT = (
     Field("workspace", "string", "Its workspace."),
@@ -348,9 +362,9 @@ _STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null i
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
     Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _ORPHANS),
-    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, *FROM_HISTORY),
+    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, *_WHO, *FROM_HISTORY),
     Document.DRIFT: _body(Document.DRIFT, _DRIFTED),
-    Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *FROM_HISTORY),
+    Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *_WHO, *FROM_HISTORY),
     Document.STATUS: _body(Document.STATUS, _KNOWN),
     Document.HISTORY: (
         *_head(Document.HISTORY),

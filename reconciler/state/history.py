@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock
-from reconciler.models.history import HistoryRow, LastRun, RunRecord
+from reconciler.models.history import Actor, HistoryRow, LastRun, RunRecord
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import SegmentRecord
 from reconciler.state.base import write_statuses
@@ -151,6 +151,8 @@ class Records:
                     removed=row.removed,
                     rejected=row.rejected,
                     unsettled=row.unsettled,
+                    actor=Actor(row.actor_user, row.actor_host, row.actor_commit, row.actor_job),
+                    reason=row.reason,
                 )
                 allowed = tuple(json.loads(row.allowed))
                 records.append(RunRecord(history_row, row.tool_version, allowed, row.plan_id, row.document))

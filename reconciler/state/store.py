@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import text
 
@@ -12,6 +12,7 @@ from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
 from reconciler.git import identify
 from reconciler.models.audit import Reason
+from reconciler.models.history import NOBODY, Actor
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import StateSettings, Target
 from reconciler.state import audit
@@ -55,8 +56,19 @@ class StateStore:
 
     # --- history --------------------------------------------------------------------------------------------------
 
-    def begin(self, run_id: str, workspace: str, command: str, allowed: Sequence[str], plan_id: str | None) -> None:
+    def begin(
+        self,
+        run_id: str,
+        workspace: str,
+        command: str,
+        allowed: Sequence[str],
+        plan_id: str | None,
+        *,
+        actor: Actor = NOBODY,
+        reason: str | None = None,
+    ) -> None:
         """Open a run in the history."""
+        process = json.dumps(asdict(self.runtime.processes.me()))
         with self.database.write() as connection:
             add_row(  # two URLs of one run may lead to one database
                 connection,
@@ -68,6 +80,12 @@ class StateStore:
                 tool_version=__version__,
                 allowed=json.dumps(list(allowed)),
                 plan_id=plan_id,
+                actor_user=actor.user,
+                actor_host=actor.host,
+                actor_commit=actor.commit,
+                actor_job=actor.job,
+                reason=reason,
+                process=process,
             )
 
     def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Sequence[SegmentRun]) -> None:

@@ -166,9 +166,11 @@ RUNS = Table(
     Column("actor_commit", Text),
     Column("actor_job", Text),
     Column("reason", Text),
+    Column("process", Text),
     PrimaryKeyConstraint("run_id", "workspace"),
     Index("reconcile_runs_started", "workspace", "started_at"),
-    comment="The history; allowed is a JSON list of flags, document the JSON that the run printed",
+    comment="The history; allowed is a JSON list of flags, document the JSON that the run printed, "
+    "process the identity of its process in JSON",
 )
 
 RUN_SEGMENTS = Table(

@@ -7,11 +7,13 @@ from pathlib import Path
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.guards import judge
+from reconciler.models.history import Actor
 from reconciler.models.plan import Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
 from reconciler.models.results import Drift, DriftStatus, Run, RunStatus, SegmentDrift, SegmentRun, Tally
 from reconciler.models.spec import DestinationSettings, GuardSettings, Segment, Spec, StateSettings, Target
 
 TWO_AM = datetime(2026, 11, 21, 2, tzinfo=UTC)
+ANN = Actor("ann", "laptop", "0123abcd-dirty", "https://ci.example/j/1")
 KNOWN = Head(lineage="abc", serial=7, id_type="id", completed=True, environment_id=12345)
 
 

@@ -42,6 +42,7 @@ def apply(
     memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
     lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
+    reason: flags.Reason = None,
 ) -> int:
     """Make the segments equal to their queries, or send exactly the changes of a plan file."""
     loaded = reconciler.load(specs, select=select or (), exclude=exclude or ())
@@ -65,6 +66,7 @@ def apply(
             memory_limit=memory_limit,
             parallel=parallel,
             lookup_timeout=lookup_timeout,
+            reason=reason,
             approve=approve if console.can_ask and not yes else None,
             stop=stop,
             progress=shown.tell,

@@ -35,6 +35,7 @@ def refresh(
     yes: flags.Yes = False,
     lock_timeout: flags.LockTimeout = 0.0,
     memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    reason: flags.Reason = None,
 ) -> int:
     """Set the snapshot to the members at Customer.io: for an existing segment, or after a lost state.
 
@@ -67,6 +68,7 @@ def refresh(
             adopt=adopt,
             lock_timeout=lock_timeout,
             memory_limit=memory_limit,
+            reason=reason,
             approve=approve,
             stop=stop,
             progress=tell,

@@ -35,7 +35,8 @@ from tests.fakes import samples
 from tests.support.json_schema import find_violations
 
 TARGET, PROBLEM = samples.make_target(description="For people", owner="crm@example.com"), samples.make_failed().error
-PAST = HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0)
+WHO = {"actor": samples.ANN, "reason": "a campaign"}
+PAST = HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0, **WHO)
 LAST = LastRun("run-1", samples.TWO_AM, samples.TWO_AM, 0)
 REFRESH = Refresh(
     "run-2",
@@ -46,6 +47,7 @@ REFRESH = Refresh(
         RefreshRow(TARGET, RefreshStatus.FAILED, error=PROBLEM),
     ),
     ("a warning",),
+    **WHO,
 )
 ORPHANS = (Orphan("production", 9), Orphan("production", 10, "email", 1, 2, 3, name="old", title="Old"))
 STATUS = Status(
@@ -82,7 +84,7 @@ RESULTS = [
     (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,), orphans=ORPHANS)),
     (Document.PLAN, Plan(samples.TWO_AM, ())),
     (Document.RUN, samples.make_run(samples.run_of(WHOLE, unmatched=1, confirmed=True))),
-    (Document.RUN, replace(samples.make_whole_run(), orphans=ORPHANS)),
+    (Document.RUN, replace(samples.make_whole_run(), orphans=ORPHANS, **WHO)),
     (Document.RUN, samples.make_run(samples.run_of(samples.make_plan(), RunStatus.STALE), stopped_by=15)),
     (Document.DRIFT, samples.make_drift()),
     (
