@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -18,6 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from reconciler.cli import run
+from reconciler.cli.app import COMMANDS as COMMAND_LINES
+from reconciler.cli.app import app, load_command
 from reconciler.diff.pushdown import write
 from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
 from reconciler.models.comparison import DatabaseIdentity, StateTables
@@ -76,9 +79,49 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 """Of the key reference of a spec."""
 
 
+HABITS = """\
+## What a command line leaves out
+
+**The spec.** Without a SPEC it is that of `RECONCILE_SPEC`, which may hold several paths, separated as in `PATH`;
+else `reconcile.yaml` in the working folder. One argument fewer means that SPEC is left out: `reconcile state show
+vip`. The one argument of `history` is a SPEC if it ends in `.yaml` or `.yml`, holds a `/`, is `-` or exists; else it
+is a RUN.
+
+**stdin.** `-` as SPEC is a spec on stdin: its relative paths begin in the working folder, and the state remembers no
+spec for its segments. Its plan can't be sealed, as `apply` reads the spec again. `apply -` asks on the controlling
+terminal.
+
+**Before or after.** `-v`, `-q`, `-C DIR`, `--log-format` and their long forms stand before or after the command. What
+is relative, the SPEC too, is relative to the folder of `-C`.
+
+**Variables.** A flag can be set by a variable; the command line wins, an empty variable is unset, and a wrong value
+is an error (64) that names it. A flag without a value takes `1` or `true`, `0` or `false`; one that is repeatable
+takes a value a line, or files separated as in `PATH`. Consents, and choices of a single run (`--yes`, `--force`,
+`--allow-*`, `--adopt`, `--show-ids`, `--out`, `--ids`, `--to`, `--select`, `--exclude`), have none. The others are:
+{variables}.
+
+**Completion.** `reconcile --install-completion` installs it for your shell. Behind `--select` and `--exclude` it
+offers the names and tags of the spec that the line names, without reading any variable of the spec. In bash a `:`
+begins a new word: to complete behind `tag:`, put `COMP_WORDBREAKS=${{COMP_WORDBREAKS//:}}` into your `.bashrc`.
+"""
+
+
+def list_variables() -> str:
+    """Every variable that sets a flag, in lines of the page."""
+
+    def walk_options(command: Any) -> Iterator[Any]:
+        yield from command.params
+        for each in getattr(command, "commands", {}).values():
+            yield from walk_options(each)
+
+    built = [app, *map(load_command, COMMAND_LINES)]
+    names = {option.envvar for command in built for option in walk_options(command) if option.envvar}
+    return textwrap.fill(", ".join(f"`{name}`" for name in sorted(names)), 120, break_long_words=False)
+
+
 def write_cli() -> str:
     """The help of every command, as it is printed at 100 columns."""
-    sections = [f"# The command line\n\n{GENERATED}\n"]
+    sections = [f"# The command line\n\n{GENERATED}\n", HABITS.format(variables=list_variables())]
     for words in COMMANDS:
         name = " ".join(("reconcile", *words))
         sections.append(f"## `{name}`\n\n```\n{read_help(words)}\n```\n")

@@ -1,10 +1,13 @@
 """The arguments and options that several commands share. An option without a name has that of its parameter."""
 
+import os
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from reconciler.cli.defaults import find_default
 from reconciler.models.comparison import MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.render import Format as Format
 
@@ -16,9 +19,31 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def repeatable(text: str, metavar: str = "NAME", *names: str) -> Any:
+def repeatable(text: str, metavar: str = "NAME", *names: str, complete: Any = None) -> Any:
     """Declare an option that can be given several times."""
-    return typer.Option(*names, metavar=metavar, help=f"{text} Repeatable.")
+    return typer.Option(*names, metavar=metavar, help=f"{text} Repeatable.", autocompletion=complete)
+
+
+def find_shared(context: typer.Context, name: str) -> Any:
+    """Give the value of an option that stands before or after the command: the last one of the line, else None."""
+    place: Any = context
+    while place is not None:
+        if value := place.params.get(name):
+            return value
+        place = place.parent
+    return None
+
+
+def complete_segments(context: typer.Context, incomplete: str) -> list[str]:
+    """List what `--select` takes of the named or default spec, for a shell. Never raises, and reads no stdin."""
+    with suppress(Exception):
+        from reconciler.spec import list_patterns  # what the help does without
+
+        os.chdir(find_shared(context, "directory") or ".")
+        named = context.params.get("specs") or context.params.get("spec") or context.args
+        paths = [path for path in named or find_default(os.environ) if path != "-"]
+        return [pattern for pattern in list_patterns(paths) if pattern.startswith(incomplete)]
+    return []
 
 
 def check_size(text: str) -> str:
@@ -44,9 +69,13 @@ Select = Annotated[
         "NAME",
         "--select",
         "-s",
+        complete=complete_segments,
     ),
 ]
-Exclude = Annotated[list[str] | None, repeatable("Skip segments of this name; same patterns as --select.")]
+Exclude = Annotated[
+    list[str] | None,
+    repeatable("Skip segments of this name; same patterns as --select.", complete=complete_segments),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", "-o", help="Format of the document on stdout.")]
 AllowRemovals = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_removals in this run.")]
 AllowAdditions = Annotated[list[str] | None, repeatable("Allow this segment to exceed max_additions in this run.")]

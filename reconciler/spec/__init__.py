@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.models.fields import REFERENCE, Limit, Secret, read_integer
+from reconciler.models.fields import REFERENCE, Limit, Secret, Unset, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
@@ -22,7 +22,7 @@ from reconciler.spec.draft import Draft, Needed, read_draft
 from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
 
-__all__ = ["DIALECT", "Needed", "find_entry", "load", "make_schema", "read_state_url"]
+__all__ = ["DIALECT", "Needed", "find_entry", "list_patterns", "load", "make_schema", "read_state_url"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -66,6 +66,24 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
     return tuple(
         spec.model_copy(update={"state": spec.state.model_copy(update={"must_exist": spec.state.url in strict})})
         for spec in specs
+    )
+
+
+def list_patterns(paths: Sequence[str]) -> list[str]:
+    """List what selects the segments of specs, their names and `tag:NAME`, as far as they can be read.
+
+    No variable is read. Raises UsageError where a path means no file.
+    """
+    names: list[str] = []
+    tags: list[object] = []
+    for path, is_named in expand(paths).items():
+        draft = read_draft(path, {}, Needed.NONE, is_named=is_named)
+        for where in [("defaults",), *draft.segments()] if draft else ():
+            names += [str(name) for name in where[1:]]
+            found = draft.value((*where, "tags")) if draft else None
+            tags += found if isinstance(found, list) else []
+    return list(
+        dict.fromkeys([*names, *(f"tag:{tag}" for tag in tags if isinstance(tag, str) and not isinstance(tag, Unset))])
     )
 
 

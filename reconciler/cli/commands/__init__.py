@@ -36,12 +36,12 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
 
     @wraps(command)
     def run(context: typer.Context, **given: Any) -> int | None:
-        shared = gather_shared(context)
-        console = Console(shared["verbose"], shared["quiet"], shared["log_format"] or flags.LogFormat.TEXT)
+        is_verbose, is_quiet = (bool(flags.find_shared(context, name)) for name in ("verbose", "quiet"))
+        console = Console(is_verbose, is_quiet, flags.find_shared(context, "log_format") or flags.LogFormat.TEXT)
         given = {each.name: given[each.name] for each in own}
         try:
-            if shared["directory"]:
-                enter(shared["directory"])
+            if folder := flags.find_shared(context, "directory"):
+                enter(folder)
             with console.log_records():
                 given = fill_spec(given, optional, os.environ)
                 return command(console, **given)
@@ -86,16 +86,6 @@ def declare(*parameters: Parameter) -> Callable[..., None]:
     take.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     take.__annotations__ = {each.name: each.annotation for each in parameters}
     return take
-
-
-def gather_shared(context: typer.Context) -> dict[str, Any]:
-    """Give the value of each shared option: the last one on the command line, before or after the command."""
-    shared: dict[str, Any] = {each.name: each.default for each in SHARED_OPTIONS}
-    place: Any = context
-    while place is not None:  # from the command to the beginning of the line
-        shared = {name: value or place.params.get(name) for name, value in shared.items()}
-        place = place.parent
-    return shared
 
 
 def enter(folder: str) -> None:
