@@ -256,8 +256,13 @@ class ModelComparison:
         return findings(found.appeared, found.vanished, found.lingering, found.gone)
 
     def adoption(self, known_only: bool) -> Adoption:
-        found = set_model.adopt(replace(self._read()[0], people=self._people), known_only)
-        return adoption(found.members, found.unmatched, found.lingering)
+        world = self._read()[0]
+        found, stored = (
+            set_model.adopt(replace(world, people=self._people), known_only),
+            set_model.read_state(world).stored,
+        )
+        entered, left = set(found.members) - stored, stored.intersection(found.unmatched)
+        return adoption(found.members, found.unmatched, found.lingering, entered=sorted(entered), left=sorted(left))
 
     def _read(self) -> tuple[set_model.World, Head]:
         return read_world(self._snapshot, self._target, self._now())
@@ -491,6 +496,14 @@ class Planet:
         assert self.remote.present == set(desired)
         assert self.look().stored == set(desired)
         assert not self.look().unsettled
+        self.check_log()
+
+    def check_log(self) -> None:
+        """The audit log says of all who are stored that they entered last, of others that they left, or nothing."""
+        latest = self.state.latest_changes()
+        held, stored = self.look().held, self.look().stored
+        assert {member for member in stored if latest.get(member) is not ADD} == set()
+        assert {member for member, last in latest.items() if last is ADD and member not in held} == set()
 
 
 class _Hand:

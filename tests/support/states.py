@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+from sqlalchemy import text
 
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows
@@ -127,6 +128,16 @@ class StateFixture:
             assert connection is not None
             found = audit.find(connection, "production", id)
         return [(event.run_id, event.direction, event.reason) for event in found]
+
+    def latest_changes(self) -> dict[str, Direction]:
+        """The latest change of each id that the audit log has."""
+        latest = {}
+        with open_reader(self.settings, self.clock).read() as connection:
+            assert connection is not None
+            rows = connection.execute(text("SELECT direction, number, ids FROM reconcile_audit ORDER BY audit_key"))
+            for direction, number, ids in rows:
+                latest.update(dict.fromkeys(audit._unpack(ids, number), Direction(direction)))
+        return latest
 
     def look(self, segment_id: int = 56) -> Contents:
         """Read everything through the reading side."""
