@@ -23,6 +23,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOENT, ENOSPC, EPERM, EROFS
 
@@ -94,14 +95,27 @@ class UsageError(ReconcileError):
     exit_code = ExitCode.USAGE
 
 
+@dataclass(frozen=True, order=True)
+class SpecProblem:
+    """One thing that is wrong with a spec, or that its reader would not expect; the order is by file and line."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
 class SpecError(UsageError):
-    """A spec is wrong. `problems` are whole sentences, each with `file:line: ` in front."""
+    """A spec is wrong. `problems` are whole sentences, each with `file:line: ` in front, as far as a place is known."""
 
     code = "spec"
 
-    def __init__(self, problems: list[str], hint: str = "") -> None:
-        super().__init__("\n".join(problems), hint)
-        self.problems = problems
+    def __init__(self, problems: Sequence[SpecProblem | str], hint: str = "") -> None:
+        self.places = tuple(problems)
+        self.problems = list(map(str, problems))
+        super().__init__("\n".join(self.problems), hint)
 
 
 class SegmentError(ReconcileError):

@@ -55,6 +55,13 @@ class Console:
         if isinstance(out, Stream):
             out.check()
 
+    def command(self, lines: Iterable[str]) -> None:
+        """Write lines that a CI system obeys, with all foreign text in them escaped. Raises OutputError."""
+        out = sys.stdout.drawing() if isinstance(sys.stdout, Stream) else sys.stdout
+        out.write("".join(f"{line}\n" for line in lines))
+        if isinstance(out, Stream):
+            out.check()
+
     def print(self, *lines: str) -> None:
         """Write lines of prose to stdout. Raises OutputError."""
         self.show(clean_block(lines))
@@ -186,11 +193,11 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
         known = _explain_usage(error)
     else:
         known = error if isinstance(error, ReconcileError) else unexpected(error)
-    hint = _hide_urls(known.hint, argv)
+    hint = hide_urls(known.hint, argv)
     if isinstance(known, SpecError):
-        console.error(SpecError([_hide_urls(problem, argv) for problem in known.problems], hint))
+        console.error(SpecError([hide_urls(problem, argv) for problem in known.problems], hint))
     else:
-        console.error(ReconcileError(_hide_urls(known.message, argv), hint, code=known.code))
+        console.error(ReconcileError(hide_urls(known.message, argv), hint, code=known.code))
     if not isinstance(known, UsageError):
         console.print_traceback(error)
     return known.exit_code
@@ -217,9 +224,9 @@ def _explain_usage(error: Any) -> UsageError:
     return UsageError(error.format_message().replace(_PARSER, "", 1), hint)
 
 
-def _hide_urls(text: str, argv: Sequence[str]) -> str:
-    """Replace the URLs of the command line: one may hold a password."""
-    for word in argv:
+def hide_urls(text: str, words: Sequence[str]) -> str:
+    """Replace the URLs that are words of the command line: one may hold a password."""
+    for word in words:
         if url := re.search(r"(\w[\w+]*://).+", word, re.DOTALL):
             for spelling in (url[0], repr(url[0])[1:-1]):
                 text = text.replace(spelling, f"{url[1]}…")

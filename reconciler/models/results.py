@@ -5,10 +5,57 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from reconciler.errors import SpecProblem
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.history import NOBODY, Actor, History, LastRun, RunRecord
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
 from reconciler.models.spec import SpecIdentity, Target
+
+# --- validate ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SegmentCheck:
+    """What was found of one segment: its title at Customer.io, if that is known, or why it failed.
+
+    A segment that `apply` is to create has no number.
+    """
+
+    target: Target
+    title: str | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem that `validate` found: in a file, on a line, if it has a place; what it is, and what to do next."""
+
+    file: str | None
+    line: int | None
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What `validate` found. `checks` is empty where nothing was connected to; numbers are None for invalid specs."""
+
+    created_at: datetime
+    problems: tuple[Finding, ...] = ()
+    spec_warnings: tuple[SpecProblem, ...] = ()
+    connection_warnings: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
+    """Variables that are not set: their values were done without."""
+    specs: int | None = None
+    segments: int | None = None
+    checks: tuple[SegmentCheck, ...] = ()
+    connected: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*map(str, self.spec_warnings), *self.connection_warnings)
+
 
 # --- run -----------------------------------------------------------------------------------------------------------
 

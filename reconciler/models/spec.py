@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
+from reconciler.errors import SpecProblem
 from reconciler.models import fields
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
@@ -249,8 +250,8 @@ class Segment(SegmentKeys, frozen=True):
     query: str
     source: str
     line: int = 0
-    warnings: tuple[str, ...] = ()
-    """What a reader of the spec would not expect, each with its file and line."""
+    warnings: tuple[SpecProblem, ...] = ()
+    """What a reader of the spec would not expect."""
 
     @property
     def title_key(self) -> str | None:
@@ -321,6 +322,10 @@ class Target:
     def where(self) -> str:
         """`file:line` of the segment."""
         return f"{self.spec.path}:{self.segment.line}"
+
+    def problem(self, message: str) -> SpecProblem:
+        """Give what is wrong with the segment's entry."""
+        return SpecProblem(str(self.spec.path), self.segment.line, message)
 
     def definition(self) -> str:
         """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions."""

@@ -98,6 +98,9 @@ _LEXICONS = (
 )
 """By the names of SQLAlchemy dialects. Sources: the manuals' pages on literals, identifiers and comments."""
 
+DIALECTS = tuple(dialects.split()[0] for dialects, _ in _LEXICONS)
+"""One of each lexicon."""
+
 
 def lexicon_of(dialect: str) -> Lexicon:
     """Give the lexicon of a SQLAlchemy dialect; for one that is not known, one with all that databases have."""

@@ -151,7 +151,7 @@ class Context(ExitStack):
         """Collect what the specs say of these segments that a reader would not expect."""
         for target in self.targets:
             for warning in target.segment.warnings:
-                self.warn(warning)
+                self.warn(str(warning))
 
     def warn_of_names(self) -> None:
         """Collect what is to be said of workspaces for which the state has several names."""

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from reconciler.errors import PlanFileError, SpecError, StateError, UsageError
+from reconciler.errors import PlanFileError, SpecError, SpecProblem, StateError, UsageError
 from reconciler.models.guards import Guard
 from reconciler.models.spec import STDIN, Spec, Target
 from reconciler.operations.changed import find_changed
@@ -124,7 +124,7 @@ def refuse_shared(specs: Sequence[Spec]) -> None:
     places: dict[tuple[int | None, str | None], list[Target]] = {}
     for target in list_targets(specs):
         places.setdefault((target.segment.segment_id, target.segment.title_key), []).append(target)
-    problems = []
+    problems: list[SpecProblem] = []
     for (segment_id, title), rivals in places.items():
         if len({target.workspace for target in rivals}) == 1:
             continue
@@ -136,8 +136,10 @@ def refuse_shared(specs: Sequence[Spec]) -> None:
                     by_environment.setdefault(environment_id, []).append(target)
         for environment_id, same in by_environment.items():
             problems += [
-                f"{target.where}: segment {segment_id or repr(title)} is listed at {other.where} too, whose workspace "
-                f"{other.workspace!r} is the same one: environment {environment_id} of Customer.io"
+                target.problem(
+                    f"segment {segment_id or repr(title)} is listed at {other.where} too, whose workspace "
+                    f"{other.workspace!r} is the same one: environment {environment_id} of Customer.io"
+                )
                 for target, other in zip(same, [*same[1:], same[0]], strict=True)
                 if target is not other
             ]

@@ -1,10 +1,11 @@
 """`validate`: are the queries right, and are both ends reachable and as the spec says?"""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from reconciler.errors import ReconcileError, SourceError, SpecError
-from reconciler.models.plan import Problem
+from reconciler.errors import ReconcileError, SourceError, SpecError, SpecProblem, UsageError
+from reconciler.models.results import Finding, SegmentCheck, Validation
 from reconciler.models.spec import Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_shared
@@ -14,27 +15,6 @@ from reconciler.operations.workspace import check_environment, check_head, check
 from reconciler.sources import check_query
 
 
-@dataclass(frozen=True)
-class SegmentCheck:
-    """What was found of one segment: its title at Customer.io, if that is known, or why it failed.
-
-    A segment that `apply` is to create has no number.
-    """
-
-    target: Target
-    title: str | None = None
-    error: Problem | None = None
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What was found of valid specs. `checks` is empty where nothing was connected to."""
-
-    spec_warnings: tuple[str, ...]
-    checks: tuple[SegmentCheck, ...] = ()
-    connection_warnings: tuple[str, ...] = ()
-
-
 def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | None = None) -> Validation:
     """Check the queries; `connect` also prepares each, and checks credentials, region and segments.
 
@@ -42,23 +22,28 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
     """
     problems = []
     for target in loaded.targets:
-        name = target.segment.source
-        source = target.spec.sources.get(name)
-        if source is None or not target.segment.query:
-            continue  # it is retired, or a variable that is not set hides the query or its dialect
+        if not target.segment.query:
+            continue  # it is retired, or the name of its file is not known
+        source = target.spec.sources.get(target.segment.source)
         try:
-            check_query(name, source.url, target.segment)
+            check_query(target.segment.source, source.url if source else None, target.segment)
         except SourceError as error:
-            problems.append(f"{target.where}: segment {target.segment.name}: {error.message}")
+            problems.append(target.problem(f"segment {target.segment.name}: {error.message}"))
     if problems:
         raise SpecError(problems, "each segment takes one query, such as a SELECT")
-    spec_warnings = tuple(dict.fromkeys(text for target in loaded.targets for text in target.segment.warnings))
+    result = Validation(
+        datetime.now(UTC),
+        spec_warnings=tuple(dict.fromkeys(each for target in loaded.targets for each in target.segment.warnings)),
+        unset=tuple(sorted({name for spec in loaded.specs for name in spec.unset})),
+        specs=len(loaded.specs),
+        segments=len(loaded.targets),
+    )
     if not connect:
-        return Validation(spec_warnings)
+        return result
     refuse_shared(loaded.specs)
     with Context(loaded.targets, stop=stop) as context:
         context.warn_of_names()
-        checks = []
+        checks, failures = [], []
         shared = find_shared(context, loaded.targets)
         for at, target in enumerate(loaded.targets):
             try:
@@ -66,8 +51,29 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
                     raise shared[at]
                 checks.append(SegmentCheck(*_check_both_ends(context, target)))
             except ReconcileError as error:
-                checks.append(SegmentCheck(target, error=as_problem(target, error)))
-        return Validation(spec_warnings, tuple(checks), tuple(context.warnings))
+                problem = as_problem(target, error)
+                checks.append(SegmentCheck(target, error=problem))
+                place = str(target.spec.path), target.segment.line
+                failures.append(Finding(*place, problem.code, f"{target.label}: {problem.message}", problem.hint))
+        return replace(
+            result,
+            problems=tuple(failures),
+            connection_warnings=tuple(context.warnings),
+            checks=tuple(checks),
+            connected=True,
+        )
+
+
+def describe_refusal(error: UsageError) -> Validation:
+    """Give what is wrong with specs, or with the names of them, as a result."""
+    places = error.places if isinstance(error, SpecError) else (error.message,)
+    findings = [
+        Finding(each.file, each.line, error.code, each.message, error.hint)
+        if isinstance(each, SpecProblem)
+        else Finding(None, None, error.code, each, error.hint)
+        for each in places
+    ]
+    return Validation(datetime.now(UTC), tuple(findings))
 
 
 def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | None]:

@@ -27,6 +27,7 @@ from reconciler.models.results import (
     Segments,
     Status,
     StatusRow,
+    Validation,
     WorkspaceSegment,
 )
 from reconciler.render import Options
@@ -42,6 +43,7 @@ _KINDS: Mapping[type, Document] = {
     Status: Document.STATUS,
     History: Document.HISTORY,
     Segments: Document.SEGMENTS,
+    Validation: Document.VALIDATE,
 }
 
 
@@ -50,7 +52,7 @@ def write(result: Result, options: Options) -> str:
     return write_json(document(result), is_read=options.is_terminal)
 
 
-def document(result: Result) -> dict[str, Any]:
+def document(result: Result | Validation) -> dict[str, Any]:
     """Give the JSON document of a result as a dictionary."""
     if isinstance(result, RunRecord):
         row = result.row
@@ -64,6 +66,10 @@ def document(result: Result) -> dict[str, Any]:
     if isinstance(result, Segments):
         workspace = result.workspaces[0] if len(result.workspaces) == 1 else None
         return _write_fields(DOCUMENTS[kind], values | {"workspace": workspace, "summary": count_segments(result)})
+    if isinstance(result, Validation):
+        numbers = {name: len(getattr(result, name)) for name in ("problems", "warnings")}
+        summary = {"specs": result.specs, "segments": result.segments} | numbers
+        return _write_fields(DOCUMENTS[kind], values | {"warnings": result.warnings, "summary": summary})
     if not isinstance(result, History):
         workspaces = {each.target.workspace for each in result.segments}
         values |= {"workspace": workspaces.pop() if len(workspaces) == 1 else None, "summary": summarise(result)}
@@ -119,7 +125,7 @@ def write_time(moment: datetime | None) -> str | None:
     return aware.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
-def _find_kind(result: Result) -> Document:
+def _find_kind(result: Result | Validation) -> Document:
     return next(kind for known, kind in _KINDS.items() if isinstance(result, known))
 
 

@@ -27,6 +27,7 @@ class Document(StrEnum):
     STATUS = "status"
     HISTORY = "history"
     SEGMENTS = "segments"
+    VALIDATE = "validate"
 
 
 Plain = Literal["string", "integer", "number", "boolean", "time"]
@@ -100,6 +101,7 @@ SOURCES = {
     Document.STATUS: "What `status --format json` prints.",
     Document.HISTORY: "What `history --format json` prints without a RUN_ID.",
     Document.SEGMENTS: "What `segments --format json` prints.",
+    Document.VALIDATE: "What `validate --format json` prints, also on exit 64.",
 }
 
 _ERROR = (
@@ -304,6 +306,12 @@ _WORKSPACE_SEGMENT = (
     Field("spec", "string", "The path of that spec; null if it is not known, or there is none.", NULLABLE),
 )
 
+_FINDING = (
+    Field("file", "string", "The spec, or a file that it extends; null if it is about none.", NULLABLE),
+    Field("line", "integer", "The line in that file; null if it is about none.", NULLABLE),
+    *_ERROR,
+)
+
 # --- summaries ---------------------------------------------------------------------------------------------------
 
 SUMMARIES: dict[Document, tuple[type[StrEnum], tuple[str, ...]]] = {
@@ -387,6 +395,23 @@ DOCUMENTS: dict[Document, tuple[Field, ...]] = {
                 Field("orphans", "integer", "Number of orphans."),
             ),
             "Numbers over all segments.",
+        ),
+    ),
+    Document.VALIDATE: (
+        *_head(Document.VALIDATE),
+        Field("created_at", "time", "When it was checked."),
+        Field("problems", _FINDING, "All that is wrong; none: the specs are valid.", many=True),
+        _WARNINGS,
+        Field("unset", "string", "Variables that are not set, and that `--offline` did without.", many=True),
+        Field(
+            "summary",
+            (
+                Field("specs", "integer", "Number of specs; null where one is invalid.", NULLABLE),
+                Field("segments", "integer", "Number of selected segments; null where a spec is invalid.", NULLABLE),
+                Field("problems", "integer", "Number of problems."),
+                Field("warnings", "integer", "Number of warnings."),
+            ),
+            "Numbers over all specs.",
         ),
     ),
 }

@@ -3,6 +3,7 @@
 from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
 from reconciler.models.spec import Segment
+from reconciler.models.sql import DIALECTS
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Query, Source, naming_freshness
 from reconciler.sources.failures import Scrubber
@@ -55,9 +56,23 @@ def open_source(name: str, url: Secret) -> Source:
         raise unreadable from None
 
 
-def check_query(name: str, url: Secret, segment: Segment) -> None:
-    """Refuse what can be seen not to be one query without asking the database. Raises SourceError."""
-    dialect = _parse(name, url).dialect
+def check_query(name: str, url: Secret | None, segment: Segment) -> None:
+    """Refuse what can be seen not to be one query without asking the database. Raises SourceError.
+
+    Where the URL is not known, it is refused if it is a query in no dialect.
+    """
+    refusals = []
+    dialects = DIALECTS if url is None else (_parse(name, url).dialect,)
+    for dialect in dialects:
+        try:
+            _check_in_dialect(segment, dialect)
+        except SourceError as error:
+            refusals.append(error)
+    if len(refusals) == len(dialects):
+        raise refusals[0]
+
+
+def _check_in_dialect(segment: Segment, dialect: str) -> None:
     _refuse_no_query(Query.of(segment, dialect))
     if freshness := Query.of_freshness(segment, dialect):
         with naming_freshness():

@@ -58,7 +58,7 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
     check_claims(readable)
     problems = sorted({problem for draft in drafts for problem in draft.problems})
     if problems:
-        raise SpecError([str(problem) for problem in problems], _HINT)
+        raise SpecError(problems, _HINT)
     parts = zip(readable, files, queries, strict=True)
     specs = [_resolve(draft, file, texts) for draft, file, texts in parts if file is not None]
     # Specs that name one state have one setting of it: it must exist for all of them if it must for one.
@@ -103,9 +103,7 @@ def find_entry(path: Path, environment: Mapping[str, str], workspace: str, segme
     """
     draft = read_draft(path, environment)
     if draft is None or draft.document.data is None:
-        raise SpecError(
-            [str(problem) for problem in draft.problems] if draft else [f"{path}: lists no segments"], _HINT
-        )
+        raise SpecError(sorted(draft.problems) if draft else [f"{path}: lists no segments"], _HINT)
     where = ("destination", "workspace")
     if where in draft.document.lines and not draft.is_refused(where) and draft.value(where) != workspace:
         return None
@@ -160,7 +158,7 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
             "guards": GuardSettings(**(guards | {"must_include": tuple(dict.fromkeys(sentinels))})),
             "line": document.line(("segments", name)),
-            "warnings": tuple(map(str, sorted(draft.warnings.get(name, ())))),
+            "warnings": tuple(sorted(draft.warnings.get(name, ()))),
         }
         segments.append(Segment(**keys))
     return Spec(

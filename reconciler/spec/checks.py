@@ -104,6 +104,8 @@ def _complete(where: KeyPath, value: object) -> object:
                 return UNKNOWN_URL
             case ("destination", "site_id" | "api_key"):
                 return "unset"
+            case ("defaults", "params", _) | ("segments", _, "params", _) | (*_, "freshness", "params", _):
+                return str(value)  # the query names it
             case (*_, "freshness", "max_age"):
                 return "1d"
     return value

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 
+from reconciler.errors import SpecProblem
 from reconciler.models.fields import Reference, Resolved, Unset, read_boolean
 from reconciler.models.ids import has_utf8
 from reconciler.models.spec import STDIN
@@ -40,29 +41,17 @@ class Needed(Enum):
                 return self is Needed.ALL
 
 
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One thing that is wrong; the order is by file and line."""
-
-    file: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}"
-
-
 @dataclass
 class Draft:
     """One file with its problems. A value that was refused is reported once: later problems with it are dropped."""
 
     document: Document
-    problems: set[Problem] = field(default_factory=set)
+    problems: set[SpecProblem] = field(default_factory=set)
     refused: set[KeyPath] = field(default_factory=set)
     """Values that nothing more is said of: reported, or not known as a variable is not set."""
     unset: set[str] = field(default_factory=set)
     """Variables that are not set and not needed."""
-    warnings: dict[str, set[Problem]] = field(default_factory=dict)
+    warnings: dict[str, set[SpecProblem]] = field(default_factory=dict)
     """By the segment's name."""
 
     def add_problem(self, line: int, message: str, path: Path | None = None) -> None:
@@ -136,9 +125,9 @@ class Draft:
         return where is not None and read_boolean(self.value(where)) is True
 
 
-def _make_problem(path: Path, line: int, message: str) -> Problem:
+def _make_problem(path: Path, line: int, message: str) -> SpecProblem:
     end = "" if message.endswith(("?", ".")) else "."
-    return Problem(str(path), line, f"{message}{end}")
+    return SpecProblem(str(path), line, f"{message}{end}")
 
 
 def show_path(where: KeyPath) -> str:

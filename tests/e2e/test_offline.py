@@ -3,7 +3,7 @@
 import pytest
 
 import reconciler
-from tests.support.project import Project, people, working_in
+from tests.support.project import Project, people, segment, working_in
 
 SPEC = """\
 version: 1
@@ -87,3 +87,79 @@ def test_python_reads_the_state_offline_and_begins_nothing_else(on_call: Project
             assert caught.value.exit_code == 64
             assert "API_KEY, APP_API_KEY, SITE_ID, TEAM, WAREHOUSE_URL" in caught.value.message
         assert len(reconciler.history(loaded).runs) == 1
+
+
+# --- validate ------------------------------------------------------------------------------------------------------
+
+
+def test_validate_offline_does_without_values_and_names_them(on_call: Project) -> None:
+    done = on_call.run("validate", "spec.yaml", "--offline")
+
+    assert (done.code, done.err) == (0, "")
+    assert (
+        done.out
+        == "Valid: 1 spec, 1 segment, without the values of API_KEY, APP_API_KEY, SITE_ID, TEAM, WAREHOUSE_URL.\n"
+    )
+    assert on_call.run("validate", "spec.yaml", "--offline", "--connect").code == 64
+
+
+@pytest.mark.parametrize("query", ["DELETE FROM vip", "SELECT (1", "SELECT 1; SELECT 2"])
+def test_validate_offline_still_refuses_what_is_a_query_nowhere(on_call: Project, query: str) -> None:
+    on_call.spec.write_text(on_call.spec.read_text().replace("SELECT id FROM vip", query))
+
+    done = on_call.run("validate", "spec.yaml", "--offline")
+
+    assert done.code == 64
+    assert done.err.startswith("error: spec.yaml:11: segment vip: the query ")
+
+
+@pytest.mark.parametrize("query", ["'SELECT ''a\\'' FROM x'", "'SELECT [a''b] FROM x'", "SELECT $$'$$"])
+def test_validate_offline_accepts_what_is_a_query_somewhere(on_call: Project, query: str) -> None:
+    on_call.spec.write_text(on_call.spec.read_text().replace("SELECT id FROM vip", query))
+
+    assert on_call.run("validate", "spec.yaml", "--offline").code == 0
+
+
+def test_problems_are_a_document_also_on_64(project: Project) -> None:
+    project.write({"vip": segment(56, "vip") + "\ntag: [a]\n"})
+    project.want("vip", people(0))
+
+    done = project.json("validate")
+
+    assert done.code == 64
+    [problem] = done.document["problems"]
+    assert (problem["file"], problem["line"], problem["code"]) == ("spec.yaml", 21, "spec")
+    assert "did you mean `tags`" in problem["message"]
+    assert "did you mean `tags`" in done.err
+
+
+def test_a_segment_that_fails_is_a_problem_at_its_entry(project: Project) -> None:
+    project.want("vip", people(0))
+    project.write({"vip": segment(56, "vip"), "gone": segment(99, "vip")})
+
+    done = project.json("validate", "--connect")
+
+    assert done.code == 1
+    [problem] = done.document["problems"]
+    assert (problem["line"], problem["code"]) == (21, "no_such_segment")
+    assert done.document["summary"] == {"specs": 1, "segments": 2, "problems": 1, "warnings": 0}
+    annotated = project.run("validate", "spec.yaml", "--connect", "--format", "github")
+    assert annotated.code == 1
+    assert annotated.out.startswith("::error file=spec.yaml,line=21,title=reconcile validate::default/gone: ")
+
+
+def test_annotations_reach_the_runner_as_they_are(project: Project) -> None:
+    project.write({"vip": segment(56, "vip") + "\ntag: [a]\n"})
+
+    done = project.run("validate", "spec.yaml", "--format", "github")
+
+    assert done.code == 64
+    assert done.out.startswith("::error file=spec.yaml,line=21,title=reconcile validate::`segments.vip.tag` is not a ")
+    assert done.err == ""
+
+
+def test_a_url_on_the_command_line_is_in_no_document(project: Project) -> None:
+    done = project.run("validate", "postgresql://u:geheim@host/db", "--format", "json")
+
+    assert done.code == 64
+    assert "geheim" not in done.out + done.err

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import SpecProblem
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
+    Finding,
     Management,
     Orphan,
     Refresh,
@@ -27,6 +29,7 @@ from reconciler.models.results import (
     Status,
     StatusRow,
     Tally,
+    Validation,
     WorkspaceSegment,
 )
 from reconciler.render import json_documents as render
@@ -97,6 +100,19 @@ RESULTS = [
     (Document.HISTORY, HISTORY),
     (Document.SEGMENTS, SEGMENTS),
     (Document.SEGMENTS, replace(SEGMENTS, segments=(), workspaces=("production", "staging"))),
+    (Document.VALIDATE, Validation(samples.TWO_AM, (Finding("a.yaml", 1, "spec", "x", "y"),))),
+    (
+        Document.VALIDATE,
+        Validation(
+            samples.TWO_AM,
+            (Finding(None, None, "usage", "x", ""),),
+            (SpecProblem("a.yaml", 1, "x"),),
+            ("y",),
+            ("KEY",),
+            specs=1,
+            segments=2,
+        ),
+    ),
 ]
 
 

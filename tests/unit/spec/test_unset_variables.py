@@ -120,3 +120,11 @@ def test_with_every_variable_set_it_makes_no_difference_what_is_needed(write, he
 
     assert full == load([name], {"KEY": "k"}, Needed.STATE) == load([name], {"KEY": "k"}, Needed.NONE)
     assert full[0].unset == ()
+
+
+def test_a_param_keeps_its_name_without_its_value(write, head):
+    [spec] = load(
+        [write(head + "segments: {a: {segment_id: 1, query: 'SELECT :x', params: {x: '${X}'}}}")], {}, Needed.NONE
+    )
+
+    assert spec.segments[0].params.keys() == {"x"}

@@ -32,7 +32,7 @@ def problems_of(name: str) -> list[str]:
 
 def warnings_of(name: str, environment: dict[str, str] | None = None) -> dict[str, tuple[str, ...]]:
     (spec,) = load([name], environment or {})
-    return {segment.name: segment.warnings for segment in spec.segments}
+    return {segment.name: tuple(map(str, segment.warnings)) for segment in spec.segments}
 
 
 FOLDED = {
