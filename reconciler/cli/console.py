@@ -9,7 +9,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -35,6 +35,8 @@ class Console:
     verbose: bool = False
     quiet: bool = False
     log_format: LogFormat = LogFormat.TEXT
+    stdin_is_spec: bool = False
+    """Answers come from the controlling terminal then."""
 
     # --- stdout -------------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,11 @@ class Console:
 
     @property
     def can_ask(self) -> bool:
-        """Whether a question can be answered: stdin is a terminal."""
+        """Whether a question can be answered: stdin, or where it is the spec the process, has a terminal."""
+        if self.stdin_is_spec:
+            with suppress(OSError), self._keyboard():
+                return True
+            return False
         return sys.stdin is not None and sys.stdin.isatty()
 
     def require_consent(self, command: str, yes: bool) -> None:
@@ -168,17 +174,30 @@ class Console:
         line = b""
         try:
             # In turns: a signal only sets `stop`, and ends the question at any moment, also in the middle of a line.
-            while not line.endswith(b"\n"):
-                if stop.is_set():
-                    return False
-                if select.select([sys.stdin], [], [], TURN_SECONDS)[0]:
-                    typed = os.read(sys.stdin.fileno(), 1024)
-                    if not typed:
-                        break
-                    line += typed
+            with self._keyboard() as keyboard:
+                while not line.endswith(b"\n"):
+                    if stop.is_set():
+                        return False
+                    if select.select([keyboard], [], [], TURN_SECONDS)[0]:
+                        typed = os.read(keyboard, 1024)
+                        if not typed:
+                            break
+                        line += typed
             return not stop.is_set() and line.decode().strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or the answer is no text
             return False
+
+    @contextmanager
+    def _keyboard(self) -> Iterator[int]:
+        """Open what answers are read from, as a descriptor. Raises OSError where there is no terminal."""
+        if not self.stdin_is_spec:
+            yield sys.stdin.fileno()
+            return
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
 
 def explain(error: Exception, argv: Sequence[str]) -> int:

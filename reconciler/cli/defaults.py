@@ -12,6 +12,7 @@ from reconciler.errors import UsageError
 PREFIX = "RECONCILE_"
 SPEC_VARIABLE = f"{PREFIX}SPEC"
 DEFAULT_SPEC = "reconcile.yaml"
+STDIN = "-"
 
 SINGLE_RUN = frozenset(
     {
@@ -103,4 +104,4 @@ def find_default(environment: Mapping[str, str]) -> list[str]:
 
 def is_spec(text: str) -> bool:
     """Tell a SPEC from the id of a run: by its suffix, a slash, or a file of this name; `-` is stdin."""
-    return text == "-" or "/" in text or text.lower().endswith((".yaml", ".yml")) or os.path.lexists(text)
+    return text == STDIN or "/" in text or text.lower().endswith((".yaml", ".yml")) or os.path.lexists(text)

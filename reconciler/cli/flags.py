@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli.defaults import find_default
+from reconciler.cli.defaults import STDIN, find_default
 from reconciler.models.comparison import MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.render import Format as Format
 
@@ -41,7 +41,7 @@ def complete_segments(context: typer.Context, incomplete: str) -> list[str]:
 
         os.chdir(find_shared(context, "directory") or ".")
         named = context.params.get("specs") or context.params.get("spec") or context.args
-        paths = [path for path in named or find_default(os.environ) if path != "-"]
+        paths = [path for path in named or find_default(os.environ) if path != STDIN]
         return [pattern for pattern in list_patterns(paths) if pattern.startswith(incomplete)]
     return []
 

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from tests.support.project import Project, people, segment
+from tests.support.terminal import below_a_terminal
 
 
 @pytest.fixture
@@ -81,3 +82,22 @@ def test_a_file_of_that_name_is_named_by_a_path(piped: Project) -> None:
 
     assert piped.run("plan", "./-").code == 0
     assert piped.run("plan", "-", stdin="").code == 64
+
+
+@pytest.mark.parametrize(("says", "code", "members"), [("no", 1, 0), ("yes", 0, 5), (None, 0, 5)])
+def test_apply_asks_on_the_controlling_terminal_if_there_is_one(
+    piped: Project, says: str | None, code: int, members: int
+) -> None:
+    done = below_a_terminal(piped, "apply", "-", given=piped.environment["TEXT"], says=says)
+
+    assert done.code == code, done.err
+    assert len(piped.sandbox.members(56)) == members
+    assert done.err.count("[yes/no]") == (says is not None)
+
+
+def test_refresh_without_a_terminal_needs_yes(piped: Project) -> None:
+    piped.sandbox.put_members(56, people(1))
+
+    assert below_a_terminal(piped, "refresh", "-", given=piped.environment["TEXT"], says=None).code == 64
+    assert below_a_terminal(piped, "refresh", "-", given=piped.environment["TEXT"], says="yes").code == 0
+    assert below_a_terminal(piped, "refresh", "-", "--yes", given=piped.environment["TEXT"], says=None).code == 0

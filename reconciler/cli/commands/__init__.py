@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typer.models import ArgumentInfo
 
 from reconciler.cli import flags
 from reconciler.cli.console import Console
-from reconciler.cli.defaults import fill_spec
+from reconciler.cli.defaults import STDIN, fill_spec
 from reconciler.errors import ReconcileError, UsageError, fill_hint
 
 SHARED_OPTIONS = (
@@ -44,7 +45,8 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
                 enter(folder)
             with console.log_records():
                 given = fill_spec(given, optional, os.environ)
-                return command(console, **given)
+                is_piped = STDIN in (given.get("spec"), *given.get("specs", ()))
+                return command(replace(console, stdin_is_spec=is_piped), **given)
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
             error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
