@@ -319,20 +319,40 @@ def test_a_plan_is_made_by_hand_and_sent_as_it_was_read(team: Team) -> None:
     assert (spent.codes[-1], "::error::The plan file is stale, spent or expired" in spent.printed) == (4, True)
 
 
-def test_a_lock_is_broken_by_hand(team: Team) -> None:
+def test_a_lock_is_broken_and_the_state_upgraded_by_hand(team: Team) -> None:
     team.apply()
 
-    run = team.by_hand("unlock", "vip", spec=CRM)
+    unlocked = team.by_hand("unlock", "vip", spec=CRM)
+    upgraded = team.by_hand("upgrade", "")
 
-    assert run.ok, run.printed
-    assert "Nobody holds the lock on production/vip" in run.printed
+    assert unlocked.ok, unlocked.printed
+    assert "Nobody holds the lock on production/vip" in unlocked.printed
+    assert upgraded.ok, upgraded.printed
+
+
+def test_what_happened_is_looked_up_with_nothing_but_a_reader_of_the_state(team: Team) -> None:
+    team.apply()
+    team.warehouse.want("vip", people(0))
+    team.by_hand("allow-removals", "vip")
+    team.github.production.clear()
+    team.github.secrets = {"STATE_READER_URL": team.github.secrets["STATE_READER_URL"]}
+    team.sandbox.reset_calls()
+
+    status = team.by_hand("status", "")
+    history = team.by_hand("history", "", run="last")
+
+    assert status.ok, status.printed
+    assert "2 segments, 11 members" in status.summary
+    assert history.ok, history.printed
+    assert "a test" in history.summary, "the reason that was typed"
+    assert team.sandbox.calls == []
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_typed_into_the_form_is_never_a_command_nor_a_flag(team: Team, text: str) -> None:
     team.apply()
     team.warehouse.want("vip", [])
-    typed = {"SEGMENT": "vip", "RUN": "", "SPEC": "segments/", "STATE_MUST_EXIST": "true"}
+    typed = {"SEGMENT": "vip", "RUN": "", "SPEC": "segments/", "REASON": text, "STATE_MUST_EXIST": "true"}
 
     runs = [
         team.github.bash(
@@ -342,11 +362,11 @@ def test_what_is_typed_into_the_form_is_never_a_command_nor_a_flag(team: Team, t
         )
         for action, name in (
             *(("allow-empty", "SEGMENT"), ("unlock", "SEGMENT"), ("apply", "SPEC")),
-            *(("apply-plan", "RUN"), ("apply", "ACTION")),
+            *(("apply-plan", "RUN"), ("apply", "ACTION"), ("history", "RUN"), ("refresh", "SEGMENT")),
         )
     ]
 
-    assert [run.returncode for run in runs] == [64, 64, 64, 1, 64]
+    assert [run.returncode for run in runs] == [64, 64, 64, 1, 64, 64, 64]
     assert not list(team.warehouse.folder.rglob("pwned"))
     assert team.sandbox.writes == []
 
