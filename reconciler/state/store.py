@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError
@@ -94,8 +94,9 @@ class StateStore:
             "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
             "WHERE run_id = :run_id AND workspace = :workspace"
         )
-        values = {"exit_code": int(exit_code), "document": document, "run_id": run_id, "workspace": workspace}
+        values = {"exit_code": int(exit_code), "document": document, "run_id": run_id}
         with self.database.write() as connection:
+            values["workspace"] = name = _find_name(connection, run_id, workspace, segments)
             run(connection, statement, now=self.database.now(connection), **values)
             for segment in segments:
                 target, tally = segment.plan.target, segment.tally
@@ -104,7 +105,7 @@ class StateStore:
                         connection,
                         "reconcile_run_segments",
                         run_id=run_id,
-                        workspace=workspace,
+                        workspace=name,
                         segment_id=target.segment_id,
                         name=target.segment.name,
                         status=segment.status.value,
@@ -233,3 +234,11 @@ class StateStore:
         """Record that a plan file was applied to its end."""
         with self.database.write() as connection:
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
+
+
+def _find_name(connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun]) -> str:
+    """Find the name that a run's workspace has in the history: `state rename` waits for locks, and it may have none."""
+    statement = text("SELECT workspace FROM reconcile_runs WHERE run_id = :run_id AND ended_at IS NULL")
+    begun = set(connection.execute(statement, {"run_id": run_id}).scalars())
+    renamed = begun - {segment.plan.target.workspace for segment in segments}
+    return renamed.pop() if workspace not in begun and len(renamed) == 1 else workspace

@@ -7,7 +7,8 @@ import sqlalchemy
 
 from reconciler.errors import LeaseLost, LockHeld, StateError, UsageError
 from reconciler.models.id_status import StateCounts
-from reconciler.models.plan import Head
+from reconciler.models.plan import Head, PlanStatus, SegmentPlan
+from reconciler.models.results import RunStatus, SegmentRun
 from reconciler.models.spec import Target
 from reconciler.state import open_records, open_snapshot
 from reconciler.state import rename as renaming
@@ -205,6 +206,19 @@ def test_while_a_run_has_a_lock_under_either_name_nothing_is_renamed(filled: Sta
         assert rows_of(filled) == before
         lock.release()
     assert rename(filled.settings, "prod", "production", runtime=around(filled)) == 3
+
+
+def test_a_run_that_has_no_lock_yet_ends_under_the_new_name(filled: StateFixture):
+    workspaces = ("production", "staging")
+    plans = [SegmentPlan(in_workspace(filled, workspace), PlanStatus.FAILED) for workspace in workspaces]
+    with filled.store() as store:
+        for workspace in workspaces:
+            store.begin("a run", workspace, "apply", [], None)
+        rename(filled.settings, "production", "prod", runtime=around(filled))
+        for workspace in workspaces:
+            store.end("a run", workspace, 1, "{}", [SegmentRun(plan, RunStatus.FAILED) for plan in plans])
+    found = {each.row.workspace: each.row for each in open_records(filled.settings).run("a run")}
+    assert {name: (row.exit_code, row.segments) for name, row in found.items()} == {"prod": (1, 1), "staging": (1, 1)}
 
 
 def test_a_run_in_another_workspace_is_no_obstacle(filled: StateFixture):
