@@ -9,11 +9,12 @@ import typer
 
 from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
+from reconciler.cli.defaults import DEFAULT_SPEC, SPEC_VARIABLE
 from reconciler.errors import UsageError
 from reconciler.files import open_plain
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "init"
-SPEC, QUERY, GITIGNORE = Path("reconcile.yaml"), Path("sql/example.sql"), Path(".gitignore")
+SPEC, QUERY, GITIGNORE = Path(DEFAULT_SPEC), Path("sql/example.sql"), Path(".gitignore")
 
 
 @with_console
@@ -24,13 +25,14 @@ def init(
     """Write a spec, a query file and a .gitignore to start from. Overwrites nothing."""
     written = write_project(folder)
     spec = folder / SPEC
-    named = shlex.quote(str(spec))
+    is_default = folder == Path() and not os.environ.get(SPEC_VARIABLE)
+    named = "" if is_default else f" {shlex.quote(str(spec))}"
     console.report(
         *(f"wrote {path}" for path in written),
         "",
         f"Next: edit {spec}, set the variables that it names, then:",
-        f"  reconcile validate {named}",
-        f"  reconcile plan {named}",
+        f"  reconcile validate{named}",
+        f"  reconcile plan{named}",
     )
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import run
 from reconciler.cli.commands.init import write_project
 from reconciler.errors import SpecError, UsageError
 from reconciler.spec import load
@@ -89,3 +90,18 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
 
 def test_what_is_written_ends_with_a_line_break(tmp_path):
     assert all(Path(path).read_text().endswith("\n") for path in write_project(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "named"),
+    [([], "", ""), (["."], "", ""), (["shop"], "", " shop/reconcile.yaml"), ([], "other.yaml", " reconcile.yaml")],
+)
+def test_the_next_commands_name_the_spec_only_where_it_is_not_that_by_default(
+    words, variable, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECONCILE_SPEC", variable)
+
+    assert run(["init", *words]) == 0
+
+    assert capsys.readouterr().out.endswith(f"then:\n  reconcile validate{named}\n  reconcile plan{named}\n")

@@ -137,7 +137,7 @@ def run_demo(
         terminal.command(f"cd {shlex.quote(str(keep))}")
         terminal.command(f"reconcile sandbox --state {SANDBOX_STATE} &")
         terminal.command(f". ./{VARIABLES}")
-        terminal.command(f"reconcile plan {SPEC}")
+        terminal.command("reconcile plan")
     terminal.text("To begin with your own warehouse and your own segments:")
     terminal.command("reconcile init")
 
