@@ -52,6 +52,7 @@ COMMANDS = (
     ("refresh",),
     ("status",),
     ("history",),
+    ("trace",),
     ("segments",),
     ("state",),
     ("state", "show"),

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         RefreshResult,
         RunResult,
         StatusResult,
+        TraceResult,
     )
     from reconciler.operations.status import status
+    from reconciler.operations.trace import trace
 
 __version__ = "0.1.0"
 
@@ -40,6 +42,7 @@ __all__ = [
     "RefreshResult",
     "RunResult",
     "StatusResult",
+    "TraceResult",
     "__version__",
     "apply",
     "drift",
@@ -48,12 +51,13 @@ __all__ = [
     "plan",
     "refresh",
     "status",
+    "trace",
 ]
 
 _MODULES = {
     **{
         name: f"reconciler.operations.{name}"
-        for name in ("apply", "drift", "history", "load", "plan", "refresh", "status")
+        for name in ("apply", "drift", "history", "load", "plan", "refresh", "status", "trace")
     },
     "Loaded": "reconciler.operations.load",
     "Event": "reconciler.models.events",

@@ -84,9 +84,14 @@ def check_text(text: str, id_type: IdType) -> str | Invalid:
         return Invalid.CONTROL
     if len(text.encode()) > MAX_ID_BYTES:
         return Invalid.LONG
-    if id_type is IdType.EMAIL:
-        return text.translate(_ASCII_LOWER) if is_email(text) else Invalid.EMAIL
-    return text
+    if id_type is IdType.EMAIL and not is_email(text):
+        return Invalid.EMAIL
+    return fold(text, id_type)
+
+
+def fold(text: str, id_type: IdType) -> str:
+    """Write an id as it is compared and stored: an email with A-Z in lower case, any other as it is."""
+    return text.translate(_ASCII_LOWER) if id_type is IdType.EMAIL else text
 
 
 def is_id(text: str, id_type: IdType) -> bool:

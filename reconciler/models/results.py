@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.errors import SpecProblem
+from reconciler.models.audit import Trace
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.history import NOBODY, Actor, History, LastRun, RunRecord
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
@@ -367,5 +368,5 @@ class Segments:
 SegmentRow = SegmentPlan | SegmentRun | SegmentDrift | RefreshRow
 """One segment of a result, with a status."""
 
-Result = Plan | Run | Drift | Refresh | Status | History | Segments | RunRecord | SegmentRecord
+Result = Plan | Run | Drift | Refresh | Status | History | Segments | Trace | RunRecord | SegmentRecord
 """What a command gives: every renderer writes each of these."""

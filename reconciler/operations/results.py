@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
+from reconciler.models.audit import Trace
 from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
@@ -119,6 +120,13 @@ class StatusResult(Status, WithDocument):
 @dataclass(frozen=True)
 class HistoryResult(History, WithDocument):
     """Past runs, newest first."""
+
+    exit_code = ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class TraceResult(Trace, WithDocument):
+    """When and why one id entered and left segments."""
 
     exit_code = ExitCode.DONE
 

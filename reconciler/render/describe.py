@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from reconciler.escaping import clean
+from reconciler.models.audit import Trace
 from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
@@ -31,6 +32,7 @@ from reconciler.render import Options, report, sentences
 from reconciler.render.causes import share_causes
 from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
+from reconciler.render.trace import describe_trace
 
 _ORDER = list(report.MARKS)
 
@@ -64,6 +66,8 @@ def describe(result: Result, options: Options) -> Report:
                 remarks=remarks,
                 warnings=result.warnings,
             )
+        case Trace():
+            return describe_trace(result)
         case RunRecord():
             return _describe_document(document(result), "run")
         case SegmentRecord():

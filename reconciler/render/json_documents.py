@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler import __version__
 from reconciler.escaping import escape_json
+from reconciler.models.audit import Trace
 from reconciler.models.history import History, RunRecord
 from reconciler.models.plan import Examples, Plan, SegmentPlan
 from reconciler.models.results import (
@@ -42,6 +43,7 @@ _KINDS: Mapping[type, Document] = {
     Refresh: Document.REFRESH,
     Status: Document.STATUS,
     History: Document.HISTORY,
+    Trace: Document.TRACE,
     Segments: Document.SEGMENTS,
     Validation: Document.VALIDATE,
 }
@@ -70,7 +72,7 @@ def document(result: Result | Validation) -> dict[str, Any]:
         numbers = {name: len(getattr(result, name)) for name in ("problems", "warnings")}
         summary = {"specs": result.specs, "segments": result.segments} | numbers
         return _write_fields(DOCUMENTS[kind], values | {"warnings": result.warnings, "summary": summary})
-    if not isinstance(result, History):
+    if not isinstance(result, History | Trace):
         workspaces = {each.target.workspace for each in result.segments}
         values |= {"workspace": workspaces.pop() if len(workspaces) == 1 else None, "summary": summarise(result)}
     return _write_fields(DOCUMENTS[kind], values)

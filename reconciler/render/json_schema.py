@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
+from reconciler.models.audit import Reason, TraceStatus
+from reconciler.models.batches import Direction
 from reconciler.models.guards import Guard
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
@@ -26,6 +28,7 @@ class Document(StrEnum):
     REFRESH = "refresh"
     STATUS = "status"
     HISTORY = "history"
+    TRACE = "trace"
     SEGMENTS = "segments"
     VALIDATE = "validate"
 
@@ -100,6 +103,7 @@ SOURCES = {
     Document.REFRESH: "What `refresh --format json` prints, and `history SPEC RUN_ID` of a `refresh`.",
     Document.STATUS: "What `status --format json` prints.",
     Document.HISTORY: "What `history --format json` prints without a RUN_ID.",
+    Document.TRACE: "What `trace --format json` prints. The id is not in it.",
     Document.SEGMENTS: "What `segments --format json` prints.",
     Document.VALIDATE: "What `validate --format json` prints, also on exit 64.",
 }
@@ -295,6 +299,22 @@ _PAST_RUN = (
     Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
     *_WHO,
 )
+_TRACE_EVENT = (
+    Field("workspace", "string", "The workspace of the segment."),
+    Field("segment", "string", "The segment's key in its spec, or its last one; null if it is not known.", NULLABLE),
+    Field("segment_id", "integer", "The segment's id at Customer.io."),
+    Field("run_id", "string", "The run that made the change."),
+    Field("at", "time", "When it was acknowledged."),
+    Field("direction", Direction, "`add`: entered; `remove`: left."),
+    Field("reason", Reason, "Why; personal-data.md explains each word."),
+)
+_TRACE_ROW = (
+    Field("name", "string", "The segment's key in its spec, or its last one; null if it is not known.", NULLABLE),
+    Field("workspace", "string", "Its workspace."),
+    Field("segment_id", "integer", "Its id at Customer.io; null where it is not known or not made yet.", NULLABLE),
+    Field("id_type", IdType, "What its ids are; null if the state has forgotten the segment.", NULLABLE),
+    Field("status", TraceStatus, "Where the id is now, as far as the state knows."),
+)
 _WORKSPACE_SEGMENT = (
     Field("workspace", "string", "Its workspace."),
     Field("segment_id", "integer", "Its id at Customer.io."),
@@ -378,6 +398,18 @@ DOCUMENTS: dict[Document, tuple[Field, ...]] = {
         *_head(Document.HISTORY),
         Field("created_at", "time", "When the history was read."),
         Field("runs", _PAST_RUN, "Past runs, newest first.", many=True),
+        _WARNINGS,
+    ),
+    Document.TRACE: (
+        *_head(Document.TRACE),
+        Field("created_at", "time", "When the state was read."),
+        Field("events", _TRACE_EVENT, "Changes of the id that are kept, oldest first.", many=True),
+        Field(
+            "segments",
+            _TRACE_ROW,
+            "One object for each selected segment; without a selection also for others that have met the id.",
+            many=True,
+        ),
         _WARNINGS,
     ),
     Document.SEGMENTS: (

@@ -24,6 +24,11 @@ IDS_PER_ROW = 1_000
 ROWS_PER_TRANSACTION = 500
 """Rows that are pruned at once: others wait for the end of a transaction."""
 
+_IN_RANGE = (
+    "SELECT audit_key, run_id, at, direction, reason, number, ids FROM reconcile_audit WHERE workspace = :workspace "
+    "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND pending_key IS NULL"
+)
+
 _END = "\n"
 """No id holds it: it is a control character."""
 
@@ -79,17 +84,19 @@ def publish(connection: Connection, pending_key: int, now: float) -> None:
 
 
 def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
-    """Find all that changed one id in a workspace, oldest first."""
-    statement = (
-        "SELECT segment_id, run_id, at, direction, reason, number, ids FROM reconcile_audit "
-        "WHERE workspace = :workspace AND first_id <= :id AND last_id >= :id AND pending_key IS NULL "
-        "ORDER BY at, audit_key"
-    )
-    return [
-        AuditEvent(row.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
-        for row in connection.execute(text(statement), {"workspace": workspace, "id": id})
-        if _holds(_unpack(row.ids, row.number), id)
-    ]
+    """Find all that changed one id in a workspace, oldest first.
+
+    Segment by segment, so that the index leads to the few rows with the id in their range; no other ids are read.
+    """
+    segments = text("SELECT DISTINCT segment_id FROM reconcile_audit WHERE workspace = :workspace")
+    found = []
+    for segment_id in connection.execute(segments, {"workspace": workspace}).scalars().all():
+        values = {"workspace": workspace, "segment_id": segment_id, "id": id}
+        for row in connection.execute(text(_IN_RANGE), values):
+            if _holds(_unpack(row.ids, row.number), id):
+                event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
+                found.append((row.at, row.audit_key, event))
+    return [event for *_, event in sorted(found, key=lambda each: each[:2])]
 
 
 def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterator[Change]:

@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
+from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.guards import judge
 from reconciler.models.history import Actor
+from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
 from reconciler.models.results import Drift, DriftStatus, Run, RunStatus, SegmentDrift, SegmentRun, Tally
 from reconciler.models.spec import DestinationSettings, GuardSettings, Segment, Spec, StateSettings, Target
@@ -134,3 +137,12 @@ def make_drift():
 
 def many(number, make=make_unchanged):
     return tuple(make(f"segment_{place:03}", 1000 + place) for place in range(number))
+
+
+def make_trace(*events, **more):
+    rows = (
+        TraceRow("production", "vip_customers", 56, IdType.ID, TraceStatus.STORED),
+        TraceRow("production", "churn_risk", 57, IdType.EMAIL, TraceStatus.UNKNOWN),
+    )
+    entered = TraceEvent("production", "vip_customers", 56, "run-1", TWO_AM, Direction.ADD, Reason.QUERY)
+    return Trace(TWO_AM, events or (entered,), **{"segments": rows, "kept": ("90d",), **more})

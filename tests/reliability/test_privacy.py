@@ -105,6 +105,8 @@ EVERY_COMMAND = [
     ["history", "spec.yaml"],
     ["history", "spec.yaml", "--format", "json"],
     ["state", "show", "spec.yaml", "people"],
+    ["trace", "spec.yaml", "canary-member-3"],
+    ["trace", "spec.yaml", "canary3@example.com", "--format", "json"],
     ["apply", "plan.bin"],
 ]
 LOUDNESS = [["--verbose"], ["--verbose", "--log-format", "json"], []]

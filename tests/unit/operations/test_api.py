@@ -28,16 +28,16 @@ def test_each_name_is_there(name: str) -> None:
 
 
 def test_another_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'trace'"):
-        reconciler.trace  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'rollback'"):
+        reconciler.rollback  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["drift", "history", "plan", "refresh", "status"])
+@pytest.mark.parametrize("name", ["drift", "history", "plan", "refresh", "status", "trace"])
 def test_a_plan_file_is_for_apply_alone(name: str) -> None:
     loaded = reconciler.Loaded((), (), _ClosedOnce())  # type: ignore[arg-type]
 
     with pytest.raises(reconciler.ReconcileError, match="a plan file can only be applied"):
-        getattr(reconciler, name)(loaded)
+        getattr(reconciler, name)(loaded, *(["an id"] if name == "trace" else []))
 
 
 class _ClosedOnce:

@@ -43,6 +43,7 @@ RESULTS = (
         ("specs/vip.yaml",),
         frozenset(["vip"]),
     ),
+    samples.make_trace(),
     RunRecord(ROW, "0.1.0", (), None, documents.write_json(documents.document(samples.make_whole_run()))),
     SegmentRecord(
         *("production", 56, "vip_customers", "id", "lineage", 7),

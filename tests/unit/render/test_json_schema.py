@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from reconciler.errors import SpecProblem
+from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
+from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
 from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
@@ -63,6 +65,11 @@ STATUS = Status(
     ORPHANS,
 )
 HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
+TRACE = samples.make_trace(
+    TraceEvent("production", None, 9, "run-2", samples.TWO_AM, Direction.REMOVE, Reason.UNDO),
+    segments=(TraceRow("production", None, None, None, TraceStatus.REMOVED),),
+    warnings=("a warning",),
+)
 SEGMENTS = Segments(
     samples.TWO_AM,
     (
@@ -98,6 +105,8 @@ RESULTS = [
     (Document.REFRESH, replace(REFRESH, segments=REFRESH.segments[:1])),
     (Document.STATUS, STATUS),
     (Document.HISTORY, HISTORY),
+    (Document.TRACE, samples.make_trace()),
+    (Document.TRACE, TRACE),
     (Document.SEGMENTS, SEGMENTS),
     (Document.SEGMENTS, replace(SEGMENTS, segments=(), workspaces=("production", "staging"))),
     (Document.VALIDATE, Validation(samples.TWO_AM, (Finding("a.yaml", 1, "spec", "x", "y"),))),
@@ -235,6 +244,7 @@ def find(document: Document, name: str) -> Any:
         (DOCUMENTS[Document.DRIFT], [Drift], set(), BODY),
         (DOCUMENTS[Document.STATUS], [Status], set(), BODY),
         (DOCUMENTS[Document.HISTORY], [History], set(), HEAD),
+        (DOCUMENTS[Document.TRACE], [Trace], set(), HEAD),
     ],
 )
 def test_no_value_takes_the_place_of_another_by_chance(described, parts, shared: set[str], made: set[str]) -> None:

@@ -1,0 +1,57 @@
+"""`reconcile trace`: shows when and why one person entered and left each segment."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import reconciler
+from reconciler.cli import flags
+from reconciler.cli.commands import with_console
+from reconciler.cli.console import Console
+from reconciler.cli.documents import show
+from reconciler.errors import UsageError
+from reconciler.operations.load import load_segments
+from reconciler.spec import Needed
+
+MemberId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The person's id, as the queries return it; - reads it from stdin, which no history of a shell keeps.",
+        show_default=False,
+    ),
+]
+
+
+@with_console
+def trace(
+    console: Console,
+    spec: flags.OneSpec,
+    id: MemberId,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+) -> int:
+    """Show when and why one person entered and left each segment, and where the person is now. Changes nothing.
+
+    An email is found in any case, another id as it is written. The output does not repeat it.
+    """
+    member = read_id(id, spec)
+    result = reconciler.trace(load_segments([spec], select or (), exclude or (), Needed.STATE), member)
+    show(console, result, output)
+    return result.exit_code
+
+
+def read_id(given: str, spec: str) -> str:
+    """Give the id that a command line names; `-` is the one line of stdin. Raises UsageError, without the id."""
+    if given.lower().endswith((".yaml", ".yml")) and not spec.lower().endswith((".yaml", ".yml")):
+        raise UsageError("the ID stands where the SPEC should be", "name the spec first, then the id")
+    if given != "-":
+        return given
+    if spec == "-":
+        raise UsageError("SPEC and ID can't both be read from stdin", "name the spec, and give the id on stdin")
+    line, *more = (sys.stdin.read() if sys.stdin else "").removesuffix("\n").split("\n")
+    if not line or more:
+        raise UsageError("stdin must hold one line, with one id", "printf '%s' \"$ID\" | reconcile trace SPEC -")
+    return line.removesuffix("\r")
