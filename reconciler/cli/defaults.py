@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,9 @@ def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Ma
 def find_default(environment: Mapping[str, str]) -> list[str]:
     """Find the specs for a command line that names none. Raises UsageError where there are none."""
     if named := [path for path in environment.get(SPEC_VARIABLE, "").split(os.pathsep) if path]:
+        missing = [path for path in named if not (path == STDIN or has_magic(path) or os.path.lexists(path))]
+        if missing:
+            raise UsageError(f"{SPEC_VARIABLE}: no such spec: {', '.join(missing)}", "correct or unset it")
         return named
     if os.path.lexists(DEFAULT_SPEC):
         return [DEFAULT_SPEC]

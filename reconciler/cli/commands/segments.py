@@ -28,7 +28,7 @@ def segments(
 ) -> int:
     """List the segments of the spec's workspace, each with its people and the spec that manages it. Changes nothing."""
     if scaffold and output is not flags.Format.TEXT:
-        raise UsageError("--scaffold prints YAML, and no other format", "leave out --format")
+        raise UsageError("--scaffold prints YAML, and no other format", "give --format text")
     loaded = load_segments([spec])
     with cut_short(console) as stop:
         result = list_segments(loaded, lookup_timeout=lookup_timeout, stop=stop)

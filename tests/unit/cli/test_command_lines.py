@@ -372,7 +372,8 @@ def test_one_argument_fewer_means_that_the_spec_is_left_out(
         (["history", "a.yaml", "b.yaml", "last"], {}, "one SPEC is taken here, and not 2: a.yaml, b.yaml"),
         (["state", "show"], {}, "Missing argument 'NAME'."),
         (["state", "rename", "a"], {}, "Missing argument 'OLD'."),
-        (["history"], {"RECONCILE_SPEC": f"a{os.pathsep}b"}, "RECONCILE_SPEC names 2 specs, and one is taken here"),
+        (["history"], {"RECONCILE_SPEC": f"here{os.pathsep}there"}, "RECONCILE_SPEC names 2 specs, and one is taken"),
+        (["plan"], {"RECONCILE_SPEC": f"here{os.pathsep}gone"}, "RECONCILE_SPEC: no such spec: gone"),
     ],
 )
 def test_too_many_or_too_few_arguments_are_64(
