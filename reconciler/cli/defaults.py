@@ -82,7 +82,7 @@ def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Ma
             if not named and given[name] is not None and is_spec(given[name]):
                 named, filled[name] = [given[name]], None
         if len(named) > 1:
-            raise UsageError(f"one SPEC is taken here, and not {len(named)}: {', '.join(named)}", "name one spec")
+            raise UsageError(f"one SPEC is taken here, and not {len(named)}", "name one spec")
         found = named or find_default(environment)
         if len(found) > 1:
             message = f"{SPEC_VARIABLE} names {len(found)} specs, and one is taken here: {', '.join(found)}"
