@@ -53,6 +53,8 @@ class GitHub:
     production: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     """Of the machine that a job runs on."""
+    fork: str = REPOSITORY
+    """The repository that pull requests come from."""
     runs: list[dict[str, str]] = field(default_factory=list)
     pulls: dict[str, Any] = field(default_factory=dict)
 
@@ -141,7 +143,7 @@ class GitHub:
             self.git("checkout", "-q", "main")
         github = {
             "event_name": event,
-            "event": {"number": 7, "pull_request": {"head": {"repo": {"full_name": REPOSITORY}}}},
+            "event": {"number": 7, "pull_request": {"head": {"repo": {"full_name": self.fork}}}},
             "repository": REPOSITORY,
             "ref": ref,
             "sha": self.git("rev-parse", ref),
@@ -150,19 +152,24 @@ class GitHub:
         form = document[True][event]["inputs"] if inputs else {}
         given = {name: key.get("default", "") for name, key in form.items()} | dict(inputs or {})
         assert given.keys() == form.keys()
-        for job in document["jobs"].values():
+        for name, job in document["jobs"].items():
             secrets = self.secrets | (self.production if job.get("environment") == "production" else {})
             contexts = {"github": github, "secrets": secrets, "inputs": given}
             if "if" not in job or evaluate(job["if"], contexts, [], self.folder):
-                self._run_job(run, document, job, contexts)
+                folder = self.folder / "runs" / f"{run.id}-{name}"
+                folder.mkdir(parents=True)
+                run.codes += self._run_job(run, document, job, contexts, folder)
+        summary = self.folder / f"summary-{run.id}.md"
+        run.summary = summary.read_text() if summary.exists() else ""
         return run
 
-    def _run_job(self, run: Run, workflow: Mapping[str, Any], job: Mapping[str, Any], contexts: dict[str, Any]) -> None:
-        folder = self.folder / "runs" / run.id
-        folder.mkdir(parents=True)
-        summary = self.folder / f"summary-{run.id}.md"
+    def _run_job(
+        self, run: Run, workflow: Mapping[str, Any], job: Mapping[str, Any], contexts: dict[str, Any], folder: Path
+    ) -> list[int]:
+        """Run the steps of a job; gives their exit codes."""
+        codes: list[int] = []
         for step in job["steps"]:
-            if not evaluate(step.get("if", "success()"), contexts, run.codes, folder):
+            if not evaluate(step.get("if", "success()"), contexts, codes, folder):
                 continue
             names = {**workflow.get("env", {}), **job.get("env", {}), **step.get("env", {})}
             if "run" not in step:
@@ -179,12 +186,12 @@ class GitHub:
                 "GITHUB_REPOSITORY": REPOSITORY,
                 "GITHUB_RUN_ID": run.id,
                 "GITHUB_SHA": contexts["github"]["sha"],
-                "GITHUB_STEP_SUMMARY": str(summary),
+                "GITHUB_STEP_SUMMARY": str(self.folder / f"summary-{run.id}.md"),
             }
             done = self.bash([*options, str(script)], folder, variables)
-            run.codes.append(done.returncode)
+            codes.append(done.returncode)
             run.printed += done.stdout
-        run.summary = summary.read_text() if summary.exists() else ""
+        return codes
 
     def _use(self, step: Mapping[str, Any], github: Mapping[str, Any], run: Run, folder: Path) -> None:
         """Do what an action does."""

@@ -124,6 +124,7 @@ def test_a_pull_request_has_one_comment_which_is_of_its_last_commit(team: Team) 
     assert "1 to remove, 1 to add, in 1 segment" in shown[1]["body"]
     assert "vip" not in shown[1]["body"], "only what the pull request changes is planned"
     assert not wrong.ok
+    assert re.search(r"^::error file=segments/crm\.yaml,line=\d+", wrong.printed, re.MULTILINE)
     assert told[1]["body"].startswith("<!-- reconcile plan -->\n### reconcile plan: no result, exit code 64\n")
     assert "    error: segments/crm.yaml:" in told[1]["body"]
     assert told[1]["body"] in wrong.summary
@@ -142,6 +143,20 @@ def test_a_guard_makes_a_pull_request_red_and_its_numbers_are_in_the_comment(tea
     assert not run.ok
     assert "::error::A guard stopped a segment" in run.printed
     assert "37 removals of 40 members; the limit is 25%" in team.github.comments[0]["body"]
+
+
+def test_a_pull_request_from_a_fork_is_validated_without_any_secret_and_not_planned(team: Team) -> None:
+    team.github.secrets.clear()
+    team.github.production.clear()
+    team.github.fork = "stranger/segments"
+
+    right = team.plan({CRM: SPEC + VIP + CHURN})
+    wrong = team.plan({CRM: SPEC + VIP + "  churn: {}\n"})
+
+    assert right.ok, right.printed
+    assert wrong.codes == [0, 64]
+    assert "::error file=segments/crm.yaml" in wrong.printed
+    assert team.github.comments == []
 
 
 def test_the_job_of_a_pull_request_cannot_write(team: Team) -> None:
