@@ -17,8 +17,10 @@ def main() -> None:
     # Most of a short run is importing, which leaves no garbage: measured, collecting takes a tenth of its time.
     gc.set_threshold(50_000)
     occupy_descriptors()
-    # A command that does more than print handles its signals itself.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    # A command that does more than print handles its signals itself. `nohup` has SIGHUP ignored.
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in (signal.SIGTERM,) if is_deaf else (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: sys.exit(ExitCode.TERMINATED))
     sys.exit(run(sys.argv[1:]))
 
 

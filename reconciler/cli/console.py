@@ -1,5 +1,6 @@
 """What a command prints: the document to stdout, everything else, with errors and their hints, to stderr."""
 
+import io
 import json
 import logging
 import os
@@ -9,10 +10,11 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TextIO, cast
 
 import typer
 
@@ -20,6 +22,9 @@ from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
 from reconciler.escaping import clean, clean_block, escape_lacking
+
+TERMINAL = Path("/dev/tty")
+"""The terminal that controls this process, whatever its streams are."""
 
 TURN_SECONDS = 0.1
 """How often a question looks for a signal."""
@@ -36,7 +41,7 @@ class Console:
     quiet: bool = False
     log_format: LogFormat = LogFormat.TEXT
     stdin_is_spec: bool = False
-    """Answers come from the controlling terminal then."""
+    """stdin is a spec: a question is answered on the terminal that controls this process."""
 
     # --- stdout -------------------------------------------------------------------------------------------------------
 
@@ -150,12 +155,14 @@ class Console:
 
     @property
     def can_ask(self) -> bool:
-        """Whether a question can be answered: stdin, or where it is the spec the process, has a terminal."""
-        if self.stdin_is_spec:
-            with suppress(OSError), self._keyboard():
-                return True
+        """Whether a question can be answered: stdin is a terminal or, where it is a spec, this process has one."""
+        if not self.stdin_is_spec:
+            return sys.stdin is not None and sys.stdin.isatty()
+        try:
+            os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY))
+        except OSError:
             return False
-        return sys.stdin is not None and sys.stdin.isatty()
+        return True
 
     def require_consent(self, command: str, yes: bool) -> None:
         """Raise UsageError where a command that asks first can't ask anybody, and was not given --yes."""
@@ -163,41 +170,51 @@ class Console:
             raise UsageError(f"{command} asks first, and there is no terminal to ask on", "give --yes")
 
     def ask(self, question: str, stop: Event | None = None, *, document: str = "") -> bool:
-        """Ask on stderr for a yes, after the document that the question is about. A `stop` that is set is a no."""
-        if document:
-            sys.stderr.write(f"{document}\n")
+        """Ask for a yes, after the document that the question is about. A `stop` that is set is a no.
+
+        Both are written to stderr if that is a terminal, else to the one that controls this process, else to stderr.
+        """
         stop = stop or Event()
-        if stop.is_set():
-            return False
-        sys.stderr.write(f"{clean(question)} [yes/no] ")
-        sys.stderr.flush()
-        line = b""
         try:
-            # In turns: a signal only sets `stop`, and ends the question at any moment, also in the middle of a line.
-            with self._keyboard() as keyboard:
+            with self._open_terminal() as (keyboard, screen):
+                if document:
+                    screen.write(f"{document}\n")
+                if stop.is_set():
+                    return False
+                screen.write(f"{clean(question)} [yes/no] ")
+                screen.flush()
+                line = b""
+                # In turns: a signal only sets `stop`, and ends the question at any moment, also in the middle of a
+                # line.
                 while not line.endswith(b"\n"):
                     if stop.is_set():
                         return False
                     if select.select([keyboard], [], [], TURN_SECONDS)[0]:
-                        typed = os.read(keyboard, 1024)
+                        typed = os.read(keyboard.fileno(), 1024)
                         if not typed:
                             break
                         line += typed
-            return not stop.is_set() and line.decode().strip().lower() in ("y", "yes")
+                return not stop.is_set() and line.decode().strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or the answer is no text
             return False
 
     @contextmanager
-    def _keyboard(self) -> Iterator[int]:
-        """Open what answers are read from, as a descriptor. Raises OSError where there is no terminal."""
-        if not self.stdin_is_spec:
-            yield sys.stdin.fileno()
+    def _open_terminal(self) -> Iterator[tuple[TextIO, TextIO]]:
+        """Give where an answer is read, and where the question is written. Raises OSError."""
+        if not self.stdin_is_spec and (sys.stderr.isatty() or not is_controlled_by(sys.stdin)):
+            yield sys.stdin, sys.stderr
             return
-        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        with TERMINAL.open("r+b", buffering=0) as file, io.TextIOWrapper(file) as terminal:
+            yield sys.stdin if not self.stdin_is_spec else terminal, cast(TextIO, Stream(terminal))
+
+
+def is_controlled_by(stream: TextIO) -> bool:
+    """Tell whether a stream is the terminal that controls this process, as a shell's is."""
+    try:
+        os.tcgetpgrp(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def explain(error: Exception, argv: Sequence[str]) -> int:

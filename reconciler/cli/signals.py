@@ -1,15 +1,21 @@
-"""Ctrl-C and SIGTERM: the first requests an orderly stop, the second exits at once (the journal survives it)."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first requests an orderly stop, the second exits at once (the journal survives it).
+
+SIGHUP counts as SIGTERM. Where the command began with SIGHUP ignored, as below `nohup`, it stays ignored.
+"""
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from reconciler.cli.console import Console
 from reconciler.models.results import StopSignal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Receive = Callable[[int], None]
+"""Is told the number of a signal: SIGTERM for SIGHUP."""
 
 
 @contextmanager
@@ -17,14 +23,14 @@ def stopping(console: Console, words: str = "stopping after the batches in fligh
     """Request a stop at the first signal and print `words`; exit at the second one."""
     stop = StopSignal()
 
-    def receive(number: int, _frame: FrameType | None) -> None:
+    def receive(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.number = number
         stop.set()
         console.info(f"{words}; once more to stop at once", always=True)
 
-    with _handling(SIGNALS, receive):
+    with _handling(receive):
         yield stop
 
 
@@ -45,22 +51,26 @@ def exiting_on_signals() -> Iterator[list[int]]:
     so that the clean-up is not interrupted.
     """
     received: list[int] = []
-    numbers = (*SIGNALS, signal.SIGHUP)
 
-    def receive(number: int, _frame: FrameType | None) -> None:
+    def receive(number: int) -> None:
         received.append(number)
-        for each in numbers:
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    with _handling(numbers, receive):
+    with _handling(receive):
         yield received
 
 
 @contextmanager
-def _handling(numbers: Iterable[int], receive: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handling(receive: Receive) -> Iterator[None]:
     """Handle signals for a block."""
-    before = {number: signal.signal(number, receive) for number in numbers}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        receive(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    heard = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:

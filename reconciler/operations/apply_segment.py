@@ -93,6 +93,8 @@ class SegmentApply:
     tally: Tally = field(default_factory=Tally)
     confirmation: Confirmation | None = None
     forgotten: bool = False
+    paused: float = 0.0
+    """Seconds for which it waited for the other plans and for an answer."""
     error: ReconcileError | None = None
     result: SegmentRun | None = None
     phase: Phase = Phase.NEW
@@ -162,7 +164,7 @@ class SegmentApply:
             log.debug("locking or releasing %s failed", self.target.label, exc_info=True)
             self.error = self.error or as_known(caught)
         run = self._conclude()
-        tally = replace(run.tally, seconds=round(parts.clock() - started, 3))
+        tally = replace(run.tally, seconds=round(parts.clock() - started - self.paused, 3))
         self.result = replace(run, tally=tally, unmatched=unmatched)
         parts.report(Finished(self.result))
 
@@ -222,7 +224,11 @@ class SegmentApply:
             warn_of_unmatched(target, counts.unmatched, counts.held_by_state, parts.warn)
         changes_anything = plan.has_work or counts.adopt > 0 or reads_back
         may_go_on = not changes_anything  # else once the workspace is checked, which a stop leaves out
-        yield Phase.PLANNED
+        paused_at = parts.clock()
+        try:
+            yield Phase.PLANNED
+        finally:
+            self.paused = parts.clock() - paused_at
 
         if changes_anything and not parts.stop.is_set():
             environment_id = parts.preflight()

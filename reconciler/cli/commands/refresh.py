@@ -10,6 +10,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import name_history, show
 from reconciler.cli.signals import cut_short
+from reconciler.escaping import clean
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
 from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
@@ -59,9 +60,12 @@ def refresh(
                 f"not there of the state's: {found.missing:,}" if found.missing else "",
                 f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
             ]
-            console.info("; ".join(filter(None, parts)))
+            known = "; ".join(filter(None, parts))
+            if yes:
+                console.info(known)
+                return True
             named = name_segment(target.label, target.segment_id, title, found.remote)
-            return yes or console.ask(f"Take over what is there into the state of {named}?", stop)
+            return console.ask(f"Take over what is there into the state of {named}?", stop, document=clean(known))
 
         result = reconciler.refresh(
             loaded,

@@ -69,10 +69,29 @@ def test_resends_alone_are_sent_and_applied() -> None:
     assert (result.tally.added, result.tally.resent) == (0, 1)
 
 
-def test_seconds_are_those_of_the_whole_segment() -> None:
+def test_seconds_are_those_of_the_whole_segment_but_for_the_time_of_answering() -> None:
     play = Play()
-    result = play.run(lambda: setattr(play.clock, "seconds", play.clock.seconds + 42))
-    assert result.tally.seconds == 42
+    applying = play.start()
+    applying.lock()
+    play.clock.seconds += 42
+    applying.go_to(Phase.PLANNED)
+
+    play.clock.seconds += 1000  # somebody is asked
+    applying.go_to(Phase.ENDED)
+
+    assert play.check(applying).tally.seconds == 42
+
+
+def test_the_time_of_a_no_does_not_count_either() -> None:
+    play = Play()
+    applying = play.start()
+    applying.lock()
+    applying.go_to(Phase.PLANNED)
+
+    play.clock.seconds += 1000
+    applying.end(ReconcileError("no"))
+
+    assert play.check(applying).tally.seconds == 0
 
 
 # --- nothing is sent ---------------------------------------------------------------------------------------------
