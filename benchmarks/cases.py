@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import data
 from benchmarks.measure import PYTHON, RECONCILE, Figure, Series, run_in_turn, script
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,7 @@ def read_back(folder: Path, size: int, times: int) -> Iterator[Row]:
 SMALL = """\
 version: 1
 sources: {{warehouse: {{url: 'duckdb:///:memory:'}}}}
-destination: {{site_id: a, api_key: b}}
+destination: {{site_id: a, api_key: b{destination}}}
 segments:
 {segments}"""
 
@@ -324,11 +325,7 @@ segments:
 def start(folder: Path, _size: int, times: int) -> Iterator[Row]:
     """What it costs to start, and many small segments; their queries give what the state holds."""
     for name, number in (("tiny", 1), ("many", 300)):
-        lines = (f"  s{n}: {{segment_id: {n}, query: \"SELECT 'c{n}' AS id\"}}\n" for n in range(1, number + 1))
-        spec = folder / name / "spec.yaml"
-        spec.parent.mkdir()
-        spec.write_text(SMALL.format(segments="".join(lines)))
-        data.seed_segments(spec, lambda segment: iter([[f"c{segment.segment_id}"]]))
+        seed_small(write_small(folder / name / "spec.yaml", number))
     series = run_in_turn(
         {
             "reconcile --help": (*RECONCILE, "--help"),
@@ -346,8 +343,39 @@ def start(folder: Path, _size: int, times: int) -> Iterator[Row]:
     yield Row(many.name, "", many.wall, many.cpu, many.memory, goal="≤ 5 s")
 
 
+def write_small(spec: Path, number: int, destination: str = "") -> Path:
+    """Write a spec of some segments with one member each."""
+    spec.parent.mkdir(exist_ok=True)
+    lines = (f"  s{n}: {{segment_id: {n}, query: \"SELECT 'c{n}' AS id\"}}\n" for n in range(1, number + 1))
+    spec.write_text(SMALL.format(segments="".join(lines), destination=destination))
+    return spec
+
+
+def seed_small(spec: Path) -> None:
+    """Let the state hold what the queries give."""
+    data.seed_segments(spec, lambda segment: iter([[f"c{segment.segment_id}"]]))
+
+
+def app_key(folder: Path, _size: int, times: int) -> Iterator[Row]:
+    """What an App key costs a plan of 300 segments: one list of segments, and what a reader is told of first fills."""
+    with serving(folder, "segments", "300") as url:
+        for name in ("same", "first"):
+            write_small(folder / name / "without.yaml", 300)
+            write_small(folder / name / "with.yaml", 300, f", app_api_key: c, app_url: {url}")
+        seed_small(folder / "same" / "without.yaml")
+        specs = [f"{name}/{key}.yaml" for name in ("same", "first") for key in ("without", "with")]
+        series = run_in_turn({spec: plan_words(spec) for spec in specs}, folder, times)
+    same, same_with, first, first_with = series.values()
+    work, against = "plan of 300 segments with an App key", "without one"
+    yield Row(f"{work}, no change", "", same_with.wall, same_with.cpu, same_with.memory, against, same.wall, "≤ 1.2")
+    against = f"without one ({first.wall:.2f}) and --lookup-timeout (10)"
+    other = first.wall + DEFAULT_LOOKUP_TIMEOUT
+    yield Row(f"{work}, first fills", "", first_with.wall, first_with.cpu, first_with.memory, against, other, "≤ 1")
+
+
 CASES = {
     "start": start,
+    "key": app_key,
     "plan": plan_files,
     "large": plan_large,
     "postgres": plan_postgres,
