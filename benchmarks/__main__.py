@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.cases import CASES, SIZED, Row, short
+from benchmarks import audit_log, cases
+from benchmarks.cases import SIZED, Row, short
 
 MILLION = 1_000_000
+CASES = cases.CASES | audit_log.CASES
 
 
 def parse_size(text: str) -> int:

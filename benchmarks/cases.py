@@ -385,5 +385,5 @@ CASES = {
     "runners": runners,
     "drift": read_back,
 }
-SIZED = frozenset({"plan", "large", "postgres", "database", "drift"})
+SIZED = frozenset({"plan", "large", "postgres", "database", "drift", "trace", "log"})
 """These run once for each size; the sending ones with one million."""

@@ -105,7 +105,8 @@ def seed_segments(spec: Path, read_ids: Callable[[Segment], Iterator[list[str]]]
     (loaded,) = load([str(spec)], {})
     with open_store(loaded.state) as store:
         for segment in loaded.segments:
-            adoption = Adoption(IdType.ID, partial(read_ids, segment), lambda: iter(()), lambda: iter(()))
+            nobody = partial(iter, ())
+            adoption = Adoption(IdType.ID, partial(read_ids, segment), nobody, nobody, nobody, nobody)
             with store.lock(Target(loaded, segment), "seed", "apply", None) as held:
                 held.replace_snapshot(adoption)
                 held.complete()
