@@ -86,7 +86,8 @@ def describe(result: Result, options: Options) -> Report:
                 first_fill=_describe_first_fill(result.segments, shared, options, is_over=False),
             )
         case Run():
-            plans = [_tell_strangers(each) for each in result.segments if not each.tally.created]
+            begun = (each for each in result.segments if each.status is not RunStatus.FAILED and not each.tally.created)
+            plans = [_tell_strangers(each) for each in begun]
             found = Report(
                 "run",
                 sentences.summarise_run(result),

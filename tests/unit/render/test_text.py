@@ -352,6 +352,11 @@ def test_after_a_first_fill_that_was_read_back_no_member_is_unknown(strangers: i
     assert ("reconcile refresh" in shown) == said
 
 
+def test_a_first_fill_that_failed_before_anything_was_sent_is_told_by_its_error_alone() -> None:
+    failed = samples.run_of(samples.make_first_fill(), status=RunStatus.FAILED)
+    assert "irst fill" not in write(samples.make_run(failed))
+
+
 def test_after_the_first_fill_of_an_empty_segment_only_a_state_that_can_be_lost_is_told() -> None:
     run = samples.make_run(samples.run_of(samples.make_first_fill(members=0), tally=Tally(added=1)))
     assert "First fill" not in write(run)
