@@ -38,6 +38,8 @@ FREE_PAGES = 100
 LEAST_PER_PAGE = 100
 """Members that a page has at least, on average, where there are many pages."""
 
+NO_SUCH_SEGMENT = "does not know this segment"
+
 
 @dataclass(frozen=True)
 class TrackClient:
@@ -240,12 +242,14 @@ class AppClient:
                 raise IncompleteRead("the pages of the membership do not end", READ_AGAIN)
 
     def _get(
-        self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = "does not know this segment"
+        self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = NO_SUCH_SEGMENT
     ) -> dict[str, Any]:
         """Return the object at a path; `missing` says what a 404 means."""
         result = self.transport.call(Call("GET", path, params))
         if result.outcome is not Outcome.ACKNOWLEDGED:
-            raise DestinationError(*explain(result, self.endpoint, missing=missing))
+            is_segment = missing == NO_SUCH_SEGMENT and result.last.status == 404 and not result.last.is_page
+            code = "no_such_segment" if is_segment else None
+            raise DestinationError(*explain(result, self.endpoint, missing=missing), code=code)
         return parse_object(result.last.body)
 
     def close(self) -> None:

@@ -128,6 +128,7 @@ def test_an_error_says_what_to_do(app: AppClient, status: int, message: str, hin
         app.count(56)
 
     assert hint in caught.value.hint
+    assert caught.value.code == ("no_such_segment" if status == 404 else "destination")
     assert APP_KEY not in str(caught.value) + caught.value.hint
 
 
