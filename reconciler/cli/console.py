@@ -18,6 +18,7 @@ from typing import Any, TextIO, cast
 
 import typer
 
+from reconciler.cli.defaults import is_from_variable
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
@@ -253,8 +254,7 @@ def _explain_usage(error: Any) -> UsageError:
     """Word a usage error of the parser: it names the variable that a wrong value comes from, and the command."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     hint = f"see `{context.command_path if context else 'reconcile'} --help`"
-    source = context and parameter and context.get_parameter_source(parameter.name)
-    if parameter is not None and source is not None and source.name == "ENVIRONMENT":
+    if context is not None and parameter is not None and is_from_variable(context, parameter):
         message = f"{parameter.envvar}: {error.message.removeprefix(_PARSER)}"
         return UsageError(message, f"correct or unset it; {hint}")
     return UsageError(error.format_message().replace(_PARSER, "", 1), hint)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup, TyperOption
 from reconciler.errors import UsageError
 
 PREFIX = "RECONCILE_"
-SPEC_VARIABLE = f"{PREFIX}SPEC"
+SPEC_VARIABLE, FOLDER_VARIABLE = f"{PREFIX}SPEC", f"{PREFIX}DIRECTORY"
 DEFAULT_SPEC = "reconcile.yaml"
 STDIN = "-"
 
@@ -65,6 +65,12 @@ def find_flag(parameter: Any) -> str | None:
     if not isinstance(parameter, TyperOption):
         return None
     return next((name for name in parameter.opts if name.startswith("--")), None)
+
+
+def is_from_variable(context: Any, option: Any) -> bool:
+    """Tell whether the value of an option comes from its variable."""
+    source = context.get_parameter_source(option.name)
+    return source is not None and source.name == "ENVIRONMENT"
 
 
 def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The commands: argv to values, results to renderers. `with_console` makes each from a function."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -12,7 +13,7 @@ from typer.models import ArgumentInfo
 
 from reconciler.cli import flags
 from reconciler.cli.console import Console
-from reconciler.cli.defaults import STDIN, fill_spec
+from reconciler.cli.defaults import FOLDER_VARIABLE, STDIN, fill_spec, find_flag, is_from_variable
 from reconciler.errors import ReconcileError, UsageError, fill_hint
 
 SHARED_OPTIONS = (
@@ -50,6 +51,8 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
             error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
+            if isinstance(error, UsageError):
+                error.message = "".join(f"{each}: " for each in find_variables(context, error.message)) + error.message
             raise
 
     # Typer reads the options of a command from its signature and its annotations.
@@ -95,4 +98,14 @@ def enter(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise UsageError(f"-C {folder}: {error.strerror}", "name a folder that is there") from None
+        flag = FOLDER_VARIABLE if os.environ.get(FOLDER_VARIABLE) == folder else "-C"
+        raise UsageError(f"{flag} {folder}: {error.strerror}", "name a folder that is there") from None
+
+
+def find_variables(context: Any, message: str) -> list[str]:
+    """Find the variables that set the flags which a message names."""
+    return [
+        option.envvar
+        for option in context.command.params
+        if (flag := find_flag(option)) and re.search(rf"{flag}\b(?!-)", message) and is_from_variable(context, option)
+    ]

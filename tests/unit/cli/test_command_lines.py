@@ -16,7 +16,7 @@ from reconciler.cli import app as commands
 from reconciler.cli import flags, run
 from reconciler.cli.commands import SHARED_OPTIONS, declare, with_console
 from reconciler.cli.console import Console
-from reconciler.errors import ReconcileError
+from reconciler.errors import ReconcileError, UsageError
 
 LOAD = commands.load_command
 Repeated = Annotated[list[str] | None, flags.repeatable("Names.")]
@@ -58,6 +58,8 @@ def make_commands(probe: Probe) -> dict[str, Any]:
         confirm: Annotated[bool, typer.Option("--confirm")] = False,
         fault: Repeated = None,
     ) -> None:
+        if confirm and select == ["nobody"]:
+            raise UsageError("--confirm and --select are too much", "leave one out")
         probe.take(
             console,
             specs=specs,
@@ -301,6 +303,19 @@ def test_a_wrong_value_names_the_variable(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {variable}: ")
     assert said.endswith(f"next: correct or unset it; see `{command} --help`\n")
+
+
+def test_what_a_command_refuses_names_the_variable_that_set_it(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe.run("plan", "-s", "nobody", variables={"RECONCILE_CONFIRM": "1"}) == 64
+    assert capsys.readouterr().err.startswith("error: RECONCILE_CONFIRM: --confirm and --select are too much\n")
+
+    assert probe.run("plan", "-s", "nobody", "--confirm", variables={"RECONCILE_CONFIRM": "1"}) == 64
+    assert capsys.readouterr().err.startswith("error: --confirm and --select")
+
+    assert probe.run("plan", variables={"RECONCILE_DIRECTORY": "nowhere"}) == 64
+    assert capsys.readouterr().err.startswith("error: RECONCILE_DIRECTORY nowhere: No such file")
 
 
 def test_a_usage_error_is_written_as_a_variable_says(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
