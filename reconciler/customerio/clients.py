@@ -102,7 +102,13 @@ class TrackClient:
         result = self.transport.call(call, gate.try_start)
         is_done = result.outcome is Outcome.ACKNOWLEDGED
         message, hint = ("", "") if is_done else explain(result, self.endpoint, batch.ids)
-        return BatchResult(result.outcome, result.attempts, result.unknown_at, message, hint)
+        is_closed = result.closed_by is not None
+        return BatchResult(result.outcome, result.attempts, result.unknown_at, message, hint, is_closed)
+
+    def check_open(self) -> None:
+        """Raise DestinationError where an earlier call has shown that none can succeed in this run."""
+        if closed_by := self.transport.closed_by:
+            raise DestinationError(*explain(closed_by, self.endpoint))
 
     def close(self) -> None:
         """Close the connections."""

@@ -80,13 +80,28 @@ class AttemptResult:
     is_by_proxy: bool = False
     """The proxy failed or refused: Customer.io was not reached."""
 
+    @property
+    def is_unreached(self) -> bool:
+        """No connection was made, which another attempt may change."""
+        return self.status is None and self.outcome is Outcome.REFUSED
+
+    @property
+    def is_refusal_of_all(self) -> bool:
+        """Every other request would end so, too. Not a 403, which may be about this segment or this kind of request."""
+        if self.status is not None:
+            return self.status in (401, 407)
+        return self.outcome is Outcome.STOPPED and (self.is_untrusted or self.is_by_proxy)
+
 
 NOT_STARTED = AttemptResult(Outcome.NOT_STARTED)
 
 
 @dataclass(frozen=True)
 class CallResult:
-    """A call with all its attempts. `last` is the last attempt's; `is_held`: the next was not allowed to start."""
+    """A call with all its attempts. `last` is the last attempt's; `is_held`: the next was not allowed to start.
+
+    `closed_by`: the call that showed that no other can succeed; that may be this one, and is never closed itself.
+    """
 
     last: AttemptResult
     ends: tuple[str, ...]
@@ -94,6 +109,7 @@ class CallResult:
     unknown_at: float | None
     """Unix seconds when the last attempt of unknown outcome was given up."""
     is_held: bool
+    closed_by: "CallResult | None" = None
 
     @property
     def attempts(self) -> int:
@@ -167,8 +183,10 @@ def explain(
 ) -> tuple[str, str]:
     """Return message and hint for a call that was not acknowledged; `missing` says what a 404 means.
 
-    The API's own words are repeated, with `ids` and the secrets masked.
+    The API's own words are repeated, with `ids` and the secrets masked. Of calls that no API takes any more all have
+    the same.
     """
+    result = result.closed_by or result
     last = result.last
     if last.outcome is Outcome.NOT_STARTED:
         return "stopped before it was sent", "run again"

@@ -26,6 +26,9 @@ from reconciler.customerio.responses import BodyError, check_receipt, decode_bod
 from reconciler.customerio.retry import MAX_ATTEMPTS, MAX_SECONDS, RETRIED, choose_pause, parse_retry_after
 from reconciler.models.batches import Outcome
 
+FEWEST_UNREACHED = 3
+"""Attempts in a row without a connection, at the end of a call that had that many, after which none may follow."""
+
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
 
@@ -86,6 +89,10 @@ class Transport:
         self._lock = threading.Lock()
         self._clients = [self.open_client()]
         self._idle = list(self._clients)
+        self._answered_at = -math.inf
+        """When the latest answer to any call came."""
+        self.closed_by: CallResult | None = None
+        """The call that showed that no other can succeed in this run."""
 
     def call(
         self, call: Call, try_start: Callable[[int], bool] | None = None, *, most_attempts: int = MAX_ATTEMPTS
@@ -93,11 +100,12 @@ class Transport:
         """Make a call, with retries where a retry may succeed.
 
         `try_start` is called before each attempt, with its number from 1, when only sending is left. Where it returns
-        False, no attempt starts any more.
+        False, no attempt starts any more. Nor does one, of any call, once the API can't be reached at all, or refuses
+        the keys.
         """
         last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
-        ends_at = math.inf
+        ends_at, unreached, unreached_since = math.inf, 0, math.inf
         for number in range(1, most_attempts + 1):
             result = NOT_STARTED
             with self._slots:
@@ -106,7 +114,8 @@ class Transport:
                     with permit:
                         if number == 1:
                             ends_at = self.clock() + MAX_SECONDS
-                        if ends_at > self.clock() and (try_start is None or try_start(number)):
+                        began = self.clock()
+                        if self.closed_by is None and ends_at > began and (try_start is None or try_start(number)):
                             result = self._exchange(call, number, ends_at, permit)
             if result.outcome is Outcome.NOT_STARTED:
                 is_held = ends_at > self.clock()
@@ -115,6 +124,12 @@ class Transport:
             ends.append(str(result.status or result.failure))
             if result.outcome is Outcome.UNKNOWN or result.is_foreign:
                 unknown_at = self.wall()
+            if result.status is not None:
+                self._answered_at = self.clock()
+            if not result.is_unreached:
+                unreached, unreached_since = 0, math.inf
+            else:
+                unreached, unreached_since = unreached + 1, min(unreached_since, began)
             if result.outcome not in RETRIED or number == most_attempts:
                 break
             pause = choose_pause(number, self.chance(), result.retry_after)
@@ -123,7 +138,27 @@ class Transport:
             if self.wait(pause):
                 is_held = True
                 break
-        return CallResult(last, tuple(ends), unknown_at, is_held)
+        return self._conclude(
+            CallResult(last, tuple(ends), unknown_at, is_held),
+            is_dead=most_attempts > 1
+            and unreached >= min(len(ends), FEWEST_UNREACHED)
+            and self._answered_at < unreached_since,
+        )
+
+    def _conclude(self, result: CallResult, is_dead: bool) -> CallResult:
+        """Close the API if a call has shown that no other can succeed, and say so where that is why it failed.
+
+        `is_dead`: its last attempts found no connection, and no other call had an answer meanwhile.
+        """
+        has_given_up = result.outcome in RETRIED
+        if result.last.is_refusal_of_all or (has_given_up and is_dead):
+            with self._lock:
+                self.closed_by = self.closed_by or result
+        if self.closed_by is None or not (
+            result.last.is_refusal_of_all or has_given_up or result.outcome is Outcome.NOT_STARTED
+        ):
+            return result
+        return replace(result, closed_by=self.closed_by)
 
     def _exchange(self, call: Call, number: int, ends_at: float, permit: Permit) -> AttemptResult:
         """Send one request and read its answer."""

@@ -77,6 +77,8 @@ class BatchResult:
     message: str = ""
     """The API's words, or ours; for people."""
     hint: str = ""
+    is_closed: bool = False
+    """No further request of this run can succeed: the API can't be reached at all, or refuses the keys."""
 
     @property
     def may_be_applied(self) -> bool:

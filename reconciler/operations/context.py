@@ -298,8 +298,14 @@ class Context(ExitStack):
     # --- questions that are asked once ----------------------------------------------------------------------------
 
     def preflight(self, target: Target) -> int | None:
-        """Check the Track API's credentials and region; gives the environment id. Raises DestinationError."""
-        return self._ask_once(self._preflights, target, self.customerio(target)[0].preflight)
+        """Check the Track API's credentials and region; gives the environment id. Raises DestinationError.
+
+        Also where another segment has met since then what no segment can get past.
+        """
+        track = self.customerio(target)[0]
+        environment_id = self._ask_once(self._preflights, target, track.preflight)
+        track.check_open()
+        return environment_id
 
     def ask_environment(self, target: Target) -> int | None:
         """The environment of the Track API's keys; None where it can't be had."""

@@ -244,6 +244,8 @@ class Sender:
             self.done += len(batch.ids)
             if result.outcome is not Outcome.ACKNOWLEDGED and (result.unknown_at is not None or pending.is_doubtful):
                 self.count_unsettled([pending])
+            if result.is_closed:
+                self.halt(DestinationError(result.message, result.hint))  # the same for all segments
             match result.outcome:
                 case Outcome.ACKNOWLEDGED:
                     self.exhausted_in_a_row = 0

@@ -342,7 +342,7 @@ def test_a_sealed_plan_that_was_cut_short_after_a_segment_was_forgotten_goes_on(
     two.want("vip", people(*range(4)))
     two.write({"vip": segment(56, "vip"), "old": entry})
     assert two.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
-    two.sandbox.inject(answers(401, segment_id=56, times=None))
+    two.sandbox.inject(answers(403, segment_id=56, times=None))
     assert two.run("apply", "sealed.plan").code == 6
     assert two.run("state", "show", "spec.yaml", "id:57").code == 1
     two.sandbox.faults.clear()

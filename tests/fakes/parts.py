@@ -159,6 +159,11 @@ class FakeTrack:
     in_flight: int = 0
     most_in_flight: int = 0
     directions: dict[str, Direction] = field(default_factory=dict)
+    closes_after: int | None = None
+    """Attempts of all requests after which none can succeed."""
+
+    def check_open(self) -> None:
+        """It is asked by the operation's context, which this stands in for."""
 
     def preflight(self) -> int | None:
         self.preflights += 1
@@ -174,8 +179,10 @@ class FakeTrack:
         unknown_at: float | None = None
         self.requests += 1
         for attempt in range(1, MOST_ATTEMPTS + 1):
+            held = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
+            if self.closes_after is not None and len(self.sent) >= self.closes_after:
+                return BatchResult(held, attempt - 1, unknown_at, "the API is gone", "see why", is_closed=True)
             if not gate.try_start(attempt):
-                held = Outcome.NOT_STARTED if unknown_at is None else Outcome.UNKNOWN
                 return BatchResult(held, attempt - 1, unknown_at, "held")
             reply = self._attempt(batch, attempt)
             if reply in (Reply.LOST, Reply.VANISHED):

@@ -167,6 +167,9 @@ class MortalTrack:
     latest: float = SETTLE * 0.9
     """Seconds after which a late change has surely arrived."""
 
+    def check_open(self) -> None:
+        """It takes requests for ever."""
+
     def preflight(self) -> int | None:
         self.life.step("preflight")
         return 12345

@@ -510,3 +510,31 @@ def test_a_reporter_that_fails_loses_nothing() -> None:
     world = deliver(name_ids(40), size=8, reporter=FakeReporter(fail), fault=never)
     check_laws(world, may_leave_intents=True)
     assert world.error_code == "internal"
+
+
+# --- an API that takes no more in this run ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pool", [None, LazyPool()])
+@pytest.mark.parametrize("closes_after", [0, 2])
+def test_what_was_not_begun_before_the_api_was_gone_is_put_back(closes_after: int, pool: LazyPool | None) -> None:
+    def close(world: World) -> None:
+        world.track.closes_after = closes_after
+
+    world = deliver(PEOPLE, LEAVERS, pool=pool, prepare=close)
+    check_laws(world)
+    tally = world.delivery.tally
+    assert (tally.added, tally.removed, tally.unsettled) == (0, 1000 * closes_after, 0)
+    error = world.delivery.error
+    assert error is not None
+    assert (error.code, error.message, error.hint) == ("destination", "the API is gone", "see why")
+
+
+def test_what_may_have_arrived_before_the_api_was_gone_stays_unsettled() -> None:
+    def close(world: World) -> None:
+        world.track.closes_after = 1
+
+    world = deliver(PEOPLE, script=always(Reply.LOST), prepare=close)
+    check_laws(world)
+    assert (world.delivery.tally.unsettled, len(world.track.sent)) == (1000, 1)
+    assert str(world.delivery.error) == "the API is gone"

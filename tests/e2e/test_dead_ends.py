@@ -1,0 +1,162 @@
+"""An outage, or a wrong key, is met once a workspace, source or state, and told once; attempts are counted here."""
+
+import errno
+import os
+import re
+from typing import Any
+
+import httpcore
+import pytest
+
+from reconciler.sandbox.faults import answers, drops
+from reconciler.sandbox.http import Api, Call
+from tests.support.project import Project, people, segment
+
+MANY = 40
+NAMES = [f"s{number:02}" for number in range(1, MANY + 1)]
+
+pytestmark = pytest.mark.slow
+
+
+class Network:
+    """Counts the connections that are tried; once it is cut, none is made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tried = 0
+        self.is_cut = False
+        connect = httpcore.SyncBackend.connect_tcp
+
+        def connect_tcp(backend: httpcore.SyncBackend, *given: Any, **more: Any) -> httpcore.NetworkStream:
+            self.tried += 1
+            if self.is_cut:
+                try:
+                    raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                except OSError as error:
+                    raise httpcore.ConnectError from error
+            return connect(backend, *given, **more)
+
+        monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
+        monkeypatch.setattr("reconciler.customerio.retry.BASE_SECONDS", 0.001)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    return Network(monkeypatch)
+
+
+@pytest.fixture
+def forty(project: Project) -> Project:
+    """Forty segments with two people each, in a state that knows their workspace."""
+    for at, name in enumerate(NAMES):
+        project.sandbox.create_segment(name, id=100 + at)
+    project.want("vip", people(1, 2))
+    project.write({name: segment(100 + at, "vip") for at, name in enumerate(NAMES)}, destination="concurrency: 2")
+    return project
+
+
+def told(done_err: str, cause: str) -> str:
+    """The one line of stderr with a cause."""
+    (line,) = [line for line in done_err.splitlines() if cause in line]
+    return line
+
+
+def settle_all(project: Project) -> None:
+    """Run once more without trouble: everybody is in, and nobody was sent twice without need."""
+    project.sandbox.faults.clear()
+    assert project.run("apply", "spec.yaml").code == 0
+    for at in range(MANY):
+        assert project.sandbox.members(100 + at) == set(people(1, 2))
+
+
+def test_forty_segments_without_customerio_are_done_after_five_connections_to_each_api(
+    forty: Project, network: Network
+) -> None:
+    network.is_cut = True
+
+    done = forty.run("apply", "spec.yaml")
+
+    assert (done.code, network.tried) == (1, 5 + 5)
+    cause = "the Track API at 127.0.0.1:"
+    assert told(done.err, cause).startswith(f"error: {MANY} segments: {cause}")
+    assert re.search(rf"✗ {MANY} segments failed: {cause}\d+: no connection\s+\(Connection refused\)", done.out)
+    assert len(done.out.splitlines()) < 24, "it fits a screen"
+
+
+@pytest.mark.parametrize("parallel", ["1", "4"])
+def test_keys_that_are_revoked_in_mid_run_are_met_once(forty: Project, parallel: str) -> None:
+    forty.sandbox.inject(answers(401, path="*add_customers", skip=3, times=None))
+
+    done = forty.json("apply", "--parallel", parallel)
+
+    statuses = [each["status"] for each in done.segments.values()]
+    assert (statuses.count("applied"), statuses.count("failed"), done.code) == (3, MANY - 3, 6)
+    refused = [call for call in forty.sandbox.calls if call.path.endswith("add_customers")]
+    assert len(refused) - 3 <= int(parallel), "those on their way at that moment"
+    errors = {(each["error"]["code"], each["error"]["message"]) for each in done.segments.values() if each["error"]}
+    assert errors == {("destination", "the Track API does not accept the credentials (401)")}
+    assert f"error: {MANY - 3} segments: the Track API does not" in told(done.err, "does not accept the credentials")
+    assert {row["unsettled"] for row in forty.json("status").segments.values()} <= {0, None}
+    settle_all(forty)
+
+
+@pytest.mark.parametrize("parallel", ["1", "4"])
+def test_a_host_that_dies_in_mid_run_leaves_what_was_on_its_way_unsettled_and_the_rest_untouched(
+    forty: Project, network: Network, parallel: str
+) -> None:
+    sent: list[Call] = []
+
+    def die(call: Call) -> None:
+        if call.path.endswith("add_customers"):
+            sent.append(call)
+            network.is_cut = network.is_cut or len(sent) == 4
+
+    forty.sandbox.on_arrival(die)
+    forty.sandbox.inject(drops(path="*add_customers", skip=3, times=None))
+
+    done = forty.json("apply", "--parallel", parallel)
+
+    unsettled = [row for row in done.segments.values() if row["unsettled"]]
+    assert 1 <= len(unsettled) <= int(parallel)
+    assert {row["status"] for row in unsettled} == {"partial"}
+    assert {row["status"] for row in done.segments.values()} == {"applied", "partial", "failed"}
+    assert network.tried < 4 * 5 * int(parallel) + 10
+    assert len({row["error"]["message"] for row in done.segments.values() if row["error"]}) == 1
+    network.is_cut = False
+    settle_all(forty)
+
+
+@pytest.mark.parametrize("command", ["drift", "refresh"])
+def test_what_reads_forty_segments_meets_a_refused_app_key_once(forty: Project, command: str) -> None:
+    assert forty.run("apply", "spec.yaml").code == 0
+    forty.sandbox.reset_calls()
+    forty.sandbox.inject(answers(401, api=Api.APP, path="*customer_count", times=None))
+
+    done = forty.json(command, *(["--yes"] if command == "refresh" else []))
+
+    assert {row["status"] for row in done.segments.values()} == {"failed"}
+    assert len([call for call in forty.sandbox.calls if call.path.endswith("customer_count")]) <= 4
+    assert f"error: {MANY} segments: the App API does not" in told(done.err, "does not accept the credentials")
+
+
+def test_a_read_back_that_finds_no_app_api_fails_alike_for_all(forty: Project, network: Network) -> None:
+    def cut(call: Call) -> bool:
+        network.is_cut = network.is_cut or call.path.endswith("customer_count")
+        return False
+
+    forty.sandbox.on_arrival(cut)
+    forty.sandbox.inject(drops(path="*customer_count", times=None))
+
+    done = forty.json("apply", "--confirm", "--parallel", "4")
+
+    assert done.code == 6
+    messages = {row["error"]["message"] for row in done.segments.values() if row["error"]}
+    assert len([each for each in messages if "the App API at" in each]) == 1
+    network.is_cut = False
+    settle_all(forty)
+
+
+def test_a_plan_goes_on_without_an_app_api_and_asks_once(forty: Project, network: Network) -> None:
+    network.is_cut = True
+    done = forty.run("plan", "spec.yaml")
+    assert (done.code, network.tried) == (0, 5)
+    assert done.err.count("no connection") == 1
