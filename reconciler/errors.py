@@ -8,6 +8,7 @@
     │   ├── DestinationError    Customer.io refused (credentials, region, segment, request)
     │   └── IncompleteRead      a read-back is partial or disagrees with itself
     ├── StateError           1  the state database can't be used
+    │   ├── StateUnreachable    nobody can: there is no connection, or another process keeps it locked
     │   └── LeaseLost           the lock can no longer be renewed; no further request may start
     │       └── StateSetBack    the state has lost what this run wrote to it
     ├── StaleError           4  the state changed after the plan was made
@@ -146,6 +147,10 @@ class StateError(ReconcileError):
     """The state database can't be read or written."""
 
     code = "state"
+
+
+class StateUnreachable(StateError):
+    """Nobody can use the state: it can't be connected to, or another process keeps it locked."""
 
 
 class LeaseLost(StateError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
-from reconciler.errors import DestinationError, SegmentError, SourceError, SpecError, UsageError
+from reconciler.errors import DestinationError, ReconcileError, SegmentError, SourceError, SpecError, UsageError
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
@@ -76,12 +76,19 @@ class Once(Generic[Key, Part]):
     def __init__(self, lock: AbstractContextManager[object]) -> None:
         self._lock = lock
         self._parts: dict[Key, Part] = {}
+        self._errors: dict[Key, ReconcileError] = {}
 
     def get(self, key: Key, make: Callable[[], Part]) -> Part:
-        """Give the part of this key. What `make` raises is raised, and the next caller makes it again."""
+        """Give the part of this key. Raises what `make` raises: a ReconcileError for each caller, without a new try."""
         with self._lock:
+            if key in self._errors:
+                raise self._errors[key]
             if key not in self._parts:
-                self._parts[key] = make()
+                try:
+                    self._parts[key] = make()
+                except ReconcileError as error:
+                    self._errors[key] = error
+                    raise
             return self._parts[key]
 
 

@@ -1,10 +1,15 @@
 """`status`: what the state holds of each segment, and the segments that no spec lists."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError
 from reconciler.models.results import StatusRow
+from reconciler.models.spec import StateSettings
+from reconciler.operations.context import Once
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import warn_of_restored
@@ -13,6 +18,10 @@ from reconciler.operations.results import StatusResult, as_problem
 from reconciler.operations.titles import recall
 from reconciler.operations.workspace import warn_of_names
 from reconciler.state import open_records, open_snapshot
+from reconciler.state.base import Snapshot
+
+if TYPE_CHECKING:
+    from reconciler.state.history import Records
 
 
 def status(loaded: Loaded) -> StatusResult:
@@ -20,11 +29,18 @@ def status(loaded: Loaded) -> StatusResult:
     refuse_plan_file(loaded, "status")
     refuse_shared(loaded.specs)
     rows, unmatched = [], list[str]()
+    snapshots: Once[StateSettings, Snapshot] = Once(nullcontext())
+    readers: Once[StateSettings, Records] = Once(nullcontext())
+
+    def snapshot_of(state: StateSettings) -> Snapshot:
+        return snapshots.get(state, partial(open_snapshot, state))
+
     for target in loaded.targets:
+        state = target.spec.state
         try:
             if target.segment.segment is not None:
-                target = recall(target, open_snapshot(target.spec.state).listings(target.workspace))
-            records = open_records(target.spec.state)
+                target = recall(target, snapshot_of(state).listings(target.workspace))
+            records = readers.get(state, partial(open_records, state))
             found = records.segment(target.workspace, target.segment_id)
             holder = records.holder(target.workspace, target.segment_id)
         except StateError as error:
@@ -47,6 +63,6 @@ def status(loaded: Loaded) -> StatusResult:
             )
         rows.append(row)
 
-    named = warn_of_names(loaded.targets, lambda target: open_snapshot(target.spec.state).environments())
+    named = warn_of_names(loaded.targets, lambda target: snapshot_of(target.spec.state).environments())
     warnings = (*named, *(warn_of_restored(row.target) for row in rows if row.restored), *unmatched)
-    return StatusResult(datetime.now(UTC), tuple(rows), find_orphans(loaded.specs, open_snapshot), warnings)
+    return StatusResult(datetime.now(UTC), tuple(rows), find_orphans(loaded.specs, snapshot_of), warnings)

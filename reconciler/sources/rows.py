@@ -67,6 +67,21 @@ _MARKS = {
 MOST_CONNECTIONS = 2
 """Of one source at a time, however many segments are worked on; docs/databases.md promises it."""
 
+_FOR_ALL = frozenset(
+    {
+        failures.Kind.CONNECT,
+        failures.Kind.AUTH,
+        failures.Kind.CERTIFICATE,
+        failures.Kind.HOSTNAME,
+        failures.Kind.NO_TLS,
+        failures.Kind.NEEDS_TLS,
+        failures.Kind.TLS,
+        failures.Kind.DENIED,
+    }
+)
+"""Why a source can't be connected to that holds for all its segments. A wrong password that is tried for each may lock
+the account."""
+
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts: a server counts a connection until its process there has ended."""
 
@@ -74,24 +89,39 @@ Opened = TypeVar("Opened")
 
 
 class Connections:
-    """Limits the connections of a source. A thread asks for one at a time, so that a wait for one ends."""
+    """Limits the connections of a source, and meets once why there is none.
+
+    A thread asks for one at a time, so that a wait for one ends.
+    """
 
     def __init__(self, pause: Callable[[float], None] = sleep) -> None:
         self.slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
         """To be held while a connection is open."""
         self._pause = pause
         self._has_closed = False
+        self._refusal: Exception | None = None
+        """Why nobody can connect."""
 
     def connect(self, open_one: Callable[[], Opened]) -> Opened:
-        """Connect; wait a moment where the server still counts one that was closed. Raises what `open_one` raises."""
-        for seconds in _PAUSES if self._has_closed else ():
+        """Connect; wait a moment where the server still counts one that was closed. Raises what `open_one` raises.
+
+        Once that is no matter of one segment, it is raised without another try.
+        """
+        for seconds in (*(_PAUSES if self._has_closed else ()), None):
+            if self._refusal is not None:
+                raise self._refusal
             try:
-                return open_one()
+                connection = open_one()
             except Exception as error:
-                if failures.classify(DatabaseMessage.of(error)) is not failures.Kind.CONNECTIONS:
+                kind = failures.classify(DatabaseMessage.of(error))
+                if kind in _FOR_ALL:
+                    self._refusal = self._refusal or error
+                    raise self._refusal from None
+                if seconds is None or kind is not failures.Kind.CONNECTIONS:
                     raise
+            else:
+                break
             self._pause(seconds)
-        connection = open_one()
         self._has_closed = True  # by the time that another one is asked for, or soon
         return connection
 

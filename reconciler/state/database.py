@@ -7,6 +7,7 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
+from reconciler.errors import StateUnreachable
 from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
@@ -141,6 +142,7 @@ class Reader(Backend):
         self.address = address
         self._engine = engine
         self._must_exist = must_exist
+        self._unreachable: StateUnreachable | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
@@ -158,14 +160,20 @@ class Reader(Backend):
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection | None]:
-        """None: there is no file to connect to."""
+        """None: there is no file to connect to. That nobody can connect is met once."""
+        if self._unreachable is not None:
+            raise self._unreachable
         with explained(self.address):
             missing = isinstance(self.address, SqliteAddress) and is_missing(self.address.path)
         if missing:
             yield None
             return
-        with transaction(self._engine, self.address, reading=True) as connection:
-            yield connection
+        try:
+            with transaction(self._engine, self.address, reading=True) as connection:
+                yield connection
+        except StateUnreachable as error:
+            self._unreachable = error
+            raise
 
     def head(self, workspace: str, segment_id: int) -> Head:
         with self.read() as connection:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reconciler.errors import ReconcileError, StateError
+from reconciler.errors import ReconcileError, StateError, StateUnreachable
 from reconciler.files import NotPlain
-from reconciler.state.location import Address
+from reconciler.state.location import Address, SqliteAddress
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,10 @@ _PARAMETERS = Explanation(
     quotable=False,
 )
 _UNKNOWN = Explanation("the state can't be used", "run it again; if it stays so, report it", quotable=False)
+
+_UNREACHABLE = frozenset(
+    {_CONNECT, _LOGIN, _NO_DATABASE, _CERTIFICATE, _HOST_NAME, _NO_TLS, _NEEDS_TLS},
+)
 
 _SQLITE = {
     **dict.fromkeys((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE), _FULL),
@@ -225,7 +229,10 @@ def explained(address: Address) -> Iterator[None]:
             raise
         explanation, original = explain(error), _unwrap(error)
         may_be_shown = explanation.quotable and not _QUOTES.search(str(original))
-        raise StateError(f"{explanation.words} ({address})", explanation.hint) from original if may_be_shown else None
+        # A file is busy for all who write; of a server only some rows are.
+        is_for_all = explanation in _UNREACHABLE or (explanation is _BUSY and isinstance(address, SqliteAddress))
+        kind = StateUnreachable if is_for_all else StateError
+        raise kind(f"{explanation.words} ({address})", explanation.hint) from original if may_be_shown else None
 
 
 def _is_of(error: BaseException, *libraries: str) -> bool:

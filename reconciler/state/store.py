@@ -4,12 +4,12 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import Connection, text
 
 from reconciler import __version__
-from reconciler.errors import LockHeld, StateError
+from reconciler.errors import LockHeld, StateError, StateUnreachable
 from reconciler.git import identify
 from reconciler.models.audit import Reason
 from reconciler.models.history import NOBODY, Actor
@@ -53,6 +53,8 @@ class StateStore:
     pause: Callable[[float], bool] | None = None
     settings: StateSettings | None = None
     """Says for how long runs and changes are kept; None: nothing is pruned."""
+    _unreachable: StateUnreachable | None = field(default=None, init=False, repr=False)
+    """Why no lock can be taken any more."""
 
     # --- history --------------------------------------------------------------------------------------------------
 
@@ -148,11 +150,20 @@ class StateStore:
     def take_lock(
         self, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms, *, waits: bool = True
     ) -> HeldLock:
-        """Take the lock, or raise LockHeld: at once, or with `waits` when the time to wait is over."""
+        """Take the lock, or raise LockHeld: at once, or with `waits` when the time to wait is over.
+
+        Once nobody can use the state, no other lock is tried; what has a lock goes on trying. Raises StateError.
+        """
         timeout = self.lock_timeout if waits else 0
         deadline = self.runtime.clock.boot() + timeout
         while True:
-            taken = try_lock(self.database, self.runtime, segment, run_id, command, terms)
+            if self._unreachable is not None:
+                raise self._unreachable
+            try:
+                taken = try_lock(self.database, self.runtime, segment, run_id, command, terms)
+            except StateUnreachable as error:
+                self._unreachable = error
+                raise
             if isinstance(taken, HeldLock):
                 return taken
             left = deadline - self.runtime.clock.boot()

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from reconciler.errors import UsageError
+from reconciler.errors import StateError, UsageError
 from reconciler.models.events import Event, Reading
 from reconciler.operations.context import Context, Once
 from tests.fakes.parts import make_target
@@ -53,15 +53,18 @@ def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel
         Context((), parallel=parallel)
 
 
-def test_a_part_is_made_once_for_each_key_and_again_only_where_it_failed() -> None:
+def test_a_part_is_made_once_for_each_key_and_what_it_fails_with_is_met_once_too() -> None:
     parts: Once[str, object] = Once(threading.RLock())
+    tries: list[int] = []
 
     def fail() -> object:
-        raise UsageError("not yet")
-
-    with pytest.raises(UsageError):
-        parts.get("a", fail)
+        tries.append(1)
+        raise StateError("there is no state")
 
     made = parts.get("a", object)
     assert parts.get("a", fail) is made
     assert parts.get("b", object) is not made
+    for _ in range(3):
+        with pytest.raises(StateError):
+            parts.get("c", fail)
+    assert len(tries) == 1

@@ -129,6 +129,42 @@ def test_another_failure_is_not_waited_for():
     assert not pauses
 
 
+@pytest.mark.parametrize(
+    ("words", "tries"),
+    [
+        ("connection to server at 'db' failed: Connection refused", 1),
+        ("could not translate host name", 1),
+        ('password authentication failed for user "reader"', 1),
+        ("certificate verify failed: self-signed certificate", 1),
+        ("the database system is starting up", 3),
+        ("server closed the connection unexpectedly", 3),
+    ],
+)
+def test_what_holds_for_all_segments_of_a_source_is_met_once(words: str, tries: int) -> None:
+    connections, met = Connections(), list[str]()
+
+    def refuse() -> str:
+        met.append(words)
+        raise psycopg.OperationalError(words)
+
+    for _ in range(3):
+        with pytest.raises(psycopg.OperationalError, match=words[:20]):
+            connections.connect(refuse)
+
+    assert len(met) == tries
+
+
+def test_a_wrong_password_is_tried_once_for_all_segments_of_either_reader(postgres_warehouse: Warehouse) -> None:
+    url = make_url(postgres_warehouse.url).set(username="nobody_here").render_as_string()
+    for source in (open_url(url), RowSource(make_url(url), Scrubber.of("warehouse", Secret(url)))):
+        told = set()
+        for number in range(3):
+            with pytest.raises(SourceError) as caught:
+                source.check(segment(f"SELECT {number}"))
+            told.add((caught.value.message, caught.value.hint))
+        assert len(told) == 1
+
+
 def test_too_many_connections_have_a_next_step_of_their_own(postgres_warehouse: Warehouse):
     postgres_warehouse.execute("DROP ROLE IF EXISTS barred")
     postgres_warehouse.execute("CREATE ROLE barred LOGIN CONNECTION LIMIT 0")
