@@ -1,5 +1,6 @@
 """From a result to the Report that the formats for people write."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from reconciler.escaping import clean
 from reconciler.models.audit import Trace
 from reconciler.models.guards import ALLOW_FLAGS, Guard
 from reconciler.models.history import History, RunRecord
-from reconciler.models.plan import Plan, PlanStatus, Problem, SegmentPlan
+from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
     DriftStatus,
@@ -275,7 +276,9 @@ def _describe_document(document: Mapping[str, Any], kind: str) -> Report:
     for each in segments:
         row, error = [Cell(_write(each.get(key))) for key in ordered], each.get("error")
         if isinstance(error, Mapping):
-            problem = Problem("", _write(error.get("message")), _write(error.get("hint")))
+            message, hint = _write(error.get("message")), _write(error.get("hint"))
+            where = re.escape(_write(each.get("spec"))) + r":\d+: "
+            problem = Problem("", message, hint, Cause("", re.sub(f"^{where}", "", message), hint))
             lines.append(Line(row, _write(each.get("name")), trouble="", problem=problem))
         else:
             lines.append(Line(row))
@@ -287,7 +290,7 @@ def _describe_document(document: Mapping[str, Any], kind: str) -> Report:
         facts=facts,
         columns=columns,
         lines=lines,
-        troubles=[line for line in lines if line.trouble is not None],
+        troubles=share_causes(lines)[1],
         warnings=[str(each) for each in _list(document.get("warnings"))],
     )
 

@@ -5,8 +5,17 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SourceError, StateError
+from reconciler.models.history import HistoryRow, RunRecord
 from reconciler.models.plan import Plan, PlanStatus
-from reconciler.models.results import Drift, DriftStatus, RunStatus, SegmentDrift, Status, StatusRow, Tally
+from reconciler.models.results import (
+    Drift,
+    DriftStatus,
+    RunStatus,
+    SegmentDrift,
+    Status,
+    StatusRow,
+    Tally,
+)
 from reconciler.operations.results import as_failed_plan, as_problem
 from reconciler.render import Format, Options, render
 from reconciler.render.causes import list_names
@@ -151,6 +160,15 @@ def test_markdown_tells_it_once_too() -> None:
 def test_the_document_has_it_for_every_segment() -> None:
     plans = [failed_plan(name, at, SourceError("no table", "look")) for at, name in enumerate("abc", start=1)]
     assert show(*plans, output=Format.JSON).count('"message": "specs/vip.yaml:12: no table"') == 3
+
+
+def test_a_run_of_the_history_tells_it_once() -> None:
+    runs = [failed_run(f"s{number:02}", number, SourceError("no host", "look")) for number in range(1, 13)]
+    placed = [replace(each, error=failed_plan("x", 1, SourceError("no host", "look")).error) for each in runs]
+    document = write(samples.make_run(*placed), Format.JSON)
+    shown = write(RunRecord(HistoryRow("run-1", samples.TWO_AM, "apply", "production"), "0.1.0", (), None, document))
+    assert shown.count("no host") == 1
+    assert "✗ 12 segments: no host\n    s01, s02, " in shown
 
 
 def test_drift_and_status_share_causes() -> None:
