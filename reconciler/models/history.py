@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 SHORT = 8
 """Characters of a run's id that people are shown."""
@@ -34,6 +35,44 @@ NOBODY = Actor()
 """Of a run of which nothing is known."""
 
 
+class RunState(StrEnum):
+    """Whether a run goes on."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    KILLED = "killed"
+    """It has not ended, and its process is dead, or nobody holds its locks any more."""
+
+
+KILLED = RunState.KILLED.value
+"""What became of a segment that a run worked on when it was killed; the other words are those of runs and refreshes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a segment in one run. `at`: when that ended, or was last heard of; `code`: of its error."""
+
+    status: str
+    code: str | None
+    run_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """One segment of a past run, in numbers of ids. Of a run that has not ended: as far as the state knows."""
+
+    segment_id: int
+    name: str
+    status: str
+    code: str | None = None
+    added: int = 0
+    removed: int = 0
+    rejected: int = 0
+    unsettled: int = 0
+    title: str | None = None
+
+
 @dataclass(frozen=True)
 class LastRun:
     """The latest run of a segment; `ended_at` and `exit_code` are None while it goes on, or if it died."""
@@ -62,6 +101,9 @@ class HistoryRow:
     actor: Actor = NOBODY
     reason: str | None = None
     """As it was given with `--reason`."""
+    status: RunState = RunState.ENDED
+    parts: tuple[RunPart, ...] = ()
+    """Its segments, or the one that was asked for."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from reconciler.errors import SpecProblem
 from reconciler.models.audit import Trace
 from reconciler.models.comparison import DriftCounts
-from reconciler.models.history import NOBODY, Actor, History, LastRun, RunRecord
+from reconciler.models.history import NOBODY, Actor, History, LastRun, Outcome, RunRecord
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
 from reconciler.models.spec import SpecIdentity, Target
 
@@ -209,6 +209,8 @@ class StatusRow:
     """Why the state could not be read."""
     title: str | None = None
     """At Customer.io, as it was last read."""
+    last: Outcome | None = None
+    """What became of it in its last run; None before the first."""
 
     @property
     def name(self) -> str:

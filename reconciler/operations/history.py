@@ -1,17 +1,21 @@
 """The history of runs: `history` reads it; a run that changes something is written into it where it begins and ends."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from reconciler.errors import ReconcileError, UsageError
+from reconciler.models.fields import read_duration
 from reconciler.models.history import LAST, LEAST_PREFIX, NOBODY, SHORT, Actor, HistoryRow, RunRecord, shorten
 from reconciler.models.plan import Examples
+from reconciler.models.spec import StateSettings
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
+from reconciler.operations.titles import recall
 from reconciler.render import json_documents
-from reconciler.state import open_records
+from reconciler.state import open_records, open_snapshot
 
 if TYPE_CHECKING:
     from reconciler.state.history import Records
@@ -25,16 +29,46 @@ Ended = TypeVar("Ended", RunResult, RefreshResult)
 
 
 @overload
-def history(loaded: Loaded, run_id: None = None, *, limit: int = 20) -> HistoryResult: ...
+def history(
+    loaded: Loaded,
+    run_id: None = None,
+    *,
+    segment: str | None = None,
+    since: str | datetime | None = None,
+    limit: int = 20,
+) -> HistoryResult: ...
 @overload
-def history(loaded: Loaded, run_id: str, *, limit: int = 20) -> PastRun: ...
-def history(loaded: Loaded, run_id: str | None = None, *, limit: int = 20) -> HistoryResult | PastRun:
-    """List the past runs, newest first; or give one of them in full. Raises UsageError, StateError."""
+def history(
+    loaded: Loaded, run_id: str, *, segment: str | None = None, since: str | datetime | None = None, limit: int = 20
+) -> PastRun: ...
+def history(
+    loaded: Loaded,
+    run_id: str | None = None,
+    *,
+    segment: str | None = None,
+    since: str | datetime | None = None,
+    limit: int = 20,
+) -> HistoryResult | PastRun:
+    """List the past runs, newest first; or give one of them in full. Raises UsageError, StateError.
+
+    `segment`: its name, or `id:56`: only runs that worked on it, and what they did to it. `since`: a number of seconds,
+    minutes, hours or days (`30d`), or a date; without a zone it is UTC.
+    """
     refuse_plan_file(loaded, "history")
     refuse_shared(loaded.specs)
     if run_id is not None:
+        if segment is not None or since is not None:
+            raise UsageError("one run is shown whole", "leave out the run, or `--segment` and `--since`")
         return PastRun(**vars(find_run(loaded, run_id)))
-    runs = [row for records, workspace in _list_places(loaded) for row in records.runs(workspace, limit)]
+    begin = 0.0 if since is None else read_since(since, datetime.now(UTC)).timestamp()
+    asked: list[tuple[Records, str, int | None]] = [(*place, None) for place in _list_places(loaded)]
+    if segment is not None:
+        asked = [(open_records(state), place, number) for state, place, number in _find_segment(loaded, segment)]
+    runs = [
+        row
+        for records, workspace, segment_id in asked
+        for row in records.runs(workspace, limit, segment_id=segment_id, since=begin)
+    ]
     runs.sort(key=lambda row: row.started_at, reverse=True)
     return HistoryResult(datetime.now(UTC), tuple(runs[:limit]))
 
@@ -64,6 +98,37 @@ def find_run(loaded: Loaded, text: str) -> RunRecord:
         raise UsageError(f"{text!r} means several runs: {', '.join(listed)}{more}", "give more of its characters")
     records, row = newest_first[0]
     return records.run(row.run_id)[0]
+
+
+def read_since(text: str | datetime, now: datetime) -> datetime:
+    """Read how far back to go: `30d`, `2026-11-01`, `2026-11-01T02:00Z`. Raises UsageError."""
+    if isinstance(text, datetime):
+        return text if text.tzinfo else text.replace(tzinfo=UTC)
+    with suppress(ValueError, OverflowError):
+        return now - timedelta(seconds=float(read_duration(text).seconds))
+    with suppress(ValueError, OverflowError):
+        return read_since(datetime.fromisoformat(text.strip()), now)
+    raise UsageError(
+        f"since {text!r} is no length of time and no date",
+        "give a number with s, m, h or d, such as 30d, or a date, such as 2026-11-01",
+    )
+
+
+def _find_segment(loaded: Loaded, name: str) -> list[tuple[StateSettings, str, int]]:
+    """Find a segment in the specs: the state, workspace and number of each that has this name. Raises UsageError."""
+    front, _, number = name.partition(":")
+    if front == "id" and number.isascii() and number.isdigit():
+        return list(dict.fromkeys((spec.state, spec.destination.workspace, int(number)) for spec in loaded.specs))
+    found = []
+    for target in loaded.targets:
+        if name in (target.segment.name, target.label):
+            if target.segment.segment is not None:
+                target = recall(target, open_snapshot(target.spec.state).listings(target.workspace))
+            found.append((target.spec.state, target.workspace, target.segment_id))
+    if not found:
+        hint = "`reconcile status SPEC` lists them; `id:56` names one by its number at Customer.io"
+        raise UsageError(f"No segment is named {name!r}.", hint)
+    return found
 
 
 def _list_places(loaded: Loaded) -> list[tuple["Records", str]]:
@@ -101,7 +166,7 @@ class RunHistory:
         goes to the end of this function.
         """
         result = replace(result, actor=self.actor, reason=self.reason)
-        segments = result.segments if isinstance(result, RunResult) else ()
+        segments = result.segments
         kept = result
         if isinstance(kept, RunResult):  # the example ids of `--show-ids` do not go into the history
             without_ids = (replace(each, plan=replace(each.plan, examples=Examples())) for each in kept.segments)

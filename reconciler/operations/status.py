@@ -43,10 +43,11 @@ def status(loaded: Loaded) -> StatusResult:
             records = readers.get(state, partial(open_records, state))
             found = records.segment(target.workspace, target.segment_id)
             holder = records.holder(target.workspace, target.segment_id)
+            last = records.outcome(target.workspace, target.segment_id)
         except StateError as error:
             rows.append(StatusRow(target, known=False, error=as_problem(target, error)))
             continue
-        row = StatusRow(target, known=found is not None, holder=holder)
+        row = StatusRow(target, known=found is not None, last=last, holder=holder)
         if found is not None:
             row = replace(
                 row,

@@ -29,7 +29,7 @@ from reconciler.models.results import (
     StatusRow,
 )
 from reconciler.models.spec import Ownership
-from reconciler.render import Options, report, sentences
+from reconciler.render import Options, past_runs, report, sentences
 from reconciler.render.causes import share_causes
 from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
@@ -126,11 +126,16 @@ def describe(result: Result, options: Options) -> Report:
                 sentences.summarise_status(result),
                 columns=report.STATUS,
                 trouble_title="Failed",
-                remarks=[(f"{name} is locked by {clean(holder)}.", "yellow", "!") for name, holder in holders],
+                remarks=[
+                    *((f"{name} is locked by {clean(holder)}.", "yellow", "!") for name, holder in holders),
+                    *past_runs.remark_on_status(result.segments),
+                ],
             )
         case _:
             assert_never(result)
     lines = [_describe_segment(each, shared, options.verbose) for each in result.segments]
+    if isinstance(result, Status):
+        lines.sort(key=lambda line: line.rank)
     lines, troubles = share_causes(lines)
     if isinstance(result, Plan):
         troubles.sort(key=lambda line: line.rank)
@@ -146,7 +151,10 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
     name = sentences.label(target, shared)
     if isinstance(row, StatusRow):
         trouble = sentences.describe_trouble(row)
-        return Line(fill(report.STATUS, row), name, target, before_name=0, trouble=trouble, problem=row.error)
+        is_bad = row.last is not None and row.last.status in sentences.BAD
+        rank = sentences.BAD.index(row.last.status) if row.last and is_bad else len(sentences.BAD)
+        rank = -1 if row.error is not None else rank
+        return Line(fill(report.STATUS, row), name, target, rank, before_name=0, trouble=trouble, problem=row.error)
     status = row.status
     rank, quiet = _ORDER.index(status), status in (PlanStatus.UNCHANGED, RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
     plan: SegmentPlan | None = None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from reconciler.models.audit import Reason, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.guards import Guard
+from reconciler.models.history import KILLED, RunState
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import DriftStatus, Management, RefreshStatus, RunStatus
@@ -267,11 +268,18 @@ _REFRESHED = (
     _SEGMENT_ERROR,
     *_ABOUT,
 )
+_OUTCOME = (
+    Field("status", tuple(dict.fromkeys([*RunStatus, *RefreshStatus, KILLED])), "What became of it."),
+    Field("code", "string", "The code of its error; null if it has none.", NULLABLE),
+    _RUN_ID,
+    Field("at", "time", "When the run ended; of one that was killed, when it was last heard of."),
+)
 _KNOWN = (
     *_IDENTITY,
     Field("known", "boolean", "The state has an entry for this segment."),
     *_STATE_COUNTS,
     Field("rejected", "integer", _REJECTED, NULLABLE),
+    Field("last", _OUTCOME, "What became of it in its last run; null before the first.", NULLABLE),
     Field("last_run", (_RUN_ID, *_RUN_TIMES), "Its latest run; null before the first.", NULLABLE),
     Field("lock_holder", "string", "The run that holds its lock, in words; null if none does.", NULLABLE),
     Field("title", "string", "The segment's title at Customer.io, as the state knows it; null if not.", NULLABLE),
@@ -292,6 +300,7 @@ _PAST_RUN = (
     Field("workspace", "string", "The workspace that it changed."),
     _COMMAND,
     *_RUN_TIMES,
+    Field("status", RunState, "Whether it goes on; `killed`: it has not ended, and does not go on."),
     Field("segments", "integer", "Number of its segments.", NULLABLE),
     Field("added", "integer", "Ids with an acknowledged add.", NULLABLE),
     Field("removed", "integer", "Ids with an acknowledged remove.", NULLABLE),

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar, assert_never
 
 from reconciler.models.comparison import Counts
-from reconciler.models.history import HistoryRow, shorten
+from reconciler.models.history import HistoryRow, Outcome, shorten
 from reconciler.models.plan import Orphan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     DriftStatus,
@@ -23,7 +23,7 @@ from reconciler.models.results import (
     WorkspaceSegment,
 )
 from reconciler.models.spec import Target
-from reconciler.render import sentences
+from reconciler.render import past_runs, sentences
 from reconciler.render.json_documents import write_time
 
 T = TypeVar("T")
@@ -241,9 +241,10 @@ def span(start: datetime, end: datetime | None) -> Cell:
     return Cell(f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s")
 
 
-def exit_code(value: int | None, style: str = "") -> Cell:
-    """The exit code of a run; `?` while it goes on, or if it died."""
-    return Cell("?" if value is None else str(value), style)
+def outcome(value: Outcome) -> Cell:
+    """`✗ failed (source)`."""
+    marker, style = {str(status): mark for status, mark in MARKS.items()}.get(value.status, ("✗", "red"))
+    return Cell(f"{marker} {value.status}{f' ({value.code})' if value.code else ''}", style)
 
 
 def manager(row: WorkspaceSegment) -> Cell:
@@ -326,9 +327,9 @@ STATUS: Sequence[Column[StatusRow]] = (
     Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=1),
     Column("Unmatched", lambda row: nonzero(row.unmatched), right=True, drop=3),
     Column("Rejected", lambda row: nonzero(row.rejected, "red"), right=True, drop=4),
-    Column("Last run", lambda row: minute(row.last_run.started_at) if row.last_run else Cell(), drop=6),
-    Column("Exit", lambda row: exit_code(row.last_run.exit_code) if row.last_run else Cell(), right=True, drop=5),
-    Column("Run id", lambda row: Cell(shorten(row.last_run.run_id) if row.last_run else "", "dim"), drop=9),
+    Column("Last run", lambda row: outcome(row.last) if row.last else Cell()),
+    Column("When", lambda row: minute(row.last.at) if row.last else Cell(), drop=6),
+    Column("Run", lambda row: Cell(shorten(row.last.run_id) if row.last else "", "dim"), drop=5),
     Column("Lock", lambda row: Cell(row.holder or "", "yellow"), drop=7, flexible=True),
 )
 
@@ -346,15 +347,13 @@ ORPHANS: Sequence[Column[Orphan]] = (
 HISTORY: Sequence[Column[HistoryRow]] = (
     Column("Run", lambda row: Cell(shorten(row.run_id))),
     Column("Started", lambda row: minute(row.started_at)),
-    Column("Took", lambda row: span(row.started_at, row.ended_at), right=True, drop=4),
-    Column("Exit", lambda row: exit_code(row.exit_code, "" if row.exit_code in (0, 2) else "yellow"), right=True),
-    Column("Segments", lambda row: number(row.segments), right=True, drop=3),
-    Column("Removed", lambda row: signed("-", row.removed, "red"), right=True, drop=1),
-    Column("Added", lambda row: signed("+", row.added, "green"), right=True, drop=1),
-    Column("Rejected", lambda row: nonzero(row.rejected, "red"), right=True, drop=6),
-    Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True, drop=5),
+    Column("Took", lambda row: span(row.started_at, row.ended_at), right=True, drop=9),
+    Column("Command", lambda row: Cell(row.command, "dim"), drop=7),
+    Column("Result", lambda row: Cell(past_runs.tell_result(row), "yellow" if row.exit_code != 0 else "")),
+    Column("What it did", lambda row: Cell(past_runs.tell_deeds(row)), flexible=True),
+    Column("By", lambda row: Cell(past_runs.tell_actor(row.actor)), drop=5, flexible=True),
+    Column("Reason", lambda row: Cell(row.reason or ""), drop=6, flexible=True),
     Column("Workspace", lambda row: Cell(row.workspace), drop=8, flexible=True),
-    Column("Command", lambda row: Cell(row.command, "dim"), drop=7, flexible=True),
 )
 
 WORKSPACE_SEGMENTS: Sequence[Column[WorkspaceSegment]] = (

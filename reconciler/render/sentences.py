@@ -11,6 +11,7 @@ from signal import Signals
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
+from reconciler.models.history import RunState
 from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import (
     Drift,
@@ -45,6 +46,11 @@ ORPHAN_ADVICE = (
     "Nothing is sent for them: their members stay, with the campaigns that they start. To end one, make sure that no "
     "other spec lists it, and list it with `retired: true`: the next apply removes its members, then the entry may go."
 )
+
+BAD: Sequence[StrEnum] = (
+    *(RunState.KILLED, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.BLOCKED, RunStatus.STALE, RunStatus.LOCKED),
+)
+"""What became of a segment in a run, where somebody has to look at it; the worst comes first."""
 
 LOAD_FIRST = "load the data, then run it again"
 
@@ -302,8 +308,12 @@ def summarise_status(status: Status) -> str:
     """`3 segments, 1,000 members; 1 unsettled; 1 orphan.`"""
     rows = status.segments
     members = sum(row.members or 0 for row in rows)
+    bad = list_numbers(
+        *((sum(row.last is not None and row.last.status == word for row in rows), word.value) for word in BAD)
+    )
     return _join_clauses(
         f"{count(len(rows), 'segment')}, {count(members, 'member')}",
+        [f"in the last run {join(bad)}"] if bad else [],
         list_numbers(
             (sum(row.unsettled or 0 for row in rows), "unsettled"),
             (

@@ -1,6 +1,5 @@
 """What the state says to people: the numbers of each segment, its stored ids, and the past runs."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,13 +7,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock
-from reconciler.models.history import Actor, HistoryRow, LastRun, RunRecord
+from reconciler.models.history import HistoryRow, LastRun, Outcome, RunRecord
 from reconciler.models.id_status import IdStatus
 from reconciler.models.results import SegmentRecord
 from reconciler.state.base import write_statuses
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids
+from reconciler.state.runs import Watch, find_outcome, read_record, read_runs
 from reconciler.state.runtime import Processes
 
 _MEMBERS_PER_LIST = 10_000
@@ -23,16 +23,6 @@ _SEGMENTS = """
 SELECT s.*, r.started_at, r.ended_at, r.exit_code FROM reconcile_segments s
 LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace
 """
-
-_RUNS = """
-SELECT r.*, t.segments, t.added, t.removed, t.rejected, t.unsettled FROM reconcile_runs r LEFT JOIN (
-  SELECT run_id, workspace, count(*) AS segments,
-    CAST(sum(added) AS bigint) AS added, CAST(sum(removed) AS bigint) AS removed,
-    CAST(sum(rejected) AS bigint) AS rejected, CAST(sum(unsettled) AS bigint) AS unsettled
-  FROM reconcile_run_segments GROUP BY run_id, workspace
-) t ON t.run_id = r.run_id AND t.workspace = r.workspace
-"""
-"""A sum is a decimal number in PostgreSQL unless it is cast."""
 
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
 _BEGINS_SO = "substr(r.run_id, 1, length(:prefix)) = :prefix"
@@ -61,15 +51,37 @@ class Records:
         with self.reader.read() as connection:
             return self._find_holder(connection, workspace, segment_id) if connection is not None else None
 
-    def runs(self, workspace: str, limit: int, *, prefix: str = "") -> list[HistoryRow]:
-        """Return the latest runs of a workspace, newest first; `prefix`: only those with an id that begins so."""
-        which = f"WHERE r.workspace = :workspace AND {_BEGINS_SO} {_RUN_ORDER} LIMIT :limit"
-        found = self._read_runs(which, workspace=workspace, prefix=prefix, limit=limit)
-        return [record.row for record in found]
+    def outcome(self, workspace: str, segment_id: int) -> Outcome | None:
+        """Find what became of a segment in its last run; None before the first."""
+        with self.reader.read() as connection:
+            if connection is None:
+                return None
+            return find_outcome(connection, self._watch(connection), workspace, segment_id)
+
+    def runs(
+        self, workspace: str, limit: int, *, prefix: str = "", segment_id: int | None = None, since: float = 0.0
+    ) -> list[HistoryRow]:
+        """Return the latest runs of a workspace, newest first.
+
+        `prefix`: with an id that begins so; `segment_id`: that worked on this segment, and of them its part alone;
+        `since`: that began at this time, Unix seconds, or later.
+        """
+        which = f"r.workspace = :workspace AND {_BEGINS_SO} AND r.started_at >= :since"
+        values: dict[str, object] = {"workspace": workspace, "prefix": prefix, "since": since, "limit": limit}
+        if segment_id is not None:
+            values["segment_id"] = segment_id
+        with self.reader.read() as connection:
+            if connection is None:
+                return []
+            return read_runs(connection, self._watch(connection), which, f"{_RUN_ORDER} LIMIT :limit", values)
 
     def run(self, run_id: str) -> list[RunRecord]:
         """Return one run: a record for each workspace that it worked on; none if the state does not know it."""
-        return self._read_runs(f"WHERE r.run_id = :run_id {_RUN_ORDER}", run_id=run_id)
+        with self.reader.read() as connection:
+            if connection is None:
+                return []
+            rows = read_runs(connection, self._watch(connection), "r.run_id = :run_id", _RUN_ORDER, {"run_id": run_id})
+            return [read_record(connection, row) for row in rows]
 
     def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
         """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""
@@ -133,30 +145,8 @@ class Records:
             return None
         return holder.describe(now)
 
-    def _read_runs(self, which: str, **values: object) -> list[RunRecord]:
-        records = []
-        with self.reader.read() as connection:
-            if connection is None:
-                return []
-            for row in connection.execute(text(f"{_RUNS} {which}"), values):
-                history_row = HistoryRow(
-                    run_id=row.run_id,
-                    started_at=datetime.fromtimestamp(row.started_at, UTC),
-                    command=row.command,
-                    workspace=row.workspace,
-                    ended_at=_moment(row.ended_at),
-                    exit_code=row.exit_code,
-                    segments=row.segments,
-                    added=row.added,
-                    removed=row.removed,
-                    rejected=row.rejected,
-                    unsettled=row.unsettled,
-                    actor=Actor(row.actor_user, row.actor_host, row.actor_commit, row.actor_job),
-                    reason=row.reason,
-                )
-                allowed = tuple(json.loads(row.allowed))
-                records.append(RunRecord(history_row, row.tool_version, allowed, row.plan_id, row.document))
-        return records
+    def _watch(self, connection: Connection) -> Watch:
+        return Watch(self.reader.now(connection), self.clock.boot(), self.processes)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -13,7 +13,7 @@ from reconciler.errors import LockHeld, StateError, StateUnreachable
 from reconciler.git import identify
 from reconciler.models.audit import Reason
 from reconciler.models.history import NOBODY, Actor
-from reconciler.models.results import SegmentRun
+from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import StateSettings, Target
 from reconciler.state import audit
 from reconciler.state.database import Database, add_row, find_environments, run
@@ -90,7 +90,9 @@ class StateStore:
                 process=process,
             )
 
-    def end(self, run_id: str, workspace: str, exit_code: int, document: str, segments: Sequence[SegmentRun]) -> None:
+    def end(
+        self, run_id: str, workspace: str, exit_code: int, document: str, segments: Sequence[SegmentRun | RefreshRow]
+    ) -> None:
         """Close a run in the history, with its JSON document."""
         statement = (
             "UPDATE reconcile_runs SET ended_at = :now, exit_code = :exit_code, document = :document "
@@ -99,9 +101,10 @@ class StateStore:
         values = {"exit_code": int(exit_code), "document": document, "run_id": run_id}
         with self.database.write() as connection:
             values["workspace"] = name = _find_name(connection, run_id, workspace, segments)
-            run(connection, statement, now=self.database.now(connection), **values)
+            now = self.database.now(connection)
+            run(connection, statement, now=now, **values)
             for segment in segments:
-                target, tally = segment.plan.target, segment.tally
+                target, tally = segment.target, segment.tally if isinstance(segment, SegmentRun) else Tally()
                 if target.workspace == workspace:
                     add_row(
                         connection,
@@ -115,6 +118,9 @@ class StateStore:
                         removed=tally.removed,
                         rejected=tally.rejected,
                         unsettled=tally.unsettled,
+                        code=segment.error.code if segment.error else None,
+                        title=segment.title,
+                        ended_at=now,
                     )
             forgotten = connection.execute(text(_FORGOTTEN)).all()
         for forgotten_workspace, segment_id in forgotten:
@@ -247,9 +253,11 @@ class StateStore:
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
 
 
-def _find_name(connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun]) -> str:
+def _find_name(
+    connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun | RefreshRow]
+) -> str:
     """Find the name that a run's workspace has in the history: `state rename` waits for locks, and it may have none."""
     statement = text("SELECT workspace FROM reconcile_runs WHERE run_id = :run_id AND ended_at IS NULL")
     begun = set(connection.execute(statement, {"run_id": run_id}).scalars())
-    renamed = begun - {segment.plan.target.workspace for segment in segments}
+    renamed = begun - {segment.target.workspace for segment in segments}
     return renamed.pop() if workspace not in begun and len(renamed) == 1 else workspace

@@ -25,11 +25,21 @@ def history(
             show_default=False,
         ),
     ] = None,
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Only runs that worked on this segment (its name, or `id:56`).", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only runs since then: 30d, 12h, or a date (UTC).", show_default=False),
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:
     """List the past runs of a spec's workspaces, newest first, or show one run in full."""
     loaded = load_segments([spec], needed=Needed.STATE)
-    result = reconciler.history(loaded, limit=limit) if run_id is None else reconciler.history(loaded, run_id)
+    result = reconciler.history(loaded, run_id, segment=segment, since=since, limit=limit)
     show(console, result, output)
     return result.exit_code

@@ -12,7 +12,7 @@ from reconciler.errors import SpecProblem
 from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
-from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
+from reconciler.models.history import History, HistoryRow, LastRun, Outcome, RunRecord
 from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
 from reconciler.models.results import (
     Drift,
@@ -42,6 +42,8 @@ from tests.support.json_schema import find_violations
 TARGET, PROBLEM = samples.make_target(description="For people", owner="crm@example.com"), samples.make_failed().error
 WHO = {"actor": samples.ANN, "reason": "a campaign"}
 PAST = HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0, **WHO)
+FAILED_THEN = Outcome("failed", "source", "run-1", samples.TWO_AM)
+KILLED_THEN = Outcome("killed", None, "run-1", samples.TWO_AM)
 LAST = LastRun("run-1", samples.TWO_AM, samples.TWO_AM, 0)
 REFRESH = Refresh(
     "run-2",
@@ -58,8 +60,8 @@ ORPHANS = (Orphan("production", 9), Orphan("production", 10, "email", 1, 2, 3, n
 STATUS = Status(
     samples.TWO_AM,
     (
-        StatusRow(TARGET, True, 10, 1, 0, 0, LAST, "host a, pid 7", title="VIP"),
-        StatusRow(TARGET, True, 10, 1, 0, 0, replace(LAST, ended_at=None, exit_code=None)),
+        StatusRow(TARGET, True, 10, 1, 0, 0, LAST, "host a, pid 7", title="VIP", last=FAILED_THEN),
+        StatusRow(TARGET, True, 10, 1, 0, 0, replace(LAST, ended_at=None, exit_code=None), last=KILLED_THEN),
         StatusRow(TARGET, False, error=PROBLEM),
     ),
     ORPHANS,

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
-from reconciler.models.history import History, HistoryRow, LastRun, RunRecord
+from reconciler.models.history import History, HistoryRow, Outcome, RunPart, RunRecord, RunState
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
     Orphan,
@@ -25,7 +25,7 @@ from reconciler.models.results import (
     StatusRow,
     Tally,
 )
-from reconciler.render import Format, Options, render
+from reconciler.render import Format, Options, past_runs, render
 from reconciler.render import json_documents as documents
 from reconciler.render.report import Column
 from reconciler.render.text import fit
@@ -433,9 +433,9 @@ def test_a_segment_that_a_signal_kept_from_starting_is_not_called_failed() -> No
 
 
 def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
-    last = LastRun("run-1", samples.TWO_AM, None, None)
+    last = Outcome("applied", None, "run-1", samples.TWO_AM)
     rows = (
-        StatusRow(samples.make_target(), True, 1234, 5, 0, 2, last, "host a, pid 7, since 02:00"),
+        StatusRow(samples.make_target(), True, 1234, 5, 0, 2, last=last, holder="host a, pid 7, since 02:00"),
         StatusRow(samples.make_target("newcomers", 59), False),
         StatusRow(samples.make_target("broken", 58), False, error=Problem("state", "no such file", "apply first")),
     )
@@ -451,14 +451,68 @@ def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
     assert "5 unsettled; 1 not in the state yet; 1 can't be read; 1 orphan." in flatten(shown)
 
 
+def test_status_begins_with_what_failed_and_says_where_to_look() -> None:
+    failed = Outcome("failed", "source", "aaaaaaaaaaaa", samples.TWO_AM)
+    killed = Outcome("killed", None, "bbbbbbbbbbbb", samples.TWO_AM)
+    rows = (
+        StatusRow(samples.make_target(), True, 10, last=Outcome("applied", None, "aaaaaaaaaaaa", samples.TWO_AM)),
+        StatusRow(samples.make_target("churn", 57), False, last=failed),
+        StatusRow(samples.make_target("lapsed", 58), True, 5, last=killed),
+    )
+    shown = write(Status(samples.TWO_AM, rows), 120)
+
+    at = [shown.index(name) for name in ("lapsed", "churn", "vip_customers")]
+    assert at == sorted(at)
+    assert "✗ failed (source)" in shown
+    assert "Run bbbbbbbb was killed while it worked on lapsed; the next apply goes on." in flatten(shown)
+    assert "Why, for churn: `reconcile history specs/vip.yaml aaaaaaaa`" in flatten(shown)
+    assert last_line(shown) == (
+        "3 segments, 15 members; in the last run 1 killed and 1 failed; 1 not in the state yet."
+    )
+
+
+def test_history_says_of_a_run_what_it_did_and_what_failed() -> None:
+    parts = (
+        RunPart(56, "vip", "applied", added=1200),
+        RunPart(57, "churn", "failed", "source"),
+        RunPart(58, "lapsed", "failed", "source"),
+        RunPart(59, "new", "partial", "destination", added=3, removed=1, rejected=2, unsettled=4),
+        RunPart(60, "big", "blocked"),
+    )
+    declined = (RunPart(56, "vip", "failed", "declined"), RunPart(57, "churn", "unchanged"))
+    rows = [
+        HistoryRow("a", samples.TWO_AM, "apply", "main", samples.TWO_AM, 6, parts=parts),
+        HistoryRow("b", samples.TWO_AM, "apply", "main", samples.TWO_AM, 1, parts=declined),
+        HistoryRow("c", samples.TWO_AM, "apply", "main", samples.TWO_AM, 143),
+        HistoryRow("d", samples.TWO_AM, "refresh", "main", samples.TWO_AM, 0, parts=(RunPart(56, "vip", "refreshed"),)),
+        HistoryRow("e", samples.TWO_AM, "apply", "main", status=RunState.RUNNING),
+    ]
+    assert [(past_runs.tell_result(row), past_runs.tell_deeds(row)) for row in rows] == [
+        (
+            "partly done (6)",
+            "1,203 entered, 1 left in 2 segments; partial (destination): new; failed (source): churn and lapsed; "
+            "blocked: big; 2 rejected; 4 unsettled",
+        ),
+        ("declined", "not confirmed: vip"),
+        ("stopped (143)", "nothing changed"),
+        ("done", "taken over: vip"),
+        ("running", "nothing is known to be sent"),
+    ]
+
+
 def test_history_lists_runs() -> None:
     rows = (
-        HistoryRow("run-2", samples.TWO_AM, "apply specs/vip.yaml", "production"),
-        HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM + timedelta(seconds=185), 0, 3, 7, 8),
+        HistoryRow(
+            *("run-2", samples.TWO_AM, "apply"), status=RunState.KILLED, parts=(RunPart(56, "vip", "killed", added=7),)
+        ),
+        HistoryRow(
+            *("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM + timedelta(seconds=185), 0),
+            parts=(RunPart(56, "vip", "applied", added=8, removed=2),),
+        ),
     )
     shown = write(History(samples.TWO_AM, rows), 120)
-    assert "2026-11-21 02:00Z  3 min 5 s     0         3       -8     +7" in shown
-    assert "?" in shown
+    assert "run-1  2026-11-21 02:00Z  3 min 5 s  apply    done    8 entered, 2 left in vip" in shown
+    assert "killed  at least 7 entered in vip" in shown
     assert write(History(samples.TWO_AM, ())) == "No runs yet.\n"
 
 

@@ -1,0 +1,101 @@
+"""Past runs in words: how each ended, what it did, who made it."""
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.errors import SIGNALLED, ExitCode
+from reconciler.models.history import Actor, HistoryRow, RunPart, RunState, shorten
+from reconciler.models.results import RefreshStatus, StatusRow
+from reconciler.render.sentences import BAD, count, join, list_numbers, quote
+
+_RESULTS = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.BLOCKED: "blocked",
+    ExitCode.STALE: "stale",
+    ExitCode.LOCKED: "locked",
+    ExitCode.PARTIAL: "partly done",
+}
+_DECLINED = "declined"
+_MOST_NAMES, _MOST_RUNS = 3, 3
+
+
+def tell_result(row: HistoryRow) -> str:
+    """`done`, `partly done (6)`, `killed`."""
+    if row.status is not RunState.ENDED:
+        return row.status.value
+    if row.exit_code is None or row.exit_code == ExitCode.DONE:
+        return "done"
+    bad = [part for part in row.parts if part.status in BAD]
+    if row.exit_code == ExitCode.FAILED and bad and all(part.code == _DECLINED for part in bad):
+        return _DECLINED
+    word = "stopped" if row.exit_code > SIGNALLED else _RESULTS.get(ExitCode(row.exit_code), "ended")
+    return f"{word} ({row.exit_code})"
+
+
+def tell_deeds(row: HistoryRow) -> str:
+    """`20 entered, 10 left in vip; failed (source): churn`."""
+    moved = list_numbers((sum(part.added for part in row.parts), "entered"))
+    moved += list_numbers((sum(part.removed for part in row.parts), "left"))
+    clauses = []
+    if moved:
+        changed = [part for part in row.parts if part.added or part.removed]
+        where = changed[0].name if len(changed) == 1 else count(len(changed), "segment")
+        clauses.append(f"{'' if row.status is RunState.ENDED else 'at least '}{', '.join(moved)} in {where}")
+    taken_over = [part.name for part in row.parts if part.status == RefreshStatus.REFRESHED]
+    if taken_over:
+        clauses.append(f"taken over: {list_some(taken_over)}")
+    if row.status is not RunState.ENDED:
+        known = [part.name for part in row.parts if not (part.added or part.removed)]
+        clauses += [f"was at {list_some(known)}"] if known else []
+        clauses = clauses or ["nothing is known to be sent"]
+    else:
+        clauses += _tell_troubles(row.parts)
+    clauses += list_numbers(
+        (sum(part.rejected for part in row.parts), "rejected"), (sum(part.unsettled for part in row.parts), "unsettled")
+    )
+    return "; ".join(clauses) or "nothing changed"
+
+
+def tell_actor(actor: Actor) -> str:
+    """`ann on laptop`; the job, if there is one, says more than the host."""
+    parts = [actor.user or "somebody", f"on {actor.host}" if actor.host else ""]
+    return " ".join(filter(None, parts)) if actor.user or actor.host else ""
+
+
+def list_some(names: Sequence[str]) -> str:
+    """`a, b, c and 4 more`."""
+    more = [f"{len(names) - _MOST_NAMES:,} more"] if len(names) > _MOST_NAMES else []
+    return join([*names[:_MOST_NAMES], *more])
+
+
+def remark_on_status(rows: Iterable[StatusRow]) -> list[tuple[str, str, str]]:
+    """Say of the runs that failed or were killed what to do next, each run once: remarks of a Report."""
+    runs: dict[str, list[StatusRow]] = {}
+    for row in rows:
+        if row.last is not None and row.last.status in BAD:
+            runs.setdefault(row.last.run_id, []).append(row)
+    remarks = []
+    for run_id, several in runs.items():
+        command = f"reconcile history {quote(str(several[0].target.spec.path))} {shorten(run_id)}"
+        killed = [row.name for row in several if row.last and row.last.status == RunState.KILLED]
+        if killed:
+            goes_on = (
+                f"Run {shorten(run_id)} was killed while it worked on {list_some(killed)}; the next apply goes on."
+            )
+            remarks.append((f"{goes_on} What is known of it: `{command}`", "yellow", "!"))
+        else:
+            remarks.append((f"Why, for {list_some([row.name for row in several])}: `{command}`", "", ""))
+    left = len(remarks) - _MOST_RUNS
+    return [*remarks[:_MOST_RUNS], *([(f"{count(left, 'more run')} had trouble.", "", "")] if left > 0 else [])]
+
+
+def _tell_troubles(parts: Sequence[RunPart]) -> list[str]:
+    troubles: dict[str, list[str]] = {}
+    for status in BAD:
+        for part in parts:
+            if part.status == status:
+                word = (
+                    "not confirmed" if part.code == _DECLINED else f"{status}{f' ({part.code})' if part.code else ''}"
+                )
+                troubles.setdefault(word, []).append(part.name)
+    return [f"{word}: {list_some(names)}" for word, names in troubles.items()]

@@ -1,0 +1,209 @@
+"""The past runs in a state, and what became of each segment in them; also of a run that was killed."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, text
+
+from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPart, RunRecord, RunState
+from reconciler.state.lock import LEAST_LEASE, SegmentRef, find_row, read_holder
+from reconciler.state.runtime import Processes, ProcessIdentity, is_alive, is_dead
+
+_DECLINED = "declined"
+"""The code of what somebody said no to: it is no outcome of a segment."""
+
+_RUN_COLUMNS = (
+    "run_id, workspace, command, started_at, ended_at, exit_code, tool_version, allowed, plan_id, actor_user, "
+    "actor_host, actor_commit, actor_job, reason, process"
+)
+
+_TOUCHED = """(
+    EXISTS (SELECT 1 FROM reconcile_run_segments t
+        WHERE t.run_id = r.run_id AND t.workspace = r.workspace AND t.segment_id = :segment_id)
+    OR r.ended_at IS NULL AND (
+        EXISTS (SELECT 1 FROM reconcile_locks l
+            WHERE l.run_id = r.run_id AND l.workspace = r.workspace AND l.segment_id = :segment_id)
+        OR EXISTS (SELECT 1 FROM reconcile_audit a
+            WHERE a.run_id = r.run_id AND a.workspace = r.workspace AND a.segment_id = :segment_id)
+        OR EXISTS (SELECT 1 FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
+            WHERE b.run_id = r.run_id AND s.workspace = r.workspace AND s.segment_id = :segment_id)
+    )
+)"""
+"""Whether a run has worked on a segment."""
+
+_SENT = """
+SELECT segment_id, direction, 'acknowledged' AS outcome, CAST(sum(number) AS bigint) AS number FROM reconcile_audit
+WHERE workspace = :workspace AND run_id = :run_id AND pending_key IS NULL AND reason IN ('query', 'retired', 'undo')
+GROUP BY segment_id, direction
+UNION ALL
+SELECT s.segment_id, b.direction, b.outcome, CAST(sum(b.number) AS bigint) AS number FROM reconcile_batches b
+JOIN reconcile_segments s ON s.segment_key = b.segment_key WHERE s.workspace = :workspace AND b.run_id = :run_id
+GROUP BY s.segment_id, b.direction, b.outcome
+UNION ALL
+SELECT segment_id, NULL, NULL, 0 FROM reconcile_locks WHERE workspace = :workspace AND run_id = :run_id"""
+"""What the audit log and the journal say of a run that has not ended; a row without a direction: it had the lock."""
+
+_LAST = """
+SELECT t.run_id, t.status, t.code, coalesce(t.ended_at, r.ended_at, r.started_at) AS at, r.started_at
+FROM reconcile_run_segments t LEFT JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace
+WHERE t.workspace = :workspace AND t.segment_id = :segment_id AND (t.code IS NULL OR t.code <> :declined)
+AND t.ended_at IS {} NULL ORDER BY {} DESC LIMIT 1"""
+
+_LEFT_BY = """
+SELECT b.run_id, b."at" FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
+WHERE s.workspace = :workspace AND s.segment_id = :segment_id ORDER BY b.seq DESC LIMIT 1"""
+"""The run that wrote the last row of a segment's journal, which a run that ends leaves empty."""
+
+_NOT_ENDED = """
+SELECT 1 FROM reconcile_runs r WHERE r.run_id = :run_id AND r.workspace = :workspace AND r.ended_at IS NULL"""
+
+
+class Watch(NamedTuple):
+    """By which it is judged whether a run goes on: the time of the state, that of this boot, the processes here."""
+
+    now: float
+    boot: float
+    processes: Processes
+
+
+def read_runs(
+    connection: Connection, watch: Watch, which: str, order: str, values: Mapping[str, object]
+) -> list[HistoryRow]:
+    """Read the runs `r` for which `which` is true, with their segments, or with `:segment_id` alone if it is given."""
+    segment_id = values.get("segment_id")
+    where = f"{which} AND {_TOUCHED}" if segment_id is not None else which
+    statement = text(f"SELECT {_RUN_COLUMNS} FROM reconcile_runs r WHERE {where} {order}")
+    rows = []
+    for row in connection.execute(statement, values).all():
+        state = RunState.ENDED if row.ended_at is not None else _judge(connection, watch, row)
+        parts = _read_parts(connection, row) if state is RunState.ENDED else _read_known(connection, row, state)
+        if segment_id is not None:
+            parts = [part for part in parts if part.segment_id == segment_id]
+        rows.append(_as_row(row, state, parts))
+    return rows
+
+
+def read_record(connection: Connection, row: HistoryRow) -> RunRecord:
+    """Read a run whole."""
+    statement = (
+        "SELECT tool_version, allowed, plan_id, document FROM reconcile_runs "
+        "WHERE run_id = :run_id AND workspace = :workspace"
+    )
+    found = connection.execute(text(statement), {"run_id": row.run_id, "workspace": row.workspace}).one()
+    return RunRecord(row, found.tool_version, tuple(json.loads(found.allowed)), found.plan_id, found.document)
+
+
+def find_outcome(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
+    """Find what became of a segment in its last run; None: there was none, or somebody said no.
+
+    A run that was killed has left its lock or its journal; one that began later than that counts all the same.
+    """
+    values = {"workspace": workspace, "segment_id": segment_id, "declined": _DECLINED}
+    last = connection.execute(text(_LAST.format("NOT", "t.ended_at")), values).one_or_none()
+    # A run of an earlier version wrote no time for each segment.
+    last = last or connection.execute(text(_LAST.format("", "r.started_at")), values).one_or_none()
+    killed = _find_killed(connection, watch, workspace, segment_id)
+    if killed is not None and (last is None or (last.started_at or 0.0) <= killed.at.timestamp()):
+        return killed
+    return None if last is None else Outcome(last.status, last.code, last.run_id, datetime.fromtimestamp(last.at, UTC))
+
+
+def _find_killed(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
+    row = find_row(connection, SegmentRef(workspace, segment_id, ""))
+    holder = read_holder(row)
+    if holder is not None and not holder.is_gone(watch.now, watch.boot, watch.processes):
+        return None
+    if row is not None and holder is not None:
+        run_id, at = row.run_id, holder.heartbeat_at
+    else:
+        left = connection.execute(text(_LEFT_BY), {"workspace": workspace, "segment_id": segment_id}).one_or_none()
+        if left is None:
+            return None
+        run_id, at = left
+    if connection.execute(text(_NOT_ENDED), {"run_id": run_id, "workspace": workspace}).first() is None:
+        return None
+    return Outcome(KILLED, None, run_id, datetime.fromtimestamp(at, UTC))
+
+
+def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
+    """Tell whether a run that has not ended goes on, by its process, else by its locks, else by when it began."""
+    if run.process is not None:
+        identity = ProcessIdentity(**json.loads(run.process))
+        if is_alive(identity, watch.processes):
+            return RunState.RUNNING
+        if is_dead(identity, watch.processes):
+            return RunState.KILLED
+    statement = text("SELECT * FROM reconcile_locks WHERE run_id = :run_id")
+    holders = [read_holder(row) for row in connection.execute(statement, {"run_id": run.run_id}).all()]
+    held = [holder for holder in holders if holder is not None]
+    if any(not holder.is_gone(watch.now, watch.boot, watch.processes) for holder in held):
+        return RunState.RUNNING
+    is_new = not held and watch.now - run.started_at < LEAST_LEASE
+    return RunState.RUNNING if is_new else RunState.KILLED
+
+
+def _read_parts(connection: Connection, run: Row[Any]) -> list[RunPart]:
+    statement = text(
+        "SELECT * FROM reconcile_run_segments WHERE run_id = :run_id AND workspace = :workspace ORDER BY segment_id"
+    )
+    found = connection.execute(statement, {"run_id": run.run_id, "workspace": run.workspace})
+    return [
+        RunPart(
+            row.segment_id,
+            row.name,
+            row.status,
+            row.code,
+            row.added,
+            row.removed,
+            row.rejected,
+            row.unsettled,
+            row.title,
+        )
+        for row in found
+    ]
+
+
+def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[RunPart]:
+    """Read what is known of a run that has not ended."""
+    values = {"run_id": run.run_id, "workspace": run.workspace}
+    names = text("SELECT segment_id, name, title FROM reconcile_segments WHERE workspace = :workspace")
+    known = {row.segment_id: row for row in connection.execute(names, {"workspace": run.workspace})}
+    parts: dict[int, RunPart] = {}
+    for row in connection.execute(text(_SENT), values):
+        called = known.get(row.segment_id)
+        name, title = (f"id:{row.segment_id}", None) if called is None else (called.name, called.title)
+        part = parts.get(row.segment_id) or RunPart(row.segment_id, name, state.value, title=title)
+        if row.direction is not None:
+            field = (
+                {"add": "added", "remove": "removed"}[row.direction] if row.outcome == "acknowledged" else "unsettled"
+            )
+            part = replace(part, **{field: getattr(part, field) + row.number})
+        parts[row.segment_id] = part
+    return [parts[segment_id] for segment_id in sorted(parts)]
+
+
+def _as_row(run: Row[Any], state: RunState, parts: Sequence[RunPart]) -> HistoryRow:
+    sums: dict[str, int | None] = dict.fromkeys(("segments", "added", "removed", "rejected", "unsettled"))
+    if state is RunState.ENDED and parts:
+        sums = {name: _add_up(parts, name) for name in ("added", "removed", "rejected", "unsettled")}
+        sums["segments"] = len(parts)
+    return HistoryRow(
+        run_id=run.run_id,
+        started_at=datetime.fromtimestamp(run.started_at, UTC),
+        command=run.command,
+        workspace=run.workspace,
+        ended_at=None if run.ended_at is None else datetime.fromtimestamp(run.ended_at, UTC),
+        exit_code=run.exit_code,
+        **sums,
+        actor=Actor(run.actor_user, run.actor_host, run.actor_commit, run.actor_job),
+        reason=run.reason,
+        status=state,
+        parts=tuple(parts),
+    )
+
+
+def _add_up(parts: Iterable[RunPart], name: str) -> int:
+    return sum(getattr(part, name) for part in parts)
