@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from reconciler.escaping import clean
 from reconciler.models.audit import Trace
 from reconciler.models.guards import ALLOW_FLAGS, Guard
-from reconciler.models.history import History, RunRecord
+from reconciler.models.history import History, RunRecord, shorten
 from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
@@ -33,6 +33,7 @@ from reconciler.render import Options, past_runs, report, sentences
 from reconciler.render.causes import share_causes
 from reconciler.render.json_documents import document
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
+from reconciler.render.stored_documents import read_result
 from reconciler.render.trace import describe_trace
 
 _ORDER = list(report.MARKS)
@@ -47,7 +48,14 @@ def describe(result: Result, options: Options) -> Report:
                 "history",
                 f"{sentences.count(number, 'run')}, newest first." if number else "No runs yet.",
                 columns=report.HISTORY,
-                lines=[Line(fill(report.HISTORY, each)) for each in result.runs],
+                lines=[
+                    Line(
+                        fill(report.HISTORY, each),
+                        shorten(each.run_id),
+                        clauses=[f"reason: {each.reason}"] if each.reason else [],
+                    )
+                    for each in result.runs
+                ],
                 noun="runs",
                 warnings=result.warnings,
             )
@@ -70,7 +78,7 @@ def describe(result: Result, options: Options) -> Report:
         case Trace():
             return describe_trace(result)
         case RunRecord():
-            return _describe_document(document(result), "run")
+            return _describe_past_run(result, options)
         case SegmentRecord():
             return _describe_document(document(result), "state")
     targets = [each.target for each in result.segments]
@@ -250,6 +258,21 @@ def _describe_first_fill(
         unknown,
         sentences.LOST_STATE if is_at_risk else "",
     )
+
+
+def _describe_past_run(record: RunRecord, options: Options) -> Report:
+    """Show a past run as it was shown when it ended; of one that has not ended what the state knows."""
+    stored = document(record)
+    if record.document is None:
+        parts = record.row.parts
+        columns = report.PARTS
+        lines = [Line(fill(columns, part), part.name) for part in parts]
+        found = Report("run", past_runs.summarise_unended(record.row), columns=columns, lines=lines)
+    elif (result := read_result(stored)) is not None:
+        found = replace(describe(result, options), first_fill=None)
+    else:
+        found = _describe_document(stored, "run")
+    return replace(found, facts=past_runs.list_facts(record))
 
 
 # --- stored documents --------------------------------------------------------------------------------------------

@@ -58,7 +58,13 @@ def document(result: Result | Validation) -> dict[str, Any]:
     """Give the JSON document of a result as a dictionary."""
     if isinstance(result, RunRecord):
         row = result.row
-        left = json.loads(result.document) if result.document else {"run_id": row.run_id, "workspace": row.workspace}
+        left: dict[str, Any]
+        if result.document:
+            left = json.loads(result.document)
+        else:  # what the state knows of one that has not ended
+            known = ("name", "segment_id", "title", "added", "removed", "unsettled")
+            parts = [{name: getattr(part, name) for name in known} for part in row.parts]
+            left = {"run_id": row.run_id, "workspace": row.workspace, "segments": parts}
         return left | _write_fields(FROM_HISTORY, vars(row) | vars(result))
     if isinstance(result, SegmentRecord):
         fields = {name: write_time(each) if isinstance(each, datetime) else each for name, each in vars(result).items()}

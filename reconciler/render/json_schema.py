@@ -152,6 +152,7 @@ _RUN_TIMES = (
     Field("ended_at", "time", "When it ended; null while it goes on, or if it died.", NULLABLE),
     Field("exit_code", "integer", "Its exit code; null while it goes on, or if it died.", NULLABLE),
 )
+_RUN_STATE = Field("status", RunState, "Whether it goes on; `killed`: it has not ended, and does not go on.")
 _WHO = (
     Field(
         "actor",
@@ -172,6 +173,7 @@ FROM_HISTORY = tuple(
     for field in (
         _COMMAND,
         *_RUN_TIMES,
+        _RUN_STATE,
         Field("allowed", "string", "The guards that were allowed, as named on the command line.", many=True),
         Field("plan_id", "string", "The id of the plan file that it applied; null if there is none.", NULLABLE),
     )
@@ -186,6 +188,7 @@ _GUARD = (
     Field("actual", "string", "What was found."),
     Field("breached", "boolean", "The limit is exceeded."),
     Field("allowed", "boolean", "It is breached, and a flag of this run allows that: it stops nothing."),
+    Field("detail", "string", "What was found, in words."),
 )
 _EXAMPLES = (
     Field("remove", "string", "Some ids that would be removed.", many=True),
@@ -300,7 +303,7 @@ _PAST_RUN = (
     Field("workspace", "string", "The workspace that it changed."),
     _COMMAND,
     *_RUN_TIMES,
-    Field("status", RunState, "Whether it goes on; `killed`: it has not ended, and does not go on."),
+    _RUN_STATE,
     Field("segments", "integer", "Number of its segments.", NULLABLE),
     Field("added", "integer", "Ids with an acknowledged add.", NULLABLE),
     Field("removed", "integer", "Ids with an acknowledged remove.", NULLABLE),

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from reconciler.errors import SIGNALLED, ExitCode
-from reconciler.models.history import Actor, HistoryRow, RunPart, RunState, shorten
+from reconciler.models.history import Actor, HistoryRow, RunPart, RunRecord, RunState, shorten
 from reconciler.models.results import RefreshStatus, StatusRow
+from reconciler.render.json_documents import write_time
 from reconciler.render.sentences import BAD, count, join, list_numbers, quote
 
 _RESULTS = {
@@ -33,10 +34,10 @@ def tell_result(row: HistoryRow) -> str:
 
 
 def tell_deeds(row: HistoryRow) -> str:
-    """`20 entered, 10 left in vip; failed (source): churn`."""
+    """`failed (source): churn; 20 entered, 10 left in vip`."""
     moved = list_numbers((sum(part.added for part in row.parts), "entered"))
     moved += list_numbers((sum(part.removed for part in row.parts), "left"))
-    clauses = []
+    clauses = _tell_troubles(row.parts) if row.status is RunState.ENDED else []
     if moved:
         changed = [part for part in row.parts if part.added or part.removed]
         where = changed[0].name if len(changed) == 1 else count(len(changed), "segment")
@@ -48,8 +49,6 @@ def tell_deeds(row: HistoryRow) -> str:
         known = [part.name for part in row.parts if not (part.added or part.removed)]
         clauses += [f"was at {list_some(known)}"] if known else []
         clauses = clauses or ["nothing is known to be sent"]
-    else:
-        clauses += _tell_troubles(row.parts)
     clauses += list_numbers(
         (sum(part.rejected for part in row.parts), "rejected"), (sum(part.unsettled for part in row.parts), "unsettled")
     )
@@ -60,6 +59,30 @@ def tell_actor(actor: Actor) -> str:
     """`ann on laptop`; the job, if there is one, says more than the host."""
     parts = [actor.user or "somebody", f"on {actor.host}" if actor.host else ""]
     return " ".join(filter(None, parts)) if actor.user or actor.host else ""
+
+
+def list_facts(record: RunRecord) -> list[str]:
+    """What the history adds to the document of a run, each a sentence."""
+    row, actor = record.row, record.row.actor
+    times = [time for moment in (row.started_at, row.ended_at) if (time := write_time(moment))]
+    by = tell_actor(actor)
+    return [
+        f"Run {shorten(row.run_id)}, {row.command}, {' to '.join(times)}: {tell_result(row)}",
+        *([f"By {by}"] if by else []),
+        *([f"Commit: {actor.commit}"] if actor.commit else []),
+        *([f"Job: {actor.job}"] if actor.job else []),
+        *([f"Reason: {row.reason}"] if row.reason else []),
+        *([f"Allowed: {', '.join(record.allowed)}"] if record.allowed else []),
+        *([f"Plan: {record.plan_id}"] if record.plan_id else []),
+    ]
+
+
+def summarise_unended(row: HistoryRow) -> str:
+    """Say of a run that has not ended what is known of it."""
+    if row.status is RunState.RUNNING:
+        return "It goes on. This is what the state knows by now."
+    known = "This is what the state knows of it" if row.parts else "The state knows of nothing that it sent"
+    return f"It was killed. {known}; the next apply goes on where it was cut."
 
 
 def list_some(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar, assert_never
 
 from reconciler.models.comparison import Counts
-from reconciler.models.history import HistoryRow, Outcome, shorten
+from reconciler.models.history import HistoryRow, Outcome, RunPart, shorten
 from reconciler.models.plan import Orphan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     DriftStatus,
@@ -352,9 +352,18 @@ HISTORY: Sequence[Column[HistoryRow]] = (
     Column("Result", lambda row: Cell(past_runs.tell_result(row), "yellow" if row.exit_code != 0 else "")),
     Column("What it did", lambda row: Cell(past_runs.tell_deeds(row)), flexible=True),
     Column("By", lambda row: Cell(past_runs.tell_actor(row.actor)), drop=5, flexible=True),
-    Column("Reason", lambda row: Cell(row.reason or ""), drop=6, flexible=True),
     Column("Workspace", lambda row: Cell(row.workspace), drop=8, flexible=True),
 )
+
+PARTS: Sequence[Column[RunPart]] = (
+    Column("Segment", lambda row: Cell(row.name), flexible=True),
+    Column("Id", lambda row: Cell(str(row.segment_id), "dim"), right=True, drop=1),
+    Column("Title", lambda row: Cell(row.title or "", "dim"), drop=2, flexible=True),
+    Column("Removed", lambda row: signed("-", row.removed, "red"), right=True),
+    Column("Added", lambda row: signed("+", row.added, "green"), right=True),
+    Column("Unsettled", lambda row: nonzero(row.unsettled, "red"), right=True),
+)
+"""Of a run that has not ended."""
 
 WORKSPACE_SEGMENTS: Sequence[Column[WorkspaceSegment]] = (
     Column("Workspace", lambda row: Cell(row.workspace), drop=5, flexible=True),

@@ -253,9 +253,7 @@ class StateStore:
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
 
 
-def _find_name(
-    connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun | RefreshRow]
-) -> str:
+def _find_name(connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun | RefreshRow]) -> str:
     """Find the name that a run's workspace has in the history: `state rename` waits for locks, and it may have none."""
     statement = text("SELECT workspace FROM reconcile_runs WHERE run_id = :run_id AND ended_at IS NULL")
     begun = set(connection.execute(statement, {"run_id": run_id}).scalars())

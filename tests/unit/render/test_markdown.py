@@ -109,8 +109,8 @@ def test_drift_status_history_and_refresh_are_documents_too() -> None:
 
 
 def test_a_past_run_is_a_document_of_any_fields() -> None:
-    written = write_document(documents.document(samples.make_whole_run()))
-    assert "- run id: run-1" in written
+    written = write_document(documents.document(samples.make_whole_run()) | {"kind": "of a later version"})
+    assert "- Run run-1, apply, 2026-11-21T02:00:00Z" in written
     assert "| partial | lapsed | 10 | 5 | 61 | 2 | 13 |" in written
     assert "- **lapsed**: Customer.io does not answer" in written
 

@@ -490,8 +490,8 @@ def test_history_says_of_a_run_what_it_did_and_what_failed() -> None:
     assert [(past_runs.tell_result(row), past_runs.tell_deeds(row)) for row in rows] == [
         (
             "partly done (6)",
-            "1,203 entered, 1 left in 2 segments; partial (destination): new; failed (source): churn and lapsed; "
-            "blocked: big; 2 rejected; 4 unsettled",
+            "partial (destination): new; failed (source): churn and lapsed; blocked: big; "
+            "1,203 entered, 1 left in 2 segments; 2 rejected; 4 unsettled",
         ),
         ("declined", "not confirmed: vip"),
         ("stopped (143)", "nothing changed"),
@@ -533,9 +533,10 @@ def test_refresh_says_that_the_next_plan_may_remove_members() -> None:
 def test_a_past_run_is_shown_from_its_document(width: int) -> None:
     document = documents.document(samples.make_whole_run())
     shown = show_document(document, width, ("max_removals", "allow_empty"))
-    assert "run id: run-1" in shown
-    assert "lapsed: Customer.io does not answer" in shown
-    assert "allowed: max_removals, allow_empty" in shown
+    assert "Run run-1, apply, 2026-11-21T02:00:00Z" in shown
+    assert "lapsed is partly done: Customer.io does not answer" in flatten(shown)
+    assert "Allowed: max_removals, allow_empty" in shown
+    assert write(samples.make_whole_run(), width) in shown
     assert all(cell_len(line) <= width for line in shown.splitlines())
 
 
