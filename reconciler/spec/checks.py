@@ -199,9 +199,13 @@ def _check_identity(draft: Draft, segment: KeyPath) -> None:
 
 
 def _has_app_key(draft: Draft) -> bool:
-    """Tell whether there is an App API key; one that was refused might have been one."""
+    """Tell whether there is or may be an App API key: it was refused, or is `${NAME:-}` where no key is needed."""
     key = ("destination", "app_api_key")
-    return bool(draft.value(key)) or draft.is_refused(key)
+    value = draft.value(key)
+    if isinstance(value, Resolved) and not value and not draft.needed.includes(key):
+        draft.unset.update(value.names)
+        return True
+    return bool(value) or draft.is_refused(key)
 
 
 def _check_source(draft: Draft, segment: KeyPath) -> None:
@@ -222,13 +226,12 @@ def _check_source(draft: Draft, segment: KeyPath) -> None:
 
 
 def _check_app_key(draft: Draft, segment: KeyPath) -> None:
-    if _has_app_key(draft):
-        return
     where = None if draft.is_retired(segment) else draft.setting(segment, "ownership")
-    if where and draft.value(where) == "exclusive":
+    if where and draft.value(where) == "exclusive" and not _has_app_key(draft):
         draft.refuse_value(where, "is exclusive, which needs `destination.app_api_key` to read the real members")
-    if (where := draft.setting(segment, "confirm")) and read_boolean(draft.value(where)) is True:
-        draft.refuse_value(where, "is true, which needs `destination.app_api_key` to read the real members")
+    confirm = draft.setting(segment, "confirm")
+    if confirm and read_boolean(draft.value(confirm)) is True and not _has_app_key(draft):
+        draft.refuse_value(confirm, "is true, which needs `destination.app_api_key` to read the real members")
 
 
 def _check_sentinels(draft: Draft, segment: KeyPath) -> None:

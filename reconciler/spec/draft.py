@@ -46,6 +46,7 @@ class Draft:
     """One file with its problems. A value that was refused is reported once: later problems with it are dropped."""
 
     document: Document
+    needed: Needed = Needed.ALL
     problems: set[SpecProblem] = field(default_factory=set)
     refused: set[KeyPath] = field(default_factory=set)
     """Values that nothing more is said of: reported, or not known as a variable is not set."""
@@ -155,7 +156,7 @@ def read_draft(
     One that can't be read leaves an empty draft with its problem. None for a file that only others use (it has the keys
     of one, and lists no segments), unless it `is_named` by itself.
     """
-    draft = Draft(Document(path, None, {}))
+    draft = Draft(Document(path, None, {}), needed)
     document = _parse_file(draft, path)
     if document is None:
         return draft
@@ -252,7 +253,7 @@ def resolve(text: str, environment: Mapping[str, str], *, is_needed: bool = True
     """Replace `${NAME}` and `${NAME:-fallback}` in a text; one without any comes back as it is.
 
     A variable that is set and empty counts as set for `${NAME}`, and as missing for `${NAME:-fallback}`, as in a shell.
-    Where the value is not needed and a variable is missing, the text is Unset.
+    Where the value is not needed and a variable is missing, or empty, the text is Unset.
     Raises ValueError; its message continues the name of the key.
     """
     found = list(_REFERENCE.finditer(text))
@@ -264,7 +265,8 @@ def resolve(text: str, environment: Mapping[str, str], *, is_needed: bool = True
     references = [match for match in found if match["name"]]
     names = tuple(dict.fromkeys(match["name"] for match in references))
     needed = dict.fromkeys(match["name"] for match in references if match["fallback"] is None)
-    missing = tuple(name for name in needed if name not in environment)
+    # In a pull request from a fork a secret is set, and empty.
+    missing = tuple(name for name in needed if name not in environment or not (is_needed or environment[name]))
     if missing and is_needed:
         verb = "is" if len(missing) == 1 else "are"
         raise ValueError(f"needs {' and '.join(missing)}, which {verb} not set in the environment")

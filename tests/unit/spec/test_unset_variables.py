@@ -128,3 +128,32 @@ def test_a_param_keeps_its_name_without_its_value(write, head):
     )
 
     assert spec.segments[0].params.keys() == {"x"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"APP": ""}])
+@pytest.mark.parametrize("reference", ["${APP}", "${APP:-}"])
+@pytest.mark.parametrize("key", ["ownership: exclusive", "confirm: true", "title: VIP"])
+def test_what_needs_an_app_key_is_accepted_where_it_may_be_set_elsewhere(write, head, key, reference, environment):
+    text = (
+        head.replace("key}", f'key, app_api_key: "{reference}"}}')
+        + f"segments: {{a: {{segment_id: 1, query: x, {key}}}}}"
+    )
+
+    for needed in (Needed.STATE, Needed.NONE):
+        [spec] = load([write(text)], environment, needed)
+        assert spec.unset == ("APP",)
+    find_problems("spec.yaml", Needed.ALL, **environment)
+
+
+def test_a_key_that_is_left_out_where_nothing_needs_it_is_not_missing(write, head):
+    text = head.replace("key}", 'key, app_api_key: "${APP:-}"}') + "segments: {a: {segment_id: 1, query: x}}"
+
+    assert load([write(text)], {}, Needed.STATE)[0].unset == ()
+
+
+def test_a_secret_that_is_empty_in_a_fork_is_not_set(write, head):
+    text = head.replace("key}", '"${KEY}"}') + "segments: {a: {segment_id: 1, query: x}}"
+
+    assert load([write(text)], {"KEY": ""}, Needed.NONE)[0].unset == ("KEY",)
+    [problem] = find_problems("spec.yaml", Needed.ALL, KEY="")
+    assert "must not be empty" in problem
