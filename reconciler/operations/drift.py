@@ -91,8 +91,11 @@ def compare_segment(
 ) -> SegmentDrift:
     """Read the segment back and compare it with the snapshot. Raises ReconcileError."""
     check_head(target, head)
-    title = look_up(target, app, warn).title
+    doubts: list[str] = []
+    title = look_up(target, app, doubts.append).title
     read_back(target, comparison, app)
+    for doubt in doubts:  # now, as a read-back that fails for the same reason says it
+        warn(doubt)
     counts = comparison.drift()
     status, error = judge_drift(counts, ignore_foreign), find_unmatched(target, counts.unmatched_after, counts.held)
     if error is not None:

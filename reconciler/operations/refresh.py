@@ -172,11 +172,14 @@ def refresh_segment(
             "(`reconcile state forget SPEC NAME`)",
             code="id_type",
         )
-    title = look_up(target, app, warn).title
+    doubts: list[str] = []
+    title = look_up(target, app, doubts.append).title
     seconds = seconds_left(segment.attempted_at(), segment, target.spec.destination.settle)
     if seconds > 0 and wait(seconds):
         raise SegmentError(f"{target.where}: stopped before it was looked at", "run it again", code="stopped")
     read_back(target, comparison, app)
+    for doubt in doubts:  # now, as a read-back that fails for the same reason says it
+        warn(doubt)
     found = comparison.drift()
 
     before_writing(found)

@@ -37,7 +37,7 @@ def write(result: Result, options: Options) -> str:
     notes = []
     for line in report.lines:
         examples = [f"to {verb}, for example: {', '.join(map(escape_markdown, ids))}" for verb, ids in line.examples]
-        if clauses := [*line.clauses, *examples]:
+        if (clauses := [*line.clauses, *examples]) and not line.shares:
             notes.append(f"- **{escape_markdown(line.name)}**: {'; '.join(clauses)}")
     first_fills = []
     if fill := report.first_fill:

@@ -58,7 +58,7 @@ def write(result: Result, options: Options) -> str:
     leaves_out_quiet = is_short or (report.kind == "run" and not options.verbose)
     notes = []
     for line in report.lines:
-        if not (line.quiet and leaves_out_quiet):
+        if not (line.quiet and leaves_out_quiet) and not (line.shares and not options.verbose):
             if line.clauses:
                 notes.append(f"{line.name}: {'; '.join(line.clauses)}.")
             notes += [f"{line.name}, to {verb}, for example: {', '.join(ids)}" for verb, ids in line.examples]

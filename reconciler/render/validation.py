@@ -4,27 +4,44 @@ The format of annotations: https://docs.github.com/en/actions/reference/workflow
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.escaping import clean
+from reconciler.models.plan import Problem
 from reconciler.models.results import SegmentCheck, Validation
+from reconciler.render.causes import group, list_names, put_together
 from reconciler.render.sentences import count
 
 TITLE = "reconcile validate"
 
 
 def write_text(result: Validation) -> list[str]:
-    """Write the lines for people: each segment that was connected to, the warnings, a summary."""
-    lines = [line for check in result.checks for line in _write_check(check)]
+    """Write the lines for people: each segment that was connected to, those that share a cause together; the
+    warnings, a summary."""
+    lines = []
+    for several in group(result.checks, lambda check: check.error and check.error.cause):
+        lines += _write_check(several[0]) if len(several) == 1 else _write_shared(several)
     lines += [f"warning: {text}" for text in result.warnings]
     return [*lines, summarise(result)]
+
+
+def _write_shared(checks: Sequence[SegmentCheck]) -> list[str]:
+    targets, error = [check.target for check in checks], checks[0].error
+    assert error is not None, "only failures share a cause"
+    names = list_names([target.label for target in targets])
+    return _write_failure(count(len(checks), "segment"), put_together(error, targets), names)
+
+
+def _write_failure(subject: str, problem: Problem, names: str = "") -> list[str]:
+    below = (names, f"next: {problem.hint}" if problem.hint else "")
+    return [f"failed  {subject}: {problem.message}", *(f"        {each}" for each in below if each)]
 
 
 def _write_check(check: SegmentCheck) -> list[str]:
     target, problem = check.target, check.error
     if problem is not None:
-        hint = [f"        next: {problem.hint}"] if problem.hint else []
-        return [f"failed  {target.label}: {problem.message}", *hint]
+        return _write_failure(target.label, problem)
     title = f", {check.title}" if check.title else ""
     number = target.segment.segment_id
     missing = "retired, and held nobody" if target.segment.retired else "to be created by apply"

@@ -166,6 +166,16 @@ def test_a_plan_goes_on_without_an_app_api_and_asks_once(many: Project, network:
     assert done.err.count("no connection") == 1
 
 
+@pytest.mark.parametrize("words", ["drift", "refresh --yes", "validate --connect"])
+def test_what_cannot_read_says_so_once(many: Project, network: Network, words: str) -> None:
+    network.is_cut = True
+    command, *flags = words.split()
+    done = many.run(command, "spec.yaml", *flags)
+    assert (done.code, done.out.count("no connection")) == (1, 1)
+    assert done.err.count("no connection") == (0 if command == "validate" else 1)
+    assert network.tried <= 6, "one more to ask for the environment"
+
+
 # --- the source, the state ----------------------------------------------------------------------------------------
 
 

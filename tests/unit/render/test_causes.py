@@ -65,6 +65,15 @@ Plan: nothing to send; 40 failed.
     )
 
 
+@pytest.mark.parametrize("output", [Format.TEXT, Format.MARKDOWN])
+def test_what_was_found_on_the_way_does_not_push_the_cause_off_the_screen(output: Format) -> None:
+    runs = [failed_run(f"s{number:02}", number, KEYS, owner="crm") for number in range(1, 41)]
+    assert "owner" not in write(samples.make_run(*runs), output)
+    assert "duplicate" not in write(samples.make_run(*runs), output)
+    assert "duplicate" not in write(samples.make_run(*runs[:5]), output)
+    assert write(samples.make_run(*runs[:1]), output).count("duplicate") == 1
+
+
 def test_verbose_lists_each_in_the_table() -> None:
     plans = [failed_plan(f"s{number:02}", number, KEYS) for number in range(1, 41)]
     shown = show(*plans, verbose=True)
@@ -168,7 +177,7 @@ def test_a_run_of_the_history_tells_it_once() -> None:
     document = write(samples.make_run(*placed), Format.JSON)
     shown = write(RunRecord(HistoryRow("run-1", samples.TWO_AM, "apply", "production"), "0.1.0", (), None, document))
     assert shown.count("no host") == 1
-    assert "✗ 12 segments: no host\n    s01, s02, " in shown
+    assert "✗ 12 segments failed: specs/vip.yaml: no host\n    s01, s02, " in shown
 
 
 def test_drift_and_status_share_causes() -> None:
