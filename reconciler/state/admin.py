@@ -2,7 +2,7 @@
 
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -209,18 +209,26 @@ WHERE l.pid IS NOT NULL
 """
 
 
+def keep_others_out(connection: Connection) -> None:
+    """Let no process take a lock, or write under one, until this transaction ends. In a file there is one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
+
+
 def refuse_live_locks(
-    database: Backend, connection: Connection, runtime: Runtime, workspaces: Collection[str] | None = None
+    database: Backend,
+    connection: Connection,
+    runtime: Runtime,
+    concerns: Callable[[str, int], bool] = lambda _workspace, _segment_id: True,
 ) -> None:
     """Raise LockHeld if a living process holds a lock of this state; on a server, none takes one from now on.
 
-    None: of any workspace.
+    `concerns`: tells of the workspace and the number of a segment whether its lock matters.
     """
-    if connection.dialect.name == "postgresql":
-        run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
+    keep_others_out(connection)
     now = database.now(connection)
     for row in connection.execute(text(_LIVE_LOCKS)):
-        holder = None if workspaces is not None and row.workspace not in workspaces else read_holder(row)
+        holder = read_holder(row) if concerns(row.workspace, row.segment_id) else None
         if holder is not None and not holder.is_gone(now, runtime.clock.boot(), runtime.processes):
             words = holder.describe(now)
             raise LockHeld(

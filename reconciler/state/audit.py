@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, text
 
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
-from reconciler.state.database import run
+from reconciler.state.database import Database, run
 from reconciler.state.lock import SegmentRef
 from reconciler.state.tables import AUDIT
 
@@ -123,25 +123,38 @@ def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: st
             deleted = run(connection, statement, workspace=workspace, before=before)
 
 
-def erase(connection: Connection, id: str) -> int:
-    """Take one id out of all rows, in every workspace; return in how many it stood."""
-    statement = "SELECT audit_key, number, ids FROM reconcile_audit WHERE first_id <= :id AND last_id >= :id"
-    erased = 0
-    for key, number, packed in connection.execute(text(statement), {"id": id}).all():
-        ids = _unpack(packed, number)
-        if not _holds(ids, id):
-            continue
-        erased += 1
-        ids.remove(id)
-        if not ids:
-            run(connection, "DELETE FROM reconcile_audit WHERE audit_key = :key", key=key)
-            continue
-        update = (
-            "UPDATE reconcile_audit SET number = :number, first_id = :first, last_id = :last, ids = :ids "
-            "WHERE audit_key = :key"
-        )
-        run(connection, update, number=len(ids), first=ids[0], last=ids[-1], ids=_pack(ids), key=key)
-    return erased
+def list_places(connection: Connection, id: str) -> list[tuple[str, int, list[int]]]:
+    """List the segments with rows that have an id in their range: workspace, number and the keys of those rows."""
+    segments = text("SELECT DISTINCT workspace, segment_id FROM reconcile_audit")
+    in_range = text(
+        "SELECT audit_key, number, ids FROM reconcile_audit WHERE workspace = :workspace "
+        "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id"
+    )
+    places = []
+    for workspace, segment_id in connection.execute(segments).all():
+        rows = connection.execute(in_range, {"workspace": workspace, "segment_id": segment_id, "id": id})
+        if keys := [row.audit_key for row in rows if _holds(_unpack(row.ids, row.number), id)]:
+            places.append((workspace, segment_id, keys))
+    return places
+
+
+def erase(database: Database, keys: Sequence[int], id: str) -> None:
+    """Take one id out of the rows with these keys, in bounded transactions. What is erased already stays so."""
+    select = text(f"SELECT number, ids FROM reconcile_audit WHERE audit_key = :key{database.row_lock}")
+    update = (
+        "UPDATE reconcile_audit SET number = :number, first_id = :first, last_id = :last, ids = :ids "
+        "WHERE audit_key = :key"
+    )
+    for start in range(0, len(keys), ROWS_PER_TRANSACTION):
+        with database.write() as connection:
+            for key in keys[start : start + ROWS_PER_TRANSACTION]:
+                row = connection.execute(select, {"key": key}).one_or_none()
+                ids = [] if row is None else [each for each in _unpack(row.ids, row.number) if each != id]
+                if not ids:
+                    run(connection, "DELETE FROM reconcile_audit WHERE audit_key = :key", key=key)
+                elif len(ids) < row.number:
+                    values = {"number": len(ids), "first": ids[0], "last": ids[-1], "ids": _pack(ids)}
+                    run(connection, update, key=key, **values)
 
 
 # --- how the ids of a row are kept -------------------------------------------------------------------------------

@@ -118,6 +118,9 @@ class Database(Backend):
     def checkpoint(self) -> None:
         """Move what was written into the one file that stays."""
 
+    def scrub(self) -> None:
+        """Write over what was deleted, where it could still be read in the one file. Raises StateError."""
+
     def close(self) -> None:
         with self._mutex:
             self._engine.dispose()

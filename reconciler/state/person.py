@@ -1,4 +1,8 @@
-"""One person in the state: what it says of an id in each segment."""
+"""One person in the state: what it says of an id in each segment, and taking the id out of all that is kept.
+
+What is taken out is what the state keeps of the past: changes in the audit log, tombstones, echoes, rejections. An id
+that it holds is not: then nobody would remove it any more.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +10,35 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock
+from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent
-from reconciler.models.id_status import IdStatus, write_id_status
+from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, write_id_status
 from reconciler.models.ids import IdType, fold
 from reconciler.models.spec import StateSettings
-from reconciler.state import audit, open_reader
-from reconciler.state.database import Backend
+from reconciler.state import audit, journal, open_database, open_reader
+from reconciler.state.admin import keep_others_out, refuse_live_locks
+from reconciler.state.database import Backend, run
+from reconciler.state.location import SqliteAddress
+from reconciler.state.lock import SegmentRef, break_locks, find_row, read_holder
+from reconciler.state.runtime import Runtime
+from reconciler.state.schema import refuse_moved, select_version
 
 _SEGMENTS = """
 SELECT k.segment_key, k.workspace, k.segment_id, s.name, s.id_type FROM reconcile_keys k
 LEFT JOIN reconcile_segments s ON s.segment_key = k.segment_key ORDER BY k.workspace, k.segment_id, k.segment_key"""
+
+_HELD = IdStatus.STORED | UNSETTLED | IdStatus.UNMATCHED
+
+_IN_BATCH = "replace(:end || ids || :end, :line, '') <> :end || ids || :end"
+"""Whether a row of the journal has an id, by the values of `_find_line`."""
+
+_HAS_ROWS = f"""
+SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)
+OR EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key AND id = :id)
+OR EXISTS (SELECT 1 FROM reconcile_batches WHERE segment_key = :key AND {_IN_BATCH})"""
+
+_NAMED = 10
+"""How many segments an error names."""
 
 _LAST_NAME = """
 SELECT name FROM reconcile_run_segments WHERE workspace = :workspace AND segment_id = :segment_id
@@ -80,7 +103,7 @@ def find(backend: Backend, connection: Connection, id: str, since: float = 0.0) 
     statuses = write_id_status(
         # Most rows are left out as they are, and not taken apart.
         journal='SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at '
-        f"FROM {backend.pieces} WHERE b.segment_key = :key AND replace(b.ids, :id, '') <> b.ids AND piece.value = :id",
+        f"FROM {backend.pieces} WHERE b.segment_key = :key AND {_IN_BATCH} AND piece.value = :id",
         marks=f'SELECT id, mark, direction, "at" FROM {of_segment}',
         since=since,
     )
@@ -88,7 +111,8 @@ def find(backend: Backend, connection: Connection, id: str, since: float = 0.0) 
     is_member = text("SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)")
     for row in connection.execute(text(_SEGMENTS)).all():
         id_type = None if row.id_type is None else IdType(row.id_type)
-        values = {"key": row.segment_key, "id": id if id_type is None else fold(id, id_type)}
+        form = id if id_type is None else fold(id, id_type)
+        values = {"key": row.segment_key, "id": form, **_find_line(form)}
         said = connection.execute(status, values).one_or_none()
         found = IdStatus(0 if said is None else said.status)
         if (said is None or not said.decided) and connection.execute(is_member, values).scalar_one():
@@ -97,7 +121,149 @@ def find(backend: Backend, connection: Connection, id: str, since: float = 0.0) 
         yield Presence(row.segment_key, row.workspace, row.segment_id, row.name, id_type, found, doubtful_at)
 
 
+def _find_line(id: str) -> dict[str, str]:
+    return {"end": journal.ID_END, "line": f"{journal.ID_END}{id}{journal.ID_END}"}
+
+
 def list_forms(id: str, id_type: IdType | None = None) -> list[str]:
     """List how an id may be written in the state; without a type as it is, and as an email."""
     types = [IdType.ID, IdType.EMAIL] if id_type is None else [id_type]
     return list(dict.fromkeys(fold(id, each) for each in types))
+
+
+# --- erasing -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the state keeps of the past of one id: `changes` of the audit log, and `marks`, in `segments`."""
+
+    changes: int
+    marks: int
+    segments: int
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """All rows with one id: of keys under which members stand, and of the audit log."""
+
+    recent: float
+    """Unix seconds: what was sent since then may still be on its way."""
+    presences: list[Presence]
+    """Where there are marks, rows of the journal, or members."""
+    rows: list[tuple[str, str, int, list[int]]]
+    """How the id is written, workspace, segment, and the keys of rows of the audit log."""
+
+    def places(self) -> set[tuple[str, int]]:
+        of_log = {(workspace, segment_id) for _, workspace, segment_id, _ in self.rows}
+        return of_log | {(each.workspace, each.segment_id) for each in self.presences}
+
+    def count(self) -> Kept:
+        changes = sum(len(keys) for *_, keys in self.rows)
+        return Kept(changes, len(self.presences), len(self.places()))
+
+
+def find_kept(settings: StateSettings, id: str) -> Kept:
+    """Find what `erase` would take out. Raises StateError where it would refuse to, but for locks."""
+    reader = open_reader(settings.model_copy(update={"must_exist": True}), Clock())
+    with reader.read() as connection:
+        assert connection is not None
+        traces = _find_traces(reader, connection, id)
+        _refuse_held(traces)
+        return traces.count()
+
+
+def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -> Kept:
+    """Take an id out of audit log, tombstones, echoes and rejections, in every workspace; return what it was.
+
+    In one transaction, and then in bounded ones for the audit log: cut short, it is safe to run again. A file is
+    written anew, since its free space keeps what was deleted.
+
+    Raises LockHeld where a run works with an affected segment, or with any of a file; StateError where the state holds
+    the id, or where a request with it may still arrive. Then nothing is changed.
+    """
+    runtime = runtime or Runtime()
+    with open_database(settings, runtime.clock, creates=False) as database:
+        is_file = isinstance(database.address, SqliteAddress)
+        with database.write() as connection:
+            keep_others_out(connection)
+            refuse_moved(select_version(connection), database.address)  # it may have since it was opened
+            traces = _find_traces(database, connection, id)
+            places = traces.places()
+            refuse_live_locks(database, connection, runtime, lambda *place: is_file or place in places)
+            _refuse_held(traces)
+            for workspace, segment_id in places:  # a holder that is suspended now finds its lock gone
+                if _is_locked(connection, workspace, segment_id):
+                    break_locks(connection, database.now(connection), SegmentRef(workspace, segment_id, ""))
+            for each in traces.presences:
+                for form in list_forms(id, each.id_type):
+                    _erase_rows(connection, each.key, form)
+        for form, _, _, keys in traces.rows:
+            audit.erase(database, keys, form)
+        try:
+            database.scrub()
+        except StateError as error:
+            message = f"the id is erased, but free space of the file may still show it: {error.message}"
+            raise StateError(message, "run it again when nothing else uses the state") from error
+    return traces.count()
+
+
+def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
+    recent = backend.now(connection) - LATE_SECONDS
+    presences = [
+        each
+        for each in find(backend, connection, id, since=recent)
+        if any(_has_rows(connection, each.key, form) for form in list_forms(id, each.id_type))
+    ]
+    rows = [(form, *place) for form in list_forms(id) for place in audit.list_places(connection, form)]
+    return _Traces(recent, presences, rows)
+
+
+def _refuse_held(traces: _Traces) -> None:
+    """Raise StateError where the state holds the id, or where what was sent may still be on its way."""
+    there = [each for each in traces.presences if each.name is not None]
+    held = [each for each in there if each.status & _HELD]
+    if held:
+        raise StateError(
+            f"the state still holds this id, in {_list_names(held)}; nothing was erased",
+            "take the person out of what the queries return, run `reconcile apply`, and an hour later this again; where "
+            "no spec lists the segment any more, list it with `retired: true` first",
+            code="held",
+        )
+    late = [each for each in there if each.status or each.doubtful_at >= traces.recent]
+    if late:
+        raise StateError(
+            f"this id was sent to {_list_names(late)} less than an hour ago, and a request may still arrive there; "
+            "nothing was erased",
+            "run it again an hour after the last run that sent it",
+            code="held",
+        )
+
+
+def _list_names(presences: list[Presence]) -> str:
+    names = [f"{each.workspace}/{each.name} ({each.segment_id})" for each in presences]
+    more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
+    return ", ".join(names[:_NAMED] + more)
+
+
+def _has_rows(connection: Connection, key: int, id: str) -> bool:
+    values = {"key": key, "id": id, **_find_line(id)}
+    return bool(connection.execute(text(_HAS_ROWS), values).scalar_one())
+
+
+def _erase_rows(connection: Connection, key: int, id: str) -> None:
+    """Delete all under a key that has an id: what the journal says of it would count again without the rest."""
+    for table in ("reconcile_members", "reconcile_marks"):
+        run(connection, f"DELETE FROM {table} WHERE segment_key = :key AND id = :id", key=key, id=id)
+    select = f"SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND {_IN_BATCH}"
+    for seq, ids in connection.execute(text(select), {"key": key, **_find_line(id)}).all():
+        left = [each for each in ids.split(journal.ID_END) if each != id]
+        if left:
+            update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
+            run(connection, update, ids=journal.ID_END.join(left), number=len(left), seq=seq)
+        else:
+            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
+
+
+def _is_locked(connection: Connection, workspace: str, segment_id: int) -> bool:
+    return read_holder(find_row(connection, SegmentRef(workspace, segment_id, ""))) is not None

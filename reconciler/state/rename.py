@@ -53,7 +53,7 @@ def rename(
         while True:
             try:
                 with database.write() as connection:
-                    refuse_live_locks(database, connection, runtime, (old, new))
+                    refuse_live_locks(database, connection, runtime, lambda workspace, _: workspace in (old, new))
                     return _rename(database, connection, old, new)
             except LockHeld:
                 left = deadline - runtime.clock.boot()

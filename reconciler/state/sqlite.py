@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, Pool, StaticPool, Table, create_engine, event
 
 from reconciler.clock import Clock
+from reconciler.errors import StateError
 from reconciler.models.comparison import ROW_END
 from reconciler.state.base import JOURNAL_LINES, MARK_LINE, SQLITE_PIECES
 from reconciler.state.database import Backend, Database, Reader, run
@@ -87,6 +88,20 @@ class SqliteDatabase(_File, Database):
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+
+    def scrub(self) -> None:
+        """Write the file anew: free pages, the space between rows and the WAL keep what was deleted before.
+
+        It needs as much space on the disk again for the WAL, and for a temporary file of the same size.
+        Source: https://sqlite.org/lang_vacuum.html and https://sqlite.org/pragma.html#pragma_secure_delete.
+        """
+        with self._mutex, explained(self.address), self._engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            raw.execute("PRAGMA temp_store=FILE")
+            raw.execute("VACUUM")
+            is_busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise StateError(f"another process reads the state, and keeps its WAL ({self.address})")
 
 
 class SqliteReader(_File, Reader):
