@@ -63,6 +63,7 @@ COMMANDS = (
     ("state", "restore"),
     ("state", "copy"),
     ("state", "rename"),
+    ("state", "erase"),
     ("sandbox",),
     ("demo",),
     ("schema",),

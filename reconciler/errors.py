@@ -215,6 +215,10 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "error": (ExitCode.FAILED, "An error that has no code of its own."),
     "exhausted": (ExitCode.FAILED, "All attempts were used up; the next run sends what is left."),
     "freshness": (ExitCode.FAILED, "The query of `freshness` returned what is no single time."),
+    "held": (
+        ExitCode.FAILED,
+        "`state erase` was refused: the state holds the id, or a request with it may still arrive.",
+    ),
     "holder_alive": (
         ExitCode.FAILED,
         "`state unlock` was refused: the run that holds the lock is alive, or its lease has not ended.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,15 @@ def backup(settings: StateSettings, to: str) -> None:
                 _copy_rows(reading, SqliteAddress(draft), clock)
 
 
+def list_copies(address: Address) -> list[Path]:
+    """List the copies of a state in a file that `backup`, `upgrade` and `restore` left next to it."""
+    if not isinstance(address, SqliteAddress):
+        return []
+    patterns = ("reconcile-state-*.db", f"{address.path.name}.schema-*", f"{address.path.name}.damaged-*")
+    folder = address.path.parent
+    return sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in patterns))
+
+
 def copy_file(address: SqliteAddress, path: Path) -> None:
     """Copy a state into an empty file. Raises StateError."""
     with explained(address), closing(sqlite3.connect(reading_uri(address.path), uri=True)) as source:
@@ -210,7 +220,7 @@ WHERE l.pid IS NOT NULL
 
 
 def keep_others_out(connection: Connection) -> None:
-    """Let no process take a lock, or write under one, until this transaction ends. In a file there is one writer anyway."""
+    """Let no process take a lock, or write under one, until this transaction ends; a file has one writer anyway."""
     if connection.dialect.name == "postgresql":
         run(connection, "LOCK TABLE reconcile_locks IN EXCLUSIVE MODE")
 

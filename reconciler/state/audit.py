@@ -149,7 +149,9 @@ def erase(database: Database, keys: Sequence[int], id: str) -> None:
         with database.write() as connection:
             for key in keys[start : start + ROWS_PER_TRANSACTION]:
                 row = connection.execute(select, {"key": key}).one_or_none()
-                ids = [] if row is None else [each for each in _unpack(row.ids, row.number) if each != id]
+                if row is None:  # pruned meanwhile
+                    continue
+                ids = [each for each in _unpack(row.ids, row.number) if each != id]
                 if not ids:
                     run(connection, "DELETE FROM reconcile_audit WHERE audit_key = :key", key=key)
                 elif len(ids) < row.number:

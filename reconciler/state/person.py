@@ -80,7 +80,7 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
     with reader.read() as connection:
         if connection is None:
             return Person((), (), {})
-        found = [each for each in find(reader, connection, id) if each.name is not None and each.workspace == workspace]
+        found = [each for each in find(reader, connection, id, workspace) if each.name is not None]
         types = {each.segment_id: each.id_type for each in found}
         events = [
             event
@@ -97,8 +97,10 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
         return Person(tuple(found), tuple(events), forgotten)
 
 
-def find(backend: Backend, connection: Connection, id: str, since: float = 0.0) -> Iterator[Presence]:
-    """Find what the state says of an id in each segment of each workspace; removals before `since` say nothing."""
+def find(
+    backend: Backend, connection: Connection, id: str, workspace: str | None = None, since: float = 0.0
+) -> Iterator[Presence]:
+    """Find what the state says of an id in each segment of one workspace, or of all, and of removals since a time."""
     of_segment = "reconcile_marks WHERE segment_key = :key AND id = :id"
     statuses = write_id_status(
         # Most rows are left out as they are, and not taken apart.
@@ -110,6 +112,8 @@ def find(backend: Backend, connection: Connection, id: str, since: float = 0.0) 
     status = text(f"WITH {statuses} SELECT status, decided, add_at, remove_at FROM id_status")
     is_member = text("SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)")
     for row in connection.execute(text(_SEGMENTS)).all():
+        if workspace not in (None, row.workspace):
+            continue
         id_type = None if row.id_type is None else IdType(row.id_type)
         form = id if id_type is None else fold(id, id_type)
         values = {"key": row.segment_key, "id": form, **_find_line(form)}
@@ -210,12 +214,17 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
 
 def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
     recent = backend.now(connection) - LATE_SECONDS
+    found = list(find(backend, connection, id, since=recent))
+    types = {(each.workspace, each.segment_id): each.id_type for each in found if each.name is not None}
     presences = [
-        each
-        for each in find(backend, connection, id, since=recent)
-        if any(_has_rows(connection, each.key, form) for form in list_forms(id, each.id_type))
+        each for each in found if any(_has_rows(connection, each.key, form) for form in list_forms(id, each.id_type))
     ]
-    rows = [(form, *place) for form in list_forms(id) for place in audit.list_places(connection, form)]
+    rows = [
+        (form, workspace, segment_id, keys)
+        for form in list_forms(id)
+        for workspace, segment_id, keys in audit.list_places(connection, form)
+        if form in list_forms(id, types.get((workspace, segment_id)))
+    ]
     return _Traces(recent, presences, rows)
 
 
@@ -226,8 +235,8 @@ def _refuse_held(traces: _Traces) -> None:
     if held:
         raise StateError(
             f"the state still holds this id, in {_list_names(held)}; nothing was erased",
-            "take the person out of what the queries return, run `reconcile apply`, and an hour later this again; where "
-            "no spec lists the segment any more, list it with `retired: true` first",
+            "take the person out of what the queries return, run `reconcile apply`, and an hour later this again; "
+            "where no spec lists the segment any more, list it with `retired: true` first",
             code="held",
         )
     late = [each for each in there if each.status or each.doubtful_at >= traces.recent]

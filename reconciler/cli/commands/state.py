@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli import flags
 from reconciler.cli.commands import SHARED_OPTIONS, declare, with_console
+from reconciler.cli.commands.trace import MemberId, read_id
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
@@ -18,13 +19,14 @@ from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import Spec, Target
 from reconciler.operations.load import load_segments
 from reconciler.operations.titles import recall
+from reconciler.operations.trace import check_id
 from reconciler.render import json_documents
-from reconciler.render.sentences import count, list_numbers, name_segment, quote
+from reconciler.render.sentences import count, join, list_numbers, name_segment, quote
 from reconciler.spec import Needed, read_state_url
-from reconciler.state import admin, open_records, open_snapshot
+from reconciler.state import admin, open_records, open_snapshot, person
 from reconciler.state import rename as renaming
 from reconciler.state import restore as restoring
-from reconciler.state.location import SqliteAddress
+from reconciler.state.location import SqliteAddress, parse
 
 MOST_NAMED = 10
 """How many segments a question names."""
@@ -224,6 +226,48 @@ def copy(
         "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
         "is now. Keep it until a plan shows no change."
     )
+
+
+@state.command("erase", short_help="take one person out of all that is kept of the past")
+@with_console
+def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = False) -> None:
+    """Take one id out of all that the state keeps of the past: audit log, tombstones, marks; in every workspace.
+
+    It refuses while the id is in a segment, or was removed less than an hour ago. Nobody is removed at Customer.io;
+    backups and plan files stay as they are. It asks on a terminal; elsewhere it needs --yes.
+    """
+    console.require_consent("state erase", yes)
+    member = read_id(id, spec)
+    check_id(member)
+    settings = load_one(spec).state
+    address = parse(settings.url)
+    if not yes:
+        kept = person.find_kept(settings, member)
+        if kept.segments:
+            confirm(console, f"Erase what the state {address} keeps of this id: {describe_kept(kept)}?", yes)
+    erased = person.erase(settings, member)
+    if erased.segments:
+        console.report(f"Erased: {describe_kept(erased)}. The state keeps nothing of this id any more.")
+    else:
+        console.report("The state keeps nothing of this id. Was it the right one? An id is compared as it is written.")
+    copies = [os.path.relpath(each) for each in admin.list_copies(address)]
+    found = f" (here: {', '.join(copies)})" if copies else ""
+    rows = (
+        ""
+        if isinstance(address, SqliteAddress)
+        else "deleted rows that PostgreSQL has not vacuumed, its archived WAL, "
+    )
+    console.report(
+        f"What can still hold it: {rows}backups and copies of the state{found}, plan files, lists of ids, the "
+        "warehouse and Customer.io. docs/personal-data.md tells how to go through them."
+    )
+
+
+def describe_kept(kept: person.Kept) -> str:
+    """`3 changes in the audit log and tombstones or marks in 1 segment`."""
+    changes = [f"{count(kept.changes, 'change')} in the audit log"] if kept.changes else []
+    marks = [f"tombstones or marks in {count(kept.marks, 'segment')}"] if kept.marks else []
+    return join([*changes, *marks])
 
 
 @state.command("rename", short_help="give a workspace another name")

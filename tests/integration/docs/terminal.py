@@ -41,6 +41,7 @@ class Terminal:
             "mv": self.move,
             "rm": self.remove,
             "sed": self.substitute,
+            "sleep": self.sleep,
         }
         assert words[0] in known, f"the page's terminal knows no {words[0]}"
         return known[words[0]](words[1:])
@@ -126,6 +127,13 @@ class Terminal:
         assert option == "-r"
         assert "/" not in name
         shutil.rmtree(self.folder / name)
+        return ""
+
+    def sleep(self, words: list[str]) -> str:
+        """Let the state in this folder believe that some seconds went by."""
+        (seconds,) = words
+        with closing(sqlite3.connect(self.folder / ".reconcile" / "state.db")) as connection, connection:
+            connection.execute("UPDATE reconcile_marks SET at = at - ?", [float(seconds)])
         return ""
 
     def substitute(self, words: list[str]) -> str:

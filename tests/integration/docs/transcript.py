@@ -11,6 +11,7 @@ _STEADY = (
     (re.compile(r"/tmp/reconcile-\w{8}(?=/)"), "/home/ana/code/segments"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:8025"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\dZ"), "2026-11-21 02:00Z"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "2026-11-21 02:00:04Z"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "5f0c1d7a9be24c638d20e4ab17f6930c"),
     (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8}\b"), "5f0c1d7a"),
 )
