@@ -40,6 +40,8 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     ENDED = "ended"
+    DECLINED = "declined"
+    """It has ended, as the answer to its question was no: nothing was sent, and nothing failed."""
     KILLED = "killed"
     """It has not ended, and its process is dead, or nobody holds its locks any more."""
 
@@ -104,6 +106,13 @@ class HistoryRow:
     status: RunState = RunState.ENDED
     parts: tuple[RunPart, ...] = ()
     """Its segments, or the one that was asked for."""
+    outcome: Outcome | None = None
+    """What became of the one that was asked for; None where none was, or the run has not ended."""
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended by itself."""
+        return self.status in (RunState.ENDED, RunState.DECLINED)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def describe(result: Result, options: Options) -> Report:
         case RunRecord():
             return _describe_past_run(result, options)
         case SegmentRecord():
-            return _describe_document(document(result), "state")
+            last = shorten(result.last_run.run_id) if result.last_run else None
+            return _describe_document(document(result) | {"last_run": last}, "state")
     targets = [each.target for each in result.segments]
     names = Counter(target.segment.name for target in targets)
     shared = {name for name, number in names.items() if number > 1}.union(options.shared_names)

@@ -152,7 +152,7 @@ _RUN_TIMES = (
     Field("ended_at", "time", "When it ended; null while it goes on, or if it died.", NULLABLE),
     Field("exit_code", "integer", "Its exit code; null while it goes on, or if it died.", NULLABLE),
 )
-_RUN_STATE = Field("status", RunState, "Whether it goes on; `killed`: it has not ended, and does not go on.")
+_RUN_STATE = Field("status", RunState, "`killed`: it has not ended, and does not go on; `declined`: the answer was no.")
 _WHO = (
     Field(
         "actor",
@@ -310,6 +310,7 @@ _PAST_RUN = (
     Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
     *_WHO,
+    Field("outcome", _OUTCOME[:2], "Of the segment that was asked for; null where none was.", NULLABLE),
 )
 _TRACE_EVENT = (
     Field("workspace", "string", "The workspace of the segment."),

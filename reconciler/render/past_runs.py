@@ -26,9 +26,6 @@ def tell_result(row: HistoryRow) -> str:
         return row.status.value
     if row.exit_code is None or row.exit_code == ExitCode.DONE:
         return "done"
-    bad = [part for part in row.parts if part.status in BAD]
-    if row.exit_code == ExitCode.FAILED and bad and all(part.code == _DECLINED for part in bad):
-        return _DECLINED
     word = "stopped" if row.exit_code > SIGNALLED else _RESULTS.get(ExitCode(row.exit_code), "ended")
     return f"{word} ({row.exit_code})"
 
@@ -37,15 +34,15 @@ def tell_deeds(row: HistoryRow) -> str:
     """`failed (source): churn; 20 entered, 10 left in vip`."""
     moved = list_numbers((sum(part.added for part in row.parts), "entered"))
     moved += list_numbers((sum(part.removed for part in row.parts), "left"))
-    clauses = _tell_troubles(row.parts) if row.status is RunState.ENDED else []
+    clauses = _tell_troubles(row.parts) if row.is_over else []
     if moved:
         changed = [part for part in row.parts if part.added or part.removed]
         where = changed[0].name if len(changed) == 1 else count(len(changed), "segment")
-        clauses.append(f"{'' if row.status is RunState.ENDED else 'at least '}{', '.join(moved)} in {where}")
+        clauses.append(f"{'' if row.is_over else 'at least '}{', '.join(moved)} in {where}")
     taken_over = [part.name for part in row.parts if part.status == RefreshStatus.REFRESHED]
     if taken_over:
         clauses.append(f"taken over: {list_some(taken_over)}")
-    if row.status is not RunState.ENDED:
+    if not row.is_over:
         known = [part.name for part in row.parts if not (part.added or part.removed)]
         clauses += [f"was at {list_some(known)}"] if known else []
         clauses = clauses or ["nothing is known to be sent"]

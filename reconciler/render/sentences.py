@@ -17,6 +17,7 @@ from reconciler.models.results import (
     Drift,
     DriftStatus,
     Refresh,
+    RefreshRow,
     RefreshStatus,
     Run,
     RunStatus,
@@ -67,6 +68,7 @@ _TROUBLES: Mapping[StrEnum, str] = {
 """By status, one line for each word (see RunStatus)."""
 
 _LOCKED_AT_REFRESH = "is locked; nothing was changed for it"
+_LEFT = "is left as it was"
 _STOPPED = "was stopped before anything was sent"
 _UNREADABLE = "can't be read"
 
@@ -75,6 +77,7 @@ SEVERAL: Mapping[str, str] = {
     "failed": "failed",
     "drifted": "drifted",
     _UNREADABLE: _UNREADABLE,
+    _LEFT: "are left as they were",
     _STOPPED: "were stopped before anything was sent",
     _LOCKED_AT_REFRESH: "are locked; nothing was changed for them",
     _TROUBLES[RunStatus.PARTIAL]: "are partly done",
@@ -127,6 +130,8 @@ def describe_trouble(row: SegmentRow | StatusRow) -> str | None:
         return _UNREADABLE if row.error else None
     if row.status is RefreshStatus.LOCKED:
         return _LOCKED_AT_REFRESH
+    if is_declined(row):
+        return _LEFT
     if isinstance(row, SegmentDrift) and row.status is DriftStatus.DRIFTED and row.error is not None:
         return "drifted"
     if isinstance(row, SegmentRun) and row.error is None:
@@ -136,6 +141,11 @@ def describe_trouble(row: SegmentRow | StatusRow) -> str | None:
         if row.status is RunStatus.FAILED:
             return "failed: its ids were rejected" if rejected else _STOPPED
     return _TROUBLES.get(row.status)
+
+
+def is_declined(row: SegmentRow | StatusRow) -> bool:
+    """Tell whether a segment was not done as the answer to a question was no."""
+    return row.error is not None and row.error.code == "declined"
 
 
 def write_notes(plan: SegmentPlan) -> str:
@@ -255,7 +265,8 @@ def summarise_run(run: Run) -> str:
     numbers = summarise(run)
     ids = list_numbers((numbers["resent"], "sent again"))
     ids += _list_named(numbers, "rejected", "unsettled", "unmatched")
-    segments = _list_named(numbers, "unchanged", "paused", "blocked", "stale", "locked", "partial", "failed")
+    segments = _list_named(numbers, "unchanged", "paused", "blocked", "stale", "locked", "partial")
+    segments += _count_failed(run.segments)
     if touched := sum(segment.tally.touched for segment in run.segments):
         where = count(touched, "segment")
         begin = f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}"
@@ -300,7 +311,8 @@ def summarise_refresh(refresh: Refresh) -> str:
     return _join_clauses(
         f"Refreshed: {count(numbers['refreshed'], 'segment')}, {members}",
         list_numbers((strangers, f"were not known, {fate}")),
-        _list_named(numbers, "locked", "failed"),
+        _list_named(numbers, "locked"),
+        _count_failed(refresh.segments),
     )
 
 
@@ -340,6 +352,13 @@ def _report_nothing_to_do(numbers: Mapping[str, int], clauses: Sequence[str] = (
     segments = numbers["segments"]
     verb = "is as its query says" if segments == 1 else "are as their queries say"
     return _join_clauses(f"Nothing to do: {count(segments, 'segment')} {verb}", clauses)
+
+
+def _count_failed(rows: Sequence[SegmentRun | RefreshRow]) -> list[str]:
+    """`1 failed`, `2 not confirmed`: a no is no failure."""
+    declined = sum(map(is_declined, rows))
+    failed = sum(row.status == RunStatus.FAILED for row in rows) - declined
+    return list_numbers((failed, "failed"), (declined, "not confirmed"))
 
 
 def _list_named(numbers: Mapping[str, int | None], *names: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
+from reconciler.errors import ExitCode
 from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPart, RunRecord, RunState
 from reconciler.state.lock import LEAST_LEASE, SegmentRef, find_row, read_holder
 from reconciler.state.runtime import Processes, ProcessIdentity, is_alive, is_dead
@@ -80,9 +81,15 @@ def read_runs(
     for row in connection.execute(statement, values).all():
         state = RunState.ENDED if row.ended_at is not None else _judge(connection, watch, row)
         parts = _read_parts(connection, row) if state is RunState.ENDED else _read_known(connection, row, state)
+        if row.exit_code == ExitCode.FAILED and {part.code for part in parts if part.code} == {_DECLINED}:
+            state = RunState.DECLINED
         if segment_id is not None:
             parts = [part for part in parts if part.segment_id == segment_id]
-        rows.append(_as_row(row, state, parts))
+        found = _as_row(row, state, parts)
+        if segment_id is not None and parts and found.ended_at is not None:
+            outcome = Outcome(parts[0].status, parts[0].code, row.run_id, found.ended_at)
+            found = replace(found, outcome=outcome)
+        rows.append(found)
     return rows
 
 
@@ -186,10 +193,8 @@ def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[
 
 
 def _as_row(run: Row[Any], state: RunState, parts: Sequence[RunPart]) -> HistoryRow:
-    sums: dict[str, int | None] = dict.fromkeys(("segments", "added", "removed", "rejected", "unsettled"))
-    if state is RunState.ENDED and parts:
-        sums = {name: _add_up(parts, name) for name in ("added", "removed", "rejected", "unsettled")}
-        sums["segments"] = len(parts)
+    is_known = run.ended_at is not None and bool(parts)
+    numbers = [_add_up(parts, name) if is_known else None for name in ("added", "removed", "rejected", "unsettled")]
     return HistoryRow(
         run_id=run.run_id,
         started_at=datetime.fromtimestamp(run.started_at, UTC),
@@ -197,7 +202,11 @@ def _as_row(run: Row[Any], state: RunState, parts: Sequence[RunPart]) -> History
         workspace=run.workspace,
         ended_at=None if run.ended_at is None else datetime.fromtimestamp(run.ended_at, UTC),
         exit_code=run.exit_code,
-        **sums,
+        segments=len(parts) if is_known else None,
+        added=numbers[0],
+        removed=numbers[1],
+        rejected=numbers[2],
+        unsettled=numbers[3],
         actor=Actor(run.actor_user, run.actor_host, run.actor_commit, run.actor_job),
         reason=run.reason,
         status=state,

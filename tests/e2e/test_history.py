@@ -80,6 +80,8 @@ def test_runs_are_chosen_by_segment_and_time(failing: Project) -> None:
     )
     assert (count("--since", "1h"), count("--since", "2020-01-01"), count("--since", "2999-01-01")) == (2, 2, 0)
     assert "failed (source): churn" in failing.run("history", "spec.yaml", "--segment", "churn").out
+    [run] = failing.json("history", "--segment", "churn").document["runs"]
+    assert run["outcome"] == {"status": "failed", "code": "source"}
     for words in (["--segment", "nobody"], ["--since", "soon"], ["last", "--segment", "vip"]):
         assert failing.run("history", "spec.yaml", *words).code == 64
     with working_in(failing.folder):
@@ -108,6 +110,23 @@ def test_a_run_that_was_killed_says_so_until_the_next_one_ends(project: Project)
     assert project.run("apply", "spec.yaml").code == 0
     assert project.json("status").segments["vip"]["last"]["status"] == "applied"
     assert [each["status"] for each in project.json("history").document["runs"]] == ["ended", "killed"]
+
+
+def test_a_no_is_no_failed_run(failing: Project) -> None:
+    failing.want("churn", people(1))
+    failing.want("vip", people(1, 2, 3, 4))
+    before = failing.json("status").segments
+    with working_in(failing.folder):
+        run = reconciler.apply(reconciler.load("spec.yaml"), approve=lambda plan: False)
+
+    assert run.exit_code == 1
+    [told, _] = failing.json("history").document["runs"]
+    assert (told["status"], told["exit_code"]) == ("declined", 1)
+    after = failing.json("status").segments
+    assert [after[name]["last"] for name in after] == [before[name]["last"] for name in before]
+    shown = failing.run("history", "spec.yaml", "last").out
+    assert "Nothing was changed; 2 not confirmed." in shown
+    assert "failed" not in shown
 
 
 def test_a_refresh_is_the_last_run_of_its_segments(project: Project) -> None:

@@ -41,8 +41,10 @@ from tests.support.json_schema import find_violations
 
 TARGET, PROBLEM = samples.make_target(description="For people", owner="crm@example.com"), samples.make_failed().error
 WHO = {"actor": samples.ANN, "reason": "a campaign"}
-PAST = HistoryRow("run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0, **WHO)
 FAILED_THEN = Outcome("failed", "source", "run-1", samples.TWO_AM)
+PAST = HistoryRow(
+    "run-1", samples.TWO_AM, "apply", "production", samples.TWO_AM, 0, 1, 20, 10, 0, 0, **WHO, outcome=FAILED_THEN
+)
 KILLED_THEN = Outcome("killed", None, "run-1", samples.TWO_AM)
 LAST = LastRun("run-1", samples.TWO_AM, samples.TWO_AM, 0)
 REFRESH = Refresh(
