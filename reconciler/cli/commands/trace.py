@@ -9,6 +9,7 @@ import reconciler
 from reconciler.cli import flags
 from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
+from reconciler.cli.defaults import is_spec
 from reconciler.cli.documents import show
 from reconciler.errors import UsageError
 from reconciler.operations.load import load_segments
@@ -45,8 +46,8 @@ def trace(
 
 def read_id(given: str, spec: str) -> str:
     """Give the id that a command line names; `-` is the one line of stdin. Raises UsageError, without the id."""
-    if given.lower().endswith((".yaml", ".yml")) and not spec.lower().endswith((".yaml", ".yml")):
-        raise UsageError("the ID stands where the SPEC should be", "name the spec first, then the id")
+    if not is_spec(spec):  # it is not shown: it may be the id
+        raise UsageError("there is no such SPEC", "name the spec first, then the id")
     if given != "-":
         return given
     if spec == "-":
