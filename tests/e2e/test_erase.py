@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from reconciler.state import sqlite
 from tests.support.project import Project, people, segment
 
 PERSON = "canary-person-7"
@@ -11,8 +12,21 @@ EMAIL = "Canary-Person-7@Example.com"
 
 
 @pytest.fixture
-def gone(project: Project) -> Project:
-    """One person was in two segments, by id and by email, and is in none; more than an hour has gone by."""
+def keeps_what_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite leaves deleted rows in the file; how Debian builds it, it would write zeros over them."""
+    connect = sqlite._connect
+
+    def connect_without_zeros(uri: str) -> sqlite3.Connection:
+        connection = connect(uri)
+        assert connection.execute("PRAGMA secure_delete=OFF").fetchone() == (0,)
+        return connection
+
+    monkeypatch.setattr(sqlite, "_connect", connect_without_zeros)
+
+
+@pytest.fixture
+def gone(project: Project, keeps_what_is_deleted: None) -> Project:
+    """One person was in two segments, by id and by email, and is in none now."""
     project.sandbox.add_people([(PERSON, EMAIL.lower())])
     project.write({"vip": segment(56, "vip"), "risk": segment(57, "risk", "id_type: email")})
     for left in ([PERSON], []):

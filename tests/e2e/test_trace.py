@@ -134,7 +134,16 @@ def test_the_id_can_come_from_stdin(two_runs: Project) -> None:
         assert GONE not in done.err
 
 
-@pytest.mark.parametrize("words", [[GONE, "spec.yaml"], [GONE, "other"], ["spec.yaml", GONE, "more"], ["spec.yaml", f"{GONE}\x07"], ["spec.yaml", ""]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [GONE, "spec.yaml"],
+        [GONE, "other"],
+        ["spec.yaml", GONE, "more"],
+        ["spec.yaml", f"{GONE}\x07"],
+        ["spec.yaml", ""],
+    ],
+)
 def test_no_error_repeats_the_id(two_runs: Project, words: list[str]) -> None:
     done = two_runs.run("trace", *words)
 
