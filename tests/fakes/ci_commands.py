@@ -72,7 +72,8 @@ def run(folder: Path, words: list[str]) -> int:
     flags, rest = split(words, ("--workflow", "--event", "--commit", "--limit", "--json", "--jq", "--name"))
     if rest[0] == "list":
         runs = json.loads((folder / "runs.json").read_text())
-        wanted = {"workflow": flags["--workflow"], "event": flags["--event"], "commit": flags["--commit"]}
+        flags_of_gh = {"workflow": flags["--workflow"], "event": flags["--event"], "commit": flags["--commit"]}
+        wanted = {key: value for key, value in flags_of_gh.items() if value}  # as gh: an empty one filters nothing
         found = [each for each in reversed(runs) if wanted.items() <= each.items()]
         show(flags["--jq"], found[: int(flags["--limit"])])
         return 0
