@@ -242,6 +242,8 @@ class SegmentRecord:
     """It comes from a backup, and no refresh has read the real members since."""
     title: str | None = None
     """At Customer.io, as it was last read; None: not known."""
+    last: Outcome | None = None
+    """What became of it in its last run."""
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,11 @@ def status(loaded: Loaded) -> StatusResult:
                 target = recall(target, snapshot_of(state).listings(target.workspace))
             records = readers.get(state, partial(open_records, state))
             found = records.segment(target.workspace, target.segment_id)
-            holder = records.holder(target.workspace, target.segment_id)
-            last = records.outcome(target.workspace, target.segment_id)
+            if found is not None:
+                last, holder = found.last, found.holder
+            else:  # its first run may have failed, or goes on
+                last = records.outcome(target.workspace, target.segment_id)
+                holder = records.holder(target.workspace, target.segment_id)
         except StateError as error:
             rows.append(StatusRow(target, known=False, error=as_problem(target, error)))
             continue

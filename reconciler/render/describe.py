@@ -43,14 +43,15 @@ def describe(result: Result, options: Options) -> Report:
     """Put a result into words and tables."""
     match result:
         case History():
-            number = len(result.runs)
+            number, is_one = len(result.runs), len({each.workspace for each in result.runs}) <= 1
+            history = report.HISTORY[:-1] if is_one else report.HISTORY
             return Report(
                 "history",
                 f"{sentences.count(number, 'run')}, newest first." if number else "No runs yet.",
-                columns=report.HISTORY,
+                columns=history,
                 lines=[
                     Line(
-                        fill(report.HISTORY, each),
+                        fill(history, each),
                         shorten(each.run_id),
                         clauses=[f"reason: {each.reason}"] if each.reason else [],
                     )

@@ -32,7 +32,16 @@ from reconciler.models.results import (
     WorkspaceSegment,
 )
 from reconciler.render import Options
-from reconciler.render.json_schema import DOCUMENTS, FORMAT, FROM_HISTORY, SUMMARIES, Document, Field, name_number
+from reconciler.render.json_schema import (
+    DOCUMENTS,
+    FORMAT,
+    FROM_HISTORY,
+    OUTCOME,
+    SUMMARIES,
+    Document,
+    Field,
+    name_number,
+)
 
 Values = Mapping[str, Any]
 
@@ -68,7 +77,8 @@ def document(result: Result | Validation) -> dict[str, Any]:
         return left | _write_fields(FROM_HISTORY, vars(row) | vars(result))
     if isinstance(result, SegmentRecord):
         fields = {name: write_time(each) if isinstance(each, datetime) else each for name, each in vars(result).items()}
-        return fields | {"last_run": result.last_run.run_id if result.last_run else None}
+        last = None if result.last is None else _write_fields(OUTCOME, vars(result.last))
+        return fields | {"last_run": result.last_run.run_id if result.last_run else None, "last": last}
     kind = _find_kind(result)
     values = vars(result) | {"format_version": FORMAT, "kind": kind, "tool_version": __version__}
     if isinstance(result, Segments):

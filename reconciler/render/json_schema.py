@@ -271,7 +271,7 @@ _REFRESHED = (
     _SEGMENT_ERROR,
     *_ABOUT,
 )
-_OUTCOME = (
+OUTCOME = (
     Field("status", tuple(dict.fromkeys([*RunStatus, *RefreshStatus, KILLED])), "What became of it."),
     Field("code", "string", "The code of its error; null if it has none.", NULLABLE),
     _RUN_ID,
@@ -282,7 +282,7 @@ _KNOWN = (
     Field("known", "boolean", "The state has an entry for this segment."),
     *_STATE_COUNTS,
     Field("rejected", "integer", _REJECTED, NULLABLE),
-    Field("last", _OUTCOME, "What became of it in its last run; null before the first.", NULLABLE),
+    Field("last", OUTCOME, "What became of it in its last run; null before the first.", NULLABLE),
     Field("last_run", (_RUN_ID, *_RUN_TIMES), "Its latest run; null before the first.", NULLABLE),
     Field("lock_holder", "string", "The run that holds its lock, in words; null if none does.", NULLABLE),
     Field("title", "string", "The segment's title at Customer.io, as the state knows it; null if not.", NULLABLE),
@@ -310,7 +310,7 @@ _PAST_RUN = (
     Field("rejected", "integer", _REJECTED, NULLABLE),
     Field("unsettled", "integer", "Ids that were sent with an unknown outcome.", NULLABLE),
     *_WHO,
-    Field("outcome", _OUTCOME[:2], "Of the segment that was asked for; null where none was.", NULLABLE),
+    Field("outcome", OUTCOME[:2], "Of the segment that was asked for; null where none was.", NULLABLE),
 )
 _TRACE_EVENT = (
     Field("workspace", "string", "The workspace of the segment."),

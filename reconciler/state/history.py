@@ -134,6 +134,7 @@ class Records:
                     holder=self._find_holder(connection, row.workspace, row.segment_id),
                     restored=row.restored_at is not None,
                     title=row.title,
+                    last=find_outcome(connection, self._watch(connection), row.workspace, row.segment_id),
                 )
                 records.append(record)
         return records
