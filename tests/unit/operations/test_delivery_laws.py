@@ -84,6 +84,14 @@ def test_whenever_a_signal_comes(data: st.DataObject, moment: int) -> None:
 
 
 @MANY
+@given(st.data(), st.integers(0, 30))
+def test_whenever_the_api_takes_no_more(data: st.DataObject, attempts: int) -> None:
+    world = draw_world(data, REPLIES, prepare=lambda world: setattr(world.track, "closes_after", attempts))
+    check_laws(world)
+    assert len(world.track.sent) <= attempts
+
+
+@MANY
 @given(st.data(), st.integers(1, 40))
 def test_whenever_the_lease_is_lost(data: st.DataObject, moment: int) -> None:
     lease = FakeLease(lambda asked: asked >= moment)
