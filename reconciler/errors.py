@@ -76,15 +76,19 @@ PRECEDENCE = (
 
 
 class ReconcileError(Exception):
-    """What happened (`message`) and what to do next (`hint`)."""
+    """What happened (`message`) and what to do next (`hint`).
+
+    `shared`: what happened, in words that are equal for all segments to which it did; empty: those of the message.
+    """
 
     code = "error"
     exit_code = ExitCode.FAILED
 
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None, shared: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.shared = shared
         if code is not None:
             self.code = code
 
@@ -197,8 +201,8 @@ class LockHeld(ReconcileError):
     code = "locked"
     exit_code = ExitCode.LOCKED
 
-    def __init__(self, message: str, hint: str = "", *, holder: str = "") -> None:
-        super().__init__(message, hint)
+    def __init__(self, message: str, hint: str = "", *, holder: str = "", shared: str = "") -> None:
+        super().__init__(message, hint, shared=shared)
         self.holder = holder
 
 

@@ -151,7 +151,7 @@ class PastRun(RunRecord, WithDocument):
 def as_problem(target: Target, error: ReconcileError) -> Problem:
     """Turn an error into a value; its hint names the segment and its spec."""
     hint = fill_hint(error.hint, {"SPEC": [str(target.spec.path)], "NAME": [target.segment.name]})
-    cause = Cause(error.code, error.message.removeprefix(f"{target.where}: "), error.hint)
+    cause = Cause(error.code, error.shared or error.message.removeprefix(f"{target.where}: "), error.hint)
     return Problem(error.code, error.message, hint, cause)
 
 

@@ -179,6 +179,7 @@ def check_head(target: Target, head: Head) -> None:
             f"set id_type back to {head.id_type}; or take the members over by {segment.id_type} (`reconcile refresh "
             "SPEC --select NAME`); or forget the segment (`reconcile state forget SPEC NAME`)",
             code="id_type",
+            shared=f"the state holds their members by {head.id_type}, the spec says {segment.id_type}",
         )
     check_pin(target, head)
 
@@ -208,6 +209,7 @@ def look_up(target: Target, app: App | None, warn: Callable[[str], None]) -> Rem
             "check segment_id, and that the keys are those of the right workspace"
             + (f"; {END_OF_DELETED}{segment_id}`" if target.segment.retired else ""),
             code="no_such_segment",
+            shared=f"workspace {target.workspace!r} has no segments of their numbers",
         )
     if not segment.manual:
         raise DestinationError(

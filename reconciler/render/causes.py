@@ -36,8 +36,9 @@ def put_together(problem: Problem, targets: Sequence[Target]) -> Problem:
     """Tell what several segments share as one problem: it names their spec, if they have one, and none of them."""
     cause, specs = problem.cause, {str(target.spec.path) for target in targets}
     known = {"SPEC": list(specs)} if len(specs) == 1 else {}
-    has_place = known and problem.message != cause.message
-    message = f"{specs.pop()}: {cause.message}" if has_place else cause.message
+    place = f"{min(specs)}:" if known else ""
+    has_place = problem.message.startswith(place) and not cause.message.startswith(place)
+    message = f"{place} {cause.message}" if has_place else cause.message
     return Problem(cause.code, message, fill_hint(cause.hint, known))
 
 

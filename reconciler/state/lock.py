@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import InitVar, asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
@@ -61,12 +61,16 @@ class Holder:
     boot_expires_at: float | None
     """The same moment by the clock of the holder's boot; None: a version that did not write it took the lock."""
 
+    @property
+    def process(self) -> str:
+        """The same for all segments that it has locked."""
+        process = f"`reconcile {self.command}`" if self.command else "a process"
+        return f"{process} (pid {self.identity.pid} on {self.identity.host})"
+
     def describe(self, now: float) -> str:
         since = datetime.fromtimestamp(self.acquired_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         silent = max(0, round(now - self.heartbeat_at))
-        process = f"`reconcile {self.command}`" if self.command else "a process"
-        where = f"pid {self.identity.pid} on {self.identity.host}"
-        return f"{process} ({where}) since {since}, last heard of {silent} s ago"
+        return f"{self.process} since {since}, last heard of {silent} s ago"
 
     def is_gone(self, now: float, boot: float, processes: Processes) -> bool:
         """Return whether the lock may be taken over: its holder is dead, or its lease has ended.
@@ -239,10 +243,17 @@ def move_locks(connection: Connection, now: float, old: str, new: str) -> None:
     run(connection, statement, old=old, new=new, now=now)
 
 
+class LockedBy(NamedTuple):
+    """What has a lock, in words: the process, and since when it has this one."""
+
+    process: str
+    holder: str
+
+
 def try_lock(
     database: Database, runtime: Runtime, segment: SegmentRef, run_id: str, command: str, terms: LeaseTerms
-) -> HeldLock | str:
-    """Try once to take a lock; a text describes its holder."""
+) -> HeldLock | LockedBy:
+    """Try once to take a lock."""
     began = runtime.clock.boot()
     with database.write() as connection:
         add_row(connection, "reconcile_locks", **segment.values(), fence=0)
@@ -256,7 +267,7 @@ def try_lock(
                 expires_at = now + holder.expires_at - holder.heartbeat_at
                 statement = f"UPDATE reconcile_locks SET heartbeat_at = :now, expires_at = :end WHERE {WHERE_SEGMENT}"
                 run(connection, statement, now=now, end=expires_at, **segment.values())
-            return holder.describe(now)
+            return LockedBy(holder.process, holder.describe(now))
         may_live = holder is not None and not is_dead(holder.identity, runtime.processes)
         taken_over_at = now if may_live else row.taken_over_at
         taken = {

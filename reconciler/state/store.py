@@ -183,10 +183,11 @@ class StateStore:
                 waited = ""
                 break
         raise LockHeld(
-            f"locked by {taken}{waited}",
+            f"locked by {taken.holder}{waited}",
             "wait for it, give `--lock-timeout SECONDS`, or, if it is surely dead, `reconcile state unlock SPEC NAME` "
             "with `--force`",
-            holder=taken,
+            holder=taken.holder,
+            shared=f"locked by {taken.process}{waited}",
         )
 
     @contextmanager

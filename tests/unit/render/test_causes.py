@@ -17,9 +17,11 @@ from reconciler.models.results import (
     Tally,
 )
 from reconciler.operations.results import as_failed_plan, as_problem
+from reconciler.operations.workspace import look_up
 from reconciler.render import Format, Options, render
 from reconciler.render.causes import list_names
 from tests.fakes import samples
+from tests.fakes.parts import FakeApp
 
 KEYS = DestinationError("the Track API does not accept the credentials (401)", "check the keys")
 
@@ -133,6 +135,29 @@ def test_the_command_of_a_shared_next_step_names_no_single_segment() -> None:
     shown = write(samples.make_run(*runs))
     assert "✗ 2 segments are locked; nothing was sent for them: locked by pid 7" in shown
     assert "`reconcile state unlock specs/vip.yaml NAME`" in shown
+
+
+def test_what_is_said_with_numbers_of_each_is_told_without_them() -> None:
+    runs = []
+    for at, name in enumerate(("a", "b"), start=1):
+        held = LockHeld(f"locked by pid 7 since 02:00:0{at}", "wait", shared="locked by pid 7")
+        runs.append(failed_run(name, at, held, RunStatus.LOCKED))
+    shown = write(samples.make_run(*runs))
+    assert "✗ 2 segments are locked; nothing was sent for them: locked by pid 7\n" in shown
+    assert "since 02:00:01" in write(samples.make_run(*runs), Format.JSON)
+    assert "✗ a is locked; nothing was sent for it: locked by pid 7 since 02:00:01" in write(samples.make_run(runs[0]))
+
+
+def test_segments_of_another_workspace_are_told_together_and_one_by_its_number() -> None:
+    def fail(number: int):
+        target = samples.make_target(f"s{number}", number, path="one.yaml")
+        with pytest.raises(DestinationError) as caught:
+            look_up(target, FakeApp(), [].append)
+        return as_failed_plan(target, caught.value)
+
+    assert "s1 failed: one.yaml:12: there is no segment 1 in workspace 'production'" in show(fail(1), width=120)
+    shown = show(fail(1), fail(2), width=120)
+    assert "✗ 2 segments failed: one.yaml: workspace 'production' has no segments of their numbers" in shown
 
 
 @pytest.mark.parametrize("output", [Format.TEXT, Format.MARKDOWN])

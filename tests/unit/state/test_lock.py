@@ -47,6 +47,7 @@ def test_a_lock_that_is_held_is_refused_and_says_by_whom(state: StateFixture, ot
                 pass
     assert "`reconcile apply` (pid 100 on here)" in caught.value.holder
     assert caught.value.message.startswith("locked by ")
+    assert caught.value.shared == "locked by `reconcile apply` (pid 100 on here)", "the same for all that it has locked"
     assert "`reconcile state unlock SPEC NAME`" in caught.value.hint, "a command that knows the spec fills it in"
     assert "--lock-timeout" in caught.value.hint
 
