@@ -79,7 +79,7 @@ def summarise_unended(row: HistoryRow) -> str:
     if row.status is RunState.RUNNING:
         return "It goes on. This is what the state knows by now."
     known = "This is what the state knows of it" if row.parts else "The state knows of nothing that it sent"
-    return f"It was killed. {known}; the next apply goes on where it was cut."
+    return f"It was killed. {known}. Run it again: it goes on where it was cut."
 
 
 def list_some(names: Sequence[str]) -> str:
@@ -99,10 +99,8 @@ def remark_on_status(rows: Iterable[StatusRow]) -> list[tuple[str, str, str]]:
         command = f"reconcile history {quote(str(several[0].target.spec.path))} {shorten(run_id)}"
         killed = [row.name for row in several if row.last and row.last.status == RunState.KILLED]
         if killed:
-            goes_on = (
-                f"Run {shorten(run_id)} was killed while it worked on {list_some(killed)}; the next apply goes on."
-            )
-            remarks.append((f"{goes_on} What is known of it: `{command}`", "yellow", "!"))
+            told = f"Run {shorten(run_id)} was killed while it worked on {list_some(killed)}"
+            remarks.append((f"{told}: run it again, and it goes on. What is known of it: `{command}`", "yellow", "!"))
         else:
             remarks.append((f"Why, for {list_some([row.name for row in several])}: `{command}`", "", ""))
     left = len(remarks) - _MOST_RUNS

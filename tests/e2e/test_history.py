@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_says_so_until_the_next_one_ends(project: Project)
     assert (run["status"], run["ended_at"], run["exit_code"]) == ("killed", None, None)
     assert (last["status"], last["code"], last["run_id"]) == ("killed", None, run["run_id"])
     status = " ".join(project.run("status", "spec.yaml").out.split())
-    assert f"Run {run['run_id'][:8]} was killed while it worked on vip; the next apply goes on." in status
+    assert f"Run {run['run_id'][:8]} was killed while it worked on vip: run it again, and it goes on." in status
     shown = project.run("history", "spec.yaml", "last")
     assert "It was killed." in shown.out
     assert (

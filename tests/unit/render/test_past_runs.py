@@ -83,7 +83,7 @@ def test_of_a_run_that_was_killed_is_shown_what_the_state_knows() -> None:
 
     assert "Run 3f2a1c00, apply, 2026-11-21T02:00:00Z: killed" in shown
     assert "vip      56  VIP          0  +1,200          7" in shown
-    assert "It was killed. This is what the state knows of it; the next apply goes on where it was cut." in shown
+    assert "It was killed. This is what the state knows of it. Run it again: it goes on where it was cut." in shown
     assert document["status"] == "killed"
     assert document["segments"] == [
         {"name": "vip", "segment_id": 56, "title": "VIP", "added": 1200, "removed": 0, "unsettled": 7}

@@ -464,7 +464,7 @@ def test_status_begins_with_what_failed_and_says_where_to_look() -> None:
     at = [shown.index(name) for name in ("lapsed", "churn", "vip_customers")]
     assert at == sorted(at)
     assert "✗ failed (source)" in shown
-    assert "Run bbbbbbbb was killed while it worked on lapsed; the next apply goes on." in flatten(shown)
+    assert "Run bbbbbbbb was killed while it worked on lapsed: run it again, and it goes on." in flatten(shown)
     assert "Why, for churn: `reconcile history specs/vip.yaml aaaaaaaa`" in flatten(shown)
     assert last_line(shown) == (
         "3 segments, 15 members; in the last run 1 killed and 1 failed; 1 not in the state yet."
