@@ -41,8 +41,8 @@ class Console:
     verbose: bool = False
     quiet: bool = False
     log_format: LogFormat = LogFormat.TEXT
-    stdin_is_spec: bool = False
-    """stdin is a spec: a question is answered on the terminal that controls this process."""
+    stdin_is_taken: bool = False
+    """stdin is a spec or an id: a question is answered on the terminal that controls this process."""
 
     # --- stdout -------------------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Console:
     @property
     def can_ask(self) -> bool:
         """Whether a question can be answered: stdin is a terminal or, where it is a spec, this process has one."""
-        if not self.stdin_is_spec:
+        if not self.stdin_is_taken:
             return sys.stdin is not None and sys.stdin.isatty()
         try:
             os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY))
@@ -202,11 +202,11 @@ class Console:
     @contextmanager
     def _open_terminal(self) -> Iterator[tuple[TextIO, TextIO]]:
         """Give where an answer is read, and where the question is written. Raises OSError."""
-        if not self.stdin_is_spec and (sys.stderr.isatty() or not is_controlled_by(sys.stdin)):
+        if not self.stdin_is_taken and (sys.stderr.isatty() or not is_controlled_by(sys.stdin)):
             yield sys.stdin, sys.stderr
             return
         with TERMINAL.open("r+b", buffering=0) as file, io.TextIOWrapper(file) as terminal:
-            yield sys.stdin if not self.stdin_is_spec else terminal, cast(TextIO, Stream(terminal))
+            yield sys.stdin if not self.stdin_is_taken else terminal, cast(TextIO, Stream(terminal))
 
 
 def is_controlled_by(stream: TextIO) -> bool:

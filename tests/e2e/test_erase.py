@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.state import sqlite
 from tests.support.project import Project, people, segment
+from tests.support.terminal import at_a_terminal, below_a_terminal
 
 PERSON = "canary-person-7"
 EMAIL = "Canary-Person-7@Example.com"
@@ -94,6 +95,34 @@ def test_without_a_terminal_it_needs_yes_before_it_looks_at_anything(project: Pr
 
     assert (done.code, done.out) == (64, "")
     assert "state erase asks first" in done.err
+
+
+def test_on_a_terminal_it_asks_and_says_how_much_would_go(gone: Project) -> None:
+    wait_an_hour(gone)
+    done = at_a_terminal(gone, "state", "erase", "spec.yaml", PERSON, says="no")
+    assert (done.code, done.out) == (1, "")
+    assert "2 changes in the audit log and tombstones or marks in 1 segment? [yes/no]" in done.err
+    assert len(gone.json("trace", PERSON).document["events"]) == 2
+
+    done = below_a_terminal(gone, "state", "erase", "spec.yaml", "-", given=f"{PERSON}\n", says="yes")
+    assert done.code == 0, done.err
+    assert "Erased: 2 changes" in done.out
+    assert gone.json("trace", PERSON).document["events"] == []
+
+
+def test_the_history_of_a_run_that_showed_ids_holds_none(gone: Project) -> None:
+    gone.want("vip", [*people(*range(400)), PERSON])
+    assert PERSON in gone.run("apply", "spec.yaml", "--show-ids", "5", "--reason", "a test").out
+
+    with sqlite3.connect(gone.state_file) as connection:
+        rows = [
+            *connection.execute("SELECT * FROM reconcile_runs"),
+            *connection.execute("SELECT * FROM reconcile_run_segments"),
+        ]
+    connection.close()
+    assert "a test" in str(rows)
+    assert "canary" not in str(rows).lower()
+    assert people(7)[0] not in str(rows)
 
 
 def test_who_was_never_there_is_said_to_be_so(gone: Project) -> None:

@@ -46,8 +46,8 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
                 enter(folder)
             with console.log_records():
                 given = fill_spec(given, optional, os.environ)
-                is_piped = STDIN in (given.get("spec"), *given.get("specs", ()))
-                return command(replace(console, stdin_is_spec=is_piped), **given)
+                is_piped = STDIN in (given.get("spec"), given.get("id"), *given.get("specs", ()))
+                return command(replace(console, stdin_is_taken=is_piped), **given)
         except ReconcileError as error:
             known = {"SPEC": given.get("spec"), "NAME": given.get("name")}
             error.hint = fill_hint(error.hint, {key: [value] for key, value in known.items() if value})
