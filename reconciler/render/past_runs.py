@@ -1,6 +1,6 @@
 """Past runs in words: how each ended, what it did, who made it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.errors import SIGNALLED, ExitCode
 from reconciler.models.history import Actor, HistoryRow, RunPart, RunRecord, RunState, shorten
@@ -8,7 +8,7 @@ from reconciler.models.results import RefreshStatus, StatusRow
 from reconciler.render.json_documents import write_time
 from reconciler.render.sentences import BAD, count, join, list_numbers, quote
 
-_RESULTS = {
+_RESULTS: Mapping[int, str] = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "failed",
     ExitCode.BLOCKED: "blocked",
@@ -26,7 +26,7 @@ def tell_result(row: HistoryRow) -> str:
         return row.status.value
     if row.exit_code is None or row.exit_code == ExitCode.DONE:
         return "done"
-    word = "stopped" if row.exit_code > SIGNALLED else _RESULTS.get(ExitCode(row.exit_code), "ended")
+    word = "stopped" if row.exit_code > SIGNALLED else _RESULTS.get(row.exit_code, "ended")
     return f"{word} ({row.exit_code})"
 
 
@@ -53,7 +53,7 @@ def tell_deeds(row: HistoryRow) -> str:
 
 
 def tell_actor(actor: Actor) -> str:
-    """`ann on laptop`; the job, if there is one, says more than the host."""
+    """`ann on laptop`; empty where neither is known."""
     parts = [actor.user or "somebody", f"on {actor.host}" if actor.host else ""]
     return " ".join(filter(None, parts)) if actor.user or actor.host else ""
 

@@ -121,7 +121,9 @@ def find_outcome(connection: Connection, watch: Watch, workspace: str, segment_i
 def _find_killed(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
     row = find_row(connection, SegmentRef(workspace, segment_id, ""))
     holder = read_holder(row)
-    if holder is not None and not holder.is_gone(watch.now, watch.boot, watch.processes):
+    if holder is not None and (
+        not holder.is_gone(watch.now, watch.boot, watch.processes) or is_alive(holder.identity, watch.processes)
+    ):
         return None
     if row is not None and holder is not None:
         run_id, at = row.run_id, holder.heartbeat_at

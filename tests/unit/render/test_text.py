@@ -484,6 +484,7 @@ def test_history_says_of_a_run_what_it_did_and_what_failed() -> None:
         HistoryRow("a", samples.TWO_AM, "apply", "main", samples.TWO_AM, 6, parts=parts),
         HistoryRow("b", samples.TWO_AM, "apply", "main", samples.TWO_AM, 1, status=RunState.DECLINED, parts=declined),
         HistoryRow("c", samples.TWO_AM, "apply", "main", samples.TWO_AM, 143),
+        HistoryRow("c", samples.TWO_AM, "apply", "main", samples.TWO_AM, 77),
         HistoryRow("d", samples.TWO_AM, "refresh", "main", samples.TWO_AM, 0, parts=(RunPart(56, "vip", "refreshed"),)),
         HistoryRow("e", samples.TWO_AM, "apply", "main", status=RunState.RUNNING),
     ]
@@ -495,6 +496,7 @@ def test_history_says_of_a_run_what_it_did_and_what_failed() -> None:
         ),
         ("declined", "not confirmed: vip"),
         ("stopped (143)", "nothing changed"),
+        ("ended (77)", "nothing changed"),
         ("done", "taken over: vip"),
         ("running", "nothing is known to be sent"),
     ]

@@ -116,6 +116,7 @@ def test_a_run_that_was_killed_is_the_outcome_of_its_segment(
     assert last(sqlite_state, NEIGHBOUR) == ("killed", None, "dead")
     sqlite_state.clock.time += 61
     assert last(sqlite_state, REBOOTED) == ("killed", None, "dead"), "its lease has ended"
+    assert last(sqlite_state) == ("applied", None, "one"), "its lease has ended, and it can still be seen"
 
     run(sqlite_state, "three", RunStatus.FAILED, "destination", locks=False)
     assert last(sqlite_state, NEIGHBOUR) == ("failed", "destination", "three"), "it began later"
