@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -120,6 +121,7 @@ def see(keyboard: int, end: str) -> str:
     """Read what a terminal shows up to these words."""
     text = b""
     while not text.endswith(end.encode()):
+        assert select.select([keyboard], [], [], 60)[0], text
         text += os.read(keyboard, 1)
     return text.decode()
 
