@@ -150,7 +150,10 @@ class GitHub:
             "token": "a-token",
         }
         form = document[True][event]["inputs"] if inputs else {}
-        given = {name: key.get("default", "") for name, key in form.items()} | dict(inputs or {})
+        given: dict[str, Any] = {
+            name: key.get("default", False if key.get("type") == "boolean" else "") for name, key in form.items()
+        }
+        given |= dict(inputs or {})
         assert given.keys() == form.keys()
         for name, job in document["jobs"].items():
             secrets = self.secrets | (self.production if job.get("environment") == "production" else {})

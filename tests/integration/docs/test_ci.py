@@ -292,7 +292,7 @@ def test_a_guard_is_let_past_for_one_segment_and_one_run(team: Team) -> None:
     team.warehouse.want("churn", [])
 
     stopped = team.github.run(APPLY, "push")
-    allowed = team.by_hand("allow-removals", "vip")
+    allowed = team.by_hand("apply", "vip", allow_removals=True)
     night = team.github.run(APPLY, "schedule")
 
     assert (stopped.ok, stopped.summary.count("is blocked")) == (False, 2)
@@ -300,6 +300,16 @@ def test_a_guard_is_let_past_for_one_segment_and_one_run(team: Team) -> None:
     assert team.sandbox.members(56) == set(people(0))
     assert len(team.sandbox.members(57)) == 10
     assert (night.ok, "allow-empty churn" in night.summary) == (False, True)
+
+
+def test_a_segment_that_becomes_empty_is_let_past_two_guards_at_once(team: Team) -> None:
+    team.apply()
+    team.warehouse.want("vip", [])
+
+    run = team.by_hand("apply", "vip", allow_removals=True, allow_empty=True)
+
+    assert run.ok, run.printed
+    assert team.sandbox.members(56) == set()
 
 
 def test_a_retirement_is_reviewed_merged_and_then_the_entry_goes(team: Team) -> None:
@@ -348,7 +358,7 @@ def test_a_lock_is_broken_and_the_state_upgraded_by_hand(team: Team) -> None:
 def test_what_happened_is_looked_up_with_nothing_but_a_reader_of_the_state(team: Team) -> None:
     team.apply()
     team.warehouse.want("vip", people(0))
-    team.by_hand("allow-removals", "vip")
+    team.by_hand("apply", "vip", allow_removals=True)
     team.github.production.clear()
     team.github.secrets = {"STATE_READER_URL": team.github.secrets["STATE_READER_URL"]}
     team.sandbox.reset_calls()
@@ -376,7 +386,7 @@ def test_what_is_typed_into_the_form_is_never_a_command_nor_a_flag(team: Team, t
             {**team.warehouse.environment, **typed, "GITHUB_RUN_ID": "1", "ACTION": action, name: text},
         )
         for action, name in (
-            *(("apply", "SEGMENT"), ("allow-empty", "SEGMENT"), ("unlock", "SEGMENT")),
+            *(("apply", "SEGMENT"), ("plan", "SEGMENT"), ("unlock", "SEGMENT")),
             *(("apply", "SPEC"), ("history", "RUN"), ("apply-plan", "RUN")),
         )
     ]
@@ -390,7 +400,7 @@ def test_the_form_hands_what_is_typed_to_the_script_and_to_nothing_else(team: Te
     team.apply()
     team.warehouse.want("vip", [])
 
-    run = team.by_hand("allow-empty", HOSTILE[0])
+    run = team.by_hand("apply", HOSTILE[0], allow_empty=True)
 
     assert run.codes[-1] == 64
     assert not list(team.warehouse.folder.rglob("pwned"))

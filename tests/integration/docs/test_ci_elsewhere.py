@@ -162,7 +162,7 @@ def test_a_night_at_gitlab_applies_and_a_person_lets_a_guard_past(team: Team) ->
     secrets = {**team.github.secrets, **team.github.production}
 
     night = run_gitlab(team, "apply", secrets)
-    by_hand = run_gitlab(team, "by-hand", {**secrets, "ACTION": "allow-removals", "SEGMENT": "vip"})
+    by_hand = run_gitlab(team, "by-hand", {**secrets, "ACTION": "apply", "SEGMENT": "vip", "ALLOW_REMOVALS": "true"})
 
     assert night.returncode == 3, night.stdout
     assert by_hand.returncode == 0, by_hand.stdout
