@@ -265,7 +265,7 @@ class SegmentApply:
             timeout, clock, pause = options.confirm_timeout, parts.clock, parts.stop.wait
             found = wait_for_agreement(target, comparison, parts.app, timeout, clock, pause)
             if target.segment.segment is not None and parts.app is not None:
-                check_arrival(target, found, parts.list_known(), parts.app.segments())
+                check_arrival(target, found, self.tally.added, parts.list_known(), parts.app.segments())
             if found.drift is not None:
                 proves = shows_what_was_sent(found.drift, self.tally.added, counts.adopt, plan.head)
                 segment.record(comparison.examine(), proves=proves)

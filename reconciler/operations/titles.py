@@ -276,18 +276,21 @@ def is_same_workspace(known: Sequence[Listing], remote: Mapping[int, RemoteSegme
 
 
 def check_arrival(
-    target: Target, found: Confirmation, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]
+    target: Target, found: Confirmation, added: int, known: Sequence[Listing], remote: Mapping[int, RemoteSegment]
 ) -> None:
-    """Raise DestinationError where no read-back has shown an id that was sent, and the App key may be to blame."""
+    """Raise DestinationError where no read-back has shown an id that was sent, and the App key may be to blame.
+
+    `added`: by this run; the other members may have come with a refresh, through the same key.
+    """
     drift = found.drift
-    if drift is None or not 0 < drift.stored == drift.missing:
+    if drift is None or drift.missing == 0 or drift.missing not in (drift.stored, added):
         return
     is_proved = any(each.proved and each.segment_id == target.segment_id for each in known)
     if not is_proved and not is_same_workspace(known, remote):
         raise DestinationError(
-            f"{target.where}: none of the {drift.stored:,} ids that were sent to segment {target.segment_id} is in it: "
-            "app_api_key, which found that number by its title, may be of another workspace than site_id and api_key, "
-            "or Customer.io knows none of these ids",
+            f"{target.where}: none of the {drift.missing:,} ids that were sent to segment {target.segment_id} is in "
+            "it: app_api_key, which found that number by its title, may be of another workspace than site_id and "
+            "api_key, or Customer.io knows none of these ids",
             "compare the keys at Customer.io, and id_type with what the query returns; apply again when that is right",
             code="environment",
         )

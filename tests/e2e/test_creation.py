@@ -491,6 +491,19 @@ def test_what_a_foreign_app_key_reads_of_a_number_does_not_end_the_doubt(
     assert any("app_api_key" in warning for warning in new.json("plan").document["warnings"])
 
 
+def test_the_first_read_back_stops_also_where_a_refresh_has_taken_over_others(new: Project, elsewhere: Sandbox) -> None:
+    elsewhere.add_people((f"their-{number}", None) for number in range(50))
+    elsewhere.put_members(61, [f"their-{number}" for number in range(50)])
+    use_app_of(new, elsewhere, "Foreign 61", "guards: {max_removals: 100%}")
+    assert new.run("refresh", "spec.yaml", "--yes", "--adopt", "all").code == 0
+    new.want("vip", [*(f"their-{number}" for number in range(50)), *people(*range(5))])
+
+    done = new.json("apply", "--confirm", "--confirm-timeout", "0")
+
+    assert (done.code, done.segments["vip"]["error"]["code"]) == (6, "environment")
+    assert "none of the 5 ids" in done.segments["vip"]["error"]["message"]
+
+
 def test_the_first_read_back_stops_also_after_runs_without_one(new: Project, elsewhere: Sandbox) -> None:
     use_app_of(new, elsewhere, "Foreign 61")
     assert new.json("apply").code == 0
