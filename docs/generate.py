@@ -53,6 +53,7 @@ COMMANDS = (
     ("status",),
     ("history",),
     ("trace",),
+    ("undo",),
     ("segments",),
     ("state",),
     ("state", "show"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from reconciler.operations.status import status
     from reconciler.operations.trace import trace
+    from reconciler.operations.undo import undo
 
 __version__ = "0.1.0"
 
@@ -52,12 +53,13 @@ __all__ = [
     "refresh",
     "status",
     "trace",
+    "undo",
 ]
 
 _MODULES = {
     **{
         name: f"reconciler.operations.{name}"
-        for name in ("apply", "drift", "history", "load", "plan", "refresh", "status", "trace")
+        for name in ("apply", "drift", "history", "load", "plan", "refresh", "status", "trace", "undo")
     },
     "Loaded": "reconciler.operations.load",
     "Event": "reconciler.models.events",

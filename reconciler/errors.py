@@ -208,6 +208,7 @@ class LockHeld(ReconcileError):
 
 ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "app_api_key": (ExitCode.FAILED, "The spec has no `app_api_key`, and the segment has to be read back."),
+    "audit": (ExitCode.FAILED, "What a run changed is not kept, or not all of it, so that it can't be undone."),
     "creation": (ExitCode.FAILED, "The segment was not created, or whether it was is not known."),
     "declined": (ExitCode.FAILED, "The answer to the question was no, or none; nothing was sent."),
     "demo": (ExitCode.FAILED, "A step of `reconcile demo` did not come out as promised."),
@@ -239,6 +240,7 @@ ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
         "not those of Customer.io; 2: `drift` found it.",
     ),
     "memory": (ExitCode.FAILED, "There is not enough memory, or `--memory-limit` is too low."),
+    "no_run": (ExitCode.USAGE, "The state knows no such run."),
     "no_such_segment": (ExitCode.FAILED, "The workspace has no segment of this number or title."),
     "not_manual": (ExitCode.FAILED, "The segment is data-driven; only manual segments can be changed."),
     "nulls": (ExitCode.FAILED, "The query returned NULLs, and the spec says `nulls: error`."),

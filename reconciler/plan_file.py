@@ -7,6 +7,9 @@ Lines, each ended by a line feed:
     {"sha256": "..."}                                                over every byte before this line
 
 The checksum detects damage; it is no signature. The file holds ids, and no secrets.
+
+The plan of an `undo` has format 2, so that a version that does not know undo says so: `undo_of` in its header is the
+run that it reverses, `desired` is null, and only segments that change are in it.
 """
 
 import hashlib
@@ -33,8 +36,8 @@ from reconciler.models.ids import IdType, can_be_stored, is_id
 from reconciler.models.plan import Creation, Head, Plan, PlanStatus
 from reconciler.models.spec import Target
 
-FORMAT = 1
-"""The version of the format that is written, and the newest that is read."""
+FORMAT, UNDO_FORMAT = 1, 2
+"""The versions of the format that are written and read: of a plan, and of an undo."""
 
 MAGIC = b'{"reconcile_plan":'
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -46,7 +49,8 @@ LIFETIME = timedelta(hours=24)
 MAX_CLOCK_LEAD = timedelta(minutes=5)
 """How far the clock of the machine that made a plan file may be ahead of ours."""
 
-AGAIN = "Make a new plan file: reconcile plan SPEC... --out FILE"
+PLAN_AGAIN = "reconcile plan SPEC... --out FILE"
+AGAIN = f"Make a new plan file: {PLAN_AGAIN}"
 """The next step after most refusals."""
 
 
@@ -83,14 +87,26 @@ class SealedPlan:
     expires_at: AwareDatetime
     tool_version: str
     segments: tuple[SealedSegment, ...]
+    undo_of: str | None = None
+    """The run that it reverses; None: it makes segments equal to their queries."""
+    reason: str | None = None
+    """Of an undo: why, for the history."""
+
+    @property
+    def format(self) -> int:
+        return FORMAT if self.undo_of is None else UNDO_FORMAT
 
     def specs(self) -> tuple[str, ...]:
         """The spec files to load, each once, in order."""
         return tuple(dict.fromkeys(segment.spec for segment in self.segments))
 
 
-def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPlan:
-    """Seal a plan that has no blocked or failed segment; its specs are named from `folder`."""
+def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path, reason: str | None = None) -> SealedPlan:
+    """Seal a plan that has no blocked or failed segment; its specs are named from `folder`.
+
+    `reason`: of an undo, why, for the history.
+    """
+    is_undo = plan.undo_of is not None
     segments = []
     for each in plan.segments:
         if each.counts is None or each.status in (PlanStatus.BLOCKED, PlanStatus.FAILED):
@@ -107,7 +123,7 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
                 name=target.segment.name,
                 segment_id=target.segment.segment_id,
                 id_type=target.segment.id_type,
-                definition=target.definition(),
+                definition=target.definition(is_undo=is_undo),
                 environment_id=head.environment_id,
                 lineage=head.lineage,
                 serial=head.serial,
@@ -118,7 +134,8 @@ def seal(plan: Plan, plan_id: str, tool_version: str, folder: Path) -> SealedPla
                 retired=target.segment.retired,
             )
         )
-    return SealedPlan(plan_id, plan.created_at, plan.created_at + LIFETIME, tool_version, tuple(segments))
+    ends_at = plan.created_at + LIFETIME
+    return SealedPlan(plan_id, plan.created_at, ends_at, tool_version, tuple(segments), plan.undo_of, reason)
 
 
 # --- may it be applied? ------------------------------------------------------------------------------------------
@@ -153,6 +170,7 @@ def check_place(sealed: SealedPlan) -> None:
 def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target, ...]:
     """Find each segment in the specs. Raises PlanFileError, naming each that is not there, or has changed."""
     known = {(os.path.normpath(target.spec.path), target.segment.name): target for target in targets}
+    is_undo = sealed.undo_of is not None
     found = []
     problems = []
     for segment in sealed.segments:
@@ -169,10 +187,10 @@ def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target,
             )
         elif type_now is not segment.id_type and not now.segment.retired:
             problems.append(f"{segment} has another id_type now: {type_now}; the plan was made for {segment.id_type}")
-        elif now.definition() != segment.definition:
+        elif now.definition(is_undo=is_undo) != segment.definition:
             problems.append(
                 f"{segment} has changed since the plan was made (query, params, source, ownership, guards, region, "
-                "title, or whether it is created, retired or paused)"
+                f"title, or whether it is {'created or retired' if is_undo else 'created, retired or paused'})"
             )
         found.append(now)
     _refuse(problems)
@@ -251,22 +269,26 @@ class Draft:
     def spool(self, index: int, batches: Iterable[Batch]) -> None:
         """Keep the batches of segment number `index`, in the order in which they are sent: removals first."""
         for batch in batches:
-            line = _write_line({"segment": index, "direction": batch.direction, "ids": batch.ids})
+            line = _write_line({"direction": batch.direction, "ids": batch.ids})
             with self.lock, self.output.explained():
                 offset = self.spooled.seek(0, os.SEEK_END)
                 self.spooled.write(line)
                 self.spans.setdefault(index, []).append((offset, len(line)))
 
-    def seal(self, plan: SealedPlan) -> None:
-        """Write the file, 0600, whole or not at all. Raises ReconcileError."""
-        header = _write_line({"reconcile_plan": FORMAT, **vars(plan)})
+    def seal(self, plan: SealedPlan, spooled: Sequence[int] | None = None) -> None:
+        """Write the file, 0600, whole or not at all. Raises ReconcileError.
+
+        `spooled`: the numbers under which its segments were spooled, where others were left out.
+        """
+        values = {name: value for name, value in vars(plan).items() if plan.format > FORMAT or value is not None}
+        header = _write_line({"reconcile_plan": plan.format, **values})
         with self.lock, self.output.explained(), self.output.replaced() as path, path.open("wb") as file:
             digest = hashlib.sha256(header)
             file.write(header)
-            for index in range(len(plan.segments)):
-                for offset, length in self.spans.get(index, ()):
+            for index, former in enumerate(range(len(plan.segments)) if spooled is None else spooled):
+                for offset, length in self.spans.get(former, ()):
                     self.spooled.seek(offset)
-                    line = self.spooled.read(length)
+                    line = b'{"segment":%d,' % index + self.spooled.read(length).removeprefix(b"{")
                     digest.update(line)
                     file.write(line)
             file.write(_write_line({"sha256": digest.hexdigest()}))
@@ -342,7 +364,10 @@ class PlanFile:
             yield batch
 
     def name_in(self, error: ReconcileError) -> None:
-        """Name the specs and the file in the next step of an error of this plan."""
+        """Name the specs, the file and the run that is undone in the next step of an error of this plan."""
+        if self.plan.undo_of is not None:
+            spec = "SPEC..." if len(self.plan.specs()) == 1 else "SPEC"
+            error.hint = error.hint.replace(PLAN_AGAIN, f"reconcile undo {spec} {self.plan.undo_of[:8]} --out FILE")
         error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [str(self.path)]})
 
     def close(self) -> None:
@@ -384,16 +409,19 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[SealedPlan, Any]:
     line = _read_line(file, MAX_HEADER_BYTES)
     header = _parse_line(line)
     version = header.pop("reconcile_plan", None)
-    if type(version) is int and version > FORMAT:
-        message = f"The plan file {path} has format {version}; this version of reconcile reads {FORMAT}."
+    if type(version) is int and version > UNDO_FORMAT:
+        message = f"The plan file {path} has format {version}; this version of reconcile reads up to {UNDO_FORMAT}."
         raise PlanFileError(message, "Apply it with the version that made it, or make a new plan file.")
-    if type(version) is not int or version != FORMAT:
+    if type(version) is not int or version < FORMAT:
         raise _Damage("its header is wrong")
     try:
         plan = TypeAdapter(SealedPlan).validate_json(orjson.dumps(header), strict=True)
     except (ValidationError, TypeError):
         raise _Damage("its header is wrong") from None
     numbers = [number for segment in plan.segments for number in vars(segment.counts).values()]
+    kinds = {each.counts.desired is None for each in plan.segments} | {plan.undo_of is not None}
+    if plan.format != version or len(kinds) > 1:  # all of it is an undo, or nothing
+        raise _Damage("its header is wrong")
     if plan.expires_at - plan.created_at > LIFETIME or any(number is not None and number < 0 for number in numbers):
         raise _Damage("its header is wrong")
     return plan, hashlib.sha256(line)

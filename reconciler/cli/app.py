@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "show what the state holds, and which run holds a lock",
     "history": "list past runs, or show one run in full",
     "trace": "show when and why one person entered and left each segment",
+    "undo": "seal a plan that reverses what one run did",
     "segments": "list the segments of the workspace, and the spec that manages each",
     "sandbox": "run a local Customer.io to try specs against",
     "demo": "run every command on a generated shop, in under a minute",

@@ -6,7 +6,8 @@
     held     every id that the state knows, with its flags
     known    the same, and (if it was read) every id of the real membership
     desired  what the query returned, row by row: an id, or why it is none (from its database: and how many rows)
-    sealed   instead of it, what a plan file changes
+    sealed   instead of it, what a plan file changes, or what reverses a run
+    sent     what that run sent (own), and what later runs have sent since
     changes  the ids to send, each once (found as `moved`), with its flags
     add, remove  the same by direction, in the order of sending (see `changes`)
 
@@ -28,7 +29,7 @@ from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, broken_query, list_ids, make_database, unless_empty, write_batches
 from reconciler.errors import IncompleteRead, StateError
 from reconciler.models.batches import Batch
-from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount
+from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
 from reconciler.models.freshness import DataTime
 from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.ids import normalize, refusal
@@ -130,10 +131,7 @@ class Comparison:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _read_state(self, tables: Tables) -> StateRead:
-        broken = StateError(
-            "the state database failed while the snapshot was being read",
-            "check that it can be reached, then run again",
-        )
+        broken = _broken_state()
         snapshot = self._engine.snapshot_of(self._target)
         with snapshot.read_segment(self._target.workspace, self._target.segment_id) as stored:
             tables.begin("members")
@@ -221,17 +219,44 @@ class Comparison:
         counts = replace(counts, unkeyed=unkeyed, reversed_at=reversed_at, missing_sentinels=missing)
         return Changes(engine, head, counts, data_time, bool(changed), self._exclusive, self._tables)
 
-    def resume(self, sealed: Iterable[Batch]) -> Changes:
-        """Instead of running the query, take a plan file's changes; those that are already so in the state drop out."""
+    def resume(self, sealed: Iterable[Batch], *, is_undo: bool = False) -> Changes:
+        """Instead of running the query, take a plan file's changes; those that are already so in the state drop out.
+
+        `is_undo`: they reverse a run, and nobody says who is desired.
+        """
         unkeyed = self._require_remote().unkeyed if self._exclusive else None
         self._tables.begin("sealed")
         with self._tables.translating():
             self._tables.load("sealed", write_batches(sealed))
+        changes = self._compare_sealed()
+        if is_undo:
+            return changes
+        counts = replace(changes.counts, desired=0, unchanged=0, duplicates=0, unkeyed=unkeyed)
+        return replace(changes, counts=counts)
+
+    def undo(self, sent: Rows) -> Changes:
+        """Instead of running the query, reverse what a run sent, but for the ids that later runs have sent.
+
+        `sent` has the columns of the table of this name. Of an id that was added nothing is left to undo once the state
+        does not hold it; of one that was removed, once it is stored.
+        """
+        tables = self._tables
+        tables.begin("sent")
+        with tables.translating(_broken_state()):
+            tables.load("sent", sent)
+        undone = tables.create("undone", _UNDONE)
+        left = tables.create("sealed", _NOT_SENT_SINCE)
+        tables.drop("sent", "undone")
+        changes = self._compare_sealed()
+        return replace(changes, counts=replace(changes.counts, sent_since=undone - left))
+
+    def _compare_sealed(self) -> Changes:
+        """Compare `sealed` with what is known: what it does not name stays, and nothing is desired."""
         state = self._read_state(self._tables)
         known = self._make_known_with_remote(state) if self._exclusive else self._make_known_of_state(state)
         changed, reversed_at = find_changes(self._tables, "sealed", self._exclusive, state.has_overlay)
         counts = count_changes(self._exclusive, known, changed, Returned())
-        counts = replace(counts, desired=0, unchanged=0, duplicates=0, unkeyed=unkeyed, reversed_at=reversed_at)
+        counts = replace(counts, desired=None, duplicates=0, reversed_at=reversed_at)
         return Changes("local", state.head, counts, None, bool(changed), self._exclusive, self._tables)
 
     def _load_desired(self) -> tuple[Returned, DataTime | None]:
@@ -303,6 +328,12 @@ class Comparison:
         return lambda: self._tables.stream(ids)
 
 
+def _broken_state() -> StateError:
+    return StateError(
+        "the state database failed while the snapshot was being read", "check that it can be reached, then run again"
+    )
+
+
 # --- the statements that match two tables -----------------------------------------------------------------------------
 
 _JOURNAL_IDS = """
@@ -317,3 +348,10 @@ _HELD_OR_REMOTE = f"""
 SELECT coalesce(held.id, keys.id) AS id,
     (coalesce(held.flags, 0) | if(keys.id IS NULL, 0, {Flag.REMOTE:d}))::UTINYINT AS flags
 FROM {{held}} AS held FULL JOIN keys ON held.id = keys.id"""
+
+_SENT_IDS = "SELECT unnest(string_split(ids, chr(10))) AS id, adds, place FROM sent WHERE"
+
+_UNDONE = f"SELECT id, NOT arg_max(adds, place) AS adds FROM ({_SENT_IDS} own) GROUP BY id"
+"""The reverse of the run. It sends an id in one direction only; of two, its last would count."""
+
+_NOT_SENT_SINCE = f"SELECT id, adds FROM undone ANTI JOIN ({_SENT_IDS} NOT own) AS since USING (id)"

@@ -107,7 +107,8 @@ class Counts:
     desired = unchanged + add + resend, always.
     """
 
-    desired: int = 0
+    desired: int | None = 0
+    """None: an undo, which reverses a run, whatever the query returns."""
     stored: int = 0
     add: int = 0
     remove: int = 0
@@ -135,6 +136,14 @@ class Counts:
     """Members that the id type cannot express; None where the real membership was not read."""
     reversed_at: float | None = None
     """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
+
+    sent_since: int | None = None
+    """Of an undo: ids that its run changed and that it leaves alone, as a later run has sent them; else None."""
+
+    @property
+    def left(self) -> int:
+        """The ids that are stored once all was sent."""
+        return self.unchanged + self.add + self.resend
 
     @property
     def held_by_state(self) -> int:

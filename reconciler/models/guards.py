@@ -31,6 +31,10 @@ ALLOW_FLAGS = {
 """The flag that lets one segment past a guard for one run; the others have none."""
 
 
+OF_QUERY = frozenset((Guard.MIN_MEMBERS, Guard.MUST_INCLUDE, Guard.FRESHNESS))
+"""The guards that judge what a query returned."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One guard's judgement. A breach that is `allowed` does not block."""
@@ -48,13 +52,19 @@ class Verdict:
 
 
 def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set[Guard]) -> tuple[Verdict, ...]:
-    """Judge every guard but `freshness`. `completed`: a run of this segment has completed before."""
+    """Judge every guard but `freshness`. `completed`: a run of this segment has completed before.
+
+    An undo has no query, and those that judge what it returned are left out.
+    """
     removals, additions = counts.remove - counts.exempt_removes, counts.add - counts.repeated_adds
     is_filling = counts.stored == 0 or not completed  # then a percentage says nothing
     is_waived = settings.max_additions.percent is not None and is_filling
     sentinels = len(settings.must_include)
     only_repeats = counts.remove > 0 and removals == 0 and counts.unmatched == 0  # each was judged before
-    is_emptied = counts.desired == 0 and counts.held > 0 and not only_repeats
+    is_undo = counts.desired is None
+    desired = counts.left if counts.desired is None else counts.desired
+    is_emptied = desired == 0 and counts.held > 0 and not only_repeats and not (is_undo and counts.remove == 0)
+    nobody = "nobody would be left" if is_undo else "the query returned nobody"
     verdicts = (
         Verdict(
             Guard.MAX_REMOVALS,
@@ -73,9 +83,9 @@ def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set
         Verdict(
             Guard.MIN_MEMBERS,
             str(settings.min_members),
-            str(counts.desired),
-            counts.desired < settings.min_members,
-            detail=f"the query returned {counts.desired:,} members; at least {settings.min_members:,} are required",
+            str(desired),
+            desired < settings.min_members,
+            detail=f"the query returned {desired:,} members; at least {settings.min_members:,} are required",
         ),
         Verdict(
             Guard.MUST_INCLUDE,
@@ -87,12 +97,16 @@ def judge(settings: GuardSettings, counts: Counts, completed: bool, allowed: Set
         Verdict(
             Guard.ALLOW_EMPTY,
             "true" if settings.allow_empty else "false",
-            str(counts.desired),
+            str(desired),
             is_emptied and not settings.allow_empty,
-            detail=f"the query returned nobody, and the state holds {counts.held:,} members",
+            detail=f"{nobody}, and the state holds {counts.held:,} members",
         ),
     )
-    return tuple(replace(verdict, allowed=verdict.breached and verdict.name in allowed) for verdict in verdicts)
+    return tuple(
+        replace(verdict, allowed=verdict.breached and verdict.name in allowed)
+        for verdict in verdicts
+        if not (is_undo and verdict.name in OF_QUERY)
+    )
 
 
 def judge_freshness(settings: FreshnessSettings, data: DataTime, now: datetime) -> Verdict:

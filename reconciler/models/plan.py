@@ -162,13 +162,18 @@ class SegmentPlan:
 
     @property
     def first_fill(self) -> bool:
-        return self.head.is_new and not self.target.segment.retired
+        return self.head.is_new and not self.target.segment.retired and not self.is_undo
 
     @property
     def creates(self) -> bool:
         """The segment is not there, and `apply` makes it."""
         segment = self.target.segment
-        return segment.segment_id is None and not segment.retired and self.counts is not None
+        return segment.segment_id is None and not segment.retired and self.counts is not None and not self.is_undo
+
+    @property
+    def is_undo(self) -> bool:
+        """It reverses a run, and no query says who is desired."""
+        return self.counts is not None and self.counts.desired is None
 
     @property
     def has_work(self) -> bool:
@@ -202,6 +207,8 @@ class Plan:
     plan_id: str | None = None
     """That of the plan file that it was sealed into."""
     orphans: tuple[Orphan, ...] = ()
+    undo_of: str | None = None
+    """The run that it reverses."""
 
     def of_status(self, status: PlanStatus) -> tuple[SegmentPlan, ...]:
         return tuple(segment for segment in self.segments if segment.status is status)

@@ -147,6 +147,8 @@ class Run:
     orphans: tuple[Orphan, ...] = ()
     actor: Actor = NOBODY
     reason: str | None = None
+    undo_of: str | None = None
+    """The run that it reversed."""
 
 
 class StopSignal(threading.Event):

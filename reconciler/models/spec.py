@@ -327,8 +327,11 @@ class Target:
         """Give what is wrong with the segment's entry."""
         return SpecProblem(str(self.spec.path), self.segment.line, message)
 
-    def definition(self) -> str:
-        """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions."""
+    def definition(self, *, is_undo: bool = False) -> str:
+        """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions.
+
+        That of an undo is not bound to `paused`: pausing keeps the next run from doing it all again.
+        """
         segment, destination = self.segment, self.spec.destination
         guards = dict(segment.guards)  # every key, also of a guard that is added later
         sentinels = guards.pop("must_include")
@@ -348,7 +351,7 @@ class Target:
             _list_params(segment.params),
             [_write_bound(value) for value in guards.values()],
             sorted(sentinels),
-            [segment.segment, segment.title, segment.create, segment.retired, segment.paused],
+            [segment.segment, segment.title, segment.create, segment.retired, segment.paused and not is_undo],
         ]
         return hashlib.sha256(json.dumps(bound).encode()).hexdigest()
 

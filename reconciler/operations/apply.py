@@ -23,10 +23,18 @@ from reconciler.operations.history import RunHistory
 from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_shared, require_app_keys, resolve_allowed
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
-from reconciler.operations.plan import Compare, PlanOptions
+from reconciler.operations.plan import Compare, PlanOptions, as_undone
 from reconciler.operations.results import RunResult
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
-from reconciler.plan_file import PlanFile, SealedPlan, check_age, check_environment, check_heads, check_number
+from reconciler.plan_file import (
+    PLAN_AGAIN,
+    PlanFile,
+    SealedPlan,
+    check_age,
+    check_environment,
+    check_heads,
+    check_number,
+)
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:
@@ -74,8 +82,9 @@ def apply(
         if confirm:
             require_app_keys(loaded.targets, "--confirm")
         plan_id = file.plan.plan_id if file else None
-        run_id = uuid.uuid4().hex
-        options = ApplyOptions(run_id, PlanOptions(allowed, show_ids), plan_id, confirm, confirm_timeout)
+        planning = PlanOptions(allowed, show_ids, is_undo=file is not None and file.plan.undo_of is not None)
+        run_id, reason = uuid.uuid4().hex, reason or (file.plan.reason if file else None)
+        options = ApplyOptions(run_id, planning, plan_id, confirm, confirm_timeout)
         flags = sorted(f"{ALLOW_FLAGS[guard]} {label}" for label, guards in allowed.items() for guard in guards)
         history = RunHistory(run_id, "apply", flags, plan_id, find_actor(loaded.specs), read_reason(reason))
         with Context(
@@ -137,7 +146,8 @@ def _apply(
     assert len(results) == len(segments)
     signal = context.stop.number if isinstance(context.stop, StopSignal) else None
     orphans = find_orphans(loaded.specs, context.open_snapshot)
-    run = RunResult(options.run_id, created_at, results, tuple(context.warnings), signal, orphans)
+    undo_of = None if file is None else file.plan.undo_of
+    run = RunResult(options.run_id, created_at, results, tuple(context.warnings), signal, orphans, undo_of=undo_of)
     return history.end(run, spends_plan=is_spent_by(run))
 
 
@@ -158,6 +168,8 @@ def _prepare(
         return failed
     if file is None:
         return SegmentApply(target, parts, options)
+    if options.plan.is_undo:
+        target = as_undone(target)
     check = partial(check_environment, file.plan, target.workspace)
     check_made = partial(check_number, file.plan, file.plan.segments[index])
     compare = compare_with_file(file, index)
@@ -196,7 +208,8 @@ def _go_together(
             if each.plan is not None:
                 lookups.ask(each.plan, context.checked_app(each.target, each.head))
         plans = lookups.fill([each.plan for each in segments if each.plan is not None], context.warn, context.stop)
-        if not approve(Plan(created_at, tuple(plans), tuple(context.warnings))):
+        undo_of = None if file is None else file.plan.undo_of
+        if not approve(Plan(created_at, tuple(plans), tuple(context.warnings), undo_of=undo_of)):
             declined = not_confirmed("nothing was sent", is_stopped=context.stop.is_set())
             for each in working:
                 each.end(declined)
@@ -218,7 +231,7 @@ def _end_all_if_one_ended(segments: Sequence[SegmentApply], file: PlanFile | Non
     if file is not None and any(each.result is not None and not is_done(each.result) for each in segments):
         error = PlanFileError(
             "another segment of the plan file can't be applied; nothing of it was sent",
-            "make a new plan file: reconcile plan SPEC... --out FILE",
+            f"make a new plan file: {PLAN_AGAIN}",
         )
         _end_all(segments, error, file)
 
@@ -247,6 +260,9 @@ def compare_with_file(file: PlanFile, index: int) -> Compare:
     sealed = segment.counts
 
     def compare(comparison: "Comparison") -> "Changes":
+        if sealed.desired is None:
+            undone = comparison.resume(file.batches(index), is_undo=True)
+            return replace(undone, counts=replace(undone.counts, sent_since=sealed.sent_since))
         changes = comparison.resume(file.batches(index))
         if segment.status is PlanStatus.PAUSED:
             return replace(changes, counts=sealed)

@@ -184,7 +184,8 @@ class SegmentApply:
     @contextmanager
     def _lock(self, parts: Parts, waits: bool) -> Iterator["LockedSegment"]:
         """Take the segment's lock; where it is to be created that of its title, unless another run has made it."""
-        take = partial(parts.store.lock, run_id=self.options.run_id, command="apply", plan_id=self.options.plan_id)
+        options, reason = self.options, Reason.UNDO if self.options.plan.is_undo else None
+        take = partial(parts.store.lock, run_id=options.run_id, command="apply", plan_id=options.plan_id, reason=reason)
         with ExitStack() as locks:
             segment = locks.enter_context(take(self.target, waits=waits))
             if self.target.segment.segment_id is None:
@@ -281,6 +282,8 @@ class SegmentApply:
             is_confirmed = not reads_back or (self.confirmation is not None and self.confirmation.agrees)
             if is_whole and is_confirmed and not plan.head.is_new:
                 self.forgotten = self._forget(parts, segment)
+        elif is_whole and plan.is_undo and not plan.head.completed:
+            pass  # a first fill that was cut short has not come to its end by being undone
         elif is_whole and (plan.has_work or not plan.head.completed or self.confirmation):
             segment.complete()
 

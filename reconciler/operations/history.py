@@ -89,7 +89,8 @@ def find_run(loaded: Loaded, text: str) -> RunRecord:
     if text in found or text == LAST:
         newest_first = [found[text]] if text in found else newest_first[:1]
     if not newest_first:
-        raise UsageError("there is no run yet" if text == LAST else f"there is no run {text!r} in this state", _LISTED)
+        message = "there is no run yet" if text == LAST else f"there is no run {text!r} in this state"
+        raise UsageError(message, _LISTED, code="no_run")
     if len(newest_first) > 1:
         several = [row for _, row in newest_first[:_MOST_CANDIDATES]]
         length = SHORT if len({shorten(row.run_id) for row in several}) == len(several) else None

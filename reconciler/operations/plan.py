@@ -18,7 +18,7 @@ from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
-from reconciler.models.spec import Target
+from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, refuse_stdin, resolve_allowed
 from reconciler.operations.lookups import Lookups
@@ -42,10 +42,14 @@ Compare = Callable[["Comparison"], "Changes"]
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How to plan. `allowed` has the guards that may be passed, by `workspace/name`; `show_ids`: number of examples."""
+    """How to plan. `allowed` has the guards that may be passed, by `workspace/name`; `show_ids`: number of examples.
+
+    `is_undo`: the changes reverse a run, and are sent to a paused segment, too.
+    """
 
     allowed: Mapping[str, frozenset[Guard]] = field(default_factory=dict)
     show_ids: int = 0
+    is_undo: bool = False
 
 
 def plan(
@@ -91,7 +95,7 @@ def plan(
         ]
         warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
         if draft is not None:
-            segments = [_bind_to_environment(context, segment) for segment in segments]
+            segments = [bind_to_environment(context, segment) for segment in segments]
         made = PlanResult(
             created_at,
             tuple(segments),
@@ -132,7 +136,7 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
     return made
 
 
-def _bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
+def bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
     """Ask Customer.io for an environment that the state does not know yet: a plan file is bound to it."""
     target, bound = segment.target, segment.head.environment_id
     if bound is not None or not segment.has_work:
@@ -188,7 +192,7 @@ def plan_segment(
     if freshness is not None and compare is None and not segment.retired:  # a plan file was judged when it was made
         assert changes.data_time is not None, "it was asked with the query"
         verdicts += (judge_freshness(freshness, changes.data_time, datetime.now(UTC)),)
-    if segment.paused:
+    if segment.paused and not options.is_undo:
         status = PlanStatus.PAUSED
     elif any(verdict.blocks for verdict in verdicts):
         status = PlanStatus.BLOCKED
@@ -205,6 +209,11 @@ def plan_segment(
         target, status, head, counts, verdicts, remote=remote, examples=examples, engine=changes.engine, allowed=allowed
     )
     return made, changes
+
+
+def as_undone(target: Target) -> Target:
+    """Give a target as an undo works on it: its real members are not read, nobody is adopted, no stray removed."""
+    return target.changed(ownership=Ownership.TRACKED)
 
 
 def warn_of_restored(target: Target) -> str:

@@ -89,8 +89,9 @@ def describe(result: Result, options: Options) -> Report:
     match result:
         case Plan():
             found = Report(
-                "plan",
+                "plan" if result.undo_of is None else "undo",
                 sentences.summarise_plan(result),
+                facts=[] if result.undo_of is None else [f"Undo of run {result.undo_of[:8]}"],
                 columns=[*report.SEGMENT, *report.COUNTS, report.NOTES],
                 quiet="unchanged",
                 trouble_title="Blocked and failed",
@@ -102,6 +103,7 @@ def describe(result: Result, options: Options) -> Report:
             found = Report(
                 "run",
                 sentences.summarise_run(result),
+                facts=[] if result.undo_of is None else [f"Undo of run {result.undo_of[:8]}"],
                 columns=[*report.SEGMENT, *report.RUN],
                 quiet="unchanged",
                 first_fill=_describe_first_fill(plans, shared, options, is_over=True),
@@ -273,8 +275,8 @@ def _describe_past_run(record: RunRecord, options: Options) -> Report:
     elif (result := read_result(stored)) is not None:
         found = replace(describe(result, options), first_fill=None)
     else:
-        found = _describe_document(stored, "run")
-    return replace(found, facts=past_runs.list_facts(record))
+        found = replace(_describe_document(stored, "run"), facts=[])
+    return replace(found, facts=[*past_runs.list_facts(record), *found.facts])
 
 
 # --- stored documents --------------------------------------------------------------------------------------------

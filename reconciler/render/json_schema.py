@@ -198,7 +198,9 @@ _UNSETTLED = "Ids with a last request of unknown outcome"
 _PLANNED = (
     *_IDENTITY,
     Field("status", PlanStatus, "What would be done."),
-    Field("desired", "integer", "Ids that the query returns = `unchanged` + `add` + `resend`.", NULLABLE),
+    Field(
+        "desired", "integer", "Ids that the query returns = `unchanged` + `add` + `resend`; null for an undo.", NULLABLE
+    ),
     Field("stored", "integer", "Ids that were sent and acknowledged.", NULLABLE),
     Field("add", "integer", "Ids to add.", NULLABLE),
     Field("remove", "integer", "Ids to remove.", NULLABLE),
@@ -217,6 +219,7 @@ _PLANNED = (
     Field("adopt", "integer", "With `ownership: exclusive`: of `unchanged`, new to the state.", NULLABLE),
     Field("strays", "integer", "With `ownership: exclusive`: of `remove`, unknown to the state.", NULLABLE),
     Field("unkeyed", "integer", "Members without an id of this type; null if not read.", NULLABLE),
+    Field("sent_since", "integer", "Of an undo: ids left alone, as a later run sent them; else null.", NULLABLE),
     _TITLE,
     Field("remote_members", "integer", "Members at Customer.io; null if it was not asked for.", NULLABLE),
     Field("used_by", _USED_BY, "The same as `uses`.", NULLABLE),
@@ -399,11 +402,12 @@ def _body(document: Document, segment: tuple[Field, ...], *more: Field) -> tuple
 
 
 _SEAL = Field("plan_id", "string", "The id of the plan file that it was sealed into; null if there is none.", NULLABLE)
+_UNDO_OF = Field("undo_of", "string", "The id of the run that it reverses; null if it is no undo.", NULLABLE)
 _STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null if none did.", NULLABLE)
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
-    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _ORPHANS),
-    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, *_WHO, *FROM_HISTORY),
+    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _ORPHANS, _UNDO_OF),
+    Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, _UNDO_OF, *_WHO, *FROM_HISTORY),
     Document.DRIFT: _body(Document.DRIFT, _DRIFTED),
     Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *_WHO, *FROM_HISTORY),
     Document.STATUS: _body(Document.STATUS, _KNOWN),

@@ -165,6 +165,8 @@ def write_notes(plan: SegmentPlan) -> str:
 def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
     """What a plan found on the way, each a clause."""
     clauses = ["not there: apply creates it"] if plan.creates else []
+    if counts.sent_since:
+        clauses.append(f"{count(counts.sent_since, 'id')} left alone, as a later run has sent them")
     clauses += list_life(plan, counts, is_over=False) + list_bad_values(counts)
     clauses += list_numbers(
         (counts.unsettled, "unsettled from an earlier run"),
@@ -194,7 +196,9 @@ def list_life(plan: SegmentPlan, counts: Counts, *, is_over: bool) -> list[str]:
         else:
             leavers = "1 person leaves" if counts.remove == 1 else f"{counts.remove:,} people leave"
             clauses.append(f"retired: {leavers if counts.remove else 'nobody is held'}, then the state forgets it")
-    if segment.paused:
+    if segment.paused and plan.is_undo:
+        clauses.append("paused by the spec: an undo is sent all the same")
+    elif segment.paused:
         left = list_numbers(
             (counts.remove, "to remove"), (counts.add, "to add"), (counts.resend, "unmatched to send again")
         )
@@ -249,11 +253,14 @@ def summarise_plan(plan: Plan) -> str:
     """`Plan: 10 to remove, 20 to add, in 3 segments; 1 unchanged; 1 blocked.`"""
     numbers = summarise(plan)
     if not numbers["changed"] and not numbers["resend"] and numbers["unchanged"] == numbers["segments"]:
+        if plan.undo_of is not None:
+            return f"Nothing to undo in {count(numbers['segments'], 'segment')}."
         return _report_nothing_to_do(numbers)
-    begin = "Plan: nothing to change" if numbers["unchanged"] else "Plan: nothing to send"
+    word = "Plan" if plan.undo_of is None else "Undo"
+    begin = f"{word}: nothing to change" if numbers["unchanged"] else f"{word}: nothing to send"
     if numbers["changed"]:
         where = count(numbers["changed"], "segment")
-        begin = f"Plan: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
+        begin = f"{word}: {numbers['remove']:,} to remove, {numbers['add']:,} to add, in {where}"
     created = sum(each.creates and each.has_work for each in plan.segments)
     again = [f"{count(created, 'segment')} to create"] if created else []
     again += list_numbers((numbers["resend"], "unmatched to send again"))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def read_result(document: Values) -> Run | Refresh | None:
                     tuple(document["warnings"]),
                     document["stopped_by"],
                     tuple(Orphan(**each) for each in document.get("orphans", ())),
+                    undo_of=document.get("undo_of"),
                 )
             case "refresh":
                 return Refresh(*head, tuple(map(_read_refresh, segments)), tuple(document["warnings"]))
@@ -45,7 +46,7 @@ def _read_run(row: Values) -> SegmentRun:
         target,
         PlanStatus.CHANGES,
         Head(lineage=None if row["first_fill"] else ""),
-        None if row["desired"] is None else _pick(Counts, row),
+        None if row["stored"] is None else replace(_pick(Counts, row), desired=row["desired"]),
         tuple(map(_read_verdict, row["guards"])),
         remote=RemoteFacts(row.get("title"), row.get("remote_members")),
     )

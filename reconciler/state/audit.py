@@ -29,6 +29,10 @@ _IN_RANGE = (
     "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND pending_key IS NULL"
 )
 
+UNKNOWN = -1
+"""The `pending_key` of ids that were sent with an unknown outcome. They never count: no change of theirs was
+acknowledged. For `undo` they tell which run sent them."""
+
 _END = "\n"
 """No id holds it: it is a control character."""
 
@@ -93,7 +97,7 @@ def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
     for segment_id in connection.execute(segments, {"workspace": workspace}).scalars().all():
         values = {"workspace": workspace, "segment_id": segment_id, "id": id}
         for row in connection.execute(text(_IN_RANGE), values):
-            if _holds(_unpack(row.ids, row.number), id):
+            if _holds(unpack(row.ids, row.number), id):
                 event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
                 found.append((row.at, row.audit_key, event))
     return [event for *_, event in sorted(found, key=lambda each: each[:2])]
@@ -108,7 +112,7 @@ def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterat
     values = {"workspace": segment.workspace, "segment_id": segment.segment_id, "run_id": run_id}
     streaming = connection.execution_options(yield_per=100)
     for row in streaming.execute(text(statement), values):
-        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), _unpack(row.ids, row.number))
+        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), unpack(row.ids, row.number))
 
 
 def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: str, before: float) -> None:
@@ -133,7 +137,7 @@ def list_places(connection: Connection, id: str) -> list[tuple[str, int, list[in
     places = []
     for workspace, segment_id in connection.execute(segments).all():
         rows = connection.execute(in_range, {"workspace": workspace, "segment_id": segment_id, "id": id})
-        if keys := [row.audit_key for row in rows if _holds(_unpack(row.ids, row.number), id)]:
+        if keys := [row.audit_key for row in rows if _holds(unpack(row.ids, row.number), id)]:
             places.append((workspace, segment_id, keys))
     return places
 
@@ -151,7 +155,7 @@ def erase(database: Database, keys: Sequence[int], id: str) -> None:
                 row = connection.execute(select, {"key": key}).one_or_none()
                 if row is None:  # pruned meanwhile
                     continue
-                ids = [each for each in _unpack(row.ids, row.number) if each != id]
+                ids = [each for each in unpack(row.ids, row.number) if each != id]
                 if not ids:
                     run(connection, "DELETE FROM reconcile_audit WHERE audit_key = :key", key=key)
                 elif len(ids) < row.number:
@@ -180,7 +184,7 @@ def _pack(ids: Sequence[str]) -> bytes:
     return _COLUMNS + compressor.compress(columns.encode("utf-8")) + compressor.flush()
 
 
-def _unpack(packed: bytes, number: int) -> list[str]:
+def unpack(packed: bytes, number: int) -> list[str]:
     text = zlib.decompress(packed[1:]).decode("utf-8")
     if packed[:1] == _LINES:
         return text.split(_END)

@@ -166,7 +166,7 @@ def compact_chunk(database: Database, connection: Connection, key: int, audited:
     """Compact the oldest settled rows up to the first without an outcome; return whether settled ones are left.
 
     They are compacted in their order; neighbours of one kind together, as sets. `audited`: the segment, if what was
-    acknowledged is written into the audit log.
+    acknowledged is written into the audit log; what has an unknown outcome too, where it does not count.
     """
     statement = (
         "SELECT seq, direction, outcome, number, unknown_at FROM reconcile_batches WHERE segment_key = :key AND seq < "
@@ -197,6 +197,8 @@ def compact_chunk(database: Database, connection: Connection, key: int, audited:
                 resent = members.list_marked(connection, key, Mark.UNMATCHED) if direction == Direction.ADD else ()
                 audit.write(connection, audited, _list_changes(connection, **values, resent=frozenset(resent)))
             if outcome == "unknown":
+                if audited is not None:
+                    audit.write(connection, audited, _list_changes(connection, **values), audit.UNKNOWN)
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
                 members.drop_members(connection, key)
             elif direction == Direction.ADD:

@@ -136,7 +136,7 @@ class StateFixture:
             assert connection is not None
             rows = connection.execute(text("SELECT direction, number, ids FROM reconcile_audit ORDER BY audit_key"))
             for direction, number, ids in rows:
-                latest.update(dict.fromkeys(audit._unpack(ids, number), Direction(direction)))
+                latest.update(dict.fromkeys(audit.unpack(ids, number), Direction(direction)))
         return latest
 
     def look(self, segment_id: int = 56) -> Contents:

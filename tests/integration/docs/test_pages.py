@@ -15,7 +15,7 @@ from tests.integration.docs.transcript import rewrite
 
 ROOT = Path(__file__).parents[3]
 FIRST_HOUR = "first-hour.md"
-PAGES = (FIRST_HOUR, "is-it-right.md", "life-of-a-segment.md", "personal-data.md")
+PAGES = (FIRST_HOUR, "is-it-right.md", "life-of-a-segment.md", "personal-data.md", "undo.md")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff.changes import Changes
 from reconciler.models.batches import Batch, Direction
+from reconciler.models.comparison import FIELD_END, ROW_END
 from tests.fakes import set_model
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer
 from tests.fakes.random_worlds import IDS, make_crowd, worlds
@@ -144,3 +145,32 @@ def test_any_refresh_takes_over_what_the_model_says(
         assert adoption.id_type is world.id_type
         found = set_model.Takeover(collect(adoption.members), collect(adoption.unmatched), collect(adoption.lingering))
         assert found == set_model.adopt(world, known_only)
+
+
+@many
+@given(world=worlds(with_people=False), data=st.data())
+def test_any_run_is_reversed_as_the_model_says(
+    local_comparer: LocalComparer, world: World, data: st.DataObject
+) -> None:
+    rows = st.tuples(st.booleans(), st.booleans(), st.lists(st.sampled_from(IDS[world.id_type]), min_size=1))
+    sent = data.draw(st.lists(rows, max_size=6))
+    world = replace(world, exclusive=False)
+    with local_comparer.compare(world) as comparison:
+        lines = [
+            chr(FIELD_END).join([str(place), str(own).lower(), str(adds).lower(), "\n".join(ids)])
+            for place, (own, adds, ids) in enumerate(sent)
+        ]
+        changes = comparison.undo(iter([chr(ROW_END).join(lines)] if lines else []))
+
+        since = {id for own, _, ids in sent if not own for id in ids}
+        undone = {id: not adds for own, adds, ids in sent if own for id in ids}
+        adds, removes = ({id for id in undone if undone[id] is way and id not in since} for way in (True, False))
+        expected = set_model.resume(world, adds, removes)
+        stored = set_model.read_state(world).stored
+        counts = replace(
+            expected.counts,
+            desired=None,
+            unchanged=len(stored - set(expected.remove)),
+            sent_since=len(since & undone.keys()),
+        )
+        assert outcome(changes) == replace(expected, counts=counts)

@@ -285,3 +285,30 @@ def test_exempt_removals_weigh_nothing(held: int, judged: int, exempt: int) -> N
     plain = Counts(desired=1, stored=held, held=held, remove=judged)
     mixed = replace(plain, remove=judged + exempt, exempt_removes=exempt)
     assert verdict_of(Guard.MAX_REMOVALS, plain) == verdict_of(Guard.MAX_REMOVALS, mixed)
+
+
+# --- an undo -----------------------------------------------------------------------------------------------------
+
+
+def judge_undo(settings: GuardSettings = SETTINGS, **numbers: int) -> dict[Guard, bool]:
+    counts = Counts(desired=None, **numbers)
+    return {verdict.name: verdict.blocks for verdict in judge(settings, counts, True, frozenset())}
+
+
+def test_an_undo_is_judged_by_what_it_changes_and_not_as_the_result_of_a_query() -> None:
+    settings = GuardSettings(min_members=50, must_include=("ada",))
+    assert judge_undo(settings, stored=100, held=100, remove=25, unchanged=75) == {
+        Guard.MAX_REMOVALS: False,
+        Guard.MAX_ADDITIONS: False,
+        Guard.ALLOW_EMPTY: False,
+    }
+    assert judge_undo(stored=100, held=100, remove=26, unchanged=74)[Guard.MAX_REMOVALS]
+    assert judge_undo(stored=100, held=100, add=101, unchanged=100)[Guard.MAX_ADDITIONS]
+
+
+def test_an_undo_that_leaves_nobody_is_stopped() -> None:
+    assert judge_undo(stored=5, held=5, remove=5)[Guard.ALLOW_EMPTY]
+    assert judge_undo(stored=5, held=6, unmatched=1, remove=5)[Guard.ALLOW_EMPTY], "who is unmatched is not there"
+    assert not judge_undo(stored=5, held=5, remove=4, unchanged=1)[Guard.ALLOW_EMPTY]
+    assert not judge_undo(stored=5, held=5, remove=5, add=1)[Guard.ALLOW_EMPTY]
+    assert not judge_undo(held=3, unmatched=3)[Guard.ALLOW_EMPTY], "it removes nobody"

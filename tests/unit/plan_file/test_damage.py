@@ -116,9 +116,22 @@ def test_an_edited_id_is_refused_by_the_checksum(tmp_path: Path, valid: bytes) -
 
 
 def test_a_newer_format_is_named(tmp_path: Path, valid: bytes) -> None:
-    error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(reconcile_plan=2)))
-    assert error.message == f"The plan file {tmp_path / 'x.plan'} has format 2; this version of reconcile reads 1."
+    error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(reconcile_plan=3)))
+    assert (
+        error.message == f"The plan file {tmp_path / 'x.plan'} has format 3; this version of reconcile reads up to 2."
+    )
     assert error.hint == "Apply it with the version that made it, or make a new plan file."
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"undo_of": "run-1"}, {"reconcile_plan": 2}, {"reconcile_plan": 2, "undo_of": "run-1"}, {"reconcile_plan": 0}],
+)
+def test_a_plan_that_says_to_be_an_undo_only_here_or_there_is_damaged(
+    tmp_path: Path, valid: bytes, header: dict[str, object]
+) -> None:
+    error = refuse(tmp_path, edit(valid, lambda lines: lines[0].update(header)))
+    assert error.message.endswith("is damaged or was edited: its header is wrong.")
 
 
 def test_a_line_that_never_ends_is_refused_without_reading_it_whole(tmp_path: Path, valid: bytes) -> None:

@@ -404,3 +404,43 @@ def test_an_id_that_is_no_unicode_is_refused_without_being_shown(tmp_path: Path)
 
     assert tell(caught) == ("A name or an id is not valid Unicode, so no plan file can be written.", "")
     assert caught.value.__cause__ is None
+
+
+# --- an undo -----------------------------------------------------------------------------------------------------
+
+
+def seal_undo() -> SealedPlan:
+    counts = Counts(desired=None, stored=1500, remove=10, add=1200, unchanged=1490, held=1500, sent_since=3)
+    segments = (samples.make_plan(counts=counts), samples.make_plan(counts=counts, paused=True))
+    undone = Plan(samples.TWO_AM, segments, undo_of="run-1")
+    return seal(undone, "plan-1", "0.1.0", Path.cwd(), "wrong table")
+
+
+def test_an_undo_is_read_as_it_was_sealed_without_the_segments_that_were_left_out(tmp_path: Path) -> None:
+    path, sealed = tmp_path / "undo.plan", seal_undo()
+    with drafting(plan_output(str(path))) as draft:
+        for spooled in (3, 1):
+            draft.spool(spooled, make_batches(0))
+        draft.spool(2, [Batch(Direction.ADD, ("left out",))])
+        draft.seal(sealed, [1, 3])
+
+    with closing(open_plan_file(path)) as file:
+        assert file.plan == sealed
+        assert [list(file.batches(index)) for index in (0, 1)] == [make_batches(0)] * 2
+    assert (sealed.undo_of, sealed.reason, sealed.segments[0].counts.desired) == ("run-1", "wrong table", None)
+
+
+def test_an_undo_has_a_format_that_a_version_without_undo_refuses_by_name(tmp_path: Path) -> None:
+    for name, sealed in (("undo.plan", seal_undo()), ("sealed.plan", make_sealed())):
+        write(tmp_path / name, sealed, make_batches)
+    assert (tmp_path / "undo.plan").read_bytes().startswith(b'{"reconcile_plan":2,')
+    plan = (tmp_path / "sealed.plan").read_bytes()
+    assert plan.startswith(b'{"reconcile_plan":1,')
+    assert b"undo_of" not in plan, "an older version reads a plan as before"
+
+
+def test_an_undo_is_bound_to_all_but_whether_its_segment_is_paused() -> None:
+    running, paused = samples.make_target(), samples.make_target(paused=True)
+    assert running.definition() != paused.definition()
+    assert running.definition(is_undo=True) == paused.definition(is_undo=True)
+    assert running.definition(is_undo=True) != samples.make_target(create=True).definition(is_undo=True)

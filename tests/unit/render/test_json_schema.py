@@ -92,11 +92,14 @@ WHOLE = samples.make_plan(
     description="For people",
     owner="crm@example.com",
 )
+UNDONE = samples.make_plan(counts=Counts(desired=None, stored=5, remove=2, unchanged=3, held=5, sent_since=1))
 RESULTS = [
     (Document.PLAN, samples.make_everything()),
     (Document.PLAN, Plan(samples.TWO_AM, (replace(samples.make_plan(), examples=Examples(("a",), ("b",))),), (), "7")),
     (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,), orphans=ORPHANS)),
     (Document.PLAN, Plan(samples.TWO_AM, ())),
+    (Document.PLAN, Plan(samples.TWO_AM, (UNDONE,), undo_of="run-0")),
+    (Document.RUN, replace(samples.make_run(samples.run_of(UNDONE)), undo_of="run-0")),
     (Document.RUN, samples.make_run(samples.run_of(WHOLE, unmatched=1, confirmed=True))),
     (Document.RUN, replace(samples.make_whole_run(), orphans=ORPHANS, **WHO)),
     (Document.RUN, samples.make_run(samples.run_of(samples.make_plan(), RunStatus.STALE), stopped_by=15)),

@@ -1,0 +1,173 @@
+"""What one run sent to a segment, and what later runs have sent since: from the audit log, then from the journal.
+
+Only requests count, by which people entered or left: not what a read-back showed. Runs hold a segment's lock, so that
+the rows of the log and of the journal are in the order of the runs.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from reconciler.models.audit import Reason
+from reconciler.models.batches import Direction
+from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.plan import Head
+from reconciler.state import audit
+from reconciler.state.database import Reader, find_segment, read_head
+
+ROWS_PER_BLOCK = 50
+
+
+class Sent(NamedTuple):
+    """What was sent to a segment since a run, and the segment's head at that moment."""
+
+    head: Head
+    rows: Iterator[str]
+    """Blocks of text (see `models.comparison.Rows`) of `place`, the order of sending; `own`: the run sent it, else
+    another one after it; `adds`; `ids`, joined by line feeds. The outcome may be unknown."""
+
+
+_REVERSIBLE = f"('{Reason.QUERY}', '{Reason.RESEND}', '{Reason.UNDO}')"
+"""What `undo` reverses: nobody is put back into a retired segment."""
+
+_SENT = f"('{Reason.QUERY}', '{Reason.RESEND}', '{Reason.UNDO}', '{Reason.RETIRED}')"
+
+_OF_SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
+_COUNTS_OR_UNKNOWN = f"(pending_key IS NULL OR pending_key = {audit.UNKNOWN})"
+_SINCE = (
+    f"SELECT run_id, direction, number, ids FROM reconcile_audit WHERE {_OF_SEGMENT} AND {_COUNTS_OR_UNKNOWN} "
+    f"AND audit_key >= :first AND (reason IN {_REVERSIBLE} OR (run_id <> :run_id AND reason IN {_SENT})) "
+    "ORDER BY audit_key"
+)
+_NOT_COMPACTED = (
+    "SELECT run_id, direction, ids FROM reconcile_batches WHERE segment_key = :key AND seq >= :first "
+    f"AND (coalesce(reason, '{Reason.QUERY}') IN {_REVERSIBLE} OR run_id <> :run_id) ORDER BY seq"
+)
+
+
+@contextmanager
+def reading_sent(reader: Reader, workspace: str, segment_id: int, run_id: str) -> Iterator[Sent]:
+    """Read what a run sent to a segment, and what others have sent after it. Raises StateError."""
+    with reader.read() as connection:
+        if connection is None:
+            yield Sent(Head(), iter(()))
+            return
+        row = find_segment(connection, workspace, segment_id)
+        place = {"workspace": workspace, "segment_id": segment_id, "run_id": run_id}
+        rows = _read_sent(connection, place, None if row is None else row.segment_key)
+        yield Sent(read_head(connection, workspace, row), rows)
+
+
+def _read_sent(connection: Connection, place: Mapping[str, object], key: int | None) -> Iterator[str]:
+    run_id = place["run_id"]
+    find_first = f"SELECT min(audit_key) FROM reconcile_audit WHERE {_OF_SEGMENT} AND run_id = :run_id AND reason IN "
+    first = connection.execute(text(f"{find_first} {_REVERSIBLE} AND {_COUNTS_OR_UNKNOWN}"), place).scalar()
+    find_seq = text("SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND run_id = :run_id")
+    first_seq = connection.execute(find_seq, {"key": key, "run_id": run_id}).scalar()
+    if first is not None:
+        first_seq = 0  # what is in the journal now was sent after all that is in the log
+    streaming = connection.execution_options(yield_per=100)
+    parts = []
+    if first is not None:
+        rows = streaming.execute(text(_SINCE), {**place, "first": first})
+        parts.append((row.run_id, row.direction, "\n".join(audit.unpack(row.ids, row.number))) for row in rows)
+    if key is not None and first_seq is not None:
+        rows = streaming.execute(text(_NOT_COMPACTED), {"key": key, "run_id": run_id, "first": first_seq})
+        parts.append((row.run_id, row.direction, row.ids) for row in rows)
+    numbered = enumerate(chain.from_iterable(parts))
+    while some := list(islice(numbered, ROWS_PER_BLOCK)):
+        lines = (
+            (str(at), _write(sender == run_id), _write(direction == Direction.ADD), ids)
+            for at, (sender, direction, ids) in some
+        )
+        yield chr(ROW_END).join(map(chr(FIELD_END).join, lines))
+
+
+def _write(value: bool) -> str:
+    return "true" if value else "false"
+
+
+# --- what is kept of it ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """What the history and the audit log have of one run in one workspace; the mappings are by the segment's id."""
+
+    started_at: float
+    """Unix seconds by the state's clock."""
+    id_types: Mapping[int, str] | None
+    """The id types that its segments had; None: it did not come to its end."""
+    reported: Mapping[int, int]
+    """Numbers of ids that it added or removed, as it said itself; empty where it did not come to its end."""
+    kept: Mapping[int, int]
+    """Of these, those that audit log and journal have; 0 where it only sent what has an unknown outcome."""
+    names: Mapping[int, str]
+    """What its spec called its segments."""
+    refreshed: frozenset[int]
+    """Segments that were refreshed after it."""
+    unknown_since: frozenset[int]
+    """Segments that a later run has changed, of which the audit log has nothing."""
+
+
+_LATER_UNKNOWN = f"""
+SELECT DISTINCT t.segment_id FROM reconcile_run_segments t
+JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace
+WHERE t.workspace = :workspace AND t.run_id <> :run_id AND r.ended_at >= :started_at AND t.added + t.removed > 0
+AND NOT EXISTS (SELECT 1 FROM reconcile_audit a WHERE a.workspace = t.workspace AND a.run_id = t.run_id
+    AND a.segment_id = t.segment_id AND a.reason IN {_SENT})
+AND NOT EXISTS (SELECT 1 FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
+    WHERE s.workspace = t.workspace AND s.segment_id = t.segment_id AND b.run_id = t.run_id)"""
+
+_KEPT = f"""
+SELECT segment_id, CAST(sum(number) AS bigint) FROM (
+    SELECT segment_id, CASE WHEN pending_key IS NULL THEN number ELSE 0 END AS number FROM reconcile_audit
+    WHERE workspace = :workspace AND run_id = :run_id AND {_COUNTS_OR_UNKNOWN} AND reason IN {_SENT}
+    UNION ALL
+    SELECT s.segment_id, CASE WHEN b.outcome = 'acknowledged' THEN b.number ELSE 0 END FROM reconcile_batches b
+    JOIN reconcile_segments s ON s.segment_key = b.segment_key
+    WHERE s.workspace = :workspace AND b.run_id = :run_id
+) kept GROUP BY segment_id"""
+
+
+def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None:
+    """Find what a state knows of a run in one workspace; None: nothing. Raises StateError."""
+    values: dict[str, object] = {"workspace": workspace, "run_id": run_id}
+    with reader.read() as connection:
+        if connection is None:
+            return None
+
+        def fetch(statement: str, **more: object) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(text(statement), {**values, **more})]
+
+        of_run = "WHERE workspace = :workspace AND run_id = :run_id"
+        runs = fetch(f"SELECT started_at, document FROM reconcile_runs {of_run}")
+        if not runs:
+            return None
+        ((started_at, document),) = runs
+        segments = fetch(f"SELECT segment_id, added + removed, name FROM reconcile_run_segments {of_run}")
+        refreshes = fetch(
+            "SELECT document FROM reconcile_runs WHERE workspace = :workspace AND command = 'refresh' "
+            "AND ended_at >= :started_at AND run_id <> :run_id",
+            started_at=started_at,
+        )
+        return PastRun(
+            started_at,
+            id_types=None if document is None else _list_id_types(document, workspace),
+            reported={segment_id: number for segment_id, number, _ in segments},
+            kept=dict(map(tuple, fetch(_KEPT))),
+            names={segment_id: name for segment_id, _, name in segments},
+            refreshed=frozenset(id for (each,) in refreshes if each for id in _list_id_types(each, workspace)),
+            unknown_since=frozenset(row[0] for row in fetch(_LATER_UNKNOWN, started_at=started_at)),
+        )
+
+
+def _list_id_types(document: str, workspace: str) -> dict[int, str]:
+    """List the id types in the document of a run, by the segments' ids."""
+    segments = json.loads(document).get("segments", ())
+    return {each["segment_id"]: each["id_type"] for each in segments if each.get("workspace") == workspace}
