@@ -344,6 +344,23 @@ def test_a_plan_is_made_by_hand_and_sent_as_it_was_read(team: Team) -> None:
     assert (spent.codes[-1], "::error::The plan file is stale, spent or expired" in spent.printed) == (4, True)
 
 
+def test_a_run_is_undone_once_somebody_has_read_what_that_sends(team: Team) -> None:
+    team.apply()
+    team.warehouse.want("vip", people(*range(2, 45)))
+    team.github.run(APPLY, "push")
+    team.sandbox.reset_calls()
+
+    undone = team.by_hand("undo", "vip", run="last")
+    sent_by_undo = list(team.sandbox.writes)
+    sent = team.by_hand("apply-plan", "", run=undone.id)
+
+    assert undone.ok, undone.printed
+    assert "5 to remove, 2 to add" in undone.summary
+    assert sent_by_undo == []
+    assert sent.ok, sent.printed
+    assert team.sandbox.members(56) == set(people(*range(40)))
+
+
 def test_a_lock_is_broken_and_the_state_upgraded_by_hand(team: Team) -> None:
     team.apply()
 
@@ -387,11 +404,11 @@ def test_what_is_typed_into_the_form_is_never_a_command_nor_a_flag(team: Team, t
         )
         for action, name in (
             *(("apply", "SEGMENT"), ("plan", "SEGMENT"), ("unlock", "SEGMENT")),
-            *(("apply", "SPEC"), ("history", "RUN"), ("apply-plan", "RUN")),
+            *(("apply", "SPEC"), ("undo", "RUN"), ("apply-plan", "RUN")),
         )
     ]
 
-    assert [run.returncode for run in runs] == [64, 64, 64, 64, 64, 1]
+    assert [run.returncode for run in runs] == [64, 64, 64, 64, 1, 1]
     assert not list(team.warehouse.folder.rglob("pwned"))
     assert team.sandbox.writes == []
 
