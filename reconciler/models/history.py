@@ -26,7 +26,6 @@ class Actor:
     user: str | None = None
     host: str | None = None
     commit: str | None = None
-    """`-dirty` follows where the specs are not as in that commit."""
     job: str | None = None
     """The address of the job without credentials, or its name."""
 

@@ -13,7 +13,6 @@ from reconciler.escaping import clean
 from reconciler.git import read_commit
 from reconciler.models.history import Actor
 from reconciler.models.spec import Spec
-from reconciler.operations.changed import is_dirty
 
 LONGEST = 500
 """Characters of a reason, and of each part of an actor."""
@@ -87,7 +86,7 @@ def find_actor(specs: Sequence[Spec], environment: Mapping[str, str] = os.enviro
         if set(re.findall(r"{(\w+)}", service.job)) <= said.keys():
             job = service.job.format_map(said)
     if commit is None or not _COMMIT.fullmatch(commit):
-        commit = _find_commit(specs)
+        commit = read_commit(specs[0].path if specs else Path("-"))
     return Actor(user or _find_user(), _read(socket.gethostname()), commit, job)
 
 
@@ -113,8 +112,3 @@ def _find_user() -> str | None:
         return _read(getpass.getuser())
     except (OSError, KeyError):  # a container may run as a user without a name
         return None
-
-
-def _find_commit(specs: Sequence[Spec]) -> str | None:
-    commit = read_commit(specs[0].path if specs else Path("-"))
-    return f"{commit}-dirty" if commit and specs and is_dirty(specs, commit) else commit

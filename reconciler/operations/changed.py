@@ -24,23 +24,6 @@ def find_changed(specs: Iterable[Spec], ref: str) -> frozenset[tuple[Path, str]]
     return frozenset((spec.path, segment.name) for spec in specs for segment in _find_in_spec(spec, ref))
 
 
-def is_dirty(specs: Sequence[Spec], commit: str) -> bool:
-    """Tell whether a file that the specs consist of differs from a commit; not where git can't tell.
-
-    Specs of other work trees than that of the first do not count.
-    """
-    tree = find_work_tree(specs[0].path)
-    if tree is None:
-        return False
-    files = {path for spec in specs if spec.path != STDIN for path in _list_files(spec)}
-    named = {path: name for path in files if (name := _path_in(tree, path)) is not None}
-    try:
-        then = tree.read(commit, sorted(named.values()))
-        return any(_normalise(then.get(name, b"")) != _normalise(path.read_bytes()) for path, name in named.items())
-    except (UsageError, OSError):
-        return False
-
-
 def _find_in_spec(spec: Spec, ref: str) -> Sequence[Segment]:
     tree = None if spec.path == STDIN else find_work_tree(spec.path)
     if tree is None:

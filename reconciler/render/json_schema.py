@@ -159,7 +159,7 @@ _WHO = (
         (
             Field("user", "string", "As a CI service says, else the user of the machine.", NULLABLE),
             Field("host", "string", "The name of the machine.", NULLABLE),
-            Field("commit", "string", "The commit of the specs; `-dirty` follows where they differ from it.", NULLABLE),
+            Field("commit", "string", "The commit that is checked out where the specs are.", NULLABLE),
             Field("job", "string", "The job of a CI service: its address without credentials, or its name.", NULLABLE),
         ),
         "Who made the run; null where that is not known.",

@@ -16,7 +16,7 @@ from reconciler.models.results import Drift, DriftStatus, Run, RunStatus, Segmen
 from reconciler.models.spec import DestinationSettings, GuardSettings, Segment, Spec, StateSettings, Target
 
 TWO_AM = datetime(2026, 11, 21, 2, tzinfo=UTC)
-ANN = Actor("ann", "laptop", "0123abcd-dirty", "https://ci.example/j/1")
+ANN = Actor("ann", "laptop", "0123abcd", "https://ci.example/j/1")
 KNOWN = Head(lineage="abc", serial=7, id_type="id", completed=True, environment_id=12345)
 
 

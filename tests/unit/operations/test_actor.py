@@ -1,6 +1,5 @@
 """Who makes a run: what CI services say of it, and what is never kept."""
 
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -180,15 +179,6 @@ def test_without_a_service_the_commit_is_that_of_the_work_tree(clone: Path, how:
         git(clone, "pack-refs", "--all")
 
     assert commit_of(clone.parent / "linked" if how == "worktree" else clone) == commit
-
-
-def test_specs_that_differ_from_the_commit_are_said_to(clone: Path) -> None:
-    (clone / "other.txt").write_text("no part of the spec")
-    assert not (commit_of(clone) or "").endswith("-dirty")
-
-    (clone / "spec.yaml").write_text("version: 1\n# mended\n")
-
-    assert re.fullmatch(r"[0-9a-f]{40}-dirty", commit_of(clone) or "")
 
 
 def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:

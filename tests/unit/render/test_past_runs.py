@@ -66,7 +66,7 @@ def test_a_past_run_names_who_made_it_and_why() -> None:
 
     assert shown.splitlines()[1:7] == [
         "By ann on laptop",
-        "Commit: 0123abcd-dirty",
+        "Commit: 0123abcd",
         "Job: https://ci.example/j/1",
         "Reason: a campaign",
         "Allowed: --allow-empty vip",
