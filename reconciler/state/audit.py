@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, text
 
+from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
 from reconciler.state.database import Database, run
@@ -185,7 +186,13 @@ def _pack(ids: Sequence[str]) -> bytes:
 
 
 def unpack(packed: bytes, number: int) -> list[str]:
-    text = zlib.decompress(packed[1:]).decode("utf-8")
+    """Give the ids of a row. Raises StateError where it is damaged."""
+    try:
+        text = zlib.decompress(packed[1:]).decode("utf-8")
+    except (zlib.error, TypeError, UnicodeDecodeError):
+        raise StateError(
+            "the audit log in the state is damaged", "restore the state from a backup (docs/restore.md)"
+        ) from None
     if packed[:1] == _LINES:
         return text.split(_END)
     return [text[at::number].rstrip(_END) for at in range(number)]

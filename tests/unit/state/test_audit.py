@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Connection
 
+from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
 from reconciler.state import audit, open_reader, open_records, open_store
@@ -77,6 +78,23 @@ def test_what_a_run_changed_is_read_as_it_was_written(connection: Connection):
 
     assert [id for each in found for id in each.ids] == ids
     assert [len(each.ids) for each in found] == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize("value", ["x'00'", "x''", "'text'", "x'2d00'", "x'2d789cfb0f0001000100'"])
+def test_a_damaged_row_is_an_error_that_names_the_way_out(connection: Connection, value: str):
+    audit.write(connection, VIP, [change("a", "b")])
+    connection.execute(text(f"UPDATE reconcile_audit SET ids = {value}"))
+
+    reads: list[Callable[[], object]] = [
+        lambda: audit.find(connection, "production", "a"),
+        lambda: list(audit.read_run(connection, "run", VIP)),
+        lambda: audit.list_places(connection, "a"),
+        lambda: audit.erase(OneConnection(connection), [1], "a"),  # type: ignore[arg-type]
+    ]
+    for read in reads:
+        with pytest.raises(StateError, match="audit log in the state is damaged") as caught:
+            read()
+        assert "backup" in caught.value.hint
 
 
 def test_old_rows_are_pruned_in_bounded_transactions(connection: Connection, monkeypatch: pytest.MonkeyPatch):
