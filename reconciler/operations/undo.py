@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.clock import Clock
-from reconciler.errors import ReconcileError, SegmentError, StaleError, UsageError, as_known
+from reconciler.errors import LockHeld, ReconcileError, SegmentError, StaleError, UsageError, as_known
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
 from reconciler.models.events import Event, Planned, Reading
-from reconciler.models.history import shorten
+from reconciler.models.history import RunState, shorten
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.spec import StateSettings, Target
 from reconciler.operations.actor import read_reason
@@ -127,13 +127,21 @@ def undo(
 
 
 def find_run_id(loaded: Loaded, run: str) -> str | ReconcileError:
-    """Find the run that is meant, or say that the state knows none. Raises UsageError where it may be several."""
+    """Find the run that is meant, or say that the state knows none, or that it goes on.
+
+    Raises UsageError where it may be several.
+    """
     try:
-        return find_run(loaded, run).row.run_id
+        row = find_run(loaded, run).row
     except UsageError as error:
         if error.code != "no_run":
             raise
         return ReconcileError(f"{error.message}, and so nothing to undo", error.hint, code="audit")
+    if row.status is RunState.RUNNING:
+        return LockHeld(
+            f"run {shorten(row.run_id)} is still at work", "end it, or wait until it has ended; then undo what it sent"
+        )
+    return row.run_id
 
 
 def find_past_runs(loaded: Loaded, run_id: str, readers: Mapping[StateSettings, Reader]) -> PastRuns:
@@ -272,6 +280,13 @@ def check_certain(target: Target, past: PastRun, run_id: str, head: Head) -> Non
         raise SegmentError(
             f"{target.where}: the state has forgotten the segment since run {run}; who is in it is not known",
             "take over who is there: `reconcile refresh SPEC --select NAME`",
+            code="audit",
+        )
+    if head.restored:
+        raise SegmentError(
+            f"{target.where}: the state was restored from a backup, or has lost writes: what was sent since is not "
+            "known, and the undo could bring back what a later run removed",
+            "mend the query, and apply it; first take over who is there: `reconcile refresh SPEC --select NAME`",
             code="audit",
         )
     if segment_id in past.unknown_since:

@@ -279,7 +279,7 @@ def summarise_run(run: Run) -> str:
         begin = f"Applied: {numbers['removed']:,} removed, {numbers['added']:,} added, in {where}"
         sentence = _join_clauses(begin, ids, segments)
     elif numbers["unchanged"] == numbers["segments"] and not run.stopped_by:
-        sentence = _report_nothing_to_do(numbers, ids)
+        sentence = "Nothing to undo." if run.undo_of is not None else _report_nothing_to_do(numbers, ids)
     else:
         sentence = _join_clauses("Nothing was changed", ids, segments)
     if run.stopped_by:

@@ -109,7 +109,9 @@ def test_nothing_left_to_undo_is_an_empty_plan(two: Project, night: str) -> None
     assert [row["sent_since"] for row in planned.segments.values()] == [5, 1]
     assert "Nothing to undo" in two.run("undo", "spec.yaml", night, "--out", "undo.plan").out
     two.sandbox.reset_calls()
-    assert (send(two).code, two.sandbox.writes) == (0, [])
+    done = two.run("apply", "undo.plan")
+    assert (done.code, two.sandbox.writes) == (0, [])
+    assert (done.out.splitlines()[-1], "Nothing to do" in done.out) == ("Nothing to undo.", False)
 
 
 def test_an_undo_can_be_undone(two: Project, night: str) -> None:
@@ -273,6 +275,15 @@ def test_a_run_with_unknown_outcomes_is_undone_with_what_may_have_arrived(two: P
     assert two.json("status").segments["vip"]["unsettled"] == 0
 
 
+def test_a_run_that_goes_on_is_not_undone(two: Project, night: str) -> None:
+    with sqlite3.connect(two.state_file) as connection:  # as while it is at work
+        connection.execute("UPDATE reconcile_runs SET ended_at = NULL, process = NULL WHERE run_id = ?", (night,))
+    for run in (night, "last"):
+        refused = two.run("undo", "spec.yaml", run, "--out", "undo.plan")
+        assert (refused.code, f"run {night[:8]} is still at work" in one_line(refused.err)) == (5, True)
+    assert not Path(two.folder, "undo.plan").exists()
+
+
 @pytest.mark.parametrize("applied", [False, True])
 def test_an_undo_that_is_killed_goes_on_from_its_file(two: Project, night: str, applied: bool) -> None:
     undo(two, night)
@@ -390,6 +401,19 @@ def test_a_state_that_forgot_the_segment_can_t_bring_anybody_back(two: Project, 
     assert two.run("state", "forget", "spec.yaml", "vip", "--yes").code == 0
     refused = undo(two, night)
     assert (refused.code, "the state has forgotten the segment" in refused.err) == (1, True)
+
+
+def test_a_state_of_a_backup_does_not_know_what_came_after_it(two: Project, night: str) -> None:
+    assert two.run("state", "backup", "spec.yaml", "--to", "backup.db").code == 0
+    two.want("vip", [*BEFORE, *NIGHT])
+    apply(two)  # 0 and 1 are back
+    two.want("vip", NIGHT)
+    apply(two)  # and have gone again
+    assert two.run("state", "restore", "spec.yaml", "backup.db", "--yes").code == 0
+    refused = undo(two, night, "--select", "vip")
+    assert (refused.code, refused.segments["vip"]["error"]["code"]) == (1, "audit")
+    assert "reconcile refresh spec.yaml --select vip" in one_line(refused.err)
+    assert not Path(two.folder, "undo.plan").exists()
 
 
 def test_ids_of_another_type_are_not_sent(two: Project, night: str) -> None:
