@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("segment_id", sa.BigInteger(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("id_type", sa.Text(), nullable=False),
         sa.Column("direction", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),

@@ -21,7 +21,7 @@ class Reason(StrEnum):
     ADOPTED = "adopted"
     """Under `exclusive`: somebody else had added it, and the query wants it."""
     UNMATCHED = "unmatched"
-    """A read-back showed that an add had no effect, or by now has one."""
+    """A read-back showed that an add had no effect, or by now has one; or what had none was removed."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
+from reconciler.models.ids import IdType
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, SegmentRef, break_locks, find_row, read_holder
+from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
 from reconciler.state.runtime import Runtime
 from reconciler.state.store import StateStore
@@ -48,11 +50,16 @@ def forget(
     with open_database(settings, runtime.clock, creates=False) as database:
         store = StateStore(database, runtime, lock_timeout)
         try:
-            lock = store.take_lock(segment, uuid.uuid4().hex, "state forget", NOTHING_SENT)
+            run_id = uuid.uuid4().hex
+            lock = store.take_lock(segment, run_id, "state forget", NOTHING_SENT)
         except LockHeld as error:
             message = f"segment {segment_id} of workspace {workspace} is {error.message}"
             raise LockHeld(message, error.hint, holder=error.holder) from None
         try:
+            with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+                locked = LockedSegment(lock, IdType.ID, run_id, None, audits=settings.audit is not None)
+                locked.recover()
+                locked.compact()  # what a dead run was acknowledged is in the audit log then
             with lock.write() as connection:
                 known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())
                 known += run(connection, f"DELETE FROM reconcile_creations WHERE {WHERE_SEGMENT}", **segment.values())

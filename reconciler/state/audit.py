@@ -16,6 +16,7 @@ from sqlalchemy import Connection, insert, text
 from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
+from reconciler.models.ids import IdType, fold
 from reconciler.state.database import Database, run
 from reconciler.state.lock import SegmentRef
 from reconciler.state.tables import AUDIT
@@ -27,7 +28,7 @@ ROWS_PER_TRANSACTION = 500
 
 _IN_RANGE = (
     "SELECT audit_key, run_id, at, direction, reason, number, ids FROM reconcile_audit WHERE workspace = :workspace "
-    "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND pending_key IS NULL"
+    "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type AND pending_key IS NULL"
 )
 
 UNKNOWN = -1
@@ -49,6 +50,7 @@ class Change(NamedTuple):
     direction: Direction
     reason: Reason
     ids: Sequence[str]
+    id_type: IdType = IdType.ID
 
 
 def write(
@@ -69,6 +71,7 @@ def write(
                     "segment_id": segment.segment_id,
                     "run_id": change.run_id,
                     "at": change.at,
+                    "id_type": change.id_type.value,
                     "direction": change.direction.value,
                     "reason": change.reason.value,
                     "number": len(part),
@@ -89,31 +92,34 @@ def publish(connection: Connection, pending_key: int, now: float) -> None:
 
 
 def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
-    """Find all that changed one id in a workspace, oldest first.
+    """Find all that changed one id in a workspace, oldest first. It is compared as each row's id type has it.
 
     Segment by segment, so that the index leads to the few rows with the id in their range; no other ids are read.
     """
     segments = text("SELECT DISTINCT segment_id FROM reconcile_audit WHERE workspace = :workspace")
     found = []
     for segment_id in connection.execute(segments, {"workspace": workspace}).scalars().all():
-        values = {"workspace": workspace, "segment_id": segment_id, "id": id}
-        for row in connection.execute(text(_IN_RANGE), values):
-            if _holds(unpack(row.ids, row.number), id):
-                event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
-                found.append((row.at, row.audit_key, event))
+        for id_type in IdType:
+            form = fold(id, id_type)
+            values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
+            for row in connection.execute(text(_IN_RANGE), values):
+                if _holds(unpack(row.ids, row.number), form):
+                    event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
+                    found.append((row.at, row.audit_key, event))
     return [event for *_, event in sorted(found, key=lambda each: each[:2])]
 
 
 def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterator[Change]:
     """Read what one run changed in a segment, in the order in which it was recorded."""
     statement = (
-        "SELECT at, direction, reason, number, ids FROM reconcile_audit WHERE workspace = :workspace "
+        "SELECT at, direction, reason, id_type, number, ids FROM reconcile_audit WHERE workspace = :workspace "
         "AND segment_id = :segment_id AND run_id = :run_id AND pending_key IS NULL ORDER BY audit_key"
     )
     values = {"workspace": segment.workspace, "segment_id": segment.segment_id, "run_id": run_id}
     streaming = connection.execution_options(yield_per=100)
     for row in streaming.execute(text(statement), values):
-        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), unpack(row.ids, row.number))
+        ids, id_type = unpack(row.ids, row.number), IdType(row.id_type)
+        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), ids, id_type)
 
 
 def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: str, before: float) -> None:
@@ -128,18 +134,21 @@ def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: st
             deleted = run(connection, statement, workspace=workspace, before=before)
 
 
-def list_places(connection: Connection, id: str) -> list[tuple[str, int, list[int]]]:
-    """List the segments with rows that have an id in their range: workspace, number and the keys of those rows."""
+def list_places(connection: Connection, id: str) -> list[tuple[str, str, int, list[int]]]:
+    """List the segments with rows that have an id: as it is written there, workspace, number, keys of those rows."""
     segments = text("SELECT DISTINCT workspace, segment_id FROM reconcile_audit")
     in_range = text(
         "SELECT audit_key, number, ids FROM reconcile_audit WHERE workspace = :workspace "
-        "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id"
+        "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type"
     )
     places = []
     for workspace, segment_id in connection.execute(segments).all():
-        rows = connection.execute(in_range, {"workspace": workspace, "segment_id": segment_id, "id": id})
-        if keys := [row.audit_key for row in rows if _holds(unpack(row.ids, row.number), id)]:
-            places.append((workspace, segment_id, keys))
+        for id_type in IdType:
+            form = fold(id, id_type)
+            values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
+            rows = connection.execute(in_range, values)
+            if keys := [row.audit_key for row in rows if _holds(unpack(row.ids, row.number), form)]:
+                places.append((form, workspace, segment_id, keys))
     return places
 
 

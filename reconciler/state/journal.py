@@ -16,7 +16,7 @@ from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.id_status import Mark
-from reconciler.models.ids import has_utf8
+from reconciler.models.ids import IdType, has_utf8
 from reconciler.state import audit, members
 from reconciler.state.database import Database, run
 from reconciler.state.lock import SegmentRef
@@ -162,7 +162,9 @@ def _drop_unreadable(connection: Connection, key: int) -> None:
 # --- compaction --------------------------------------------------------------------------------------------------
 
 
-def compact_chunk(database: Database, connection: Connection, key: int, audited: SegmentRef | None = None) -> bool:
+def compact_chunk(
+    database: Database, connection: Connection, key: int, id_type: IdType, audited: SegmentRef | None = None
+) -> bool:
     """Compact the oldest settled rows up to the first without an outcome; return whether settled ones are left.
 
     They are compacted in their order; neighbours of one kind together, as sets. `audited`: the segment, if what was
@@ -189,16 +191,16 @@ def compact_chunk(database: Database, connection: Connection, key: int, audited:
                 "WHERE b.segment_key = :key AND b.seq BETWEEN :first AND :last ON CONFLICT DO NOTHING"
             )
             if audited is not None:
-                audit.write(connection, audited, _list_changes(connection, **values))
+                audit.write(connection, audited, _list_changes(connection, id_type, **values))
             run(connection, statement, **values)
         else:
             database.pick_batches(connection, **values)
             if audited is not None and outcome == "acknowledged":
-                resent = members.list_marked(connection, key, Mark.UNMATCHED) if direction == Direction.ADD else ()
-                audit.write(connection, audited, _list_changes(connection, **values, resent=frozenset(resent)))
+                unmatched = frozenset(members.list_marked(connection, key, Mark.UNMATCHED))
+                audit.write(connection, audited, _list_changes(connection, id_type, **values, unmatched=unmatched))
             if outcome == "unknown":
                 if audited is not None:
-                    audit.write(connection, audited, _list_changes(connection, **values), audit.UNKNOWN)
+                    audit.write(connection, audited, _list_changes(connection, id_type, **values), audit.UNKNOWN)
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
                 members.drop_members(connection, key)
             elif direction == Direction.ADD:
@@ -216,9 +218,12 @@ def compact_chunk(database: Database, connection: Connection, key: int, audited:
 
 
 def _list_changes(
-    connection: Connection, key: int, first: int, last: int, resent: frozenset[str] = frozenset()
+    connection: Connection, id_type: IdType, key: int, first: int, last: int, unmatched: frozenset[str] = frozenset()
 ) -> Iterator[audit.Change]:
-    """List what the batches from one number to another changed, the ids of each that were sent again by themselves."""
+    """List what the batches from one number to another changed; of each, the ids that are unmatched by themselves.
+
+    Those were added and never there: they are sent again, or leave the state with nobody leaving the segment.
+    """
     statement = text(
         "SELECT run_id, at, direction, reason, ids FROM reconcile_batches "
         "WHERE segment_key = :key AND seq BETWEEN :first AND :last ORDER BY seq"
@@ -226,9 +231,10 @@ def _list_changes(
     for row in connection.execute(statement, {"key": key, "first": first, "last": last}).all():
         ids = row.ids.split(ID_END)
         reason = Reason(row.reason or Reason.QUERY)  # NULL: from before there was an audit log
-        again = resent.intersection(ids)
-        if len(again) < len(ids):
-            part = [id for id in ids if id not in again] if again else ids
-            yield audit.Change(row.run_id, row.at, Direction(row.direction), reason, part)
-        if again:
-            yield audit.Change(row.run_id, row.at, Direction(row.direction), Reason.RESEND, tuple(again))
+        direction, absent = Direction(row.direction), unmatched.intersection(ids)
+        if len(absent) < len(ids):
+            part = [id for id in ids if id not in absent] if absent else ids
+            yield audit.Change(row.run_id, row.at, direction, reason, part, id_type)
+        if absent:
+            reason = Reason.RESEND if direction is Direction.ADD else Reason.UNMATCHED
+            yield audit.Change(row.run_id, row.at, direction, reason, tuple(absent), id_type)

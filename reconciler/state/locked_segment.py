@@ -202,7 +202,8 @@ class LockedSegment:
                 row = self._find(connection)
                 if row is None:
                     return
-                more = journal.compact_chunk(self._database, connection, row.segment_key, self._audited)
+                key, id_type = row.segment_key, IdType(row.id_type)
+                more = journal.compact_chunk(self._database, connection, key, id_type, self._audited)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
 
@@ -272,17 +273,21 @@ class LockedSegment:
                 self._database.pick(connection, ids)
                 members.drop_members(connection, key)
                 members.add_marks(connection, key, Mark.UNSETTLED, self._database.now(connection), Direction.REMOVE)
-        for direction, find in ((Direction.ADD, adoption.entered), (Direction.REMOVE, adoption.left)):
+        old_type = adoption.id_type if old is None else IdType(old.id_type)
+        for direction, find, id_type in (
+            (Direction.REMOVE, adoption.left, old_type),
+            (Direction.ADD, adoption.entered, adoption.id_type),
+        ):
             for ids in find() if self._audited else ():
                 with self._write() as connection:
-                    self._audit(connection, direction, Reason.REFRESH, ids, pending_key=key)
+                    self._audit(connection, direction, Reason.REFRESH, ids, id_type=id_type, pending_key=key)
         if old is not None and old.id_type == adoption.id_type:
             with self._write() as connection:
                 members.keep_marks(connection, old.segment_key, key)
         with self._write() as connection:
-            now, id_type = self._database.now(connection), adoption.id_type.value
+            now = self._database.now(connection)
             changes = "segment_key = :key, id_type = :id_type, confirmed_at = :now, restored_at = NULL"
-            self._update(connection, changes, key=key, id_type=id_type, now=now)
+            self._update(connection, changes, key=key, id_type=adoption.id_type.value, now=now)
             audit.publish(connection, key, now)
             self._raise_serial(connection)
         members.sweep(self._write, self._segment)
@@ -301,6 +306,7 @@ class LockedSegment:
 
         The next run ends what a kill leaves of it, as after `state forget`.
         """
+        self.compact()  # what was acknowledged is in the audit log then
         with self._write() as connection:
             row = self._find(connection)
             if row is None or members.count_ids(self._database.pieces, connection, row.segment_key).held:
@@ -374,11 +380,13 @@ class LockedSegment:
         reason: Reason,
         ids: Sequence[str],
         *,
+        id_type: IdType | None = None,
         pending_key: int | None = None,
     ) -> None:
         """Write into the audit log what this transaction changes; `pending_key`: see `audit.write`."""
         if self._audited is not None and ids:
-            change = audit.Change(self._run_id, self._database.now(connection), direction, reason, ids)
+            now = self._database.now(connection)
+            change = audit.Change(self._run_id, now, direction, reason, ids, id_type or self._id_type)
             audit.write(connection, self._audited, [change], pending_key)
 
     @contextmanager

@@ -73,24 +73,16 @@ class Person:
 def read(settings: StateSettings, workspace: str, id: str) -> Person:
     """Read what the state says of an id, at one moment; nothing where there is no state. Raises StateError.
 
-    The id is compared as each segment's id type has it. The type of a segment that the state has forgotten is not
-    known: there it may be an email, too.
+    The id is compared as the id type of each segment, and of each change, has it.
     """
     reader = open_reader(settings, Clock())
     with reader.read() as connection:
         if connection is None:
             return Person((), (), {})
         found = [each for each in find(reader, connection, id, workspace) if each.name is not None]
-        types = {each.segment_id: each.id_type for each in found}
-        events = [
-            event
-            for form in list_forms(id)
-            for event in audit.find(connection, workspace, form)
-            if form in list_forms(id, types.get(event.segment_id))
-        ]
-        events.sort(key=lambda event: event.at)
+        events = audit.find(connection, workspace, id)
         forgotten = {}
-        for segment_id in {event.segment_id for event in events} - types.keys():
+        for segment_id in {event.segment_id for event in events} - {each.segment_id for each in found}:
             values = {"workspace": workspace, "segment_id": segment_id}
             if (name := connection.execute(text(_LAST_NAME), values).scalar()) is not None:
                 forgotten[segment_id] = name
@@ -215,17 +207,10 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
 def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
     recent = backend.now(connection) - LATE_SECONDS
     found = list(find(backend, connection, id, since=recent))
-    types = {(each.workspace, each.segment_id): each.id_type for each in found if each.name is not None}
     presences = [
         each for each in found if any(_has_rows(connection, each.key, form) for form in list_forms(id, each.id_type))
     ]
-    rows = [
-        (form, workspace, segment_id, keys)
-        for form in list_forms(id)
-        for workspace, segment_id, keys in audit.list_places(connection, form)
-        if form in list_forms(id, types.get((workspace, segment_id)))
-    ]
-    return _Traces(recent, presences, rows)
+    return _Traces(recent, presences, audit.list_places(connection, id))
 
 
 def _refuse_held(traces: _Traces) -> None:

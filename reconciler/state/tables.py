@@ -201,6 +201,7 @@ AUDIT = Table(
     Column("segment_id", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("at", Double, nullable=False),
+    Column("id_type", Text, nullable=False),
     Column("direction", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("number", Integer, nullable=False),

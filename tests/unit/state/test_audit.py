@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection
 from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
-from reconciler.state import audit, open_reader, open_records, open_store
+from reconciler.models.ids import IdType
+from reconciler.state import audit, open_reader, open_records, open_snapshot, open_store
+from reconciler.state.admin import forget
 from reconciler.state.audit import Change
 from reconciler.state.lock import SegmentRef
 from reconciler.state.runtime import Runtime
@@ -212,6 +214,40 @@ def test_ids_that_customerio_did_not_know_are_written_as_resent_the_others_of_th
         ("again", "add", "unmatched"),
     ]
     assert state.trace("b") == state.trace("c") == [("run", "add", "query")]
+
+
+def test_the_removal_of_ids_that_were_never_there_is_no_leaving(state: StateFixture):
+    state.send((add("a", "b"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "read", "apply", None) as held:
+        held.record(findings(vanished=["a"]))
+    state.send((remove("a", "b"), ACKNOWLEDGED))
+
+    assert state.trace("a")[-1] == ("run", "remove", "unmatched")
+    assert state.trace("b")[-1] == ("run", "remove", "query")
+
+
+def test_an_id_is_compared_as_the_type_that_it_had_says(state: StateFixture):
+    state.send((add("A@example.com"), ACKNOWLEDGED))
+    taken = adoption(members=["b@example.com"], entered=["b@example.com"], left=["A@example.com"], id_type=IdType.EMAIL)
+    with state.store() as store:
+        with store.lock(state.target(id_type=IdType.EMAIL), "reads", "refresh", None) as held:
+            held.replace_snapshot(taken)
+
+    assert state.trace("A@example.com") == [("run", "add", "query"), ("reads", "remove", "refresh")]
+    assert state.trace("a@example.com") == []
+    assert state.trace("B@Example.com") == [("reads", "add", "refresh")]
+
+
+def test_what_a_dead_run_was_acknowledged_is_kept_where_the_segment_is_forgotten(state: StateFixture):
+    with state.store() as store, store.lock(state.target(), "dead", "apply", None) as held:
+        held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([add("a"), add("b")])])
+        held.compact = lambda: None  # type: ignore[method-assign]
+    assert state.trace("a") == []
+
+    forget(state.settings, "production", 56, runtime=Runtime(state.clock, state.machine, heartbeat=state.pulse))
+
+    assert state.trace("a") == [("dead", "add", "query")]
+    assert open_snapshot(state.settings).head("production", 56).is_new
 
 
 def test_what_is_adopted_is_written_down_but_for_those_that_are_members_or_unsettled(state: StateFixture):

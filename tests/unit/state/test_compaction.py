@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.id_status import StateCounts
+from reconciler.models.ids import IdType
 from reconciler.state import journal
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -190,7 +191,7 @@ def sizes_of_chunks(state: StateFixture, numbers: list[int]) -> list[list[int]]:
         with store.database.write() as connection:
             more = True
             while more:
-                more = journal.compact_chunk(store.database, connection, 1)
+                more = journal.compact_chunk(store.database, connection, 1, IdType.ID)
                 left = connection.exec_driver_sql("SELECT count(*) FROM reconcile_batches").scalar_one()
                 chunks.append(numbers[sum(map(len, chunks)) : len(numbers) - left])
     return chunks

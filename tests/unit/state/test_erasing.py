@@ -134,7 +134,7 @@ def test_an_email_goes_in_any_case_and_an_id_as_it_is_written_in_every_workspace
 
     assert state.look().marks == (("a@x", "removed", None),)  # of segment 56, where it is another person's id
     assert dump(state, "A@x") == []
-    assert [workspace for workspace, *_ in dump(state, "a@x")[1:]] == ["production"]
+    assert [workspace for _, workspace, *_ in dump(state, "a@x")[1:]] == ["production"]
     assert not any(each.status for each in person.read(state.settings, "staging", "A@x").presences)
 
 

@@ -75,7 +75,7 @@ def test_the_index_leads_to_the_rows_of_one_id(sqlite_state: StateFixture):
     """Blobs of other rows are not read: a table of ten million ids has ten thousand of them."""
     statement = f"EXPLAIN QUERY PLAN {audit._IN_RANGE}"
     with sqlite_state.store() as store, store.database.read() as connection:
-        values = {"workspace": "production", "segment_id": 56, "id": "a"}
+        values = {"workspace": "production", "segment_id": 56, "id_type": "id", "id": "a"}
         (step,) = (row.detail for row in connection.execute(text(statement), values))
 
     assert step == (
