@@ -114,7 +114,8 @@ class StateSettings(_Model, frozen=True):
         description="How long it is kept who entered and left each segment, for `trace` and `undo`; `off`: not at all.",
     )
     history: fields.Age = Field(
-        default=DEFAULT_HISTORY, description="How long runs are kept; at least as long as `audit`."
+        default=DEFAULT_HISTORY,
+        description="How long runs are kept; at least as long as `audit`. Of specs named together, the longest.",
     )
 
 

@@ -184,7 +184,7 @@ class RunHistory:
                     warnings.append(f"this run can't be written into the history: {error.message}")
                 continue
             try:
-                store.prune(workspace)
+                store.prune(workspace, [each.target for each in segments])
             except ReconcileError as error:
                 warnings.append(f"what is old can't be deleted from the state yet: {error.message}")
         return replace(result, warnings=(*result.warnings, *warnings))

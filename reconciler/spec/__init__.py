@@ -5,13 +5,14 @@ Its JSON Schema is generated from the same models.
 
 import os
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.errors import SpecError, UsageError
-from reconciler.models.fields import REFERENCE, Limit, Secret, Unset, read_integer
+from reconciler.models.fields import REFERENCE, Duration, Limit, Secret, Unset, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
@@ -63,9 +64,18 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
     specs = [_resolve(draft, file, texts) for draft, file, texts in parts if file is not None]
     # Specs that name one state have one setting of it: it must exist for all of them if it must for one.
     strict = {spec.state.url for spec in specs if spec.state.must_exist}
-    return tuple(
-        spec.model_copy(update={"state": spec.state.model_copy(update={"must_exist": spec.state.url in strict})})
+    # Their runs are in one history for each workspace: it is the longest that one of them asks for.
+    longest: dict[tuple[Secret, str], Duration] = {}
+    for spec in specs:
+        place = spec.state.url, spec.destination.workspace
+        longest[place] = max(spec.state.history, longest.get(place, spec.state.history), key=attrgetter("seconds"))
+    shared = [
+        {"must_exist": spec.state.url in strict, "history": longest[spec.state.url, spec.destination.workspace]}
         for spec in specs
+    ]
+    return tuple(
+        spec.model_copy(update={"state": spec.state.model_copy(update=update)})
+        for spec, update in zip(specs, shared, strict=True)
     )
 
 

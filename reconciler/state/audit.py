@@ -122,11 +122,13 @@ def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterat
         yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), ids, id_type)
 
 
-def prune(write: Callable[[], AbstractContextManager[Connection]], workspace: str, before: float) -> None:
-    """Delete what is older, in bounded transactions; `write` begins one."""
+def prune(
+    write: Callable[[], AbstractContextManager[Connection]], workspace: str, before: float, which: str = ""
+) -> None:
+    """Delete what is older, in bounded transactions; `write` begins one. `which`: a further condition, `AND …`."""
     statement = (
         "DELETE FROM reconcile_audit WHERE audit_key IN (SELECT audit_key FROM reconcile_audit "
-        f"WHERE workspace = :workspace AND at < :before ORDER BY at LIMIT {ROWS_PER_TRANSACTION})"
+        f"WHERE workspace = :workspace AND at < :before {which} ORDER BY at LIMIT {ROWS_PER_TRANSACTION})"
     )
     deleted = ROWS_PER_TRANSACTION
     while deleted == ROWS_PER_TRANSACTION:

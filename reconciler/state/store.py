@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection, text
 
@@ -14,7 +15,7 @@ from reconciler.git import identify
 from reconciler.models.audit import Reason
 from reconciler.models.history import NOBODY, Actor
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
-from reconciler.models.spec import StateSettings, Target
+from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target
 from reconciler.state import audit
 from reconciler.state.database import Database, add_row, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
@@ -34,12 +35,12 @@ SELECT DISTINCT k.workspace, k.segment_id FROM reconcile_keys k WHERE NOT EXISTS
 _RUNS_PER_TRANSACTION = 50
 
 _OLD_RUNS = (
-    "SELECT run_id FROM reconcile_runs WHERE workspace = :workspace AND started_at < :before "
+    "SELECT run_id FROM reconcile_runs r WHERE workspace = :workspace AND started_at < :before {} "
     f"ORDER BY started_at LIMIT {_RUNS_PER_TRANSACTION}"
 )
-_PRUNE_RUNS, _PRUNE_SEGMENTS = (
-    f"DELETE FROM {table} WHERE workspace = :workspace AND run_id IN ({_OLD_RUNS})"
-    for table in ("reconcile_runs", "reconcile_run_segments")
+_OF_RUN = (
+    "EXISTS (SELECT 1 FROM reconcile_run_segments t WHERE t.run_id = r.run_id AND t.workspace = r.workspace "
+    "AND t.segment_id IN ({}))"
 )
 
 
@@ -127,20 +128,46 @@ class StateStore:
             with suppress(LockHeld, StateError):  # a later run ends it
                 self._sweep_forgotten(SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}"), run_id)
 
-    def prune(self, workspace: str) -> None:
-        """Delete runs and changes of a workspace that are older than the spec keeps them, in bounded transactions."""
+    def prune(self, workspace: str, targets: Iterable[Target]) -> None:
+        """Delete old changes and runs of a workspace after a run that worked on `targets`, in bounded transactions.
+
+        Of the specs that share a workspace each decides for its segments, and for the runs that worked on them. What is
+        of no segment that the state knows is kept for the longer of what this spec says and the default, if there are
+        other specs.
+        """
         if self.settings is None:
             return
+        here = [each for each in targets if (each.spec.state.url, each.workspace) == (self.settings.url, workspace)]
         with self.database.read() as connection:
             now = self.database.now(connection)
-        kept = self.settings.audit
-        audit.prune(self.database.write, workspace, math.inf if kept is None else now - float(kept.seconds))
-        oldest = now - float(self.settings.history.seconds)
-        deleted = _RUNS_PER_TRANSACTION
-        while deleted == _RUNS_PER_TRANSACTION:
+            listed = _find_specs(connection, workspace)
+        if own := _find_own(listed, [each for each in here if each.spec.state == self.settings]):
+            kept = self.settings.audit
+            before = math.inf if kept is None else now - float(kept.seconds)
+            prune = partial(audit.prune, self.database.write, workspace)
+            if others := listed.keys() - own:
+                prune(before, f"AND segment_id IN ({_write(own)})")
+                before = min(before, now - float(DEFAULT_AUDIT.seconds))
+            prune(before, f"AND segment_id NOT IN ({_write(own | others)})" if others else "")
+        if own := _find_own(listed, here):
+            before = now - float(self.settings.history.seconds)
+            if others := listed.keys() - own:
+                of_others = _OF_RUN.format(_write(others))
+                self._prune_runs(workspace, before, f"AND {_OF_RUN.format(_write(own))} AND NOT {of_others}")
+                before = min(before, now - float(DEFAULT_HISTORY.seconds))
+            self._prune_runs(workspace, before, f"AND NOT {of_others}" if others else "")
+
+    def _prune_runs(self, workspace: str, before: float, which: str) -> None:
+        found = _RUNS_PER_TRANSACTION
+        while found == _RUNS_PER_TRANSACTION:
             with self.database.write() as connection:
-                run(connection, _PRUNE_SEGMENTS, workspace=workspace, before=oldest)
-                deleted = run(connection, _PRUNE_RUNS, workspace=workspace, before=oldest)
+                values = {"workspace": workspace, "before": before}
+                run_ids = connection.execute(text(_OLD_RUNS.format(which)), values).scalars().all()
+                for table in ("reconcile_run_segments", "reconcile_runs"):
+                    statement = f"DELETE FROM {table} WHERE workspace = :workspace AND run_id = :run_id"
+                    for run_id in run_ids:
+                        run(connection, statement, workspace=workspace, run_id=run_id)
+            found = len(run_ids)
 
     def _sweep_forgotten(self, segment: SegmentRef, run_id: str) -> None:
         """Delete the ids that a `state forget` left, as it was cut short. Raises LockHeld, StateError."""
@@ -252,6 +279,23 @@ class StateStore:
         """Record that a plan file was applied to its end."""
         with self.database.write() as connection:
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
+
+
+def _find_specs(connection: Connection, workspace: str) -> dict[int, SpecIdentity]:
+    """Find the specs that listed the segments of a workspace last."""
+    statement = text("SELECT segment_id, origin, spec FROM reconcile_segments WHERE workspace = :workspace")
+    rows = connection.execute(statement, {"workspace": workspace})
+    return {row.segment_id: SpecIdentity(row.origin, row.spec or "") for row in rows}
+
+
+def _find_own(listed: Mapping[int, SpecIdentity], targets: Sequence[Target]) -> set[int]:
+    """Find the segments of the specs of some targets, those that they do not list any more too."""
+    specs = {identify(path) for path in {each.spec.path for each in targets}}
+    return {each.segment_id for each in targets} | {number for number, spec in listed.items() if spec in specs}
+
+
+def _write(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
 
 
 def _find_name(connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun | RefreshRow]) -> str:

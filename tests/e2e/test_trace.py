@@ -1,6 +1,7 @@
 """`trace`: a privacy officer asks when and why one person entered and left each segment."""
 
 import re
+import sqlite3
 
 import pytest
 
@@ -102,6 +103,31 @@ def test_without_a_log_nobody_has_changes_and_what_is_still_kept_is_said(two_run
 
     assert two_runs.run("apply", "spec.yaml").code == 0
     assert two_runs.json("trace", STAYS).document["warnings"] == []
+
+
+def grow_old(project: Project, days: int) -> None:
+    """Make all that the state keeps older."""
+    with sqlite3.connect(project.state_file) as connection:
+        for column in ("runs SET started_at = started_at", "run_segments SET ended_at = ended_at", "audit SET at = at"):
+            connection.execute(f"UPDATE reconcile_{column} - {days * 86400}")
+    connection.close()
+
+
+@pytest.mark.parametrize("specs", [["other.yaml"], ["spec.yaml", "other.yaml"]])
+@pytest.mark.parametrize("kept", ["audit: off, history: 2d", "audit: 1d, history: 2d"])
+def test_what_another_spec_says_of_the_log_is_for_its_segments(two_runs: Project, specs: list[str], kept: str) -> None:
+    grow_old(two_runs, 10)
+    two_runs.write({"news": segment(58, "news")}, more=f"state: {{{kept}}}\n", name="other.yaml")
+
+    before, runs = list_events(two_runs, STAYS), two_runs.json("history").document["runs"]
+    assert two_runs.run("apply", *specs).code == 0
+
+    assert [event for event in list_events(two_runs, STAYS) if event[0] == "vip"] == [("vip", "add", "query")]
+    assert ("news", "add", "query") in before
+    old = [event for event in two_runs.json("trace", STAYS).document["events"] if event["run_id"] == runs[-1]["run_id"]]
+    assert [event["segment"] for event in old] == ["vip"]
+    assert {run["run_id"] for run in runs} < {run["run_id"] for run in two_runs.json("history").document["runs"]}
+    assert two_runs.json("status").segments["vip"]["last"] is not None
 
 
 def test_what_a_run_that_was_stopped_left_is_told_as_it_stands(two_runs: Project) -> None:

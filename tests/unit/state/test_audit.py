@@ -299,7 +299,7 @@ def test_without_an_audit_nothing_is_kept_and_what_there_was_goes_at_the_end_of_
             held.record(findings(vanished=["b"]))
         assert state.trace("b") == []
         assert state.trace("a") == [("run", "add", "query")]
-        store.prune("production")
+        store.prune("production", [make_target(settings)])
     assert state.trace("a") == []
 
 
@@ -315,9 +315,9 @@ def test_runs_and_changes_are_kept_for_as_long_as_the_spec_says(state: StateFixt
                     statement = f"UPDATE {table} SET {column} = {column} - {days * day} WHERE run_id = '{run_id}'"
                     connection.execute(text(statement))
     with state.store() as store:
-        store.prune("staging")
+        store.prune("staging", [state.target()])
         assert len(state.trace("a")) == 4
-        store.prune("production")
+        store.prune("production", [state.target()])
 
     assert state.trace("a") == [("new", "add", "query")]
     kept = [row.run_id for row in open_records(state.settings).runs("production", 9)]
