@@ -90,8 +90,7 @@ def _tell_what_is_kept(result: Trace) -> list[str]:
         held = [row for row in result.segments if row.status not in (TraceStatus.UNKNOWN, TraceStatus.REMOVED)]
         if any((row.workspace, row.segment_id) not in placed for row in held):
             facts.append(
-                "Where the person is without a change, it is older, or a run that was cut short has not been recorded "
-                "yet: the next apply records it."
+                "Where the person is without a change, it is older, or nobody knows whether what was sent took effect."
             )
     types = Counter(str(row.id_type) for row in result.segments if row.id_type is not None)
     if len(types) > 1:

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, text
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError
-from reconciler.models.audit import AuditEvent
-from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, write_id_status
+from reconciler.models.audit import AuditEvent, Reason
+from reconciler.models.batches import Direction
+from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, Mark, write_id_status
 from reconciler.models.ids import IdType, fold
 from reconciler.models.spec import StateSettings
 from reconciler.state import audit, journal, open_database, open_reader
@@ -36,6 +37,14 @@ _HAS_ROWS = f"""
 SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)
 OR EXISTS (SELECT 1 FROM reconcile_marks WHERE segment_key = :key AND id = :id)
 OR EXISTS (SELECT 1 FROM reconcile_batches WHERE segment_key = :key AND {_IN_BATCH})"""
+
+_NOT_RECORDED = f"""
+SELECT run_id, "at", direction, CASE WHEN NOT EXISTS (SELECT 1 FROM reconcile_marks m
+    WHERE m.segment_key = b.segment_key AND m.id = :id AND m.mark = '{Mark.UNMATCHED}')
+    THEN coalesce(reason, '{Reason.QUERY}')
+WHEN direction = '{Direction.ADD}' THEN '{Reason.RESEND}' ELSE '{Reason.UNMATCHED}' END AS reason
+FROM reconcile_batches b WHERE segment_key = :key AND outcome = 'acknowledged' AND {_IN_BATCH} ORDER BY seq"""
+"""Acknowledged rows of the journal with an id, with the reason that the audit log will have."""
 
 _NAMED = 10
 """How many segments an error names."""
@@ -81,12 +90,24 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
             return Person((), (), {})
         found = [each for each in find(reader, connection, id, workspace) if each.name is not None]
         events = audit.find(connection, workspace, id)
+        events += [event for each in found if each.status for event in _list_not_recorded(connection, each, id)]
+        events.sort(key=lambda event: event.at)
         forgotten = {}
         for segment_id in {event.segment_id for event in events} - {each.segment_id for each in found}:
             values = {"workspace": workspace, "segment_id": segment_id}
             if (name := connection.execute(text(_LAST_NAME), values).scalar()) is not None:
                 forgotten[segment_id] = name
         return Person(tuple(found), tuple(events), forgotten)
+
+
+def _list_not_recorded(connection: Connection, there: Presence, id: str) -> list[AuditEvent]:
+    """List what was acknowledged of an id and is in the journal yet: a run goes on, or was killed."""
+    form = fold(id, there.id_type or IdType.ID)
+    values = {"key": there.key, "id": form, **_find_line(form)}
+    rows = connection.execute(text(_NOT_RECORDED), values).all()
+    return [
+        AuditEvent(there.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason)) for row in rows
+    ]
 
 
 def find(

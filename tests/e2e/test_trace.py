@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 import reconciler
+from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, leave_unsettled, one_line, people, segment, working_in
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
@@ -139,6 +140,18 @@ def test_what_a_run_that_was_stopped_left_is_told_as_it_stands(two_runs: Project
         "Perhaps in, as the last request has an unknown outcome: vip (56)."
         in two_runs.run("trace", "spec.yaml", "p0050").out
     )
+
+
+def test_what_a_killed_run_had_acknowledged_is_told_before_the_next_one(two_runs: Project) -> None:
+    two_runs.want("vip", ["p0050", *(id for id in people(*range(10)) if id not in (GONE, STAYS))])
+    done = two_runs.hit("apply", "spec.yaml", at=lambda call: call.direction is Direction.ADD)
+    assert done.code == -9
+    [run] = two_runs.json("history", "--limit", "1").document["runs"]
+
+    (left,) = two_runs.json("trace", STAYS, "--select", "vip").document["events"][1:]
+
+    assert (left["direction"], left["reason"], left["run_id"]) == ("remove", "query", run["run_id"])
+    assert list_events(two_runs, "p0050") == []
 
 
 def test_ids_that_customerio_does_not_know_are_unmatched_and_the_words_are_explained(project: Project) -> None:

@@ -2,6 +2,8 @@
 
 from sqlalchemy import text
 
+from reconciler.models.audit import Reason
+from reconciler.models.batches import Direction
 from reconciler.models.id_status import IdStatus
 from reconciler.models.ids import IdType
 from reconciler.state import audit, person
@@ -39,6 +41,25 @@ def test_what_is_in_the_journal_alone_counts(state: StateFixture):
             IdStatus.UNSETTLED_ADD,
             IdStatus.STORED,
         ]
+
+
+def test_what_was_acknowledged_is_an_event_before_it_is_in_the_log_and_is_one_event_after(state: StateFixture):
+    state.send((add("again", "b", "never"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "reads", "apply", None) as held:
+        held.record(findings(vanished=["again", "never"]))
+    with state.store() as store, store.lock(state.target(), "killed", "apply", None, reason=Reason.UNDO) as held:
+        seqs = held.intend([add("a", "again"), remove("b", "never"), add("c"), add("d")])
+        held.settle([(seqs[0], ACKNOWLEDGED), (seqs[1], ACKNOWLEDGED), (seqs[2], unknown(state.clock.time))])
+        before = {id: person.read(state.settings, "production", id).events for id in ("a", "again", "b", "never", "c")}
+    after = {id: person.read(state.settings, "production", id).events for id in before}
+
+    assert {id: (each[-1].run_id, each[-1].direction, each[-1].reason) for id, each in before.items() if each} == {
+        "a": ("killed", Direction.ADD, Reason.UNDO),
+        "again": ("killed", Direction.ADD, Reason.RESEND),
+        "b": ("killed", Direction.REMOVE, Reason.UNDO),
+        "never": ("killed", Direction.REMOVE, Reason.UNMATCHED),
+    }
+    assert before == after
 
 
 def test_an_id_is_compared_as_its_segment_has_it(state: StateFixture):
