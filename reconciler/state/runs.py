@@ -139,8 +139,8 @@ def _find_killed(connection: Connection, watch: Watch, workspace: str, segment_i
 
 def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
     """Tell whether a run that has not ended goes on, by its process, else by its locks, else by when it began."""
-    if run.process is not None:
-        identity = ProcessIdentity(**json.loads(run.process))
+    identity = _read_process(run.process)
+    if identity is not None:
         if is_alive(identity, watch.processes):
             return RunState.RUNNING
         if is_dead(identity, watch.processes):
@@ -152,6 +152,14 @@ def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
         return RunState.RUNNING
     is_new = not held and watch.now - run.started_at < LEAST_LEASE
     return RunState.RUNNING if is_new else RunState.KILLED
+
+
+def _read_process(text: str | None) -> ProcessIdentity | None:
+    """Read the identity of a process; None: an earlier version wrote none, or a later one another kind."""
+    try:
+        return None if text is None else ProcessIdentity(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def _read_parts(connection: Connection, run: Row[Any]) -> list[RunPart]:

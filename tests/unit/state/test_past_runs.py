@@ -165,6 +165,19 @@ def test_a_run_goes_on_while_its_process_does(state: StateFixture) -> None:
     assert only_run(state, NEIGHBOUR).status is RunState.KILLED
 
 
+@pytest.mark.parametrize("process", ['{"host": "x", "new": 1}', "[]", "later"])
+def test_a_process_as_another_version_writes_it_is_judged_by_the_age_of_the_run(
+    sqlite_state: StateFixture, process: str
+) -> None:
+    with sqlite_state.store() as store:
+        store.begin("later", "production", "apply", [], None)
+        with store.database.write() as connection:
+            connection.execute(sqlalchemy.text("UPDATE reconcile_runs SET process = :process"), {"process": process})
+    assert only_run(sqlite_state).status is RunState.RUNNING
+    sqlite_state.clock.time += 61
+    assert only_run(sqlite_state).status is RunState.KILLED
+
+
 def test_a_run_elsewhere_goes_on_while_it_is_new_or_its_locks_last(
     sqlite_state: StateFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
