@@ -106,8 +106,12 @@ def find_default(environment: Mapping[str, str]) -> list[str]:
         return named
     if os.path.lexists(DEFAULT_SPEC):
         return [DEFAULT_SPEC]
+    try:
+        place = f"in {Path.cwd()}"
+    except FileNotFoundError:
+        place = "in the working folder, which was deleted"
     raise UsageError(
-        f"no SPEC is given, {SPEC_VARIABLE} is not set, and there is no {DEFAULT_SPEC} in {Path.cwd()}",
+        f"no SPEC is given, {SPEC_VARIABLE} is not set, and there is no {DEFAULT_SPEC} {place}",
         f"name a spec, set {SPEC_VARIABLE}, or work where {DEFAULT_SPEC} is (`-C DIR`); `reconcile init` writes one",
     )
 

@@ -357,6 +357,19 @@ def test_where_there_is_none_the_three_ways_to_name_one_are_told(
     assert "next: name a spec, set RECONCILE_SPEC, or work where reconcile.yaml is (`-C DIR`)" in said
 
 
+def test_a_working_folder_that_was_deleted_has_no_spec(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deleted").mkdir()
+    monkeypatch.chdir(tmp_path / "deleted")
+    (tmp_path / "deleted").rmdir()
+    try:
+        assert run(["plan"]) == 64
+    finally:
+        os.chdir(tmp_path)
+    assert "there is no reconcile.yaml in the working folder, which was deleted\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
