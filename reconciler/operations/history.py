@@ -13,7 +13,7 @@ from reconciler.models.plan import Examples
 from reconciler.models.spec import StateSettings
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
-from reconciler.operations.titles import recall
+from reconciler.operations.titles import read_number, recall
 from reconciler.render import json_documents
 from reconciler.state import open_records, open_snapshot
 
@@ -102,11 +102,18 @@ def find_run(loaded: Loaded, text: str) -> RunRecord:
 
 
 def read_since(text: str | datetime, now: datetime) -> datetime:
-    """Read how far back to go: `30d`, `2026-11-01`, `2026-11-01T02:00Z`. Raises UsageError."""
+    """Read how far back to go: `30d`, `2026-11-01`, `2026-11-01T02:00Z`. Raises UsageError.
+
+    A length of time that goes back beyond the calendar is all of it.
+    """
     if isinstance(text, datetime):
         return text if text.tzinfo else text.replace(tzinfo=UTC)
-    with suppress(ValueError, OverflowError):
-        return now - timedelta(seconds=float(read_duration(text).seconds))
+    with suppress(ValueError):
+        length = read_duration(text).seconds
+        try:
+            return now - timedelta(seconds=float(length))
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
     with suppress(ValueError, OverflowError):
         return read_since(datetime.fromisoformat(text.strip()), now)
     raise UsageError(
@@ -117,9 +124,8 @@ def read_since(text: str | datetime, now: datetime) -> datetime:
 
 def _find_segment(loaded: Loaded, name: str) -> list[tuple[StateSettings, str, int]]:
     """Find a segment in the specs: the state, workspace and number of each that has this name. Raises UsageError."""
-    front, _, number = name.partition(":")
-    if front == "id" and number.isascii() and number.isdigit():
-        return list(dict.fromkeys((spec.state, spec.destination.workspace, int(number)) for spec in loaded.specs))
+    if (number := read_number(name)) is not None:
+        return list(dict.fromkeys((spec.state, spec.destination.workspace, number) for spec in loaded.specs))
     found = []
     for target in loaded.targets:
         if name in (target.segment.name, target.label):

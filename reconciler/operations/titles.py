@@ -6,9 +6,10 @@ title that lead to different segments are an error: nobody can tell which one is
 
 from collections.abc import Callable, Mapping, Sequence
 
-from reconciler.errors import DestinationError, ReconcileError, StateError
+from reconciler.errors import DestinationError, ReconcileError, StateError, UsageError
 from reconciler.escaping import show_title
 from reconciler.git import identify
+from reconciler.models.fields import LARGEST_SEGMENT_ID
 from reconciler.models.ids import IdType
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
@@ -16,6 +17,16 @@ from reconciler.models.spec import Spec, Target
 from reconciler.models.titles import read_title
 from reconciler.operations.context import Context
 from reconciler.operations.read_back import Confirmation
+
+
+def read_number(name: str) -> int | None:
+    """Read the number of a segment that is named as `id:56`; None: it is not. Raises UsageError."""
+    front, _, number = name.partition(":")
+    if front != "id" or not (number.isascii() and number.isdigit()):
+        return None
+    if len(number) > len(str(LARGEST_SEGMENT_ID)) or int(number) > LARGEST_SEGMENT_ID:
+        raise UsageError(f"no segment has a number above {LARGEST_SEGMENT_ID}", "give the number in its address")
+    return int(number)
 
 
 def resolve(context: Context, target: Target) -> Target:

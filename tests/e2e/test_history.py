@@ -79,11 +79,15 @@ def test_runs_are_chosen_by_segment_and_time(failing: Project) -> None:
         1,
     )
     assert (count("--since", "1h"), count("--since", "2020-01-01"), count("--since", "2999-01-01")) == (2, 2, 0)
+    assert (count("--since", "999999d"), count("--segment", "id:999")) == (2, 0)
     assert "failed (source): churn" in failing.run("history", "spec.yaml", "--segment", "churn").out
     [run] = failing.json("history", "--segment", "churn").document["runs"]
     assert run["outcome"] == {"status": "failed", "code": "source"}
     for words in (["--segment", "nobody"], ["--since", "soon"], ["last", "--segment", "vip"]):
         assert failing.run("history", "spec.yaml", *words).code == 64
+    for number in ("2147483648", "9" * 5000):
+        assert failing.run("history", "spec.yaml", "--segment", f"id:{number}").code == 64
+        assert failing.run("state", "show", "spec.yaml", f"id:{number}").code == 64
     with working_in(failing.folder):
         loaded = reconciler.load("spec.yaml")
         assert len(reconciler.history(loaded, segment="churn", since="30d").runs) == 1

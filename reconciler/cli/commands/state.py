@@ -18,7 +18,7 @@ from reconciler.escaping import clean_block, escape_data
 from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import Spec, Target
 from reconciler.operations.load import load_segments
-from reconciler.operations.titles import recall
+from reconciler.operations.titles import read_number, recall
 from reconciler.operations.trace import check_id
 from reconciler.render import json_documents
 from reconciler.render.sentences import count, join, list_numbers, name_segment, quote
@@ -298,9 +298,8 @@ def load_one(name: str) -> Spec:
 def find_segment(spec_name: str, name: str) -> tuple[Spec, int]:
     """Find the id of a segment by its name in the spec, or by `id:56`. Raises UsageError, SpecError."""
     spec = load_one(spec_name)
-    front, _, number = name.partition(":")
-    if front == "id" and number.isascii() and number.isdigit():
-        return spec, int(number)
+    if (number := read_number(name)) is not None:
+        return spec, number
     for segment in spec.segments:
         if name in (segment.name, f"{spec.destination.workspace}/{segment.name}"):
             target = Target(spec, segment)
