@@ -7,7 +7,7 @@
     known    the same, and (if it was read) every id of the real membership
     desired  what the query returned, row by row: an id, or why it is none (from its database: and how many rows)
     sealed   instead of it, what a plan file changes, or what reverses a run
-    sent     what that run sent (own), and what later runs have sent since
+    sent     what that run sent (own), and what later runs have sent or read back since
     changes  the ids to send, each once (found as `moved`), with its flags
     add, remove  the same by direction, in the order of sending (see `changes`)
 
@@ -235,7 +235,7 @@ class Comparison:
         return replace(changes, counts=counts)
 
     def undo(self, sent: Rows) -> Changes:
-        """Instead of running the query, reverse what a run sent, but for the ids that later runs have sent.
+        """Instead of running the query, reverse what a run sent, but for the ids that later runs have touched.
 
         `sent` has the columns of the table of this name. Of an id that was added nothing is left to undo once the state
         does not hold it; of one that was removed, once it is stored.
@@ -349,9 +349,14 @@ SELECT coalesce(held.id, keys.id) AS id,
     (coalesce(held.flags, 0) | if(keys.id IS NULL, 0, {Flag.REMOTE:d}))::UTINYINT AS flags
 FROM {{held}} AS held FULL JOIN keys ON held.id = keys.id"""
 
-_SENT_IDS = "SELECT unnest(string_split(ids, chr(10))) AS id, adds, place FROM sent WHERE"
+_SENT_IDS = "SELECT unnest(string_split(ids, chr(10))) AS id, adds, sure, place FROM sent WHERE"
 
-_UNDONE = f"SELECT id, NOT arg_max(adds, place) AS adds FROM ({_SENT_IDS} own) GROUP BY id"
+_UNDONE = f"""
+SELECT id, NOT arg_max(adds, place) AS adds, arg_max(sure, place) AS sure FROM ({_SENT_IDS} own) GROUP BY id"""
 """The reverse of the run. It sends an id in one direction only; of two, its last would count."""
 
-_NOT_SENT_SINCE = f"SELECT id, adds FROM undone ANTI JOIN ({_SENT_IDS} NOT own) AS since USING (id)"
+_NOT_SENT_SINCE = f"""
+SELECT undone.id, undone.adds FROM undone ANTI JOIN ({_SENT_IDS} NOT own) AS since
+    ON undone.id = since.id AND (since.sure OR undone.sure OR since.adds = undone.adds)"""
+"""Without the ids that later runs have sent, and those that they have read back: who had left since is there by
+somebody else. Only where the outcome of the run was unknown may a read-back show that it was done, and nothing more."""

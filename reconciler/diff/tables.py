@@ -23,7 +23,7 @@ COLUMNS = {
     "remote": "cio_id VARCHAR, key VARCHAR",
     "desired": "refused VARCHAR, id VARCHAR",
     "sealed": "id VARCHAR, adds BOOLEAN",
-    "sent": "place BIGINT, own BOOLEAN, adds BOOLEAN, ids VARCHAR",
+    "sent": "place BIGINT, own BOOLEAN, adds BOOLEAN, sure BOOLEAN, ids VARCHAR",
     "changes": "id VARCHAR, flags UTINYINT",
     "received": "kind VARCHAR, id VARCHAR, typed BOOLEAN, number BIGINT, flags UTINYINT, "
     "add_at DOUBLE, remove_at DOUBLE",

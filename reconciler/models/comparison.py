@@ -138,7 +138,7 @@ class Counts:
     """Unix seconds of the latest attempt, of unknown outcome, that one of these changes reverses."""
 
     sent_since: int | None = None
-    """Of an undo: ids that its run changed and that it leaves alone, as a later run has sent them; else None."""
+    """Of an undo: ids of its run that it leaves alone, as a later run sent them or read them back; else None."""
 
     @property
     def left(self) -> int:

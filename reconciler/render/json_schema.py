@@ -219,7 +219,7 @@ _PLANNED = (
     Field("adopt", "integer", "With `ownership: exclusive`: of `unchanged`, new to the state.", NULLABLE),
     Field("strays", "integer", "With `ownership: exclusive`: of `remove`, unknown to the state.", NULLABLE),
     Field("unkeyed", "integer", "Members without an id of this type; null if not read.", NULLABLE),
-    Field("sent_since", "integer", "Of an undo: ids left alone, as a later run sent them; else null.", NULLABLE),
+    Field("sent_since", "integer", "Of an undo: ids left alone, as a later run touched them; else null.", NULLABLE),
     _TITLE,
     Field("remote_members", "integer", "Members at Customer.io; null if it was not asked for.", NULLABLE),
     Field("used_by", _USED_BY, "The same as `uses`.", NULLABLE),

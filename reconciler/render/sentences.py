@@ -166,7 +166,7 @@ def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
     """What a plan found on the way, each a clause."""
     clauses = ["not there: apply creates it"] if plan.creates else []
     if counts.sent_since:
-        clauses.append(f"{count(counts.sent_since, 'id')} left alone, as a later run has sent them")
+        clauses.append(f"{count(counts.sent_since, 'id')} left alone, as a later run sent them or read them back")
     clauses += list_life(plan, counts, is_over=False) + list_bad_values(counts)
     clauses += list_numbers(
         (counts.unsettled, "unsettled from an earlier run"),

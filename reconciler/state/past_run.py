@@ -1,11 +1,11 @@
-"""What one run sent to a segment, and what later runs have sent since: from the audit log, then from the journal.
+"""What one run sent to a segment, and what became of it since: from the audit log, then from the journal.
 
-Only requests count, by which people entered or left: not what a read-back showed. Runs hold a segment's lock, so that
-the rows of the log and of the journal are in the order of the runs.
+Of the run only requests count, by which people entered or left; of later runs also what a read-back showed. Runs hold a
+segment's lock, so that the rows of the log and of the journal are in the order of the runs.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from reconciler.models.audit import Reason
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.id_status import Mark
 from reconciler.models.plan import Head
 from reconciler.state import audit
 from reconciler.state.database import Reader, find_segment, read_head
@@ -29,30 +30,48 @@ class Sent(NamedTuple):
     head: Head
     rows: Iterator[str]
     """Blocks of text (see `models.comparison.Rows`) of `place`, the order of sending; `own`: the run sent it, else
-    another one after it; `adds`; `ids`, joined by line feeds. The outcome may be unknown."""
+    it is of another one after it; `adds`; `sure`: of the run that the outcome is known, of others that they sent it,
+    whatever the outcome, and not only read it back; `ids`, joined by line feeds."""
 
 
-_REVERSIBLE = f"('{Reason.QUERY}', '{Reason.RESEND}', '{Reason.UNDO}')"
-"""What `undo` reverses: nobody is put back into a retired segment."""
+class _Part(NamedTuple):
+    """A row of `Sent.rows`."""
 
-_SENT = f"('{Reason.QUERY}', '{Reason.RESEND}', '{Reason.UNDO}', '{Reason.RETIRED}')"
+    own: bool
+    adds: bool
+    sure: bool
+    ids: Sequence[str]
+
+
+_REVERSIBLE = f"('{Reason.QUERY}', '{Reason.UNDO}')"
+"""What `undo` reverses: nobody is put back into a retired segment, and an id that was only sent again entered before,
+or never. The one removal of an id that was unmatched is not reversed either: it was never there."""
+
+_SENT = (Reason.QUERY, Reason.RESEND, Reason.UNDO, Reason.RETIRED)
 
 _OF_SEGMENT = "workspace = :workspace AND segment_id = :segment_id"
 _COUNTS_OR_UNKNOWN = f"(pending_key IS NULL OR pending_key = {audit.UNKNOWN})"
 _SINCE = (
-    f"SELECT run_id, direction, number, ids FROM reconcile_audit WHERE {_OF_SEGMENT} AND {_COUNTS_OR_UNKNOWN} "
-    f"AND audit_key >= :first AND (reason IN {_REVERSIBLE} OR (run_id <> :run_id AND reason IN {_SENT})) "
-    "ORDER BY audit_key"
+    "SELECT run_id, direction, reason, pending_key, number, ids FROM reconcile_audit "
+    f"WHERE {_OF_SEGMENT} AND {_COUNTS_OR_UNKNOWN} AND audit_key >= :first AND (reason IN {_REVERSIBLE} "
+    f"OR (run_id <> :run_id AND NOT (reason = '{Reason.UNMATCHED}' AND direction = 'add'))) ORDER BY audit_key"
 )
+"""That an add has by now an effect says nothing against it."""
+
 _NOT_COMPACTED = (
-    "SELECT run_id, direction, ids FROM reconcile_batches WHERE segment_key = :key AND seq >= :first "
+    "SELECT run_id, direction, outcome, ids FROM reconcile_batches WHERE segment_key = :key AND seq >= :first "
     f"AND (coalesce(reason, '{Reason.QUERY}') IN {_REVERSIBLE} OR run_id <> :run_id) ORDER BY seq"
+)
+_UNMATCHED_NOW = f"SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = '{Mark.UNMATCHED}'"
+_REJECTED_SINCE = (
+    f"SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = '{Mark.REJECTED}' AND \"at\" >= "
+    "(SELECT min(started_at) FROM reconcile_runs WHERE workspace = :workspace AND run_id = :run_id)"
 )
 
 
 @contextmanager
 def reading_sent(reader: Reader, workspace: str, segment_id: int, run_id: str) -> Iterator[Sent]:
-    """Read what a run sent to a segment, and what others have sent after it. Raises StateError."""
+    """Read what a run sent to a segment, and what others have sent or read back after it. Raises StateError."""
     with reader.read() as connection:
         if connection is None:
             yield Sent(Head(), iter(()))
@@ -71,21 +90,41 @@ def _read_sent(connection: Connection, place: Mapping[str, object], key: int | N
     first_seq = connection.execute(find_seq, {"key": key, "run_id": run_id}).scalar()
     if first is not None:
         first_seq = 0  # what is in the journal now was sent after all that is in the log
-    streaming = connection.execution_options(yield_per=100)
-    parts = []
-    if first is not None:
-        rows = streaming.execute(text(_SINCE), {**place, "first": first})
-        parts.append((row.run_id, row.direction, "\n".join(audit.unpack(row.ids, row.number))) for row in rows)
-    if key is not None and first_seq is not None:
-        rows = streaming.execute(text(_NOT_COMPACTED), {"key": key, "run_id": run_id, "first": first_seq})
-        parts.append((row.run_id, row.direction, row.ids) for row in rows)
-    numbered = enumerate(chain.from_iterable(parts))
+    if first_seq is None:
+        return
+    values = {**place, "key": key, "first_seq": first_seq}
+    unmatched = frozenset(connection.execute(text(_UNMATCHED_NOW), values).scalars())
+    parts = chain(() if first is None else _read_log(connection, {**values, "first": first}, unmatched))
+    if key is not None:
+        parts = chain(parts, _read_journal(connection, {**values, "first": first_seq}, unmatched))
+        rejected = connection.execute(text(_REJECTED_SINCE), values).scalars().all()
+        if rejected:  # sent by a later run: what the run itself sent was not refused
+            parts = chain(parts, [_Part(own=False, adds=True, sure=True, ids=rejected)])
+    numbered = enumerate(part for part in parts if part.ids)
     while some := list(islice(numbered, ROWS_PER_BLOCK)):
         lines = (
-            (str(at), _write(sender == run_id), _write(direction == Direction.ADD), ids)
-            for at, (sender, direction, ids) in some
+            (str(at), _write(part.own), _write(part.adds), _write(part.sure), "\n".join(part.ids)) for at, part in some
         )
         yield chr(ROW_END).join(map(chr(FIELD_END).join, lines))
+
+
+def _read_log(connection: Connection, values: Mapping[str, object], unmatched: frozenset[str]) -> Iterator[_Part]:
+    for row in connection.execution_options(yield_per=100).execute(text(_SINCE), values):
+        own, ids = row.run_id == values["run_id"], audit.unpack(row.ids, row.number)
+        sure = row.pending_key is None if own else row.reason in _SENT
+        if own and not sure:
+            ids = [id for id in ids if id not in unmatched]
+        yield _Part(own, row.direction == Direction.ADD, sure, ids)
+
+
+def _read_journal(connection: Connection, values: Mapping[str, object], unmatched: frozenset[str]) -> Iterator[_Part]:
+    """Read what is not compacted yet: that an id was unmatched before, its mark says."""
+    for row in connection.execution_options(yield_per=100).execute(text(_NOT_COMPACTED), values):
+        own, ids = row.run_id == values["run_id"], row.ids.split("\n")
+        sure = not own or row.outcome == "acknowledged"
+        if own:
+            ids = [id for id in ids if id not in unmatched]
+        yield _Part(own, row.direction == Direction.ADD, sure, ids)
 
 
 def _write(value: bool) -> str:
@@ -115,19 +154,20 @@ class PastRun:
     """Segments that a later run has changed, of which the audit log has nothing."""
 
 
-_LATER_UNKNOWN = f"""
+_LATER_UNKNOWN = """
 SELECT DISTINCT t.segment_id FROM reconcile_run_segments t
 JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace
 WHERE t.workspace = :workspace AND t.run_id <> :run_id AND r.ended_at >= :started_at AND t.added + t.removed > 0
 AND NOT EXISTS (SELECT 1 FROM reconcile_audit a WHERE a.workspace = t.workspace AND a.run_id = t.run_id
-    AND a.segment_id = t.segment_id AND a.reason IN {_SENT})
+    AND a.segment_id = t.segment_id)
 AND NOT EXISTS (SELECT 1 FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
     WHERE s.workspace = t.workspace AND s.segment_id = t.segment_id AND b.run_id = t.run_id)"""
 
 _KEPT = f"""
 SELECT segment_id, CAST(sum(number) AS bigint) FROM (
     SELECT segment_id, CASE WHEN pending_key IS NULL THEN number ELSE 0 END AS number FROM reconcile_audit
-    WHERE workspace = :workspace AND run_id = :run_id AND {_COUNTS_OR_UNKNOWN} AND reason IN {_SENT}
+    WHERE workspace = :workspace AND run_id = :run_id AND {_COUNTS_OR_UNKNOWN}
+    AND (reason IN ('query', 'undo', 'retired') OR (reason = 'unmatched' AND direction = 'remove'))
     UNION ALL
     SELECT s.segment_id, CASE WHEN b.outcome = 'acknowledged' THEN b.number ELSE 0 END FROM reconcile_batches b
     JOIN reconcile_segments s ON s.segment_key = b.segment_key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sandbox.faults import answers, drops
+from reconciler.sandbox.faults import answers, drops, poison
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result, leave_unsettled, one_line, people, segment
@@ -234,6 +234,46 @@ def test_somebody_who_came_back_and_was_taken_over_is_not_added(two: Project, ni
     with sqlite3.connect(two.state_file) as connection:
         connection.execute("UPDATE reconcile_marks SET at = 0 WHERE mark = 'removed'")
     assert two.run("refresh", "spec.yaml", "--yes").code == 0
+    assert list_sealed_of(two, night) == [("remove", people(10, 11, 12)), ("add", people(1))]
+
+
+def refresh(project: Project) -> None:
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_somebody_who_had_left_and_was_added_by_hand_stays(two: Project, night: str, is_forgotten: bool) -> None:
+    if is_forgotten:
+        assert two.run("state", "forget", "spec.yaml", "vip", "--yes").code == 0
+    two.sandbox.pull_members(56, people(10))
+    refresh(two)
+    two.sandbox.put_members(56, people(10))
+    refresh(two)
+    removed = [] if is_forgotten else [("remove", people(11, 12))]
+    assert list_sealed_of(two, night) == [*removed, ("add", people(0, 1))]
+
+
+def test_what_had_an_unknown_outcome_and_was_read_back_is_undone(two: Project) -> None:
+    two.want("vip", NIGHT)
+    two.sandbox.inject(drops(segment_id=56, direction=Direction.ADD, after_change=True, times=None))
+    run = two.json("apply", "--select", "vip").document["run_id"]
+    two.sandbox.faults.clear()
+    refresh(two)
+    assert list_sealed_of(two, run) == [("remove", people(10, 11, 12)), ("add", people(0, 1))]
+
+
+def test_who_was_never_there_is_not_put_in(two: Project) -> None:
+    two.want("vip", [*BEFORE, "ghost"])
+    two.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0")
+    again = apply(two)
+    assert list_sealed_of(two, again) == [], "it was only sent again"
+
+
+def test_somebody_with_a_refused_add_by_a_later_run_is_left_alone(two: Project, night: str) -> None:
+    two.want("vip", [*people(0), *NIGHT])
+    two.sandbox.inject(poison("p0000", times=None))
+    two.run("apply", "spec.yaml")
+    two.sandbox.faults.clear()
     assert list_sealed_of(two, night) == [("remove", people(10, 11, 12)), ("add", people(1))]
 
 

@@ -152,18 +152,26 @@ def test_any_refresh_takes_over_what_the_model_says(
 def test_any_run_is_reversed_as_the_model_says(
     local_comparer: LocalComparer, world: World, data: st.DataObject
 ) -> None:
-    rows = st.tuples(st.booleans(), st.booleans(), st.lists(st.sampled_from(IDS[world.id_type]), min_size=1))
+    rows = st.tuples(
+        st.booleans(), st.booleans(), st.booleans(), st.lists(st.sampled_from(IDS[world.id_type]), min_size=1)
+    )
     sent = data.draw(st.lists(rows, max_size=6))
     world = replace(world, exclusive=False)
     with local_comparer.compare(world) as comparison:
         lines = [
-            chr(FIELD_END).join([str(place), str(own).lower(), str(adds).lower(), "\n".join(ids)])
-            for place, (own, adds, ids) in enumerate(sent)
+            chr(FIELD_END).join([str(place), *(str(value).lower() for value in values), "\n".join(ids)])
+            for place, (*values, ids) in enumerate(sent)
         ]
         changes = comparison.undo(iter([chr(ROW_END).join(lines)] if lines else []))
 
-        since = {id for own, _, ids in sent if not own for id in ids}
-        undone = {id: not adds for own, adds, ids in sent if own for id in ids}
+        own = {id: (adds, sure) for own, adds, sure, ids in sent if own for id in ids}
+        undone = {id: not adds for id, (adds, _) in own.items()}
+        since = {
+            id
+            for is_own, adds, is_sent, ids in sent
+            for id in ids
+            if not is_own and id in own and (is_sent or own[id] != (adds, False))
+        }
         adds, removes = ({id for id in undone if undone[id] is way and id not in since} for way in (True, False))
         expected = set_model.resume(world, adds, removes)
         stored = set_model.read_state(world).stored

@@ -30,7 +30,7 @@ def read_sent(state: StateFixture, run: str) -> Sent:
     since: set[str] = set()
     with reading_sent(open_reader(state.settings, state.clock), "production", 56, run) as sent:
         for line in (line for block in sent.rows for line in block.split(chr(ROW_END))):
-            _, is_own, adds, ids = line.split(chr(FIELD_END))
+            _, is_own, adds, _, ids = line.split(chr(FIELD_END))
             if is_own == "true":
                 own |= dict.fromkeys(ids.split("\n"), "add" if adds == "true" else "remove")
             else:
@@ -83,8 +83,43 @@ def test_what_a_read_back_showed_was_not_sent(state: StateFixture):
     with state.store() as store, store.lock(state.target(), "later", "refresh", None) as held:
         held.replace_snapshot(adoption(members=["b", "s"], entered=["s"], left=["a"]))
 
-    assert read_sent(state, "run") == Sent({"a": "add", "b": "add"})
+    assert read_sent(state, "run") == Sent({"a": "add", "b": "add"}, frozenset("as"))
     assert read_sent(state, "later") == Sent()
+
+
+def test_what_was_only_sent_again_is_nothing_to_undo_but_counts_as_sent(state: StateFixture):
+    send(state, "run", (add("a"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as held:
+        held.record(findings(vanished=["a"]))
+    send(state, "again", (add("a", "b"), ACKNOWLEDGED))
+
+    assert read_sent(state, "again") == Sent({"b": "add"})
+    assert read_sent(state, "run") == Sent({"a": "add"}, frozenset("ab"))
+    assert find(state, "again").kept == {56: 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "compacts"), [(unknown(1_800_000_000.0), True), (ACKNOWLEDGED, False), (None, False)]
+)
+@pytest.mark.parametrize("batch", [add("a", "b"), remove("a", "b")])
+def test_an_id_that_was_unmatched_before_is_nothing_to_undo(state: StateFixture, batch: Batch, answer, compacts: bool):
+    send(state, "before", (add("a"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "before", "apply", None) as held:
+        held.record(findings(vanished=["a"]))
+    send(state, "run", (batch, answer), compacts=compacts)
+
+    assert read_sent(state, "run") == Sent({"b": batch.direction.value})
+
+
+def test_what_a_later_run_saw_refused_counts_as_sent(state: StateFixture):
+    with state.store() as store, store.lock(state.target(), "before", "apply", None) as held:
+        held.reject(["b"])
+    state.clock.time += 1
+    send(state, "run", (remove("a", "b"), ACKNOWLEDGED))
+    with state.store() as store, store.lock(state.target(), "after", "apply", None) as held:
+        held.reject(["a"])
+
+    assert read_sent(state, "run") == Sent({"a": "remove", "b": "remove"}, frozenset("a"))
 
 
 def test_what_was_removed_as_retired_is_nothing_to_undo_but_counts_as_sent(state: StateFixture):
