@@ -26,7 +26,8 @@ _REASONS: Mapping[Reason, str] = {
     Reason.RESEND: "sent once more, as Customer.io did not know the person before",
     Reason.RETIRED: "the spec retired the segment, and all were removed",
     Reason.UNDO: "an earlier run was undone",
-    Reason.REFRESH: "`refresh` read the segment: somebody else had added or removed the person before then",
+    Reason.REFRESH: "`refresh` read the segment: by then somebody else, or a request whose outcome was unknown, "
+    "had added or removed the person",
     Reason.ADOPTED: "somebody else had added the person, and the query returns them",
     Reason.UNMATCHED: "Customer.io did not know the person, so what was sent before had no effect (left), "
     "or has one by now (entered)",
