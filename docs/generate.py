@@ -98,9 +98,10 @@ terminal.
 is relative, the SPEC too, is relative to the folder of `-C`.
 
 **Variables.** A flag can be set by a variable; the command line wins, an empty variable is unset, and a wrong value
-is an error (64) that names it. A flag without a value takes `1` or `true`, `0` or `false`; one that is repeatable
-takes a value a line, or files separated as in `PATH`. Consents, and choices of a single run (`--yes`, `--force`,
-`--allow-*`, `--adopt`, `--show-ids`, `--out`, `--ids`, `--to`, `--select`, `--exclude`), have none. The others are:
+is an error (64) that names it; a `RECONCILE_FORMAT` that other commands have, and not this one, is as unset. A flag
+without a value takes `1` or `true`, `0` or `false`; one that is repeatable takes a value a line, or files separated
+as in `PATH`. Consents, and choices of a single run (`--yes`, `--force`, `--allow-*`, `--adopt`, `--show-ids`,
+`--out`, `--ids`, `--to`, `--select`, `--exclude`), have none. The others are:
 {variables}.
 
 **Completion.** `reconcile --install-completion` installs it for your shell. Behind `--select` and `--exclude` it

@@ -1,10 +1,12 @@
 """What a command line leaves out: flags are read from RECONCILE_ variables, and there is a spec by default."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
 from glob import has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from typer.core import TyperGroup, TyperOption
 
@@ -33,6 +35,9 @@ SINGLE_RUN = frozenset(
 )
 """Consents, and choices of a single run: no variable sets them."""
 
+FORMATS = frozenset({"text", "json", "markdown", "github"})
+"""What `--format` takes in some command: one variable serves them all."""
+
 _ACTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})
 """Flags that are commands of their own."""
 
@@ -55,9 +60,18 @@ def finish(command: Any, *, without: frozenset[str] = frozenset()) -> None:
         parameter.show_envvar = False  # the help says it once for all
         if parameter.multiple:
             parameter.split_envvar_value = str.splitlines  # one value a line; paths are separated as in PATH
+        if flag == "--format":
+            parameter.resolve_envvar_value = partial(_read_format, parameter, parameter.resolve_envvar_value)
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             finish(each, without=without)
+
+
+def _read_format(option: Any, read: Callable[[Any], str | None], context: Any) -> str | None:
+    """Read the variable of a format; one that other commands have, and not this one, is as unset."""
+    value, own = read(context), list(cast(type[StrEnum], type(option.default)))
+    is_of_others = value in FORMATS and value not in own
+    return None if is_of_others else value
 
 
 def find_flag(parameter: Any) -> str | None:

@@ -16,6 +16,7 @@ from reconciler.cli import app as commands
 from reconciler.cli import flags, run
 from reconciler.cli.commands import SHARED_OPTIONS, declare, with_console
 from reconciler.cli.console import Console
+from reconciler.cli.defaults import FORMATS
 from reconciler.errors import ReconcileError, UsageError
 
 LOAD = commands.load_command
@@ -303,6 +304,18 @@ def test_a_wrong_value_names_the_variable(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {variable}: ")
     assert said.endswith(f"next: correct or unset it; see `{command} --help`\n")
+
+
+def test_a_format_that_another_command_has_is_as_unset_where_a_variable_names_it(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [probe.run("plan", variables={"RECONCILE_FORMAT": name}) for name in ("github", "", "markdown")]
+
+    assert [each["output"] for each in found if isinstance(each, dict)] == ["text", "text", "markdown"]
+    assert probe.run("plan", "--format", "github") == 64
+    built = [each for name in commands.COMMANDS for each in list_commands(LOAD(name))]
+    options = [each for command in built for each in command.params if "--format" in each.opts]
+    assert {str(choice) for each in options for choice in type(each.default)} == FORMATS
 
 
 def test_what_a_command_refuses_names_the_variable_that_set_it(
