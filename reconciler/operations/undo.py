@@ -296,10 +296,10 @@ def check_certain(target: Target, past: PastRun, run_id: str, head: Head) -> Non
             "mend the query, and apply it",
             code="audit",
         )
-    then = None if past.id_types is None else past.id_types.get(segment_id)
-    if (past.id_types is None and segment_id in past.refreshed) or then not in (None, id_type):
+    others = past.id_types.get(segment_id, frozenset()) - {id_type.value}
+    if others:
         raise SegmentError(
-            f"{target.where}: run {run} sent ids of {f'type {then}' if then else 'a type that is not known'}, and the "
+            f"{target.where}: ids of run {run}, or of one after it, are of type {', '.join(sorted(others))}, and the "
             f"segment has {id_type} now",
             "mend the query, and apply it",
             code="id_type",

@@ -4,7 +4,6 @@ Of the run only requests count, by which people entered or left; of later runs a
 segment's lock, so that the rows of the log and of the journal are in the order of the runs.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,16 +139,14 @@ class PastRun:
 
     started_at: float
     """Unix seconds by the state's clock."""
-    id_types: Mapping[int, str] | None
-    """The id types that its segments had; None: it did not come to its end."""
+    id_types: Mapping[int, frozenset[str]]
+    """The id types that its ids have in the audit log, and those of later runs."""
     reported: Mapping[int, int]
     """Numbers of ids that it added or removed, as it said itself; empty where it did not come to its end."""
     kept: Mapping[int, int]
     """Of these, those that audit log and journal have; 0 where it only sent what has an unknown outcome."""
     names: Mapping[int, str]
     """What its spec called its segments."""
-    refreshed: frozenset[int]
-    """Segments that were refreshed after it."""
     unknown_since: frozenset[int]
     """Segments that a later run has changed, of which the audit log has nothing."""
 
@@ -162,6 +159,11 @@ AND NOT EXISTS (SELECT 1 FROM reconcile_audit a WHERE a.workspace = t.workspace 
     AND a.segment_id = t.segment_id)
 AND NOT EXISTS (SELECT 1 FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
     WHERE s.workspace = t.workspace AND s.segment_id = t.segment_id AND b.run_id = t.run_id)"""
+
+_ID_TYPES = (
+    "SELECT DISTINCT segment_id, id_type FROM reconcile_audit "
+    'WHERE workspace = :workspace AND (run_id = :run_id OR "at" >= :started_at)'
+)
 
 _KEPT = f"""
 SELECT segment_id, CAST(sum(number) AS bigint) FROM (
@@ -186,28 +188,19 @@ def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None
             return [tuple(row) for row in connection.execute(text(statement), {**values, **more})]
 
         of_run = "WHERE workspace = :workspace AND run_id = :run_id"
-        runs = fetch(f"SELECT started_at, document FROM reconcile_runs {of_run}")
+        runs = fetch(f"SELECT started_at FROM reconcile_runs {of_run}")
         if not runs:
             return None
-        ((started_at, document),) = runs
+        ((started_at,),) = runs
         segments = fetch(f"SELECT segment_id, added + removed, name FROM reconcile_run_segments {of_run}")
-        refreshes = fetch(
-            "SELECT document FROM reconcile_runs WHERE workspace = :workspace AND command = 'refresh' "
-            "AND ended_at >= :started_at AND run_id <> :run_id",
-            started_at=started_at,
-        )
+        id_types: dict[int, frozenset[str]] = {}
+        for segment_id, id_type in fetch(_ID_TYPES, started_at=started_at):
+            id_types[segment_id] = id_types.get(segment_id, frozenset()) | {id_type}
         return PastRun(
             started_at,
-            id_types=None if document is None else _list_id_types(document, workspace),
+            id_types=id_types,
             reported={segment_id: number for segment_id, number, _ in segments},
             kept=dict(map(tuple, fetch(_KEPT))),
             names={segment_id: name for segment_id, _, name in segments},
-            refreshed=frozenset(id for (each,) in refreshes if each for id in _list_id_types(each, workspace)),
             unknown_since=frozenset(row[0] for row in fetch(_LATER_UNKNOWN, started_at=started_at)),
         )
-
-
-def _list_id_types(document: str, workspace: str) -> dict[int, str]:
-    """List the id types in the document of a run, by the segments' ids."""
-    segments = json.loads(document).get("segments", ())
-    return {each["segment_id"]: each["id_type"] for each in segments if each.get("workspace") == workspace}

@@ -456,10 +456,20 @@ def test_a_state_of_a_backup_does_not_know_what_came_after_it(two: Project, nigh
     assert not Path(two.folder, "undo.plan").exists()
 
 
-def test_ids_of_another_type_are_not_sent(two: Project, night: str) -> None:
+@pytest.mark.parametrize("way", ["refreshed", "renamed", "forgotten"])
+def test_ids_of_another_type_are_not_sent(two: Project, night: str, way: str) -> None:
     by_email = "SELECT id || '@example.com' AS id FROM vip"
-    two.write({"vip": f"segment_id: 56\nid_type: email\nquery: {by_email}", "old": segment(57, "old")})
-    assert two.run("refresh", "spec.yaml", "--yes").code == 0
+    if way == "forgotten":
+        assert two.run("state", "forget", "spec.yaml", "vip", "--yes").code == 0
+    entries = {"vip": f"segment_id: 56\nid_type: email\nquery: {by_email}", "old": segment(57, "old")}
+    two.write(entries)
+    if way == "forgotten":
+        apply(two)
+    else:
+        refresh(two)
+    if way == "renamed":
+        assert two.run("state", "rename", "spec.yaml", "default", "prod").code == 0
+        two.write(entries, workspace="prod")
     refused = undo(two, night)
     assert (refused.code, refused.segments["vip"]["error"]["code"]) == (1, "id_type")
 

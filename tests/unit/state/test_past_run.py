@@ -99,7 +99,8 @@ def test_what_was_only_sent_again_is_nothing_to_undo_but_counts_as_sent(state: S
 
 
 @pytest.mark.parametrize(
-    ("answer", "compacts"), [(unknown(1_800_000_000.0), True), (ACKNOWLEDGED, False), (None, False)]
+    ("answer", "compacts"),
+    [(unknown(1_800_000_000.0), True), (ACKNOWLEDGED, True), (ACKNOWLEDGED, False), (None, False)],
 )
 @pytest.mark.parametrize("batch", [add("a", "b"), remove("a", "b")])
 def test_an_id_that_was_unmatched_before_is_nothing_to_undo(state: StateFixture, batch: Batch, answer, compacts: bool):
@@ -213,4 +214,21 @@ def test_what_is_kept_is_counted_in_log_and_journal(state: StateFixture, compact
         compacts=compacts,
     )
     found = find(state, "run")
-    assert (found.kept, found.reported, found.id_types) == ({56: 4}, {}, None)
+    assert (found.kept, found.reported) == ({56: 4}, {})
+    assert found.id_types == ({56: {IdType.ID.value}} if compacts else {})
+
+
+def test_the_id_types_are_those_of_the_run_and_of_later_ones(state: StateFixture):
+    send(state, "run", (add("a"), ACKNOWLEDGED))
+    state.clock.time += 1
+    with state.store() as store, store.lock(state.target(id_type=IdType.EMAIL), "later", "refresh", None) as held:
+        store.begin("later", "production", "refresh", [], None)
+        held.replace_snapshot(adoption(members=["m"], id_type=IdType.EMAIL, entered=["m"]))
+    state.clock.time += 1
+    target = state.target(id_type=IdType.EMAIL)
+    with state.store() as store, store.lock(target, "last", "apply", None) as held:
+        store.begin("last", "production", "apply", [], None)
+        held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([add("n")])])
+
+    assert find(state, "run").id_types == {56: {"id", "email"}}
+    assert find(state, "last").id_types == {56: {"email"}}
