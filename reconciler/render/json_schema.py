@@ -188,7 +188,6 @@ _GUARD = (
     Field("actual", "string", "What was found."),
     Field("breached", "boolean", "The limit is exceeded."),
     Field("allowed", "boolean", "It is breached, and a flag of this run allows that: it stops nothing."),
-    Field("detail", "string", "What was found, in words."),
 )
 _EXAMPLES = (
     Field("remove", "string", "Some ids that would be removed.", many=True),

@@ -85,7 +85,8 @@ def _read_target(row: Values) -> Target:
 
 
 def _read_verdict(guard: Values) -> Verdict:
-    detail = guard.get("detail") or f"{guard['actual']}; the limit is {guard['limit']}"
+    """Read what a guard found; the document has its figures, not its words."""
+    detail = f"{guard['actual']}; the limit is {guard['limit']}"
     found = (guard["limit"], guard["actual"], guard["breached"], guard["allowed"], detail)
     return Verdict(Guard(guard["name"]), *found)
 

@@ -1,5 +1,6 @@
 """Sample plans, runs and drift."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -101,6 +102,16 @@ def run_of(plan, status=RunStatus.APPLIED, tally=None, **more):
 def make_applied(**more):
     tally = Tally(added=20, removed=10, requests=2, retries=1, seconds=1.25)
     return run_of(make_plan(), tally=tally, unmatched=0, **more)
+
+
+def keep_figures(run: Run) -> Run:
+    """A run with no more of what guards found than its document has."""
+
+    def shorten(plan: SegmentPlan) -> SegmentPlan:
+        short = [replace(each, detail=f"{each.actual}; the limit is {each.limit}") for each in plan.verdicts]
+        return replace(plan, verdicts=tuple(short))
+
+    return replace(run, segments=tuple(replace(each, plan=shorten(each.plan)) for each in run.segments))
 
 
 def make_whole_run():
