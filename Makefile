@@ -8,7 +8,7 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast test-random test-newest test-lowest setup lock lint types imports docs bench mutants wheel clean
+.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses setup lock lint types imports docs bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -35,12 +35,21 @@ test-newest:
 test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/pytest -n $(WORKERS) --dist worksteal -m "not server"
 
+# The real drivers against real databases (tests/warehouses); what can't be had here fails, by its name.
+WAREHOUSES := .venv-warehouses
+
+test-warehouses: $(WAREHOUSES:%=%/ready)
+	.ci/packages
+	@failed=; for venv in $(WAREHOUSES); do \
+	  $$venv/bin/pytest -n $(WORKERS) --dist loadgroup tests/warehouses || failed="$$failed $$venv"; done; test -z "$$failed"
+
 setup: .venv/ready
 
 .venv/ready: requirements/dev.lock pyproject.toml
 .venv-lowest/ready: requirements/lowest.lock pyproject.toml
+$(WAREHOUSES:%=%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
 
-.venv/ready .venv-lowest/ready:
+.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready):
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -54,6 +63,8 @@ lock: setup
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
 	$(LOCK) --extra postgres --output-file requirements/runtime.lock
 	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
+	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --group dev --group warehouses \
+	  --output-file requirements/warehouses.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
 	$(LOCK) --extra postgres --group dev --constraint $(BIN)/lowest.txt --output-file requirements/lowest.lock
 
@@ -87,4 +98,4 @@ wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest dist build
+	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) dist build

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from importlib.util import find_spec
@@ -149,6 +149,7 @@ class RowSource:
                         rows = answer.fetchmany(2)
                     data_time = read_answer(rows)
             result = self._run(connection, query)
+            stack.callback(_close, result)
             at, unfit = _choose_ids(result, query)
             # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
             blocks = read_blocks(
@@ -218,6 +219,12 @@ class RowSource:
         if not result.returns_rows:
             raise self._refuse()
         return result
+
+
+def _close(result: CursorResult[Any]) -> None:
+    """Close a result that may not have been read to its end; the connection warns of what is left open, or fails."""
+    with suppress(Exception):  # it may be lost, and that has been told
+        result.close()
 
 
 def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:
@@ -322,7 +329,7 @@ _INSTALLED_BY = {
     "mariadb": "mariadb",
     "psycopg2": "psycopg2-binary",
     "trino": "'trino[sqlalchemy]'",
-    "clickhousedb": "clickhouse-connect",
+    **dict.fromkeys(("clickhousedb", "clickhouse_connect"), _EXTRA.format("clickhouse")),
     "clickhouse": "clickhouse-sqlalchemy",
 }
 """What pip installs for a module or a dialect, where it is not called so."""

@@ -11,10 +11,17 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PROJECT["project"]["dependencies"]
-POSTGRES = PROJECT["project"]["optional-dependencies"]["postgres"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+POSTGRES = EXTRAS["postgres"]
 DEV = PROJECT["dependency-groups"]["dev"]
+WAREHOUSES = [*EXTRAS["mysql"], *EXTRAS["redshift"], *EXTRAS["clickhouse"], *PROJECT["dependency-groups"]["warehouses"]]
 
-NEEDED = {"runtime": [*RUNTIME, *POSTGRES], "dev": [*RUNTIME, *POSTGRES, *DEV], "lowest": [*RUNTIME, *POSTGRES, *DEV]}
+NEEDED = {
+    "runtime": [*RUNTIME, *POSTGRES],
+    "dev": [*RUNTIME, *POSTGRES, *DEV],
+    "lowest": [*RUNTIME, *POSTGRES, *DEV],
+    "warehouses": [*RUNTIME, *POSTGRES, *DEV, *WAREHOUSES],
+}
 
 
 def read_lock(name: str) -> str:

@@ -213,7 +213,7 @@ def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatc
         ("oracle+oracledb://h/d", "oracledb", "oracledb"),
         ("snowflake://h/d", "snowflake", "'reconcile-segments[snowflake]'"),
         ("redshift+redshift_connector://h/d", "redshift_connector", "'reconcile-segments[redshift]'"),
-        ("clickhousedb://h/d", "clickhouse_connect", "clickhouse-connect"),
+        ("clickhousedb://h/d", "clickhouse_connect", "'reconcile-segments[clickhouse]'"),
         ("trino://h/d", "trino", "'trino[sqlalchemy]'"),
         ("nosuch://h/d", "nosuch", "the SQLAlchemy dialect for nosuch"),
     ],

@@ -1,0 +1,58 @@
+"""Every test of this folder runs on every engine; one that can't be had fails its tests by name."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.sandbox.server import Sandbox
+from tests.support.project import Project
+from tests.warehouses.engine import Engine, NotHad, Warehouse
+
+FILES = sorted(path.stem for path in (Path(__file__).parent / "engines").glob("[!_]*.py"))
+ALL: dict[str, Engine] = {name: importlib.import_module(f"tests.warehouses.engines.{name}").ENGINE for name in FILES}
+
+VENV = Path(sys.prefix).name
+HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" == VENV} or ALL
+"""In a virtual environment of `make test-warehouses` the engines that it is for; in any other one all of them."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run it on each engine; one engine is started once, by one worker."""
+    if "warehouse" in metafunc.fixturenames:
+        engines = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in HERE]
+        metafunc.parametrize("warehouse", engines, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A running engine."""
+    engine = ALL[request.param]
+    try:
+        running = engine.start(tmp_path_factory.mktemp(request.param))
+        started = running.__enter__()
+    except (NotHad, ImportError) as error:
+        pytest.fail(f"{engine.name} was not run: {error}", pytrace=False)
+    try:
+        yield Warehouse(engine, started)
+    finally:
+        running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def people(warehouse: Warehouse) -> list[str]:
+    """The ids of the table `people`: p0000 to p0009, with the numbers 0 to 9; the sandbox knows them."""
+    ids = [f"p{number:04}" for number in range(10)]
+    warehouse.fill("people", ids)
+    return ids
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """An empty project, and a sandbox with the people p0000 to p0999 and the manual segment 56."""
+    with Sandbox() as sandbox:
+        sandbox.add_people((f"p{number:04}", f"p{number:04}@example.com") for number in range(1000))
+        sandbox.create_segment("VIP", id=56)
+        yield Project(tmp_path, sandbox)
