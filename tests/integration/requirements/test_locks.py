@@ -54,7 +54,7 @@ def test_each_package_of_a_lock_has_hashes_and_no_index_is_named(name: str) -> N
 
     entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
 
-    assert len(entries) == len(pins_of(name))
+    assert len(entries) >= len(pins_of(name))  # some have one version for each Python
     assert all("--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"://|--(extra-)?index|--find-links", text)
 
