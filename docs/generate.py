@@ -26,6 +26,7 @@ from reconciler.errors import ERROR_CODES, EXIT_CODES, PRECEDENCE
 from reconciler.models.comparison import DatabaseIdentity, StateTables
 from reconciler.models.fields import Duration, Limit, Secret
 from reconciler.models.ids import IdType
+from reconciler.models.options import Options
 from reconciler.models.spec import (
     Defaults,
     DestinationSettings,
@@ -188,7 +189,7 @@ def write_default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    if isinstance(default, BaseModel) or default in (None, "", (), {}):
+    if isinstance(default, BaseModel | Options) or default in (None, "", (), {}):
         return ""
     if isinstance(default, Secret):
         return f"`{default.reveal()}`"

@@ -19,6 +19,7 @@ from reconciler.errors import SpecProblem
 from reconciler.models import fields
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.ids import IdType
+from reconciler.models.options import Options, SourceOptions
 from reconciler.models.titles import read_title
 
 STDIN = Path("-")
@@ -63,6 +64,11 @@ class SourceSettings(_Model, frozen=True):
 
     url: fields.SourceUrl = Field(
         description="Any SQLAlchemy URL; a relative `sqlite:///file` or `duckdb:///file` is relative to the spec."
+    )
+    options: SourceOptions = Field(
+        default_factory=Options,
+        description="What the driver takes next to the URL (`connect_args` of SQLAlchemy), as `private_key_file`; "
+        "a relative path is relative to the spec. See [databases.md](databases.md#options).",
     )
 
 

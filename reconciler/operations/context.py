@@ -16,6 +16,7 @@ from reconciler.errors import DestinationError, ReconcileError, SegmentError, So
 from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
+from reconciler.models.options import Options
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import DestinationSettings, StateSettings, Target
@@ -132,10 +133,10 @@ class Context(ExitStack):
         self._is_interrupted = False
 
         opening = threading.RLock()  # one for all: opening a part may open others
-        self._sources: Once[Secret, Source] = Once(opening)
+        self._sources: Once[tuple[Secret, Options], Source] = Once(opening)
         self._snapshots: Once[StateSettings, Snapshot] = Once(opening)
         self._names: Once[StateSettings, Mapping[str, int]] = Once(opening)
-        self._pushdown_sources: Once[tuple[Secret, StateSettings], PushdownSource | None] = Once(opening)
+        self._pushdown_sources: Once[tuple[Secret, Options, StateSettings], PushdownSource | None] = Once(opening)
         self._stores: Once[StateSettings, StateStore] = Once(opening)
         self._engines: Once[None, SetEngine] = Once(opening)
         self._engine: SetEngine | None = None
@@ -199,14 +200,14 @@ class Context(ExitStack):
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def source(self, target: Target) -> Source:
-        url = target.spec.sources[target.segment.source].url
+        settings = target.spec.sources[target.segment.source]
 
         def make() -> Source:
-            source = open_source(target.segment.source, url)
+            source = open_source(target.segment.source, settings.url, settings.options)
             self.enter_context(source.keep())
             return source
 
-        return self._sources.get(url, make)
+        return self._sources.get((settings.url, settings.options), make)
 
     def snapshot(self, target: Target) -> Snapshot:
         return self.open_snapshot(target.spec.state)
@@ -216,7 +217,8 @@ class Context(ExitStack):
 
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
-        key = target.spec.sources[target.segment.source].url, target.spec.state
+        settings = target.spec.sources[target.segment.source]
+        key = settings.url, settings.options, target.spec.state
         return self._pushdown_sources.get(key, lambda: self._find_pushdown_source(target))
 
     def _find_pushdown_source(self, target: Target) -> PushdownSource | None:

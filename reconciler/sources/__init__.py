@@ -1,7 +1,11 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
+from pathlib import Path
+
 from reconciler.errors import SourceError
+from reconciler.files import check_readable
 from reconciler.models.fields import Secret
+from reconciler.models.options import NO_OPTIONS, Options, find_refused
 from reconciler.models.spec import Segment
 from reconciler.models.sql import DIALECTS
 from reconciler.models.urls import DatabaseUrl
@@ -18,9 +22,10 @@ _NO_QUERIES = (
 _URL_HINT = "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX."
 
 
-def open_source(name: str, url: Secret) -> Source:
+def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source:
     """Choose the reader for the source of this name by its URL. Nothing is connected yet. Raises SourceError."""
     parsed = _parse(name, url)
+    _check_options(name, parsed, options)
     if parsed.is_file and parsed.dialect == "duckdb":
         from reconciler.sources.duckdb import DuckSource
 
@@ -43,17 +48,32 @@ def open_source(name: str, url: Secret) -> Source:
         raise unreadable from None
     database = server.database or ""
     names = [server.username or "", server.host or "", database, *database.split("/")]
-    scrubber = Scrubber.of(name, url, list_secrets(server), names)
+    scrubber = Scrubber.of(name, url, list_secrets(server, options), [*names, *options.names()])
     try:
         if server.drivername in ("postgresql", "postgresql+psycopg"):
             from reconciler.sources.postgres import PostgresSource
 
-            return PostgresSource(server, scrubber)
-        return RowSource(server, scrubber)
+            return PostgresSource(server, scrubber, options)
+        return RowSource(server, scrubber, options)
     except ImportError as error:
         raise missing_driver(name, server.drivername, error) from None
     except ArgumentError:
         raise unreadable from None
+
+
+def _check_options(name: str, url: DatabaseUrl, options: Options) -> None:
+    """Refuse an option that can't be passed on, and one that names a file which can't be read."""
+    for option, reason in find_refused(url, options.reveal()).items():
+        raise SourceError(f"source {name}: `options.{option}` {reason}", "Leave it out.")
+    for place, path in options.files():
+        try:
+            check_readable(Path(path))
+        except OSError as error:
+            option = ".".join(map(str, place))
+            raise SourceError(
+                f"source {name}: the file of `options.{option}` can't be read: {error.strerror}",
+                "Check the path (a relative one is relative to the spec) and who may read the file.",
+            ) from None
 
 
 def check_query(name: str, url: Secret | None, segment: Segment) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.errors import SourceError
-from reconciler.escaping import mask
 from reconciler.models.fields import Secret
 from reconciler.models.sql import ONLY_PARAMS
 from reconciler.models.urls import DatabaseUrl
@@ -231,11 +230,11 @@ class Scrubber:
     secrets: tuple[str, ...] = field(repr=False)
     dialect: str = ""
     names: frozenset[str] = frozenset()
-    """What the source's url names, in lower case: its host, user and database."""
+    """What the source's url and options name, in lower case: its host, user and database."""
 
     @classmethod
     def of(cls, source: str, url: Secret, secrets: Iterable[str] = (), names: Iterable[str] = ()) -> "Scrubber":
-        """`secrets`: what the URL holds that must not be shown, in every spelling; `names`: what it names."""
+        """`secrets`: what URL and options hold that must not be shown, in every spelling; `names`: what they name."""
         dialect = DatabaseUrl.parse(url.reveal()).dialect
         return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
 
@@ -254,9 +253,9 @@ class Scrubber:
 
         `known`: names of tables and columns that the database has, and may propose.
         """
-        message = DatabaseMessage.of(error)
+        message = DatabaseMessage.of(error, self.secrets)
         kind = classify(message)
-        shown, hint = mask(message.text, self.secrets, as_words=True), kind.value
+        shown, hint = message.text, kind.value
         if query is not None and kind is Kind.RAISED:
             shown = "a function of the query raised an error; its words may hold a row and are not shown"
         elif query is not None:

@@ -6,13 +6,15 @@ may be ids. Quotes do not tell values and names apart reliably, so every word is
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
+from reconciler.escaping import mask
+from reconciler.models.options import NO_OPTIONS, SECRET_NAME, Options
 from reconciler.models.sql import Kind, Statement
 
 if TYPE_CHECKING:
@@ -58,9 +60,13 @@ class DatabaseMessage:
     code: int | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> "DatabaseMessage":
-        """Read an error of any driver, also inside one of SQLAlchemy, which holds the SQL in its own text."""
+    def of(cls, error: BaseException, secrets: Iterable[str] = ()) -> "DatabaseMessage":
+        """Read an error of any driver, also inside one of SQLAlchemy, which holds the SQL in its own text.
+
+        `secrets` are masked before the text is cut: a part of one would not be known any more.
+        """
         found = _read_fields(_unwrap(error))
+        found = replace(found, text=mask(found.text, secrets, as_words=True))
         sqlstate = found.sqlstate
         if sqlstate is None and (in_text := _STATE.search(found.text)):
             sqlstate = in_text[1] or in_text[2]
@@ -218,24 +224,26 @@ def _vocabulary() -> frozenset[str]:
     return frozenset(Path(__file__).with_name("vocabulary.txt").read_text("utf-8").split())
 
 
-# --- the secrets of a URL ----------------------------------------------------------------------------------------
+# --- the secrets of a source -------------------------------------------------------------------------------------
 
-_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth|signature", re.IGNORECASE)
-"""The names of parameters with values that are, or may be, secrets."""
+LONG_LINE = 16
+"""Characters of a line that is masked by itself."""
 
 _ODBC_PART = re.compile(r"([^;=]+)=(\{[^}]*\}|[^;]*)")
 """A name and its value in an ODBC connection string; braces keep a `;` in a value."""
 
 
-def list_secrets(url: "URL") -> tuple[str, ...]:
-    """Give the password, and the secrets among the parameters, in every spelling that a driver may repeat."""
+def list_secrets(url: "URL", options: Options = NO_OPTIONS) -> tuple[str, ...]:
+    """Give the password, and the secrets among parameters and options, in every spelling that a driver may repeat."""
     found = [str(url.password or "")]
     for name, values in url.normalized_query.items():
         if name == "odbc_connect":
             found += values
             parts = [part for value in values for part in _ODBC_PART.findall(value)]
-            found += [secret.strip("{}") for key, secret in parts if _SECRET.search(key)]
-        elif _SECRET.search(name):
+            found += [secret.strip("{}") for key, secret in parts if SECRET_NAME.search(key)]
+        elif SECRET_NAME.search(name):
             found += values
+    for secret in options.secrets:  # a key of several lines: a message may have it as one, or a line of it
+        found += [secret, " ".join(secret.split()), *(line for line in secret.splitlines() if len(line) >= LONG_LINE)]
     spellings = (each for secret in found for each in (secret, quote(secret, safe=""), quote_plus(secret)))
     return tuple(dict.fromkeys(filter(None, spellings)))

@@ -20,9 +20,11 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB
+from reconciler.errors import SourceError
 from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
+from reconciler.models.options import NO_OPTIONS, Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import (
     ALL_TYPED,
@@ -65,6 +67,11 @@ _TIMES = {
 BATCH_BYTES = 1024 * 1024
 """In one batch of rows. Measured: 16 MB, which the driver would take, need 40 MB more and save little time."""
 
+_PARAMETERS = frozenset(default.keyword.decode() for default in pq.Conninfo.get_defaults())
+_PARAMETERS_HINT = (
+    "The source is read through libpq: sslrootcert, passfile, service and the like, with a text, a number or a boolean."
+)
+
 _ERRORS = (psycopg.Error, adbc_driver_manager.Error)
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
@@ -84,14 +91,24 @@ class Plan:
 class PostgresSource:
     """A PostgreSQL database."""
 
-    def __init__(self, url: URL, scrubber: Scrubber) -> None:
-        _, options = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
-        options = {"connect_timeout": 30, "application_name": "reconcile", **options, "client_encoding": "utf8"}
+    def __init__(self, url: URL, scrubber: Scrubber, options: Options = NO_OPTIONS) -> None:
         self._scrubber = scrubber
+        _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+        given |= {name: self._write_option(name, value) for name, value in options.reveal().items()}
+        given = {"connect_timeout": 30, "application_name": "reconcile", **given, "client_encoding": "utf8"}
         with self._scrubber.explaining(_ERRORS):
-            self._conninfo = make_conninfo(**options)
+            self._conninfo = make_conninfo(**given)
         self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
         self._connections = Connections()
+
+    def _write_option(self, name: str, value: object) -> str:
+        """Write an option as libpq takes it, the client of both drivers. Raises SourceError."""
+        if name not in _PARAMETERS or isinstance(value, list | dict):
+            problem = (
+                "is no parameter of libpq" if name not in _PARAMETERS else "must be a text, a number, true or false"
+            )
+            raise SourceError(f"source {self._scrubber.source}: `options.{name}` {problem}", _PARAMETERS_HINT)
+        return str(int(value)) if isinstance(value, bool) else str(value)
 
     def keep(self) -> AbstractContextManager[None]:
         return self._database.keep()

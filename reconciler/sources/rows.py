@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from importlib.util import find_spec
 from time import sleep
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from reconciler.errors import SourceError
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import check_columns, read_answer
+from reconciler.models.options import NO_OPTIONS, Options
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources import failures
@@ -63,6 +63,12 @@ _MARKS = {
     "numeric_dollar": "${number}",
 }
 
+
+_OF_DIALECTS = {"bigquery": ("credentials_path", "credentials_info", "credentials_base64", "location")}
+"""Options that SQLAlchemy's dialect takes, not the driver's `connect`."""
+
+_FIXED = {"pymysql": {"charset": "utf8mb4", "use_unicode": True}}
+"""What the driver is told whatever the URL says: in another character set it would get `?` for what that lacks."""
 
 MOST_CONNECTIONS = 2
 """Of one source at a time, however many segments are worked on; docs/databases.md promises it."""
@@ -132,6 +138,7 @@ class RowSource:
 
     url: URL = field(repr=False)
     scrubber: Scrubber
+    options: Options = NO_OPTIONS
     connections: Connections = field(default_factory=Connections)
 
     def keep(self) -> AbstractContextManager[None]:
@@ -188,8 +195,14 @@ class RowSource:
         source, dialect = self.scrubber.source, self.url.get_backend_name()
         try:
             # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
-            style = {"paramstyle": "pyformat"} if self.url.get_driver_name() == "mysqlconnector" else {}
-            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, **style)
+            driver = self.url.drivername.rpartition("+")[2]
+            style = {"paramstyle": "pyformat"} if driver == "mysqlconnector" else {}
+            given = self.options.reveal()
+            of_dialect = {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
+            given |= _FIXED.get(driver, {})
+            engine = create_engine(
+                self.url, poolclass=NullPool, hide_parameters=True, connect_args=given, **style, **of_dialect
+            )
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(source, self.url.drivername, error) from None
         except (SQLAlchemyError, ValueError, TypeError) as error:
@@ -336,8 +349,8 @@ _INSTALLED_BY = {
 
 
 def choose_driver(url: URL) -> URL:
-    """Read `mysql://` and `mariadb://` as PyMySQL, which the extra `mysql` installs, unless mysqlclient is there."""
-    if url.drivername in ("mysql", "mariadb") and find_spec("MySQLdb") is None:
+    """Read `mysql://` and `mariadb://` as PyMySQL, which the extra `mysql` installs, whatever else is installed."""
+    if url.drivername in ("mysql", "mariadb"):
         return url.set(drivername=f"{url.drivername}+pymysql")
     return url
 

@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from reconciler.errors import SpecError, UsageError
 from reconciler.models.fields import REFERENCE, Duration, Limit, Secret, Unset, read_integer
 from reconciler.models.ids import check_text
+from reconciler.models.options import Options
 from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
 from reconciler.models.titles import read_title
@@ -138,6 +139,9 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
         folder = document.origin(where).folder if where in document.lines else document.folder
         return Secret(make_absolute(url.reveal(), folder))
 
+    def find_files(options: Options, *where: str) -> Options:
+        return options.with_paths(lambda place, name: str(resolve_path(name, document.origin((*where, *place)).folder)))
+
     def find_query_file(name: str) -> str | None:
         where = draft.setting(("segments", name), "query_file")
         if where is None or draft.is_refused(where):
@@ -176,7 +180,12 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
         extended=tuple(Path(os.path.realpath(path)) for path in document.bases),
         unset=tuple(sorted(draft.unset)),
         sources={
-            name: source.model_copy(update={"url": absolute(source.url, "sources", name, "url")})
+            name: source.model_copy(
+                update={
+                    "url": absolute(source.url, "sources", name, "url"),
+                    "options": find_files(source.options, "sources", name, "options"),
+                }
+            )
             for name, source in file.sources.items()
             if source.url != Secret(UNKNOWN_URL)
         },

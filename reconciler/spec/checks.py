@@ -21,6 +21,7 @@ from reconciler.models.fields import (
     read_retention,
 )
 from reconciler.models.ids import IdType, Invalid, identify
+from reconciler.models.options import find_refused
 from reconciler.models.spec import (
     DEFAULT_AUDIT,
     DEFAULT_HISTORY,
@@ -73,6 +74,8 @@ def validate(draft: Draft) -> SpecFile | None:
                 draft.refuse_key(where, f"is not a known key{suggest(name, known)}")
         elif kind == "missing":
             draft.refuse_key(where, "is missing")
+        elif kind == "option":
+            draft.refuse_value((*where, *context["at"]), str(context["problem"]))
         elif kind == "value_error":
             draft.refuse_value(where, str(context["error"]))
         elif kind in ("literal_error", "enum"):
@@ -138,6 +141,7 @@ def check_sense(draft: Draft) -> None:
     _check_retention(draft)
     for name in draft.keys(("sources",)):
         _check_file(draft, ("sources", name, "url"))
+        _check_options(draft, ("sources", name))
     for segment in draft.segments():
         _check_identity(draft, segment)
         _check_source(draft, segment)
@@ -160,6 +164,16 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
         draft.refuse_value(where, f"must name a plain file, and names {error.kind}")
     except (ValueError, OSError):
         pass  # other checks report what else is wrong
+
+
+def _check_options(draft: Draft, source: KeyPath) -> None:
+    """Refuse options that no source of this URL takes."""
+    url = draft.value((*source, "url"))
+    if not isinstance(url, str) or draft.is_refused((*source, "url")):
+        return
+    with suppress(ValueError):
+        for name, reason in find_refused(DatabaseUrl.parse(url), draft.keys((*source, "options"))).items():
+            draft.refuse_key((*source, "options", name), reason)
 
 
 def _check_retention(draft: Draft) -> None:

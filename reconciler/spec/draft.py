@@ -65,9 +65,12 @@ class Draft:
         warning = _make_problem(path, line, f"{show_path(where)} {message}")
         self.warnings.setdefault(str(segment[1]), set()).add(warning)
 
-    def refuse_key(self, where: KeyPath, message: str) -> None:
-        """Note what is wrong with a key, whatever its value is. The message continues the name of the key."""
-        path, line = self.document.origin(where).path, self.document.line(where)
+    def refuse_key(self, where: KeyPath, message: str, at: KeyPath | None = None) -> None:
+        """Note what is wrong with a key, whatever its value is. The message continues the name of the key.
+
+        `at`: what stands on the line to be named, if that is not the key.
+        """
+        path, line = self.document.origin(at or where).path, self.document.line(at or where)
         self.add_problem(line, f"{show_path(where)} {message}", path)
 
     def refuse_value(self, where: KeyPath, message: str) -> None:
@@ -175,6 +178,10 @@ def read_draft(
         match where, value:
             case (((*_, "params", _)), None) if where[0] in ("segments", "defaults"):
                 pass  # to a query parameter, null means NULL
+            case ("sources", _, "options", _, *_), None:  # the key may be a part of a secret, which a comma ended
+                draft.refused.add(where)
+                advice = "give it one, or leave the key out; a text with a comma stands in quotes"
+                draft.refuse_key(where[:3], f"has a key without a value; {advice}", where)
             case _, None:
                 draft.refuse_value(where, "has no value; give it one, or leave the key out")
             case ((("segments", _, "query") | (*_, "guards", "freshness", "query")), _):

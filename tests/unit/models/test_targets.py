@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.fields import Duration, Limit, Secret
 from reconciler.models.ids import IdType
+from reconciler.models.options import read_options
 from reconciler.models.spec import (
     DestinationSettings,
     FreshnessSettings,
@@ -173,3 +174,11 @@ def test_a_secret_never_shows_itself() -> None:
     assert secret.reveal() == "hunter2"
     assert secret == Secret("hunter2")
     assert secret != Secret("hunter3")
+
+
+def test_a_sealed_plan_is_not_bound_to_the_url_and_options_of_its_source() -> None:
+    target = aim()
+    other = SourceSettings(url=Secret("snowflake://a"), options=read_options({"role": "ANALYST"}))
+    spec = target.spec.model_copy(update={"sources": {"warehouse": other}})
+
+    assert Target(spec, target.segment).definition() == target.definition()

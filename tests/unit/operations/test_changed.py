@@ -108,6 +108,15 @@ def test_what_differs_from_the_commit_is_selected(name: str, old: str, new: str,
     assert select("git:HEAD") == expected
 
 
+def test_other_options_of_a_source_select_its_segments() -> None:
+    replace("crm.yaml", "extends:", 'sources: {lake: {url: "postgresql://h/d", options: {user: ada}}}\nextends:')
+    commit()
+
+    replace("crm.yaml", "user: ada", "user: bo")
+
+    assert select("git:HEAD") == ["lake"]
+
+
 def test_a_moved_entry_is_no_change() -> None:
     first, second = SPEC.index("  vip:"), SPEC.index("  churn:")
     write("crm.yaml", SPEC[:first] + SPEC[second:] + SPEC[first:second])

@@ -6,6 +6,9 @@ import pytest
 
 from reconciler.errors import StateError, UsageError
 from reconciler.models.events import Event, Reading
+from reconciler.models.fields import Secret
+from reconciler.models.options import read_options
+from reconciler.models.spec import SourceSettings, Target
 from reconciler.operations.context import Context, Once
 from tests.fakes.parts import make_target
 
@@ -51,6 +54,28 @@ def test_a_memory_limit_that_cannot_be_used_is_refused_at_once(limit: str) -> No
 def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel: int) -> None:
     with pytest.raises(UsageError, match="concurrently"):
         Context((), parallel=parallel)
+
+
+def test_sources_of_one_url_are_one_if_their_options_are_the_same() -> None:
+    made = [
+        make_source_target({"application_name": "a", "keepalives": 1}),
+        make_source_target({"keepalives": 1, "application_name": "a"}),
+        make_source_target({"application_name": "b", "keepalives": 1}),
+        make_source_target({"application_name": "a", "keepalives": True}),
+        make_source_target({}),
+    ]
+
+    with Context(()) as context:
+        sources = [context.source(target) for target in made]
+
+    assert sources[0] is sources[1]
+    assert len(set(map(id, sources))) == 4
+
+
+def make_source_target(options: dict[str, object]) -> Target:
+    target = make_target()
+    settings = SourceSettings(url=Secret("postgresql://u@h/d"), options=read_options(options))
+    return Target(target.spec.model_copy(update={"sources": {target.segment.source: settings}}), target.segment)
 
 
 def test_a_part_is_made_once_for_each_key_and_what_it_fails_with_is_met_once_too() -> None:

@@ -1,0 +1,172 @@
+"""`sources.NAME.options`: what a driver takes next to the URL, with its secrets and its files.
+
+A check raises ValueError, or PydanticCustomError where the place is known better than pydantic knows it. No message
+repeats a value, which may be a secret.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from reconciler.models.fields import Reference, Resolved, Scalar, read_scalar
+from reconciler.models.urls import DatabaseUrl
+
+Place: TypeAlias = tuple[str | int, ...]
+"""The way to a value of the options: names, and positions in lists from 0."""
+
+SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|credential|auth|signature", re.IGNORECASE)
+"""The names of parameters with values that are, or may be, secrets; in a URL, too."""
+
+_TEXT_NAME = re.compile(r"(pass(word|wd|code|phrase)?|pwd|secret|token)$", re.IGNORECASE)
+"""Names of secrets that every driver takes as a text, also where they look like a number."""
+
+_FILES = frozenset(
+    {"private_key_file", "token_file_path", "credentials_path"}  # Snowflake, BigQuery
+    | {"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"}  # PostgreSQL
+    | {"ssl_ca", "ssl_cert", "ssl_key", "read_default_file"}  # MySQL
+    | {"ca_cert", "client_cert", "client_cert_key"}  # ClickHouse
+    | {"_tls_trusted_ca_file", "_tls_client_cert_file", "_tls_client_cert_key_file"}  # Databricks
+)
+"""Options that name a file. In `ssl`, a mapping of MySQL, `ca`, `cert` and `key` do, too."""
+
+_NO_FILES = frozenset({"system", "certifi"})
+"""Words that drivers take instead of a file: the authorities of the system, or of a package."""
+
+_FIXED = frozenset({"autocommit", "charset", "client_encoding", "encoding", "paramstyle", "use_unicode"})
+"""Options on which it depends that ids arrive as they are, and that nothing is committed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments for a driver, by name. No value shows in `str` and `repr`; `reveal` gives them."""
+
+    text: str = field(default="{}", repr=False)
+    """As JSON: equal where all values are, `1` and `true` apart."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """The texts that must not be shown: from variables, or under a name of a secret."""
+
+    def reveal(self) -> dict[str, Any]:
+        """Give all values, each time as new objects: a driver may change them."""
+        values: dict[str, Any] = json.loads(self.text)
+        return values
+
+    def files(self) -> Iterator[tuple[Place, str]]:
+        """Give the place and the path of each file that is named."""
+        return (
+            (place, text) for place, text in _walk(self.reveal()) if isinstance(text, str) and _is_file(place, text)
+        )
+
+    def with_paths(self, resolve: Callable[[Place, str], str]) -> "Options":
+        """Give the same options with other paths of files."""
+        values, secrets = self.reveal(), list(self.secrets)
+        for place, text in self.files():
+            *parents, name = place
+            inner: Any = values
+            for step in parents:
+                inner = inner[step]
+            inner[name] = resolve(place, text)
+            secrets += [inner[name]] if text in secrets else []
+        return Options(json.dumps(values, sort_keys=True), tuple(dict.fromkeys(secrets)))
+
+    def names(self) -> list[str]:
+        """List the texts that may be shown."""
+        return [text for _, text in _walk(self.reveal()) if isinstance(text, str) and text not in self.secrets]
+
+
+NO_OPTIONS = Options()
+
+
+def find_refused(url: DatabaseUrl, names: Iterable[str]) -> dict[str, str]:
+    """Find the options that no source of this URL takes, each with the reason, which continues the name."""
+    if url.is_file:
+        return dict.fromkeys(names, "is not taken: SQLite and DuckDB have no options")
+    return {name: "can't be set: what is read depends on it" for name in names if name in _FIXED}
+
+
+def read_options(value: object) -> Options:
+    """Read a mapping of options; a value that is one reference to a variable as a YAML scalar, or left out if empty.
+
+    A secret that is one reference stays a text.
+    """
+    if isinstance(value, Options):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    secrets: list[str] = []
+    values = _read(value, (), is_secret=False, secrets=secrets)
+    return Options(json.dumps(values, sort_keys=True), tuple(dict.fromkeys(secrets)))
+
+
+def _read(value: object, at: Place, *, is_secret: bool, secrets: list[str]) -> object:
+    """Give a value as JSON has it; None for one that is to be left out. Adds its secrets to `secrets`."""
+    if isinstance(value, dict):
+        if any(not re.fullmatch(r"[!-~]([ -~]*[!-~])?", str(name)) for name in value):
+            raise _refuse(at, "has a key that no driver takes; give it a name in plain ASCII")
+        read = {
+            name: _read(child, (*at, name), is_secret=is_secret or bool(SECRET_NAME.search(name)), secrets=secrets)
+            for name, child in value.items()
+        }
+        return {name: child for name, child in read.items() if child is not None}
+    if isinstance(value, list):
+        entries = [
+            _read(child, (*at, number), is_secret=is_secret, secrets=secrets) for number, child in enumerate(value)
+        ]
+        return ["" if entry is None else entry for entry in entries]
+    scalar = _read_scalar(value, at, is_secret=is_secret)
+    is_hidden = isinstance(value, Resolved) or (is_secret and isinstance(value, str))
+    if is_hidden and not isinstance(scalar, bool | None) and str(scalar).strip():
+        secrets.append(str(scalar))
+    return scalar
+
+
+def _read_scalar(value: object, at: Place, *, is_secret: bool) -> Scalar:
+    if not isinstance(value, str | int | float):
+        raise _refuse(at, "must be a text, a number, true, false, or a list or mapping of them")
+    if isinstance(value, float) and not isfinite(value):
+        raise _refuse(at, "must be a finite number")
+    if isinstance(value, str):
+        if not isinstance(value, Reference) or (is_secret and value.strip()):
+            return str(value)
+        quoted = re.fullmatch(r"'(.*)'|\"(.*)\"", value, re.DOTALL)
+        scalar = (quoted[1] or quoted[2] or "") if quoted else read_scalar(value.strip())
+        return str(value) if isinstance(scalar, str) and not quoted else scalar
+    if not isinstance(value, bool) and at and _TEXT_NAME.search(str(at[-1])):
+        raise _refuse(at, "must be a text; put it in quotes")
+    return value
+
+
+def _refuse(at: Place, problem: str) -> PydanticCustomError:
+    return PydanticCustomError("option", "an option is wrong", {"at": at, "problem": problem})
+
+
+def _walk(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Give the place and the value of each scalar."""
+    if isinstance(value, dict | list):
+        for step, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _walk(child, (*at, step))
+    else:
+        yield at, value
+
+
+def _is_file(place: Place, text: str) -> bool:
+    is_named = place[-1] in _FILES or (place[-2:-1] == ("ssl",) and place[-1] in ("ca", "cert", "key"))
+    return is_named and bool(text) and text not in _NO_FILES
+
+
+SourceOptions = Annotated[
+    Options,
+    PlainValidator(read_options),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean", "array", "object"]},
+        }
+    ),
+    Field(title="mapping"),
+]
