@@ -54,6 +54,10 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
             from reconciler.sources.postgres import PostgresSource
 
             return PostgresSource(server, scrubber, options)
+        if server.drivername in ("clickhousedb", "clickhousedb+connect"):
+            from reconciler.sources.clickhouse import ClickHouseSource
+
+            return ClickHouseSource(server, scrubber, options)
         return RowSource(server, scrubber, options)
     except ImportError as error:
         raise missing_driver(name, server.drivername, error) from None

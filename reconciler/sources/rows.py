@@ -284,8 +284,8 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
 
 _NAMES = re.compile(
     r"(db_type_|nullable\(|lowcardinality\()*"
-    r"(date(time)?|time(tz)?|timestamp(_?[ln]?tz)?|interval|float|double|real|bool(ean)?|(var)?binary|bytea|bytes|(long_)?raw|"
-    r"json|array|list|map|struct|row|record|tuple|geography|geometry|vector)(?![a-z])",
+    r"(date(time)?|time(tz)?|timestamp(_?[ln]?tz)?|interval[a-z]*|b?float|double|real|bool(ean)?|(var)?binary|bytea|bytes|"
+    r"(long_)?raw|json|variant|dynamic|array|list|map|struct|row|record|tuple|geography|geometry|vector)(?![a-z])",
     re.IGNORECASE,
 )
 _CLASSES = (date, time, timedelta, float, bool, bytes, bytearray, memoryview, list, tuple, dict)
@@ -362,6 +362,8 @@ def missing_driver(source: str, driver: str, error: Exception) -> SourceError:
     the URL.
     """
     module = (getattr(error, "name", None) or "").partition(".")[0]
+    if module == "pyarrow":  # it comes with the extra of the dialect
+        module = ""
     names = (module,) if module else tuple(driver.partition("+")[::2])
     package = module.replace("_", "-") if module else f"the SQLAlchemy dialect for {names[0]}"
     package = next((_INSTALLED_BY[name] for name in names if name in _INSTALLED_BY), package)

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.models.fields import Secret
+from reconciler.models.options import read_options
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
+
+ERRORS = ("a wrong password", "an unreachable server")
 
 
 class NotHad(Exception):
@@ -24,6 +27,12 @@ class Value:
 
     told: bool = True
     """For what is refused: the type is told before a row is read, so `validate --connect` refuses it."""
+
+    rows: bool = True
+    """The reader of rows, which is the oracle of one that reads columns, takes it alike."""
+
+    nullable: bool = True
+    """There may be a NULL of this type."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Engine:
 
     emulated: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict)
-    """Those of `test_values.KINDS` and `test_values.TEXTS` that the engine can't have, each with the reason."""
+    """What the engine can't have (of `test_values.KINDS`, of `test_values.TEXTS`, ERRORS), each with the reason."""
 
     text: Callable[[str], str] = lambda text: "'" + text.replace("'", "''") + "'"
     """Writes a text as a literal."""
@@ -101,7 +110,7 @@ class Warehouse:
 
     def open(self, url: str | None = None) -> Source:
         """The source as a spec with this URL would have it."""
-        return open_source("warehouse", Secret(url or self.url))
+        return open_source("warehouse", Secret(url or self.url), read_options(self.started.options))
 
     def fill(self, name: str, ids: list[str]) -> None:
         """Make a table anew, with these ids numbered from 0."""
