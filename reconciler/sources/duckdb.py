@@ -33,11 +33,12 @@ _INTEGERS = frozenset(
     | {"bignum", "varint"}
 )
 _TAKEN = frozenset({"memory", "temp", "system", "main"})
-_INTEGRAL = (  # a macro of the user's database may be called as a function is
+INTEGRAL = (  # a macro of the user's database may be called as a function is
     "CASE WHEN {0} = system.main.trunc({0}) THEN system.main.split_part(CAST({0} AS VARCHAR), '.', 1) "
     "WHEN {0} IS NOT NULL THEN '' END AS value, "
     "coalesce({0} = system.main.trunc({0}), true) AS typed"
 )
+"""Writes the integral values of a column of decimals."""
 
 
 def one_row(connection: duckdb.DuckDBPyConnection, values: tuple[Scalar, ...]) -> duckdb.DuckDBPyRelation:
@@ -89,7 +90,7 @@ def explaining_stream(scrubber: Scrubber, query: Query) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StartedRelation:
-    """The rows of a relation that has started; they come while they are read, once."""
+    """A stream that has started, and nothing but a stream: its rows come while they are read, once."""
 
     capsule: object
 
@@ -225,7 +226,7 @@ def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb
     if all_typed:
         what = f"CAST({column} AS VARCHAR) AS value"
     elif name == "decimal":
-        what = _INTEGRAL.format(column)
+        what = INTEGRAL.format(column)
     else:
         what = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
     by_position = f"({', '.join(f'c{number}' for number in range(len(types)))})"

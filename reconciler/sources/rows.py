@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
+from importlib.util import find_spec
 from time import sleep
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, Connection, CursorResult, Dialect
@@ -24,6 +25,9 @@ from reconciler.sources import failures
 from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, refuse_type
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import DatabaseMessage
+
+if TYPE_CHECKING:
+    from reconciler.sources.columns import Columns
 
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -53,6 +57,9 @@ _SCANNED = re.compile(
     re.DOTALL,
 )
 """The strings and quoted names that these scanners read as the database does."""
+
+_BY_COLUMN = frozenset({"snowflake", "bigquery"})
+"""Drivers that give Arrow as well as rows, where pyarrow is installed."""
 
 _MARKS = {
     "qmark": "?",
@@ -158,6 +165,10 @@ class RowSource:
             result = self._run(connection, query)
             stack.callback(_close, result)
             at, unfit = _choose_ids(result, query)
+            columns = None if unfit else stack.enter_context(self._read_columns(result, at, query))
+            if columns is not None:
+                yield ValueStream(columns.rows, columns.select, data_time)
+                return
             # Rows as the driver gives them; SQLAlchemy's buffer may hold the first, so its cursor won't do.
             blocks = read_blocks(
                 lambda size: result.cursor_strategy.fetchmany(result, result.cursor, size),
@@ -166,6 +177,22 @@ class RowSource:
                 fit=not unfit,
             )
             yield ValueStream(blocks, SELECT_LINES, data_time)
+
+    @contextmanager
+    def _read_columns(self, result: CursorResult[Any], at: int, query: Query) -> "Iterator[Columns | None]":
+        """Stream the ids of a result by column; None where they are to be read by rows."""
+        if result.dialect.driver not in _BY_COLUMN or find_spec("pyarrow") is None:
+            yield None
+            return
+        from reconciler.sources.columns import open_batches, read_columns
+
+        def explaining() -> AbstractContextManager[None]:
+            return self.scrubber.explaining(Exception, query)
+
+        with explaining():
+            batches = open_batches(result, at)
+        with nullcontext() if batches is None else read_columns(batches, at, explaining) as columns:
+            yield columns
 
     def check(self, segment: Segment) -> None:
         query, freshness = self._read_queries(segment)

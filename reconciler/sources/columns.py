@@ -1,0 +1,121 @@
+"""Columns where a driver has them: the ids of a result as Arrow, without an object of Python for each.
+
+The reader of rows is the oracle. A type of which not every value is written here exactly as there is left to it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy.engine import CursorResult
+
+from reconciler.errors import SourceError
+from reconciler.models.comparison import ArrowStream
+from reconciler.sources.base import ALL_TYPED, BLOCK_ROWS
+from reconciler.sources.duckdb import INTEGRAL, StartedRelation
+
+_MOST_DIGITS = 38
+"""Of a decimal of DuckDB, which compares wider ones as floats."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The ids of a result by column; see `ValueStream` for `rows` and `select`."""
+
+    rows: ArrowStream
+    select: str
+
+
+Batches = Iterable[Any]
+"""Tables or record batches of pyarrow, all with the same columns; the types of a column may be of several widths."""
+
+
+@contextmanager
+def read_columns(
+    batches: Batches, at: int, explaining: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Columns | None]:
+    """Stream column number `at`, or give None if its type is one for the reader of rows.
+
+    `explaining` turns what the driver raises into SourceError, also while the stream is read, whoever reads it.
+    """
+    failed: list[SourceError] = []
+
+    def write(kind: pa.DataType, arrays: Iterator[pa.Array]) -> Iterator[pa.RecordBatch]:
+        try:
+            with explaining():
+                for array in arrays:
+                    array.validate(full=True)  # a text may be no UTF-8
+                    yield pa.record_batch([array.cast(kind)], names=["value"])
+        except SourceError as error:
+            failed.append(error)
+            raise
+
+    with explaining():
+        arrays = _list_arrays(batches, at)
+        first = next(arrays, pa.nulls(0))
+    written = choose_type(first.type)
+    if written is None:
+        yield None
+        return
+    kind, select = written
+    reader = pa.RecordBatchReader.from_batches(pa.schema({"value": kind}), write(kind, chain([first], arrays)))
+    try:
+        yield Columns(StartedRelation(reader.__arrow_c_stream__()), select)
+    except Exception:
+        if failed:  # to whoever reads, it is a stream that failed
+            raise failed[0] from None
+        raise
+
+
+def choose_type(kind: pa.DataType) -> tuple[pa.DataType, str] | None:
+    """Give the type to read values of this one as, and the SQL that writes them; None: only the reader of rows can."""
+    kinds = pa.types
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
+    if is_text or kinds.is_integer(kind) or kinds.is_null(kind) or (kinds.is_decimal(kind) and kind.scale == 0):
+        return pa.string(), ALL_TYPED
+    if kinds.is_decimal(kind) and kind.scale > 0 and kind.precision <= _MOST_DIGITS:
+        return pa.decimal128(_MOST_DIGITS, kind.scale), f"SELECT {INTEGRAL.format('value')} FROM incoming"
+    return None
+
+
+def _list_arrays(batches: Batches, at: int) -> Iterator[pa.Array]:
+    for batch in batches:
+        column = batch.column(at)
+        yield from column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
+# --- by driver ------------------------------------------------------------------------------------------------------
+
+
+def open_batches(result: CursorResult[Any], at: int) -> Batches | None:
+    """Have the driver of a result give it by column; None where it can't, or has no use: then read its rows."""
+    opener = _OPENERS.get(result.dialect.driver)
+    return opener(result.cursor, at) if opener is not None and result.cursor is not None else None
+
+
+def _open_snowflake(cursor: Any, at: int) -> Batches | None:
+    described = cursor.description[at]
+    is_integer = described.type_code == _SNOWFLAKE_FIXED and described.scale == 0
+    # Other numbers come as floats, and a few types of other names come as texts of JSON.
+    return cursor.fetch_arrow_batches() if is_integer or described.type_code == _SNOWFLAKE_TEXT else None
+
+
+def _open_bigquery(cursor: Any, at: int) -> Batches | None:
+    """Ask for the rows of the job by column, with two requests more; a first block came with the answer already."""
+    if cursor.rowcount <= BLOCK_ROWS or cursor.description[at].type_code not in _BIGQUERY:
+        return None
+    job = cursor.query_job
+    return None if job is None else job.result().to_arrow_iterable()
+
+
+_SNOWFLAKE_FIXED, _SNOWFLAKE_TEXT = 0, 2
+_BIGQUERY = frozenset({"STRING", "INTEGER", "INT64", "NUMERIC"})
+_OPENERS: Mapping[str, Callable[[Any, int], Batches | None]] = {
+    "snowflake": _open_snowflake,
+    "bigquery": _open_bigquery,
+}
