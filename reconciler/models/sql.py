@@ -27,6 +27,7 @@ _DOUBLE_DOLLAR = r"\$\$.*?\$\$"
 _TRIPLE = r"'''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\""
 _LINE = r"--[^\n]*"
 _LINE_OR_RETURN = r"--[^\r\n]*"
+_LINE_CONTINUED = r"--(?:\\\n|[^\r\n])*"
 _LINE_AFTER_SPACE = r"--(?=\s|$)[^\n]*"
 _HASH = r"\#[^\n]*"
 _HASH_BEFORE_SPACE = r"\#[ !][^\n]*"
@@ -62,7 +63,8 @@ def _any_of(quoted: Iterable[tuple[str, ...]], line: Iterable[tuple[str, ...]]) 
 
 _POSTGRES = Lexicon((_ESCAPED, _STANDARD, _DOUBLE, _DOLLAR), (_LINE_OR_RETURN,), nested=True, marks=r"(?<![\w$])\$\d+")
 _SLASHED = Lexicon((_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKTICK))
-_SPARK = Lexicon((_RAW, *_SLASHED.quoted), nested=True)
+_SPARK = Lexicon((_RAW, *_SLASHED.quoted), (_LINE_CONTINUED,), nested=True)
+_SAIL = Lexicon((_RAW, _TRIPLE, *_SLASHED.quoted, _DOLLAR), (_LINE_OR_RETURN,), nested=True)
 _MYSQL = Lexicon(_SLASHED.quoted, (_LINE_AFTER_SPACE, _HASH))
 _CLICKHOUSE = Lexicon(
     (_BACKSLASHED, _BACKSLASHED_DOUBLE, _BACKSLASHED_BACKTICK, _DOLLAR), (_LINE, _HASH_BEFORE_SPACE), nested=True
@@ -88,15 +90,17 @@ _LEXICONS = (
     ("doris pydoris singlestoredb starrocks", _any_of([_SLASHED.quoted], [(_LINE,), _MYSQL.line])),
     ("duckdb", replace(_POSTGRES, marks=r"\?\d*|(?<![\w$])\$\w+")),
     ("firebird oracle", Lexicon((_ALTERNATIVE, _STANDARD, _DOUBLE))),
-    ("hive maxcompute odps", _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,)])),
+    ("hive maxcompute odps", _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,), _SPARK.line])),
     ("impala impala4", _SLASHED),
     ("mariadb mysql oceanbase tidb", _MYSQL),
     ("mssql", Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True)),
     ("redshift", replace(_POSTGRES, quoted=(_BACKSLASHED, _DOUBLE, _DOLLAR))),
+    ("sc", replace(_SPARK, quoted=(*_SPARK.quoted, _DOLLAR), alternatives=(_SAIL,))),
     ("snowflake", Lexicon((_BACKSLASHED, _DOUBLE, _DOUBLE_DOLLAR), (_LINE, _SLASHES))),
     ("sqlite", Lexicon((_STANDARD, _DOUBLE, _BACKTICK, _BRACKET), marks=r"\?\d*|(?<![\w$])[:@$]\w+")),
 )
-"""By the names of SQLAlchemy dialects. Sources: the manuals' pages on literals, identifiers and comments."""
+"""By the names of SQLAlchemy dialects; `sc` is Spark Connect, which Spark and Sail speak. Sources: the manuals' pages
+on literals, identifiers and comments; for `sc` both engines."""
 
 DIALECTS = tuple(dialects.split()[0] for dialects, _ in _LEXICONS)
 """One of each lexicon."""

@@ -33,6 +33,16 @@ _NOT_A_SERVER = (
     "characters as %XX (@ as %40, / as %2F, ? as %3F, # as %23, : as %3A, % as %25)"
 )
 
+_CONNECT = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?(?:/(?:;[\w.-]+=(?:[^\s;=/?#@%]|%[0-9A-Fa-f]{2})*)*;?)?"
+)
+"""Host, port and parameters of Spark Connect. Source: client-connection-string.md of Spark."""
+
+_NOT_CONNECT = (
+    "is not sc://host:port/;name=value;name=value; in a value, write special characters as %XX (= as %3D, ; as %3B, "
+    "/ as %2F, @ as %40, % as %25)"
+)
+
 _FILE_DIALECTS = ("sqlite", "duckdb")
 _NOT_FILES = ("md:", "motherduck:")
 """What DuckDB reads as a service, not as a file."""
@@ -43,7 +53,7 @@ class DatabaseUrl:
     """A database's URL in parts. Neither `str` nor `repr` shows what may hold a secret; `reveal` does."""
 
     dialect: str
-    """The name of the SQLAlchemy dialect: `postgresql`, also for `postgres`."""
+    """The name of the SQLAlchemy dialect: `postgresql`, also for `postgres`. `sc` is Spark Connect, which is none."""
 
     driver: str
     """Empty where the URL names none."""
@@ -66,6 +76,8 @@ class DatabaseUrl:
         dialect, driver, rest = match["dialect"], match["driver"] or "", match["rest"]
         if dialect in _FILE_DIALECTS:
             _check_file(dialect, rest)
+        elif dialect == "sc":
+            _check_connect(driver, rest)
         else:
             _check_server(rest)
         if dialect in ("postgres", "postgresql"):  # whichever psycopg the URL names, psycopg 3 connects
@@ -87,6 +99,12 @@ class DatabaseUrl:
     @property
     def _written_database(self) -> str:
         return self.rest.partition("?")[0].partition("/")[2]
+
+    @property
+    def connect_parameters(self) -> dict[str, str]:
+        """The parameters of a URL of Spark Connect, decoded."""
+        pairs = (part.partition("=")[::2] for part in self._written_database.split(";") if part)
+        return {name: unquote(value) for name, value in pairs}
 
     @property
     def host(self) -> str:
@@ -191,6 +209,12 @@ def _check_file(dialect: str, rest: str) -> None:
     if "%00" in name:
         raise ValueError("holds a character that no path has")
     resolve_path(name, Path())
+
+
+def _check_connect(driver: str, rest: str) -> None:
+    match = _CONNECT.fullmatch(rest)
+    if driver or match is None or not 0 < int(match["port"] or 15002) < 65_536:
+        raise ValueError(_NOT_CONNECT)
 
 
 def _check_server(rest: str) -> None:

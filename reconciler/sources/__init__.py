@@ -35,6 +35,14 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
 
         return SqliteSource(parsed.file, Scrubber.of(name, url))
 
+    if parsed.dialect == "sc":
+        try:
+            from reconciler.sources.spark import SparkSource
+        except ImportError:
+            problem = "there is no client for Spark Connect"
+            raise SourceError(f"source {name}: {problem}", "pip install 'reconcile-segments[spark]'") from None
+        return SparkSource(name, url, options)
+
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -25,14 +25,16 @@ MOST_CHARACTERS = 300
 
 _PREFIX = re.compile(
     r"^.*(?:reading the stream registered as '\w+' failed: |Failed to \w+ query: |\[PGRES_FATAL_ERROR\]: |\[libpq\] "
+    r"|failed to connect to all addresses; last error: \w+: "
     r"|(?:could not begin COPY|Failed to prepare query): |(?:ERROR|FATAL|PANIC): +)"
 )
 _JAVA = re.compile(r"\*?\b(?:[a-z]\w*\.){2,}(?:\w+\$)*[A-Z]\w*(?:Exception|Error)\s*:\s*")
-_TRACE = re.compile(r"(?:\s+|',\s*')at [\w.$]+\(.*|\s+Caused by: .*|\s*Stack trace:.*", re.DOTALL)
+_TRACE = re.compile(r"(?:\s+|',\s*')at [\w.$]+\(.*|\s+Caused by: .*|\s*Stack trace:.*|\s*JVM stacktrace:.*", re.DOTALL)
 _ECHO = re.compile(
     r"\n+(?:LINE \d+:|DETAIL:|CONTEXT:|HINT:|STATEMENT:|WHERE:|QUERY:|query:|\t|Location:|Job ID:|Help: |== SQL).*"
     r"|\s*Query was: .*|[.:]? In scope .*| in scope SELECT .*|: while executing .*|; reason: .*|; line \d+ pos \d+;\n.*"
-    r"|\[SQL: .*|\(Background on this error.*|\. SQLSTATE: .*|\n\nLINE .*|\s*\(sfqid=.*|\s+Input: \".*",
+    r"|\[SQL: .*|\(Background on this error.*|\.\s+SQLSTATE: .*|\n\nLINE .*|\s*\(sfqid=.*|\s+Input: \".*"
+    r"|: Invalid certificate verification context.*",
     re.DOTALL,
 )
 """What follows a message and repeats the query, the row, or how the server got there."""
@@ -47,6 +49,17 @@ _REASON = re.compile(
 _STATE = re.compile(r"SQLSTATE:? ?\[?([0-9A-Z]{5})\b|\(([0-9A-Z]{5})\): ")
 _ODBC = re.compile(r"^(?:\[[^\]]*\] ?)+|\s*\(\d+\)\s*\(SQL\w+\)|\s*\(SQL\w+\)")
 _ADBC_MESSAGE = "PG_DIAG_MESSAGE_PRIMARY"
+_GRPC_DETAILS = re.compile(r'details = "(.*?)"\n\tdebug_error_string', re.DOTALL)
+_GRPC_STATES = {
+    "UNAUTHENTICATED": "28000",
+    "PERMISSION_DENIED": "42501",
+    "UNAVAILABLE": "08000",
+    "DEADLINE_EXCEEDED": "HYT00",
+    "RESOURCE_EXHAUSTED": "53000",
+    "CANCELLED": "57014",
+}
+"""What the codes of gRPC mean, as SQLSTATE; every error of Spark itself comes as INTERNAL, with a state of its own."""
+
 _CLICKHOUSE = re.compile(r"^.*?Code: \d+\. DB::\w*Exception: ", re.DOTALL)
 
 
@@ -112,6 +125,13 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
     if getattr(status, "errorMessage", None) is not None:
         return DatabaseMessage(str(status.errorMessage), getattr(status, "sqlState", None))
 
+    # Spark Connect. What gRPC itself found wrong has no message but a repr.
+    grpc: Any = getattr(error, "getGrpcStatusCode", None)
+    if grpc is not None:
+        of_grpc = _GRPC_DETAILS.search(str(error))
+        found = error.getSqlState() or _GRPC_STATES.get(grpc().name)  # type: ignore[attr-defined]
+        return DatabaseMessage(of_grpc[1] if of_grpc else str(error), found)
+
     # ADBC keeps PostgreSQL's own message next to its own, in which the query is repeated.
     details: Any = getattr(error, "details", None)
     for pair in details if isinstance(details, (list, tuple)) else ():
@@ -141,7 +161,19 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
 HIDDEN = "…"
 
 _TEXT_IN_DOUBLE_QUOTES = frozenset(
-    {"mysql", "mariadb", "bigquery", "databricks", "spark", "hive", "impala", "doris", "starrocks", "singlestoredb"}
+    {
+        "mysql",
+        "mariadb",
+        "bigquery",
+        "databricks",
+        "spark",
+        "sc",
+        "hive",
+        "impala",
+        "doris",
+        "starrocks",
+        "singlestoredb",
+    }
 )
 """Dialects in which double quotes make a string, not a name."""
 

@@ -79,6 +79,11 @@ def test_a_cast_of_a_param_is_a_cast():
         ("databricks", "'it\\'s :min'"),
         ("databricks", "r'a\\'"),
         ("databricks", "/* /* :min */ :min */"),
+        ("databricks", "-- it's \\\n :min\n"),
+        ("sc", "-- it's :min\r"),
+        ("sc", "r'a\\'"),
+        ("sc", "$$ it's :min $$"),
+        ("sc", "`it's \\`"),
         ("duckdb", "/* /* :min */ :min */"),
         ("ibm_db_sa", "/* /* :min */ :min */"),
         ("clickhousedb", "/* /* :min */ :min */"),
@@ -173,6 +178,12 @@ def test_a_backslash_escapes_a_quote_where_the_database_says_so(dialect):
 def test_a_database_that_is_not_known_gets_no_query_that_reads_in_two_ways(code):
     with pytest.raises(SourceError, match="two ways"):
         bound(f"SELECT {code} WHERE id > :low", "low", dialect="no one knows it")
+
+
+@pytest.mark.parametrize("code", ["'''a' || :low || 'b'''", "1 -- a \\\n, :low"])
+def test_what_spark_and_sail_read_in_two_ways_is_refused(code):
+    with pytest.raises(SourceError, match="two ways"):
+        bound(f"SELECT {code}", "low", dialect="sc")
 
 
 def test_a_query_that_ends_in_one_reading_only_is_refused_as_well():

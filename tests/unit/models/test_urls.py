@@ -133,6 +133,38 @@ def test_a_question_mark_in_the_name_of_a_file_is_no_silent_end_of_it(url):
     assert unquote(make_absolute(url.replace("?", "%3F"), FOLDER)).endswith(url.rpartition("//")[2])
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "parameters"),
+    [
+        ("sc://db", "db", {}),
+        ("sc://db:15002/", "db", {}),
+        ("sc://[::1]:15002", "::1", {}),
+        ("sc://10.0.0.1:443/;use_ssl=true;token=a%3D%3D", "10.0.0.1", {"use_ssl": "true", "token": "a=="}),
+        ("sc://db/;user_id=ada%40b;x-cluster=1;", "db", {"user_id": "ada@b", "x-cluster": "1"}),
+    ],
+)
+def test_a_url_of_spark_connect_has_its_parameters_behind_semicolons(url, host, parameters):
+    parsed = DatabaseUrl.parse(check_source_url(url))
+
+    assert (parsed.dialect, parsed.host, parsed.connect_parameters) == ("sc", host, parameters)
+    assert make_absolute(url, FOLDER) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sc://", "sc+x://db", "sc://db:99999", "sc://db:0", "sc://ada:p@db", "sc://db/schema", "sc://db/?token=a",
+        "sc://db;token=a", "sc://db/token=a", "sc://db/;token=a=", "sc://db/;token=a/b", "sc://db/;token=a@b",
+        "sc://db/;token", "sc://db/;token=a%zz", "sc://db/;token=a#b", "sc://db/;token=a b",
+    ],
+)  # fmt: skip
+def test_a_url_of_spark_connect_that_could_be_read_in_another_way_is_refused(url):
+    with pytest.raises(ValueError, match="is not sc://host:port") as caught:
+        check_source_url(url)
+
+    assert "token" not in str(caught.value)
+
+
 @given(rest=st.text(alphabet="ab1:/@?[]%.=&", max_size=14))
 @example("u:a@b@h")
 @example("u:a/b@h")

@@ -228,6 +228,16 @@ def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, u
     assert caught.value.hint == f"pip install {package}"
 
 
+def test_a_client_of_spark_connect_that_is_not_installed_is_named_with_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    monkeypatch.delitem(sys.modules, "reconciler.sources.spark", raising=False)
+
+    with pytest.raises(SourceError, match="source warehouse: there is no client for Spark Connect") as caught:
+        open_url("sc://h/;token=secret")
+
+    assert caught.value.hint == "pip install 'reconcile-segments[spark]'"
+
+
 def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package(sqlite_rows_warehouse, monkeypatch):
     def connect(*_args: object, **_options: object) -> None:
         raise ModuleNotFoundError("No module named 'thrift_sasl'", name="thrift_sasl")

@@ -59,6 +59,20 @@ def hive(state: str, words: str) -> DriverError:
     return DriverError(SimpleNamespace(status=status))
 
 
+def connect(words: str, state: str | None = None, code: str = "INTERNAL") -> DriverError:
+    methods = {"getSqlState": lambda: state, "getGrpcStatusCode": lambda: SimpleNamespace(name=code)}
+    trace = "JVM stacktrace:\norg.apache.spark.X\n\tat org.apache.X.y(jane.scala:1)"
+    return DriverError(f"{words}\n\n{trace}", **methods)
+
+
+def grpc(code: str, words: str) -> DriverError:
+    call = f'<_InactiveRpcError of RPC that terminated with:\n\tstatus = StatusCode.{code}\n\tdetails = "{words}"'
+    return connect(f'{call}\n\tdebug_error_string = "{code}:{words} jane"\n>', code=code)
+
+
+REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1:"
+
+
 def odbc(state: str, words: str) -> DriverError:
     driver = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
     return DriverError(state, f"[{state}] {driver}{words} (208) (SQLExecDirectW)")
@@ -225,6 +239,83 @@ TOLD = [
         Kind.NO_TLS,
         "wrong version",
     ),
+    (
+        connect(
+            "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column, variable, or function parameter with name `nope` cannot be "
+            "resolved. Did you mean one of the following? [`jane`].  SQLSTATE: 42703; line 1 pos 22;\n'Project [*]",
+            "42703",
+        ),
+        "spark",
+        Kind.MISSING,
+        "name `nope` cannot be resolved. Did you mean one of the following? [`…`]",
+    ),
+    (
+        connect(
+            "[DATATYPE_MISMATCH.X] Cannot resolve \"(nope + 'jane')\" due to data type mismatch: the left and right "
+            'operands are of incompatible types ("INT" and "ARRAY<INT>"). SQLSTATE: 42K09; line 2 pos 7;\n',
+            "42K09",
+        ),
+        "spark",
+        Kind.TYPES,
+        "Cannot resolve \"(nope + '…')\"",
+    ),
+    (
+        connect(
+            "\n[PARSE_SYNTAX_ERROR] Syntax error at or near 'jane'. SQLSTATE: 42601 (line 1, pos 9)\n\n== SQL ==\nx",
+            "42601",
+        ),
+        "spark",
+        Kind.SYNTAX,
+        "Syntax error at or near '…'",
+    ),
+    (
+        connect("[AMBIGUOUS_REFERENCE] Reference `nope` is ambiguous, could be: [`nope`]. SQLSTATE: 42704", "42704"),
+        "spark",
+        Kind.SYNTAX,
+        "Reference `nope` is ambiguous",
+    ),
+    (connect("[USER_RAISED_EXCEPTION] jane. SQLSTATE: P0001", "P0001"), "spark", Kind.RAISED, "may hold a row"),
+    (connect("[CAST_INVALID_INPUT] The value 'jane' of the type", "22018"), "spark", Kind.DATA, "The value '…' of the"),
+    (
+        connect('attribute ObjectName([Identifier("nope")]) is missing from the schema: cannot resolve attribute'),
+        "spark",
+        Kind.MISSING,
+        '"nope"',
+    ),
+    (
+        connect("invalid argument: found jane at 9:10 expected '(' or ')'"),
+        "spark",
+        Kind.SYNTAX,
+        "found … at … expected",
+    ),
+    (connect("Cannot coerce arithmetic expression Int32 + List to valid types"), "spark", Kind.TYPES, "expression"),
+    (connect("Placeholder ':nope' was not provided a value for execution."), "spark", Kind.PARAMS, "':nope'"),
+    (connect("Encountered non UTF-8 data: invalid utf-8 sequence of 1 bytes"), "spark", Kind.DATA, "non UTF-8 data"),
+    (
+        grpc("UNAVAILABLE", f"{REFUSED} Failed to connect to remote host: Connection refused"),
+        "spark",
+        Kind.CONNECT,
+        "refused",
+    ),
+    (
+        grpc("UNAVAILABLE", "errors resolving db:1: [field:hostname lookup error:address lookup failed for db:1: no]"),
+        "spark",
+        Kind.CONNECT,
+        "address lookup failed for db",
+    ),
+    (
+        grpc(
+            "UNAVAILABLE",
+            f"{REFUSED} Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL "
+            "routines:OPENSSL_internal:WRONG_VERSION_NUMBER: Invalid certificate verification context: OK",
+        ),
+        "spark",
+        Kind.NO_TLS,
+        "handshake failed",
+    ),
+    (grpc("UNAVAILABLE", "Socket closed"), "spark", Kind.LOST, "Socket closed"),
+    (grpc("UNAUTHENTICATED", "the call was refused"), "spark", Kind.AUTH, "refused"),
+    (grpc("PERMISSION_DENIED", "not for this user"), "spark", Kind.DENIED, "not for this"),
     (DriverError("Server refuses SSL"), "redshift", Kind.NO_TLS, "refuses SSL"),
     (
         mysql(3159, "Connections using insecure transport are prohibited while --require_secure_transport=ON."),
