@@ -1,5 +1,6 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
+import sys
 from pathlib import Path
 
 from reconciler.errors import SourceError
@@ -36,12 +37,7 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
         return SqliteSource(parsed.file, Scrubber.of(name, url))
 
     if parsed.dialect == "sc":
-        try:
-            from reconciler.sources.spark import SparkSource
-        except ImportError:
-            problem = "there is no client for Spark Connect"
-            raise SourceError(f"source {name}: {problem}", "pip install 'reconcile-segments[spark]'") from None
-        return SparkSource(name, url, options)
+        return _open_spark(name, url, options)
 
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -71,6 +67,23 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
         raise missing_driver(name, server.drivername, error) from None
     except ArgumentError:
         raise unreadable from None
+
+
+def _open_spark(name: str, url: Secret, options: Options) -> Source:
+    main = sys.modules["__main__"]
+    if main.__spec__ is None and not hasattr(main, "__file__") and not hasattr(sys, "ps1"):
+        # `check_dependencies` of the client would take it for its own tests, and end it.
+        raise SourceError(
+            f"source {name}: Spark's client runs in no program from `python -c` or from stdin",
+            "Run it from a file, or with the command `reconcile`.",
+        )
+    try:
+        from reconciler.sources.spark import SparkSource
+    except ImportError:
+        raise SourceError(
+            f"source {name}: there is no client for Spark Connect", "pip install 'reconcile-segments[spark]'"
+        ) from None
+    return SparkSource(name, url, options)
 
 
 def _check_options(name: str, url: DatabaseUrl, options: Options) -> None:

@@ -359,7 +359,7 @@ _INSTALLED_BY = {
     **dict.fromkeys(("postgresql", "psycopg", "psycopg_binary", "adbc_driver_postgresql"), _EXTRA.format("postgres")),
     **dict.fromkeys(("bigquery", "google"), _EXTRA.format("bigquery")),
     **dict.fromkeys(("redshift", "redshift_connector"), _EXTRA.format("redshift")),
-    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive_pure_sasl]'"),
+    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive-pure-sasl]'"),
     **dict.fromkeys(("cockroachdb", "sqlalchemy_cockroachdb"), "sqlalchemy-cockroachdb"),
     "pymysql": _EXTRA.format("mysql"),
     "snowflake": _EXTRA.format("snowflake"),

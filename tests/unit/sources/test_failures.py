@@ -6,6 +6,7 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from types import ModuleType
 
 import duckdb
 import pytest
@@ -238,6 +239,15 @@ def test_a_client_of_spark_connect_that_is_not_installed_is_named_with_its_packa
     assert caught.value.hint == "pip install 'reconcile-segments[spark]'"
 
 
+def test_a_program_that_the_client_of_spark_connect_would_end_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as below `python -c`
+
+    with pytest.raises(SourceError, match="python -c") as caught:
+        open_url("sc://h")
+
+    assert "reconcile" in caught.value.hint
+
+
 def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package(sqlite_rows_warehouse, monkeypatch):
     def connect(*_args: object, **_options: object) -> None:
         raise ModuleNotFoundError("No module named 'thrift_sasl'", name="thrift_sasl")
@@ -247,7 +257,7 @@ def test_a_module_that_is_missed_only_when_it_connects_is_named_with_its_package
     with pytest.raises(SourceError, match="there is no driver") as caught:
         sqlite_rows_warehouse.source.check(segment("SELECT 1"))
 
-    assert caught.value.hint == "pip install 'pyhive[hive_pure_sasl]'"
+    assert caught.value.hint == "pip install 'pyhive[hive-pure-sasl]'"
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
