@@ -63,7 +63,8 @@ class SourceSettings(_Model, frozen=True):
     """A database to query."""
 
     url: fields.SourceUrl = Field(
-        description="Any SQLAlchemy URL; a relative `sqlite:///file` or `duckdb:///file` is relative to the spec."
+        description="Any SQLAlchemy URL, or `sc://host:port` for Spark Connect; a relative `sqlite:///file` or "
+        "`duckdb:///file` is relative to the spec."
     )
     options: SourceOptions = Field(
         default_factory=Options,

@@ -230,6 +230,7 @@ def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, u
 
 
 def test_a_client_of_spark_connect_that_is_not_installed_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # a worker of the tests is a program from `python -c`
     monkeypatch.setitem(sys.modules, "pyspark", None)
     monkeypatch.delitem(sys.modules, "reconciler.sources.spark", raising=False)
 
@@ -240,6 +241,7 @@ def test_a_client_of_spark_connect_that_is_not_installed_is_named_with_its_packa
 
 
 def test_a_program_that_the_client_of_spark_connect_would_end_is_refused(monkeypatch):
+    monkeypatch.delattr(sys, "ps1", raising=False)
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as below `python -c`
 
     with pytest.raises(SourceError, match="python -c") as caught:
