@@ -110,7 +110,8 @@ class Sender:
     requests: int = 0
     retries: int = 0
     done: int = 0
-    uncompacted: int = 0
+    to_compact: dict[int, Batch] = field(default_factory=dict)
+    """Recorded since the last compaction, by journal number."""
     # The refusals, see `is_request_refused`: batches and single ids that got a 400, and those ids.
     has_acknowledged: bool = False
     bad_requests: int = 0
@@ -145,9 +146,10 @@ class Sender:
                 self.start_requests()
             if not self.in_flight:
                 break
-            if not self.is_halted and self.uncompacted >= COMPACT_EVERY:
-                self.segment.compact()  # while the requests are on their way: the journal of a large fill stays short
-                self.uncompacted = 0
+            if not self.is_halted and len(self.to_compact) >= COMPACT_EVERY:
+                # While the requests are on their way: the journal of a large fill stays short.
+                self.segment.compact(self.to_compact)
+                self.to_compact.clear()
             wait(self.in_flight, return_when=FIRST_COMPLETED)
             self.collect()
         if self.ready:  # their requests never left
@@ -279,7 +281,7 @@ class Sender:
                 self.bad_requests += 1
             self.refuse(result)
         self.parts.report(Sending(self.target, self.done, self.counts.add + self.counts.remove + self.counts.resend))
-        self.uncompacted += len(settled)
+        self.to_compact |= {pending.seq: pending.batch for pending, _ in settled}
 
     def count_unsettled(self, several: Iterable[Pending]) -> None:
         self.unsettled += sum(len(pending.batch.ids) for pending in several)

@@ -187,11 +187,13 @@ def _pack(ids: Sequence[str]) -> bytes:
     numbers and UUIDs are of few kinds. Measured on 1,000 ids: UUIDs take 39% of their length (57% line by line) and
     0.4 ms, consecutive numbers 9% (26%) and 0.05 ms. Others, such as emails, are written as lines.
     """
-    width = max(map(len, ids))
-    if width * len(ids) > _LONGEST_PADDED * sum(map(len, ids)):
-        return _LINES + zlib.compress(_END.join(ids).encode("utf-8"), 1)
-    rows = "".join([id.ljust(width, _END) for id in ids])
-    columns = "".join([rows[at::width] for at in range(width)])
+    lines, width, number = _END.join(ids) + _END, len(ids[0]), len(ids)
+    if lines[width :: width + 1] != _END * number:  # not all are of one length
+        width = max(map(len, ids))
+        if width * number > _LONGEST_PADDED * (len(lines) - number):
+            return _LINES + zlib.compress(lines[: -len(_END)].encode("utf-8"), 1)
+        lines = "".join([id.ljust(width + 1, _END) for id in ids])
+    columns = "".join([lines[at :: width + 1] for at in range(width)])
     compressor = zlib.compressobj(strategy=zlib.Z_RLE)
     return _COLUMNS + compressor.compress(columns.encode("utf-8")) + compressor.flush()
 

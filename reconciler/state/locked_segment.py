@@ -2,8 +2,9 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 
 from sqlalchemy import Connection, insert, text
 
@@ -194,8 +195,8 @@ class LockedSegment:
             self._update(connection, changes, recovered=recovered, now=now)
         members.sweep(self._write, self._segment)
 
-    def compact(self) -> None:
-        """Move settled batches into the members, in chunks."""
+    def compact(self, known: Mapping[int, Batch] = MappingProxyType({})) -> None:
+        """Move settled batches into the members, in chunks. `known`: batches at hand, by their journal number."""
         more = True
         while more:
             with self._write() as connection:
@@ -203,7 +204,7 @@ class LockedSegment:
                 if row is None:
                     return
                 key, id_type = row.segment_key, IdType(row.id_type)
-                more = journal.compact_chunk(self._database, connection, key, id_type, self._audited)
+                more = journal.compact_chunk(self._database, connection, key, id_type, self._audited, known)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
 

@@ -1,7 +1,7 @@
 """A state in memory, which writes down every step."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -170,7 +170,7 @@ class FakeHeld:
         self.rejected += ids
         self.steps.append(Step("reject"))
 
-    def compact(self) -> None:
+    def compact(self, known: Mapping[int, Batch] | None = None) -> None:
         self._write("compact")
         self.steps.append(Step("compact"))
 
