@@ -85,11 +85,29 @@ def test_a_cast_of_a_param_is_a_cast():
         ("sc", "$$ it's :min $$"),
         ("sc", "`it's \\`"),
         ("duckdb", "/* /* :min */ :min */"),
-        ("ibm_db_sa", "/* /* :min */ :min */"),
+        ("ibmi", "/* /* :min */ :min */"),
         ("clickhousedb", "/* /* :min */ :min */"),
         ("clickhousedb", "# it's :min\n"),
+        ("clickhousedb", "// it's :min\n"),
+        ("clickhousedb", "‘it's :min’"),
+        ("clickhousedb", "“it's :min”"),
         ("clickhousedb", "$a$ it's :min $a$"),
         ("clickhousedb", "`it\\`s :min`"),
+        ("bigquery", "`it\\`s :min`"),
+        ("impala", "`it\\`s :min`"),
+        ("postgresql", "E'a'\n'it\\'s :min'"),
+        ("postgresql", "E'a' -- it's\r\n -- and\n 'it\\'s :min'"),
+        ("cockroachdb", "b'it\\'s :min'"),
+        ("cockroachdb", "-- it's\r:min\n"),
+        ("materialize", "-- it's\r:min\n"),
+        ("materialize", "$a b$ it's :min $a b$"),
+        ("risingwave", "-- it's\r:min\n"),
+        ("druid", "// it's :min\n"),
+        ("sqlite", "/*/*/"),
+        ("mysql", "/* it's :min /*/"),
+        ("snowflake", "payload:min"),
+        ("snowflake", "payload['a']:min"),
+        ("databricks", 'parse_json(x):min."a":min'),
         ("oracle", "q'[it's :min]'"),
         ("oracle", "nQ'!it's :min!'"),
         ("bigquery", "r'it\\'s :min'"),
@@ -113,6 +131,11 @@ def test_what_is_quoted_or_commented_is_left_alone(dialect, opaque):
         ("postgresql", "x[1 + :min]"),  # brackets don't quote
         ("mysql", "/* /* */ :min"),  # its comments don't nest
         ("trino", "/* /* */ :min"),
+        ("trino", "/*/*/ :min"),
+        ("duckdb", "E'a'\n'\\' || :min"),
+        ("snowflake", "a$$ + :min + c$$"),
+        ("snowflake", "payload :min"),
+        ("sqlite", "[a] :min"),
         ("trino", "'\\' || :min"),
         ("clickhousedb", "a #:min"),
         ("oracle", "q || ':' || :min"),
@@ -160,6 +183,27 @@ def test_a_backslash_escapes_a_quote_where_the_database_says_so(dialect):
     query = r"SELECT 'a\'b :low c\'d', 'it\'s' WHERE id > :low"
 
     assert bound(query, "low", dialect=dialect) == r"SELECT 'a\'b :low c\'d', 'it\'s' WHERE id > <low>"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "code"),
+    [
+        ("ibm_db_sa", "/* /* */ :low /* */ */"),  # on some platforms of Db2, comments nest
+        ("doris", "1 -- a \\\n + :low\n"),
+    ],
+)
+def test_a_query_is_refused_where_versions_of_the_database_read_it_differently(dialect, code):
+    with pytest.raises(SourceError, match="two ways"):
+        bound(f"SELECT {code} WHERE id > :low", "low", dialect=dialect)
+
+
+@pytest.mark.parametrize("comment", ["/*! :low */", "/*!50000 ) UNION SELECT (1 */", "/*M!100100 1 */"])
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb", "tidb", "starrocks", "singlestoredb", "no one knows it"])
+def test_a_comment_that_mysql_runs_is_refused(dialect, comment):
+    with pytest.raises(SourceError, match="a comment that the database may run: /\\*"):
+        bound(f"SELECT 1 {comment}", "low", dialect=dialect)
+
+    assert bound("SELECT '/*! :low */' /*+ a hint */", "low", dialect="mysql") == "SELECT '/*! :low */' /*+ a hint */"
 
 
 @pytest.mark.parametrize(
