@@ -137,8 +137,11 @@ class Console:
 
     @contextmanager
     def log_records(self) -> Iterator[None]:
-        """Print the log records of the library with --verbose, and drop them otherwise, for a block."""
-        log = logging.getLogger("reconciler")
+        """Print the log records of the library with --verbose, and drop them otherwise, for a block.
+
+        Those of other libraries are dropped: a driver's may hold a row. Without a handler they would go to stderr.
+        """
+        log, root, silent = logging.getLogger("reconciler"), logging.getLogger(), logging.NullHandler()
         before = log.handlers, log.level, log.propagate
         handler: logging.Handler = logging.NullHandler()
         if self.verbose:
@@ -146,9 +149,11 @@ class Console:
             handler.setFormatter(JsonFormatter() if self.log_format is LogFormat.JSON else CleanFormatter())
         log.handlers, log.propagate = [handler], False
         log.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
+        root.addHandler(silent)
         try:
             yield
         finally:
+            root.removeHandler(silent)
             log.handlers, level, log.propagate = before
             log.setLevel(level)
 

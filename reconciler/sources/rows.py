@@ -1,5 +1,6 @@
 """Every other database: rows through the raw cursor of a SQLAlchemy connection, in large blocks."""
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -76,6 +77,10 @@ _OF_DIALECTS = {"bigquery": ("credentials_path", "credentials_info", "credential
 
 _FIXED = {"pymysql": {"charset": "utf8mb4", "use_unicode": True}}
 """What the driver is told whatever the URL says: in another character set it would get `?` for what that lacks."""
+
+_POOL = "reconcile"
+"""Names the log of our pools, which is switched off: a cursor that can't be closed is logged with what the database
+said, and that may hold a row."""
 
 MOST_CONNECTIONS = 2
 """Of one source at a time, however many segments are worked on; docs/databases.md promises it."""
@@ -227,8 +232,15 @@ class RowSource:
             given = self.options.reveal()
             of_dialect = {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
             given |= _FIXED.get(driver, {})
+            logging.getLogger(f"{NullPool.__module__}.{NullPool.__name__}.{_POOL}").disabled = True
             engine = create_engine(
-                self.url, poolclass=NullPool, hide_parameters=True, connect_args=given, **style, **of_dialect
+                self.url,
+                poolclass=NullPool,
+                pool_logging_name=_POOL,
+                hide_parameters=True,
+                connect_args=given,
+                **style,
+                **of_dialect,
             )
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(source, self.url.drivername, error) from None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import run
+from reconciler.cli.console import Console
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,22 @@ def test_a_command_leaves_the_logging_of_its_process_as_it_was(
     monkeypatch.chdir(tmp_path)
     log = logging.getLogger("reconciler")
     before = list(log.handlers), log.level, log.propagate
+    root = list(logging.getLogger().handlers)
 
     run(words)
 
     assert (log.handlers, log.level, log.propagate) == before
+    assert logging.getLogger().handlers == root
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_other_libraries_log_is_not_printed(
+    verbose: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A driver may log a message of its database, and a row with it."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+    with Console(verbose=verbose).log_records():
+        logging.getLogger("a.driver").error("Error closing cursor: invalid input: p0001")
+
+    assert capsys.readouterr().err == ""
