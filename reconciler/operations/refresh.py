@@ -183,8 +183,9 @@ def refresh_segment(
     found = comparison.drift()
 
     before_writing(found)
-    # The next plan of a retired segment removes everybody, and no guard stops it.
-    known_only = adopt is Adopt.KNOWN or target.segment.retired
+    known_only = (
+        adopt is Adopt.KNOWN or target.segment.retired
+    )  # whose next plan removes everybody, and no guard stops it
     if known_only and is_retyped:
         raise SegmentError(
             f"{target.where}: the state knows nobody by {target.segment.id_type} yet, so `--adopt known` "
