@@ -226,7 +226,13 @@ class PoolTransport(httpx.BaseTransport):
             extensions=request.extensions,
         )
         with _httpx_errors():
-            answer = self._pool.handle_request(asked)
+            try:
+                answer = self._pool.handle_request(asked)
+            except BaseException:
+                # A tunnel whose TLS has failed would keep the only place: every later request would wait for it.
+                for connection in self._pool.connections:
+                    connection.close()
+                raise
         return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer), extensions=answer.extensions)
 
     def close(self) -> None:
