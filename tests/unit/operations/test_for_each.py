@@ -1,8 +1,10 @@
 """Work on several segments, and a signal that reaches one of its threads."""
 
+import concurrent.futures
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -20,11 +22,12 @@ def heard() -> Iterator[threading.Event]:
 
 
 def wait_for_main_to_wait() -> None:
-    """Go on once the main thread stands still in `Condition.wait`: only there can it miss a signal."""
+    """Go on once the main thread waits for the work: only there can it miss a signal, and is every thread started."""
     main, seen = threading.main_thread().ident, 0
     assert main is not None
-    for _ in range(1000):
-        stands = sys._current_frames()[main].f_code is threading.Condition.wait.__code__
+    for _ in range(12_000):
+        frames = [frame.f_code for frame, _ in traceback.walk_stack(sys._current_frames()[main])]
+        stands = frames[0] is threading.Condition.wait.__code__ and concurrent.futures.wait.__code__ in frames
         seen = seen + 1 if stands else 0
         if seen == 3:
             return
@@ -36,7 +39,7 @@ def test_a_signal_that_a_working_thread_takes_is_heard_while_it_works(heard: thr
     def work(_: int) -> bool:
         wait_for_main_to_wait()
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-        return heard.wait(10)
+        return heard.wait(60)
 
     assert Context([], parallel=1).for_each([1], work, "work") == [True]
 
@@ -47,7 +50,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
     def work(number: int) -> int:
         if number == 3:
             last.set()
-        assert last.wait(10)
+        assert last.wait(60)
         return number * 10
 
     assert Context([], parallel=3).for_each([1, 2, 3], work, "work") == [10, 20, 30]
@@ -76,7 +79,7 @@ def test_an_exception_in_the_callers_thread_lets_the_work_end_in_good_order() ->
     def work(_: int) -> None:
         wait_for_main_to_wait()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        ended.append(stop.wait(10))
+        ended.append(stop.wait(60))
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
