@@ -2,13 +2,16 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import reconciler
+import reconciler.clock
 from reconciler.models.events import Event, Waiting
 from reconciler.models.plan import Plan
+from reconciler.operations.results import RunResult
 from reconciler.sandbox.faults import Fault, answers, drops
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
@@ -200,36 +203,59 @@ def test_an_answer_that_names_a_segment_which_is_there_already_fills_it_with_nob
     assert (done.segments["vip"]["segment_id"], new.sandbox.writes) == (None, [])
 
 
-def test_the_next_run_waits_until_the_request_has_surely_arrived(new: Project) -> None:
-    new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=1.5)
+class Clock(threading.Event):
+    """A stop, by which a run waits: its waits take no time, and move the clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.now = time.time()
+        monkeypatch.setattr(reconciler.clock.Clock, "wall", lambda _: self.now)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0
+        return self.is_set()
+
+
+def apply_with(clock: Clock, project: Project, progress: Callable[[Event], None]) -> RunResult:
+    with working_in(project.folder):
+        return reconciler.apply(reconciler.load("spec.yaml"), progress=progress, stop=clock)
+
+
+def test_the_next_run_waits_until_the_request_has_surely_arrived(new: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=3000)
     new.sandbox.inject(drops(method="POST", path=SEGMENTS))
-    assert new.run("apply", "spec.yaml").code == 6
+    clock = Clock(monkeypatch)
+    asked_at, events = clock.now, list[Event]()
+    assert apply_with(clock, new, events.append).exit_code == 6
     assert "waiting" not in new.run("plan", "spec.yaml").err
+    assert not any(isinstance(event, Waiting) for event in events)
 
-    done = new.run("apply", "spec.yaml")
+    done = apply_with(clock, new, events.append)
 
-    assert (done.code, "may still arrive" in done.err) == (0, True)
+    assert (done.exit_code, clock.now >= asked_at + 3000) == (0, True)
+    assert [event.reason for event in events if isinstance(event, Waiting)] == ["an earlier request may still arrive"]
     check_filled(new)
 
 
-def test_a_request_that_arrives_late_makes_the_one_segment(new: Project) -> None:
+def test_a_request_that_arrives_late_makes_the_one_segment(new: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client has given it up; it takes effect while the next run waits."""
-    new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=2, timeout=0.5)
+    new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=3000, timeout=0.5)
     may_arrive, has_arrived = threading.Event(), threading.Event()
     new.sandbox.on_arrival(lambda call: is_creation(call) and may_arrive.wait(60))
     new.sandbox.on_answer(lambda call: is_creation(call) and has_arrived.set())
-    assert new.json("apply").code == 6
+    clock = Clock(monkeypatch)
+    assert apply_with(clock, new, lambda _: None).exit_code == 6
     assert made(new) == []
+    new.write({"vip": titled("Brand new", "vip", "create: true")}, settle=3000)
 
     def let_it_arrive(event: Event) -> None:
         if isinstance(event, Waiting):
             may_arrive.set()
             assert has_arrived.wait(60)
 
-    with working_in(new.folder):
-        done = reconciler.apply(reconciler.load("spec.yaml"), progress=let_it_arrive)
+    done = apply_with(clock, new, let_it_arrive)
 
-    assert (done.exit_code, creations(new.sandbox)) == (0, 1)
+    assert (done.exit_code, has_arrived.is_set(), creations(new.sandbox)) == (0, True, 1)
     check_filled(new)
 
 
