@@ -23,6 +23,9 @@ if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and shutil.disk_usage(S
     os.environ["TMPDIR"] = str(SHARED_MEMORY)
     tempfile.tempdir = None  # pytest may have asked before
 
+# No test trusts the authorities of the system, and reading their certificates takes 20 ms, in each run anew.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("unit") / "customerio/localhost.pem")
+
 # A loaded machine is slow, so no test asserts a duration, nor does Hypothesis. What draws at random draws the same each
 # time; the profile `random` (`make test-random`) explores, and what it finds becomes an @example.
 SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
