@@ -20,6 +20,7 @@ from reconciler.sandbox.faults import drops
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.sandbox.workspace import Direction
+from tests.support.forks import Fork
 from tests.support.json_schema import find_violations
 
 DESTINATION = """
@@ -128,17 +129,9 @@ class Project:
             assert list(find_violations(done.document, make_schema(Document(kind)))) == []
         return done
 
-    def start(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
+    def start(self, *words: str | Path, stdin: int = subprocess.DEVNULL) -> Fork:
         """Run `reconcile` as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *map(str, words)],
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Fork([str(word) for word in words], self.folder, {**os.environ, **self.environment}, stdin)
 
     def hit(
         self,
@@ -152,7 +145,7 @@ class Project:
         The request goes on at the sandbox: when the signal strikes it has arrived, or, with `applied`, taken effect.
         No request is answered before the process has said that it heard the signal, or has ended.
         """
-        aim: list[subprocess.Popen[str]] = []
+        aim: list[Fork] = []
         ready, struck, heard = threading.Event(), threading.Event(), threading.Event()
 
         def strike(call: Call) -> None:
@@ -164,8 +157,6 @@ class Project:
 
         (self.sandbox.on_answer if applied else self.sandbox.on_arrival)(strike)
         process = self.start(*words)
-        assert process.stdout is not None
-        assert process.stderr is not None
         said: list[str] = []
         listener = threading.Thread(target=_listen, args=(process.stderr, said, heard))
         listener.start()
