@@ -9,7 +9,7 @@ from psycopg.types.string import TextLoader
 
 from reconciler.errors import SourceError
 from reconciler.sources.base import read_blocks
-from reconciler.sources.rows import find_unfit
+from reconciler.sources.column_types import find_unfit
 
 from .conftest import segment, values_of
 
@@ -173,6 +173,10 @@ def test_drivers_that_tell_of_texts_and_numbers_or_nothing_are_believed_value_by
         ("pymysql", 253, None),
         ("pymysql", 252, None),
         ("psycopg2", 1082, "date"),
+        ("psycopg2", 790, "money"),
+        ("psycopg2", 6551, None),
+        ("redshift_connector", 6551, "varbyte"),
+        ("redshift_connector", 4000, "super"),
         ("pg8000", 701, "double precision"),
         ("redshift_connector", 25, None),
         ("snowflake", 3, "date"),

@@ -1,0 +1,63 @@
+"""The types that a driver's cursor gives for its columns: those of which no value can be an id.
+
+A driver may give a value of such a type as a text or an integer: money, bytes as digits, a date that is none.
+"""
+
+import re
+from datetime import date, time, timedelta
+from typing import Any
+
+from sqlalchemy.engine import Dialect
+
+_NAMES = re.compile(
+    r"(db_type_|nullable\(|lowcardinality\()*"
+    r"(date(time)?|time(tz)?|timestamp(_?[ln]?tz)?|interval[a-z]*|b?float|double|real|bool(ean)?|(var)?binary|bytea|bytes|"
+    r"(long_)?raw|json|variant|dynamic|array|list|map|struct|row|record|tuple|geography|geometry|vector)(?![a-z])",
+    re.IGNORECASE,
+)
+_CLASSES = (date, time, timedelta, float, bool, bytes, bytearray, memoryview, list, tuple, dict)
+_OBJECTS = ("DATETIME", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "FLOAT", "DOUBLE", "BOOLEAN")
+"""Not BINARY: to MySQL's drivers a long text is a BLOB."""
+
+_POSTGRES = {
+    **{16: "boolean", 17: "bytea", 114: "json", 142: "xml", 700: "real", 701: "double precision", 790: "money"},
+    **{600: "point", 601: "lseg", 602: "path", 603: "box", 604: "polygon", 628: "line", 718: "circle"},
+    **{650: "cidr", 774: "macaddr8", 829: "macaddr", 869: "inet", 1560: "bit", 1562: "bit varying"},
+    **{1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamp with time zone", 1186: "interval"},
+    **{1266: "time with time zone", 3614: "tsvector", 3615: "tsquery", 3802: "jsonb", 4072: "jsonpath"},
+    **{3904: "int4range", 3906: "numrange", 3908: "tsrange", 3910: "tstzrange", 3912: "daterange", 3926: "int8range"},
+    **{1000: "boolean[]", 1005: "smallint[]", 1007: "integer[]", 1009: "text[]", 1015: "varchar[]", 1016: "bigint[]"},
+}
+_REDSHIFT = {
+    **{702: "abstime", 1188: "interval", 1190: "interval", 3000: "geometry", 3001: "geography", 3999: "geometry"},
+    **{4000: "super", 6551: "varbyte"},
+}
+_MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
+_SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
+_SNOWFLAKE |= {10: "array", 11: "binary", 12: "time", 13: "boolean"}
+_NUMBERS = {
+    **dict.fromkeys(("psycopg", "psycopg2", "pg8000"), _POSTGRES),
+    "redshift_connector": _POSTGRES | _REDSHIFT,
+    **dict.fromkeys(("pymysql", "mysqldb", "mysqlconnector", "mariadbconnector"), _MYSQL),
+    "snowflake": _SNOWFLAKE,
+}
+"""By the driver's name in a URL: the numbers of the protocol.
+
+Sources: pg_type.dat of PostgreSQL, oids.py of Redshift's driver, field_types.h of MySQL, type_codes.py of Snowflake's.
+"""
+
+
+def find_unfit(code: Any, dialect: Dialect) -> str | None:
+    """Give the name of a column's type if no value of it can be an id. `code` is from the cursor's description."""
+    if code is None:
+        return None
+    if isinstance(code, type):
+        return code.__name__ if issubclass(code, _CLASSES) else None
+    numbers = _NUMBERS.get(dialect.driver, {})
+    if isinstance(code, int) and code in numbers:
+        return numbers[code]
+    name = code if isinstance(code, str) else getattr(code, "name", None)
+    if isinstance(name, str):
+        return name.lower() if _NAMES.match(name) else None
+    objects = {name: getattr(dialect.dbapi, name, None) for name in _OBJECTS}
+    return next((name.lower() for name, each in objects.items() if each is not None and bool(code == each)), None)
