@@ -42,8 +42,9 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    from reconciler.sources.drivers import choose_driver, missing_driver
     from reconciler.sources.messages import list_secrets
-    from reconciler.sources.rows import RowSource, choose_driver, missing_driver
+    from reconciler.sources.rows import RowSource
 
     unreadable = SourceError(f"source {name}: its url is not a SQLAlchemy URL", _URL_HINT)
     try:

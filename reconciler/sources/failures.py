@@ -21,7 +21,8 @@ class Kind(StrEnum):
     STARTING = "The server is starting or recovering: run it again when it is up."
     SHUTDOWN = "The server was stopped, or its administrator ended this connection: run it again."
     CONNECTIONS = "End other connections of this user, or raise its limit: a source needs two connections at most."
-    AUTH = "Check the user and password in the source's url."
+    AUTH = "Check the user and password in the source's url; or the key, its passphrase or the token in its `options`."
+    OPTIONS = "Check the source's url and its `options`, of which the names are those of the driver's own `connect`."
     CERTIFICATE = (
         "Name the authority that signed the server's certificate in the source's url (in PostgreSQL sslrootcert=FILE), "
         "or renew the certificate."
@@ -77,7 +78,9 @@ _FIRST_WORDS = (
     (r"^socket closed|^recvmsg:", Kind.LOST),
     (r"idle-in-transaction timeout|transaction timeout", Kind.IDLE),
     (r"lock timeout|lock wait timeout|could not obtain lock|lock not available", Kind.LOCKED),
-    (r"incorrect username|password authentication failed", Kind.AUTH),
+    (r"incorrect username|authentication failed|no login is given|\boauth\b|\bhttp 40[13]\b", Kind.AUTH),
+    (r"private key|pass ?phrase|bad decrypt", Kind.AUTH),
+    (r"unexpected keyword argument|connection option|connect_args|configuration error", Kind.OPTIONS),
     (r"administrator command|terminating connection", Kind.SHUTDOWN),
     (r"timeout_exceeded|^timeout exceeded|statement timeout|maximum statement execution time", Kind.TIMEOUT),
     (r"max_statement_time exceeded|(query|statement|execution|run) ?time ?-?(out|limit)", Kind.TIMEOUT),
@@ -190,7 +193,7 @@ _WORDS = (
     (r"can.t create a connection|new connection|failed to connect", Kind.CONNECT),
     (r"max retries|timed? ?out|unreachable|name or service|not known|name resolution", Kind.CONNECT),
     (r"^network error|^communication error", Kind.CONNECT),
-    (r"connection option|database \S+ does not exist", Kind.CONNECT),
+    (r"database \S+ does not exist", Kind.CONNECT),
     (r"no files found|no such file|cannot (open|stat) file|could not open file|path_not_found", Kind.NO_FILE),
     (r"permission denied|access denied|denied|does not have \S+ permission", Kind.DENIED),
     (r"^\S* ?not authorized|insufficient.privilege|not enough privileges", Kind.DENIED),
@@ -260,6 +263,8 @@ class Scrubber:
         message = DatabaseMessage.of(error, self.secrets)
         kind = classify(message)
         shown, hint = message.text, kind.value
+        if query is None and kind in (Kind.OTHER, Kind.MISSING):
+            hint = Kind.OPTIONS.value
         if query is not None and kind is Kind.RAISED:
             shown = "a function of the query raised an error; its words may hold a row and are not shown"
         elif query is not None:

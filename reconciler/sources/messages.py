@@ -106,7 +106,7 @@ def shorten(text: str) -> str:
 def _unwrap(error: BaseException) -> BaseException:
     """Give the innermost error: SQLAlchemy, BigQuery's DB-API and others wrap what they were given."""
     wrapped = [getattr(error, "orig", None), *error.args]
-    inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+    inner = next((each for each in wrapped if isinstance(each, BaseException) and str(each)), None)
     return error if inner is None else _unwrap(inner)
 
 
@@ -153,6 +153,9 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
     if isinstance(first, str) and isinstance(second, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
         return DatabaseMessage(_ODBC.sub("", second), first)
     text = getattr(first, "message", None) or getattr(error, "message", None)
+    context = getattr(error, "context", None)  # Databricks
+    if isinstance(text, str) and isinstance(context, Mapping) and context.get("http-code"):
+        text = f"{text} HTTP {context['http-code']}: {context.get('error-message') or 'no reason given'}"
     return DatabaseMessage(text if isinstance(text, str) and text else str(error), state)
 
 

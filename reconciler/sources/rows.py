@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, Connection, CursorResult, Dialect
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from reconciler.errors import SourceError
@@ -24,6 +24,7 @@ from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources import failures
 from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, refuse_type
 from reconciler.sources.column_types import find_unfit
+from reconciler.sources.drivers import missing_driver, write_arguments
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import DatabaseMessage
 
@@ -71,12 +72,6 @@ _MARKS = {
     "numeric_dollar": "${number}",
 }
 
-
-_OF_DIALECTS = {"bigquery": ("credentials_path", "credentials_info", "credentials_base64", "location")}
-"""Options that SQLAlchemy's dialect takes, not the driver's `connect`."""
-
-_FIXED = {"pymysql": {"charset": "utf8mb4", "use_unicode": True}}
-"""What the driver is told whatever the URL says: in another character set it would get `?` for what that lacks."""
 
 _POOL = "reconcile"
 """Names the log of our pools, which is switched off: a cursor that can't be closed is logged with what the database
@@ -226,25 +221,14 @@ class RowSource:
         """Connect, read-only. `is_repeatable`: several statements are to see one moment, where the database can."""
         source, dialect = self.scrubber.source, self.url.get_backend_name()
         try:
-            # To this driver any `%s` is a mark, also in a string; a name of ours stands nowhere else.
-            driver = self.url.drivername.rpartition("+")[2]
-            style = {"paramstyle": "pyformat"} if driver == "mysqlconnector" else {}
-            given = self.options.reveal()
-            of_dialect = {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
-            given |= _FIXED.get(driver, {})
             logging.getLogger(f"{NullPool.__module__}.{NullPool.__name__}.{_POOL}").disabled = True
+            arguments = write_arguments(self.url, self.options)
             engine = create_engine(
-                self.url,
-                poolclass=NullPool,
-                pool_logging_name=_POOL,
-                hide_parameters=True,
-                connect_args=given,
-                **style,
-                **of_dialect,
+                self.url, poolclass=NullPool, pool_logging_name=_POOL, hide_parameters=True, **arguments
             )
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(source, self.url.drivername, error) from None
-        except (SQLAlchemyError, ValueError, TypeError) as error:
+        except Exception as error:  # a dialect may log in here, and raise anything
             raise self.scrubber.explain(error) from None
         stack.callback(engine.dispose)
         try:
@@ -317,48 +301,3 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     if paramstyle in ("pyformat", "named"):
         return sql, {keys[name]: value for name, value in query.params.items()}
     return sql, query.values
-
-
-# --- drivers -----------------------------------------------------------------------------------------------------
-
-_EXTRA = "'reconcile-segments[{}]'"
-_INSTALLED_BY = {
-    **dict.fromkeys(("postgresql", "psycopg", "psycopg_binary", "adbc_driver_postgresql"), _EXTRA.format("postgres")),
-    **dict.fromkeys(("bigquery", "google"), _EXTRA.format("bigquery")),
-    **dict.fromkeys(("redshift", "redshift_connector"), _EXTRA.format("redshift")),
-    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive-pure-sasl]'"),
-    **dict.fromkeys(("cockroachdb", "sqlalchemy_cockroachdb"), "sqlalchemy-cockroachdb"),
-    "pymysql": _EXTRA.format("mysql"),
-    "snowflake": _EXTRA.format("snowflake"),
-    "databricks": _EXTRA.format("databricks"),
-    "MySQLdb": "mysqlclient",
-    "mysql": "mysql-connector-python",
-    "mariadb": "mariadb",
-    "psycopg2": "psycopg2-binary",
-    "trino": "'trino[sqlalchemy]'",
-    **dict.fromkeys(("clickhousedb", "clickhouse_connect"), _EXTRA.format("clickhouse")),
-    "clickhouse": "clickhouse-sqlalchemy",
-}
-"""What pip installs for a module or a dialect, where it is not called so."""
-
-
-def choose_driver(url: URL) -> URL:
-    """Read `mysql://` and `mariadb://` as PyMySQL, which the extra `mysql` installs, whatever else is installed."""
-    if url.drivername in ("mysql", "mariadb"):
-        return url.set(drivername=f"{url.drivername}+pymysql")
-    return url
-
-
-def missing_driver(source: str, driver: str, error: Exception) -> SourceError:
-    """Give the error for a database without its driver; `driver` is the beginning of a SQLAlchemy URL.
-
-    The package is found by the module that could not be imported; where the dialect itself is unknown, by the names in
-    the URL.
-    """
-    module = (getattr(error, "name", None) or "").partition(".")[0]
-    if module == "pyarrow":  # it comes with the extra of the dialect
-        module = ""
-    names = (module,) if module else tuple(driver.partition("+")[::2])
-    package = module.replace("_", "-") if module else f"the SQLAlchemy dialect for {names[0]}"
-    package = next((_INSTALLED_BY[name] for name in names if name in _INSTALLED_BY), package)
-    return SourceError(f"source {source}: there is no driver for {driver}", f"pip install {package}")

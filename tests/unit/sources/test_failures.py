@@ -17,9 +17,10 @@ from reconciler.errors import SourceError
 from reconciler.escaping import mask
 from reconciler.models.fields import Scalar, Secret
 from reconciler.sources.base import Query
+from reconciler.sources.drivers import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, list_secrets, redact
-from reconciler.sources.rows import RowSource, choose_driver
+from reconciler.sources.rows import RowSource
 
 from .conftest import open_url, rows_of, segment
 

@@ -11,6 +11,7 @@ from reconciler.models.fields import Reference, Secret
 from reconciler.models.options import Options, read_options
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
+from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.messages import DatabaseMessage
 from tests.unit.sources.conftest import Warehouse, read, segment
 
@@ -189,3 +190,40 @@ def test_a_server_that_is_not_there_shows_no_option(tmp_path):
 @pytest.mark.parametrize("url", ["postgresql://u@h/d", "snowflake://account"])
 def test_a_source_that_is_printed_shows_no_option(url):
     assert "s3cret" not in repr(open_with(url, password=PASSWORD))
+
+
+# --- logins of drivers that need more than a value -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"oauth_client_id": "id"}, {"session_configuration": {"a": "b"}}])
+def test_databricks_without_a_login_is_refused_and_opens_no_browser(told, options):
+    error = refuse("databricks://host?http_path=/sql/1", **options)
+
+    assert "no login is given" in error.message
+    assert error.hint == Kind.AUTH.value
+    assert told == {}
+
+
+@pytest.mark.parametrize("options", [{"access_token": "t"}, {"auth_type": "azure-sp-m2m", "azure_client_id": "a"}])
+def test_databricks_with_a_login_of_its_driver_is_left_to_it(told, options):
+    refuse("databricks://host?http_path=/sql/1", **options)
+
+    assert told["connect_args"] == options
+
+
+def test_what_a_dialect_raises_while_it_makes_an_engine_is_explained(monkeypatch):
+    def create_engine(*_: object, **__: object) -> None:
+        raise LookupError(f"no credentials with {PASSWORD}")  # as Google's own errors, of no common class
+
+    monkeypatch.setattr("reconciler.sources.rows.create_engine", create_engine)
+
+    error = refuse("bigquery://project", credentials_base64=PASSWORD)
+
+    assert (error.message, error.hint) == ("source warehouse: no credentials with ***", Kind.AUTH.value)
+
+
+@pytest.mark.parametrize("text", ["File x.json was not found", "something"])
+def test_before_a_query_runs_the_next_step_is_not_about_a_query(text):
+    error = Scrubber("warehouse", ()).explain(ValueError(text))
+
+    assert error.hint == Kind.OPTIONS.value

@@ -1,0 +1,96 @@
+"""Drivers of SQLAlchemy: which one a URL means, what it is told next to the URL, and what pip installs for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from reconciler.errors import SourceError
+from reconciler.models.options import Options
+
+_EXTRA = "'reconcile-segments[{}]'"
+_INSTALLED_BY = {
+    **dict.fromkeys(("postgresql", "psycopg", "psycopg_binary", "adbc_driver_postgresql"), _EXTRA.format("postgres")),
+    **dict.fromkeys(("bigquery", "google"), _EXTRA.format("bigquery")),
+    **dict.fromkeys(("redshift", "redshift_connector"), _EXTRA.format("redshift")),
+    **dict.fromkeys(("pyhive", "hive", "TCLIService", "thrift", "thrift_sasl"), "'pyhive[hive-pure-sasl]'"),
+    **dict.fromkeys(("cockroachdb", "sqlalchemy_cockroachdb"), "sqlalchemy-cockroachdb"),
+    "pymysql": _EXTRA.format("mysql"),
+    "snowflake": _EXTRA.format("snowflake"),
+    "databricks": _EXTRA.format("databricks"),
+    "MySQLdb": "mysqlclient",
+    "mysql": "mysql-connector-python",
+    "mariadb": "mariadb",
+    "psycopg2": "psycopg2-binary",
+    "trino": "'trino[sqlalchemy]'",
+    **dict.fromkeys(("clickhousedb", "clickhouse_connect"), _EXTRA.format("clickhouse")),
+    "clickhouse": "clickhouse-sqlalchemy",
+}
+"""What pip installs for a module or a dialect, where it is not called so."""
+
+
+def choose_driver(url: URL) -> URL:
+    """Read `mysql://` and `mariadb://` as PyMySQL, which the extra `mysql` installs, whatever else is installed."""
+    if url.drivername in ("mysql", "mariadb"):
+        return url.set(drivername=f"{url.drivername}+pymysql")
+    return url
+
+
+_OF_DIALECTS = {"bigquery": ("credentials_path", "credentials_info", "credentials_base64", "location")}
+"""Options that SQLAlchemy's dialect takes, not the driver's `connect`."""
+
+_FIXED = {"pymysql": {"charset": "utf8mb4", "use_unicode": True}}
+"""What the driver is told whatever the URL says: in another character set it would get `?` for what that lacks."""
+
+_DATABRICKS_LOGINS = frozenset({"access_token", "credentials_provider", "auth_type", "use_kernel", "_use_cert_as_auth"})
+
+
+def write_arguments(url: URL, options: Options) -> dict[str, Any]:
+    """Give the arguments of `create_engine` for a source. Raises ValueError for options that make no login."""
+    dialect, driver, given = url.get_backend_name(), url.drivername.rpartition("+")[2], options.reveal()
+    # To mysqlconnector any `%s` is a mark, also in a string; a name of ours stands nowhere else.
+    arguments: dict[str, Any] = {"paramstyle": "pyformat"} if driver == "mysqlconnector" else {}
+    arguments |= {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
+    if dialect == "databricks":
+        if "oauth_client_secret" in given and not given.get("use_kernel"):
+            given["credentials_provider"] = _log_in_databricks(url, given)
+        if not url.password and not _DATABRICKS_LOGINS & set(given):  # the driver would open a browser
+            raise ValueError("no login is given: a token, or oauth_client_id and oauth_client_secret")
+    return {**arguments, "connect_args": given | _FIXED.get(driver, {})}
+
+
+def _log_in_databricks(url: URL, given: dict[str, Any]) -> Callable[[], Callable[[], dict[str, str]]]:
+    """Give the driver the login of a service principal (OAuth from machine to machine), which it lacks itself.
+
+    Source: docs.databricks.com, "Authorize service principal access to Databricks with OAuth".
+    """
+    from databricks.sdk.oauth import ClientCredentials
+
+    credentials = ClientCredentials(
+        client_id=str(given.pop("oauth_client_id", "")),
+        client_secret=given.pop("oauth_client_secret"),
+        token_url=f"https://{url.host}:{given.get('_port', 443)}/oidc/v1/token",
+        scopes="all-apis",
+        use_header=True,
+    )
+
+    def write_headers() -> dict[str, str]:
+        token = credentials.token()
+        return {"Authorization": f"{token.token_type} {token.access_token}"}
+
+    return lambda: write_headers
+
+
+def missing_driver(source: str, driver: str, error: Exception) -> SourceError:
+    """Give the error for a database without its driver; `driver` is the beginning of a SQLAlchemy URL.
+
+    The package is found by the module that could not be imported; where the dialect itself is unknown, by the names in
+    the URL.
+    """
+    module = (getattr(error, "name", None) or "").partition(".")[0]
+    if module == "pyarrow":  # it comes with the extra of the dialect
+        module = ""
+    names = (module,) if module else tuple(driver.partition("+")[::2])
+    package = module.replace("_", "-") if module else f"the SQLAlchemy dialect for {names[0]}"
+    package = next((_INSTALLED_BY[name] for name in names if name in _INSTALLED_BY), package)
+    return SourceError(f"source {source}: there is no driver for {driver}", f"pip install {package}")
