@@ -16,6 +16,7 @@ def main() -> None:
     """Run `reconcile` with the arguments of this process, and exit."""
     # Most of a short run is importing, which leaves no garbage: measured, collecting takes a tenth of its time.
     gc.set_threshold(50_000)
+    sys.unraisablehook = lambda _: None  # of a driver that closes what is lost: no traceback, which may hold a row
     occupy_descriptors()
     # A command that does more than print handles its signals itself. `nohup` has SIGHUP ignored.
     is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -232,7 +232,8 @@ class RowSource:
             raise self.scrubber.explain(error) from None
         stack.callback(engine.dispose)
         try:
-            connection = stack.enter_context(self.connections.connect(engine.connect))
+            connection = self.connections.connect(engine.connect)
+            stack.callback(_close, connection)
             if dialect in ("postgresql", "cockroachdb"):
                 level = {"isolation_level": "REPEATABLE READ"} if is_repeatable and dialect == "postgresql" else {}
                 connection.execution_options(postgresql_readonly=True, **level)
@@ -257,10 +258,12 @@ class RowSource:
         return result
 
 
-def _close(result: CursorResult[Any]) -> None:
-    """Close a result that may not have been read to its end; the connection warns of what is left open, or fails."""
-    with suppress(Exception):  # it may be lost, and that has been told
-        result.close()
+def _close(opened: Connection | CursorResult[Any]) -> None:
+    """Close what may be lost, which has been told by then; or a result that was not read to its end: a driver warns of
+    one that is left open.
+    """
+    with suppress(Exception):
+        opened.close()
 
 
 def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:

@@ -10,7 +10,7 @@ from reconciler.models.options import read_options
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
 
-ERRORS = ("a wrong password", "an unreachable server")
+ERRORS = ("a wrong password", "an unreachable server", "an error of a row")
 
 
 class NotHad(Exception):
@@ -92,6 +92,9 @@ class Engine:
 
     errors_with_rows: tuple[str, ...] = ("SELECT CAST(id AS INTEGER) AS id FROM {name}",)
     """Queries that fail with an id of the table in the driver's message."""
+
+    fails: str = "1 / (a.number - a.number)"
+    """An expression that fails when it is evaluated, for each row of a table `a` with a column `number`."""
 
 
 @dataclass(frozen=True)

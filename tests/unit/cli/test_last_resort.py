@@ -1,5 +1,7 @@
 """Whatever happens, a run ends with a code, and says what it still can."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -106,3 +108,14 @@ def test_a_group_without_a_command_shows_its_help_as_it_is(capsys: pytest.Captur
     shown = capsys.readouterr().err
     assert shown.startswith("Usage: reconcile state")
     assert "\n\nCommands:\n" in shown
+
+
+def test_what_fails_while_an_object_of_a_driver_goes_is_not_printed() -> None:
+    program = (
+        "class Lost:\n    def __del__(self): raise ValueError('ada')\n"
+        "from reconciler import cli\ncli.run = lambda _: int(not Lost())\ncli.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -97,6 +97,7 @@ ENGINE = Engine(
         "OPTIMIZE TABLE kept",
         "SYSTEM FLUSH LOGS",
     ),
+    fails="intDiv(1, a.number - a.number)",
     errors_with_rows=(
         "SELECT toUInt8(id) AS id FROM {name}",
         "SELECT CAST(id AS UUID) AS id FROM {name}",

@@ -141,6 +141,7 @@ ENGINE = Engine(
         "SELECT id FROM kept; DROP TABLE kept",
         "SELECT write_it() AS id",
     ),
+    fails="(SELECT raise_it(a.id))",
     errors_with_rows=(
         "SELECT UPDATEXML(1, (SELECT CONCAT('~', id) FROM {name} LIMIT 1), 1) AS id",
         "SELECT raise_it(id) AS id FROM {name}",

@@ -1,0 +1,83 @@
+"""A read that is incomplete is an error: if one ended quietly, who belongs in the segment would be removed."""
+
+import gc
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from reconciler.errors import SourceError
+from tests.unit.sources.conftest import read
+from tests.warehouses.engine import Warehouse
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+TABLES = ", ".join(f"digits {name}" for name in "abcde")
+NUMBER = "(" + " + ".join(f"{10**place} * {name}.number" for place, name in enumerate("abcde")) + ")"
+ROWS = 100_000
+CUT = 300_000
+"""Bytes after which the connection breaks; the rows are more."""
+
+
+@pytest.fixture(autouse=True)
+def _digits(warehouse: Warehouse) -> None:
+    warehouse.fill("digits", [str(digit) for digit in range(10)])
+
+
+@pytest.mark.parametrize("at", [ROWS - 1, ROWS // 2, 10])
+def test_an_error_in_the_middle_of_the_rows_fails_the_read(warehouse, at):
+    if "an error of a row" in warehouse.engine.lacks:
+        return
+    query = f"SELECT CASE WHEN {NUMBER} <> {at} THEN {NUMBER} ELSE {warehouse.engine.fails} END AS id FROM {TABLES}"
+
+    with pytest.raises(SourceError) as caught:
+        read(warehouse.open(), query)
+
+    assert caught.value.hint
+
+
+def test_a_connection_that_breaks_in_the_middle_of_the_rows_fails_the_read(warehouse):
+    url = make_url(warehouse.url)
+    if "an unreachable server" in warehouse.engine.lacks or not url.port:
+        return
+    with cutting(url.port) as port:
+        source = warehouse.open(url.set(port=port).render_as_string(hide_password=False))
+        query = f"SELECT {NUMBER} AS id, 'as long a text as can be' AS more FROM {TABLES}"
+
+        with pytest.raises(SourceError) as caught:
+            read(source, query, "id")
+
+    assert caught.value.hint
+    gc.collect()  # PyMySQL fails once more when what it lost goes
+
+
+@contextmanager
+def cutting(target: int) -> Iterator[int]:
+    """A port that forwards to another, and breaks the connection once `CUT` bytes have come back."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=_accept, args=(listener, target), daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _accept(listener: socket.socket, target: int) -> None:
+    with suppress(OSError):
+        while True:
+            front, _ = listener.accept()
+            back = socket.create_connection(("127.0.0.1", target))
+            for one, other, most in ((front, back, None), (back, front, CUT)):
+                threading.Thread(target=_forward, args=(one, other, most), daemon=True).start()
+
+
+def _forward(one: socket.socket, other: socket.socket, most: int | None) -> None:
+    passed = 0
+    with suppress(OSError):
+        while (data := one.recv(65536)) and (most is None or passed < most):
+            other.sendall(data)
+            passed += len(data)
+    for end in (one, other):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
