@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,8 @@ def serve(path: str) -> None:
 
     for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
         if "_migrations" not in module.name and "__main__" not in module.name:
-            importlib.import_module(module.name)
+            with suppress(ImportError):  # a driver that is not installed
+                importlib.import_module(module.name)
     for name in ("alembic.command", "psycopg", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"):
         importlib.import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads can't be forked"  # noqa: PTH208
