@@ -5,7 +5,6 @@ A killed `state upgrade` is in tests/reliability/test_upgrade.py.
 
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from reconciler.models.spec import StateSettings
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.state import open_snapshot
+from tests.support.forks import Fork
 from tests.support.states import contents_of
 
 ROUNDS_PER_STATE = 8
@@ -62,7 +62,7 @@ FINISHED = "too late: it had ended"
 class Trigger:
     """Kills a process in the middle of a request, or some seconds after it; tells what was going on."""
 
-    process: "subprocess.Popen[str] | None" = None
+    process: Fork | None = None
     strike_at: int = 0
     """The number of a write; 0: by time alone."""
     on_answer: bool = False

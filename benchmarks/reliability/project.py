@@ -1,15 +1,16 @@
 """A project under attack: a warehouse that churns, a spec of three segments, a sandbox that misbehaves."""
 
+import os
 import random
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.sandbox.faults import Fault, answers, drops, hangs, late
 from reconciler.sandbox.server import Sandbox
+from tests.support.forks import Fork
 
 SEGMENTS = {"vip": 56, "churn": 57, "letter": 58}
 SETTLE = 1.0
@@ -77,16 +78,9 @@ class Attacked:
                 connection.executemany(f"INSERT INTO {table} VALUES (?)", ((each,) for each in ids))
         connection.close()
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str) -> Fork:
         """Run `reconcile` as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Fork(list(words), self.folder, os.environ, subprocess.DEVNULL)
 
     def run(self, *words: str) -> tuple[int, str, str]:
         process = self.start(*words)

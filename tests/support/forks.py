@@ -23,9 +23,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.fork_command import NUMBER, ask_for_fork, read_number
+
 ROOT = Path(__file__).parents[2]
-NUMBER = 4
-"""Bytes of a number on the wire."""
 
 
 class Fork:
@@ -34,16 +34,11 @@ class Fork:
     def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: int) -> None:
         out, err = os.pipe(), os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
-        self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(find_server())
-        request = json.dumps([words, str(folder), dict(environment)]).encode()
-        given = [nothing if stdin == subprocess.DEVNULL else stdin, out[1], err[1]]
-        socket.send_fds(self._connection, [len(request).to_bytes(NUMBER, "big")], given)
-        self._connection.sendall(request)
+        streams = [nothing if stdin == subprocess.DEVNULL else stdin, out[1], err[1]]
+        self._connection, self.pid = ask_for_fork(find_server(), words, str(folder), environment, streams)
         for number in (nothing, out[1], err[1]):
             os.close(number)
         self.stdout, self.stderr = os.fdopen(out[0]), os.fdopen(err[0])
-        self.pid = read_number(self._connection)
         self.returncode: int | None = None
         self._lock = threading.Lock()
 
@@ -103,10 +98,6 @@ def find_server() -> str:
 
     atexit.register(end)
     return path
-
-
-def read_number(connection: socket.socket) -> int:
-    return int.from_bytes(connection.recv(NUMBER, socket.MSG_WAITALL), "big")
 
 
 # --- the process that forks ----------------------------------------------------------------------------------------

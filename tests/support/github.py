@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 
 from tests.fakes import ci_commands
+from tests.support import fork_command
+from tests.support.forks import find_server
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "acme/segments"
@@ -231,7 +233,8 @@ def make_commands(folder: Path, outside: Path) -> Path:
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
     python = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
-    lines = {"reconcile": f'{python} -c "from reconciler.cli import main; main()" "$@"'}
+    client = [sys.executable, "-I", "-S", fork_command.__file__, find_server()]
+    lines = {"reconcile": f'exec {shlex.join(client)} "$@"'}
     for name in ("gh", "curl", "pip", "sleep"):
         lines[name] = f'{python} {shlex.quote(ci_commands.__file__)} {shlex.quote(str(outside))} {name} "$@"'
     for name, line in lines.items():

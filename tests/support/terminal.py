@@ -14,14 +14,7 @@ def at_a_terminal(project: Project, *words: str, says: str) -> Result:
     """Run `reconcile` with a terminal as its stdin, on which somebody has typed something."""
     keyboard, terminal = pty.openpty()
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
-            cwd=project.folder,
-            stdin=terminal,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = project.start(*words, stdin=terminal)
         os.write(keyboard, f"{says}\n".encode())
         out, err = process.communicate(timeout=60)
     finally:
