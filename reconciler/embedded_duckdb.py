@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.errors import ReconcileError, SegmentError, UsageError
+from reconciler.errors import ReconcileError, SegmentError, UsageError, stopped
 from reconciler.models.comparison import read_size
 
 SPILL_PREFIX = "reconcile-spill-"
@@ -189,11 +189,6 @@ class EmbeddedDuckDB:
 
 def _refuse_limit(limit: str) -> UsageError:
     return UsageError(f"--memory-limit {limit}: that is no size to work with", "write a size, for example 512MB or 2GB")
-
-
-def stopped() -> SegmentError:
-    """The error of a comparison that a signal ended."""
-    return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
 
 
 # --- the spill folder -------------------------------------------------------------------------------------------------

@@ -285,6 +285,11 @@ _SYSTEM_HINTS = {
 }
 
 
+def stopped() -> SegmentError:
+    """Give the error of a comparison that a signal ended."""
+    return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
+
+
 def not_confirmed(kept: str, *, is_stopped: bool = False) -> ReconcileError:
     """Give the error for a no, or for a question that a stop ended. `kept` says what was not done."""
     if is_stopped:

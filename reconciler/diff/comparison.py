@@ -1,48 +1,33 @@
-"""The comparison of one segment's sets, as tables of an embedded DuckDB that streams and blocks of text fill.
+"""The comparison of one segment's sets: in Python's sets where they hold few ids, else in tables.
 
-    members, marks, journal  what the state holds, as it gives it
-    overlay  the status of an id by marks and journal; decided: it outweighs the members (from a database: times only)
-    people   the real membership, each person once (read into `remote`); keys: their ids of the segment's type
-    held     every id that the state knows, with its flags
-    known    the same, and (if it was read) every id of the real membership
-    desired  what the query returned, row by row: an id, or why it is none (from its database: and how many rows)
-    sealed   instead of it, what a plan file changes, or what reverses a run
-    sent     what that run sent (own), and what later runs have sent or read back since
-    changes  the ids to send, each once (found as `moved`), with its flags
-    add, remove  the same by direction, in the order of sending (see `changes`)
-
-A statement joins, groups or sorts once: two such steps in one would fight for the memory, and lose it.
-Joins have the larger set on the left; the right one is remembered.
+DuckDB, and what uses it, is loaded when the first segment needs tables.
 """
 
-import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from reconciler.diff.changes import Changes, find_changes
-from reconciler.diff.decide import HELD, POSSIBLE, Flag, Numbers, Returned, count_changes, count_drift, refuse_bad
-from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
-from reconciler.diff.tables import Tables, broken_query, list_ids, make_database, unless_empty, write_batches
-from reconciler.errors import IncompleteRead, StateError
+from reconciler.diff.changes import Changes
+from reconciler.diff.decide import broken_query
+from reconciler.diff.few import compare_few, take_few
+from reconciler.errors import stopped
 from reconciler.models.batches import Batch
-from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
-from reconciler.models.freshness import DataTime
-from reconciler.models.id_status import lingers_since, write_id_status
-from reconciler.models.ids import normalize, refusal
-from reconciler.models.plan import Head
+from reconciler.models.comparison import FEW_IDS, Adoption, DriftCounts, Findings, Page, RemoteCount, Rows
 from reconciler.models.spec import Target
 from reconciler.sources.base import PushdownSource, Source
-from reconciler.state.base import Snapshot
+from reconciler.state.base import FewStored, Snapshot
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from reconciler.diff.in_tables import ComparisonInTables
+    from reconciler.embedded_duckdb import EmbeddedDuckDB
 
 
 class SetEngine:
-    """Compares sets in one DuckDB for the whole run. Segments may be compared in several threads, one each."""
+    """Compares sets, in one DuckDB for the whole run. Segments may be compared in several threads, one each."""
 
     def __init__(
         self,
@@ -51,188 +36,115 @@ class SetEngine:
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
         pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
+        few: int = FEW_IDS,
     ) -> None:
-        """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it."""
+        """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it.
+
+        Up to `few` ids on each side are compared in sets, without tables.
+        """
         self.source_of = source_of
         self.snapshot_of = snapshot_of
         self.pushdown_source_of = pushdown_source_of
-        self._database = make_database(memory_limit, spill_parent)
+        self.few = few
+        self._memory_limit = memory_limit
+        self._spill_parent = spill_parent
+        self._interrupted = False
+        self._lock = threading.Lock()
+        self._kept = ExitStack()
+        self._database: EmbeddedDuckDB | None = None
 
     @contextmanager
     def keep(self) -> Iterator[Self]:
-        """Keep the database, made at once, while the block runs. Raises SegmentError, UsageError."""
-        with self._database.keep():
-            with self._database.cursor():
-                pass
+        """Keep the database while the block runs, once it is made."""
+        with self._kept:
             yield self
 
     def interrupt(self) -> None:
         """End the comparisons that run: they fail. May be called by a signal's handler."""
-        self._database.interrupt()
+        self._interrupted = True
+        if self._database is not None:
+            self._database.interrupt()
+
+    def open_database(self) -> "EmbeddedDuckDB":
+        """Give the database, made for the first that asks. Raises SegmentError, UsageError."""
+        from reconciler.diff.tables import make_database
+
+        with self._lock:
+            if self._database is None:
+                database = make_database(self._memory_limit, self._spill_parent)
+                self._kept.enter_context(database.keep())
+                self._database = database
+        if self._interrupted:
+            raise stopped()
+        return self._database
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Explain what fails while the result of a query is read. Raises SegmentError once there is a stop."""
+        if self._interrupted:
+            raise stopped()
+        try:
+            yield
+        except Exception:
+            if self._database is None:
+                raise
+            with self._database.translating(broken_query()):
+                raise
 
     @contextmanager
     def begin(self, target: Target) -> Iterator["Comparison"]:
         """Begin the comparison of one segment; its tables go when it is left."""
-        with self._database.catalog() as catalog, self._database.cursor(catalog) as cursor:
-            yield Comparison(target, self, Tables(self._database, catalog, cursor))
-
-
-@dataclass(frozen=True)
-class StateRead:
-    """What was read of the state, without the rows, which are in the tables now."""
-
-    head: Head
-    now: float
-    members: int = 0
-    has_overlay: bool = False
-    """There are marks, or a journal."""
+        with ExitStack() as stack:
+            yield Comparison(target, self, stack)
 
 
 class Comparison:
-    """One segment's sets side by side. Either `compare` or `resume` is called, once.
+    """One segment's sets side by side. Either `compare`, `resume` or `undo` is called, once.
 
     `load_remote`, `drift`, `examine` and `adoption` may be called again and again: each reads the snapshot afresh.
     """
 
-    def __init__(self, target: Target, engine: SetEngine, tables: Tables) -> None:
+    def __init__(self, target: Target, engine: SetEngine, stack: ExitStack) -> None:
         self._target = target
-        self._segment = target.segment
-        self._exclusive = target.segment.reads_members
         self._engine = engine
-        self._tables = tables
-        self._remote: RemoteCount | None = None
-        """What is in `people` and `keys`; None: no real membership has been read."""
+        self._stack = stack
 
-    # --- the real membership -------------------------------------------------------------------------------------
+    @cached_property
+    def _in_tables(self) -> "ComparisonInTables":
+        from reconciler.diff.in_tables import ComparisonInTables
+        from reconciler.diff.tables import Tables
 
-    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
-        """Load the real membership; called again, it starts afresh."""
-        tables, self._remote = self._tables, None
-        tables.drop("people", "keys")
-        tables.begin("remote")
-        with tables.translating():
-            tables.load_pages(pages, self._segment.id_type)
-        ((rows, people),) = tables.fetch("SELECT count(*), count(DISTINCT cio_id) FROM remote")
-        if rows == people:
-            tables.run("ALTER TABLE remote RENAME TO people")
-        else:
-            tables.create("people", "SELECT cio_id, max(key) AS key FROM remote GROUP BY cio_id")
-            tables.drop("remote")
-        tables.create("keys", "SELECT DISTINCT key AS id FROM people WHERE key IS NOT NULL")
-        ((keyed,),) = tables.fetch("SELECT count(key) FROM people")
-        self._remote = RemoteCount(people, people - keyed)
-        return self._remote
-
-    def _require_remote(self) -> RemoteCount:
-        if self._remote is None:
-            raise IncompleteRead("the real membership has not been read", "nothing may be computed without it")
-        return self._remote
-
-    # --- what is known -------------------------------------------------------------------------------------------
-
-    def _read_state(self, tables: Tables) -> StateRead:
-        broken = _broken_state()
-        snapshot = self._engine.snapshot_of(self._target)
-        with snapshot.read_segment(self._target.workspace, self._target.segment_id) as stored:
-            tables.begin("members")
-            if stored.head.id_type not in (None, self._segment.id_type):
-                return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
-            with tables.translating(broken):
-                members = tables.load("members", stored.members())
-                # Most segments have nothing but members, and then no tables are made for the rest.
-                numbers = {}
-                for table, read in (("marks", stored.marks), ("journal", stored.journal)):
-                    rows = unless_empty(read())
-                    if rows is not None:
-                        tables.begin(table)
-                        numbers[table] = tables.load(table, rows)
-            has_overlay = sum(numbers.values()) > 0
-            if has_overlay:
-                tables.begin(*(table for table in ("marks", "journal") if table not in numbers))
-            return StateRead(stored.head, stored.now, members, has_overlay)
-
-    def _make_known_of_state(self, state: StateRead) -> Numbers:
-        """Make `known` of what the state holds, and count it.
-
-        Most of an overlay are tombstones, which only a comparison with the real membership needs.
-        """
-        if not self._make_overlay(state, "decided"):
-            self._tables.run("ALTER TABLE members RENAME TO known")
-            return {Flag.STORED: state.members}
-        self._tables.create("known", _HELD.format(which="decided"))
-        self._tables.drop("members", "marks", "journal")
-        return self._tables.count_flags("known")
-
-    def _make_known_with_remote(self, state: StateRead) -> Numbers:
-        """Make `known` of what the state holds, tombstones too, and of the real membership; count it."""
-        held = "members"
-        if self._make_overlay(state, "true"):
-            held = "held"
-            self._tables.create(held, _HELD.format(which="true"))
-        self._tables.create("known", _HELD_OR_REMOTE.format(held=held))
-        self._tables.drop("members", "marks", "journal", "held")
-        return self._tables.count_flags("known")
-
-    def _make_overlay(self, state: StateRead, which: str) -> bool:
-        """Make `overlay` if there are marks or a journal; tell whether `which` is true of any id in it."""
-        if not state.has_overlay:
-            return False
-        since = lingers_since(state.now, self._target.spec.destination.settle)
-        id_status = write_id_status(_JOURNAL_IDS, "FROM marks", since)
-        columns = "id, add_at, remove_at, decided, status::UTINYINT AS flags"
-        self._tables.create("overlay", f"WITH {id_status} SELECT {columns} FROM id_status")
-        return bool(self._tables.fetch(f"SELECT count(*) FROM overlay WHERE {which}")[0][0])
-
-    # --- what changes --------------------------------------------------------------------------------------------
+        database = self._engine.open_database()
+        catalog = self._stack.enter_context(database.catalog())
+        cursor = self._stack.enter_context(database.cursor(catalog))
+        return ComparisonInTables(self._target, self._engine, Tables(database, catalog, cursor))
 
     def compare(self) -> Changes:
         """Run the query and compare: with the snapshot; under `exclusive` with the loaded membership, too."""
-        unkeyed = self._require_remote().unkeyed if self._exclusive else None
-        # A database can't compare with the real membership, as that isn't in it.
-        is_here = self._exclusive or self._segment.retired
-        source = None if is_here else self._engine.pushdown_source_of(self._target)
-        found = None
-        if source is not None:
-            found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
-            if isinstance(found, NotPossible):
-                log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
-        if isinstance(found, ComparedInDatabase):
-            engine, head, known, has_overlay = "in_database", found.head, found.known, True
-            returned, data_time = found.returned, found.data_time
-            refuse_bad(returned, self._segment)
-            missing = self._count_missing()
-        else:
-            # The state is read in a thread of its own, so that neither database waits for the other.
-            with self._tables.with_own_cursor() as tables, ThreadPoolExecutor(1, "state") as pool:
-                reading = pool.submit(self._read_state, tables)
-                try:
-                    returned, data_time = self._load_desired()
-                    missing = self._count_missing()
-                except BaseException:
-                    tables.stop()
-                    raise
-                state = reading.result()
-            engine, head, has_overlay = "local", state.head, state.has_overlay
-            known = self._make_known_with_remote(state) if self._exclusive else self._make_known_of_state(state)
-        changed, reversed_at = find_changes(self._tables, "desired", self._exclusive, has_overlay)
-        counts = count_changes(self._exclusive, known, changed, returned)
-        counts = replace(counts, unkeyed=unkeyed, reversed_at=reversed_at, missing_sentinels=missing)
-        return Changes(engine, head, counts, data_time, bool(changed), self._exclusive, self._tables)
+        segment, few = self._target.segment, self._read_few()
+        if few is None:
+            return self._in_tables.compare()
+        most = self._engine.few if few.members else 0  # a first fill may be large
+        with self._engine.reading(), self._engine.source_of(self._target).stream_values(segment, most) as values:
+            lines, rows = take_few(values.rows, self._engine.few)
+            if rows is not None:
+                self._in_tables.load(replace(values, rows=rows))
+        return compare_few(segment, few, lines, values.data_time) if rows is None else self._in_tables.compare(values)
+
+    def _read_few(self) -> FewStored | None:
+        """Read the state of a segment with few ids; None: it has more, or they can't be compared in sets."""
+        segment, engine = self._target.segment, self._engine
+        if not engine.few or segment.reads_members or segment.retired or engine.pushdown_source_of(self._target):
+            return None
+        few = engine.snapshot_of(self._target).read_few(self._target.workspace, self._target.segment_id, engine.few)
+        return few if few and few.head.id_type in (None, segment.id_type) else None
 
     def resume(self, sealed: Iterable[Batch], *, is_undo: bool = False) -> Changes:
         """Instead of running the query, take a plan file's changes; those that are already so in the state drop out.
 
         `is_undo`: they reverse a run, and nobody says who is desired.
         """
-        unkeyed = self._require_remote().unkeyed if self._exclusive else None
-        self._tables.begin("sealed")
-        with self._tables.translating():
-            self._tables.load("sealed", write_batches(sealed))
-        changes = self._compare_sealed()
-        if is_undo:
-            return changes
-        counts = replace(changes.counts, desired=0, unchanged=0, duplicates=0, unkeyed=unkeyed)
-        return replace(changes, counts=counts)
+        return self._in_tables.resume(sealed, is_undo=is_undo)
 
     def undo(self, sent: Rows) -> Changes:
         """Instead of running the query, reverse what a run sent, but for the ids that later runs have touched.
@@ -240,123 +152,22 @@ class Comparison:
         `sent` has the columns of the table of this name. Of an id that was added nothing is left to undo once the state
         does not hold it; of one that was removed, once it is stored.
         """
-        tables = self._tables
-        tables.begin("sent")
-        with tables.translating(_broken_state()):
-            tables.load("sent", sent)
-        undone = tables.create("undone", _UNDONE)
-        left = tables.create("sealed", _NOT_SENT_SINCE)
-        tables.drop("sent", "undone")
-        changes = self._compare_sealed()
-        return replace(changes, counts=replace(changes.counts, sent_since=undone - left))
-
-    def _compare_sealed(self) -> Changes:
-        """Compare `sealed` with what is known: what it does not name stays, and nothing is desired."""
-        state = self._read_state(self._tables)
-        known = self._make_known_with_remote(state) if self._exclusive else self._make_known_of_state(state)
-        changed, reversed_at = find_changes(self._tables, "sealed", self._exclusive, state.has_overlay)
-        counts = count_changes(self._exclusive, known, changed, Returned())
-        counts = replace(counts, desired=None, duplicates=0, reversed_at=reversed_at)
-        return Changes("local", state.head, counts, None, bool(changed), self._exclusive, self._tables)
-
-    def _load_desired(self) -> tuple[Returned, DataTime | None]:
-        tables, id_type = self._tables, self._segment.id_type
-        if self._segment.retired:  # wants nobody, and has no query
-            tables.begin("desired")
-            return Returned(), None
-        source = self._engine.source_of(self._target)
-        with tables.translating(broken_query()), source.stream_values(self._segment) as values:
-            judged = f"SELECT value, {refusal('value', 'typed', id_type)} AS refused FROM ({values.select})"
-            ids = f"SELECT refused, if(refused IS NULL, {normalize('value', id_type)}, NULL) AS id FROM ({judged})"
-            tables.load("desired", values.rows, ids)
-        returned = Returned(dict(tables.fetch("SELECT refused, count(*) FROM desired GROUP BY refused")))
-        refuse_bad(returned, self._segment)
-        return returned, values.data_time
-
-    def _count_missing(self) -> int:
-        """Count the ids of `must_include` that are not desired."""
-        sentinels = self._segment.guards.must_include
-        if not sentinels:
-            return 0
-        statement = f"""WITH given AS (SELECT unnest($1::VARCHAR[]) AS value),
-            sentinels AS (SELECT {normalize("value", self._segment.id_type)} AS id FROM given),
-            found AS (SELECT id FROM desired SEMI JOIN sentinels USING (id))
-            SELECT count(*) FROM sentinels WHERE id NOT IN (FROM found)"""
-        return int(self._tables.fetch(statement, [list(sentinels)])[0][0])
+        return self._in_tables.undo(sent)
 
     # --- what a read-back shows ----------------------------------------------------------------------------------
 
+    def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
+        """Load the real membership; called again, it starts afresh."""
+        return self._in_tables.load_remote(pages)
+
     def drift(self) -> DriftCounts:
         """Compare the loaded membership with the snapshot."""
-        remote = self._require_remote()
-        return count_drift(self._make_known_afresh(), remote.people, remote.unkeyed)
+        return self._in_tables.drift()
 
     def examine(self) -> Findings:
         """Like `drift`, but give the ids, for recording."""
-        self._make_known_afresh()
-        return Findings(
-            appeared=self._find(lambda flags: flags == Flag.UNMATCHED | Flag.REMOTE),
-            vanished=self._find(lambda flags: flags == Flag.STORED),
-            lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
-            gone=self._find(lambda flags: flags == Flag.REMOVED),
-        )
+        return self._in_tables.examine()
 
     def adoption(self, known_only: bool) -> Adoption:
         """For `refresh`; `known_only` leaves out ids that the state does not hold."""
-        self._make_known_afresh()
-        kept = HELD if known_only else HELD | Flag.REMOTE
-
-        def is_member(flags: Flag) -> bool:
-            return Flag.REMOTE in flags and Flag.REMOVED not in flags and bool(flags & kept)
-
-        return Adoption(
-            id_type=self._segment.id_type,
-            members=self._find(is_member),
-            unmatched=self._find(lambda flags: Flag.REMOTE not in flags and bool(flags & HELD)),
-            lingering=self._find(lambda flags: flags == Flag.REMOVED | Flag.REMOTE),
-            entered=self._find(lambda flags: is_member(flags) and Flag.STORED not in flags),
-            left=self._find(lambda flags: flags == Flag.STORED),
-        )
-
-    def _make_known_afresh(self) -> Numbers:
-        """Make `known` of the loaded membership and of the snapshot as it is now."""
-        self._require_remote()
-        return self._make_known_with_remote(self._read_state(self._tables))
-
-    def _find(self, where: Callable[[Flag], bool]) -> Callable[[], Iterator[list[str]]]:
-        ids = list_ids("known", filter(where, POSSIBLE))
-        return lambda: self._tables.stream(ids)
-
-
-def _broken_state() -> StateError:
-    return StateError(
-        "the state database failed while the snapshot was being read", "check that it can be reached, then run again"
-    )
-
-
-# --- the statements that match two tables -----------------------------------------------------------------------------
-
-_JOURNAL_IDS = """
-SELECT unnest(string_split(ids, chr(10))) AS id, seq, direction, outcome, "at", unknown_at FROM journal"""
-
-_HELD = """
-SELECT coalesce(members.id, overlay.id) AS id,
-    if(overlay.id IS NULL OR (members.id IS NOT NULL AND NOT overlay.decided), members.flags, overlay.flags) AS flags
-FROM members FULL JOIN (FROM overlay WHERE {which}) AS overlay ON members.id = overlay.id"""
-
-_HELD_OR_REMOTE = f"""
-SELECT coalesce(held.id, keys.id) AS id,
-    (coalesce(held.flags, 0) | if(keys.id IS NULL, 0, {Flag.REMOTE:d}))::UTINYINT AS flags
-FROM {{held}} AS held FULL JOIN keys ON held.id = keys.id"""
-
-_SENT_IDS = "SELECT unnest(string_split(ids, chr(10))) AS id, adds, sure, place FROM sent WHERE"
-
-_UNDONE = f"""
-SELECT id, NOT arg_max(adds, place) AS adds, arg_max(sure, place) AS sure FROM ({_SENT_IDS} own) GROUP BY id"""
-"""The reverse of the run. It sends an id in one direction only; of two, its last would count."""
-
-_NOT_SENT_SINCE = f"""
-SELECT undone.id, undone.adds FROM undone ANTI JOIN ({_SENT_IDS} NOT own) AS since
-    ON undone.id = since.id AND (since.sure OR undone.sure OR since.adds = undone.adds)"""
-"""Without the ids that later runs have sent, and those that they have read back: who had left since is there by
-somebody else. Only where the outcome of the run was unknown may a read-back show that it was done, and nothing more."""
+        return self._in_tables.adoption(known_only)

@@ -147,6 +147,13 @@ def refuse_bad(returned: Returned, segment: Segment) -> None:
         raise SourceError(f"the query returned {' and '.join(found_ones)}", "; ".join(steps), code=codes[0])
 
 
+def broken_query() -> SourceError:
+    """The error of a source that failed while its rows were read, which DuckDB does not distinguish."""
+    return SourceError(
+        "the source failed while the result of the query was being read", "run the query by hand to its last row"
+    )
+
+
 def count_changes(exclusive: bool, known: Numbers, changed: Numbers, returned: Returned) -> Counts:
     """Give the numbers of a plan, but for those of sentinels, times and people without a key.
 

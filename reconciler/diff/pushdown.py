@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, decide
-from reconciler.diff.tables import Tables, broken_query, list_flags
+from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, broken_query, decide
+from reconciler.diff.tables import Tables, list_flags
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.freshness import DataTime
 from reconciler.models.id_status import write_id_status

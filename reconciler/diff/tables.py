@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from reconciler.diff.decide import Flag, Numbers
-from reconciler.embedded_duckdb import EmbeddedDuckDB, stopped
-from reconciler.errors import SourceError
+from reconciler.embedded_duckdb import EmbeddedDuckDB
+from reconciler.errors import stopped
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
 from reconciler.models.ids import IdType, has_control, normalize
@@ -210,13 +210,6 @@ def list_ids(table: str, flags: Iterable[Flag]) -> str:
 def list_flags(flags: Iterable[Flag]) -> str:
     """SQL: flags, for IN (...)."""
     return ", ".join(str(int(each)) for each in flags) or "NULL"
-
-
-def broken_query() -> SourceError:
-    """The error of a source that failed while its rows were read, which DuckDB does not distinguish."""
-    return SourceError(
-        "the source failed while the result of the query was being read", "run the query by hand to its last row"
-    )
 
 
 # --- blocks of text: how rows from Python come into tables (see `models.comparison.Rows`) ----------------------------

@@ -6,6 +6,7 @@ The reference implementation goes value by value. The same rules as SQL, for `re
 import re
 import unicodedata
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -98,6 +99,16 @@ def is_id(text: str, id_type: IdType) -> bool:
     """Tell whether a text is an id as it is. Most are plain ASCII, which a pattern finds in a tenth of the time."""
     plain = _PLAIN_EMAIL if id_type is IdType.EMAIL else _PLAIN
     return (len(text) <= MAX_ID_BYTES and plain.fullmatch(text) is not None) or check_text(text, id_type) == text
+
+
+def are_ids(texts: Sequence[str], id_type: IdType) -> bool:
+    """Tell whether texts are surely ids as they are, by a few looks at all of them at once: printable ASCII."""
+    whole = "".join(texts)
+    if not (whole.isascii() and whole.isprintable()) or " " in whole:
+        return False
+    if min(map(len, texts), default=1) == 0 or max(map(len, texts), default=0) > MAX_ID_BYTES:
+        return False
+    return id_type is not IdType.EMAIL or all(map(_PLAIN_EMAIL.fullmatch, texts))
 
 
 def can_be_stored(text: str) -> bool:

@@ -309,9 +309,10 @@ def check_arrival(
 
 def find_former_numbers(target: Target, known: Sequence[Listing]) -> list[Listing]:
     """Find the other numbers under which the state knows the name of a segment, from the same spec."""
-    spec = identify(target.spec.path)
-    named = [each for each in known if spec is not None and (each.spec, each.name) == (spec, target.segment.name)]
-    return [each for each in named if each.segment_id != target.segment_id]
+    name, number = target.segment.name, target.segment_id
+    named = [each for each in known if each.name == name and each.segment_id != number]
+    spec = identify(target.spec.path) if named else None  # it looks at the disk
+    return [each for each in named if spec is not None and each.spec == spec]
 
 
 def warn_of_former_numbers(context: Context, specs: Sequence[Spec], targets: Sequence[Target]) -> None:

@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from reconciler.errors import SourceError
+from reconciler.files import NotPlain, check_readable
 from reconciler.models.comparison import (
     FIELD_END,
     ROW_END,
@@ -51,8 +53,11 @@ class Source(Protocol):
         """Keep what its queries share while the block runs, rather than make it again for each."""
         ...
 
-    def stream_values(self, segment: Segment) -> AbstractContextManager[ValueStream]:
-        """Run the query and stream its ids. Raises SourceError, also while the stream is read."""
+    def stream_values(self, segment: Segment, few: int = 0, /) -> AbstractContextManager[ValueStream]:
+        """Run the query and stream its ids. Raises SourceError, also while the stream is read.
+
+        `few`: up to so many rows are best given as blocks of text, if that costs nothing.
+        """
         ...
 
     def check(self, segment: Segment) -> None:
@@ -145,6 +150,21 @@ def naming_freshness() -> Iterator[None]:
         raise SourceError(f"the query of `freshness`: {error.message}", error.hint, code=error.code) from error
 
 
+def require(file: Path, source: str) -> None:
+    """Refuse a file that is missing (it is never created) or no plain file. Raises SourceError."""
+    try:
+        check_readable(file)
+    except (FileNotFoundError, NotADirectoryError):
+        problem, hint = f"there is no file {file.name}", "Check the path in the source's url."
+    except NotPlain as error:
+        problem, hint = f"its url must name a plain file; {file.name} is {error.kind}", "Name another file."
+    except OSError as error:
+        problem, hint = f"{file.name} can't be read: {error.strerror}", "Check who may read it, and open its folders."
+    else:
+        return
+    raise SourceError(f"source {source}: {problem}", hint)
+
+
 MOST_NAMES = 20
 """Columns that an error lists."""
 
@@ -223,6 +243,13 @@ def write_block(values: Sequence[Any]) -> str:
         return _END.join(map(_write_value, values))
     is_separable = block.count(_END) == len(values) - 1 and block.count(_NULL) == values.count(None)
     return block if is_separable and has_utf8(block) else _END.join(map(_write_value, values))
+
+
+def write_typed(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """Give rows of `value` and `typed` (see `ValueStream`) as a block."""
+    if rows:
+        values = [_write_value(value) if typed or value is None else _UNFIT for value, typed in rows]
+        yield _END.join(values)
 
 
 def _write_value(value: Any) -> str:

@@ -63,7 +63,7 @@ class ClickHouseSource(RowSource):
     """A ClickHouse database."""
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:
             client = self._open_client(stack)

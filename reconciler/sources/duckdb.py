@@ -10,7 +10,6 @@ import duckdb
 
 from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
-from reconciler.files import NotPlain, check_readable
 from reconciler.models.comparison import ArrowStream
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
@@ -18,11 +17,14 @@ from reconciler.models.spec import Segment
 from reconciler.sources.base import (
     ALL_TYPED,
     MEMORY_LIMIT,
+    SELECT_LINES,
     Query,
     ValueStream,
     choose,
     naming_freshness,
     refuse_type,
+    require,
+    write_typed,
 )
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import find_paths
@@ -56,21 +58,6 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, rows: ArrowStream) -> list
         return connection.execute("FROM incoming").fetchall()
     finally:
         connection.unregister("incoming")
-
-
-def require(file: Path, scrubber: Scrubber) -> None:
-    """Refuse a file that is missing (it is never created) or no plain file. Raises SourceError."""
-    try:
-        check_readable(file)
-    except (FileNotFoundError, NotADirectoryError):
-        problem, hint = f"there is no file {file.name}", "Check the path in the source's url."
-    except NotPlain as error:
-        problem, hint = f"its url must name a plain file; {file.name} is {error.kind}", "Name another file."
-    except OSError as error:
-        problem, hint = f"{file.name} can't be read: {error.strerror}", "Check who may read it, and open its folders."
-    else:
-        return
-    raise SourceError(f"source {scrubber.source}: {problem}", hint)
 
 
 _STREAM_FAILED = "reading the stream registered as "
@@ -116,13 +103,19 @@ class DuckSource:
         return self._database.keep()
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, few: int = 0, /) -> Iterator[ValueStream]:
         query = Query.of(segment, "duckdb")
         with self._connect() as connection:
             connection.begin()
             data_time = self._ask_freshness(connection, segment)
             with self._explaining(connection, query):
                 relation, all_typed, _ = _select(connection, query)
+                rows = relation.limit(few + 1).fetchall() if few else ()
+            if few and len(rows) <= few:
+                block = write_typed([(*row, True) for row in rows] if all_typed else rows)
+                yield ValueStream(block, SELECT_LINES, data_time)
+                return
+            with self._explaining(connection, query):
                 stream = StartedRelation(relation.__arrow_c_stream__())
             with explaining_stream(self._scrubber, query):
                 select = ALL_TYPED if all_typed else ValueStream.select
@@ -171,7 +164,7 @@ class DuckSource:
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self._file is not None:
-            require(self._file, self._scrubber)
+            require(self._file, self._scrubber.source)
         with self._database.cursor(self._catalog) as connection:
             yield connection
 

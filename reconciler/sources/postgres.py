@@ -114,7 +114,7 @@ class PostgresSource:
         return self._database.keep()
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = Query.of(segment, "postgresql"), Query.of_freshness(segment, "postgresql")
         with self._connections.slots:
             with self._ask(query) as asking:

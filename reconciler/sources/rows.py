@@ -152,7 +152,7 @@ class RowSource:
         return nullcontext()
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:
             connection = self._connect(stack, is_repeatable=freshness is not None)

@@ -108,7 +108,7 @@ class SparkSource:
                     self._client = None
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = Query.of(segment, "sc"), Query.of_freshness(segment, "sc")
         with self._connect() as client:
             data_time = self._ask_freshness(client, freshness)

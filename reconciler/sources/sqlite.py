@@ -1,60 +1,27 @@
-"""SQLite: read through ADBC, with the type that SQLite gave each single value."""
+"""SQLite: a small file is read row by row, any other by column."""
 
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import adbc_driver_manager
-import adbc_driver_sqlite.dbapi
-import duckdb
-from adbc_driver_manager.dbapi import Connection
-
-from reconciler.embedded_duckdb import EmbeddedDuckDB
 from reconciler.errors import SourceError
-from reconciler.models.comparison import ArrowStream
 from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
 from reconciler.models.spec import Segment
-from reconciler.sources.base import (
-    MEMORY_LIMIT,
-    SELECT_LINES,
-    Query,
-    ValueStream,
-    choose,
-    naming_freshness,
-    read_blocks,
-)
-from reconciler.sources.duckdb import explaining_stream, fetch_rows, one_row, require
+from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, require
 from reconciler.sources.failures import Scrubber
 
-# The driver guesses a column's type from its first rows, so it gets one column of bytes that is never NULL. Zero bytes
-# stand for NULL: no value has zero bytes, as an empty text gets a byte of its own. What is no id is marked by bytes
-# that no text has (UTF-8 has no FE and FF); a text of SQLite that is no UTF-8 is no text here.
-_EMPTY = "FE"
-_UNTYPED = "FF"
-# Nearly all are texts: asked for first, they take two thirds of the time.
-_RAW = (
-    "CAST(CASE WHEN typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) > 0 THEN {0} ELSE "
-    f"CASE typeof({{0}}) WHEN 'text' THEN x'{_EMPTY}' WHEN 'null' THEN x'' WHEN 'real' THEN x'{_UNTYPED}' "
-    f"WHEN 'blob' THEN x'{_UNTYPED}' ELSE {{0}} END END AS BLOB) AS bytes"
-)
+if TYPE_CHECKING:
+    from reconciler.sources.sqlite_columns import ColumnReader
 
-_TYPED = f"""
-SELECT
-    CASE WHEN octet_length(bytes) = 0 THEN NULL WHEN text IS NOT NULL THEN text ELSE '' END AS value,
-    octet_length(bytes) = 0 OR text IS NOT NULL OR bytes = from_hex('{_EMPTY}') AS typed
-FROM (SELECT bytes, try(decode(bytes)) AS text FROM (SELECT CAST(bytes AS BLOB) AS bytes FROM incoming))
-"""
-"""The cast is for a query without rows: the driver takes its column for one of integers."""
-
-_ERRORS = (adbc_driver_manager.Error, duckdb.Error, sqlite3.Error)
-_TypedTexts = list[tuple[str, str | None]]
-_BUSY_SECONDS = 5.0
-_BATCH_ROWS = "65536"
-"""In one batch of rows. Measured: with the 1,024 of the driver the comparison takes a quarter more CPU."""
+TypedTexts = list[tuple[str, str | None]]
+BUSY_SECONDS = 5.0
+_SMALL_BYTES = 16_000_000
+"""A file up to this size, with its -wal, is read row by row, through Python's library alone: it starts at once."""
 
 
 class SqliteSource:
@@ -63,58 +30,79 @@ class SqliteSource:
     def __init__(self, path: str | None, scrubber: Scrubber) -> None:
         self._file = None if path is None else Path(path)
         self._scrubber = scrubber
-        self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
-        # Queries are prepared one at a time, in Python's SQLite library; rows are read through the driver's own.
+        # Queries are prepared one at a time, in Python's SQLite library; columns are read through the driver's own.
         # Closing a file in one drops the locks that the other holds on it: this connection stays open.
         self._lock = threading.Lock()
         self._preparing: sqlite3.Connection | None = None
-
-    def keep(self) -> AbstractContextManager[None]:
-        return self._database.keep()
+        self._is_small: bool | None = None
+        self._reader: ColumnReader | None = None
+        self._kept: ExitStack | None = None
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def keep(self) -> Iterator[None]:
+        try:
+            with ExitStack() as self._kept:
+                yield
+        finally:
+            self._kept = None
+            if self._preparing is not None:
+                self._preparing.close()
+                self._preparing = None
+
+    @contextmanager
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = Query.of(segment, "sqlite"), Query.of_freshness(segment, "sqlite")
-        sql, at = self._prepare(query)
+        names, encoding = self._describe(query)
+        at = choose(names, query.id_column)
         with self._unchanged(), ExitStack() as stack:
-            with self._scrubber.explaining(_ERRORS, query):
-                if at is None:
-                    reader = self._open_reader(stack)
-                    data_time = self._ask_freshness(freshness, lambda *asked: self._fetch(reader, *asked))
-                    values = ValueStream(self._stream(stack, reader, query, sql), _TYPED, data_time)
-                else:
-                    connection = stack.enter_context(closing(_connect(_uri_of(self._file))))
-                    connection.executescript("PRAGMA query_only = ON; BEGIN")
-                    data_time = self._ask_freshness(
-                        freshness, lambda asked, sql: connection.execute(sql, asked.values).fetchall()
-                    )
-                    fetch = connection.execute(sql, query.values).fetchmany
-                    explaining = self._scrubber.explaining(sqlite3.Error, query)
-                    values = ValueStream(read_blocks(fetch, at, explaining), SELECT_LINES, data_time)
-            stack.enter_context(explaining_stream(self._scrubber, query))
-            yield values
+            # The driver would give texts as the bytes that the file has, which may be UTF-16.
+            if self._has_few_bytes() or encoding != "UTF-8":
+                yield stack.enter_context(self._read_rows(query, freshness, at))
+            else:
+                yield stack.enter_context(self._read_columns(query, freshness, at, len(names)))
 
-    def _stream(self, stack: ExitStack, reader: Connection, query: Query, sql: str) -> ArrowStream:
-        """Run a statement in the transaction of a reader, and stream its rows."""
-        cursor = stack.enter_context(closing(reader.cursor()))
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
-        params = one_row(stack.enter_context(self._database.cursor()), query.values) if query.params else None
-        cursor.execute(sql, params)
-        stream = cursor.fetch_arrow()
-        stack.callback(stream.release)
-        return stream
+    @contextmanager
+    def _read_rows(self, query: Query, freshness: Query | None, at: int) -> Iterator[ValueStream]:
+        """Read through Python's library."""
+        with self._scrubber.explaining(sqlite3.Error, query):
+            connection = _connect(_uri_of(self._file))
+        with closing(connection):
+            with self._scrubber.explaining(sqlite3.Error, query):
+                connection.text_factory = _decode
+                connection.executescript("PRAGMA query_only = ON; BEGIN")
+            data_time = self._ask_freshness(
+                freshness, lambda asked, sql: connection.execute(sql, asked.values).fetchall()
+            )
+            with self._scrubber.explaining(sqlite3.Error, query):
+                fetch = connection.execute(_select("*", query), query.values).fetchmany
+            explaining = self._scrubber.explaining(sqlite3.Error, query)
+            yield ValueStream(read_blocks(fetch, at, explaining), SELECT_LINES, data_time)
 
-    def _fetch(self, reader: Connection, query: Query, sql: str) -> _TypedTexts:
-        with ExitStack() as stack:
-            rows = self._stream(stack, reader, query, sql)
-            return fetch_rows(stack.enter_context(self._database.cursor()), rows)
+    @contextmanager
+    def _read_columns(self, query: Query, freshness: Query | None, at: int, width: int) -> Iterator[ValueStream]:
+        """Read through the driver."""
+        reader = self._open_columns()
+        with reader.connect(_uri_of(self._file), query) as connection:
+            data_time = self._ask_freshness(freshness, lambda *asked: reader.fetch(connection, *asked))
+            with reader.stream(connection, query, _select_bytes(reader, query, at, width)) as rows:
+                yield ValueStream(rows, reader.typed, data_time)
 
-    def _ask_freshness(self, query: Query | None, fetch: Callable[[Query, str], _TypedTexts]) -> DataTime | None:
+    def _open_columns(self) -> "ColumnReader":
+        from reconciler.sources.sqlite_columns import ColumnReader  # it loads the driver, and DuckDB
+
+        with self._lock:
+            if self._reader is None:
+                self._reader = ColumnReader(self._scrubber)
+                if self._kept is not None:
+                    self._kept.enter_context(self._reader.keep())
+            return self._reader
+
+    def _ask_freshness(self, query: Query | None, fetch: Callable[[Query, str], TypedTexts]) -> DataTime | None:
         if query is None:
             return None
         with naming_freshness():
             sql = self._prepare_freshness(query)
-            with self._scrubber.explaining(_ERRORS, query):
+            with self._scrubber.explaining(sqlite3.Error, query):
                 rows = fetch(query, sql)
             for kind, _ in rows:
                 if kind not in ("text", "null"):
@@ -134,26 +122,19 @@ class SqliteSource:
 
     def check(self, segment: Segment) -> None:
         query, freshness = Query.of(segment, "sqlite"), Query.of_freshness(segment, "sqlite")
-        sql, _ = self._prepare(query)
-        with self._scrubber.explaining(adbc_driver_manager.Error, query), ExitStack() as stack:
-            statement = stack.enter_context(closing(self._open_reader(stack).cursor())).adbc_statement
-            statement.set_sql_query(sql)
-            statement.prepare()
+        names, _ = self._describe(query)
+        at, reader = choose(names, query.id_column), self._open_columns()
+        reader.prepare(_uri_of(self._file), query, _select_bytes(reader, query, at, len(names)))
         if freshness:
             with naming_freshness():
                 self._prepare_freshness(freshness)
 
-    def _prepare(self, query: Query) -> tuple[str, int | None]:
-        """Give the statement to run: for the driver, or, with the position of the ids, to be read row by row.
-
-        The driver would give texts as the bytes that the file has, which may be UTF-16.
-        """
-        names, encoding = self._describe(query)
-        at = choose(names, query.id_column)
-        if encoding != "UTF-8":
-            return _select("*", query), at
-        by_position = f"({', '.join(f'c{number}' for number in range(len(names)))})"  # so no name needs quoting
-        return _select(_RAW.format(f"c{at}"), query, by_position), None
+    def _has_few_bytes(self) -> bool:
+        """Tell whether the file is small; once and for all, as the two libraries must not read it side by side."""
+        with self._lock:
+            if self._is_small is None:
+                self._is_small = self._file is None or _count_bytes(self._file) <= _SMALL_BYTES
+            return self._is_small
 
     def _prepare_freshness(self, query: Query) -> str:
         """Give the statement for up to two answers, each with its type, and the text if it is one."""
@@ -167,7 +148,7 @@ class SqliteSource:
         The query is prepared through Python's SQLite module, which reports errors and the names of columns best.
         """
         if self._file is not None:
-            require(self._file, self._scrubber)
+            require(self._file, self._scrubber.source)
         with self._scrubber.explaining((sqlite3.Error, OverflowError), query), self._lock:
             if self._preparing is None:
                 self._preparing = _connect(_uri_of(self._file))
@@ -177,17 +158,19 @@ class SqliteSource:
             cursor = self._preparing.execute(_select("*", query) + " LIMIT 0", query.values)
         return [column[0] for column in cursor.description], encoding
 
-    def _open_reader(self, stack: ExitStack) -> Connection:
-        """Open a connection of the driver that reads columns, in a transaction."""
-        connection = stack.enter_context(closing(adbc_driver_sqlite.dbapi.connect(_uri_of(self._file))))
-        with connection.cursor() as pragma:
-            pragma.execute("PRAGMA query_only = ON")
-            pragma.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-        return connection
-
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+
+def _decode(text: bytes) -> str:
+    """Read a text of SQLite, which may be anything; what is no UTF-8 comes as half surrogate pairs, and is no id."""
+    return text.decode(errors="surrogateescape")
+
+
+def _count_bytes(file: Path) -> int:
+    wal = _wal_of(file.resolve())
+    return file.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
 
 def _uri_of(file: Path | None) -> str:
@@ -222,3 +205,8 @@ def _stamp(file: Path) -> tuple[int, int, bool]:
 def _select(what: str, query: Query, columns: str = "") -> str:
     """Select from the query as a common table: SQLite would take a table's name in parentheses for a query."""
     return f"WITH {query.name}{columns} AS (\n{query.numbered('?')}\n) SELECT {what} FROM {query.name}"
+
+
+def _select_bytes(reader: "ColumnReader", query: Query, at: int, width: int) -> str:
+    by_position = f"({', '.join(f'c{number}' for number in range(width))})"  # so no name needs quoting
+    return _select(reader.raw(f"c{at}"), query, by_position)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.id_status import UNSETTLED, IdStatus, StateCounts, write_id_status
@@ -52,12 +52,36 @@ class Stored:
     """Finds its tables, where other queries of the same database can see them."""
 
 
+class Overlaid(NamedTuple):
+    """What marks and journal say of one id: a row of `models.id_status`."""
+
+    id: str
+    status: int
+    decided: bool
+    add_at: float | None
+    remove_at: float | None
+
+
+@dataclass(frozen=True)
+class FewStored:
+    """One consistent view of a segment that holds few ids, read whole."""
+
+    head: Head
+    members: Sequence[str]
+    overlay: Sequence[Overlaid] = ()
+    """Ids with marks or a journal; without tombstones, which no comparison with a query needs."""
+
+
 class Snapshot(Protocol):
     """The reading side of a state database; takes no lock and waits for none."""
 
     def head(self, workspace: str, segment_id: int) -> Head: ...
 
     def read_segment(self, workspace: str, segment_id: int) -> AbstractContextManager[Stored]: ...
+
+    def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
+        """Read a segment whole; None: it has more ids than `most`, or can't be read so now."""
+        ...
 
     def is_spent(self, plan_id: str) -> bool: ...
 
@@ -151,14 +175,18 @@ SQLITE_PIECES = f"reconcile_batches b, json_each({_AS_JSON}) piece"
 """Batches, each with the ids of it as rows, in SQLite; see `Database.pieces`."""
 
 
+_JOURNAL = """
+SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at
+FROM {pieces} WHERE b.segment_key = :key"""
+
+
 def write_statuses(pieces: str) -> str:
     """Write the expressions of `models.id_status` for the segment `:key`; `pieces` is `Database.pieces`.
 
     Tombstones and echoes are left out: there may be many, and no status but REMOVED depends on them.
     """
     return write_id_status(
-        journal='SELECT piece.value AS id, b.seq, b.direction, b.outcome, b."at", b.unknown_at '
-        f"FROM {pieces} WHERE b.segment_key = :key",
+        journal=_JOURNAL.format(pieces=pieces),
         marks='SELECT id, mark, direction, "at" FROM reconcile_marks '
         "WHERE segment_key = :key AND mark IN ('unsettled', 'unmatched')",
     )
@@ -179,6 +207,35 @@ def write_counts(pieces: str) -> str:
         count(CASE WHEN (status & {UNSETTLED:d}) <> 0 THEN 1 END),
         count(CASE WHEN status = {IdStatus.UNMATCHED:d} THEN 1 END)
     FROM decided"""
+
+
+# --- a segment with few ids -------------------------------------------------------------------------------------------
+
+_SOME_MEMBERS = "SELECT id FROM reconcile_members WHERE segment_key = :key LIMIT :more"
+_DECIDING = "segment_key = :key AND mark IN ('unsettled', 'echo', 'unmatched')"
+_COUNT_DECIDING = f"""
+SELECT (SELECT count(*) FROM reconcile_marks WHERE {_DECIDING}),
+    (SELECT coalesce(sum(number), 0) FROM reconcile_batches WHERE segment_key = :key)"""
+
+
+def read_few(fetch: Callable[..., list[Any]], pieces: str, head: Head, key: int, most: int) -> FewStored | None:
+    """Read the segment `key` whole by statements in one transaction; None: it has more ids than `most`.
+
+    `fetch` runs a statement with named values; `pieces` is `Database.pieces`.
+    """
+    members = [row[0] for row in fetch(_SOME_MEMBERS, key=key, more=most + 1)]
+    ((marks, sent),) = fetch(_COUNT_DECIDING, key=key)
+    if max(len(members), marks, sent) > most:
+        return None
+    if not marks and not sent:
+        return FewStored(head, members)
+    id_status = write_id_status(
+        journal=_JOURNAL.format(pieces=pieces),
+        marks=f'SELECT id, mark, direction, "at" FROM reconcile_marks WHERE {_DECIDING}',
+    )
+    columns = ", ".join(Overlaid._fields)
+    rows = fetch(f"WITH {id_status} SELECT {columns} FROM id_status", key=key)
+    return FewStored(head, members, [Overlaid(*row) for row in rows])
 
 
 # --- rows as lines of blocks of text (see `models.comparison.Rows`) --------------------------------------------------

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, inspect, text
 
@@ -16,8 +17,10 @@ from reconciler.state.base import (
     BLOCK_ROWS,
     HEAD_COLUMNS,
     LISTINGS,
+    FewStored,
     SegmentRow,
     Stored,
+    read_few,
     read_listing,
     write_counts,
 )
@@ -212,6 +215,20 @@ class Reader(Backend):
             row = find_segment(connection, workspace, segment_id)
             head = read_head(connection, workspace, row)
             yield Stored(head) if row is None else self._view(connection, head, row.segment_key)
+
+    def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
+        with self.read() as connection:
+            if connection is None:
+                return FewStored(Head(), ())
+            row = find_segment(connection, workspace, segment_id)
+            head = read_head(connection, workspace, row)
+            if row is None:
+                return FewStored(head, ())
+
+            def fetch(statement: str, **values: object) -> list[Any]:
+                return list(connection.execute(text(statement), values))
+
+            return read_few(fetch, self.pieces, head, row.segment_key, most)
 
     def _view(self, connection: Connection, head: Head, key: int) -> Stored:
         """Block by block, so that each statement ends soon: how long all takes is up to what takes the blocks."""

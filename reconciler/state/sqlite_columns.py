@@ -2,40 +2,39 @@
 
 The Arrow driver has a SQLite library of its own, and two libraries in one process must not have one file open at the
 same time: closing it in one drops the locks of the other. So once this is made, nothing else in the process may open
-the file: no store, no history.
+the file: no store, no history; and segments with few ids are read through Python's library in turns with the driver.
 """
 
-import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import adbc_driver_sqlite.dbapi as adbc
-import duckdb
-
-from reconciler.models.comparison import ROW_END, ArrowStream
 from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
 from reconciler.state import schema
 from reconciler.state.base import (
-    BLOCK_ROWS,
     HEAD_COLUMNS,
     JOURNAL_LINES,
     LISTINGS,
     MARK_LINES,
     SQLITE_PIECES,
+    FewStored,
     SegmentRow,
     Stored,
+    read_few,
     read_listing,
     write_counts,
 )
 from reconciler.state.failures import explained
 from reconciler.state.location import BUSY_SECONDS, SqliteAddress, is_missing, reading_uri
+
+if TYPE_CHECKING:
+    from reconciler.state.sqlite_driver import Driver, Execute
 
 _MEMBERS = "SELECT CAST(id AS text) AS id FROM reconcile_members WHERE segment_key = {key}"
 
@@ -44,9 +43,9 @@ EXISTS (SELECT 1 FROM reconcile_marks t WHERE t.segment_key = s.segment_key),
 EXISTS (SELECT 1 FROM reconcile_batches t WHERE t.segment_key = s.segment_key) FROM reconcile_segments s"""
 """A segment's row, and whether there are marks and batches of it."""
 
+_HEAD = f"SELECT {HEAD_COLUMNS} FROM reconcile_segments WHERE workspace = :workspace AND segment_id = :segment_id"
+_BOUND = "SELECT environment_id FROM reconcile_workspaces WHERE name = :workspace"
 _COUNTS = write_counts(SQLITE_PIECES)
-
-Execute: TypeAlias = Callable[[str], ArrowStream]
 
 
 class ColumnarSnapshot:
@@ -60,9 +59,10 @@ class ColumnarSnapshot:
             raise schema.missing(address)
         self._is_empty = found is None
         self._heads, self._listings, self._environments = found or ({}, {}, {})
-        if found is not None:  # rows of an Arrow stream come to Python through a DuckDB, which takes 15 ms to open
-            self._duckdb = duckdb.connect(":memory:", config={"threads": 1, "autoload_known_extensions": False})
-        self._lock = threading.Lock()
+        self._turns = threading.Lock()
+        self._driver: Driver | None = None
+        self._streaming = 0
+        """Transactions of the driver that are open."""
 
     def head(self, workspace: str, segment_id: int) -> Head:
         """As it was when this was made."""
@@ -72,8 +72,8 @@ class ColumnarSnapshot:
         if self._is_empty:
             return False
         statement = f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
-        with explained(self._address), self._connect() as execute:
-            return bool(self._fetch(execute(statement)))
+        with explained(self._address), self._connect() as (driver, execute):
+            return bool(driver.fetch(execute(statement)))
 
     def environments(self) -> Mapping[str, int]:
         """As they were when this was made."""
@@ -83,18 +83,38 @@ class ColumnarSnapshot:
         """As they were when this was made."""
         return self._listings.get(workspace, ())
 
+    def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
+        """See `state.base.Snapshot`; None, too, while the driver has the file open."""
+        if self._is_empty:
+            return FewStored(Head(), ())
+        with self._turns, explained(self._address):
+            if self._streaming:
+                return None
+            with closing(_connect(self._address)) as connection:
+
+                def fetch(statement: str, **values: object) -> list[Any]:
+                    return connection.execute(statement, values).fetchall()
+
+                rows = fetch(_BOUND, workspace=workspace)
+                environment_id = rows[0][0] if rows else None
+                rows = fetch(_HEAD, workspace=workspace, segment_id=segment_id)
+                if not rows:
+                    return FewStored(Head(environment_id=environment_id), ())
+                row = SegmentRow(*rows[0])
+                return read_few(fetch, SQLITE_PIECES, row.head(environment_id), row.segment_key, most)
+
     @contextmanager
     def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
         """See `state.base.Snapshot`; the head is read anew, in the transaction in which the columns are read."""
         if self._is_empty:
             yield Stored(Head())
             return
-        with self._connect() as execute:
+        with self._connect() as (driver, execute):
             with explained(self._address):
                 where = f"workspace = {_quote(workspace)} AND segment_id = {int(segment_id)}"
-                rows = self._fetch(execute(f"{_SEGMENT} WHERE {where}"))
+                rows = driver.fetch(execute(f"{_SEGMENT} WHERE {where}"))
                 named = f"FROM reconcile_workspaces WHERE name = {_quote(workspace)}"
-                bound = self._fetch(execute(f"SELECT environment_id {named}"))
+                bound = driver.fetch(execute(f"SELECT environment_id {named}"))
             environment_id = bound[0][0] if bound else None
             if not rows:
                 yield Stored(Head(environment_id=environment_id))
@@ -103,53 +123,27 @@ class ColumnarSnapshot:
             row = SegmentRow(*values)
             stored = Stored(row.head(environment_id), time.time())
             stored.members = lambda: execute(_MEMBERS.format(key=row.segment_key))
-            stored.count = lambda: StateCounts(*self._fetch(execute(_COUNTS.replace(":key", str(row.segment_key))))[0])
+            stored.count = lambda: StateCounts(*driver.fetch(execute(_COUNTS.replace(":key", str(row.segment_key))))[0])
             if has_marks:
-                stored.marks = partial(self._read_lines, execute, MARK_LINES.format(key=row.segment_key))
+                stored.marks = partial(driver.read_lines, execute, MARK_LINES.format(key=row.segment_key))
             if has_journal:
-                stored.journal = partial(self._read_lines, execute, JOURNAL_LINES.format(key=row.segment_key))
+                stored.journal = partial(driver.read_lines, execute, JOURNAL_LINES.format(key=row.segment_key))
             yield stored
 
     @contextmanager
-    def _connect(self) -> Iterator[Execute]:
-        """Connect for one transaction; what it gives executes a query. Streams end with it."""
-        with ExitStack() as stack:
-            with explained(self._address):
-                connection = stack.enter_context(closing(adbc.connect(reading_uri(self._address.path))))
-                with closing(connection.cursor()) as cursor:
-                    # The first to open the file builds its index of the -wal; others must wait for that.
-                    cursor.executescript(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    def _connect(self) -> Iterator["tuple[Driver, Execute]"]:
+        """Connect the driver for one transaction, during which Python's library does not open the file."""
+        from reconciler.state.sqlite_driver import Driver  # it loads the driver, and DuckDB
 
-            def execute(statement: str) -> ArrowStream:
-                cursor: Any = stack.enter_context(closing(connection.cursor()))  # it must outlive the stream
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
-                cursor.execute(statement)
-                stream: ArrowStream = cursor.fetch_arrow()
-                return stream
-
-            yield execute
-
-    def _fetch(self, stream: ArrowStream) -> list[tuple[Any, ...]]:
-        """Read a small stream whole. Raises OSError."""
+        with self._turns:
+            self._driver = self._driver or Driver()
+            self._streaming += 1
         try:
-            with self._select("*", stream) as rows:
-                return rows.fetchall()
-        except duckdb.Error as error:
-            raise OSError(errno.EIO, str(error)) from None
-
-    def _read_lines(self, execute: Execute, statement: str) -> Iterator[str]:
-        """Give the lines of a stream's one column as blocks."""
-        with self._select("COLUMNS(*)::VARCHAR", execute(statement)) as rows:
-            while block := rows.fetchmany(BLOCK_ROWS):
-                yield chr(ROW_END).join(row[0] for row in block)
-
-    @contextmanager
-    def _select(self, columns: str, stream: ArrowStream) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._lock:
-            cursor = self._duckdb.cursor()
-        with closing(cursor):
-            cursor.register("raw", stream)
-            yield cursor.execute(f"SELECT {columns} FROM raw")
+            with self._driver.connect(self._address) as execute:
+                yield self._driver, execute
+        finally:
+            with self._turns:
+                self._streaming -= 1
 
 
 def _read_segments(
@@ -157,12 +151,11 @@ def _read_segments(
 ) -> tuple[dict[tuple[str, int | None], Head], dict[str, list[Listing]], dict[str, int]] | None:
     """Read the heads of all segments, under None that of one that is not known, their listings, and the environments.
 
-    None: there is no state. The only use of Python's library, closed before the driver's begins.
+    None: there is no state. It is read through Python's library, before the driver's begins.
     """
     if is_missing(address.path):
         return None
-    with closing(sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)) as connection:
-        connection.execute("BEGIN")
+    with closing(_connect(address)) as connection:
         statement = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
         tables = [row[0] for row in connection.execute(statement)]
         known = schema.VERSION_TABLE in tables
@@ -179,6 +172,13 @@ def _read_segments(
         for workspace, *columns in connection.execute(f"{LISTINGS} ORDER BY segment_id"):
             listings.setdefault(workspace, []).append(read_listing(*columns))
         return heads | segments, listings, environments
+
+
+def _connect(address: SqliteAddress) -> sqlite3.Connection:
+    """Connect through Python's library, in a transaction."""
+    connection = sqlite3.connect(reading_uri(address.path), uri=True, timeout=BUSY_SECONDS)
+    connection.execute("BEGIN")
+    return connection
 
 
 def _quote(text: str) -> str:

@@ -22,8 +22,10 @@ from reconciler.models.spec import (
     StateSettings,
     Target,
 )
-from reconciler.sources.base import ValueStream
+from reconciler.sources.base import SELECT_LINES, ValueStream, write_typed
+from reconciler.state.base import FewStored
 from tests.fakes.set_model import World
+from tests.support.states import overlay_of
 
 HEAD = Head(lineage="a lineage", serial=7)
 
@@ -92,6 +94,11 @@ class FakeStored:
         rows = [(r.seq, r.direction, r.outcome, r.at, r.unknown_at, "\n".join(r.ids)) for r in self._world.journal]
         return self._give(columns, rows)
 
+    def few(self) -> FewStored | None:
+        marks = [(m.id, m.mark, m.direction, m.at) for m in self._world.marks]
+        journal = [(r.seq, r.direction, r.outcome, r.at, r.unknown_at, "\n".join(r.ids)) for r in self._world.journal]
+        return FewStored(self.head, list(self._world.members), overlay_of(marks, journal))
+
     def _give(self, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> Rows:
         return blocks_of(rows) if self._world.as_blocks else self._warehouse.stream(columns, rows)
 
@@ -114,6 +121,10 @@ class FakeSnapshot:
         assert (workspace, segment_id) == ("production", 56)
         yield self._stored
 
+    def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
+        assert (workspace, segment_id) == ("production", 56)
+        return self._stored.few()
+
     def environments(self) -> dict[str, int]:
         raise NotImplementedError
 
@@ -126,7 +137,7 @@ class FakeSource:
         self._values = values
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         assert segment.name == "vip"
         yield self._values
 
@@ -164,6 +175,17 @@ def values_of(warehouse: Warehouse, world: World) -> ValueStream:
     return ValueStream(warehouse.stream({"value": "VARCHAR", "typed": "BOOLEAN"}, rows))
 
 
+def lines_of(world: World) -> ValueStream:
+    """As `values_of`, in blocks of text."""
+    values, size = world.values, 2 + len(world.values) // 8
+    blocks = [
+        block
+        for start in range(0, len(values), size)
+        for block in write_typed([(value.text, value.typed) for value in values[start : start + size]])
+    ]
+    return ValueStream(iter(blocks), SELECT_LINES)
+
+
 def make_page(*people: tuple[str, str | None]) -> Page:
     """A page with these people: their cio_id and key."""
     return Page([cio_id for cio_id, _ in people], [key for _, key in people])
@@ -193,14 +215,18 @@ class LocalComparer:
     head = HEAD
     expected = "local"
 
-    def __init__(self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection, few: int = 0
+    ) -> None:
+        """`few`: up to so many ids are compared in sets."""
         self._database = database
+        self._few = few
         self._worlds: dict[int, tuple[World, Warehouse]] = {}
-        self.engine = SetEngine(memory_limit, spill_parent, self._source, self._snapshot)
+        self.engine = SetEngine(memory_limit, spill_parent, self._source, self._snapshot, few=few)
 
     def _source(self, target: Target) -> FakeSource:
         world, warehouse = self._worlds[id(target)]
-        return FakeSource(values_of(warehouse, world))
+        return FakeSource(lines_of(world) if self._few else values_of(warehouse, world))
 
     def _snapshot(self, target: Target) -> FakeSnapshot:
         world, warehouse = self._worlds[id(target)]
@@ -221,8 +247,8 @@ class LocalComparer:
 
 
 @contextmanager
-def open_local_comparer(spill_parent: Path, memory_limit: str = "64MB") -> Iterator[LocalComparer]:
+def open_local_comparer(spill_parent: Path, memory_limit: str = "64MB", few: int = 0) -> Iterator[LocalComparer]:
     with duckdb.connect(":memory:") as database:
-        comparer = LocalComparer(memory_limit, spill_parent, database)
+        comparer = LocalComparer(memory_limit, spill_parent, database, few)
         with comparer.engine.keep():
             yield comparer

@@ -37,7 +37,7 @@ class WorldHost:
     world: World
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         yield values_of(self.rows, self.world)
 
     def check(self, segment: Segment) -> None:
@@ -92,7 +92,7 @@ class ServerComparer:
         assert isinstance(source, PushdownSource)
         self._source: PushdownSource = source
         self._snapshot: Snapshot = open_snapshot(StateSettings(url=Secret(url)))
-        self.engine = SetEngine("64MB", spill_parent, self._host, self._dated, self._host)
+        self.engine = SetEngine("64MB", spill_parent, self._host, self._dated, self._host, few=0)
 
     def _host(self, target: Target) -> WorldHost:
         return self._hosts[target.segment.segment_id]

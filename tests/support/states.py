@@ -1,7 +1,8 @@
 """States for tests: a clock that does not advance, processes that are made up, and ways to look inside."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from sqlalchemy import text
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END, Adoption, ArrowStream, Findings, Rows
 from reconciler.models.fields import Secret
+from reconciler.models.id_status import write_id_status
 from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import audit, open_reader, open_snapshot, open_store
-from reconciler.state.base import Stored
+from reconciler.state.base import Overlaid, Snapshot, Stored
 from reconciler.state.runtime import ProcessIdentity, Runtime
 from reconciler.state.store import StateStore
 
@@ -140,8 +142,10 @@ class StateFixture:
         return latest
 
     def look(self, segment_id: int = 56) -> Contents:
-        """Read everything through the reading side."""
-        with open_snapshot(self.settings).read_segment("production", segment_id) as stored:
+        """Read everything through the reading side; both of its ways must say the same."""
+        snapshot = open_snapshot(self.settings)
+        with snapshot.read_segment("production", segment_id) as stored:
+            check_few(snapshot, stored, segment_id)
             return contents_of(stored)
 
     def marks(self) -> dict[tuple[str, str], tuple[str | None, float]]:
@@ -164,6 +168,36 @@ def make_target(
         segments=(segment,),
     )
     return Target(spec, segment)
+
+
+def check_few(snapshot: Snapshot, stored: Stored, segment_id: int = 56) -> None:
+    """Check that a segment that is read whole is what its streams say."""
+    few = snapshot.read_few("production", segment_id, 100_000)
+    assert few is not None
+    assert few.head == stored.head
+    assert sorted(few.members) == sorted(row[0] for row in fetch(stored.members()))
+    overlay = overlay_of(fetch(stored.marks()), fetch(stored.journal()))
+    assert [_round(row) for row in sorted(few.overlay)] == [_round(row) for row in overlay]
+
+
+def _round(row: Overlaid) -> Overlaid:
+    """A block of text has six digits of a time."""
+    add_at, remove_at = (None if at is None else round(at, 5) for at in (row.add_at, row.remove_at))
+    return row._replace(add_at=add_at, remove_at=remove_at)
+
+
+def overlay_of(marks: Sequence[Sequence[object]], journal: Sequence[Sequence[object]]) -> list[Overlaid]:
+    """Lay marks and journal over each other by the one statement of the status of an id; tombstones left out."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE marks (id, mark, direction, at)")
+        connection.execute("CREATE TABLE journal (id, seq, direction, outcome, at, unknown_at)")
+        connection.executemany("INSERT INTO marks VALUES (?, ?, ?, ?)", marks)
+        rows = [(id_, *row) for *row, ids in journal for id_ in str(ids).split("\n")]
+        connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", rows)
+        deciding = "SELECT * FROM marks WHERE mark IN ('unsettled', 'echo', 'unmatched')"
+        id_status = write_id_status("SELECT * FROM journal", deciding)
+        found = connection.execute(f"WITH {id_status} SELECT {', '.join(Overlaid._fields)} FROM id_status")
+        return sorted(Overlaid(*row) for row in found)
 
 
 def contents_of(stored: Stored) -> Contents:

@@ -32,8 +32,15 @@ def server_comparer(
     postgres_server.drop_database(name)
 
 
-@pytest.fixture(scope="module", params=["local_comparer", "server_comparer"])
+@pytest.fixture(scope="module")
+def few_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComparer]:
+    """A set engine for one file of tests, which compares in Python's sets."""
+    with open_local_comparer(tmp_path_factory.mktemp("spill"), few=5_000) as comparer:
+        yield comparer
+
+
+@pytest.fixture(scope="module", params=["local_comparer", "few_comparer", "server_comparer"])
 def comparer(request: pytest.FixtureRequest) -> AnyComparer:
-    """Either. Whatever uses it is a conformance test: both ways must pass."""
+    """Any. Whatever uses it is a conformance test: all ways must pass."""
     comparer: AnyComparer = request.getfixturevalue(request.param)
     return comparer

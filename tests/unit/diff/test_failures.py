@@ -107,7 +107,7 @@ class DyingSource:
         self._warehouse = warehouse
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         dying = f"CASE WHEN range < 100000 THEN 'a' || range ELSE error('bad value {SECRET}') END"
         yield ValueStream(self._warehouse.query(f"SELECT {dying} AS value FROM range(200000)"), ALL_TYPED)
 
@@ -119,7 +119,7 @@ class RefusingSource:
     def __init__(self, warehouse: Warehouse) -> None:
         pass
 
-    def stream_values(self, segment: Segment) -> AbstractContextManager[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> AbstractContextManager[ValueStream]:
         raise SourceError("no such table", "make it")
 
     def check(self, segment: Segment) -> None:
@@ -216,7 +216,7 @@ def test_a_read_that_breaks_off_leaves_no_membership_to_compare_with(local_compa
 
 class EndlessSource(DyingSource):
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         yield ValueStream(self._warehouse.query("SELECT 'a' AS value FROM range(1000000000000)"), ALL_TYPED)
 
 

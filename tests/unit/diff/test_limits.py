@@ -37,7 +37,7 @@ class ManySource:
         self._warehouse = warehouse
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         yield ValueStream(
             self._warehouse.query(f"SELECT 'person-' || hash(range) AS value FROM range({MANY})"), ALL_TYPED
         )
@@ -107,7 +107,7 @@ def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, tar
         changes = comparison.compare()
         removals = changes.batches(Direction.REMOVE)
         next(removals)
-        with engine._database.cursor() as cursor:
+        with engine.open_database().cursor() as cursor:
             cursor.execute("SET GLOBAL memory_limit = '8MB'")
         additions = [id_ for batch in changes.batches(Direction.ADD) for id_ in batch.ids]
 
@@ -116,12 +116,15 @@ def test_once_the_first_batch_is_there_no_other_needs_memory(tmp_path: Path, tar
         assert sum(len(batch.ids) for batch in removals) == MANY // 2 - 1000
 
 
-def test_a_folder_that_can_not_be_made_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_made_is_told_by_the_first_segment_that_needs_it(
+    tmp_path: Path, target: Target
+) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.touch()
 
-    with pytest.raises(SegmentError) as caught, open_many("64MB", in_the_way):
-        pass
+    with open_many("64MB", in_the_way) as engine, engine.begin(target) as comparison:
+        with pytest.raises(SegmentError) as caught:
+            comparison.compare()
 
     assert caught.value.code == "spill"
     assert str(in_the_way) in caught.value.message
@@ -129,8 +132,8 @@ def test_a_folder_that_can_not_be_made_is_told_before_anything_is_read(tmp_path:
 
 @pytest.mark.parametrize("limit", ["much", "-1MB", "12 parsecs", "", "512", "80%", "0MB"])
 def test_a_limit_that_is_no_size_is_a_usage_error(tmp_path: Path, limit: str) -> None:
-    with pytest.raises(UsageError, match="--memory-limit"), open_many(limit, tmp_path):
-        pass
+    with open_many(limit, tmp_path) as engine, pytest.raises(UsageError, match="--memory-limit"):
+        engine.open_database()
 
     assert not list(tmp_path.iterdir())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reconciler.diff import comparison as comparisons
+from reconciler.diff import in_tables
 from reconciler.diff.changes import Changes
 from reconciler.diff.comparison import Comparison, SetEngine
 from reconciler.diff.decide import NULL, Flag, Returned
@@ -46,7 +46,7 @@ TWICE = (*THERE, Person("1", "a"))
 
 
 def tables_of(comparison: Comparison) -> set[str]:
-    return {name for (name,) in comparison._tables.fetch("SHOW TABLES")}
+    return {name for (name,) in comparison._in_tables._tables.fetch("SHOW TABLES")}
 
 
 # --- what is left -------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_of_several_changes_the_latest_attempt_counts(local_comparer: LocalCompa
 def test_many_ids_are_read_a_slice_at_a_time_and_sent_in_full_batches(
     local_comparer: LocalComparer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.diff.changes.IDS_AT_ONCE", 4)
+    monkeypatch.setattr("reconciler.diff.changes_in_tables.IDS_AT_ONCE", 4)
     monkeypatch.setattr("reconciler.diff.changes.MAX_BATCH", 2)
     marks = tuple(MarkRow(each, "unmatched", None, 1.0) for each in "adghk")
     with local_comparer.compare(World(values=tuple(map(Value, "kjihgfedcba")), marks=marks)) as comparison:
@@ -226,7 +226,7 @@ class BrokenSource(FakeSource):
     error: Exception = duckdb.Error()
 
     @contextmanager
-    def stream_values(self, segment: Segment) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
         raise self.error
         yield
 
@@ -260,7 +260,7 @@ def opening(
         values = source(values_of(warehouse, MOVING))
         snapshot = FakeSnapshot(stored(warehouse, MOVING))
         with (
-            SetEngine("64MB", folder, lambda _: values, lambda _: snapshot).keep() as engine,
+            SetEngine("64MB", folder, lambda _: values, lambda _: snapshot, few=0).keep() as engine,
             engine.begin(make_target(MOVING, OnBad.SKIP, OnBad.SKIP)) as comparison,
         ):
             yield comparison
@@ -351,7 +351,7 @@ def comparing_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Elsewhere, world: World, on_bad: OnBad = OnBad.SKIP
 ) -> Iterator[tuple[Comparison, tuple[Target, object, object]]]:
     """A comparison, and what `elsewhere` is to be asked."""
-    monkeypatch.setattr(comparisons, "compare_in_database", elsewhere)
+    monkeypatch.setattr(in_tables, "compare_in_database", elsewhere)
     target = make_target(world, on_bad, on_bad)
     with duckdb.connect(":memory:") as database:
         warehouse = Warehouse(database)
@@ -395,7 +395,7 @@ def test_bad_values_that_the_database_found_stop_the_segment(tmp_path: Path, mon
 def test_a_segment_that_is_unfit_for_the_database_is_compared_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "reconciler.diff.comparison")
+    caplog.set_level(logging.DEBUG, "reconciler.diff.in_tables")
     elsewhere = Elsewhere(NotPossible("it is too far away"))
     with comparing_there(tmp_path, monkeypatch, elsewhere, MOVING) as (comparison, asked):
         changes = comparison.compare()
@@ -403,7 +403,7 @@ def test_a_segment_that_is_unfit_for_the_database_is_compared_here(
 
         assert elsewhere.asked == [asked]
         assert (changes.engine, counts.add, counts.remove) == ("local", 1, 1)
-    (record,) = (each for each in caplog.records if each.name == "reconciler.diff.comparison")
+    (record,) = (each for each in caplog.records if each.name == "reconciler.diff.in_tables")
     assert record.getMessage() == f"{asked[0].label}: compared here, not in the database: it is too far away"
 
 
@@ -417,7 +417,7 @@ def test_a_database_is_not_asked_for_what_is_really_there(tmp_path: Path, monkey
 
 def test_where_no_database_is_named_none_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Elsewhere(FOUND)
-    monkeypatch.setattr(comparisons, "compare_in_database", elsewhere)
+    monkeypatch.setattr(in_tables, "compare_in_database", elsewhere)
     with opening(tmp_path) as comparison:
         comparison.compare()
     assert elsewhere.asked == []

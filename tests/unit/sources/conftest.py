@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,7 +97,15 @@ class Warehouse:
 
 
 @pytest.fixture
-def sqlite_warehouse(tmp_path: Path) -> Warehouse:
+def sqlite_warehouse(sqlite_small_warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """A SQLite file that is read by the driver, as a large one is."""
+    monkeypatch.setattr("reconciler.sources.sqlite._SMALL_BYTES", 0)
+    return sqlite_small_warehouse
+
+
+@pytest.fixture
+def sqlite_small_warehouse(tmp_path: Path) -> Warehouse:
+    """A SQLite file that is read through Python's library."""
     file = tmp_path / "warehouse.db"
 
     def run(sql: str) -> list[object]:
@@ -124,6 +132,19 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
     run("CREATE TABLE nobody (id TEXT)")
     url = f"duckdb:///{file}"
     return Warehouse("duckdb", url, open_url(url), run, lambda sql: run(sql) and None)
+
+
+class FewSource:
+    """Asks for few rows always."""
+
+    def __init__(self, source: Source) -> None:
+        self.keep, self.check = source.keep, source.check
+        self.stream_values = lambda segment: source.stream_values(segment, 100_000)
+
+
+@pytest.fixture
+def duckdb_few_warehouse(duckdb_warehouse: Warehouse) -> Warehouse:
+    return replace(duckdb_warehouse, name="duckdb-few", source=FewSource(duckdb_warehouse.source))
 
 
 @pytest.fixture(scope="session")
@@ -160,13 +181,20 @@ def sqlite_rows_warehouse(sqlite_warehouse: Warehouse) -> Warehouse:
     return through_rows(sqlite_warehouse)
 
 
+@pytest.fixture(params=["sqlite_warehouse", "sqlite_small_warehouse"])
+def either_sqlite_warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    """SQLite, by either library."""
+    found: Warehouse = request.getfixturevalue(request.param)
+    return found
+
+
 def through_rows(warehouse: Warehouse) -> Warehouse:
     url = make_url(warehouse.url)
     source = RowSource(url, Scrubber.of("warehouse", Secret(warehouse.url), list_secrets(url)))
     return Warehouse(f"{warehouse.name}-rows", warehouse.url, source, warehouse.raw, warehouse.execute)
 
 
-@pytest.fixture(params=["sqlite", "duckdb", "postgres", "sqlite_rows", "postgres_rows"])
+@pytest.fixture(params=["sqlite", "sqlite_small", "duckdb", "duckdb_few", "postgres", "sqlite_rows", "postgres_rows"])
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     """Each database through each of its readers."""
     found: Warehouse = request.getfixturevalue(f"{request.param}_warehouse")

@@ -190,7 +190,7 @@ def test_a_connection_that_breaks_midway(request, reader):
 
 
 def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatch):
-    monkeypatch.setattr("reconciler.sources.sqlite._BUSY_SECONDS", 0.001)
+    monkeypatch.setattr("reconciler.sources.sqlite.BUSY_SECONDS", 0.001)
     writer = sqlite3.connect(make_url(sqlite_warehouse.url).database, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
 

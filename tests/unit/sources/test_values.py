@@ -149,24 +149,26 @@ def test_nulls_that_come_first_do_not_decide_the_type(warehouse):
     assert rows[70000:] == [("id70001", True)]
 
 
-def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(sqlite_warehouse):
-    rows = sqlite_warehouse.read("SELECT CAST(x'ff41' AS TEXT) UNION ALL SELECT 'a'")
+def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(either_sqlite_warehouse):
+    rows = either_sqlite_warehouse.read("SELECT CAST(x'ff41' AS TEXT) UNION ALL SELECT 'a'")
 
     assert rows == [("", False), ("a", True)]
 
 
 @pytest.mark.parametrize("value", ["FE4E554C4C", "FE", "FF", "00"])
 @pytest.mark.parametrize("type_", ["TEXT", "BLOB"])
-def test_no_bytes_of_sqlite_are_taken_for_null(sqlite_warehouse, value, type_):
+def test_no_bytes_of_sqlite_are_taken_for_null(either_sqlite_warehouse, value, type_):
     """The first were those by which a NULL was told, once."""
-    rows = sqlite_warehouse.read(f"SELECT CAST(x'{value}' AS {type_}) UNION ALL SELECT NULL UNION ALL SELECT 'a'")
+    rows = either_sqlite_warehouse.read(
+        f"SELECT CAST(x'{value}' AS {type_}) UNION ALL SELECT NULL UNION ALL SELECT 'a'"
+    )
 
     assert [text for text, _ in rows] == ["\0" if (value, type_) == ("00", "TEXT") else "", None, "a"]
 
 
 @pytest.mark.parametrize("type_", ["TEXT", "BLOB"])
-def test_no_bytes_at_all_are_no_null(sqlite_warehouse, type_):
-    assert sqlite_warehouse.read(f"SELECT CAST(x'' AS {type_}) AS id")[0][0] == ""
+def test_no_bytes_at_all_are_no_null(either_sqlite_warehouse, type_):
+    assert either_sqlite_warehouse.read(f"SELECT CAST(x'' AS {type_}) AS id")[0][0] == ""
 
 
 def test_a_sqlite_database_in_utf_16_is_read_alike(tmp_path):

@@ -74,6 +74,29 @@ def test_workspaces_and_segments_are_kept_apart(state: StateFixture):
         assert contents_of(stored) == NOTHING
 
 
+@pytest.mark.parametrize(("most", "fits"), [(1, False), (2, True)])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [(add("a", "b"), ACKNOWLEDGED)],
+        [(add("a", "b"), unknown(1.0))],
+        [(add("a", "b"), ACKNOWLEDGED), (remove("c", "d", "e"), ACKNOWLEDGED)],
+    ],
+    ids=["members", "unsettled", "tombstones are not counted"],
+)
+def test_a_segment_with_more_ids_than_asked_for_is_not_read_whole(state: StateFixture, sent, most: int, fits: bool):
+    state.send(*sent)
+    assert (open_snapshot(state.settings).read_few("production", 56, most) is not None) == fits
+
+
+def test_a_segment_with_a_long_journal_is_not_read_whole(state: StateFixture):
+    with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
+        segment.intend([add("a", "b"), remove("c")])
+        snapshot = open_snapshot(state.settings)
+        assert snapshot.read_few("production", 56, 2) is None
+        assert snapshot.read_few("production", 56, 3) is not None
+
+
 def test_every_stream_shows_the_moment_at_which_it_was_opened(state: StateFixture):
     state.send((add("a", "b"), ACKNOWLEDGED), (add("u"), unknown(1.0)))
     snapshot = open_snapshot(state.settings)

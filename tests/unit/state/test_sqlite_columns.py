@@ -14,12 +14,17 @@ from tests.support.states import ACKNOWLEDGED, StateFixture, add, contents_of, r
 
 
 def both_ways(state: StateFixture, segment_id: int = 56) -> tuple:
-    found = []
+    found, wholes = [], []
     for alone in (False, True):
         snapshot = open_snapshot(state.settings, alone=alone)
         with snapshot.read_segment("production", segment_id) as stored:
             assert stored.head == snapshot.head("production", segment_id)
             found.append((stored.head, contents_of(stored)))
+        few = snapshot.read_few("production", segment_id, 100_000)
+        assert few is not None
+        assert few.head == found[-1][0]
+        wholes.append((few.head, sorted(few.members), sorted(few.overlay)))
+    assert wholes[0] == wholes[1]
     assert found[0] == found[1]
     return found[1]
 
@@ -64,6 +69,17 @@ def test_an_intent_without_an_outcome_is_seen(sqlite_state: StateFixture):
         # Nothing is read here: the store is open, and only one library may have the file open.
     _, contents = both_ways(sqlite_state)
     assert contents.journal or contents.marks
+
+
+def test_few_ids_are_read_through_another_library_so_not_while_the_driver_reads(sqlite_state: StateFixture):
+    sqlite_state.send((add("a"), ACKNOWLEDGED))
+    snapshot = open_snapshot(sqlite_state.settings, alone=True)
+    with snapshot.read_segment("production", 56) as stored:
+        assert snapshot.read_few("production", 56, 10) is None
+        assert contents_of(stored).members == ("a",)
+    few = snapshot.read_few("production", 56, 10)
+    assert few is not None
+    assert few.members == ["a"]
 
 
 def test_a_missing_state_and_a_segment_never_met_are_empty(sqlite_state: StateFixture):
