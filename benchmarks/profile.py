@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
-from benchmarks.cases import SMALL, serving
+from benchmarks.cases import seed_small, serving, write_small
 from reconciler.cli import run
 from reconciler.customerio.transport import Transport
 from reconciler.diff.comparison import Comparison
+from reconciler.diff.in_tables import ComparisonInTables
 from reconciler.diff.tables import Tables
 from reconciler.operations.send import Sender
 from reconciler.state.locked_segment import LockedSegment
 
 MANY: dict[str, tuple[type, str]] = {
     "a segment's comparison": (Comparison, "compare"),
-    "- what the query returned, with the rules of ids": (Comparison, "_load_desired"),
-    "- the state (in a thread of its own)": (Comparison, "_read_state"),
-    "- matching": (Comparison, "_find_changes"),
+    "- the state, where it holds few ids": (Comparison, "_read_few"),
+    "- in tables": (ComparisonInTables, "compare"),
+    "  - what the query returned, with the rules of ids": (ComparisonInTables, "_read_desired"),
+    "  - the state (in a thread of its own)": (ComparisonInTables, "_read_state"),
     "(all statements on tables: making and dropping)": (Tables, "run"),
     "(all statements on tables: streams)": (Tables, "load"),
     "(all statements on tables: the rest)": (Tables, "fetch"),
@@ -86,10 +88,8 @@ class Clocks:
 @contextmanager
 def many(folder: Path) -> Iterator[list[str]]:
     """A spec of 300 small segments that are as their queries say."""
-    lines = (f"  s{n}: {{segment_id: {n}, query: \"SELECT 'c{n}' AS id\"}}\n" for n in range(1, 301))
-    spec = folder / "spec.yaml"
-    spec.write_text(SMALL.format(segments="".join(lines)))
-    data.seed_segments(spec, lambda segment: iter([[f"c{segment.segment_id}"]]))
+    spec = write_small(folder / "spec.yaml", 300)
+    seed_small(spec)
     yield ["plan", str(spec)]
 
 
