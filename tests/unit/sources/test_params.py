@@ -53,6 +53,35 @@ def test_a_param_may_stand_many_times_and_others_not_at_all(warehouse):
     assert warehouse.read(query, a=1, b=2, unused="x") == [("yes", True)]
 
 
+CORNERS = {
+    "sqlite": [
+        ("/*/*/ 'a' || :text", "abc"),
+        ("/* it's /* :text */ 'a' || :text", "abc"),
+        ("x'41' || :text", "Abc"),
+        ("'\\' || :text", "\\bc"),
+    ],
+    "duckdb": [
+        ("/* /* :text */ it's :text */ 'a' || :text", "abc"),
+        ("'a' -- it's\r || :text", "abc"),
+        ("E'it\\'s' || :text", "it'sbc"),
+        ("$$it's :text$$ || :text", "it's :textbc"),
+    ],
+    "postgres": [
+        ("/* /* :text */ it's :text */ 'a' || :text", "abc"),
+        ("'a' -- it's\r || :text", "abc"),
+        ("E'a'\n'\\'s :text' || :text", "a's :textbc"),
+        ("E'a' -- it's\r\n -- and\n '\\'s :text' || :text", "a's :textbc"),
+        ("$tag$it's $$ :text$tag$ || :text", "it's $$ :textbc"),
+        ("U&'\\0061' || :text", "abc"),
+    ],
+}
+
+
+def test_a_param_is_found_where_the_database_reads_code(warehouse):
+    for code, value in CORNERS[warehouse.name.partition("-")[0]]:
+        assert warehouse.read(f"SELECT {code}", text="bc") == [(value, True)], code
+
+
 def test_percents_and_colons_survive_params(warehouse):
     query = "SELECT '100% {\"a\":1} 12:30 %s' /* 5% :text */ WHERE :text LIKE '%b%' AND 7 % 4 = 3 -- %"
 
