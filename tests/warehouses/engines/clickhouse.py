@@ -80,7 +80,7 @@ ENGINE = Engine(
     text_type="String",
     table="CREATE TABLE {name} (id String, number Int64) ENGINE = MergeTree ORDER BY tuple()",
     quote="`",
-    comments=("-- {}\n", "/* {} */", "/* /* {} */ */", "# {}\n", "#! {}\n"),
+    comments=("-- {}\n", "/* {} */", "/* /* {} */ */", "# {}\n", "#! {}\n", "// {}\n"),
     strings={
         r"'it\'s :low'": "it's :low",
         r"'\\'": "\\",
@@ -89,6 +89,7 @@ ENGINE = Engine(
         "'# :low'": "# :low",
         "$a$it's :low$a$": "it's :low",
         "'{x:String}'": "{x:String}",
+        "‘it's :low’": "it's :low",
     },
     writes=(
         "SELECT id FROM kept INTO OUTFILE '/tmp/made'",

@@ -127,7 +127,7 @@ ENGINE = Engine(
     text=write_text,
     text_type="CHAR",
     quote="`",
-    comments=("-- {}\n", "/* {} */", "# {}\n"),
+    comments=("-- {}\n", "/* {} */", "# {}\n", "/*/ {} /*/", "--\x01{}\n"),
     strings={
         r"'it\'s :low'": "it's :low",
         '"a ""b"" \' :low"': 'a "b" \' :low',
