@@ -63,8 +63,8 @@ lock: setup
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
 	$(LOCK) --extra postgres --output-file requirements/runtime.lock
 	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
-	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --group dev --group warehouses \
-	  --output-file requirements/warehouses.lock
+	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --extra snowflake --extra bigquery \
+	  --extra databricks --group dev --group warehouses --output-file requirements/warehouses.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
 	$(LOCK) --extra postgres --group dev --constraint $(BIN)/lowest.txt --output-file requirements/lowest.lock
 

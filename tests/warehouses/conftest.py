@@ -18,6 +18,9 @@ VENV = Path(sys.prefix).name
 HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" == VENV} or ALL
 """In a virtual environment of `make test-warehouses` the engines that it is for; in any other one all of them."""
 
+if HERE is not ALL and VENV != ".venv-warehouses":
+    collect_ignore = ["test_logins.py"]  # its drivers are in that one, as a user has them
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run it on each engine; one engine is started once, by one worker."""

@@ -13,6 +13,7 @@ from tests.warehouses.engine import Engine, NotHad, Started, Value
 PASSWORD = "p@ss:w/rd?#%1"
 ENCODED = "p%40ss%3Aw%2Frd%3F%23%251"
 UUID = "0b7c1a52-6c1f-4a55-9f4c-0d5b4f2f9a11"
+CERTIFICATE = Path(__file__).parents[2] / "unit" / "customerio" / "localhost.pem"
 SCRIPTS = Path("/usr/share/mysql")
 
 
@@ -36,6 +37,7 @@ def start(folder: Path) -> Iterator[Started]:
             *("--bind-address=127.0.0.1", f"--port={port}", f"--pid-file={folder}/pid", "--skip-name-resolve"),
             *("--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=0"),
             "--innodb-buffer-pool-size=64M",
+            *(f"--ssl-cert={CERTIFICATE}", f"--ssl-key={CERTIFICATE}"),
         ]
     )
     try:
