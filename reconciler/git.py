@@ -134,7 +134,7 @@ def _find_folders(file: Path) -> tuple[Path, Path, Path] | None:
 def identify(path: Path) -> SpecIdentity | None:
     """Tell which spec a file is: by its repository and its path in it, outside git by its real path.
 
-    None: it has no name that a state can keep, as one from stdin, or one whose path is not UTF-8.
+    None: it has no name that a state can keep, as one from stdin, or one with a path that is not UTF-8.
     """
     if path == STDIN:
         return None

@@ -1,7 +1,9 @@
 """The output of a command: its result to stdout; progress, and what a reader of stdout does not see, to stderr."""
 
+import shlex
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TextIO, cast
 
@@ -13,6 +15,8 @@ from reconciler.models.plan import Plan
 from reconciler.models.results import Drift, Refresh, Result, Run
 from reconciler.models.spec import Spec
 from reconciler.models.urls import DatabaseUrl
+from reconciler.operations.load import Loaded
+from reconciler.operations.results import PlanResult
 from reconciler.render import Format, Options, render
 from reconciler.render.causes import group, list_names, put_together
 from reconciler.render.progress import Progress, ProgressJson, ProgressLines
@@ -40,6 +44,18 @@ def show(console: Console, result: Result, output: Format, *, shared: Collection
                 f"{count(len(several), 'segment')}: {problem.message} ({list_names([each.label for each in targets])})"
             )
         console.error(ReconcileError(message, problem.hint, code=problem.code), is_one_line=len(several) > 1)
+
+
+def show_sealed(
+    console: Console, result: PlanResult, output: Format, out: str | None, what: str, loaded: Loaded
+) -> int:
+    """Write a plan to stdout, and say where it is sealed, if it is; return the exit code."""
+    sealed = f"{what} is sealed into {out} all the same"
+    with console.reporting(sealed) if result.plan_id else nullcontext():
+        show(console, result, output, shared=loaded.shared)
+    if result.plan_id:
+        console.info(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
+    return result.exit_code
 
 
 def render_for(console: Console, result: Result, output: Format, *, shared: Collection[str] = ()) -> str:

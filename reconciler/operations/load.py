@@ -137,7 +137,7 @@ def refuse_shared(specs: Sequence[Spec]) -> None:
         for environment_id, same in by_environment.items():
             problems += [
                 target.problem(
-                    f"segment {segment_id or repr(title)} is listed at {other.where} too, whose workspace "
+                    f"segment {segment_id or repr(title)} is listed at {other.where} too, and its workspace "
                     f"{other.workspace!r} is the same one: environment {environment_id} of Customer.io"
                 )
                 for target, other in zip(same, [*same[1:], same[0]], strict=True)

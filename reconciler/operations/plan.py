@@ -113,12 +113,8 @@ def plan(
 
 def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None, lookups: Lookups) -> SegmentPlan:
     """Plan one of the segments; its ids go into the draft, if there is one."""
-    target = context.targets[index]
-    context.report(Reading(target))
-    try:
-        context.check_stop()
-        context.check_name(target)
-        target = resolve(context, target)
+
+    def plan_one(target: Target) -> SegmentPlan:
         head = context.snapshot(target).head(target.workspace, target.segment_id)
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
@@ -127,13 +123,31 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
             counts = changes.counts
             warn_of_unmatched(target, counts.unmatched, counts.held_by_state, context.warn)
             if draft is not None and made.status not in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
-                for direction in (Direction.REMOVE, Direction.ADD):
-                    draft.spool(index, changes.batches(direction))
-    except Exception as error:  # one segment's failure never stops the others
+                spool(draft, index, changes)
+        return made
+
+    return plan_target(context, context.targets[index], plan_one)
+
+
+def plan_target(context: Context, target: Target, plan_one: Callable[[Target], SegmentPlan]) -> SegmentPlan:
+    """Plan one target, once it is known which segment it is. What goes wrong is in the result, and stops no other."""
+    context.report(Reading(target))
+    try:
+        context.check_stop()
+        context.check_name(target)
+        target = resolve(context, target)
+        made = plan_one(target)
+    except Exception as error:
         log.debug("planning %s failed", target.label, exc_info=True)
         made = as_failed_plan(target, as_known(error))
     context.report(Planned(made))
     return made
+
+
+def spool(draft: Draft, index: int, changes: "Changes") -> None:
+    """Write the ids of one segment into the draft."""
+    for direction in (Direction.REMOVE, Direction.ADD):
+        draft.spool(index, changes.batches(direction))
 
 
 def bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:

@@ -183,9 +183,8 @@ def refresh_segment(
     found = comparison.drift()
 
     before_writing(found)
-    known_only = (
-        adopt is Adopt.KNOWN or target.segment.retired
-    )  # whose next plan removes everybody, and no guard stops it
+    # The next plan of a retired segment removes everybody, and no guard stops it.
+    known_only = adopt is Adopt.KNOWN or target.segment.retired
     if known_only and is_retyped:
         raise SegmentError(
             f"{target.where}: the state knows nobody by {target.segment.id_type} yet, so `--adopt known` "

@@ -79,7 +79,7 @@ def resolve_retired(context: Context, target: Target) -> Target:
 
 
 def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, DestinationError]:
-    """Find the targets, by their position, whose number another segment of a named spec has in the same workspace.
+    """Find the targets, by position, with a number that another segment of a named spec in the same workspace has.
 
     Specs in which two have one number are refused when they are read; one by its number and one by its title are not.
     Neither are two names of one workspace: where they list one number, both are asked for their environments. A title

@@ -3,7 +3,6 @@
 It sends nothing, and takes no lock: `apply FILE` does, as for any plan file.
 """
 
-import logging
 import threading
 import time
 import uuid
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.clock import Clock
-from reconciler.errors import LockHeld, ReconcileError, SegmentError, StaleError, UsageError, as_known
-from reconciler.models.batches import Direction
+from reconciler.errors import LockHeld, ReconcileError, SegmentError, StaleError, UsageError
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
-from reconciler.models.events import Event, Planned, Reading
+from reconciler.models.events import Event
 from reconciler.models.history import RunState, shorten
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.spec import StateSettings, Target
@@ -36,9 +34,9 @@ from reconciler.operations.load import (
     resolve_allowed,
 )
 from reconciler.operations.lookups import Lookups
-from reconciler.operations.plan import PlanOptions, as_undone, bind_to_environment, plan_segment
+from reconciler.operations.plan import PlanOptions, as_undone, bind_to_environment, plan_segment, plan_target, spool
 from reconciler.operations.results import PlanResult, as_failed_plan
-from reconciler.operations.titles import find_shared, recall, resolve
+from reconciler.operations.titles import find_shared, recall
 from reconciler.plan_file import Draft, drafting, plan_output, seal
 from reconciler.state import open_reader
 from reconciler.state.database import Reader
@@ -47,8 +45,6 @@ from reconciler.state.past_run import PastRun, find_past_run, reading_sent
 if TYPE_CHECKING:
     from reconciler.diff.changes import Changes
     from reconciler.diff.comparison import Comparison
-
-log = logging.getLogger(__name__)
 
 PastRuns = Mapping[tuple[StateSettings, str], PastRun]
 """What is kept of one run, by state and workspace."""
@@ -191,37 +187,29 @@ def _plan_one(
     lookups: Lookups,
 ) -> SegmentPlan:
     """Plan the undo of one segment; its ids go into the draft."""
-    target = context.targets[index]
-    context.report(Reading(target))
-    try:
-        context.check_stop()
-        context.check_name(target)
-        target = resolve(context, target)
+
+    def plan_one(target: Target) -> SegmentPlan:
         past = past_runs.get((target.spec.state, target.workspace))
         if past is not None:
             check_kept(target, past, run_id, context.warn)
         if past is None or target.segment_id not in past.kept:
-            made = _leave(context, target)
-        else:
-            head = context.snapshot(target).head(target.workspace, target.segment_id)
-            app = context.checked_app(target, head)
-            undone = as_undone(target)
-            with context.sets().begin(undone) as comparison:
+            return _leave(context, target)
 
-                def compare(comparison: "Comparison") -> "Changes":
-                    return _reverse(comparison, target, past, run_id, readers[target.spec.state])
+        def compare(comparison: "Comparison") -> "Changes":
+            return _reverse(comparison, target, past, run_id, readers[target.spec.state])
 
-                made, changes = plan_segment(undone, head, comparison, app, options, context.warn, compare)
-                made = replace(made, target=target)
-                lookups.ask(made, app)
-                if made.status is not PlanStatus.BLOCKED:
-                    for direction in (Direction.REMOVE, Direction.ADD):
-                        draft.spool(index, changes.batches(direction))
-    except Exception as error:  # one segment's failure never stops the others
-        log.debug("planning the undo of %s failed", target.label, exc_info=True)
-        made = as_failed_plan(target, as_known(error))
-    context.report(Planned(made))
-    return made
+        head = context.snapshot(target).head(target.workspace, target.segment_id)
+        app = context.checked_app(target, head)
+        undone = as_undone(target)
+        with context.sets().begin(undone) as comparison:
+            made, changes = plan_segment(undone, head, comparison, app, options, context.warn, compare)
+            made = replace(made, target=target)
+            lookups.ask(made, app)
+            if made.status is not PlanStatus.BLOCKED:
+                spool(draft, index, changes)
+        return made
+
+    return plan_target(context, context.targets[index], plan_one)
 
 
 def _leave(context: Context, target: Target) -> SegmentPlan:
@@ -279,14 +267,14 @@ def check_certain(target: Target, past: PastRun, run_id: str, head: Head) -> Non
     if head.is_new:
         raise SegmentError(
             f"{target.where}: the state has forgotten the segment since run {run}; who is in it is not known",
-            "take over who is there: `reconcile refresh SPEC --select NAME`",
+            "take over its members: `reconcile refresh SPEC --select NAME`",
             code="audit",
         )
     if head.restored:
         raise SegmentError(
             f"{target.where}: the state was restored from a backup, or has lost writes: what was sent since is not "
             "known, and the undo could bring back what a later run removed",
-            "mend the query, and apply it; first take over who is there: `reconcile refresh SPEC --select NAME`",
+            "mend the query, and apply it; first take over its members: `reconcile refresh SPEC --select NAME`",
             code="audit",
         )
     if segment_id in past.unknown_since:

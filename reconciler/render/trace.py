@@ -26,7 +26,7 @@ _REASONS: Mapping[Reason, str] = {
     Reason.RESEND: "sent once more, as Customer.io did not know the person before",
     Reason.RETIRED: "the spec retired the segment, and all were removed",
     Reason.UNDO: "an earlier run was undone",
-    Reason.REFRESH: "`refresh` read the segment: by then somebody else, or a request whose outcome was unknown, "
+    Reason.REFRESH: "`refresh` read the segment: by then somebody else, or a request of unknown outcome, "
     "had added or removed the person",
     Reason.ADOPTED: "somebody else had added the person, and the query returns them",
     Reason.UNMATCHED: "Customer.io did not know the person, so what was sent before had no effect (left), "
@@ -81,7 +81,7 @@ def _tell_where(rows: Sequence[TraceRow]) -> list[str]:
 
 
 def _tell_what_is_kept(result: Trace) -> list[str]:
-    """Say why changes may be missing, and for whom to ask again."""
+    """Say why changes may be missing, and which person to ask for again."""
     facts = []
     if not result.kept:
         facts.append("The spec keeps no changes (state.audit: off): when and why is not known.")

@@ -39,7 +39,7 @@ def read_columns(
 ) -> Iterator[Columns | None]:
     """Stream column number `at`, or give None if its type is one for the reader of rows.
 
-    `explaining` turns what the driver raises into SourceError, also while the stream is read, whoever reads it.
+    `explaining` turns what the driver raises into SourceError, also while the stream is read.
     """
     failed: list[SourceError] = []
 
@@ -65,7 +65,7 @@ def read_columns(
     try:
         yield Columns(StartedRelation(reader.__arrow_c_stream__()), select)
     except Exception:
-        if failed:  # to whoever reads, it is a stream that failed
+        if failed:  # to its reader, it is a stream that failed
             raise failed[0] from None
         raise
 

@@ -1,4 +1,4 @@
-"""Spark Connect (`sc://host:port`): Spark's own client, whose results are Arrow columns.
+"""Spark Connect (`sc://host:port`): Spark's own client, with Arrow columns as its results.
 
 It is no SQLAlchemy dialect and has no transactions. Nothing can be written: a query is sent as a relation, a derived
 table in it, and a server runs no command there.

@@ -144,7 +144,7 @@ def test_what_a_run_that_was_stopped_left_is_told_as_it_stands(two_runs: Project
     two_runs.sandbox.put_members(56, ["p0050"])  # it had arrived
     assert two_runs.run("refresh", "spec.yaml", "--yes").code == 0
     said = one_line(two_runs.run("trace", "spec.yaml", "p0050").out)
-    assert "by then somebody else, or a request whose outcome was unknown, had added or removed the person" in said
+    assert "by then somebody else, or a request of unknown outcome, had added or removed the person" in said
 
 
 def test_what_a_killed_run_had_acknowledged_is_told_before_the_next_one(two_runs: Project) -> None:

@@ -1,6 +1,5 @@
 """`reconcile undo`: seals a plan that reverses one run."""
 
-import shlex
 from contextlib import closing
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import reconciler
 from reconciler.cli import flags
 from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
-from reconciler.cli.documents import choose_progress, show
+from reconciler.cli.documents import choose_progress, show_sealed
 from reconciler.cli.signals import cut_short
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
@@ -62,10 +61,4 @@ def undo(
             stop=stop,
             progress=shown.tell,
         )
-    if result.plan_id is None:
-        show(console, result, output, shared=loaded.shared)
-    else:
-        with console.reporting(f"the undo is sealed into {out} all the same"):
-            show(console, result, output, shared=loaded.shared)
-        console.info(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
-    return result.exit_code
+    return show_sealed(console, result, output, out, "the undo", loaded)
