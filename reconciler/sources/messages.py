@@ -26,7 +26,7 @@ MOST_CHARACTERS = 300
 _PREFIX = re.compile(
     r"^.*(?:reading the stream registered as '\w+' failed: |Failed to \w+ query: |\[PGRES_FATAL_ERROR\]: |\[libpq\] "
     r"|failed to connect to all addresses; last error: \w+: "
-    r"|(?:could not begin COPY|Failed to prepare query): |(?:ERROR|FATAL|PANIC): +)"
+    r"|(?:could not begin COPY|Failed to prepare query): |(?:\bERROR|FATAL|PANIC): +)"
 )
 _JAVA = re.compile(r"\*?\b(?:[a-z]\w*\.){2,}(?:\w+\$)*[A-Z]\w*(?:Exception|Error)\s*:\s*")
 _TRACE = re.compile(r"(?:\s+|',\s*')at [\w.$]+\(.*|\s+Caused by: .*|\s*Stack trace:.*|\s*JVM stacktrace:.*", re.DOTALL)
@@ -34,7 +34,8 @@ _ECHO = re.compile(
     r"\n+(?:LINE \d+:|DETAIL:|CONTEXT:|HINT:|STATEMENT:|WHERE:|QUERY:|query:|\t|Location:|Job ID:|Help: |== SQL).*"
     r"|\s*Query was: .*|[.:]? In scope .*| in scope SELECT .*|: while executing .*|; reason: .*|; line \d+ pos \d+;\n.*"
     r"|\[SQL: .*|\(Background on this error.*|\.\s+SQLSTATE: .*|\n\nLINE .*|\s*\(sfqid=.*|\s+Input: \".*"
-    r"|: Invalid certificate verification context.*",
+    r"|: Invalid certificate verification context.*|DB-Lib error message.*|, Sqlstate: \w+, Routine: .*"
+    r"| while processing row .*| \(line \d+, col \d+\): .*|[.:]? In query SELECT.*| \(for url .*|\n at \S+ \S+\.go:.*",
     re.DOTALL,
 )
 """What follows a message and repeats the query, the row, or how the server got there."""
@@ -46,9 +47,15 @@ _REASON = re.compile(
 )
 """Within it, what OpenSSL or the system says, else the innermost text."""
 
-_STATE = re.compile(r"SQLSTATE:? ?\[?([0-9A-Z]{5})\b|\(([0-9A-Z]{5})\): ")
+_STATE = re.compile(r"SQLSTATE[:=]? ?\[?([0-9A-Z]{5})\b|\(([0-9A-Z]{5})\): ")
 _ODBC = re.compile(r"^(?:\[[^\]]*\] ?)+|\s*\(\d+\)\s*\(SQL\w+\)|\s*\(SQL\w+\)")
-_ADBC_MESSAGE = "PG_DIAG_MESSAGE_PRIMARY"
+_ANY_OF_HIVE = "08S01"
+"""Hive gives this state to any error while a query runs."""
+
+_ADBC_MESSAGE, _ADBC_FUNCTION = "PG_DIAG_MESSAGE_PRIMARY", "PG_DIAG_SOURCE_FUNCTION"
+_RAISING, _RAISED = "exec_stmt_raise", "P0001"
+"""The function of PostgreSQL that carries out RAISE, whatever SQLSTATE this gives; and what is taken for it."""
+
 _GRPC_DETAILS = re.compile(r'details = "(.*?)"\n\tdebug_error_string', re.DOTALL)
 _GRPC_STATES = {
     "UNAUTHENTICATED": "28000",
@@ -60,7 +67,9 @@ _GRPC_STATES = {
 }
 """What the codes of gRPC mean, as SQLSTATE; every error of Spark itself comes as INTERNAL, with a state of its own."""
 
-_CLICKHOUSE = re.compile(r"^.*?Code: \d+\. DB::\w*Exception: ", re.DOTALL)
+_CLICKHOUSE = re.compile(r"^.*?Code: (\d+)\. DB::\w*Exception: ", re.DOTALL)
+_NUMBER = re.compile(r"\((\d+)\) \(SQL\w+\)")
+"""SQL Server's own, which its ODBC driver puts behind the message."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,14 @@ class DatabaseMessage:
         `secrets` are masked before the text is cut: a part of one would not be known any more.
         """
         found = _read_fields(_unwrap(error))
+        if of_clickhouse := _CLICKHOUSE.match(found.text):
+            found = replace(found, family="clickhouse", code=int(of_clickhouse[1]))
         found = replace(found, text=mask(found.text, secrets, as_words=True))
         sqlstate = found.sqlstate
         if sqlstate is None and (in_text := _STATE.search(found.text)):
             sqlstate = in_text[1] or in_text[2]
         if sqlstate is None and re.search(r"CONTEXT: .* at RAISE\b", found.text, re.DOTALL):
-            sqlstate = "P0001"
+            sqlstate = _RAISED
         return replace(found, text=shorten(found.text), sqlstate=sqlstate)
 
 
@@ -118,12 +129,13 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
 
     # pg8000, redshift_connector, Trino and Hive: an argument with fields. The text of Hive is the trace of the server.
     if isinstance(first, Mapping) and "M" in first:
-        return DatabaseMessage(str(first["M"]), first.get("C"))
+        return DatabaseMessage(str(first["M"]), _RAISED if first.get("R") == _RAISING else first.get("C"))
     if isinstance(first, Mapping) and "message" in first:
         return DatabaseMessage(f"{first.get('errorName', '')}: {first['message']}".lstrip(": "))
     status: Any = getattr(first, "status", None)
     if getattr(status, "errorMessage", None) is not None:
-        return DatabaseMessage(str(status.errorMessage), getattr(status, "sqlState", None))
+        state = getattr(status, "sqlState", None)
+        return DatabaseMessage(str(status.errorMessage), None if state == _ANY_OF_HIVE else state)
 
     # Spark Connect. What gRPC itself found wrong has no message but a repr.
     grpc: Any = getattr(error, "getGrpcStatusCode", None)
@@ -134,14 +146,17 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
 
     # ADBC keeps PostgreSQL's own message next to its own, in which the query is repeated.
     details: Any = getattr(error, "details", None)
-    for pair in details if isinstance(details, (list, tuple)) else ():
-        if isinstance(pair, tuple) and len(pair) == 2 and pair[0] in (_ADBC_MESSAGE, _ADBC_MESSAGE.encode()):
-            return DatabaseMessage(bytes(pair[1]).decode(errors="replace"), state)
+    pairs = [pair for pair in details if isinstance(pair, tuple)] if isinstance(details, (list, tuple)) else ()
+    of_adbc = {str(name): bytes(value).decode(errors="replace") for name, value in pairs}
+    if _ADBC_MESSAGE in of_adbc:
+        return DatabaseMessage(of_adbc[_ADBC_MESSAGE], _RAISED if of_adbc.get(_ADBC_FUNCTION) == _RAISING else state)
 
     # psycopg, SQLite, Snowflake, MySQL, ODBC, then Oracle and Google.
-    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    diagnosis = getattr(error, "diag", None)
+    primary = getattr(diagnosis, "message_primary", None)
     if primary:
-        return DatabaseMessage(str(primary), state)
+        is_raised = getattr(diagnosis, "source_function", None) == _RAISING
+        return DatabaseMessage(str(primary), _RAISED if is_raised else state)
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
         return DatabaseMessage(str(error), None, "sqlite", code)
@@ -149,14 +164,21 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
     if raw:
         return DatabaseMessage(str(raw), state)
     if isinstance(first, int) and isinstance(second, str) and not isinstance(error, OSError):
-        return DatabaseMessage(second, state, "mysql", first)
+        return DatabaseMessage(str(getattr(error, "msg", None) or second), state, "mysql", first)
+    if type(error).__module__ == "mariadb":
+        return DatabaseMessage(str(error), state, "mysql", getattr(error, "errno", None))
+    if isinstance(first, int) and isinstance(second, bytes):
+        return DatabaseMessage(second.decode(errors="replace"), None, "mssql", first)
     if isinstance(first, str) and isinstance(second, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
-        return DatabaseMessage(_ODBC.sub("", second), first)
-    text = getattr(first, "message", None) or getattr(error, "message", None)
+        number = int(found[1]) if (found := _NUMBER.search(second)) else None
+        return DatabaseMessage(_ODBC.sub("", second), first, "mssql" if number else "", number)
+    text, code = getattr(first, "message", None) or getattr(error, "message", None), getattr(first, "code", None)
     context = getattr(error, "context", None)  # Databricks
     if isinstance(text, str) and isinstance(context, Mapping) and context.get("http-code"):
         text = f"{text} HTTP {context['http-code']}: {context.get('error-message') or 'no reason given'}"
-    return DatabaseMessage(text if isinstance(text, str) and text else str(error), state)
+    family = "oracle" if isinstance(code, int) and code else ""
+    text = text if isinstance(text, str) and text else str(error)
+    return DatabaseMessage(text, state, family, code if family else None)
 
 
 # --- what may be shown -------------------------------------------------------------------------------------------
@@ -227,8 +249,20 @@ def is_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
 
 
-def redact(message: str, names: Collection[str] = (), texts: Collection[str] = ()) -> str:
-    """Show of a message what is known; `names` are in lower case, `texts` are shown as they are."""
+_QUOTED = re.compile(r"(?<!\w)(?P<mark>['\"])(?P<text>.*?)(?P=mark)(?!\w)|(?i:(?<=\bvalue: )|(?<=[^\d\s]: )(?=\S+$)).+")
+"""What may be a value: a text in quotes, what follows `value:`, and the last word behind a colon."""
+
+
+def redact(message: str, names: Collection[str] = (), texts: Collection[str] = (), *, rows: bool = False) -> str:
+    """Show of a message what is known; `names` are in lower case, `texts` are shown as they are.
+
+    `rows`: it is about a row. What may be a value is hidden then, unless it is a name of the query.
+    """
+
+    def hide(match: re.Match[str]) -> str:
+        mark, text = match["mark"] or "", match["text"] if match["mark"] else match[0]
+        is_name = all(word.casefold() in names for word in re.findall(r"[^\s.]+", text))
+        return match[0] if is_name or any(map(text.__contains__, texts)) else f"{mark}{HIDDEN}{mark}"
 
     def show(match: re.Match[str]) -> str:
         if match["kept"]:
@@ -239,6 +273,7 @@ def redact(message: str, names: Collection[str] = (), texts: Collection[str] = (
             return HIDDEN + end
         return ".".join(part if _is_known(part, names) else HIDDEN for part in bare.split(".")) + end
 
+    message = _QUOTED.sub(hide, message) if rows else message
     kept = "|".join([*map(re.escape, sorted(filter(None, texts), key=len, reverse=True)), _PLACE.pattern])
     shown = re.sub(rf"(?P<kept>{kept})|{_TOKEN.pattern}", show, message)
     shown = re.sub(rf"{HIDDEN}(?:[\s.,;:@/\\-]*{HIDDEN})+", HIDDEN, shown)

@@ -34,31 +34,6 @@ def mysql(code: int, words: str) -> DriverError:
     return DriverError(code, words, sqlstate=None)
 
 
-def fields(state: str, words: str) -> DriverError:
-    return DriverError({"S": "ERROR", "C": state, "M": words, "P": "15", "F": "parse.c"})
-
-
-def snowflake(errno: int, state: str, words: str) -> DriverError:
-    return DriverError(f"{errno:06} ({state}): {words}", errno=errno, sqlstate=state, raw_msg=words)
-
-
-def clickhouse(words: str) -> DriverError:
-    return DriverError(f"Received ClickHouse exception, code: 1, server response: Code: 1. DB::Exception: {words}")
-
-
-def bigquery(words: str) -> DriverError:
-    return DriverError(DriverError(f"{words}; reason: invalidQuery, location: query, message: {words}"))
-
-
-def trino(name: str, words: str) -> DriverError:
-    return DriverError({"message": words, "errorName": name, "errorType": "USER_ERROR", "failureInfo": {}}, "q1")
-
-
-def hive(state: str, words: str) -> DriverError:
-    status = SimpleNamespace(errorMessage=words, sqlState=state, infoMessages=["*org.apache.hive:1:2"] * 500)
-    return DriverError(SimpleNamespace(status=status))
-
-
 def connect(words: str, state: str | None = None, code: str = "INTERNAL") -> DriverError:
     methods = {"getSqlState": lambda: state, "getGrpcStatusCode": lambda: SimpleNamespace(name=code)}
     trace = "JVM stacktrace:\norg.apache.spark.X\n\tat org.apache.X.y(jane.scala:1)"
@@ -71,11 +46,6 @@ def grpc(code: str, words: str) -> DriverError:
 
 
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1:"
-
-
-def odbc(state: str, words: str) -> DriverError:
-    driver = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
-    return DriverError(state, f"[{state}] {driver}{words} (208) (SQLExecDirectW)")
 
 
 def https(cause: str) -> DriverError:
@@ -94,115 +64,7 @@ SPARK = (
 )
 
 TOLD = [
-    (mysql(1146, "Table 'app.nowhere' doesn't exist"), "mysql", Kind.MISSING, "Table 'app.nowhere' doesn't exist"),
-    (mysql(1054, "Unknown column 'nope' in 'field list'"), "mysql", Kind.MISSING, "column 'nope' in 'field list'"),
-    (mysql(1064, "You have an error in your SQL syntax near 'frm' at line 1"), "mysql", Kind.SYNTAX, "at line 1"),
-    (mysql(1044, "Access denied for user 'reader'@'%' to database 'app'"), "mysql", Kind.DENIED, "'app'"),
-    (mysql(1142, "SELECT command denied to user 'x' for table 'nowhere'"), "mysql", Kind.DENIED, "'nowhere'"),
-    (mysql(1045, "Access denied for user 'reader'@'db' (using password: YES)"), "mysql", Kind.AUTH, "'reader'"),
-    (mysql(1040, "Too many connections"), "mysql", Kind.CONNECTIONS, "Too many connections"),
-    (mysql(1205, "Lock wait timeout exceeded; try restarting transaction"), "mysql", Kind.LOCKED, "Lock wait"),
-    (mysql(1969, "Query execution was interrupted (max_statement_time exceeded)"), "mysql", Kind.TIMEOUT, "max_st"),
-    (mysql(1317, "Query execution was interrupted"), "mysql", Kind.CANCELLED, "interrupted"),
-    (mysql(1292, "Truncated incorrect INTEGER value: 'jane'"), "mysql", Kind.DATA, "INTEGER value: '…'"),
-    (mysql(1792, "Cannot execute statement in a READ ONLY transaction."), "mysql", Kind.READ_ONLY, "READ ONLY"),
-    (fields("42P01", 'relation "nowhere" does not exist'), "redshift", Kind.MISSING, 'relation "nowhere" does'),
-    (fields("22P02", 'invalid input syntax for integer: "jane"'), "redshift", Kind.DATA, 'integer: "…"'),
-    (fields("42501", "permission denied for relation nowhere"), "postgresql", Kind.DENIED, "relation nowhere"),
-    (fields("57014", "canceling statement due to statement timeout"), "postgresql", Kind.TIMEOUT, "statement timeout"),
-    (fields("57014", "Query (12345) cancelled on user's request"), "redshift", Kind.CANCELLED, "user's request"),
-    (
-        snowflake(2003, "42S02", "SQL compilation error:\nObject 'NOWHERE' does not exist or not authorized."),
-        "snowflake",
-        Kind.MISSING,
-        "'NOWHERE'",
-    ),
-    (
-        snowflake(1003, "42000", "SQL compilation error:\nsyntax error line 1 at position 7 unexpected 'frm'."),
-        "snowflake",
-        Kind.SYNTAX,
-        "position 7",
-    ),
-    (
-        snowflake(904, "42000", "SQL compilation error: error line 1 at position 7\ninvalid identifier 'NOPE'"),
-        "snowflake",
-        Kind.MISSING,
-        "'NOPE'",
-    ),
-    (
-        snowflake(3001, "42501", "SQL access control error:\nInsufficient privileges to operate on schema 'APP'"),
-        "snowflake",
-        Kind.DENIED,
-        "'APP'",
-    ),
-    (snowflake(100038, "22018", "Numeric value 'jane' is not recognized"), "snowflake", Kind.DATA, "Numeric value '…'"),
-    (
-        snowflake(630, "57014", "Statement reached its statement or warehouse timeout of 2 second(s)"),
-        "snowflake",
-        Kind.TIMEOUT,
-        "warehouse timeout",
-    ),
-    (
-        clickhouse("Cannot parse string 'O\\'Brien' as Decimal(18, 2): syntax error: while executing 'f(jane)'"),
-        "clickhousedb",
-        Kind.DATA,
-        "as Decimal",
-    ),
-    (
-        clickhouse("Unknown table expression identifier 'nowhere' in scope SELECT 'jane'. (UNKNOWN_TABLE)"),
-        "clickhousedb",
-        Kind.MISSING,
-        "'nowhere'",
-    ),
-    (bigquery("Bad double value: jane"), "bigquery", Kind.DATA, "Bad double value: …"),
-    (bigquery("Unrecognized name: nope at [1:8]"), "bigquery", Kind.MISSING, "name: nope at [1:8]"),
-    (
-        trino("TABLE_NOT_FOUND", "line 1:15: Table 'memory.default.nowhere' does not exist"),
-        "trino",
-        Kind.MISSING,
-        "nowhere'",
-    ),
-    (trino("INVALID_CAST_ARGUMENT", "Cannot cast 'jane' to INT"), "trino", Kind.DATA, "Cannot cast '…' to INT"),
-    (
-        trino("EXCEEDED_TIME_LIMIT", "Query exceeded the maximum execution time limit of 1.00s"),
-        "trino",
-        Kind.TIMEOUT,
-        "time limit",
-    ),
-    (
-        hive("42S02", "Error while compiling statement: FAILED: Line 1:14 Table not found 'nowhere'"),
-        "hive",
-        Kind.MISSING,
-        "'nowhere'",
-    ),
-    (
-        hive("42000", "FAILED: ParseException line 1:7 cannot recognize input near 'jane' 'x'"),
-        "hive",
-        Kind.SYNTAX,
-        "line 1:7",
-    ),
     (DriverError(SPARK, message=SPARK), "databricks", Kind.MISSING, "The table or view `nowhere` cannot be found."),
-    (
-        DriverError("[CAST_INVALID_INPUT] The value 'jane' of the type \"STRING\" cannot be cast. SQLSTATE: 22018"),
-        "databricks",
-        Kind.DATA,
-        "value '…'",
-    ),
-    (odbc("42S02", "Invalid object name 'nowhere'."), "mssql", Kind.MISSING, "Invalid object name 'nowhere'."),
-    (
-        odbc("22018", "Conversion failed when converting the varchar value 'jane' to data type int."),
-        "mssql",
-        Kind.DATA,
-        "value '…'",
-    ),
-    (
-        DriverError(
-            SimpleNamespace(message='ORA-00942: table or view "APP"."NOWHERE" does not exist\nHelp: https://x')
-        ),
-        "oracle",
-        Kind.MISSING,
-        '"APP"."NOWHERE" does not exist',
-    ),
     (
         https(f"SSLCertVerificationError(1, '{UNVERIFIED}: self-signed certificate (_ssl.c:1007)')"),
         "trino",
