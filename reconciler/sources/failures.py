@@ -24,15 +24,15 @@ class Kind(StrEnum):
     AUTH = "Check the user and password in the source's url; or the key, its passphrase or the token in its `options`."
     OPTIONS = "Check the source's url and its `options`, of which the names are those of the driver's own `connect`."
     CERTIFICATE = (
-        "Name the authority that signed the server's certificate in the source's url (in PostgreSQL sslrootcert=FILE), "
-        "or renew the certificate."
+        "Name the authority that signed the server's certificate in the source's `options` (PostgreSQL: sslrootcert, "
+        "MySQL: ssl_ca) or url, as a file in PEM; or renew the certificate."
     )
     HOSTNAME = "Write the host in the source's url as the server's certificate names it."
     NO_TLS = (
         "Turn on TLS at the server; or check the port, or ask for no TLS in the source's url (PostgreSQL: sslmode)."
     )
     NEEDS_TLS = "Ask for TLS in the source's url (PostgreSQL: sslmode=require), or have the server let this host in."
-    TLS = "Check the options for TLS in the source's url, and that the port is one for TLS."
+    TLS = "Check what the source's url and `options` say of TLS, and that the port is one for TLS."
     DENIED = "Grant the user of the source's url the right to read this."
     MISSING = "Check the names in the query, and the database and schema in the source's url."
     NO_FILE = "Check the path of the file: a relative path is relative to the folder that the command runs in."
