@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import audit_log, cases
+from benchmarks import audit_log, cases, warehouses
 from benchmarks.cases import SIZED, Row, short
 
 MILLION = 1_000_000
-CASES = cases.CASES | audit_log.CASES
+CASES = cases.CASES | audit_log.CASES | {"warehouses": warehouses.read_warehouses}
+ON_DEMAND = ("large", "warehouses")
+"""These need much time, or an environment with the drivers of `make test-warehouses`."""
 
 
 def parse_size(text: str) -> int:
@@ -53,14 +55,18 @@ def write(rows: list[Row]) -> str:
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="which; all but `large` without")
+    parser.add_argument(
+        "cases", nargs="*", choices=[*CASES, []], help=f"which; all but {' and '.join(ON_DEMAND)} without"
+    )
     parser.add_argument("--sizes", default="1M,10M", help="numbers of ids, as 1M,10M")
     parser.add_argument("--times", type=int, default=3, help="how often each is measured; the median is shown")
     parser.add_argument("--folder", type=Path, default=None, help="where the data goes, and is deleted again")
     options = parser.parse_args()
     sizes = [parse_size(text) for text in options.sizes.split(",")]
     parent = options.folder or Path(tempfile.gettempdir())
-    rows = list(run_cases(options.cases or [name for name in CASES if name != "large"], sizes, options.times, parent))
+    rows = list(
+        run_cases(options.cases or [name for name in CASES if name not in ON_DEMAND], sizes, options.times, parent)
+    )
     print(f"\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, ", end="")
     print(f"median of {options.times} whole processes; memory is the largest process's peak\n")
     print(write(rows))
