@@ -34,7 +34,8 @@ _REDSHIFT = {
 }
 _MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
 _SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
-_SNOWFLAKE |= {10: "array", 11: "binary", 12: "time", 13: "boolean"}
+_SNOWFLAKE |= {5: "variant", 10: "array", 11: "binary", 12: "time", 13: "boolean", 14: "geography", 15: "geometry"}
+_SNOWFLAKE |= {16: "vector", 17: "map", 18: "file", 19: "interval", 20: "interval"}
 _NUMBERS = {
     **dict.fromkeys(("psycopg", "psycopg2", "pg8000"), _POSTGRES),
     "redshift_connector": _POSTGRES | _REDSHIFT,

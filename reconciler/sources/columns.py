@@ -94,7 +94,7 @@ def _list_arrays(batches: Batches, at: int) -> Iterator[pa.Array]:
 
 def open_batches(result: CursorResult[Any], at: int) -> Batches | None:
     """Have the driver of a result give it by column; None where it can't, or has no use: then read its rows."""
-    opener = _OPENERS.get(result.dialect.driver)
+    opener = DRIVERS.get(result.dialect.driver)
     return opener(result.cursor, at) if opener is not None and result.cursor is not None else None
 
 
@@ -115,7 +115,8 @@ def _open_bigquery(cursor: Any, at: int) -> Batches | None:
 
 _SNOWFLAKE_FIXED, _SNOWFLAKE_TEXT = 0, 2
 _BIGQUERY = frozenset({"STRING", "INTEGER", "INT64", "NUMERIC"})
-_OPENERS: Mapping[str, Callable[[Any, int], Batches | None]] = {
+DRIVERS: Mapping[str, Callable[[Any, int], Batches | None]] = {
     "snowflake": _open_snowflake,
     "bigquery": _open_bigquery,
 }
+"""Those that give Arrow as well as rows."""

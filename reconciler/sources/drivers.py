@@ -39,8 +39,12 @@ def choose_driver(url: URL) -> URL:
 _OF_DIALECTS = {"bigquery": ("credentials_path", "credentials_info", "credentials_base64", "location")}
 """Options that SQLAlchemy's dialect takes, not the driver's `connect`."""
 
-_FIXED = {"pymysql": {"charset": "utf8mb4", "use_unicode": True}}
-"""What the driver is told whatever the URL says: in another character set it would get `?` for what that lacks."""
+_FIXED: dict[str, dict[str, object]] = {
+    "pymysql": {"charset": "utf8mb4", "use_unicode": True},
+    "bigquery": {"prefer_bqstorage_client": False},
+}
+"""What the driver is told whatever the URL says. In another character set MySQL would give `?` for what that lacks.
+BigQuery's Storage API takes a right of its own; where it is not installed, the driver warns on the terminal."""
 
 _DATABRICKS_LOGINS = frozenset({"access_token", "credentials_provider", "auth_type", "use_kernel", "_use_cert_as_auth"})
 

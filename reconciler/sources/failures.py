@@ -104,7 +104,7 @@ _FIRST_WORDS = (
     (r"no (ssl )?encryption|insecure transport|requires? (ssl|tls|encrypt)", Kind.NEEDS_TLS),
     (r"ssl (is )?off|(ssl|tls) is required", Kind.NEEDS_TLS),
     (r"(does not|doesn.t) support (ssl|tls|secure)|refuses ssl|wrong.version.number", Kind.NO_TLS),
-    (r"unknown protocol|record layer failure|packet length too long|http request", Kind.NO_TLS),
+    (r"unknown protocol|record layer failure|packet length too long|(ssl|tls)\b.*http.request", Kind.NO_TLS),
     (r"\b(ssl|tls)\b.*(error|fail|alert|eof|handshake|not compiled)|handshake failure", Kind.TLS),
 )
 """What only the text of a message shows, or shows better than a code."""

@@ -24,7 +24,8 @@ MOST_CHARACTERS = 300
 """After which a message ends with its sentence."""
 
 _PREFIX = re.compile(
-    r"^.*(?:reading the stream registered as '\w+' failed: |Failed to \w+ query: |\[PGRES_FATAL_ERROR\]: |\[libpq\] "
+    r"^\d{6} \([0-9A-Z]{5}\): |^(?:\d{3} )?(?:GET|POST) https?:\S+: "
+    r"|^.*(?:reading the stream registered as '\w+' failed: |Failed to \w+ query: |\[PGRES_FATAL_ERROR\]: |\[libpq\] "
     r"|failed to connect to all addresses; last error: \w+: "
     r"|(?:could not begin COPY|Failed to prepare query): |(?:\bERROR|FATAL|PANIC): +)"
 )
@@ -172,6 +173,8 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
     if isinstance(first, str) and isinstance(second, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
         number = int(found[1]) if (found := _NUMBER.search(second)) else None
         return DatabaseMessage(_ODBC.sub("", second), first, "mssql" if number else "", number)
+    if isinstance(first, str) and isinstance(second, Mapping):  # what Google's login says
+        return DatabaseMessage(first, state)
     text, code = getattr(first, "message", None) or getattr(error, "message", None), getattr(first, "code", None)
     context = getattr(error, "context", None)  # Databricks
     if isinstance(text, str) and isinstance(context, Mapping) and context.get("http-code"):

@@ -280,7 +280,12 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     used: list[str] = []
     paramstyle, driver = dialect.paramstyle, dialect.driver
 
+    # BigQuery's driver sends each param with its type, and None has none; written out it fits any.
+    nulls = {name for name, value in query.params.items() if value is None and driver == "bigquery"}
+
     def mark(name: str) -> str:
+        if name in nulls:
+            return "NULL"
         used.append(name)
         return _MARKS[paramstyle].format(key=keys[name], number=numbers[name])
 
@@ -302,5 +307,5 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     if paramstyle in ("qmark", "format"):
         return sql, tuple(query.params[name] for name in used)
     if paramstyle in ("pyformat", "named"):
-        return sql, {keys[name]: value for name, value in query.params.items()}
+        return sql, {keys[name]: value for name, value in query.params.items() if name not in nulls}
     return sql, query.values

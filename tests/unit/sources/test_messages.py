@@ -64,6 +64,30 @@ SPARK = (
 )
 
 TOLD = [
+    (
+        DriverError("m", raw_msg="002003 (42S02): Object 'NOWHERE' does not exist or not authorized."),
+        "snowflake",
+        Kind.MISSING,
+        "Object 'NOWHERE'",
+    ),
+    (
+        DriverError("250001 (08001): Failed to login: HTTP request failed after retries: Connection refused"),
+        "snowflake",
+        Kind.CONNECT,
+        "Failed to login: HTTP request failed after",
+    ),
+    (
+        DriverError(DriverError("400 POST https://bigquery.googleapis.com/v2/p/queries?a=b: Bad int64 value: jane")),
+        "bigquery",
+        Kind.DATA,
+        "Bad int64 value: …",
+    ),
+    (
+        DriverError("invalid_grant: Invalid JWT Signature.", {"error": "invalid_grant", "error_description": "jane"}),
+        "bigquery",
+        Kind.AUTH,
+        "invalid_grant: Invalid",
+    ),
     (DriverError(SPARK, message=SPARK), "databricks", Kind.MISSING, "The table or view `nowhere` cannot be found."),
     (
         https(f"SSLCertVerificationError(1, '{UNVERIFIED}: self-signed certificate (_ssl.c:1007)')"),

@@ -55,7 +55,7 @@ def test_what_sqlalchemys_dialect_takes_goes_to_it(told):
     refuse("bigquery://project/dataset", credentials_info={"type": "service_account"}, location="EU", other=1)
 
     assert (told["credentials_info"], told["location"]) == ({"type": "service_account"}, "EU")
-    assert told["connect_args"] == {"other": 1}
+    assert told["connect_args"] == {"other": 1, "prefer_bqstorage_client": False}
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+pymysql"])

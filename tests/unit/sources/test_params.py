@@ -194,6 +194,14 @@ def test_percents_are_doubled_where_the_driver_reads_them(driver, alone, beside_
     assert write(with_one, driver, "pyformat")[0] == f"SELECT {beside_a_param} WHERE %(NAME_1)s"
 
 
+def test_bigquery_gets_null_as_text_since_its_driver_finds_no_type_for_it():
+    query = Query.of(segment("SELECT :a, :b, '%'", a=None, b=1), "bigquery")
+    nothing = Query.of(segment("SELECT :a", a=None), "bigquery")
+
+    assert write(query, "bigquery", "pyformat") == ("SELECT NULL, %(NAME_2)s, '%%'", {"NAME_2": 1})
+    assert write(nothing, "bigquery", "pyformat") == ("SELECT NULL", {})
+
+
 @pytest.mark.parametrize("driver", ["redshift+redshift_connector", "postgresql+pg8000"])
 def test_a_driver_that_scans_for_marks_gets_nothing_that_it_misreads(driver):
     commented = Query.of(segment("SELECT 'it''s' /* it's 5% */, $$a$$, E'\\'%' -- 'x\nWHERE :a", a=1), "postgresql")

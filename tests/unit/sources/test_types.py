@@ -181,6 +181,8 @@ def test_drivers_that_tell_of_texts_and_numbers_or_nothing_are_believed_value_by
         ("redshift_connector", 25, None),
         ("snowflake", 3, "date"),
         ("snowflake", 1, "real"),
+        ("snowflake", 5, "variant"),
+        ("snowflake", 14, "geography"),
         ("snowflake", 2, None),
         ("snowflake", 0, None),
     ],
