@@ -37,8 +37,9 @@ test-lowest: .venv-lowest/ready
 
 # The real drivers against real databases (tests/warehouses); what can't be had here fails, by its name.
 WAREHOUSES := .venv-warehouses
+EMULATORS := .venv-snowflake .venv-bigquery
 
-test-warehouses: $(WAREHOUSES:%=%/ready)
+test-warehouses: $(WAREHOUSES:%=%/ready) $(EMULATORS:%=%/ready)
 	.ci/packages
 	@failed=; for venv in $(WAREHOUSES); do \
 	  $$venv/bin/pytest -n $(WORKERS) --dist loadgroup tests/warehouses || failed="$$failed $$venv"; done; test -z "$$failed"
@@ -55,9 +56,15 @@ $(WAREHOUSES:%=%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(EMULATORS:%=%/ready): .venv-%/ready: requirements/%.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
 # Writes requirements/*.lock anew: the newest versions of what `make` installs, of what a user needs, and the lowest.
-LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-  --custom-compile-command 'make lock' pyproject.toml
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --custom-compile-command 'make lock'
+LOCK = $(COMPILE) pyproject.toml
 
 lock: setup
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
@@ -65,6 +72,8 @@ lock: setup
 	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
 	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --extra snowflake --extra bigquery \
 	  --extra databricks --group dev --group warehouses --output-file requirements/warehouses.lock
+	$(COMPILE) --group fakesnow --output-file requirements/snowflake.lock
+	$(COMPILE) --group bqemulator --output-file requirements/bigquery.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
 	$(LOCK) --extra postgres --group dev --constraint $(BIN)/lowest.txt --output-file requirements/lowest.lock
 
@@ -98,4 +107,4 @@ wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) dist build
+	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) $(EMULATORS) dist build

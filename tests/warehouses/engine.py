@@ -10,7 +10,7 @@ from reconciler.models.options import read_options
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
 
-ERRORS = ("a wrong password", "an unreachable server", "an error of a row")
+ERRORS = ("a wrong password", "an unreachable server", "an error of a row", "a name without a param")
 
 
 class NotHad(Exception):

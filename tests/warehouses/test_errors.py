@@ -35,9 +35,9 @@ def is_hinted(error: SourceError, *kinds: Kind) -> bool:
 def test_a_name_that_is_not_there_is_told(warehouse, people, query, shown):
     error = refuse(warehouse, query)
 
-    assert shown in error.message
+    assert shown in error.message.lower()
     assert is_hinted(error, Kind.MISSING), f"{error.message} {error.hint}"
-    with pytest.raises(SourceError, match=shown):
+    with pytest.raises(SourceError, match=f"(?i){shown}"):
         warehouse.open().check(segment(query))
 
 
@@ -45,7 +45,7 @@ def test_a_name_that_is_not_there_is_told(warehouse, people, query, shown):
 def test_a_function_that_is_not_there_is_told(warehouse, people, query):
     error = refuse(warehouse, query)
 
-    assert "no_such_function" in error.message
+    assert "no_such_function" in error.message.lower()
     assert is_hinted(error, Kind.MISSING, Kind.SYNTAX), f"{error.message} {error.hint}"
 
 
@@ -57,6 +57,8 @@ def test_a_query_that_can_not_be_read_is_told_so(warehouse, people, query):
 
 
 def test_a_name_without_a_param_is_told(warehouse, people):
+    if "a name without a param" in warehouse.engine.lacks:
+        return
     error = refuse(warehouse, "SELECT id FROM people WHERE id = :low")
 
     assert "`params` has no low" in error.hint, f"{error.message} {error.hint}"
