@@ -449,3 +449,11 @@ def test_mariadb_behind_a_certificate_of_an_unknown_authority(mariadb_url):
     error = refuse(mariadb_url, ssl_ca=certifi.where(), ssl_verify_cert=True, ssl_verify_identity=True)
 
     assert error.hint == Kind.CERTIFICATE.value
+
+
+@on_servers
+def test_mariadb_gives_an_id_whole_that_the_character_set_of_the_url_lacks(mariadb_url):
+    source = open_source("warehouse", Secret(f"{mariadb_url}?charset=latin1"))
+
+    with source.stream_values(SEGMENT.model_copy(update={"query": "SELECT CHAR(0xF09F8E89 USING utf8mb4)"})) as values:
+        assert list(values.rows) == ["🎉"]
