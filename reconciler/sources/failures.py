@@ -248,7 +248,7 @@ _WORDS = (
     (r"number of bindings|parameter count|values were not provided|bind variable|placeholder", Kind.PARAMS),
     (r"out of memory|could not allocate|memory limit|exceeded memory", Kind.MEMORY),
     (r"no space left|disk (is )?full|max_temp_directory_size|disk i/o error|disk quota", Kind.DISK),
-    (r"resources exceeded", Kind.MEMORY),
+    (r"resources exceeded|heap space", Kind.MEMORY),
     (r"rate limits", Kind.CONNECTIONS),
     (r"required extension|extension .*(not found|not loaded)|exists in the \S+ extension", Kind.EXTENSION),
     (r"magic bytes|not a parquet file|invalid parquet|footer length", Kind.NOT_THE_FORMAT),

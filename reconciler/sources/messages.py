@@ -30,7 +30,9 @@ _PREFIX = re.compile(
     r"|(?:could not begin COPY|Failed to prepare query): |(?:\bERROR|FATAL|PANIC): +)"
 )
 _JAVA = re.compile(r"\*?\b(?:[a-z]\w*\.){2,}(?:\w+\$)*[A-Z]\w*(?:Exception|Error)\s*:\s*")
-_TRACE = re.compile(r"(?:\s+|',\s*')at [\w.$]+\(.*|\s+Caused by: .*|\s*Stack trace:.*|\s*JVM stacktrace:.*", re.DOTALL)
+_TRACE = re.compile(
+    r"(?:\s+|',\s*')at [\w.$/@<>-]+\(.*|\s+Caused by: .*|\s*Stack trace:.*|\s*JVM stacktrace:.*", re.DOTALL
+)
 _ECHO = re.compile(
     r"\n+(?:LINE \d+:|DETAIL:|CONTEXT:|HINT:|STATEMENT:|WHERE:|QUERY:|query:|\t|Location:|Job ID:|Help: |== SQL).*"
     r"|\s*Query was: .*|[.:]? In scope .*| in scope SELECT .*|: while executing .*|; reason: .*|; line \d+ pos \d+;\n.*"
@@ -188,20 +190,9 @@ def _read_fields(error: BaseException) -> DatabaseMessage:
 
 HIDDEN = "…"
 
-_TEXT_IN_DOUBLE_QUOTES = frozenset(
-    {
-        "mysql",
-        "mariadb",
-        "bigquery",
-        "databricks",
-        "spark",
-        "sc",
-        "hive",
-        "impala",
-        "doris",
-        "starrocks",
-        "singlestoredb",
-    }
+_TEXT_IN_DOUBLE_QUOTES = re.compile(
+    "bigquery|databricks|doris|hive|impala4?|mariadb|maxcompute|mysql|oceanbase|odps|pydoris|sc|singlestoredb|spanner|"
+    "spark(sql)?|starrocks|tidb"
 )
 """Dialects in which double quotes make a string, not a name."""
 
@@ -232,7 +223,8 @@ def find_names(statement: Statement, dialect: str) -> frozenset[str]:
         if piece.kind is not Kind.QUOTED:
             is_name = True
         elif text[0] == '"':
-            is_name = dialect not in _TEXT_IN_DOUBLE_QUOTES and "@" not in text and not _COMPARED.search(before)
+            is_text = _TEXT_IN_DOUBLE_QUOTES.fullmatch(dialect) or _COMPARED.search(before)
+            is_name = not is_text and "@" not in text
         else:
             is_name = text[0] in "`[" and "@" not in text
         if is_name:

@@ -32,6 +32,10 @@ def test_a_param_is_known_by_its_name():
     ("query", "dialect"),
     [
         ('SELECT id FROM t WHERE id = "jane"', "mysql"),
+        ('SELECT concat("jane") FROM t', "tidb"),
+        ('SELECT concat("jane") FROM t', "sparksql"),
+        ('SELECT concat("jane") FROM t', "spanner"),
+        ('SELECT concat("jane") FROM t', "impala4"),
         ('SELECT id FROM t WHERE id = "jane"', "bigquery"),
         ('SELECT id FROM t WHERE id = "jane"', "postgresql"),
         ('SELECT id FROM t WHERE id IN ("joe", "jane")', "duckdb"),
