@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from reconciler.models.fields import Reference, Resolved, Scalar, read_scalar
-from reconciler.models.urls import DatabaseUrl
+from reconciler.models.urls import DatabaseUrl, resolve_path
 
 Place: TypeAlias = tuple[str | int, ...]
 """The way to a value of the options: names, and positions in lists from 0."""
@@ -100,7 +101,13 @@ def read_options(value: object) -> Options:
         raise PydanticKnownError("dict_type")
     secrets: list[str] = []
     values = _read(value, (), is_secret=False, secrets=secrets)
-    return Options(json.dumps(values, sort_keys=True), tuple(dict.fromkeys(secrets)))
+    options = Options(json.dumps(values, sort_keys=True), tuple(dict.fromkeys(secrets)))
+    for place, name in options.files():
+        try:
+            resolve_path(name, Path())
+        except ValueError as error:
+            raise _refuse(place, str(error)) from None
+    return options
 
 
 def _read(value: object, at: Place, *, is_secret: bool, secrets: list[str]) -> object:

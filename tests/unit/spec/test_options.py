@@ -137,6 +137,12 @@ def test_options_are_merged_key_by_key_and_a_list_replaces(write):
         ),
         (["' ': 1"], ["5: `sources.warehouse.options` has a key that no driver takes; give it a name in plain ASCII."]),
         (["role: ${UNSET}"], ["6: `sources.warehouse.options.role` needs UNSET, which is not set in the environment."]),
+        (
+            ["ssl:", "  ca: ~nosuchuser/a.pem"],
+            [
+                "7: `sources.warehouse.options.ssl.ca` begins with ~, and there is no such home folder; write the whole path."
+            ],
+        ),
         (["autocommit: true"], ["6: `sources.warehouse.options.autocommit` can't be set: what is read depends on it."]),
     ],
 )

@@ -87,10 +87,13 @@ def test_any_tree_of_values_is_a_spec_or_a_problem(tree):
 
 GOOD: dict[str, Any] = {
     "version": 1,
-    "sources": {"warehouse": {"url": "sqlite:///a.db"}},
+    "sources": {
+        "warehouse": {"url": "sqlite:///a.db"},
+        "lake": {"url": "snowflake://a", "options": {"private_key_file": "~/a", "ssl": {"ca": "b"}, "hosts": ["c"]}},
+    },
     "destination": {"site_id": "s", "api_key": "k", "app_api_key": "a", "workspace": "w", "rate_limit": 5},
     "state": {"url": "sqlite:///s.db"},
-    "defaults": {"guards": {"max_removals": "25%"}},
+    "defaults": {"source": "warehouse", "guards": {"max_removals": "25%"}},
     "segments": {
         "vip": {"segment_id": 1, "query": "SELECT 1", "tags": ["x"], "params": {"a": 1}, "guards": {"min_members": 1}},
         "new": {"segment_id": 2, "query": "SELECT 2", "id_type": "email"},
