@@ -1,5 +1,6 @@
 """Fixtures that several packages of tests use."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -35,12 +36,22 @@ settings.load_profile("reconcile")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a PostgreSQL with `server`: by its fixtures, or by a parameter that names one."""
+    """Mark what starts a PostgreSQL with `server`: by its fixtures, or by a parameter that names one.
+
+    The longest tests come first, so that none of them is the last to end.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/reliability"))
     for item in items:
         parameters = item.callspec.id if hasattr(item, "callspec") else ""
         names = getattr(item, "fixturenames", ())
         if "postgres_server" in names or "postgres" in parameters or "server_comparer" in parameters:
             item.add_marker(pytest.mark.server)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays until the end: the modules and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

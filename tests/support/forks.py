@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import select
 import signal
 import socket
@@ -20,12 +21,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from tests.support.fork_command import NUMBER, ask_for_fork, read_number
 
 ROOT = Path(__file__).parents[2]
+IMPORTED = [
+    *(f"reconciler.sources.{name}" for name in ("sqlite", "duckdb", "postgres")),
+    *(f"sqlalchemy.dialects.{name}" for name in ("sqlite", "postgresql.psycopg")),
+    "alembic.command",
+    "psycopg",
+]
+"""What commands import later, but for drivers that are not always installed, and may start threads."""
 
 
 class Fork:
@@ -108,10 +115,9 @@ def serve(path: str) -> None:
     import reconciler
 
     for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
-        if "_migrations" not in module.name and "__main__" not in module.name:
-            with suppress(ImportError):  # a driver that is not installed
-                importlib.import_module(module.name)
-    for name in ("alembic.command", "psycopg", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"):
+        if not re.search(r"\._migrations|\.__main__|\.sources\.", module.name):
+            importlib.import_module(module.name)
+    for name in IMPORTED:
         importlib.import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads can't be forked"  # noqa: PTH208
     gc.collect()

@@ -30,7 +30,7 @@ class Postgres:
     def make_database(self) -> str:
         """Create an empty database; gives its name."""
         name = f"test_{uuid.uuid4().hex}"
-        self.execute(f'CREATE DATABASE "{name}"')
+        self.execute(f'CREATE DATABASE "{name}" STRATEGY FILE_COPY')  # in memory it takes half the time of the other
         return name
 
     def drop_database(self, name: str) -> None:
