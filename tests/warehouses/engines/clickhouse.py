@@ -3,20 +3,26 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.warehouses.engine import Engine, Started, Value
 
 UUID = "0b7c1a52-6c1f-4a55-9f4c-0d5b4f2f9a11"
 
 
-@contextmanager
-def start(folder: Path) -> Iterator[Started]:
-    """Open a database in the folder; a process has one, and the tests use it from the same process."""
+def connect(folder: Path) -> Any:
+    """Open the database in a folder; a process has one at a time, and the tests use it from the same process."""
     import chdb  # noqa: F401
     import clickhouse_connect
 
-    url = f"clickhousedb://localhost/default?interface=chdb&path={folder / 'data'}"
-    with closing(clickhouse_connect.get_client(interface="chdb", path=str(folder / "data"))) as client:
+    return clickhouse_connect.get_client(interface="chdb", path=str(folder / "data"))
+
+
+@contextmanager
+def start(folder: Path) -> Iterator[Started]:
+    """Open a database in the folder."""
+    with closing(connect(folder)) as client:
+        url = f"clickhousedb://localhost/default?interface=chdb&path={folder / 'data'}"
         yield Started(url=url, execute=client.command)
 
 
@@ -77,7 +83,7 @@ ENGINE = Engine(
         "an unreachable server": "the engine in the process has no port",
     },
     text=write_text,
-    text_type="String",
+    text_type="Nullable(String)",
     table="CREATE TABLE {name} (id String, number Int64) ENGINE = MergeTree ORDER BY tuple()",
     quote="`",
     comments=("-- {}\n", "/* {} */", "/* /* {} */ */", "# {}\n", "#! {}\n", "// {}\n"),
