@@ -29,12 +29,14 @@ from reconciler.models.spec import Segment
 from reconciler.sources.base import (
     ALL_TYPED,
     MEMORY_LIMIT,
+    SELECT_LINES,
     PushdownSession,
     Query,
     ValueStream,
     choose,
     naming_freshness,
     refuse_type,
+    write_typed,
 )
 from reconciler.sources.duckdb import explaining_stream, fetch_rows, one_row
 from reconciler.sources.failures import Scrubber
@@ -114,11 +116,15 @@ class PostgresSource:
         return self._database.keep()
 
     @contextmanager
-    def stream_values(self, segment: Segment, _few: int = 0, /) -> Iterator[ValueStream]:
+    def stream_values(self, segment: Segment, few: int = 0, /) -> Iterator[ValueStream]:
         query, freshness = Query.of(segment, "postgresql"), Query.of_freshness(segment, "postgresql")
         with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
+                found = _fetch_few(asking, query, plan, few) if few and freshness is None else None
+            if found is not None:  # a second connection is spared
+                yield ValueStream(write_typed(found), SELECT_LINES)
+                return
             asked = self._plan_freshness(freshness)
             with self._connect() as connection:
                 with self._scrubber.explaining(_ERRORS, query), connection.cursor() as cursor:
@@ -238,6 +244,20 @@ def _plan(connection: psycopg.Connection, query: Query) -> Plan:
     return Plan(sql, all_typed, exact=fit and kind != _BPCHAR, unfit="" if fit else described.name_kind(at))
 
 
+def _fetch_few(
+    connection: psycopg.Connection, query: Query, plan: Plan, few: int
+) -> list[tuple[str | None, bool]] | None:
+    """Fetch all rows where they are not more than `few`; None: they are, or a text of them is no UTF-8."""
+    for name, text in _write_params(query):
+        connection.execute("SELECT set_config(%s, %s, true)", (name, text))
+    columns = "value, true" if plan.all_typed else "value, typed"
+    try:
+        rows = connection.execute(f"{query.derived(columns, plan.sql)} LIMIT {few + 1}".encode()).fetchall()
+    except UnicodeDecodeError:
+        return None
+    return rows if len(rows) <= few else None
+
+
 def _plan_freshness(connection: psycopg.Connection, query: Query) -> str:
     """Write the statement that gives the answers as ISO texts, with a zone where their type has one."""
     described = _describe(connection, query)
@@ -302,16 +322,21 @@ def _oid_of(value: Scalar) -> int:
 
 def _bind(connection: Connection, query: Query, database: EmbeddedDuckDB) -> None:
     """Bind the params to settings that end with the transaction."""
-    texts = {
-        number: str(value).lower() if isinstance(value, bool) else str(value)
+    settings = _write_params(query)
+    if settings:
+        calls = ", ".join(f"set_config('{name}', ${mark}, true)" for mark, (name, _) in enumerate(settings, start=1))
+        with connection.cursor() as cursor, database.cursor() as params:
+            cursor.execute(f"SELECT {calls}", one_row(params, tuple(text for _, text in settings)))
+            cursor.fetch_arrow().release()
+
+
+def _write_params(query: Query) -> list[tuple[str, str]]:
+    """The settings of a query's params that are not NULL, by name."""
+    return [
+        (f"{query.name}.p{number}", str(value).lower() if isinstance(value, bool) else str(value))
         for number, value in enumerate(query.values)
         if value is not None
-    }
-    if texts:
-        calls = ", ".join(f"set_config('{query.name}.p{at}', ${mark}, true)" for mark, at in enumerate(texts, start=1))
-        with connection.cursor() as cursor, database.cursor() as params:
-            cursor.execute(f"SELECT {calls}", one_row(params, tuple(texts.values())))
-            cursor.fetch_arrow().release()
+    ]
 
 
 # --- pushdown: what prevents it, and seeing the state as of a snapshot -------------------------------------------

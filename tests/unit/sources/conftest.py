@@ -147,6 +147,11 @@ def duckdb_few_warehouse(duckdb_warehouse: Warehouse) -> Warehouse:
     return replace(duckdb_warehouse, name="duckdb-few", source=FewSource(duckdb_warehouse.source))
 
 
+@pytest.fixture
+def postgres_few_warehouse(postgres_warehouse: Warehouse) -> Warehouse:
+    return replace(postgres_warehouse, name="postgres-few", source=FewSource(postgres_warehouse.source))
+
+
 @pytest.fixture(scope="session")
 def postgres_warehouse(postgres_server: "Postgres") -> Iterator[Warehouse]:
     """One database for all tests of this package: making one takes longer than most tests."""
@@ -194,7 +199,18 @@ def through_rows(warehouse: Warehouse) -> Warehouse:
     return Warehouse(f"{warehouse.name}-rows", warehouse.url, source, warehouse.raw, warehouse.execute)
 
 
-@pytest.fixture(params=["sqlite", "sqlite_small", "duckdb", "duckdb_few", "postgres", "sqlite_rows", "postgres_rows"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "sqlite_small",
+        "duckdb",
+        "duckdb_few",
+        "postgres",
+        "postgres_few",
+        "sqlite_rows",
+        "postgres_rows",
+    ]
+)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     """Each database through each of its readers."""
     found: Warehouse = request.getfixturevalue(f"{request.param}_warehouse")

@@ -1,13 +1,14 @@
 """One table of values through every reader; what the driver gives for a single value is the oracle."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from reconciler.models.ids import Invalid, write_exactly
 
-from .conftest import open_url, read
+from .conftest import open_url, read, reader, rows_of, segment
 
 Row = tuple[str | None, bool]
 
@@ -190,3 +191,13 @@ def test_a_postgres_row_of_nulls_is_not_null(postgres_warehouse):
 def test_types_without_an_id_in_them_are_told_by_the_server(postgres_warehouse):
     for value in ("'1.5'::money", "'10.0.0.1'::inet", "'1 day'::interval", "'a b'::tsvector"):
         assert postgres_warehouse.read(f"SELECT {value}") == [("", False)]
+
+
+@pytest.mark.parametrize("name", ["duckdb_warehouse", "postgres_warehouse"])
+@pytest.mark.parametrize(("few", "is_whole"), [(2, False), (3, True)])
+def test_rows_come_as_text_where_they_are_few_and_all_the_same_where_they_are_more(request, name, few, is_whole):
+    source = request.getfixturevalue(name).source
+    query = "SELECT id FROM (SELECT 'a' AS id UNION ALL SELECT NULL UNION ALL SELECT 'a') t WHERE 1 < :number"
+    with source.stream_values(segment(query, number=2), few) as values, closing(reader().cursor()) as cursor:
+        assert isinstance(values.rows, Iterator) == is_whole
+        assert sorted(rows_of(values, cursor), key=str) == [("a", True), ("a", True), (None, True)]
