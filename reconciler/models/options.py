@@ -39,7 +39,9 @@ _FILES = frozenset(
 _NO_FILES = frozenset({"system", "certifi"})
 """Words that drivers take instead of a file: the authorities of the system, or of a package."""
 
-_FIXED = frozenset({"autocommit", "charset", "client_encoding", "encoding", "paramstyle", "use_unicode"})
+_FIXED = frozenset(
+    {"autocommit", "charset", "client_encoding", "encoding", "paramstyle", "use_inline_params", "use_unicode"}
+)
 """Options on which it depends that ids arrive as they are, and that nothing is committed."""
 
 

@@ -63,6 +63,10 @@ _SCANNED = re.compile(
 _BY_COLUMN = frozenset({"snowflake", "bigquery"})
 """Drivers that give Arrow as well as rows, where pyarrow is installed."""
 
+_REWRITTEN = {"databricks": re.compile(r"%\(\w+\)s")}
+"""What a driver makes a mark of, wherever it stands in a query with params, whatever its name. Source:
+`_interpolate_named_markers` of databricks-sql-connector."""
+
 _MARKS = {
     "qmark": "?",
     "format": "%s",
@@ -293,6 +297,13 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     doubled: Collection[Kind] = ()  # the pieces in which `%` has to be written twice
     if paramstyle in ("format", "pyformat") and driver not in _NEVER_READ and driver not in _SCANNING:
         doubled = tuple(Kind) if query.params or dialect.name in _ALWAYS_READ else ()
+    if query.params and driver in _REWRITTEN:
+        code = "".join(":" if p.kind is Kind.PARAM else p.text for p in statement.pieces if p.kind is not Kind.COMMENT)
+        if found := _REWRITTEN[driver].search(code):
+            raise SourceError(
+                f"the driver {driver} would change {found[0]} in this query, as it has params",
+                "Write a string in parts, for example '%' || '(x)s'.",
+            )
     if query.params and driver in _SCANNING:
         for piece in statement.pieces:
             if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):

@@ -170,6 +170,23 @@ def test_a_name_of_ours_is_none_that_the_query_may_have():
     assert "p1" not in values
 
 
+@pytest.mark.parametrize("code", ["'%(x)s'", "`%(x)s`", "7 %(x)s", "'a' || '%(low)s'"])
+def test_what_databricks_would_make_a_param_of_is_refused_beside_one(code):
+    query = Query.of(segment(f"SELECT {code} FROM t WHERE id > :low", low=1), "databricks")
+    alone = Query.of(segment(f"SELECT {code} FROM t"), "databricks")
+
+    with pytest.raises(SourceError, match=r"would change %\(\w+\)s"):
+        write(query, "databricks", "named")
+    assert write(alone, "databricks", "named") == (f"SELECT {code} FROM t", {})
+
+
+@pytest.mark.parametrize("code", ["'%' || '(x)s'", "'%(x) s'", "'100%'", "7 % (x)", "1 /* %(x)s */"])
+def test_databricks_gets_what_it_leaves_alone(code):
+    query = Query.of(segment(f"SELECT {code} FROM t WHERE id > :low", low=1), "databricks")
+
+    assert write(query, "databricks", "named") == (f"SELECT {code} FROM t WHERE id > :NAME_1", {"NAME_1": 1})
+
+
 @pytest.mark.parametrize(
     ("driver", "alone", "beside_a_param"),
     [
