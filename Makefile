@@ -36,7 +36,7 @@ test-lowest: .venv-lowest/ready
 	.venv-lowest/bin/pytest -n $(WORKERS) --dist worksteal -m "not server"
 
 # The real drivers against real databases (tests/warehouses); what can't be had here fails, by its name.
-WAREHOUSES := .venv-warehouses
+WAREHOUSES := .venv-warehouses .venv-spark
 EMULATORS := .venv-snowflake .venv-bigquery
 
 test-warehouses: $(WAREHOUSES:%=%/ready) $(EMULATORS:%=%/ready)
@@ -71,7 +71,8 @@ lock: setup
 	$(LOCK) --extra postgres --output-file requirements/runtime.lock
 	$(LOCK) --extra postgres --group dev --output-file requirements/dev.lock
 	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --extra snowflake --extra bigquery \
-	  --extra databricks --group dev --group warehouses --output-file requirements/warehouses.lock
+	  --extra databricks --extra spark --group dev --group warehouses --output-file requirements/warehouses.lock
+	$(LOCK) --extra postgres --group dev --group spark --output-file requirements/spark.lock
 	$(COMPILE) --group fakesnow --output-file requirements/snowflake.lock
 	$(COMPILE) --group bqemulator --output-file requirements/bigquery.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt

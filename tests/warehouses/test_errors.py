@@ -49,7 +49,7 @@ def test_a_function_that_is_not_there_is_told(warehouse, people, query):
     assert is_hinted(error, Kind.MISSING, Kind.SYNTAX), f"{error.message} {error.hint}"
 
 
-@pytest.mark.parametrize("query", ["SELECT id id id FROM people", "SELECT id FROM people WHERE"])
+@pytest.mark.parametrize("query", ["SELECT id id id FROM people", "SELECT id FROM people WHERE id ="])
 def test_a_query_that_can_not_be_read_is_told_so(warehouse, people, query):
     error = refuse(warehouse, query)
 

@@ -88,6 +88,8 @@ def sources(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     chosen = warehouse.open()
     if type(chosen) is RowSource and make_url(warehouse.url).get_driver_name() not in columns.DRIVERS:
         return {"rows": chosen}
+    if warehouse.url.startswith("sc:"):  # SQLAlchemy has no dialect for it
+        return {"columns": chosen}
     scrubber, options = Scrubber.of("warehouse", Secret(warehouse.url)), read_options(warehouse.started.options)
     rows = OnlyRows(make_url(warehouse.url), scrubber, options)
     return {"columns": chosen, "rows": rows}

@@ -14,13 +14,15 @@ RUNTIME = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 POSTGRES = EXTRAS["postgres"]
 DEV = PROJECT["dependency-groups"]["dev"]
-WAREHOUSES = [*EXTRAS["mysql"], *EXTRAS["redshift"], *EXTRAS["clickhouse"], *PROJECT["dependency-groups"]["warehouses"]]
+WAREHOUSES = [*EXTRAS["mysql"], *EXTRAS["redshift"], *EXTRAS["clickhouse"], *EXTRAS["spark"]]
+WAREHOUSES += PROJECT["dependency-groups"]["warehouses"]
 
 NEEDED = {
     "runtime": [*RUNTIME, *POSTGRES],
     "dev": [*RUNTIME, *POSTGRES, *DEV],
     "lowest": [*RUNTIME, *POSTGRES, *DEV],
     "warehouses": [*RUNTIME, *POSTGRES, *DEV, *WAREHOUSES],
+    "spark": [*RUNTIME, *POSTGRES, *DEV, *PROJECT["dependency-groups"]["spark"]],
 }
 
 
