@@ -5,6 +5,7 @@ about variables that Python or an import reads, starts Python anew (see tests/e2
 """
 
 import atexit
+import fcntl
 import functools
 import gc
 import importlib
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Mapping
@@ -36,12 +38,24 @@ IMPORTED = [
 
 
 class Fork:
-    """A process, with what the tests use of `subprocess.Popen`."""
+    """A process, with what the tests use of `subprocess.Popen`.
 
-    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: int) -> None:
+    With `terminal` it is in a session of its own, which that terminal controls; no terminal, where it is none.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        stdin: int,
+        terminal: int | None = None,
+    ) -> None:
         out, err = os.pipe(), os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
         streams = [nothing if stdin == subprocess.DEVNULL else stdin, out[1], err[1]]
+        if terminal is not None:
+            streams.append(terminal)
         self._connection, self.pid = ask_for_fork(find_server(), words, str(folder), environment, streams)
         for number in (nothing, out[1], err[1]):
             os.close(number)
@@ -136,7 +150,7 @@ def serve(path: str) -> None:
                 break
             connection.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    size, streams, _, _ = socket.recv_fds(connection, NUMBER, 3)
+    size, streams, _, _ = socket.recv_fds(connection, NUMBER, 4)
     request = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
     if pid := os.fork():
         for number in streams:
@@ -151,7 +165,12 @@ def serve(path: str) -> None:
 
 def become(streams: list[int], words: list[str], folder: str, environment: dict[str, str]) -> None:
     """Be a process that was started with these."""
-    for place, number in enumerate(streams):
+    for number in streams[3:]:
+        os.setsid()
+        if os.isatty(number):
+            fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+        os.close(number)
+    for place, number in enumerate(streams[:3]):
         os.dup2(number, place)
         os.close(number)
     for stream in (sys.stdin, sys.stdout, sys.stderr):

@@ -1,12 +1,9 @@
 """`reconcile` at a terminal, where somebody types."""
 
-import fcntl
 import os
 import pty
-import subprocess
-import sys
-import termios
 
+from tests.support.forks import Fork
 from tests.support.project import Project, Result
 
 
@@ -29,21 +26,15 @@ def below_a_terminal(project: Project, *words: str, given: str, says: str | None
     It is in a session of its own; `says` None: without any terminal.
     """
     keyboard, terminal = pty.openpty()
+    stdin, feed = os.pipe()
+    os.write(feed, given.encode())
+    os.close(feed)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *words],
-            cwd=project.folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=[terminal],
-            preexec_fn=None if says is None else lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
-        )
+        environment = {**os.environ, **project.environment}
+        process = Fork(list(words), project.folder, environment, stdin, stdin if says is None else terminal)
         os.write(keyboard, f"{says}\n".encode())
-        out, err = process.communicate(given, timeout=60)
+        out, err = process.communicate(timeout=60)
     finally:
-        os.close(terminal)
-        os.close(keyboard)
+        for number in (stdin, terminal, keyboard):
+            os.close(number)
     return Result(process.returncode, out, err)
