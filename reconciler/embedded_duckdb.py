@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from reconciler.errors import ReconcileError, SegmentError, UsageError, stopped
+from reconciler.errors import ReconcileError, SegmentError, UsageError, no_spill_folder, stopped
 from reconciler.models.comparison import read_size
 
 SPILL_PREFIX = "reconcile-spill-"
@@ -100,11 +100,7 @@ class EmbeddedDuckDB:
             try:
                 folder = stack.enter_context(open_spill_folder(self._folder or Path(tempfile.gettempdir())))
             except OSError as error:
-                raise SegmentError(
-                    f"no folder for temporary files can be made in {self._folder or 'the default one'}",
-                    "make it writable, or name another one with the variable TMPDIR",
-                    code="spill",
-                ) from error
+                raise no_spill_folder(self._folder) from error
             try:
                 connection = duckdb.connect(":memory:", config={**config, "temp_directory": str(folder)})
             except duckdb.Error as error:

@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOENT, ENOSPC, EPERM, EROFS
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -288,6 +289,15 @@ _SYSTEM_HINTS = {
 def stopped() -> SegmentError:
     """Give the error of a comparison that a signal ended."""
     return SegmentError("stopped while the ids were compared", "run it again; nothing was sent", code="stopped")
+
+
+def no_spill_folder(parent: Path | None) -> SegmentError:
+    """Give the error for a folder in which none for temporary files can be made; None: the default one."""
+    return SegmentError(
+        f"no folder for temporary files can be made in {parent or 'the default one'}",
+        "make it writable, or name another one with the variable TMPDIR",
+        code="spill",
+    )
 
 
 def not_confirmed(kept: str, *, is_stopped: bool = False) -> ReconcileError:

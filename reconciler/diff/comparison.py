@@ -3,6 +3,7 @@
 DuckDB, and what uses it, is loaded when the first segment needs tables.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from reconciler.diff.changes import Changes
 from reconciler.diff.decide import broken_query
 from reconciler.diff.few import compare_few, take_few
-from reconciler.errors import stopped
+from reconciler.errors import no_spill_folder, stopped
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import FEW_IDS, Adoption, DriftCounts, Findings, Page, RemoteCount, Rows
 from reconciler.models.spec import Target
@@ -55,7 +56,12 @@ class SetEngine:
 
     @contextmanager
     def keep(self) -> Iterator[Self]:
-        """Keep the database while the block runs, once it is made."""
+        """Keep the database while the block runs, once it is made. Raises SegmentError where it could not spill."""
+        try:
+            self._spill_parent.mkdir(parents=True, exist_ok=True)
+            Path(tempfile.mkdtemp(prefix="reconcile-", dir=self._spill_parent)).rmdir()
+        except OSError as error:
+            raise no_spill_folder(self._spill_parent) from error
         with self._kept:
             yield self
 
