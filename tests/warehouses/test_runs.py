@@ -1,6 +1,9 @@
 """The commands on each warehouse: validate, plan, apply, and plan again."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +65,18 @@ def test_what_can_not_be_run_fails_its_segment_alone(spec, warehouse):
     assert planned.segments["vip"]["status"] == "changes"
     assert planned.segments["lost"]["status"] == "failed"
     assert "no_such_table" in planned.segments["lost"]["error"]["message"].lower()
+
+
+def test_a_row_that_spark_s_client_would_log_is_not_printed(spec, warehouse):
+    if not warehouse.url.startswith("sc:"):
+        return  # what is logged by others goes through Python's root logger
+    warehouse.fill("dark", ["Zq7-null-table"])
+    query = warehouse.engine.errors_with_rows[0].format(name="dark")
+    spec.spec.write_text(f"{spec.spec.read_text()}  lost:\n    segment_id: 57\n    query: {query}\n")
+
+    command = [Path(sys.prefix) / "bin" / "reconcile", "plan", "spec.yaml", "--select", "lost"]
+    planned = subprocess.run(command, cwd=spec.folder, capture_output=True, text=True, timeout=120)
+
+    assert planned.returncode == 1
+    assert "Zq7" not in planned.stdout + planned.stderr
+    assert "org.apache" not in planned.stderr
