@@ -229,7 +229,7 @@ class PoolTransport(httpx.BaseTransport):
             try:
                 answer = self._pool.handle_request(asked)
             except BaseException:
-                # A tunnel whose TLS has failed would keep the only place: every later request would wait for it.
+                # A tunnel in which TLS has failed would keep the only place: every later request would wait for it.
                 for connection in self._pool.connections:
                     connection.close()
                 raise

@@ -56,7 +56,7 @@ class Source(Protocol):
     def stream_values(self, segment: Segment, few: int = 0, /) -> AbstractContextManager[ValueStream]:
         """Run the query and stream its ids. Raises SourceError, also while the stream is read.
 
-        `few`: up to so many rows are best given as blocks of text, if that costs nothing.
+        `few`: up to this number of rows are best given as blocks of text, if that costs nothing.
         """
         ...
 
