@@ -193,7 +193,7 @@ class PostgresSource:
 
     @contextmanager
     def _ask(self, query: Query | None = None) -> Iterator[psycopg.Connection]:
-        """A transaction for questions; no row of a query comes through it.
+        """A read-only transaction for questions, and for the rows of a query that has few.
 
         Behind a pooler, what is prepared outside of a transaction may be described in the session of another client.
         """
