@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and shutil.disk_usage(S
 
 # No test trusts the authorities of the system, and reading their certificates takes 20 ms, in each run anew.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("unit") / "customerio/localhost.pem")
+
+# Where the tests run under `nohup`, the processes that they start would ignore a hangup, too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A loaded machine is slow, so no test asserts a duration, nor does Hypothesis. What draws at random draws the same each
 # time; the profile `random` (`make test-random`) explores, and what it finds becomes an @example.
