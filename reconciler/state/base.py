@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.id_status import UNSETTLED, IdStatus, StateCounts, write_id_status
+from reconciler.models.members import StoredAtSource
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
 from reconciler.models.spec import SpecIdentity
@@ -50,6 +51,9 @@ class Stored:
 
     state_tables: Callable[[], StateTables] | None = None
     """Finds its tables, where other queries of the same database can see them."""
+
+    at_source: StoredAtSource | None = None
+    """Where the members are in the source's database; `members` then reads them there, with what changed since."""
 
 
 class Overlaid(NamedTuple):

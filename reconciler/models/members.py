@@ -1,0 +1,127 @@
+"""Members that stand at the source, in tables next to the query: what the state and the comparison ask of it.
+
+The members of a segment are there as of a head: a base, which a generation numbers, and changes in it, which serials
+number. Rows beyond the head that the state has recorded do not count, so the state's own commit is what makes them
+visible. A database that can do this gives a `MembersAtSource`.
+
+    reconcile_base     segment_key, generation, id
+    reconcile_changes  segment_key, generation, serial, op (1: added, 0: dropped), id
+    reconcile_heads    segment_key, lineage, generation, serial, rows, sum, at: written last, the greatest counts
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Protocol
+
+from reconciler.models.batches import Direction
+from reconciler.models.comparison import ArrowStream, NotPossible, Rows
+from reconciler.models.freshness import DataTime
+from reconciler.models.spec import Segment
+
+
+@dataclass(frozen=True, order=True)
+class MembersHead:
+    """Which members a segment has at the source, and what they come to."""
+
+    generation: int
+    serial: int
+    """0: the base alone."""
+    rows: int
+    sum: int
+    """Of `number_of` each member."""
+    lineage: str
+
+
+def number_of(member: str) -> int:
+    """Give the 60-bit number of an id, as every engine can tell it from the bytes of its UTF-8."""
+    return int(md5(member.encode(), usedforsecurity=False).hexdigest()[:15], 16)
+
+
+def sum_of(members: Iterable[str]) -> int:
+    return sum(map(number_of, members))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the source found for a segment's query; the numbers of members are in it, for the caller to check."""
+
+    rows: ArrowStream
+    """`stays` (boolean): the ids of this row need no change; else it is one id, which may change, or one invalid value.
+    `id` (utf8 or binary: bytes that need be no UTF-8; null where it stays, and for a NULL), `typed` (boolean as in
+    ValueStream; null: no row of the query has it), `flags` (null: the state does not hold it), `number` (of rows of the
+    query), `held` (number of ids with these flags), `members` (of these, ids of M, the members at the source), and
+    `total` (text: the sum of `number_of` those)."""
+    data_time: DataTime | None = None
+
+
+class MembersAtSource(Protocol):
+    """The members of segments in one source's database. A `key` is `workspace/segment_id`.
+
+    Every method raises SourceError (unreachable, no right to write) or StateError (what is there disagrees).
+    """
+
+    def last(self, key: str, /) -> MembersHead | None:
+        """Give the greatest head that is there."""
+        ...
+
+    def check(self, key: str, head: MembersHead, attempted: tuple[int, int], /) -> None:
+        """Check that this head is there, and none that another state wrote: cheap, as it reads heads alone.
+
+        `attempted` is the greatest (generation, serial) that this state may have written.
+        """
+        ...
+
+    def write_generation(self, key: str, lineage: str, generation: int, ids: Iterator[list[str]], /) -> MembersHead:
+        """Write distinct ids as a new base, then its head with serial 0."""
+        ...
+
+    def append(
+        self, key: str, head: MembersHead, serial: int, changes: Iterator[tuple[Direction, list[str]]], /
+    ) -> MembersHead:
+        """Append changes, each id in one direction, then their head.
+
+        It is checked that the members are as in `head`, and that all arrived.
+        """
+        ...
+
+    def rewrite(self, key: str, head: MembersHead, generation: int, /) -> MembersHead:
+        """Write the members, checked, as a new base, without their leaving the source."""
+        ...
+
+    def drop(self, key: str, keep: Collection[int], /) -> None:
+        """Drop the generations that are not kept; with none kept the heads, too."""
+        ...
+
+    def read(self, key: str, head: MembersHead, /) -> AbstractContextManager[Rows]:
+        """Stream all members (`id`, utf8). That they are all is checked at the end: no row counts before that."""
+        ...
+
+    def holds(self, key: str, head: MembersHead, ids: Sequence[str], /) -> set[str]:
+        """Give those of a few ids that are members."""
+        ...
+
+    def compare(
+        self, segment: Segment, key: str, head: MembersHead, overlay: Rows, /
+    ) -> AbstractContextManager[Answer | NotPossible]:
+        """Run the segment's query and compare it there with the members, or say why not.
+
+        `overlay` is what the state knows besides: `id`, `flags` (smallint; null: as the members say), and `travels`
+        (boolean): it does not stay, whatever is found. Distinct ids.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class StoredAtSource:
+    """Where the members of a segment stand, and what has changed in them since; the streams as those of `Stored`."""
+
+    source: MembersAtSource = field(repr=False)
+    key: str
+    head: MembersHead
+    attempted: tuple[int, int]
+    added: Callable[[], Rows]
+    """`id`: members that the source does not have yet."""
+    dropped: Callable[[], Rows]
+    """`id`: no members any more, and the source has them still."""
