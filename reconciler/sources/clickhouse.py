@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow
 from clickhouse_connect.driver.client import Client
-from duckdb import Error as ReadingFailed
 
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import DataTime, check_columns, read_answer
 from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, ValueStream, choose, naming_freshness, refuse_type
-from reconciler.sources.duckdb import StartedRelation
+from reconciler.sources.columns import stream_batches
 from reconciler.sources.rows import RowSource
 
 _WRAPPER = re.compile(r"(?:Nullable|LowCardinality|SimpleAggregateFunction)\((?:\w+(?:\([^)]*\))?, )?(.*)\)", re.DOTALL)
@@ -75,14 +73,8 @@ class ClickHouseSource(RowSource):
             sql = query.derived(f"CAST({value} AS Nullable(String)) AS value, {typed} AS typed", sql)
             with self.scrubber.explaining(Exception, query):
                 batches = stack.enter_context(client.query_arrow_stream(sql, values))
-            failures: list[Exception] = []
-            stream = pyarrow.RecordBatchReader.from_batches(_SCHEMA, _read(batches, failures))
-            try:
-                yield ValueStream(StartedRelation(stream.__arrow_c_stream__()), data_time=data_time)
-            except ReadingFailed:
-                for failure in failures:
-                    raise self.scrubber.explain(failure, query) from None
-                raise
+            rows = stack.enter_context(stream_batches(map(_cast, batches), _SCHEMA, self.scrubber, query))
+            yield ValueStream(rows, data_time=data_time)
 
     def check(self, segment: Segment) -> None:
         query, freshness = self._read_queries(segment)
@@ -145,12 +137,7 @@ def _type_of(value: Scalar) -> str:
     return next((name for most, name in _INTEGERS if bits <= most), "Int256")
 
 
-def _read(batches: Iterator[Any], failures: list[Exception]) -> Iterator[Any]:
-    """Give the batches in our types, whatever the server's settings make of them; keep what fails."""
-    try:
-        for batch in batches:
-            columns = [column.cast(field.type) for column, field in zip(batch.columns, _SCHEMA, strict=True)]
-            yield pyarrow.RecordBatch.from_arrays(columns, schema=_SCHEMA)
-    except Exception as error:  # DuckDB, which reads them, would keep nothing but a text
-        failures.append(error)
-        raise
+def _cast(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """Give a batch in our types, whatever the server's settings make of them."""
+    columns = [column.cast(field.type) for column, field in zip(batch.columns, _SCHEMA, strict=True)]
+    return pyarrow.RecordBatch.from_arrays(columns, schema=_SCHEMA)

@@ -3,8 +3,8 @@
 The reader of rows is the oracle. A type of which not every value is written here exactly as there is left to it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -14,8 +14,9 @@ from sqlalchemy.engine import CursorResult
 
 from reconciler.errors import SourceError
 from reconciler.models.comparison import ArrowStream
-from reconciler.sources.base import ALL_TYPED, BLOCK_ROWS
+from reconciler.sources.base import ALL_TYPED, BLOCK_ROWS, Query
 from reconciler.sources.duckdb import INTEGRAL, StartedRelation
+from reconciler.sources.failures import Scrubber
 
 _MOST_DIGITS = 38
 """Of a decimal of DuckDB, which compares wider ones as floats."""
@@ -34,26 +35,40 @@ Batches = Iterable[Any]
 
 
 @contextmanager
-def read_columns(
-    batches: Batches, at: int, explaining: Callable[[], AbstractContextManager[None]]
-) -> Iterator[Columns | None]:
-    """Stream column number `at`, or give None if its type is one for the reader of rows.
+def stream_batches(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, scrubber: Scrubber, query: Query
+) -> Iterator[StartedRelation]:
+    """Stream record batches to DuckDB, which keeps nothing but a text of what they raise: it is raised here instead.
 
-    `explaining` turns what the driver raises into SourceError, also while the stream is read.
+    Raises SourceError, also while the stream is read.
     """
     failed: list[SourceError] = []
 
-    def write(kind: pa.DataType, arrays: Iterator[pa.Array]) -> Iterator[pa.RecordBatch]:
+    def read() -> Generator[pa.RecordBatch]:
         try:
-            with explaining():
-                for array in arrays:
-                    array.validate(full=True)  # a text may be no UTF-8
-                    yield pa.record_batch([array.cast(kind)], names=["value"])
+            with scrubber.explaining(Exception, query):
+                yield from batches
         except SourceError as error:
             failed.append(error)
             raise
 
-    with explaining():
+    with closing(read()) as reading:
+        reader = pa.RecordBatchReader.from_batches(schema, reading)
+        try:
+            yield StartedRelation(reader.__arrow_c_stream__())
+        except Exception:
+            if failed:
+                raise failed[0] from None
+            raise
+
+
+@contextmanager
+def read_columns(batches: Batches, at: int, scrubber: Scrubber, query: Query) -> Iterator[Columns | None]:
+    """Stream column number `at`, or give None if its type is one for the reader of rows.
+
+    Raises SourceError, also while the stream is read.
+    """
+    with scrubber.explaining(Exception, query):
         arrays = _list_arrays(batches, at)
         first = next(arrays, pa.nulls(0))
     written = choose_type(first.type)
@@ -61,13 +76,15 @@ def read_columns(
         yield None
         return
     kind, select = written
-    reader = pa.RecordBatchReader.from_batches(pa.schema({"value": kind}), write(kind, chain([first], arrays)))
-    try:
-        yield Columns(StartedRelation(reader.__arrow_c_stream__()), select)
-    except Exception:
-        if failed:  # to its reader, it is a stream that failed
-            raise failed[0] from None
-        raise
+    schema = pa.schema({"value": kind})
+    with stream_batches(_cast(chain([first], arrays), schema), schema, scrubber, query) as rows:
+        yield Columns(rows, select)
+
+
+def _cast(arrays: Iterator[pa.Array], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for array in arrays:
+        array.validate(full=True)  # a text may be no UTF-8
+        yield pa.record_batch([array.cast(schema.types[0])], schema=schema)
 
 
 def choose_type(kind: pa.DataType) -> tuple[pa.DataType, str] | None:

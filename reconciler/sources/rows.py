@@ -190,12 +190,9 @@ class RowSource:
             return
         from reconciler.sources.columns import open_batches, read_columns
 
-        def explaining() -> AbstractContextManager[None]:
-            return self.scrubber.explaining(Exception, query)
-
-        with explaining():
+        with self.scrubber.explaining(Exception, query):
             batches = open_batches(result, at)
-        with nullcontext() if batches is None else read_columns(batches, at, explaining) as columns:
+        with nullcontext() if batches is None else read_columns(batches, at, self.scrubber, query) as columns:
             yield columns
 
     def check(self, segment: Segment) -> None:

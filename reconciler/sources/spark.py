@@ -7,13 +7,11 @@ table in it, and a server runs no command there.
 import os
 import threading
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
-
-import duckdb
 
 from reconciler.models.fields import Secret
 from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
@@ -21,7 +19,8 @@ from reconciler.models.options import Options
 from reconciler.models.spec import Segment
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Query, ValueStream, choose, naming_freshness, refuse_type
-from reconciler.sources.duckdb import INTEGRAL, StartedRelation
+from reconciler.sources.columns import stream_batches
+from reconciler.sources.duckdb import INTEGRAL
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import Connections
 
@@ -113,16 +112,10 @@ class SparkSource:
         with self._connect() as client:
             data_time = self._ask_freshness(client, freshness)
             plan, column = self._prepare(client, query)
-            failures: list[Exception] = []
-            schema = pyarrow.schema([("value", column.kind)])
-            with closing(_read(client, plan, column.kind, failures)) as batches:
-                reader = pyarrow.RecordBatchReader.from_batches(schema, batches)
-                try:
-                    yield ValueStream(StartedRelation(reader.__arrow_c_stream__()), column.select, data_time)
-                except duckdb.Error:  # which tells only that the stream failed
-                    if not failures:
-                        raise
-                    raise self._scrubber.explain(failures[0], query) from None
+            schema = pyarrow.schema({"value": column.kind})
+            batches = _read(client, plan, schema)
+            with stream_batches(batches, schema, self._scrubber, query) as rows:
+                yield ValueStream(rows, column.select, data_time)
 
     def check(self, segment: Segment) -> None:
         query, freshness = Query.of(segment, "sc"), Query.of_freshness(segment, "sc")
@@ -216,14 +209,8 @@ def _write(client: SparkConnectClient, query: Query, what: str, columns: str = "
     return SQL(sql, named_args=args).to_proto(client)
 
 
-def _read(
-    client: SparkConnectClient, plan: Any, kind: pyarrow.DataType, failures: list[Exception]
-) -> Generator[pyarrow.RecordBatch]:
-    """Run a plan and give its one column batch by batch; the reader of the stream can't tell what failed."""
-    try:
-        for part in client.to_table_as_iterator(plan, {}):
-            for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
-                yield pyarrow.record_batch([batch.column(0).cast(kind)], names=["value"])
-    except Exception as error:
-        failures.append(error)
-        raise
+def _read(client: SparkConnectClient, plan: Any, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBatch]:
+    """Run a plan and give its one column batch by batch."""
+    for part in client.to_table_as_iterator(plan, {}):
+        for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
+            yield pyarrow.record_batch([batch.column(0).cast(schema.types[0])], schema=schema)

@@ -1,7 +1,6 @@
 """What a driver gives as Arrow is written as the reader of rows writes it, or is left to that reader."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from decimal import Decimal
 
 import pyarrow as pa
@@ -12,22 +11,19 @@ from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
 from reconciler.models.ids import Invalid, write_exactly
 from reconciler.sources import columns
-from reconciler.sources.base import ValueStream
+from reconciler.sources.base import Query, ValueStream
 from reconciler.sources.columns import read_columns
 from reconciler.sources.failures import Scrubber
 from tests.unit.sources.conftest import Row, reader, rows_of, segment
 
 SCRUBBER = Scrubber.of("warehouse", Secret("snowflake://user:password@account/db"))
-
-
-def explaining() -> AbstractContextManager[None]:
-    return SCRUBBER.explaining(Exception)
+QUERY = Query.of(segment("SELECT id FROM people"), "snowflake")
 
 
 def read_batches(batches: Iterator[pa.Array] | list[pa.Array]) -> list[Row] | None:
     """Every (value, typed); None: they are left to the reader of rows."""
     tables = (pa.table({"other": pa.nulls(len(array)), "id": array}) for array in batches)
-    with read_columns(tables, 1, explaining) as found, reader().cursor() as cursor:
+    with read_columns(tables, 1, SCRUBBER, QUERY) as found, reader().cursor() as cursor:
         return None if found is None else list(rows_of(ValueStream(found.rows, found.select), cursor))
 
 
