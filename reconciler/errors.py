@@ -210,6 +210,10 @@ class LockHeld(ReconcileError):
 ERROR_CODES: dict[str, tuple[ExitCode, str]] = {
     "app_api_key": (ExitCode.FAILED, "The spec has no `app_api_key`, and the segment has to be read back."),
     "audit": (ExitCode.FAILED, "What a run changed is not kept, or not all of it, so that it can't be undone."),
+    "compare": (
+        ExitCode.FAILED,
+        "The spec says `compare: pushdown`, and the ids can't be compared in the database of the query.",
+    ),
     "creation": (ExitCode.FAILED, "The segment was not created, or whether it was is not known."),
     "declined": (ExitCode.FAILED, "The answer to the question was no, or none; nothing was sent."),
     "demo": (ExitCode.FAILED, "A step of `reconcile demo` did not come out as promised."),

@@ -18,7 +18,7 @@ from reconciler.diff.few import compare_few, take_few
 from reconciler.errors import no_spill_folder, stopped
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import FEW_IDS, Adoption, DriftCounts, Findings, Page, RemoteCount, Rows
-from reconciler.models.spec import Target
+from reconciler.models.spec import CompareAt, Target
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state.base import FewStored, Snapshot
 
@@ -140,7 +140,10 @@ class Comparison:
     def _read_few(self) -> FewStored | None:
         """Read the state of a segment with few ids; None: it has more, or they can't be compared in sets."""
         segment, engine = self._target.segment, self._engine
-        if not engine.few or segment.reads_members or segment.retired or engine.pushdown_source_of(self._target):
+        is_here = (
+            not segment.reads_members and not segment.retired and self._target.compare_at is not CompareAt.PUSHDOWN
+        )
+        if not engine.few or not is_here or engine.pushdown_source_of(self._target):
             return None
         few = engine.snapshot_of(self._target).read_few(self._target.workspace, self._target.segment_id, engine.few)
         return few if few and few.head.id_type in (None, segment.id_type) else None

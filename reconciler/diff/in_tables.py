@@ -26,14 +26,14 @@ from reconciler.diff.changes_in_tables import ChangesInTables, find_changes
 from reconciler.diff.decide import HELD, POSSIBLE, Flag, Numbers, Returned, count_changes, count_drift, refuse_bad
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, list_ids, unless_empty, write_batches
-from reconciler.errors import IncompleteRead, StateError
+from reconciler.errors import IncompleteRead, SegmentError, StateError
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
 from reconciler.models.freshness import DataTime
 from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.ids import normalize, refusal
 from reconciler.models.plan import Head
-from reconciler.models.spec import Target
+from reconciler.models.spec import CompareAt, Target
 from reconciler.sources.base import ValueStream
 
 if TYPE_CHECKING:
@@ -153,14 +153,7 @@ class ComparisonInTables:
         `loaded`: what the query returned, if `load` has read that already.
         """
         unkeyed = self._require_remote().unkeyed if self._exclusive else None
-        # A database can't compare with the real membership, as that isn't in it.
-        is_here = self._exclusive or self._segment.retired or loaded is not None
-        source = None if is_here else self._engine.pushdown_source_of(self._target)
-        found = None
-        if source is not None:
-            found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
-            if isinstance(found, NotPossible):
-                log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
+        found = self._compare_in_database() if loaded is None else None
         if isinstance(found, ComparedInDatabase):
             engine, head, known, has_overlay = "in_database", found.head, found.known, True
             returned, data_time = found.returned, found.data_time
@@ -175,6 +168,30 @@ class ComparisonInTables:
         counts = count_changes(self._exclusive, known, changed, returned)
         counts = replace(counts, unkeyed=unkeyed, reversed_at=reversed_at, missing_sentinels=missing)
         return ChangesInTables(engine, head, counts, data_time, bool(changed), self._exclusive, self._tables)
+
+    def _compare_in_database(self) -> ComparedInDatabase | None:
+        """Compare where the query runs, if that can be; None: nothing was. Raises SegmentError where it has to be."""
+        if self._segment.retired:  # it has no query
+            return None
+        found: ComparedInDatabase | NotPossible
+        source = None
+        if self._exclusive:  # a database can't compare with the real membership, as that isn't in it
+            found = NotPossible("`ownership: exclusive` compares with the real members")
+        elif (source := self._engine.pushdown_source_of(self._target)) is None:
+            found = NotPossible("the database of the query does not have the members")
+        else:
+            found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
+        if isinstance(found, ComparedInDatabase):
+            return found
+        if self._target.compare_at is CompareAt.PUSHDOWN and not found.is_new:
+            raise SegmentError(
+                f"its source says `compare: pushdown`, and the ids can't be compared there: {found.reason}",
+                f"set `compare: auto` for the source {self._segment.source}, and they are compared here",
+                code="compare",
+            )
+        if source is not None:
+            log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
+        return None
 
     def resume(self, sealed: Iterable[Batch], *, is_undo: bool = False) -> Changes:
         """Instead of running the query, take a plan file's changes; those that are already so in the state drop out.

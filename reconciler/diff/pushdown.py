@@ -51,7 +51,7 @@ def compare_in_database(
     with ExitStack() as stack:
         with snapshot.read_segment(target.workspace, target.segment_id) as stored:
             if stored.state_tables is None:
-                return NotPossible("the state has nothing of this segment yet")
+                return NotPossible("the state has nothing of this segment yet", is_new=stored.head.is_new)
             head, state = stored.head, stored.state_tables()
             session = stack.enter_context(source.open_session(segment, state))
         # The session keeps the snapshot from here on: the state's own connection is given back.

@@ -79,6 +79,8 @@ class NotPossible:
     """A segment can't be compared in its database; `reason` says why, without ids."""
 
     reason: str
+    is_new: bool = False
+    """The state has nothing to compare with: every id that the query returns is received anyway."""
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,11 @@ class SegmentPlan:
         return self.remote.title
 
     @property
+    def compare(self) -> str | None:
+        """Where the ids were compared, by the words of the spec's `compare`; None: they were not."""
+        return None if self.counts is None else "local" if self.engine == "local" else "pushdown"
+
+    @property
     def requests(self) -> int:
         """How many requests sending it takes, if none is refused."""
         if self.counts is None:

@@ -50,6 +50,24 @@ class OnBad(StrEnum):
     SKIP = "skip"
 
 
+class CompareAt(StrEnum):
+    """Where desired and stored ids are compared."""
+
+    AUTO = "auto"
+    """In the database where that is exact, else here."""
+    LOCAL = "local"
+    PUSHDOWN = "pushdown"
+
+
+class MembersAt(StrEnum):
+    """Where the members of a spec's segments are kept."""
+
+    LOCAL = "local"
+    """In the state."""
+    SOURCE = "source"
+    """In tables next to the query."""
+
+
 _OnBad = Annotated[OnBad, Strict(False), fields.one_of(OnBad)]
 
 _LIMIT = "a percentage of the stored members, which never stops ten or fewer, or a count, which does."
@@ -70,6 +88,11 @@ class SourceSettings(_Model, frozen=True):
         default_factory=Options,
         description="What the driver takes next to the URL (`connect_args` of SQLAlchemy), as `private_key_file`; "
         "a relative path is relative to the spec. See [databases.md](databases.md#options).",
+    )
+    compare: Annotated[CompareAt, Strict(False), fields.one_of(CompareAt)] = Field(
+        default=CompareAt.AUTO,
+        description="Where ids are compared: `auto` in the database, if it has the members and can do so exactly, else "
+        "here; `local` here; `pushdown` in the database, and what can't be compared there is an error.",
     )
 
 
@@ -115,6 +138,11 @@ class StateSettings(_Model, frozen=True):
     )
     must_exist: fields.Boolean = Field(
         default=False, description="`true`: a missing state is an error, not a first fill (for CI)."
+    )
+    members: Annotated[MembersAt, Strict(False), fields.one_of(MembersAt)] = Field(
+        default=MembersAt.LOCAL,
+        description="Where the members of segments are kept: `local` in the state, `source` in tables next to the "
+        "query, where they are compared. `reconcile state copy SPEC --members` moves them.",
     )
     audit: fields.Retention = Field(
         default=DEFAULT_AUDIT,
@@ -325,6 +353,17 @@ class Target:
     def label(self) -> str:
         """`workspace/name`."""
         return f"{self.workspace}/{self.segment.name}"
+
+    @property
+    def is_at_source(self) -> bool:
+        """Whether its members are to be at the source."""
+        return self.spec.state.members is MembersAt.SOURCE
+
+    @property
+    def compare_at(self) -> CompareAt:
+        """Where the spec wants it compared; a retired segment may have no source."""
+        source = self.spec.sources.get(self.segment.source)
+        return CompareAt.AUTO if source is None or self.segment.retired else source.compare
 
     @property
     def where(self) -> str:

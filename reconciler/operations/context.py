@@ -19,7 +19,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.options import Options
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import Listing
-from reconciler.models.spec import DestinationSettings, StateSettings, Target
+from reconciler.models.spec import CompareAt, DestinationSettings, StateSettings, Target
 from reconciler.operations.workspace import check_before_reading, check_name, warn_of_names
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
@@ -218,6 +218,8 @@ class Context(ExitStack):
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
         settings = target.spec.sources[target.segment.source]
+        if settings.compare is CompareAt.LOCAL:
+            return None
         key = settings.url, settings.options, target.spec.state
         return self._pushdown_sources.get(key, lambda: self._find_pushdown_source(target))
 

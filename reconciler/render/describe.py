@@ -178,6 +178,8 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
                 clauses = sentences.list_details(row, row.counts)
                 if verbose and row.engine == "in_database":
                     clauses.append("compared in the database")
+                if row.compare == "local" and target.is_at_source and not target.segment.retired:
+                    clauses.append("compared here, not at the source")
             if status is PlanStatus.BLOCKED:
                 rank = -1  # in a plan, before those that failed
         case SegmentRun():

@@ -179,6 +179,7 @@ def _list_values(value: object) -> Values:
         case SegmentPlan():
             counts, remote = value.counts, value.remote
             values = vars(value) | {"guards": value.verdicts, "used_by": remote.used_by, "uses": remote.used_by}
+            values |= {"compare": value.compare}
             values |= {"title": remote.title, "remote_members": remote.members}
             if counts is None:
                 values["engine"] = None

@@ -27,11 +27,12 @@ from reconciler.models.spec import (
     DEFAULT_HISTORY,
     DEFAULT_STATE_URL,
     DestinationSettings,
+    MembersAt,
     SegmentKeys,
     SpecFile,
 )
 from reconciler.models.titles import read_title
-from reconciler.models.urls import UNKNOWN_URL, DatabaseUrl, check_source_url
+from reconciler.models.urls import HOLDS_MEMBERS, UNKNOWN_URL, DatabaseUrl, check_source_url
 from reconciler.spec.draft import Draft, suggest
 from reconciler.spec.files import list_first
 from reconciler.spec.yaml_reader import KeyPath, show
@@ -139,6 +140,7 @@ def check_sense(draft: Draft) -> None:
     """Check the parts of one draft with each other, but for the queries."""
     _check_file(draft, ("state", "url"), DEFAULT_STATE_URL)
     _check_retention(draft)
+    _check_members(draft)
     for name in draft.keys(("sources",)):
         _check_file(draft, ("sources", name, "url"))
         _check_options(draft, ("sources", name))
@@ -188,6 +190,22 @@ def _check_retention(draft: Draft) -> None:
     if given and kept is not None and kept.seconds > longest.seconds:
         message = f"lets the audit log ({kept}) be kept for longer than the runs that it names (`history`: {longest})"
         draft.refuse_value(given[0], message)
+
+
+def _check_members(draft: Draft) -> None:
+    """Refuse members at the source where a source has no engine for them."""
+    where = ("state", "members")
+    if draft.value(where) != MembersAt.SOURCE:
+        return
+    for name in draft.keys(("sources",)):
+        url = draft.value(("sources", name, "url"))
+        if not isinstance(url, str) or draft.is_refused(("sources", name, "url")):
+            continue
+        with suppress(ValueError):
+            dialect = DatabaseUrl.parse(url).dialect
+            if dialect not in HOLDS_MEMBERS:
+                message = f"is source, which is not supported for a source of {dialect} (`{show(name)}`); write local"
+                draft.refuse_value(where, message)
 
 
 def _check_identity(draft: Draft, segment: KeyPath) -> None:

@@ -189,3 +189,26 @@ def test_fresh_data_is_asked_for_where_the_query_runs(shared: Shared) -> None:
     assert (stale.code, found["engine"], found["status"]) == (3, "in_database", "blocked")
     assert (found["guards"][-1]["actual"], found["guards"][-1]["breached"]) == ("31h", True)
     assert shared.project.sandbox.members(56) == set(people(1, 2, 3))
+
+
+def test_compare_local_switches_it_off_and_compare_pushdown_insists_on_it(shared: Shared, project: Project) -> None:
+    def choose(word: str, *lines: str, state: str = "") -> None:
+        shared.write(*lines, state=state)
+        path = project.spec
+        path.write_text(path.read_text().replace(f"url: {shared.url}", f"url: {shared.url}\n    compare: {word}", 1))
+
+    shared.want(*people(1, 2, 3))
+    choose("pushdown")  # a first fill has nothing to be compared with
+    first = shared.apply()
+    assert (first.code, first.segments["vip"]["compare"]) == (0, "local"), first.err
+    assert shared.plan().segments["vip"]["compare"] == "pushdown"
+
+    choose("local")
+    assert shared.plan().segments["vip"]["compare"] == "local"
+
+    choose("pushdown", state="sqlite:///other.db")
+    for run in (shared.plan(), shared.apply()):
+        assert (run.code, run.segments["vip"]["status"]) == (1, "failed")
+        assert run.segments["vip"]["error"]["code"] == "compare"
+        assert "compare: auto" in run.segments["vip"]["error"]["hint"]
+    assert project.sandbox.members(56) == set(people(1, 2, 3))

@@ -222,7 +222,7 @@ def test_a_document_that_differs_from_its_schema_is_noticed(change: dict[str, An
 
 ABOUT = {"description", "owner", "tags", "retired", "paused", "create", "uses"}
 IDENTITY = {"name", "workspace", "segment_id", "id_type", "spec"} | ABOUT
-OF_A_PLAN = {"first_fill", "guards", "title", "remote_members", "used_by"}
+OF_A_PLAN = {"compare", "first_fill", "guards", "title", "remote_members", "used_by"}
 HEAD = {"format_version", "kind", "tool_version"}
 BODY = HEAD | {"workspace", "summary"}
 

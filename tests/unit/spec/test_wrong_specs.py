@@ -74,6 +74,7 @@ HEADS = {
     "destination missing": ("version: 1\nsources: {w: {url: 'sqlite:///x'}}\n", ["1: `destination` is missing."]),
     "sources as a list": ("version: 1\nsources: [w]\ndestination: {site_id: s, api_key: k}\n", ["2: `sources` must be a mapping of keys to values."]),
     "a source as a text": ("version: 1\nsources: {w: 'sqlite:///x'}\ndestination: {site_id: s, api_key: k}\n", ["2: `sources.w` must be a mapping of keys to values."]),
+    "a source compared elsewhere": ("version: 1\nsources:\n  w: {url: 'sqlite:///x', compare: push}\ndestination: {site_id: s, api_key: k}\n", ["3: `sources.w.compare` must be auto or local or pushdown, not 'push'; did you mean `pushdown`?"]),
     "a source without url": ("version: 1\nsources:\n  w: {}\ndestination: {site_id: s, api_key: k}\n", ["3: `sources.w.url` is missing."]),
 }  # fmt: skip
 
@@ -177,6 +178,8 @@ TAILS = {
     "history off": ("state: {history: off}\n" + SEGMENT, ["4: `state.history` must be a number above 0 with s, m, h or d, such as 26h."]),
     "an audit longer than the history": ("state: {audit: 31d, history: 30d}\n" + SEGMENT, ["4: `state.audit` lets the audit log (31d) be kept for longer than the runs that it names (`history`: 30d)."]),
     "a history shorter than the audit of every spec": ("state: {history: 2159.9h}\n" + SEGMENT, ["4: `state.history` lets the audit log (90d) be kept for longer than the runs that it names (`history`: 2159.9h)."]),
+    "members at a source of SQLite": ("state: {members: source}\n" + SEGMENT, ["4: `state.members` is source, which is not supported for a source of sqlite (`warehouse`); write local."]),
+    "members elsewhere": ("state: {members: sauce}\n" + SEGMENT, ["4: `state.members` must be local or source, not 'sauce'; did you mean `source`?"]),
     "must_exist as a number": ("state: {must_exist: 1}\n" + SEGMENT, ["4: `state.must_exist` must be true or false."]),
 }  # fmt: skip
 
