@@ -6,7 +6,7 @@ visible. A database that can do this gives a `MembersAtSource`.
 
     reconcile_base     segment_key, generation, id
     reconcile_changes  segment_key, generation, serial, op (1: added, 0: dropped), id
-    reconcile_heads    segment_key, lineage, generation, serial, rows, sum, at: written last, the greatest counts
+    reconcile_heads    segment_key, lineage, generation, serial, members, total, written_at: written last
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Protocol
 
+from reconciler.errors import StateError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ArrowStream, NotPossible, Rows
 from reconciler.models.freshness import DataTime
@@ -41,6 +42,21 @@ def number_of(member: str) -> int:
 
 def sum_of(members: Iterable[str]) -> int:
     return sum(map(number_of, members))
+
+
+def check_members(source: str, head: MembersHead, rows: int, total: int) -> None:
+    """Refuse members that are not those of the head. Raises StateError."""
+    if rows != head.rows:
+        raise disagree(source, f"there are {rows:,}, and not {head.rows:,}")
+    if total != head.sum:
+        raise disagree(source, "there are as many, but not the same")
+
+
+def disagree(source: str, what: str) -> StateError:
+    return StateError(
+        f"the members at the source {source} are not as the state left them: {what}",
+        "run `reconcile refresh SPEC`: it reads the real members and writes them anew",
+    )
 
 
 @dataclass(frozen=True)
@@ -90,8 +106,11 @@ class MembersAtSource(Protocol):
         """Write the members, checked, as a new base, without their leaving the source."""
         ...
 
-    def drop(self, key: str, keep: Collection[int], /) -> None:
-        """Drop the generations that are not kept; with none kept the heads, too."""
+    def drop(self, key: str, keep: Collection[int], /) -> bool:
+        """Drop the generations before the last that is kept, but for those kept; with none kept, everything.
+
+        False: nothing was dropped, as these tables take no DELETE.
+        """
         ...
 
     def read(self, key: str, head: MembersHead, /) -> AbstractContextManager[Rows]:
@@ -103,12 +122,20 @@ class MembersAtSource(Protocol):
         ...
 
     def compare(
-        self, segment: Segment, key: str, head: MembersHead, overlay: Rows, /
+        self,
+        segment: Segment,
+        key: str,
+        head: MembersHead,
+        overlay: ArrowStream,
+        left: Collection[int],
+        kept: Collection[int],
+        /,
     ) -> AbstractContextManager[Answer | NotPossible]:
         """Run the segment's query and compare it there with the members, or say why not.
 
         `overlay` is what the state knows besides: `id`, `flags` (smallint; null: as the members say), and `travels`
-        (boolean): it does not stay, whatever is found. Distinct ids.
+        (boolean): it does not stay if the query has it. Distinct ids. What is not desired stays with the flags `left`,
+        what is desired with those of `kept`.
         """
         ...
 

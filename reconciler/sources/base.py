@@ -22,6 +22,7 @@ from reconciler.models.comparison import (
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import DataTime
 from reconciler.models.ids import Invalid, has_utf8, write_exactly
+from reconciler.models.members import MembersAtSource
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Statement, lexicon_of, parse
 
@@ -89,6 +90,15 @@ class PushdownSource(Protocol):
         self, segment: Segment, state: StateTables
     ) -> AbstractContextManager[PushdownSession | NotPossible]:
         """Begin a transaction that sees the snapshot of the state, or say why not. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class MembersSource(Protocol):
+    """A Source with a database in which the members of segments can stand."""
+
+    def open_members(self) -> MembersAtSource:
+        """Give the members there. Nothing is asked yet."""
         ...
 
 

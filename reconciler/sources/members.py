@@ -1,0 +1,214 @@
+"""Members in tables of a source: appended, checked and compared there by the statements of `members_sql`."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from reconciler.errors import SourceError
+from reconciler.models.batches import Direction
+from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible, Rows
+from reconciler.models.freshness import DataTime
+from reconciler.models.members import Answer, MembersHead, check_members, disagree, sum_of
+from reconciler.models.spec import Segment
+from reconciler.sources.members_sql import HEADS, TABLES, Statements
+
+IDS_AT_ONCE = 250_000
+"""Ids of one statement that appends. 150 bytes each, as an id may have, they stay below the 128 MB of a message."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A segment's query, ready to be read in a statement; `values` has the columns `value` (text) and `typed`."""
+
+    values: str
+    stream: Callable[[str], AbstractContextManager[ArrowStream]]
+    """Runs a statement around it. Raises SourceError, also while the rows are read."""
+    data_time: DataTime | None = None
+
+
+class TablesAtSource(Protocol):
+    """What one kind of database does for `MembersInTables`. Raises SourceError."""
+
+    statements: Statements
+
+    def names(self) -> Collection[str]:
+        """List the tables of our schema that are there."""
+        ...
+
+    def create(self) -> None:
+        """Make the tables that are missing."""
+        ...
+
+    def run(self, statement: str, /) -> None: ...
+
+    def fetch(self, statement: str, /) -> Sequence[Sequence[Any]]: ...
+
+    def stream_ids(self, statement: str, /) -> AbstractContextManager[Iterator[list[str]]]:
+        """Stream the one column of a statement in lists."""
+        ...
+
+    def lend(self, ids: Sequence[str], /) -> AbstractContextManager[str]:
+        """Lend ids to statements while the block runs: gives a table with the column `id`."""
+        ...
+
+    def lend_overlay(self, rows: ArrowStream, /) -> AbstractContextManager[str]:
+        """Lend the rows of an overlay in the same way."""
+        ...
+
+    def ask(self, segment: Segment, /) -> AbstractContextManager[Asked | NotPossible]:
+        """Prepare a segment's query, or say why its ids can't be compared there."""
+        ...
+
+    @property
+    def takes_delete(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class MembersInTables:
+    """The `MembersAtSource` of a database with such tables."""
+
+    source: str
+    """Its name in the spec."""
+    tables: TablesAtSource
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def last(self, key: str) -> MembersHead | None:
+        return max(self._list_heads(key), default=None)
+
+    def check(self, key: str, head: MembersHead, attempted: tuple[int, int]) -> None:
+        missing = TABLES.keys() - set(self.tables.names())
+        if missing:
+            raise disagree(self.source, f"the table {min(missing)} is not there")
+        heads = self._list_heads(key)
+        if head not in heads:
+            raise disagree(self.source, "its last number that the state knows is not there")
+        greater = [each for each in heads if (each.generation, each.serial) > (head.generation, head.serial)]
+        if any(each.lineage != head.lineage for each in greater):
+            raise disagree(self.source, "another state writes there, too")
+        if any((each.generation, each.serial) > attempted for each in greater):
+            raise disagree(self.source, "they are newer than the state, which may be an older copy")
+
+    def _list_heads(self, key: str) -> list[MembersHead]:
+        if HEADS not in self.tables.names():
+            return []
+        return [
+            MembersHead(int(generation), int(serial), int(members), int(total), unquote(lineage))
+            for generation, serial, members, total, lineage in self.tables.fetch(self.tables.statements.heads(key))
+        ]
+
+    # --- what is written ----------------------------------------------------------------------------------------------
+
+    def write_generation(self, key: str, lineage: str, generation: int, ids: Iterator[list[str]]) -> MembersHead:
+        statements, rows, total = self.tables.statements, 0, 0
+        self.tables.create()
+        for some in _gather(ids):
+            with self.tables.lend(some) as given:
+                self.tables.run(statements.add_base(key, generation, given))
+            rows, total = rows + len(some), total + sum_of(some)
+        return self._finish_base(key, MembersHead(generation, 0, rows, total, lineage))
+
+    def append(
+        self, key: str, head: MembersHead, serial: int, changes: Iterator[tuple[Direction, list[str]]]
+    ) -> MembersHead:
+        statements, rows, total = self.tables.statements, 0, 0
+        for direction, lists in groupby(changes, itemgetter(0)):
+            op = 1 if direction is Direction.ADD else 0
+            for some in _gather(ids for _, ids in lists):
+                with self.tables.lend(some) as given:
+                    self.tables.run(statements.add_changes(key, head.generation, serial, op, given))
+                rows, total = rows + len(some), total + sum_of(some)
+        (found,) = self.tables.fetch(statements.count_changes(key, head, serial))
+        before, sum_before, after, sum_after, arrived, sum_arrived = (int(number or 0) for number in found)
+        check_members(self.source, head, before, sum_before)
+        if (arrived, sum_arrived) != (rows, total):
+            raise self._incomplete(rows, arrived)
+        new = replace(head, serial=serial, rows=after, sum=sum_after)
+        self.tables.run(statements.add_head(key, new))
+        return new
+
+    def rewrite(self, key: str, head: MembersHead, generation: int) -> MembersHead:
+        statements = self.tables.statements
+        self.tables.run(statements.add_base(key, generation, f"({statements.members(key, head)})"))
+        return self._finish_base(key, replace(head, generation=generation, serial=0))
+
+    def _finish_base(self, key: str, head: MembersHead) -> MembersHead:
+        """Write the head of a new base, if that has come whole."""
+        statements = self.tables.statements
+        (found,) = self.tables.fetch(statements.count_base(key, head.generation))
+        rows, distinct, total = (int(number or 0) for number in found)
+        if (rows, distinct, total) != (head.rows, head.rows, head.sum):
+            raise self._incomplete(head.rows, rows)
+        self.tables.run(statements.add_head(key, head))
+        return head
+
+    def drop(self, key: str, keep: Collection[int]) -> bool:
+        if not self.tables.names():
+            return True
+        if not self.tables.takes_delete:
+            return False
+        for statement in self.tables.statements.drop(key, keep):
+            self.tables.run(statement)
+        return True
+
+    # --- what is read -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self, key: str, head: MembersHead) -> Iterator[Rows]:
+        with self.tables.stream_ids(self.tables.statements.members(key, head)) as lists:
+            yield self._verify(head, lists)
+
+    def _verify(self, head: MembersHead, lists: Iterable[list[str]]) -> Iterator[str]:
+        rows, total = 0, 0
+        for ids in lists:
+            rows, total = rows + len(ids), total + sum_of(ids)
+            if ids:
+                yield chr(ROW_END).join(ids)
+        check_members(self.source, head, rows, total)
+
+    def holds(self, key: str, head: MembersHead, ids: Sequence[str]) -> set[str]:
+        if not ids:
+            return set()
+        with self.tables.lend(ids) as given:
+            return {str(member) for (member,) in self.tables.fetch(self.tables.statements.held_of(key, head, given))}
+
+    @contextmanager
+    def compare(
+        self,
+        segment: Segment,
+        key: str,
+        head: MembersHead,
+        overlay: ArrowStream,
+        left: Collection[int],
+        kept: Collection[int],
+    ) -> Iterator[Answer | NotPossible]:
+        with self.tables.ask(segment) as asked:
+            if isinstance(asked, NotPossible):
+                yield asked
+                return
+            with self.tables.lend_overlay(overlay) as laid:
+                statement = self.tables.statements.compare(key, head, segment.id_type, asked.values, laid, left, kept)
+                with asked.stream(statement) as rows:
+                    yield Answer(rows, asked.data_time)
+
+    def _incomplete(self, sent: int, found: int) -> SourceError:
+        return SourceError(
+            f"source {self.source}: of {sent:,} ids that were appended, its tables show {found:,}",
+            "Run again: what is there already does no harm.",
+        )
+
+
+def _gather(lists: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Give the ids in longer lists, each for one statement."""
+    gathered: list[str] = []
+    for ids in lists:
+        if len(gathered) + len(ids) > IDS_AT_ONCE and gathered:
+            yield gathered
+            gathered = []
+        gathered += ids
+    if gathered:
+        yield gathered

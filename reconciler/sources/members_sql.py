@@ -1,0 +1,275 @@
+"""The statements of members at the source, written once for Spark SQL, PostgreSQL and DuckDB (see `models.members`).
+
+A few words differ by dialect. No statement holds an id: ids come in tables that are lent for it (`models.ids` has the
+same rules for what comes back). Keys and lineages stand in them as `write_name` writes them.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType
+from reconciler.models.members import MembersHead
+
+BASE, CHANGES, HEADS = "reconcile_base", "reconcile_changes", "reconcile_heads"
+TABLES = {
+    BASE: "segment_key {text}, generation BIGINT, id {text}",
+    CHANGES: "segment_key {text}, generation BIGINT, serial BIGINT, op SMALLINT, id {text}",
+    HEADS: "segment_key {text}, lineage {text}, generation BIGINT, serial BIGINT, members BIGINT, "
+    "total DECIMAL(38,0), written_at {text}",
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The words that differ; `{}` is an expression."""
+
+    text: str
+    """The type of texts, compared by their bytes."""
+    number: str
+    """The 60-bit number of an id: `models.members.number_of`."""
+    length: str
+    """The number of its bytes."""
+    matches: str
+    """Whether `{0}` matches the pattern `{1}`."""
+    string: str = "{}"
+    """An expression for a string, compared by its bytes."""
+    ending: str = ""
+    """What follows the columns of a new table."""
+
+
+SPARK = Dialect(
+    text="STRING",
+    number="CAST(conv(substr(md5({}), 1, 15), 16, 10) AS BIGINT)",
+    length="octet_length({})",
+    matches="{} RLIKE '{}'",
+)
+DUCKDB = Dialect(
+    text="VARCHAR",
+    number="CAST('0x' || substr(md5({}), 1, 15) AS BIGINT)",
+    length="strlen({})",
+    matches="regexp_matches({}, '{}')",
+)
+POSTGRES = Dialect(
+    text='TEXT COLLATE "C"',
+    number="CAST(CAST('x0' || substr(md5({}), 1, 15) AS BIT(64)) AS BIGINT)",
+    length="octet_length({})",
+    matches="{} ~ '{}'",
+    string='({} COLLATE "C")',
+)
+
+_ASCII = "^[ -~]*$"
+_SPACES = "".join(character for character in WHITE_SPACE if character == " " or character > "\x85")
+_PADDED = f"^[{_SPACES}]|[{_SPACES}]$"
+"""White space at an end; the control characters among it are in no member."""
+_UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+
+
+def write_name(name: str) -> str:
+    """Write a key or a lineage as a literal of SQL; it is stored with %XX for what could end the literal."""
+    return f"'{quote(name, safe='/')}'"
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The statements of one database; `prefix` stands before the names of its tables."""
+
+    dialect: Dialect
+    prefix: str
+
+    def create(self) -> list[str]:
+        return [
+            f"CREATE TABLE IF NOT EXISTS {self.prefix}{table} ({columns.format(text=self.dialect.text)})"
+            f"{self.dialect.ending}"
+            for table, columns in TABLES.items()
+        ]
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def heads(self, key: str) -> str:
+        """Give generation, serial, members, total (text) and lineage of each head."""
+        return (
+            f"SELECT generation, serial, members, CAST(total AS {self._plain}) AS total, lineage "
+            f"FROM {self.prefix}{HEADS} WHERE segment_key = {write_name(key)}"
+        )
+
+    def add_head(self, key: str, head: MembersHead) -> str:
+        return (
+            f"INSERT INTO {self.prefix}{HEADS} SELECT {write_name(key)}, {write_name(head.lineage)}, "
+            f"CAST({head.generation} AS BIGINT), CAST({head.serial} AS BIGINT), CAST({head.rows} AS BIGINT), "
+            f"CAST('{head.sum}' AS DECIMAL(38,0)), CAST(current_timestamp AS {self._plain})"
+        )
+
+    # --- what is written ----------------------------------------------------------------------------------------------
+
+    def add_base(self, key: str, generation: int, ids: str) -> str:
+        """`ids`: a table, or a query in parentheses, with the column `id`."""
+        return (
+            f"INSERT INTO {self.prefix}{BASE} "
+            f"SELECT {write_name(key)}, CAST({generation} AS BIGINT), id FROM {ids} given"
+        )
+
+    def add_changes(self, key: str, generation: int, serial: int, op: int, ids: str) -> str:
+        return (
+            f"INSERT INTO {self.prefix}{CHANGES} SELECT {write_name(key)}, CAST({generation} AS BIGINT), "
+            f"CAST({serial} AS BIGINT), CAST({op} AS SMALLINT), id FROM {ids} given"
+        )
+
+    def count_base(self, key: str, generation: int) -> str:
+        """Give rows, distinct ids, and sum of a generation."""
+        return f"SELECT count(*), count(DISTINCT id), {self._sum('id')} FROM ({self._base(key, generation)}) b"
+
+    def count_changes(self, key: str, head: MembersHead, serial: int) -> str:
+        """Give rows and sum of the members before the changes of `serial` and after them, and of these."""
+        counted = (
+            f"SELECT coalesce(b.id, c.id) AS id, c.sent, "
+            f"{_member('c.before')} AS before, {_member('c.after')} AS after "
+            f"FROM ({self._base(key, head.generation)}) b FULL OUTER JOIN ("
+            f"SELECT id, max(CASE WHEN serial <= {head.serial} THEN serial * 2 + op END) % 2 AS before, "
+            f"max(serial * 2 + op) % 2 AS after, max(CASE WHEN serial = {serial} THEN 1 END) AS sent "
+            f"FROM {self._changes(key, head.generation)} AND (serial <= {head.serial} OR serial = {serial}) "
+            "GROUP BY id) c ON b.id = c.id"
+        )
+        sums = ", ".join(
+            f"count(CASE WHEN {which} THEN 1 END), {self._sum(f'CASE WHEN {which} THEN id END')}"
+            for which in ("before = 1", "after = 1", "sent = 1")
+        )
+        return f"SELECT {sums} FROM ({counted}) counted"
+
+    def drop(self, key: str, keep: Collection[int]) -> list[str]:
+        last = f" AND generation < {max(keep)} AND generation NOT IN ({', '.join(map(str, keep))})" if keep else ""
+        return [
+            f"DELETE FROM {self.prefix}{table} WHERE segment_key = {write_name(key)}{last}"
+            for table in (HEADS, CHANGES, BASE)
+        ]
+
+    # --- what is read -------------------------------------------------------------------------------------------------
+
+    def members(self, key: str, head: MembersHead) -> str:
+        """Give each member's `id`."""
+        if not head.serial:
+            return self._base(key, head.generation)
+        return (
+            f"SELECT coalesce(b.id, c.id) AS id FROM ({self._base(key, head.generation)}) b FULL OUTER JOIN ("
+            f"SELECT id, max(serial * 2 + op) % 2 AS op FROM {self._changes(key, head.generation)} "
+            f"AND serial <= {head.serial} GROUP BY id) c ON b.id = c.id WHERE {_member('c.op')} = 1"
+        )
+
+    def held_of(self, key: str, head: MembersHead, ids: str) -> str:
+        """Give those of the ids in the table `ids` that are members."""
+        return f"SELECT m.id FROM ({self.members(key, head)}) m JOIN {ids} given ON m.id = given.id"
+
+    def compare(
+        self,
+        key: str,
+        head: MembersHead,
+        id_type: IdType,
+        values: str,
+        overlay: str,
+        left: Iterable[int],
+        kept: Iterable[int],
+    ) -> str:
+        """Compare the rows of the query `values` (`value`, `typed`) with members and overlay: rows as in `Answer`.
+
+        An id that is not desired stays with the flags of `left`, a desired one with those of `kept`.
+        """
+        return _COMPARE.format(
+            values=values,
+            value=self._fold("value", id_type),
+            base=self._base(key, head.generation),
+            changes=f"{self._changes(key, head.generation)} AND serial <= {head.serial}",
+            overlay=overlay,
+            member=_member("op", "in_base"),
+            left=", ".join(map(str, sorted(left))),
+            kept=", ".join(map(str, sorted(kept))),
+            sure="\n             AND ".join(self._sure("h.id", id_type)),
+            total=self._sum("CASE WHEN member = 1 THEN matched_id END"),
+            text=self._plain,
+        )
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _plain(self) -> str:
+        return self.dialect.text.partition(" ")[0]
+
+    def _base(self, key: str, generation: int) -> str:
+        return f"SELECT id FROM {self.prefix}{BASE} WHERE segment_key = {write_name(key)} AND generation = {generation}"
+
+    def _changes(self, key: str, generation: int) -> str:
+        return f"{self.prefix}{CHANGES} WHERE segment_key = {write_name(key)} AND generation = {generation}"
+
+    def _sum(self, member: str) -> str:
+        """The sum of numbers as text; null for none. The numbers of a few members exceed a BIGINT."""
+        number = self.dialect.number.format(member)
+        return f"CAST(sum(CAST({number} AS DECIMAL(38,0))) AS {self._plain})"
+
+    def _fold(self, value: str, id_type: IdType) -> str:
+        """An email as it is compared, if it is ASCII; any other is judged and compared once it has come."""
+        text = self.dialect.string.format(value)
+        if id_type is not IdType.EMAIL:
+            return text
+        is_ascii = self.dialect.matches.format(text, _ASCII)
+        return f"CASE WHEN {is_ascii} THEN translate({text}, '{_UPPER}', '{_LOWER}') ELSE {text} END"
+
+    def _sure(self, member: str, id_type: IdType) -> list[str]:
+        """Conditions under which a member, which has no control characters, is an id for sure."""
+        text = self.dialect.string.format(member)
+        conditions = [
+            f"{self.dialect.length.format(member)} BETWEEN 1 AND {MAX_ID_BYTES}",
+            f"NOT {self.dialect.matches.format(text, _PADDED)}",
+        ]
+        if id_type is IdType.EMAIL:
+            conditions += [
+                self.dialect.matches.format(text, _ASCII),
+                f"{member} LIKE '_%@_%'",
+                f"{member} NOT LIKE '%@%@%'",
+            ]
+        return conditions
+
+
+def _member(op: str, base: str = "CASE WHEN b.id IS NULL THEN 0 ELSE 1 END") -> str:
+    """1 for a member, else 0: by its last change, else by the base."""
+    return f"coalesce({op}, {base})"
+
+
+# The query of the user comes first, since it must not see the names that follow. Each part is used once: an engine may
+# work out a part as often as it is named. `given` has the query's rows, each id once; so has `known` the ids of the
+# members, of dropped ones and of the overlay; one join, one grouping, and only what may change travels.
+_COMPARE = """
+WITH given AS (
+    SELECT id, typed, CASE WHEN typed THEN id END AS given_key, count(*) AS number FROM (
+        SELECT {value} AS id, typed FROM (
+{values}
+        ) v) folded
+    GROUP BY id, typed
+), small AS (
+    SELECT id, max(entry) % 2 AS op, max(flags) AS flags, max(travels) AS travels FROM (
+        SELECT id, serial * 2 + op AS entry, CAST(NULL AS SMALLINT) AS flags, 0 AS travels FROM {changes}
+        UNION ALL
+        SELECT id, CAST(NULL AS BIGINT), flags, CASE WHEN travels THEN 1 ELSE 0 END FROM {overlay} laid
+    ) entries GROUP BY id
+), known AS (
+    SELECT id, member, travels, CASE WHEN flags IS NULL AND member = 1 THEN 1 ELSE flags END AS flags FROM (
+        SELECT id, {member} AS member, travels, flags FROM (
+            SELECT coalesce(b.id, s.id) AS id, s.op, CASE WHEN b.id IS NULL THEN 0 ELSE 1 END AS in_base,
+                coalesce(s.travels, 0) AS travels, s.flags
+            FROM ({base}) b FULL OUTER JOIN small s ON b.id = s.id
+        ) side_by_side
+    ) joined
+), matched AS (
+    SELECT coalesce(g.id, h.id) AS id, h.id AS matched_id, g.typed, g.number, h.flags, h.member,
+        CASE WHEN g.number IS NULL THEN coalesce(h.flags, 0) IN ({left})
+             WHEN g.typed AND h.flags IN ({kept}) AND h.travels = 0
+             AND {sure} THEN true
+             ELSE false END AS stays
+    FROM given g FULL OUTER JOIN known h ON g.given_key = h.id
+)
+SELECT stays, moved_id AS id, moved_typed AS typed, flags, coalesce(sum(number), 0) AS number, count(flags) AS held,
+    coalesce(sum(member), 0) AS members, coalesce({total}, '0') AS total
+FROM (
+    SELECT stays, CASE WHEN NOT stays THEN id END AS moved_id, CASE WHEN NOT stays THEN typed END AS moved_typed,
+        flags, number, member, matched_id
+    FROM matched
+) found
+GROUP BY stays, moved_id, moved_typed, flags"""
