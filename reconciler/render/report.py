@@ -195,8 +195,11 @@ def name(row: SegmentRow) -> Cell:
 
 
 def title(row: SegmentRow) -> Cell:
-    """The title at Customer.io, or that of the spec where it was not asked for; empty where it is the name."""
-    found = row.title or row.target.segment.segment or ""
+    """The title at Customer.io, as the state knows it or as the spec has it where it was not asked for; empty where it
+    is the name."""
+    plan = row.plan if isinstance(row, SegmentRun) else row
+    known = plan.head.title if isinstance(plan, SegmentPlan) else None
+    found = row.title or known or row.target.segment.segment or ""
     return Cell("" if found == row.target.segment.name else found, "dim")
 
 

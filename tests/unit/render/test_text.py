@@ -402,6 +402,15 @@ def test_the_environment_changes_nothing(monkeypatch) -> None:
     assert (show(samples.make_plan()), show(samples.make_plan(), color=True)) == (plain, coloured)
 
 
+def test_a_title_that_was_not_asked_for_is_shown_as_the_state_knows_it() -> None:
+    known = samples.make_unchanged(head=replace(samples.KNOWN, title="Loyal customers"))
+    renamed = replace(known, remote=RemoteFacts("Best customers"))
+
+    for shown in (show(known), write(samples.make_run(samples.run_of(known, RunStatus.UNCHANGED)), verbose=True)):
+        assert "Loyal customers" in shown
+    assert "Loyal customers" not in show(renamed)
+
+
 def hostile_plan() -> Plan:
     title = RemoteFacts(HOSTILE)
     failed = replace(samples.make_failed(HOSTILE, message=HOSTILE), error=Problem("x", HOSTILE, HOSTILE))
