@@ -364,4 +364,7 @@ class Scrubber:
             unbound = query.statement.unbound() if kind in (Kind.SYNTAX, Kind.PARAMS) else ()
             if unbound:
                 hint = f"`params` has no {', '.join(unbound)}. {Kind.PARAMS.value}"
+            elif kind is Kind.PARAMS and query.params:
+                given = ", ".join(f":{name}" for name in query.params)
+                hint = f"The database binds no param in one of these places ({given}): write the value itself there."
         return SourceError(f"source {self.source}: {' '.join(shown.split())}", hint)

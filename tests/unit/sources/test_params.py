@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.errors import SourceError
+from reconciler.models.fields import Secret
 from reconciler.sources.base import Query
-from reconciler.sources.failures import Kind
+from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.rows import write_query
 
 from .conftest import segment
@@ -125,6 +126,23 @@ def test_a_name_that_is_not_in_params_is_an_error_not_null(warehouse):
         warehouse.read("SELECT 'yes' WHERE 1 = :misspelt OR 1 = 1", misspelled=1)
 
     assert caught.value.hint == f"`params` has no misspelt. {Kind.PARAMS.value}"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "words"),
+    [
+        ("sc", "Placeholder ':reconcile_0123456789ab_0' was not provided a value for execution."),
+        ("sc", "invalid argument: literal expression: Placeholder(Variable { span: TokenSpan { start: 0, end: 9 } })"),
+        ("oracle", 'DPY-4008: no bind placeholder named ":low" was found in the SQL text'),
+    ],
+)
+def test_a_place_where_the_database_binds_no_param_is_told_as_such(dialect, words):
+    scrubber = Scrubber.of("warehouse", Secret(f"{dialect}://db"))
+    query = Query.of(segment("SELECT id FROM range(:low, :high)", low=1, high=5), dialect)
+
+    hint = scrubber.explain(RuntimeError(words), query).hint
+
+    assert hint == "The database binds no param in one of these places (:low, :high): write the value itself there."
 
 
 @pytest.mark.parametrize("mark", ["?", "?1", "$1", "@a"])
