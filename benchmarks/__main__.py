@@ -54,6 +54,7 @@ def write(rows: list[Row]) -> str:
 
 def main() -> None:
     """Parse, run, print."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured starts as it does for a user
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
         "cases", nargs="*", choices=[*CASES, []], help=f"which; all but {' and '.join(ON_DEMAND)} without"

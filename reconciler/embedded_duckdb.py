@@ -15,7 +15,7 @@ from weakref import WeakSet
 import duckdb
 
 from reconciler.errors import ReconcileError, SegmentError, UsageError, no_spill_folder, stopped
-from reconciler.models.comparison import read_size
+from reconciler.models.comparison import LEAST_MEMORY_LIMIT, read_size
 
 SPILL_PREFIX = "reconcile-spill-"
 
@@ -185,6 +185,33 @@ class EmbeddedDuckDB:
 
 def _refuse_limit(limit: str) -> UsageError:
     return UsageError(f"--memory-limit {limit}: that is no size to work with", "write a size, for example 512MB or 2GB")
+
+
+# --- the memory limit ---------------------------------------------------------------------------------------------
+
+
+def choose_memory_limit(root: Path = Path("/")) -> str:
+    """Choose the limit where none is given: a quarter of the memory that the process may use, 512 MB at least.
+
+    That is what the machine has, or what a container or another control group leaves of it. `root`: where /proc and
+    /sys are.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    groups = root / "sys/fs/cgroup"
+    files = [groups / "memory.max", groups / "memory/memory.limit_in_bytes"]
+    with suppress(OSError):  # no Linux, or no /proc
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                group = groups / path.lstrip("/")
+                files += [each / "memory.max" for each in (group, *group.parents) if each.is_relative_to(groups)]
+            elif "memory" in controllers.split(","):
+                files.append(groups / "memory" / path.lstrip("/") / "memory.limit_in_bytes")
+    for file in files:
+        with suppress(OSError, ValueError):  # there is none, or it says "max"
+            limits.append(int(file.read_text()))
+    megabytes = min(limits) // 4 // 10**6
+    return f"{megabytes}MB" if megabytes * 10**6 > (read_size(LEAST_MEMORY_LIMIT) or 0) else LEAST_MEMORY_LIMIT
 
 
 # --- the spill folder -------------------------------------------------------------------------------------------------

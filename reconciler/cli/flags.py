@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli.defaults import STDIN, find_default
-from reconciler.models.comparison import MIN_MEMORY, MOST_PARALLEL, read_size
+from reconciler.models.comparison import LEAST_MEMORY_LIMIT, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.render import Format as Format
 
 
@@ -46,8 +46,10 @@ def complete_segments(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
-def check_size(text: str) -> str:
+def check_size(text: str | None) -> str | None:
     """Return the memory size if it is valid and large enough. Raises typer.BadParameter before anything is run."""
+    if text is None:
+        return None
     size = read_size(text)
     if size is None:
         raise typer.BadParameter("write a size, for example 512MB or 2GB")
@@ -92,10 +94,11 @@ LookupTimeout = Annotated[
 ]
 
 MemoryLimit = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="SIZE",
         callback=check_size,
+        show_default=f"{LEAST_MEMORY_LIMIT}, or a quarter of the memory if that is more",
         help=f"Memory for all comparisons of the run (minimum {MIN_MEMORY}); beyond it they spill to disk.",
     ),
 ]

@@ -32,7 +32,7 @@ class SetEngine:
 
     def __init__(
         self,
-        memory_limit: str,
+        memory_limit: str | None,
         spill_parent: Path,
         source_of: Callable[[Target], Source],
         snapshot_of: Callable[[Target], Snapshot],
@@ -41,7 +41,8 @@ class SetEngine:
     ) -> None:
         """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it.
 
-        Up to `few` ids on each side are compared in sets, without tables.
+        Up to `few` ids on each side are compared in sets, without tables. `memory_limit`: a size such as `2GB`; None: a
+        quarter of the memory that the process may use, 512 MB at least.
         """
         self.source_of = source_of
         self.snapshot_of = snapshot_of

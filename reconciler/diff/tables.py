@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from reconciler.diff.decide import Flag, Numbers
-from reconciler.embedded_duckdb import EmbeddedDuckDB
+from reconciler.embedded_duckdb import EmbeddedDuckDB, choose_memory_limit
 from reconciler.errors import stopped
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
@@ -52,8 +52,12 @@ BATCHES_PER_BLOCK = 50
 _ROW, _FIELD = chr(ROW_END), chr(FIELD_END)
 
 
-def make_database(memory_limit: str, spill_parent: Path) -> EmbeddedDuckDB:
-    """Describe the database of all comparisons of a run, closed to the outside. Raises UsageError."""
+def make_database(memory_limit: str | None, spill_parent: Path) -> EmbeddedDuckDB:
+    """Describe the database of all comparisons of a run, closed to the outside. Raises UsageError.
+
+    `memory_limit`: see `SetEngine`.
+    """
+    memory_limit = choose_memory_limit() if memory_limit is None else memory_limit
     memory = read_size(memory_limit) or 0
     return EmbeddedDuckDB(
         memory_limit,

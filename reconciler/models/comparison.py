@@ -7,7 +7,9 @@ from typing import Protocol, TypeAlias
 
 from reconciler.models.ids import IdType
 
-DEFAULT_MEMORY_LIMIT = "512MB"
+LEAST_MEMORY_LIMIT = "512MB"
+"""Of the default, which is a quarter of the memory that the process may use."""
+
 DEFAULT_PARALLEL = 4
 MOST_PARALLEL = 64
 """Segments processed concurrently."""

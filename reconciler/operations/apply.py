@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, PlanFileError, ReconcileError, not_confirmed
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
 from reconciler.models.events import Event
 from reconciler.models.guards import ALLOW_FLAGS
 from reconciler.models.plan import Plan, PlanStatus
@@ -55,7 +55,7 @@ def apply(
     allow_empty: Names = (),
     show_ids: int = 0,
     lock_timeout: float = 0.0,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    memory_limit: str | None = None,
     parallel: int = DEFAULT_PARALLEL,
     lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
     reason: str | None = None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
 from reconciler.errors import DestinationError, ReconcileError, SegmentError, SourceError, SpecError, UsageError
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
+from reconciler.models.comparison import DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event
 from reconciler.models.fields import Secret
 from reconciler.models.options import Options
@@ -103,7 +103,7 @@ class Context(ExitStack):
     def __init__(
         self,
         targets: Sequence[Target],
-        memory_limit: str = DEFAULT_MEMORY_LIMIT,
+        memory_limit: str | None = None,
         parallel: int = DEFAULT_PARALLEL,
         *,
         lock_timeout: float = 0.0,
@@ -112,7 +112,7 @@ class Context(ExitStack):
         progress: Callable[[Event], None] | None = None,
     ) -> None:
         super().__init__()
-        if (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
+        if memory_limit is not None and (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
             raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
         if not 1 <= parallel <= MOST_PARALLEL:
             raise UsageError(f"{parallel} segments can't be processed concurrently", f"give 1 to {MOST_PARALLEL}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, StateError, as_known
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, DriftCounts
+from reconciler.models.comparison import DEFAULT_PARALLEL, DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.results import DriftStatus, SegmentDrift
@@ -31,7 +31,7 @@ def drift(
     loaded: Loaded,
     *,
     ignore_foreign: bool = False,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    memory_limit: str | None = None,
     parallel: int = DEFAULT_PARALLEL,
     stop: threading.Event | None = None,
     progress: Callable[[Event], None] | None = None,

@@ -14,7 +14,7 @@ from reconciler import __version__
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, as_known
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
@@ -61,7 +61,7 @@ def plan(
     allow_additions: Names = (),
     allow_empty: Names = (),
     show_ids: int = 0,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    memory_limit: str | None = None,
     parallel: int = DEFAULT_PARALLEL,
     lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
     stop: threading.Event | None = None,

@@ -20,7 +20,7 @@ from reconciler.errors import (
     not_confirmed,
 )
 from reconciler.escaping import show_title
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
+from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Event
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
@@ -56,7 +56,7 @@ def refresh(
     *,
     adopt: str = Adopt.ALL,
     lock_timeout: float = 0.0,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    memory_limit: str | None = None,
     reason: str | None = None,
     approve: Approve | None = None,
     stop: threading.Event | None = None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.clock import Clock
 from reconciler.errors import LockHeld, ReconcileError, SegmentError, StaleError, UsageError
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL, Counts
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL, Counts
 from reconciler.models.events import Event
 from reconciler.models.history import RunState, shorten
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
@@ -65,7 +65,7 @@ def undo(
     allow_empty: Names = (),
     reason: str | None = None,
     show_ids: int = 0,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    memory_limit: str | None = None,
     parallel: int = DEFAULT_PARALLEL,
     lookup_timeout: float = DEFAULT_LOOKUP_TIMEOUT,
     stop: threading.Event | None = None,

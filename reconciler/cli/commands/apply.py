@@ -11,7 +11,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import choose_progress, name_history, render_for, show
 from reconciler.cli.signals import stopping
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
 from reconciler.models.plan import Plan
 
 
@@ -39,7 +39,7 @@ def apply(
     allow_empty: flags.AllowEmpty = None,
     show_ids: flags.ShowIds = 0,
     lock_timeout: flags.LockTimeout = 0.0,
-    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    memory_limit: flags.MemoryLimit = None,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
     lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
     reason: flags.Reason = None,

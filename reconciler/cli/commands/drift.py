@@ -10,7 +10,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show
 from reconciler.cli.signals import cut_short
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 
 
@@ -24,7 +24,7 @@ def drift(
     ignore_foreign: Annotated[
         bool, typer.Option("--ignore-foreign", help="Do not count members that reconcile did not add as drift.")
     ] = False,
-    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    memory_limit: flags.MemoryLimit = None,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
 ) -> int:
     """Read the members through the App API and compare them with the snapshot. Changes nothing."""

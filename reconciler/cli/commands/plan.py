@@ -11,7 +11,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.documents import choose_progress, show_sealed
 from reconciler.cli.signals import cut_short
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_MEMORY_LIMIT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
 from reconciler.operations.load import load_segments
 
 
@@ -34,7 +34,7 @@ def plan(
     allow_empty: flags.AllowEmpty = None,
     show_ids: flags.ShowIds = 0,
     lock_timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Ignored: a plan takes no lock.")] = 0.0,
-    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    memory_limit: flags.MemoryLimit = None,
     parallel: flags.Parallel = DEFAULT_PARALLEL,
     lookup_timeout: flags.LookupTimeout = DEFAULT_LOOKUP_TIMEOUT,
 ) -> int:

@@ -11,7 +11,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.documents import name_history, show
 from reconciler.cli.signals import cut_short
 from reconciler.escaping import clean
-from reconciler.models.comparison import DEFAULT_MEMORY_LIMIT, DriftCounts
+from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Event, Waiting
 from reconciler.models.spec import Target
 from reconciler.operations.load import load_segments, require_app_keys
@@ -35,7 +35,7 @@ def refresh(
     ] = Adopt.ALL,
     yes: flags.Yes = False,
     lock_timeout: flags.LockTimeout = 0.0,
-    memory_limit: flags.MemoryLimit = DEFAULT_MEMORY_LIMIT,
+    memory_limit: flags.MemoryLimit = None,
     reason: flags.Reason = None,
 ) -> int:
     """Set the snapshot to the members at Customer.io: for an existing segment, or after a lost state.
