@@ -16,7 +16,7 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
 
 from reconciler.models.titles import read_title
-from reconciler.models.urls import check_api_url, check_source_url, check_state_url
+from reconciler.models.urls import check_api_url, check_source_url, check_state_url, check_webhook_url
 
 Scalar: TypeAlias = str | int | float | bool | None
 """A query parameter as YAML gives it; dates arrive as strings."""
@@ -186,6 +186,28 @@ def read_retention(value: object) -> Duration | None:
         raise ValueError(f"{error}, or off") from None
 
 
+ALWAYS = "always"
+OCCASIONS = (
+    *("blocked", "failed", "partial", "drifted", "stale", "locked", "paused"),
+    *("applied", "unchanged", "refreshed", "in_sync"),
+)
+"""The statuses of a segment after `apply`, `refresh` and `drift`: what can be told of. Tests compare them."""
+
+TROUBLES = OCCASIONS[:4]
+
+
+def read_occasions(value: object) -> tuple[str, ...] | None:
+    """Read a list of statuses; `always` is None."""
+    if value is None or (isinstance(value, str) and str(value) == ALWAYS):
+        return None
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be {ALWAYS}, or a list of statuses, such as [{', '.join(TROUBLES)}]")
+    found = [str(each) for each in value if not isinstance(each, Unset)]
+    if not value or not set(found) <= set(OCCASIONS):
+        raise ValueError(f"must be {ALWAYS}, or list one or more of {', '.join(OCCASIONS)}")
+    return tuple(dict.fromkeys(found))
+
+
 def _read_sentinel(value: object) -> str:
     """Read an id; whether it is valid is known only with the `id_type`."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -332,6 +354,17 @@ SourceUrl = Annotated[Secret, _secret(check_source_url), _FILLED_TEXT, Field(tit
 StateUrl = Annotated[Secret, _secret(check_state_url), _FILLED_TEXT, Field(title="SQLAlchemy URL")]
 Credential = Annotated[Secret, _secret(_NOT_EMPTY, _KEY), _FILLED_TEXT, Field(title="text")]
 OptionalCredential = Annotated[Secret | None, _secret(_KEY, may_be_empty=True), _ANY_TEXT, Field(title="text")]
+WebhookUrl = Annotated[
+    Secret | None, _secret(check_webhook_url, may_be_empty=True), _ANY_TEXT, Field(title="http(s) URL")
+]
+Occasions = Annotated[
+    tuple[str, ...] | None,
+    PlainValidator(read_occasions),
+    WithJsonSchema(
+        {"anyOf": [{"const": ALWAYS}, {"type": "array", "minItems": 1, "items": {"enum": list(OCCASIONS)}}]}
+    ),
+    Field(title=f"`{ALWAYS}`, or list of statuses"),
+]
 OptionalApiUrl = Annotated[str | None, _optional_text(check_api_url), _ANY_TEXT, Field(title="http(s) URL")]
 Sentinel = Annotated[str, PlainValidator(_read_sentinel), WithJsonSchema({"type": ["string", "integer"]})]
 Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Field(title="list of ids")]

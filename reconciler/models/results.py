@@ -376,3 +376,26 @@ SegmentRow = SegmentPlan | SegmentRun | SegmentDrift | RefreshRow
 
 Result = Plan | Run | Drift | Refresh | Status | History | Segments | Trace | RunRecord | SegmentRecord
 """What a command gives: every renderer writes each of these."""
+
+# --- notifications -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """One segment that somebody is told of. `before`: its status in the last run that ended; None: there was none."""
+
+    row: SegmentRun | SegmentDrift | RefreshRow
+    before: str | None = None
+    is_news: bool = True
+    """False: it is only part of a sign of life."""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What a webhook is told: `result` has the segments of the specs that name it, `told` those to be told of."""
+
+    command: str
+    result: Run | Refresh | Drift
+    exit_code: int
+    job: str | None
+    told: tuple[Told, ...]

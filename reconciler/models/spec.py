@@ -154,6 +154,36 @@ class StateSettings(_Model, frozen=True):
     )
 
 
+class NotifyFormat(StrEnum):
+    """What a notification is written as."""
+
+    SLACK = "slack"
+    JSON = "json"
+
+
+class NotifySettings(_Model, frozen=True):
+    """Who is told what became of the segments, after `apply`, `refresh` and `drift`."""
+
+    url: fields.WebhookUrl = Field(
+        description="The address of a webhook, a secret as a whole; `http://` only for this machine. Empty: nobody is "
+        "told."
+    )
+    format: Annotated[NotifyFormat, Strict(False), fields.one_of(NotifyFormat)] = Field(
+        default=NotifyFormat.JSON, description="`slack`: a message for people; `json`: a document."
+    )
+    when: fields.Occasions = Field(
+        default=fields.TROUBLES,
+        description="The statuses that are told of: when a segment's becomes one of them, and when it leaves them; of "
+        "`drift` each time. `always`: every run, as a sign of life.",
+    )
+
+
+class Notify(NotifySettings, frozen=True):
+    """As it stands in the spec; `place` is its `file:line`."""
+
+    place: str
+
+
 class FreshnessSettings(_Model, frozen=True):
     """How old what the query reads may be. It is inherited as a whole."""
 
@@ -269,12 +299,15 @@ class SpecFile(_Model, frozen=True):
     )
     extends: fields.FileName | None = Field(
         default=None,
-        description="A file with what specs share (`sources`, `destination`, `state`, `defaults`), merged key by key; "
+        description="A file with what specs share (all but `segments`), merged key by key, a list as a whole; "
         "values of this file win. It may extend another; it lists no segments. Its relative paths start at its folder.",
     )
     sources: dict[fields.Name, SourceSettings] = Field(min_length=1, description="The databases to query, by name.")
     destination: DestinationSettings = Field(description="The Customer.io workspace that the segments are in.")
     state: StateSettings = Field(default_factory=StateSettings, description="Where the snapshot is kept.")
+    notify: Annotated[tuple[NotifySettings, ...], Strict(False), Field(title="list")] = Field(
+        default=(), description="Who is told what became of the segments; see [notifications.md](notifications.md)."
+    )
     defaults: Defaults = Field(default_factory=Defaults, description="What every segment inherits.")
     segments: dict[fields.SegmentName, SegmentKeys] = Field(min_length=1, description="The segments, by name.")
 
@@ -323,6 +356,7 @@ class Spec(_Model, frozen=True):
     sources: Mapping[str, SourceSettings]
     destination: DestinationSettings
     state: StateSettings
+    notify: tuple[Notify, ...] = ()
     segments: tuple[Segment, ...]
 
 

@@ -242,6 +242,29 @@ def check_api_url(text: str) -> str:
         raise ValueError("must be an http:// or https:// URL")
     if "@" in text:
         raise ValueError("must not hold a user or a password; the keys have their own places")
+    host = _find_host(text)
+    if "?" in text or "#" in text:
+        raise ValueError("must end with the host or a path, without ? and #")
+    if text.startswith("http:") and not is_loopback(host):
+        raise ValueError("must be https://: the keys would travel in clear text (http:// is for this machine only)")
+    return text.rstrip("/")
+
+
+def check_webhook_url(text: str) -> str:
+    """Check that a text is the address of a webhook, which is a secret as a whole."""
+    if not text.isascii() or not text.isprintable() or re.search(r"[ \\#]", text):
+        raise ValueError("holds white space, a # or another character that no address of a webhook has")
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("must be an http:// or https:// URL")
+    host = _find_host(text)
+    if "@" in urlsplit(text).netloc:
+        raise ValueError("must not hold a user or a password")
+    if text.startswith("http:") and not is_loopback(host):
+        raise ValueError("must be https://: the address is a secret (http:// is for this machine only)")
+    return text
+
+
+def _find_host(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -251,11 +274,7 @@ def check_api_url(text: str) -> str:
         raise ValueError("names no host")
     if not re.fullmatch(r"[\w.:-]+", host):
         raise ValueError("is not a URL: its host holds a character that no host has")
-    if parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise ValueError("must end with the host or a path, without ? and #")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("must be https://: the keys would travel in clear text (http:// is for this machine only)")
-    return text.rstrip("/")
+    return host
 
 
 def is_loopback(host: str) -> bool:

@@ -14,8 +14,10 @@ from reconciler.models.events import Event
 from reconciler.models.plan import Head
 from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
+from reconciler.operations.actor import find_actor
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
+from reconciler.operations.notify import tell
 from reconciler.operations.read_back import find_unmatched, read_back
 from reconciler.operations.results import DriftResult, as_problem
 from reconciler.operations.titles import find_shared, recall, resolve_made
@@ -52,7 +54,8 @@ def drift(
             lambda each: _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0])),
             "drift",
         )
-        return DriftResult(created_at, tuple(segments), tuple(context.warnings))
+        found = DriftResult(created_at, tuple(segments), tuple(context.warnings))
+        return tell("drift", found, find_actor(loaded.specs), {})
 
 
 def _drift_of_one(

@@ -12,6 +12,7 @@ from reconciler.models.history import LAST, LEAST_PREFIX, NOBODY, SHORT, Actor, 
 from reconciler.models.plan import Examples
 from reconciler.models.spec import StateSettings
 from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
+from reconciler.operations.notify import read_known, tell
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
 from reconciler.operations.titles import read_number, recall
 from reconciler.render import json_documents
@@ -169,8 +170,7 @@ class RunHistory:
     def end(self, result: Ended, *, spends_plan: bool = False) -> Ended:
         """End the run in each state, with its document; where that fails, the result has one more warning.
 
-        Everything of the run is known and recorded when this returns: what is to follow a run, such as a notification,
-        goes to the end of this function.
+        Then everything of the run is known and recorded, and the webhooks that the specs name are told.
         """
         result = replace(result, actor=self.actor, reason=self.reason)
         segments = result.segments
@@ -180,6 +180,7 @@ class RunHistory:
             kept = replace(kept, segments=tuple(without_ids))
         document = json_documents.write_json(json_documents.document(kept))
         warnings: list[str] = []
+        known = read_known(self._places, segments)
         for store, workspace in self._places:
             try:
                 if spends_plan and self.plan_id is not None:
@@ -193,4 +194,4 @@ class RunHistory:
                 store.prune(workspace, [each.target for each in segments])
             except ReconcileError as error:
                 warnings.append(f"what is old can't be deleted from the state yet: {error.message}")
-        return replace(result, warnings=(*result.warnings, *warnings))
+        return tell(self.command, replace(result, warnings=(*result.warnings, *warnings)), self.actor, known)

@@ -16,7 +16,7 @@ from reconciler.models.fields import REFERENCE, Duration, Limit, Secret, Unset, 
 from reconciler.models.ids import check_text
 from reconciler.models.options import Options
 from reconciler.models.plan import Head
-from reconciler.models.spec import Defaults, GuardSettings, Ownership, Segment, Spec, SpecFile
+from reconciler.models.spec import Defaults, GuardSettings, Notify, Ownership, Segment, Spec, SpecFile
 from reconciler.models.titles import read_title
 from reconciler.models.urls import UNKNOWN_URL, check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
@@ -191,6 +191,11 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
         },
         destination=file.destination,
         state=file.state.model_copy(update={"url": absolute(file.state.url, "state", "url")}),
+        notify=tuple(
+            Notify(**vars(each), place=f"{document.origin(where).path}:{document.line(where)}")
+            for at, each in enumerate(file.notify)
+            for where in [("notify", at)]
+        ),
         segments=tuple(segments),
     )
 

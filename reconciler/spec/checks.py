@@ -108,6 +108,8 @@ def _complete(where: KeyPath, value: object) -> object:
                 return UNKNOWN_URL
             case ("destination", "site_id" | "api_key"):
                 return "unset"
+            case ("notify", _, "url"):
+                return ""
             case ("defaults", "params", _) | ("segments", _, "params", _) | (*_, "freshness", "params", _):
                 return str(value)  # the query names it
             case (*_, "freshness", "max_age"):
@@ -129,7 +131,8 @@ def _annotation_at(where: KeyPath) -> Any:
     annotation: Any = SpecFile
     for step in where:
         is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        annotation = annotation.model_fields[step].annotation if is_model else get_args(annotation)[-1]
+        parts = [each for each in get_args(annotation) if each is not ...]
+        annotation = annotation.model_fields[step].annotation if is_model else parts[-1]
     return annotation
 
 

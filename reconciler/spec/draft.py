@@ -138,7 +138,8 @@ def show_path(where: KeyPath) -> str:
     """Write a path as a user names it: `segments.vip.tags`, or an entry of it."""
     for depth, step in enumerate(where):
         if isinstance(step, int):
-            return f"entry {step + 1} of {show_path(where[:depth])}"
+            entry, key = f"entry {step + 1} of {show_path(where[:depth])}", where[depth + 1 :]
+            return f"{show_path(key)} of {entry}" if key and where[0] == "notify" else entry
     names = [str(step) for step in where]
     if where[:1] != ("segments",):  # near a secret, what is no key may be a part of it: in { } a comma ends a text
         names = ["…" if re.search(r"[@/]", name) else name for name in names]

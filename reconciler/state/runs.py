@@ -13,7 +13,7 @@ from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPar
 from reconciler.state.lock import LEAST_LEASE, SegmentRef, find_row, read_holder
 from reconciler.state.runtime import Processes, ProcessIdentity, is_alive, is_dead
 
-_DECLINED = "declined"
+DECLINED = "declined"
 """The code of what somebody said no to: it is no outcome of a segment."""
 
 _RUN_COLUMNS = (
@@ -53,6 +53,14 @@ FROM reconcile_run_segments t LEFT JOIN reconcile_runs r ON r.run_id = t.run_id 
 WHERE t.workspace = :workspace AND t.segment_id = :segment_id AND (t.code IS NULL OR t.code <> :declined)
 AND t.ended_at IS {} NULL ORDER BY {} DESC LIMIT 1"""
 
+_LAST_STATUSES = """
+SELECT s.segment_id, (
+    SELECT t.status FROM reconcile_run_segments t
+    WHERE t.workspace = :workspace AND t.segment_id = s.segment_id AND t.ended_at IS NOT NULL
+    AND (t.code IS NULL OR t.code <> :declined) ORDER BY t.ended_at DESC LIMIT 1
+) AS status
+FROM (SELECT DISTINCT segment_id FROM reconcile_run_segments WHERE workspace = :workspace) s"""
+
 _LEFT_BY = """
 SELECT b.run_id, b."at" FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
 WHERE s.workspace = :workspace AND s.segment_id = :segment_id ORDER BY b.seq DESC LIMIT 1"""
@@ -81,7 +89,7 @@ def read_runs(
     for row in connection.execute(statement, values).all():
         state = RunState.ENDED if row.ended_at is not None else _judge(connection, watch, row)
         parts = _read_parts(connection, row) if state is RunState.ENDED else _read_known(connection, row, state)
-        if row.exit_code == ExitCode.FAILED and {part.code for part in parts if part.code} == {_DECLINED}:
+        if row.exit_code == ExitCode.FAILED and {part.code for part in parts if part.code} == {DECLINED}:
             state = RunState.DECLINED
         if segment_id is not None:
             parts = [part for part in parts if part.segment_id == segment_id]
@@ -103,12 +111,21 @@ def read_record(connection: Connection, row: HistoryRow) -> RunRecord:
     return RunRecord(row, found.tool_version, tuple(json.loads(found.allowed)), found.plan_id, found.document)
 
 
+def find_statuses(connection: Connection, workspace: str) -> dict[int, str]:
+    """Find the status of each segment of a workspace in the last run that ended, but for those that somebody declined.
+
+    Unlike that of `find_outcome` it is never that of a run that was killed.
+    """
+    found = connection.execute(text(_LAST_STATUSES), {"workspace": workspace, "declined": DECLINED}).all()
+    return {row.segment_id: row.status for row in found if row.status is not None}
+
+
 def find_outcome(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
     """Find what became of a segment in its last run; None: there was none, or somebody said no.
 
     A run that was killed has left its lock or its journal; one that began later than that counts all the same.
     """
-    values = {"workspace": workspace, "segment_id": segment_id, "declined": _DECLINED}
+    values = {"workspace": workspace, "segment_id": segment_id, "declined": DECLINED}
     last = connection.execute(text(_LAST.format("NOT", "t.ended_at")), values).one_or_none()
     # A run of an earlier version wrote no time for each segment.
     last = last or connection.execute(text(_LAST.format("", "r.started_at")), values).one_or_none()

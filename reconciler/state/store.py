@@ -21,6 +21,7 @@ from reconciler.state.database import Database, add_row, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
+from reconciler.state.runs import find_statuses
 from reconciler.state.runtime import Runtime
 
 POLL_SECONDS = 0.5
@@ -127,6 +128,11 @@ class StateStore:
         for forgotten_workspace, segment_id in forgotten:
             with suppress(LockHeld, StateError):  # a later run ends it
                 self._sweep_forgotten(SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}"), run_id)
+
+    def statuses(self, workspace: str) -> dict[int, str]:
+        """Return what became of each segment of a workspace in the last run that ended, by its number."""
+        with self.database.read() as connection:
+            return find_statuses(connection, workspace)
 
     def prune(self, workspace: str, targets: Iterable[Target]) -> None:
         """Delete old changes and runs of a workspace after a run that worked on `targets`, in bounded transactions.

@@ -86,6 +86,34 @@ def test_a_head_that_is_wrong(write, situation):
     assert problems_of(write(text + SEGMENT)) == [f"spec.yaml:{problem}" for problem in expected]
 
 
+WEBHOOKS = {
+    "url: 5": "`url` of entry 1 of `notify` must be a text; put it in quotes.",
+    "url: hooks.example.com/hidden": "`url` of entry 1 of `notify` must be an http:// or https:// URL.",
+    "url: http://hooks.example.com/hidden": "`url` of entry 1 of `notify` must be https://: the address is a secret "
+    "(http:// is for this machine only).",
+    "url: https://hidden:hidden@h/x": "`url` of entry 1 of `notify` must not hold a user or a password.",
+    "url: 'https://h/hidden#x'": "`url` of entry 1 of `notify` holds white space, a # or another character that no "
+    "address of a webhook has.",
+    "url: 'https:///hidden'": "`url` of entry 1 of `notify` names no host.",
+    "{}": "`url` of entry 1 of `notify` is missing.",
+    "{url: 'https://h/x', whem: x}": "`whem` of entry 1 of `notify` is not a known key; did you mean `when`?",
+    "{url: 'https://h/x', format: slak}": "`format` of entry 1 of `notify` must be slack or json, not 'slak'; did you mean "
+    "`slack`?",
+    "{url: 'https://h/x', when: never}": "`when` of entry 1 of `notify` must be always, or a list of statuses, such as "
+    "[blocked, failed, partial, drifted].",
+    "{url: 'https://h/x', when: [broken]}": "`when` of entry 1 of `notify` must be always, or list one or more of blocked, "
+    "failed, partial, drifted, stale, locked, paused, applied, unchanged, refreshed, in_sync.",
+}
+
+
+@pytest.mark.parametrize("entry", WEBHOOKS)
+def test_a_webhook_that_is_wrong(write, head, entry):
+    (problem,) = problems_of(write(f"{head}notify:\n  - {entry}\n{SEGMENT}"))
+
+    assert problem == f"spec.yaml:5: {WEBHOOKS[entry]}"
+    assert "hidden" not in problem
+
+
 TAILS = {
     "segments missing": ("", ["1: `segments` is missing."]),
     "no segments": ("segments: {}\n", ["4: `segments` must not be empty."]),

@@ -83,6 +83,19 @@ def test_a_no_is_no_outcome(state: StateFixture) -> None:
     assert last(state) == ("applied", None, "one")
 
 
+def test_the_statuses_of_a_workspace_are_those_of_the_last_runs_that_ended(
+    state: StateFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(state, "one", RunStatus.APPLIED)
+    run(state, "two", RunStatus.BLOCKED)
+    run(state, "three", RunStatus.FAILED, "declined")
+    with killed(state, monkeypatch):
+        pass
+    with state.store() as store:
+        assert store.statuses("production") == {56: "blocked"}
+        assert store.statuses("staging") == {}
+
+
 def test_a_refresh_is_a_run_like_others(state: StateFixture) -> None:
     with state.store() as store:
         store.begin("fresh", "production", "refresh", [], None)
