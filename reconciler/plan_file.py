@@ -18,7 +18,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -50,6 +50,12 @@ MAX_CLOCK_LEAD = timedelta(minutes=5)
 """How far the clock of the machine that made a plan file may be ahead of ours."""
 
 PLAN_AGAIN = "reconcile plan SPEC... --out FILE"
+STATE = "state:"
+"""What `--out` names for a plan that the state is to keep."""
+
+STORED = "plan:"
+"""With what a plan that the state keeps is named: `plan:ID`."""
+
 AGAIN = f"Make a new plan file: {PLAN_AGAIN}"
 """The next step after most refusals."""
 
@@ -258,9 +264,12 @@ def _refuse(problems: Sequence[str]) -> None:
 
 @dataclass
 class Draft:
-    """A plan file that is being made: several threads may spool segments; there is no file until it is sealed."""
+    """A plan file that is being made: several threads may spool segments; there is no file until it is sealed.
 
-    output: OutputFile
+    `output` is None where the state is to keep it.
+    """
+
+    output: OutputFile | None
     spooled: IO[bytes]
     spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     """Where each batch of a segment is in the spool, and its length."""
@@ -270,28 +279,33 @@ class Draft:
         """Keep the batches of segment number `index`, in the order in which they are sent: removals first."""
         for batch in batches:
             line = _write_line({"direction": batch.direction, "ids": batch.ids})
-            with self.lock, self.output.explained():
+            with self.lock, self.output.explained() if self.output else nullcontext():
                 offset = self.spooled.seek(0, os.SEEK_END)
                 self.spooled.write(line)
                 self.spans.setdefault(index, []).append((offset, len(line)))
 
     def seal(self, plan: SealedPlan, spooled: Sequence[int] | None = None) -> None:
-        """Write the file, 0600, whole or not at all. Raises ReconcileError.
+        """Write the file, 0600, whole or not at all. Raises ReconcileError."""
+        assert self.output is not None
+        with self.output.explained(), self.output.replaced() as path, path.open("wb") as file:
+            file.writelines(self.lines(plan, spooled))
+
+    def lines(self, plan: SealedPlan, spooled: Sequence[int] | None = None) -> Iterator[bytes]:
+        """Write the lines of the file; every segment is spooled by now. Raises ReconcileError.
 
         `spooled`: the numbers under which its segments were spooled, where others were left out.
         """
         values = {name: value for name, value in vars(plan).items() if plan.format > FORMAT or value is not None}
         header = _write_line({"reconcile_plan": plan.format, **values})
-        with self.lock, self.output.explained(), self.output.replaced() as path, path.open("wb") as file:
-            digest = hashlib.sha256(header)
-            file.write(header)
-            for index, former in enumerate(range(len(plan.segments)) if spooled is None else spooled):
-                for offset, length in self.spans.get(former, ()):
-                    self.spooled.seek(offset)
-                    line = b'{"segment":%d,' % index + self.spooled.read(length).removeprefix(b"{")
-                    digest.update(line)
-                    file.write(line)
-            file.write(_write_line({"sha256": digest.hexdigest()}))
+        digest = hashlib.sha256(header)
+        yield header
+        for index, former in enumerate(range(len(plan.segments)) if spooled is None else spooled):
+            for offset, length in self.spans.get(former, ()):
+                self.spooled.seek(offset)
+                line = b'{"segment":%d,' % index + self.spooled.read(length).removeprefix(b"{")
+                digest.update(line)
+                yield line
+        yield _write_line({"sha256": digest.hexdigest()})
 
 
 def plan_output(named: str) -> OutputFile:
@@ -300,14 +314,17 @@ def plan_output(named: str) -> OutputFile:
 
 
 @contextmanager
-def drafting(output: OutputFile) -> Iterator[Draft]:
+def drafting(output: OutputFile | None) -> Iterator[Draft]:
     """Start a plan file. An older one is deleted at once: unless the draft is sealed, no file is there afterwards.
+
+    None: it is for the state, and what is spooled is in the folder for temporary files.
 
     Raises UsageError, with nothing changed, where the file may not be written.
     """
-    output.discard()
-    with output.explained():
-        spool = tempfile.TemporaryFile(dir=output.path.parent)  # noqa: SIM115 (closed by the next line)
+    if output is not None:
+        output.discard()
+    with output.explained() if output else nullcontext():
+        spool = tempfile.TemporaryFile(dir=output.path.parent if output else None)  # noqa: SIM115 (closed below)
     with spool:
         yield Draft(output, spool)
 
@@ -346,7 +363,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class PlanFile:
-    """A verified plan file; batches are read from disk as they are asked for, from any thread."""
+    """A verified plan file; batches are read from disk as they are asked for, from any thread.
+
+    `path` is `plan:ID` for a copy of a plan that the state keeps.
+    """
 
     path: Path
     plan: SealedPlan
@@ -368,7 +388,8 @@ class PlanFile:
         if self.plan.undo_of is not None:
             spec = "SPEC..." if len(self.plan.specs()) == 1 else "SPEC"
             error.hint = error.hint.replace(PLAN_AGAIN, f"reconcile undo {spec} {self.plan.undo_of[:8]} --out FILE")
-        error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [str(self.path)]})
+        out = STATE if str(self.path).startswith(STORED) else str(self.path)
+        error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [out]})
 
     def close(self) -> None:
         self.file.close()
@@ -377,13 +398,29 @@ class PlanFile:
 def open_plan_file(path: Path) -> PlanFile:
     """Read and verify a whole plan file. Raises PlanFileError; the file stays open until `close()`."""
     with _explained(path):
-        file = open_plain(path)
-        try:
-            plan, digest = _read_header(path, file)
-            return PlanFile(path, plan, file, _verify_body(file, plan, digest))
-        except BaseException:
-            file.close()
-            raise
+        return _verify(path, open_plain(path))
+
+
+def copy_stored_plan(name: str, lines: Iterable[bytes]) -> PlanFile:
+    """Copy a plan that the state keeps into a file without a name, and verify it. Raises PlanFileError, OSError."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (`PlanFile.close` does)
+    try:
+        file.writelines(lines)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    with _explained(Path(name)):
+        return _verify(Path(name), file)
+
+
+def _verify(path: Path, file: IO[bytes]) -> PlanFile:
+    try:
+        plan, digest = _read_header(path, file)
+        return PlanFile(path, plan, file, _verify_body(file, plan, digest))
+    except BaseException:
+        file.close()
+        raise
 
 
 class _Damage(Exception):

@@ -16,6 +16,7 @@ PREFIX = "RECONCILE_"
 SPEC_VARIABLE, FOLDER_VARIABLE = f"{PREFIX}SPEC", f"{PREFIX}DIRECTORY"
 DEFAULT_SPEC = "reconcile.yaml"
 STDIN = "-"
+STORED = "plan:"
 
 SINGLE_RUN = frozenset(
     {
@@ -95,7 +96,9 @@ def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Ma
     """
     filled = dict(given)
     if "specs" in given:
-        filled["specs"] = given["specs"] or find_default(environment)
+        named = list(given["specs"] or ())
+        is_for_state = all(name.startswith(STORED) for name in named)  # none is named, or a plan that a state keeps
+        filled["specs"] = [*named, *find_default(environment)] if is_for_state else named
     if "spec" in given:
         named = list(given["spec"] or ())
         for name in optional:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO, cast
 
 from reconciler.cli.console import Console
+from reconciler.cli.defaults import DEFAULT_SPEC
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ReconcileError
@@ -50,10 +51,15 @@ def show_sealed(
     console: Console, result: PlanResult, output: Format, out: str | None, what: str, loaded: Loaded
 ) -> int:
     """Write a plan to stdout, and say where it is sealed, if it is; return the exit code."""
-    sealed = f"{what} is sealed into {out} all the same"
+    where = out if result.plan is None else f"the state as {result.plan}"
+    sealed = f"{what} is sealed into {where} all the same"
     with console.reporting(sealed) if result.plan_id else nullcontext():
         show(console, result, output, shared=loaded.shared)
-    if result.plan_id:
+    if result.plan is not None:
+        # Nothing else but JSON says it.
+        console.info(f"Sealed into {where}. It can be applied once, for 24 hours.", always=output is not Format.JSON)
+        console.info(f"Apply exactly this with: reconcile apply {result.plan} {shlex.join(name_specs(loaded.specs))}")
+    elif result.plan_id:
         console.info(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
     return result.exit_code
 
@@ -72,6 +78,12 @@ def render_for(console: Console, result: Result, output: Format, *, shared: Coll
         sqlite_unattended=is_sqlite and not console.can_ask,
     )
     return render(result, output, options)
+
+
+def name_specs(specs: Sequence[Spec]) -> list[str]:
+    """Name a spec for a command that needs to know the state alone; the default one need not be named."""
+    first = min(str(spec.path) for spec in specs)
+    return [] if first == DEFAULT_SPEC else [first]
 
 
 def name_history(specs: Sequence[Spec]) -> str:

@@ -211,6 +211,8 @@ class Plan:
     warnings: tuple[str, ...] = ()
     plan_id: str | None = None
     """That of the plan file that it was sealed into."""
+    plan: str | None = None
+    """`plan:ID`, where the state keeps what was sealed."""
     orphans: tuple[Orphan, ...] = ()
     undo_of: str | None = None
     """The run that it reverses."""

@@ -9,16 +9,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
 from reconciler.errors import PlanFileError, SpecError, SpecProblem, StateError, UsageError
 from reconciler.models.guards import Guard
-from reconciler.models.spec import STDIN, Spec, Target
+from reconciler.models.spec import STDIN, Spec, StateSettings, Target
 from reconciler.operations.changed import find_changed
-from reconciler.plan_file import PlanFile, check_age, check_place, find_targets, is_plan_file, open_plan_file
+from reconciler.plan_file import (
+    STORED,
+    PlanFile,
+    check_age,
+    check_place,
+    copy_stored_plan,
+    find_targets,
+    is_plan_file,
+    open_plan_file,
+)
 from reconciler.spec import Needed
 from reconciler.spec import load as read_specs
-from reconciler.state import open_snapshot
+from reconciler.state import open_snapshot, read_plan
+from reconciler.state.location import SqliteAddress, parse
 
 TAG = "tag:"
 GIT = "git:"
@@ -50,7 +61,9 @@ def load(
     exclude: Names = (),
     offline: bool = False,
 ) -> Loaded:
-    """Read specs (files, folders, globs), or one plan file for `apply`. Raises UsageError, SpecError, PlanFileError.
+    """Read specs (files, folders, globs), or one plan for `apply`. Raises UsageError, SpecError, PlanFileError.
+
+    A plan is a plan file, or `plan:ID` with specs that name the state which keeps it.
 
     `-` is a spec on stdin. Variables are taken from the environment of this process. `offline`: what only reads the
     state can do without those of sources and keys; needed are those of `state`, `extends`, `destination.workspace`,
@@ -58,15 +71,17 @@ def load(
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in given]
-    files = [name for name in named if name != str(STDIN) and is_plan_file(Path(name))]
-    if not files:
+    stored = [name for name in named if name.startswith(STORED)]
+    specs_named = [name for name in named if name not in stored]
+    files = [name for name in specs_named if name != str(STDIN) and is_plan_file(Path(name))]
+    if not files and not stored:
         needed = Needed.STATE if offline else Needed.ALL
         return load_segments(named, as_names(select), as_names(exclude), needed)
-    if len(named) > 1:
-        raise UsageError("a plan file must be named alone", f"reconcile apply {shlex.quote(files[0])}")
+    if len(files) + len(stored) > 1 or (files and len(named) > 1):
+        raise UsageError("a plan must be named alone", f"reconcile apply {shlex.quote((files + stored)[0])}")
     refuse_flags({"select": select, "exclude": exclude})
 
-    file = open_plan_file(Path(files[0]))
+    file = open_stored_plan(stored[0], specs_named) if stored else open_plan_file(Path(files[0]))
     try:
         check_age(file.plan, datetime.now(UTC))
         check_place(file.plan)
@@ -79,10 +94,31 @@ def load(
         raise
 
 
+def open_stored_plan(name: str, paths: Sequence[str]) -> PlanFile:
+    """Open the plan `plan:ID` of the state that specs name. Raises UsageError, SpecError, PlanFileError, StateError."""
+    if not paths:
+        raise UsageError(f"{name} is kept by a state, and no spec says which", f"reconcile apply {name} SPEC")
+    states = {spec.state.url: spec.state for spec in read_specs(paths, os.environ, Needed.STATE)}
+    if len(states) > 1:
+        raise UsageError(f"the specs name {len(states)} states, and {name} is kept by one", "name a spec of that one")
+    (state,) = states.values()
+    plan_id = name.removeprefix(STORED)
+    lines = read_plan(state, plan_id)
+    first = next(lines, None)
+    if first is None:
+        is_spent = open_snapshot(state).is_spent(plan_id)
+        why = "it has been applied already" if is_spent else "it has expired, was erased, or is of another state"
+        message = f"there is no plan {shlex.quote(name)} in the state any more: {why} ({parse(state.url)})"
+        raise PlanFileError(message, "Make a new plan: reconcile plan SPEC... --out state:")
+    return copy_stored_plan(name, chain([first], lines))
+
+
 def load_segments(
     paths: Sequence[str], select: Sequence[str] = (), exclude: Sequence[str] = (), needed: Needed = Needed.ALL
 ) -> Loaded:
     """Read specs and select segments of them. Raises UsageError, SpecError."""
+    if stored := [path for path in paths if path.startswith(STORED)]:
+        raise UsageError(f"{stored[0]} is a plan that a state keeps, and can only be applied", "name the specs")
     specs = read_specs(paths, os.environ, needed)
     return Loaded(specs, choose(list_targets(specs), select, exclude))
 
@@ -104,6 +140,19 @@ def refuse_stdin(loaded: Loaded) -> None:
             "a plan of a spec from stdin can't be sealed: `apply` reads the spec again",
             "write it to a file, and name that",
         )
+
+
+def find_server_state(loaded: Loaded) -> StateSettings:
+    """Give the state that is to keep a plan. Raises UsageError unless it is one, in a PostgreSQL."""
+    states = {spec.state.url: spec.state for spec in loaded.specs}
+    hint = "name a file: `reconcile plan SPEC... --out FILE`"
+    if len(states) != 1:
+        raise UsageError(f"the specs have {len(states)} states, and `--out state:` takes one for all of them", hint)
+    (state,) = states.values()
+    address = parse(state.url)
+    if isinstance(address, SqliteAddress):
+        raise UsageError(f"`--out state:` needs a state in a PostgreSQL, and this one is a file ({address})", hint)
+    return state
 
 
 def refuse_flags(given: dict[str, Names]) -> None:

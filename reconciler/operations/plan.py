@@ -20,7 +20,15 @@ from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
 from reconciler.models.spec import Ownership, Target
 from reconciler.operations.context import Context
-from reconciler.operations.load import Loaded, Names, refuse_plan_file, refuse_shared, refuse_stdin, resolve_allowed
+from reconciler.operations.load import (
+    Loaded,
+    Names,
+    find_server_state,
+    refuse_plan_file,
+    refuse_shared,
+    refuse_stdin,
+    resolve_allowed,
+)
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.read_back import read_back, warn_of_unmatched
@@ -28,7 +36,8 @@ from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
 from reconciler.operations.workspace import check_environment, check_head, look_up
-from reconciler.plan_file import Draft, drafting, plan_output, seal
+from reconciler.plan_file import STATE, STORED, Draft, drafting, plan_output, seal
+from reconciler.state import store_plan
 
 if TYPE_CHECKING:
     from reconciler.diff.changes import Changes
@@ -69,18 +78,22 @@ def plan(
 ) -> PlanResult:
     """Plan every selected segment; `out` seals the plan into a file, unless a segment is blocked or failed.
 
+    With `state:` the state keeps it: see `plan` of the result.
+
     How many members segments have, and what uses them, is asked for during at most `lookup_timeout` seconds. Raises
     UsageError before anything is read.
     """
     refuse_plan_file(loaded, "plan")
     if out is not None:
         refuse_stdin(loaded)
+    state = find_server_state(loaded) if out == STATE else None
     refuse_shared(loaded.specs)
     options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         # An older plan file is deleted before anything is read, whether or not this plan is sealed.
-        draft = None if out is None else context.enter_context(drafting(plan_output(str(out))))
+        output = None if state or out is None else plan_output(str(out))
+        draft = None if out is None else context.enter_context(drafting(output))
         context.warn_of_specs()
         context.warn_of_names()
         lookups = context.enter_context(closing(Lookups(lookup_timeout)))
@@ -106,8 +119,12 @@ def plan(
         failures = made.of_status(PlanStatus.BLOCKED) + made.of_status(PlanStatus.FAILED)
         if draft is not None and not failures and not context.stop.is_set():
             plan_id = uuid.uuid4().hex
-            draft.seal(seal(made, plan_id, __version__, Path.cwd()))
-            made = replace(made, plan_id=plan_id)
+            sealed = seal(made, plan_id, __version__, Path.cwd())
+            if state is None:
+                draft.seal(sealed)
+            else:
+                store_plan(state, plan_id, sealed.expires_at, draft.lines(sealed))
+            made = replace(made, plan_id=plan_id, plan=None if state is None else f"{STORED}{plan_id}")
     return made
 
 

@@ -37,7 +37,7 @@ from reconciler.operations.lookups import Lookups
 from reconciler.operations.plan import PlanOptions, as_undone, bind_to_environment, plan_segment, plan_target, spool
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.titles import find_shared, recall
-from reconciler.plan_file import Draft, drafting, plan_output, seal
+from reconciler.plan_file import STATE, Draft, drafting, plan_output, seal
 from reconciler.state import open_reader
 from reconciler.state.database import Reader
 from reconciler.state.past_run import PastRun, find_past_run, reading_sent
@@ -79,6 +79,8 @@ def undo(
     """
     refuse_plan_file(loaded, "undo")
     refuse_stdin(loaded)
+    if out == STATE:
+        raise UsageError("an undo is sealed into a file, and not into a state", "name a file after --out")
     refuse_shared(loaded.specs)
     reason = read_reason(reason)
     allowed = resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty)

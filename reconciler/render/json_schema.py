@@ -402,11 +402,14 @@ def _body(document: Document, segment: tuple[Field, ...], *more: Field) -> tuple
 
 
 _SEAL = Field("plan_id", "string", "The id of the plan file that it was sealed into; null if there is none.", NULLABLE)
+_STORED = Field(
+    "plan", "string", "`plan:ID`, as `apply` takes it, where `--out state:` stored it; else null.", NULLABLE
+)
 _UNDO_OF = Field("undo_of", "string", "The id of the run that it reverses; null if it is no undo.", NULLABLE)
 _STOPPED_BY = Field("stopped_by", "integer", "The signal that stopped it; null if none did.", NULLABLE)
 
 DOCUMENTS: dict[Document, tuple[Field, ...]] = {
-    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _ORPHANS, _UNDO_OF),
+    Document.PLAN: _body(Document.PLAN, _PLANNED, _SEAL, _STORED, _ORPHANS, _UNDO_OF),
     Document.RUN: _body(Document.RUN, _RUN, _STOPPED_BY, _ORPHANS, _UNDO_OF, *_WHO, *FROM_HISTORY),
     Document.DRIFT: _body(Document.DRIFT, _DRIFTED),
     Document.REFRESH: _body(Document.REFRESH, _REFRESHED, *_WHO, *FROM_HISTORY),

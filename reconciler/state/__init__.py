@@ -4,8 +4,9 @@ A back end is imported when a state of its kind is opened: a plan over a file do
 start. A missing state is made by the first writer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Clock
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from reconciler.state.runtime import Processes, Runtime
     from reconciler.state.store import StateStore
 
-__all__ = ["open_address", "open_database", "open_reader", "open_records", "open_snapshot", "open_store"]
+__all__ = [
+    "open_address",
+    "open_database",
+    "open_reader",
+    "open_records",
+    "open_snapshot",
+    "open_store",
+    "read_plan",
+    "store_plan",
+]
 
 
 def open_snapshot(settings: StateSettings, *, alone: bool = False) -> Snapshot:
@@ -61,6 +71,20 @@ def open_records(
 
     clock = clock or Clock()
     return Records(open_reader(settings, clock), clock, processes or Processes())
+
+
+def store_plan(settings: StateSettings, plan_id: str, expires_at: datetime, lines: Iterable[bytes]) -> None:
+    """As `plans.store`."""
+    from reconciler.state import plans
+
+    plans.store(settings, plan_id, expires_at, lines)
+
+
+def read_plan(settings: StateSettings, plan_id: str) -> Iterator[bytes]:
+    """As `plans.read`."""
+    from reconciler.state import plans
+
+    return plans.read(settings, plan_id)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import StateSettings
-from reconciler.state import open_address, open_database, open_reader, schema
+from reconciler.state import open_address, open_database, open_reader, plans, schema
 from reconciler.state.database import Backend, Database, Reader, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
@@ -28,7 +28,7 @@ from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
 from reconciler.state.runtime import Runtime
 from reconciler.state.store import StateStore
-from reconciler.state.tables import LOCKS, METADATA
+from reconciler.state.tables import LOCKS, METADATA, PLAN_LINES
 
 _NAME_FREE = "name a database that holds no state in `--to`"
 
@@ -61,6 +61,7 @@ def forget(
                 locked.recover()
                 locked.compact()  # what a dead run was acknowledged is in the audit log then
             with lock.write() as connection:
+                plans.drop_expired(connection, database.now(connection))
                 known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())
                 known += run(connection, f"DELETE FROM reconcile_creations WHERE {WHERE_SEGMENT}", **segment.values())
             with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
@@ -123,6 +124,7 @@ def unlock(
                 code="holder_alive",
             )
         break_locks(connection, now, segment)
+        plans.drop_expired(connection, now)
         return holder.describe(now)
 
 
@@ -326,6 +328,8 @@ def _there_is_a_state(address: Address) -> UsageError:
 # --- rows --------------------------------------------------------------------------------------------------------
 
 _ROWS_PER_BLOCK = 10_000
+_LINES_PER_BLOCK = 50
+"""Of a table of which each row has up to 1,000 ids."""
 
 COPIED: Sequence[Table] = [table for table in METADATA.sorted_tables if table is not LOCKS]
 """All but the locks: they are about processes that work with the old place."""
@@ -339,7 +343,7 @@ def is_empty(connection: Connection) -> bool:
 def copy_tables(source: Connection, target: Database, writing: Connection) -> None:
     """Copy every row, sorted as it is stored."""
     for table in COPIED:
-        for rows in _read_blocks(source, select(table).order_by(*table.primary_key.columns)):
+        for rows in _read_blocks(source, table, select(table).order_by(*table.primary_key.columns)):
             target.load(writing, table, rows)
 
 
@@ -350,7 +354,8 @@ def is_same(one: Connection, other: Connection) -> bool:
     """
     for table in COPIED:
         digest, statement = 0, select(table)
-        for rows, others in zip_longest(_read_blocks(one, statement), _read_blocks(other, statement), fillvalue=()):
+        blocks = (_read_blocks(each, table, statement) for each in (one, other))
+        for rows, others in zip_longest(*blocks, fillvalue=()):
             if len(rows) != len(others):
                 return False
             digest += sum(map(hash, map(tuple, rows))) - sum(map(hash, map(tuple, others)))
@@ -359,6 +364,6 @@ def is_same(one: Connection, other: Connection) -> bool:
     return True
 
 
-def _read_blocks(connection: Connection, statement: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
-    rows = connection.execute(statement, execution_options={"yield_per": _ROWS_PER_BLOCK})
-    return rows.partitions(_ROWS_PER_BLOCK)
+def _read_blocks(connection: Connection, table: Table, statement: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    number = _LINES_PER_BLOCK if table is PLAN_LINES else _ROWS_PER_BLOCK
+    return connection.execute(statement, execution_options={"yield_per": number}).partitions(number)

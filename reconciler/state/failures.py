@@ -45,7 +45,10 @@ _NO_TABLE = Explanation("the state lacks a table or a column", "restore it from 
 _CONNECT = Explanation("the state's database can't be reached", "check `state.url`, the network and the server")
 _LOGIN = Explanation("the state's database refuses the login", "check user and password in `state.url`")
 _NO_DATABASE = Explanation("the state's database does not exist", "create it, or check `state.url`")
-_FORBIDDEN = Explanation("the state's database does not let us", "grant the user the right to use and create tables")
+_FORBIDDEN = Explanation(
+    "the state's database does not let us",
+    "grant the user the right to use and create tables; docs/databases.md, PostgreSQL, has roles",
+)
 _STANDBY = Explanation(
     "the state's database can't be written to", "name the primary server in `state.url`, not a standby of it"
 )

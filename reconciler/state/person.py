@@ -16,7 +16,7 @@ from reconciler.models.batches import Direction
 from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, Mark, write_id_status
 from reconciler.models.ids import IdType, fold
 from reconciler.models.spec import StateSettings
-from reconciler.state import audit, journal, open_database, open_reader
+from reconciler.state import audit, journal, open_database, open_reader, plans
 from reconciler.state.admin import keep_others_out, refuse_live_locks
 from reconciler.state.database import Backend, run
 from reconciler.state.location import SqliteAddress
@@ -153,11 +153,12 @@ def list_forms(id: str, id_type: IdType | None = None) -> list[str]:
 
 @dataclass(frozen=True)
 class Kept:
-    """What the state keeps of the past of one id: `changes` of the audit log, and `marks`, in `segments`."""
+    """What the state keeps of one id: `changes` of the audit log, and `marks`, in `segments`; and stored `plans`."""
 
     changes: int
     marks: int
     segments: int
+    plans: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class _Traces:
     """Where there are marks, rows of the journal, or members."""
     rows: list[tuple[str, str, int, list[int]]]
     """How the id is written, workspace, segment, and the keys of rows of the audit log."""
+    plans: dict[str, set[tuple[str, int]]]
+    """The stored plans that have it, with the segments of each."""
 
     def places(self) -> set[tuple[str, int]]:
         of_log = {(workspace, segment_id) for _, workspace, segment_id, _ in self.rows}
@@ -177,7 +180,7 @@ class _Traces:
 
     def count(self) -> Kept:
         changes = sum(len(keys) for *_, keys in self.rows)
-        return Kept(changes, len(self.presences), len(self.places()))
+        return Kept(changes, len(self.presences), len(self.places()), len(self.plans))
 
 
 def find_kept(settings: StateSettings, id: str) -> Kept:
@@ -193,6 +196,8 @@ def find_kept(settings: StateSettings, id: str) -> Kept:
 def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -> Kept:
     """Take an id out of audit log, tombstones, echoes and rejections, in every workspace; return what it was.
 
+    A stored plan that has the id is dropped as a whole.
+
     In one transaction, and then in bounded ones for the audit log: cut short, it is safe to run again. A file is
     written anew, since its free space keeps what was deleted.
 
@@ -206,7 +211,7 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
             keep_others_out(connection)
             refuse_moved(select_version(connection), database.address)  # it may have since it was opened
             traces = _find_traces(database, connection, id)
-            places = traces.places()
+            places = traces.places().union(*traces.plans.values())
             refuse_live_locks(database, connection, runtime, lambda *place: is_file or place in places)
             _refuse_held(traces)
             for workspace, segment_id in places:  # a holder that is suspended now finds its lock gone
@@ -215,6 +220,9 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
             for each in traces.presences:
                 for form in list_forms(id, each.id_type):
                     _erase_rows(connection, each.key, form)
+            for plan_id in traces.plans:  # whole, as what is sealed is applied as it was reviewed, or not at all
+                plans.drop(connection, plan_id)
+            plans.drop_expired(connection, database.now(connection))
         for form, _, _, keys in traces.rows:
             audit.erase(database, keys, form)
         try:
@@ -231,7 +239,8 @@ def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
     presences = [
         each for each in found if any(_has_rows(connection, each.key, form) for form in list_forms(id, each.id_type))
     ]
-    return _Traces(recent, presences, audit.list_places(connection, id))
+    stored = plans.find_holding(connection, list_forms(id))
+    return _Traces(recent, presences, audit.list_places(connection, id), stored)
 
 
 def _refuse_held(traces: _Traces) -> None:

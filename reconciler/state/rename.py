@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.models.fields import WorkspaceName
 from reconciler.models.spec import StateSettings
-from reconciler.state import open_database
+from reconciler.state import open_database, plans
 from reconciler.state.admin import refuse_live_locks
 from reconciler.state.database import Database, find_environments, run
 from reconciler.state.lock import move_locks
@@ -95,7 +95,9 @@ def _rename(database: Database, connection: Connection, old: str, new: str) -> i
         run(connection, "DELETE FROM reconcile_workspaces WHERE name = :old", old=old)
     else:
         run(connection, "UPDATE reconcile_workspaces SET name = :new WHERE name = :old", old=old, new=new)
-    move_locks(connection, database.now(connection), old, new)
+    now = database.now(connection)
+    move_locks(connection, now, old, new)
+    plans.drop_expired(connection, now)
     return len(mine | others)
 
 

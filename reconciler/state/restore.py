@@ -135,6 +135,7 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
             segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).mappings()
             for segment in segments.all():
                 run(connection, statement, token=uuid.uuid4().hex, now=now, **segment)
+            run(connection, "DELETE FROM reconcile_plan_lines")
             contents = _count(connection)
     with draft.open("rb") as copy:
         os.fsync(copy.fileno())

@@ -16,7 +16,7 @@ from reconciler.models.audit import Reason
 from reconciler.models.history import NOBODY, Actor
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target
-from reconciler.state import audit
+from reconciler.state import audit, plans
 from reconciler.state.database import Database, add_row, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
@@ -135,7 +135,7 @@ class StateStore:
             return find_statuses(connection, workspace)
 
     def prune(self, workspace: str, targets: Iterable[Target]) -> None:
-        """Delete old changes and runs of a workspace after a run that worked on `targets`, in bounded transactions.
+        """Delete old plans, and old changes and runs of a workspace after a run on `targets`, in bounded transactions.
 
         Of the specs that share a workspace each decides for its segments, and for the runs that worked on them. What is
         of no segment that the state knows is kept for the longer of what this spec says and the default, if there are
@@ -143,6 +143,8 @@ class StateStore:
         """
         if self.settings is None:
             return
+        with self.database.write() as connection:
+            plans.drop_expired(connection, self.database.now(connection))
         here = [each for each in targets if (each.spec.state.url, each.workspace) == (self.settings.url, workspace)]
         with self.database.read() as connection:
             now = self.database.now(connection)
@@ -282,8 +284,9 @@ class StateStore:
             return find_environments(connection)
 
     def spend(self, plan_id: str) -> None:
-        """Record that a plan file was applied to its end."""
+        """Record that a plan was applied to its end; the state keeps it no longer, if it did."""
         with self.database.write() as connection:
+            plans.drop(connection, plan_id)
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
 
 

@@ -229,3 +229,14 @@ PLANS = Table(
     Column("spent_at", Double, nullable=False),
     comment="Plan files that were applied to their end",
 )
+
+PLAN_LINES = Table(
+    "reconcile_plan_lines",
+    METADATA,
+    Column("plan_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("line", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("plan_id", "number"),
+    comment="Sealed plans, line by line as a plan file has them; a plan goes when it is spent or has expired",
+)

@@ -4,8 +4,10 @@
 `second_schema` (0002): the same, a segment whose state was restored, a spent plan, two more workspaces; `prod` and
 `production` stand for one environment.
 `third_schema` (0003): the same, with the title and the spec of a segment, and the note of one that was created.
+`fourth_schema` (0004): the same, with who made a run and why, and one row of the audit log.
 """
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +18,7 @@ from sqlalchemy import Connection
 from reconciler.state import schema
 
 _FOLDER = Path(__file__).resolve().parents[1] / "unit/state"
-_SCHEMAS = {"first_edition": "0001", "second_schema": "0002", "third_schema": "0003"}
+_SCHEMAS = {"first_edition": "0001", "second_schema": "0002", "third_schema": "0003", "fourth_schema": "0004"}
 
 
 def make_old_state(url: str, name: str) -> None:
@@ -32,8 +34,11 @@ def make_old_state(url: str, name: str) -> None:
         migrate(connection, _SCHEMAS[name])
         for statement in dump.split(";\n"):
             if statement.startswith('INSERT INTO "reconcile_') and "reconcile_version" not in statement:
-                connection.exec_driver_sql(statement)
-        for table, column in (("reconcile_batches", "seq"), ("reconcile_keys", "segment_key")):
+                connection.exec_driver_sql(re.sub(r"\bX'([0-9A-F]*)'", r"'\\x\1'", statement))
+        counters = {"reconcile_batches": "seq", "reconcile_keys": "segment_key", "reconcile_audit": "audit_key"}
+        for table, column in counters.items():
+            if not sqlalchemy.inspect(connection).has_table(table):
+                continue
             counter = f"pg_get_serial_sequence('{table}', '{column}')"
             connection.exec_driver_sql(f"SELECT setval({counter}, (SELECT max({column}) FROM {table}))")
 

@@ -22,7 +22,8 @@ def apply(
         list[str],
         typer.Argument(
             metavar="SPEC|PLANFILE",
-            help="Spec files, folders of specs, or glob patterns; or one plan file.",
+            help="Spec files, folders of specs, or glob patterns; or one plan file; or plan:ID, and a spec that says "
+            "which state has it.",
             show_default=False,
         ),
     ],

@@ -24,7 +24,11 @@ def plan(
     output: flags.OutputFormat = flags.Format.TEXT,
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Seal the plan into this file for `apply`; only an older plan is replaced."),
+        typer.Option(
+            metavar="FILE",
+            help="Seal the plan into this file for `apply`; only an older plan is replaced. state: keeps it in the "
+            "PostgreSQL of the state, and says its plan:ID.",
+        ),
     ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")

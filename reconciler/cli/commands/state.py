@@ -233,6 +233,7 @@ def copy(
 def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = False) -> None:
     """Take one id out of all that the state keeps of the past: audit log, tombstones, marks; in every workspace.
 
+    A stored plan that has it is dropped as a whole.
     It refuses while the id is in a segment, or was removed less than an hour ago. Nobody is removed at Customer.io;
     backups and plan files stay as they are. It asks on a terminal; elsewhere it needs --yes.
     """
@@ -243,10 +244,10 @@ def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = 
     address = parse(settings.url)
     if not yes:
         kept = person.find_kept(settings, member)
-        if kept.segments:
+        if kept != person.Kept(0, 0, 0):
             confirm(console, f"Erase what the state {address} keeps of this id: {describe_kept(kept)}?", yes)
     erased = person.erase(settings, member)
-    if erased.segments:
+    if erased != person.Kept(0, 0, 0):
         console.report(f"Erased: {describe_kept(erased)}. The state keeps nothing of this id any more.")
     else:
         console.report("The state keeps nothing of this id. Was it the right one? An id is compared as it is written.")
@@ -264,10 +265,11 @@ def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = 
 
 
 def describe_kept(kept: person.Kept) -> str:
-    """`3 changes in the audit log and tombstones or marks in 1 segment`."""
+    """`3 changes in the audit log, tombstones or marks in 1 segment and 1 stored plan, whole`."""
     changes = [f"{count(kept.changes, 'change')} in the audit log"] if kept.changes else []
     marks = [f"tombstones or marks in {count(kept.marks, 'segment')}"] if kept.marks else []
-    return join([*changes, *marks])
+    stored = [f"{count(kept.plans, 'stored plan')}, whole"] if kept.plans else []
+    return join([*changes, *marks, *stored])
 
 
 @state.command("rename", short_help="give a workspace another name")

@@ -41,8 +41,8 @@ def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
 
-def blocks(page: str) -> list[str]:
-    return re.findall(r"<!-- run by .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
+def blocks(page: str, run: str = "run") -> list[str]:
+    return re.findall(rf"<!-- {run} by [^>]*-->\n```sql\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture
@@ -86,6 +86,24 @@ def test_the_roles_of_the_page_are_enough_to_apply_and_to_plan(project: Project,
     assert planned.segments["everybody"]["unchanged"] == 20
 
     assert project.run("apply", "spec.yaml").code == 1
+
+
+def test_the_planner_s_role_stores_a_plan_with_the_grant_of_the_page_and_not_without(
+    project: Project, roles: str
+) -> None:
+    assert project.run("apply", "spec.yaml").code == 0
+    project.environment["STATE_URL"] = as_role(roles, "reconcile_planner")
+    refused = project.run("plan", "spec.yaml", "--out", "state:")
+    assert (refused.code, "docs/databases.md" in refused.err) == (1, True), refused.err
+
+    with connect(roles) as admin:
+        for block in blocks(PAGE, "run later"):
+            admin.execute(block)
+    planned = project.json("plan", "--out", "state:")
+    assert planned.code == 0, planned.err
+
+    project.environment["STATE_URL"] = as_role(roles, "reconcile_state")
+    assert project.run("apply", planned.document["plan"], "spec.yaml").code == 0
 
 
 def test_the_reader_s_role_cannot_write(roles: str) -> None:

@@ -98,7 +98,7 @@ RESULTS = [
     (Document.PLAN, Plan(samples.TWO_AM, (replace(samples.make_plan(), examples=Examples(("a",), ("b",))),), (), "7")),
     (Document.PLAN, Plan(samples.TWO_AM, (WHOLE,), orphans=ORPHANS)),
     (Document.PLAN, Plan(samples.TWO_AM, ())),
-    (Document.PLAN, Plan(samples.TWO_AM, (UNDONE,), undo_of="run-0")),
+    (Document.PLAN, Plan(samples.TWO_AM, (UNDONE,), undo_of="run-0", plan="plan:1")),
     (Document.RUN, replace(samples.make_run(samples.run_of(UNDONE)), undo_of="run-0")),
     (Document.RUN, samples.make_run(samples.run_of(WHOLE, unmatched=1, confirmed=True))),
     (Document.RUN, replace(samples.make_whole_run(), orphans=ORPHANS, **WHO)),

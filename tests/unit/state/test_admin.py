@@ -1,5 +1,6 @@
 """Repairing a state: forgetting, backups, moving to another database."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from reconciler.git import identify
 from reconciler.models.fields import Secret
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
-from reconciler.state import admin, open_snapshot
+from reconciler.state import admin, open_snapshot, store_plan
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
 from reconciler.state.database import Database, add_row
 from reconciler.state.runtime import Runtime
@@ -49,6 +50,7 @@ def fill(state: StateFixture) -> None:
         with store.database.write() as connection:
             values = {"run_id": "run", "asked_at": NOW, "segment_id": 56}
             add_row(connection, "reconcile_creations", workspace="production", title="VIP customers", **values)
+    store_plan(state.settings, "plan-2", datetime.now(UTC), [b"a plan", b"of two lines"])
 
 
 def around(state: StateFixture, machine: FakeMachine | None = None) -> Runtime:

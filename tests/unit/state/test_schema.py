@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from reconciler.errors import LockHeld, StateError
 from reconciler.git import identify
 from reconciler.models.fields import Secret
 from reconciler.models.spec import SpecIdentity, StateSettings
-from reconciler.state import open_records, open_snapshot, open_store, schema
+from reconciler.state import open_records, open_snapshot, open_store, read_plan, schema, store_plan
 from reconciler.state.admin import upgrade
 from reconciler.state.database import create_tables
 from reconciler.state.runtime import Runtime
@@ -379,3 +380,41 @@ def test_the_next_run_on_a_state_from_schema_0003_audits_what_the_dead_run_was_a
     assert third.trace("c") == [("run", "add", "query")]
     assert third.trace("d") == []  # nobody knows whether it was sent
     assert third.trace("b") == []
+
+
+# --- a state of schema 0004, as it was before it kept plans -----------------------------------------------------------
+
+
+@pytest.fixture
+def fourth(state: StateFixture) -> StateFixture:
+    make_old_state(state.url, "fourth_schema")
+    return state
+
+
+def test_a_state_of_schema_0004_is_refused_with_the_command_to_run_and_left_as_it_is(fourth: StateFixture):
+    for use in (
+        lambda: open_snapshot(fourth.settings),
+        lambda: open_records(fourth.settings).runs("production", 9),
+        lambda: open_store(fourth.settings).__enter__(),
+        lambda: store_plan(fourth.settings, "p", datetime.now(UTC), [b"{}"]),
+    ):
+        with pytest.raises(StateError, match="older schema") as caught:
+            use()
+        assert "state upgrade" in caught.value.hint
+    with connect(fourth.url).begin() as connection:
+        assert schema.select_version(connection) == "0004"
+        assert "reconcile_plan_lines" not in describe(connection)
+
+
+def test_an_upgrade_from_schema_0004_keeps_all_of_it_and_then_keeps_plans(fourth: StateFixture):
+    upgrade(fourth.settings, runtime=Runtime(fourth.clock, fourth.machine))
+
+    snapshot, records = open_snapshot(fourth.settings), open_records(fourth.settings)
+    assert fourth.look() == SECOND_SCHEMA
+    head = snapshot.head("production", 56)
+    assert (head.serial, head.plan_id, head.plan_base, head.title) == (10, "plan-1", 8, "VIP customers")
+    (run,) = records.run("run-2")
+    assert (run.row.actor.user, run.row.actor.host, run.row.reason) == ("ann", "ci-1", "first fill")
+    assert fourth.trace("b") == fourth.trace("x") == [("run-2", "add", "query")]
+    store_plan(fourth.settings, "p", datetime.now(UTC), [b"one", b"two"])
+    assert list(read_plan(fourth.settings, "p")) == [b"one", b"two"]
