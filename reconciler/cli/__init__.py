@@ -16,7 +16,7 @@ def main() -> None:
     """Run `reconcile` with the arguments of this process, and exit."""
     # Most of a short run is importing, which leaves no garbage: measured, collecting takes a tenth of its time.
     gc.set_threshold(50_000)
-    sys.unraisablehook = lambda _: None  # of a driver that closes what is lost: no traceback, which may hold a row
+    sys.unraisablehook = tell_unraisable
     occupy_descriptors()
     # A command that does more than print handles its signals itself. `nohup` has SIGHUP ignored.
     is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -25,6 +25,17 @@ def main() -> None:
     code = run(sys.argv[1:])
     gc.freeze()  # looking for garbage while everything goes takes another tenth
     sys.exit(code)
+
+
+def tell_unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Print what nobody can catch, but for its words, which may hold a row.
+
+    A driver that fails in a `__del__`, once more, when what it has lost goes, has told why by then.
+    """
+    if getattr(failure.object, "__name__", "") != "__del__" and issubclass(failure.exc_type, Exception):
+        place = getattr(failure.object, "__qualname__", type(failure.object).__qualname__)
+        with suppress(Exception):
+            sys.stderr.write(f"error: unexpected {failure.exc_type.__name__} in {place}\n  next: {DEFECT}\n")
 
 
 def run(argv: Sequence[str]) -> int:

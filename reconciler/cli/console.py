@@ -9,6 +9,7 @@ import select
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,10 +140,10 @@ class Console:
     def log_records(self) -> Iterator[None]:
         """Print the log records of the library with --verbose, and drop them otherwise, for a block.
 
-        Those of other libraries are dropped: a driver's may hold a row. Without a handler they would go to stderr.
+        Those of other libraries are dropped, and their warnings: a driver's may hold a row. Both would go to stderr.
         """
         log, root, silent = logging.getLogger("reconciler"), logging.getLogger(), logging.NullHandler()
-        before = log.handlers, log.level, log.propagate
+        before, shown = (log.handlers, log.level, log.propagate), warnings.showwarning
         handler: logging.Handler = logging.NullHandler()
         if self.verbose:
             handler = logging.StreamHandler()
@@ -150,9 +151,11 @@ class Console:
         log.handlers, log.propagate = [handler], False
         log.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
         root.addHandler(silent)
+        warnings.showwarning = lambda *_, **__: None
         try:
             yield
         finally:
+            warnings.showwarning = shown
             root.removeHandler(silent)
             log.handlers, level, log.propagate = before
             log.setLevel(level)

@@ -6,7 +6,6 @@ table in it, and a server runs no command there.
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,13 +24,12 @@ from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import Connections
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would write to stderr what it tells in an error, too
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # about pandas, which is not used here
-    import pyarrow
-    from pyspark.logger import PySparkLogger
-    from pyspark.sql.connect.client import DefaultChannelBuilder, SparkConnectClient
-    from pyspark.sql.connect.functions import lit
-    from pyspark.sql.connect.plan import SQL
+
+import pyarrow
+from pyspark.logger import PySparkLogger
+from pyspark.sql.connect.client import DefaultChannelBuilder, SparkConnectClient
+from pyspark.sql.connect.functions import lit
+from pyspark.sql.connect.plan import SQL
 
 _PUBLIC = frozenset({"use_ssl", "user_id", "user_agent", "session_id"})
 """The parameters of a URL that are no secrets; every other one is sent as a header."""
@@ -91,7 +89,6 @@ class SparkSource:
         self._client: SparkConnectClient | None = None
         for logger in _LOUD:
             PySparkLogger.getLogger(logger).disabled = True
-        warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")
 
     @contextmanager
     def keep(self) -> Iterator[None]:

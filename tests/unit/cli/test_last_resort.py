@@ -119,3 +119,19 @@ def test_what_fails_while_an_object_of_a_driver_goes_is_not_printed() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_else_nobody_can_catch_is_named_by_its_kind_alone() -> None:
+    program = (
+        "import weakref\nclass Gone: pass\n"
+        "def fail(_): raise ValueError('ada')\n"
+        "gone = Gone(); kept = weakref.ref(gone, fail); del gone\n"
+    )
+    program = (
+        f"from reconciler import cli\ndef go(_):\n    exec({program!r}, {{}})\n    return 0\ncli.run = go\ncli.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stderr.startswith("error: unexpected ValueError in fail\n  next: this is a defect")
+    assert (done.returncode, "ada" in done.stderr) == (0, False)
