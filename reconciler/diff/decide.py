@@ -96,6 +96,12 @@ def select(changes: Collection[Change], exclusive: bool) -> list[Flag]:
     return [flags for flags in POSSIBLE if decide(flags, exclusive) in changes]
 
 
+def list_unchanged(desired: Flag) -> list[Flag]:
+    """The flags of the state with which an id needs no change; `desired`: DESIRED, or nothing."""
+    known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
+    return sorted(flags for flags in known if decide(flags | desired, exclusive=False) is Change.NONE)
+
+
 # --- counts by flags --------------------------------------------------------------------------------------------------
 
 Numbers = Mapping[Flag, int]

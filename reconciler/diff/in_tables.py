@@ -21,16 +21,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from reconciler.diff.at_source import compare_at_source
 from reconciler.diff.changes import Changes
 from reconciler.diff.changes_in_tables import ChangesInTables, find_changes
 from reconciler.diff.decide import HELD, POSSIBLE, Flag, Numbers, Returned, count_changes, count_drift, refuse_bad
+from reconciler.diff.overlay import broken_state, load_marks, make_overlay
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
-from reconciler.diff.tables import Tables, list_ids, unless_empty, write_batches
-from reconciler.errors import IncompleteRead, SegmentError, StateError
+from reconciler.diff.tables import Tables, list_ids, write_batches
+from reconciler.errors import IncompleteRead, SegmentError
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
 from reconciler.models.freshness import DataTime
-from reconciler.models.id_status import lingers_since, write_id_status
 from reconciler.models.ids import normalize, refusal
 from reconciler.models.plan import Head
 from reconciler.models.spec import CompareAt, Target
@@ -93,25 +94,14 @@ class ComparisonInTables:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _read_state(self, tables: Tables) -> StateRead:
-        broken = _broken_state()
         snapshot = self._engine.snapshot_of(self._target)
         with snapshot.read_segment(self._target.workspace, self._target.segment_id) as stored:
             tables.begin("members")
             if stored.head.id_type not in (None, self._segment.id_type):
                 return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
-            with tables.translating(broken):
+            with tables.translating(broken_state()):
                 members = tables.load("members", stored.members())
-                # Most segments have nothing but members, and then no tables are made for the rest.
-                numbers = {}
-                for table, read in (("marks", stored.marks), ("journal", stored.journal)):
-                    rows = unless_empty(read())
-                    if rows is not None:
-                        tables.begin(table)
-                        numbers[table] = tables.load(table, rows)
-            has_overlay = sum(numbers.values()) > 0
-            if has_overlay:
-                tables.begin(*(table for table in ("marks", "journal") if table not in numbers))
-            return StateRead(stored.head, stored.now, members, has_overlay)
+            return StateRead(stored.head, stored.now, members, load_marks(stored, tables))
 
     def _make_known_of_state(self, state: StateRead) -> Numbers:
         """Make `known` of what the state holds, and count it.
@@ -139,10 +129,7 @@ class ComparisonInTables:
         """Make `overlay` if there are marks or a journal; tell whether `which` is true of any id in it."""
         if not state.has_overlay:
             return False
-        since = lingers_since(state.now, self._target.spec.destination.settle)
-        id_status = write_id_status(_JOURNAL_IDS, "FROM marks", since)
-        columns = "id, add_at, remove_at, decided, status::UTINYINT AS flags"
-        self._tables.create("overlay", f"WITH {id_status} SELECT {columns} FROM id_status")
+        make_overlay(self._tables, state.now, self._target.spec.destination.settle)
         return bool(self._tables.fetch(f"SELECT count(*) FROM overlay WHERE {which}")[0][0])
 
     # --- what changes --------------------------------------------------------------------------------------------
@@ -174,13 +161,16 @@ class ComparisonInTables:
         if self._segment.retired:  # it has no query
             return None
         found: ComparedInDatabase | NotPossible
-        source = None
+        snapshot, source = self._engine.snapshot_of(self._target), None
+        is_there = self._target.is_at_source and self._target.compare_at is not CompareAt.LOCAL
         if self._exclusive:  # a database can't compare with the real membership, as that isn't in it
             found = NotPossible("`ownership: exclusive` compares with the real members")
+        elif is_there:
+            found = compare_at_source(self._target, snapshot, self._tables)
         elif (source := self._engine.pushdown_source_of(self._target)) is None:
             found = NotPossible("the database of the query does not have the members")
         else:
-            found = compare_in_database(self._target, source, self._engine.snapshot_of(self._target), self._tables)
+            found = compare_in_database(self._target, source, snapshot, self._tables)
         if isinstance(found, ComparedInDatabase):
             return found
         if self._target.compare_at is CompareAt.PUSHDOWN and not found.is_new:
@@ -189,7 +179,7 @@ class ComparisonInTables:
                 f"set `compare: auto` for the source {self._segment.source}, and they are compared here",
                 code="compare",
             )
-        if source is not None:
+        if source is not None or is_there:
             log.debug("%s: compared here, not in the database: %s", self._target.label, found.reason)
         return None
 
@@ -216,7 +206,7 @@ class ComparisonInTables:
         """
         tables = self._tables
         tables.begin("sent")
-        with tables.translating(_broken_state()):
+        with tables.translating(broken_state()):
             tables.load("sent", sent)
         undone = tables.create("undone", _UNDONE)
         left = tables.create("sealed", _NOT_SENT_SINCE)
@@ -320,16 +310,7 @@ class ComparisonInTables:
         return lambda: self._tables.stream(ids)
 
 
-def _broken_state() -> StateError:
-    return StateError(
-        "the state database failed while the snapshot was being read", "check that it can be reached, then run again"
-    )
-
-
 # --- the statements that match two tables -----------------------------------------------------------------------------
-
-_JOURNAL_IDS = """
-SELECT unnest(string_split(ids, chr(10))) AS id, seq, direction, outcome, "at", unknown_at FROM journal"""
 
 _HELD = """
 SELECT coalesce(members.id, overlay.id) AS id,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reconciler.diff.decide import POSSIBLE, Change, Flag, Numbers, Returned, broken_query, decide
+from reconciler.diff.decide import NOTHING, Flag, Numbers, Returned, broken_query, list_unchanged
 from reconciler.diff.tables import Tables, list_flags
 from reconciler.models.comparison import NotPossible, StateTables
 from reconciler.models.freshness import DataTime
@@ -141,17 +141,10 @@ def write(values: str, state: StateTables, id_type: IdType, sentinels: Iterable[
         id_status=write_id_status(_JOURNAL.format(journal=state.journal), _MARKS.format(marks=state.marks)),
         stored=int(Flag.STORED),
         normalized=normalize_in_postgres("value", id_type),
-        left=_list_unchanged(Flag(0)),
-        kept=_list_unchanged(Flag.DESIRED),
+        left=list_flags(list_unchanged(NOTHING)),
+        kept=list_flags(list_unchanged(Flag.DESIRED)),
         stays="\n                 AND ".join(stays),
         moved=MOVED,
         stayed=STAYED,
         known=KNOWN,
     )
-
-
-def _list_unchanged(desired: Flag) -> str:
-    """The flags of the state with which an id needs no change; `desired`: DESIRED, or nothing."""
-    known = {flags & ~(Flag.DESIRED | Flag.SPARED) for flags in POSSIBLE if Flag.REMOTE not in flags}
-    unchanged = sorted(flags for flags in known if decide(flags | desired, exclusive=False) is Change.NONE)
-    return list_flags(unchanged)

@@ -13,11 +13,13 @@ from reconciler.diff.decide import Flag, Numbers
 from reconciler.embedded_duckdb import EmbeddedDuckDB, choose_memory_limit
 from reconciler.errors import stopped
 from reconciler.models.batches import Batch, Direction
-from reconciler.models.comparison import FIELD_END, ROW_END, Page, Rows, read_size
+from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows, read_size
 from reconciler.models.ids import IdType, has_control, normalize
 
 COLUMNS = {
     "members": "id VARCHAR",
+    "added": "id VARCHAR",
+    "dropped": "id VARCHAR",
     "marks": 'id VARCHAR, mark VARCHAR, direction VARCHAR, "at" DOUBLE',
     "journal": 'seq BIGINT, direction VARCHAR, outcome VARCHAR, "at" DOUBLE, unknown_at DOUBLE, ids VARCHAR',
     "remote": "cio_id VARCHAR, key VARCHAR",
@@ -27,6 +29,8 @@ COLUMNS = {
     "changes": "id VARCHAR, flags UTINYINT",
     "received": "kind VARCHAR, id VARCHAR, typed BOOLEAN, number BIGINT, flags UTINYINT, "
     "add_at DOUBLE, remove_at DOUBLE",
+    "answered": "stays BOOLEAN, id VARCHAR, typed BOOLEAN, flags UTINYINT, number BIGINT, held BIGINT, "
+    "members BIGINT, total VARCHAR",
 }
 """The tables that are made before they are filled (see `comparison`); the first three as `state.base.Stored` has them.
 
@@ -113,9 +117,9 @@ class Tables:
         """Drop those of these tables that there are."""
         self.run(*(f"DROP TABLE IF EXISTS {table}" for table in tables))
 
-    def create(self, table: str, query: str) -> int:
+    def create(self, table: str, query: str, parameters: Sequence[Any] = ()) -> int:
         """Make a table of what a query gives, as `fetch` would run it; give the number of rows."""
-        return int(self.fetch(f"CREATE OR REPLACE TABLE {table} AS {query}")[0][0])
+        return int(self.fetch(f"CREATE OR REPLACE TABLE {table} AS {query}", parameters)[0][0])
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that may need all the memory, one at a time in the whole run; give its few rows."""
@@ -180,6 +184,12 @@ class Tables:
                 raise stopped()
             number += self._cursor.execute(sql, values).fetchall()[0][0]
         return number
+
+    @contextmanager
+    def lend(self, table: str) -> Iterator[ArrowStream]:
+        """Give a table as a stream, to be read once while the block runs."""
+        with self._database.cursor(self._catalog) as cursor:
+            yield cursor.sql(f"FROM {table}")
 
     def stream(self, sql: str) -> Iterator[list[str]]:
         """Give the first column in lists, as the statement orders it; any number of times."""

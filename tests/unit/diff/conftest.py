@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer, open_local_comparer
+from tests.fakes.members_worlds import ROWS, MembersComparer, select_rows
+from tests.fakes.set_model import World
+from tests.support.members_in_duckdb import open_members
 
 if TYPE_CHECKING:
     from tests.fakes.postgres_worlds import ServerComparer
@@ -39,7 +43,24 @@ def few_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComp
         yield comparer
 
 
-@pytest.fixture(scope="module", params=["local_comparer", "few_comparer", "server_comparer"])
+@pytest.fixture(scope="module")
+def members_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersComparer]:
+    """A set engine for one file of tests, which has a DuckDB compare by the text of members at the source."""
+    with duckdb.connect(":memory:") as database:
+        database.execute(ROWS)
+
+        def write(number: int, world: World) -> None:
+            columns = [value.text for value in world.values], [value.typed for value in world.values]
+            insert = "INSERT INTO world_rows SELECT $1, unnest($2::VARCHAR[]), unnest($3::BOOLEAN[])"
+            database.cursor().execute(insert, [number, *columns])
+
+        members = open_members(database, select_rows)
+        comparer = MembersComparer(members, write, tmp_path_factory.mktemp("spill"), database)
+        with comparer.engine.keep():
+            yield comparer
+
+
+@pytest.fixture(scope="module", params=["local_comparer", "few_comparer", "members_comparer", "server_comparer"])
 def comparer(request: pytest.FixtureRequest) -> AnyComparer:
     """Any. Whatever uses it is a conformance test: all ways must pass."""
     comparer: AnyComparer = request.getfixturevalue(request.param)
