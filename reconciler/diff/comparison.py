@@ -38,16 +38,18 @@ class SetEngine:
         snapshot_of: Callable[[Target], Snapshot],
         pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
         few: int = FEW_IDS,
+        queried: Callable[[Target], None] = lambda _: None,
     ) -> None:
         """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it.
 
         Up to `few` ids on each side are compared in sets, without tables. `memory_limit`: a size such as `2GB`; None: a
-        quarter of the memory that the process may use, 512 MB at least.
+        quarter of the memory that the process may use, 512 MB at least. `queried` is told once a query has been read.
         """
         self.source_of = source_of
         self.snapshot_of = snapshot_of
         self.pushdown_source_of = pushdown_source_of
         self.few = few
+        self.queried = queried
         self._memory_limit = memory_limit
         self._spill_parent = spill_parent
         self._interrupted = False
@@ -136,7 +138,10 @@ class Comparison:
             lines, rows = take_few(values.rows, self._engine.few)
             if rows is not None:
                 self._in_tables.load(replace(values, rows=rows))
-        return compare_few(segment, few, lines, values.data_time) if rows is None else self._in_tables.compare(values)
+        if rows is not None:
+            return self._in_tables.compare(values)
+        self._engine.queried(self._target)
+        return compare_few(segment, few, lines, values.data_time)
 
     def _read_few(self) -> FewStored | None:
         """Read the state of a segment with few ids; None: it has more, or they can't be compared in sets."""

@@ -142,6 +142,7 @@ class ComparisonInTables:
         unkeyed = self._require_remote().unkeyed if self._exclusive else None
         found = self._compare_in_database() if loaded is None else None
         if isinstance(found, ComparedInDatabase):
+            self._engine.queried(self._target)
             engine, head, known, has_overlay = "in_database", found.head, found.known, True
             returned, data_time = found.returned, found.data_time
             refuse_bad(returned, self._segment)
@@ -149,6 +150,7 @@ class ComparisonInTables:
         else:
             engine = "local"
             returned, data_time, missing, state = self._read_both(loaded)
+            self._engine.queried(self._target)
             head, has_overlay = state.head, state.has_overlay
             known = self._make_known_with_remote(state) if self._exclusive else self._make_known_of_state(state)
         changed, reversed_at = find_changes(self._tables, "desired", self._exclusive, has_overlay)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconciler.models.plan import SegmentPlan
-from reconciler.models.results import SegmentRun
+from reconciler.models.results import RefreshRow, SegmentDrift, SegmentRun
 from reconciler.models.spec import Target
 
 
@@ -17,6 +17,13 @@ class Reading:
 @dataclass(frozen=True)
 class Postponed:
     """Another run is at work on a segment: it comes last."""
+
+    target: Target
+
+
+@dataclass(frozen=True)
+class Queried:
+    """The query of a segment has been read to its end, and is compared."""
 
     target: Target
 
@@ -61,10 +68,17 @@ class Confirming:
 
 
 @dataclass(frozen=True)
+class ReadBack:
+    """A segment was read back, by `drift` or `refresh`."""
+
+    row: SegmentDrift | RefreshRow
+
+
+@dataclass(frozen=True)
 class Finished:
     """A segment is done."""
 
     run: SegmentRun
 
 
-Event = Reading | Postponed | Planned | Sending | Waiting | Created | Confirming | Finished
+Event = Reading | Queried | Postponed | Planned | Sending | Waiting | Created | Confirming | ReadBack | Finished

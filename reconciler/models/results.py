@@ -116,6 +116,8 @@ class SegmentRun:
     """The read-back agreed; None where none was asked for or it did not come to an end."""
     forgotten: bool = False
     """It is retired and held nobody any more, and the state forgot it."""
+    members: int | None = None
+    """Members that the state has at the end."""
 
     @property
     def target(self) -> Target:

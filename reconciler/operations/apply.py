@@ -91,7 +91,7 @@ def apply(
             loaded.targets, memory_limit, parallel, lock_timeout=lock_timeout, stop=stop, progress=progress
         ) as context:
             lookups = context.enter_context(closing(Lookups(lookup_timeout)))
-            return _apply(context, loaded, options, history, approve, lookups)
+            return context.observed("apply", _apply(context, loaded, options, history, approve, lookups))
 
 
 def _apply(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
 from reconciler.models.audit import Reason
 from reconciler.models.comparison import Counts
-from reconciler.models.events import Confirming, Created, Finished, Planned, Postponed, Reading
+from reconciler.models.events import Confirming, Created, Finished, Planned, Postponed, Reading, Sending
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Target
@@ -132,6 +132,7 @@ class SegmentApply:
         """Take the steps. Raises only LockHeld, where it does not wait for the lock."""
         started = parts.clock()
         unmatched: int | None = None
+        members: int | None = None
         if self.target.segment.retired and self.target.segment.segment_id is None:
             yield from self._run_unknown(parts)
             return
@@ -152,7 +153,8 @@ class SegmentApply:
                     segment = self.made or segment
                     if self.plan is not None and not self.forgotten:
                         segment.keep_listing(self.plan.head, self.plan.title)
-                    unmatched = segment.count().unmatched
+                    counted = segment.count()
+                    unmatched, members = counted.unmatched, counted.stored
                 except Exception:  # a number that is not known; the lock must be given back all the same
                     log.debug("counting %s failed", self.target.label, exc_info=True)
         except LockHeld as caught:
@@ -165,7 +167,7 @@ class SegmentApply:
             self.error = self.error or as_known(caught)
         run = self._conclude()
         tally = replace(run.tally, seconds=round(parts.clock() - started - self.paused, 3))
-        self.result = replace(run, tally=tally, unmatched=unmatched)
+        self.result = replace(run, tally=tally, unmatched=unmatched, members=members)
         parts.report(Finished(self.result))
 
     def _run_unknown(self, parts: Parts) -> Generator[Phase, None, None]:
@@ -254,6 +256,7 @@ class SegmentApply:
         if may_go_on and plan.has_work:
             if counts.reversed_at is not None:
                 self._wait_since(parts, segment, counts.reversed_at)
+            parts.report(Sending(target, 0, counts.add + counts.remove + counts.resend))
             sent = send_batches(target, counts, changes, segment, parts)
             self.tally, self.error = replace(sent.tally, created=self.tally.created), sent.error
             if sent.rejected:

@@ -6,20 +6,22 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from reconciler import telemetry
 from reconciler.clock import boot_seconds
 from reconciler.customerio import App, Track
 from reconciler.errors import DestinationError, ReconcileError, SegmentError, SourceError, SpecError, UsageError
 from reconciler.models.comparison import DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
-from reconciler.models.events import Event
+from reconciler.models.events import Event, Queried
 from reconciler.models.fields import Secret
 from reconciler.models.options import Options
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import CompareAt, DestinationSettings, StateSettings, Target
+from reconciler.operations.results import DriftResult, PlanResult, RefreshResult, RunResult
 from reconciler.operations.workspace import check_before_reading, check_name, warn_of_names
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSource, Source
@@ -34,6 +36,7 @@ Key = TypeVar("Key")
 Part = TypeVar("Part")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Observed = TypeVar("Observed", PlanResult, RunResult, DriftResult, RefreshResult)
 
 Account = tuple[object, ...]
 """A workspace's connection, see `identify_account`."""
@@ -127,7 +130,9 @@ class Context(ExitStack):
         self._memory_limit = memory_limit
         self._parallel = parallel
         self._reads_only = reads_only
-        self._progress = progress
+        self._recorder = telemetry.start()
+        listeners = (progress, self._recorder.tell if self._recorder else None)
+        self._listeners = [each for each in listeners if each is not None]
         self._reporting = threading.Lock()
         self._warning = threading.Lock()
         self._is_interrupted = False
@@ -168,9 +173,17 @@ class Context(ExitStack):
 
     def report(self, event: Event) -> None:
         """Report an event. A failure to do so is dropped: the operation goes on."""
-        if self._progress is not None:
-            with self._reporting, suppress(Exception):
-                self._progress(event)
+        with self._reporting:
+            for tell in self._listeners:
+                with suppress(Exception):
+                    tell(event)
+
+    def observed(self, command: str, result: Observed) -> Observed:
+        """Export what was recorded of the operation, if the environment asks for that; a failure is a warning."""
+        if self._recorder is None:
+            return result
+        failures: list[str] = telemetry.finish(self._recorder, command, result, result.exit_code)
+        return replace(result, warnings=(*result.warnings, *failures))
 
     # --- where the work is done -----------------------------------------------------------------------------------
 
@@ -256,7 +269,8 @@ class Context(ExitStack):
                 "name one with the variable TMPDIR",
                 code="spill",
             ) from None
-        engine = SetEngine(self._memory_limit, spill, self.source, self.snapshot, self.pushdown_source)
+        parts = self.source, self.snapshot, self.pushdown_source
+        engine = SetEngine(self._memory_limit, spill, *parts, queried=lambda target: self.report(Queried(target)))
         self._engine = self.enter_context(engine.keep())
         return engine
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.customerio import App
 from reconciler.errors import DestinationError, StateError, as_known
 from reconciler.models.comparison import DEFAULT_PARALLEL, DriftCounts
-from reconciler.models.events import Event
+from reconciler.models.events import Confirming, Event, ReadBack
 from reconciler.models.plan import Head
 from reconciler.models.results import DriftStatus, SegmentDrift
 from reconciler.models.spec import Target
@@ -49,13 +49,15 @@ def drift(
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         context.warn_of_names()
         shared = find_shared(context, loaded.targets)
-        segments = context.for_each(
-            enumerate(loaded.targets),
-            lambda each: _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0])),
-            "drift",
-        )
+
+        def work(each: tuple[int, Target]) -> SegmentDrift:
+            found = _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0]))
+            context.report(ReadBack(found))
+            return found
+
+        segments = context.for_each(enumerate(loaded.targets), work, "drift")
         found = DriftResult(created_at, tuple(segments), tuple(context.warnings))
-        return tell("drift", found, find_actor(loaded.specs), {})
+        return context.observed("drift", tell("drift", found, find_actor(loaded.specs), {}))
 
 
 def _drift_of_one(
@@ -70,6 +72,7 @@ def _drift_of_one(
         target = recall(target, context.snapshot(target).listings(target.workspace))
         target = resolve_made(context, target)
         head = context.snapshot(target).head(target.workspace, target.segment_id)
+        context.report(Confirming(target))
         with context.sets().begin(target) as comparison:
             app = context.checked_app(target, head)
             return compare_segment(target, head, comparison, app, ignore_foreign, context.warn)

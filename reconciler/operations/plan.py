@@ -125,7 +125,7 @@ def plan(
             else:
                 store_plan(state, plan_id, sealed.expires_at, draft.lines(sealed))
             made = replace(made, plan_id=plan_id, plan=None if state is None else f"{STORED}{plan_id}")
-    return made
+        return context.observed("plan", made)
 
 
 def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None, lookups: Lookups) -> SegmentPlan:

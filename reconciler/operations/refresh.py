@@ -21,7 +21,7 @@ from reconciler.errors import (
 )
 from reconciler.escaping import show_title
 from reconciler.models.comparison import DriftCounts
-from reconciler.models.events import Event
+from reconciler.models.events import Confirming, Event, ReadBack
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.actor import find_actor, read_reason
@@ -85,11 +85,12 @@ def refresh(
                 except Exception as error:  # which its row has
                     refusals[at] = as_known(error)
         refusals = {**find_shared(context, targets), **refusals}
-        rows = [
-            _refresh_one(context, target, history, Adopt(adopt), approve, refusals.get(at))
-            for at, target in enumerate(targets)
-        ]
-        return history.end(RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings)))
+        rows = []
+        for at, target in enumerate(targets):
+            rows.append(_refresh_one(context, target, history, Adopt(adopt), approve, refusals.get(at)))
+            context.report(ReadBack(rows[-1]))
+        result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings))
+        return context.observed("refresh", history.end(result))
 
 
 def _refresh_one(
@@ -116,6 +117,7 @@ def _refresh_one(
             store.lock(target, history.run_id, history.command, None) as segment,
             context.sets().begin(target) as comparison,
         ):
+            context.report(Confirming(target))
             app = context.app(target)
             environment_id = context.preflight(target)
             check_environment(target, store.environments().get(target.workspace), environment_id)

@@ -9,7 +9,19 @@ from datetime import datetime
 from typing import IO, Any, assert_never
 
 from reconciler.escaping import clean
-from reconciler.models.events import Confirming, Created, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.events import (
+    Confirming,
+    Created,
+    Event,
+    Finished,
+    Planned,
+    Postponed,
+    Queried,
+    ReadBack,
+    Reading,
+    Sending,
+    Waiting,
+)
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
@@ -57,7 +69,7 @@ class ProgressLines(Progress):
                 sentence = describe_creation(target)
             case Finished(run):
                 target, sentence = run.target, describe_end(run)
-            case Reading() | Sending() | Confirming():
+            case Reading() | Queried() | Sending() | Confirming() | ReadBack():
                 return
             case _:
                 assert_never(event)
@@ -108,6 +120,9 @@ class ProgressJson(Progress):
                 target = run.target
                 head = {"status": run.status.value, "error": run.error.code if run.error else None}
                 fields = head | vars(run.tally)
+            case ReadBack(row):
+                target = row.target
+                fields = {"status": row.status.value, "error": row.error.code if row.error else None}
             case _:
                 target = event.target
                 fields = {name: value for name, value in vars(event).items() if value is not target}

@@ -18,7 +18,19 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from reconciler.escaping import clean
-from reconciler.models.events import Confirming, Created, Event, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.events import (
+    Confirming,
+    Created,
+    Event,
+    Finished,
+    Planned,
+    Postponed,
+    Queried,
+    ReadBack,
+    Reading,
+    Sending,
+    Waiting,
+)
 from reconciler.models.spec import Target
 from reconciler.render.progress import POSTPONED, Progress, describe_creation, describe_end, describe_wait
 
@@ -61,6 +73,8 @@ class ProgressBars(Progress):
             match event:
                 case Reading(target):
                     self._update(target, "query runs")
+                case Queried(target):
+                    self._update(target, "compares")
                 case Postponed(target):
                     self._update(target, POSTPONED)
                 case Planned(plan):
@@ -73,6 +87,8 @@ class ProgressBars(Progress):
                     self._update(target, describe_creation(target))
                 case Confirming(target):
                     self._update(target, "reads back")
+                case ReadBack(row):
+                    self._remove(row.target)
                 case Finished(run):
                     self._remove(run.target)
                     self._progress.print(clean(f"{run.target.label}: {describe_end(run)}"), highlight=False)
