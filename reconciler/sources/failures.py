@@ -79,7 +79,7 @@ _FIRST_WORDS = (
     (r"no active warehouse|does not have a current (database|schema)|unknown function", Kind.MISSING),
     (r"resource monitor|quota exceeded", Kind.OTHER),
     (r"^operator does not exist", Kind.TYPES),
-    (r"login timeout", Kind.CONNECT),
+    (r"login time(d )?out", Kind.CONNECT),
     (r"^generic_user_error", Kind.RAISED),
     (r"^administratively_killed", Kind.CANCELLED),
     (r"idle-in-transaction timeout|transaction timeout", Kind.IDLE),
