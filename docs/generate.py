@@ -57,6 +57,7 @@ COMMANDS = (
     ("trace",),
     ("undo",),
     ("segments",),
+    ("report",),
     ("state",),
     ("state", "show"),
     ("state", "forget"),

@@ -26,6 +26,7 @@ COMMANDS = {
     "trace": "show when and why one person entered and left each segment",
     "undo": "seal a plan that reverses what one run did",
     "segments": "list the segments of the workspace, and the spec that manages each",
+    "report": "write one HTML page: members over time, runs, guards, drift",
     "sandbox": "run a local Customer.io to try specs against",
     "demo": "run every command on a generated shop, in under a minute",
     "schema": "print the JSON Schema of a spec, or of a JSON document",

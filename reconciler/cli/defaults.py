@@ -36,7 +36,7 @@ SINGLE_RUN = frozenset(
 )
 """Consents, and choices of a single run: no variable sets them."""
 
-FORMATS = frozenset({"text", "json", "markdown", "github"})
+FORMATS = frozenset({"text", "json", "markdown", "html", "github"})
 """What `--format` takes in some command: one variable serves them all."""
 
 _ACTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})

@@ -19,6 +19,7 @@ class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
     MARKDOWN = "markdown"
+    HTML = "html"
 
     @property
     def is_data(self) -> bool:
@@ -26,7 +27,7 @@ class Format(StrEnum):
         return self is Format.JSON
 
 
-_MODULES = {Format.TEXT: "text", Format.JSON: "json_documents", Format.MARKDOWN: "markdown"}
+_MODULES = {Format.TEXT: "text", Format.JSON: "json_documents", Format.MARKDOWN: "markdown", Format.HTML: "html"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,6 @@ class Options:
 
 
 def render(result: "Result", output: Format, options: Options) -> str:
-    """Write a result in a format. The format's module is imported here: text needs Rich, and the others don't."""
+    """Write a result in a format. The format's module is imported here: text needs Rich, HTML Jinja."""
     write: Callable[[Result, Options], str] = import_module(f"{__name__}.{_MODULES[output]}").write
     return write(result, options)

@@ -1,10 +1,10 @@
 """What the state says to people: the numbers of each segment, its stored ids, and the past runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from reconciler.clock import Clock
 from reconciler.models.history import HistoryRow, LastRun, Outcome, RunRecord
@@ -23,6 +23,13 @@ _SEGMENTS = """
 SELECT s.*, r.started_at, r.ended_at, r.exit_code FROM reconcile_segments s
 LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace
 """
+
+_DOCUMENTS = text(
+    "SELECT run_id, document FROM reconcile_runs "
+    "WHERE workspace = :workspace AND document IS NOT NULL AND run_id IN :run_ids"
+).bindparams(bindparam("run_ids", expanding=True))
+_DOCUMENTS_AT_ONCE = 10
+"""Runs of which the documents are in memory at once."""
 
 _RUN_ORDER = "ORDER BY r.started_at DESC, r.run_id DESC"
 _BEGINS_SO = "substr(r.run_id, 1, length(:prefix)) = :prefix"
@@ -82,6 +89,16 @@ class Records:
                 return []
             rows = read_runs(connection, self._watch(connection), "r.run_id = :run_id", _RUN_ORDER, {"run_id": run_id})
             return [read_record(connection, row) for row in rows]
+
+    def documents(self, workspace: str, run_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the ids of runs and the documents that they left, in no order; none for what left none."""
+        with self.reader.read() as connection:
+            if connection is None:
+                return
+            for start in range(0, len(run_ids), _DOCUMENTS_AT_ONCE):
+                some = {"workspace": workspace, "run_ids": list(run_ids[start : start + _DOCUMENTS_AT_ONCE])}
+                for row in connection.execute(_DOCUMENTS, some):
+                    yield row.run_id, row.document
 
     def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
         """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, bindparam, text
 
 from reconciler.errors import ExitCode
 from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPart, RunRecord, RunState
@@ -66,6 +66,13 @@ SELECT b.run_id, b."at" FROM reconcile_batches b JOIN reconcile_segments s ON s.
 WHERE s.workspace = :workspace AND s.segment_id = :segment_id ORDER BY b.seq DESC LIMIT 1"""
 """The run that wrote the last row of a segment's journal, which a run that ends leaves empty."""
 
+_PARTS = text("""
+SELECT run_id, workspace, segment_id, name, status, code, added, removed, rejected, unsettled, title
+FROM reconcile_run_segments WHERE run_id IN :run_ids ORDER BY run_id, workspace, segment_id
+""").bindparams(bindparam("run_ids", expanding=True))
+
+_RUNS_AT_ONCE = 500
+
 _NOT_ENDED = """
 SELECT 1 FROM reconcile_runs r WHERE r.run_id = :run_id AND r.workspace = :workspace AND r.ended_at IS NULL"""
 
@@ -85,10 +92,13 @@ def read_runs(
     segment_id = values.get("segment_id")
     where = f"{which} AND {_TOUCHED}" if segment_id is not None else which
     statement = text(f"SELECT {_RUN_COLUMNS} FROM reconcile_runs r WHERE {where} {order}")
+    found_runs = connection.execute(statement, values).all()
+    ended = _read_parts(connection, [row.run_id for row in found_runs if row.ended_at is not None])
     rows = []
-    for row in connection.execute(statement, values).all():
+    for row in found_runs:
         state = RunState.ENDED if row.ended_at is not None else _judge(connection, watch, row)
-        parts = _read_parts(connection, row) if state is RunState.ENDED else _read_known(connection, row, state)
+        is_ended = state is RunState.ENDED
+        parts = ended.get((row.run_id, row.workspace), []) if is_ended else _read_known(connection, row, state)
         if row.exit_code == ExitCode.FAILED and {part.code for part in parts if part.code} == {DECLINED}:
             state = RunState.DECLINED
         if segment_id is not None:
@@ -179,25 +189,14 @@ def _read_process(text: str | None) -> ProcessIdentity | None:
         return None
 
 
-def _read_parts(connection: Connection, run: Row[Any]) -> list[RunPart]:
-    statement = text(
-        "SELECT * FROM reconcile_run_segments WHERE run_id = :run_id AND workspace = :workspace ORDER BY segment_id"
-    )
-    found = connection.execute(statement, {"run_id": run.run_id, "workspace": run.workspace})
-    return [
-        RunPart(
-            row.segment_id,
-            row.name,
-            row.status,
-            row.code,
-            row.added,
-            row.removed,
-            row.rejected,
-            row.unsettled,
-            row.title,
-        )
-        for row in found
-    ]
+def _read_parts(connection: Connection, run_ids: Sequence[str]) -> dict[tuple[str, str], list[RunPart]]:
+    """Read the segments of ended runs, by run and workspace, in the order of their numbers."""
+    parts: dict[tuple[str, str], list[RunPart]] = {}
+    for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+        some = {"run_ids": list(run_ids[start : start + _RUNS_AT_ONCE])}
+        for run_id, workspace, *values in connection.execute(_PARTS, some).all():
+            parts.setdefault((run_id, workspace), []).append(RunPart(*values))
+    return parts
 
 
 def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[RunPart]:

@@ -63,8 +63,8 @@ def show(
                 pieces = json_documents.members(workspace, segment_id, stored)
             case flags.Format.TEXT:
                 pieces = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
-            case flags.Format.MARKDOWN:
-                raise UsageError("ids are not written as Markdown", "give --format text or json")
+            case flags.Format.MARKDOWN | flags.Format.HTML:
+                raise UsageError(f"ids are not written as {output}", "give --format text or json")
         console.stream(pieces, is_data=True)
         return
     record = records.segment(workspace, segment_id)

@@ -1,0 +1,167 @@
+"""Charts as inline SVG, without any text: labels are the page's, so that they stay readable at every width.
+
+A drawing is made of numbers alone, as `svg.py` escapes nothing. Its colours are classes of the page's style sheet.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import svg
+from markupsafe import Markup
+
+T = TypeVar("T")
+
+WIDTH, HEIGHT = 1000, 400
+"""Units of a drawing, which is stretched to the width that there is."""
+
+SPARK_WIDTH, SPARK_HEIGHT = 200, 60
+
+STEPS = (1, 2, 2.5, 5, 10)
+"""Times a power of ten: what the lines of a scale may be apart."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A label of a scale, and its place in percent of the width or the height."""
+
+    text: str
+    place: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with the labels of its scales."""
+
+    drawing: Markup
+    rows: Sequence[Mark]
+    columns: Sequence[Mark]
+
+
+def draw_line(points: Sequence[tuple[datetime, int]], most: int) -> Chart | None:
+    """Draw what a number was over time, with an area below it; None where there are not two points."""
+    kept = thin(points, most)
+    if len(kept) < 2:
+        return None
+    values = [value for _, value in kept]
+    rows = _choose_rows(min(values), max(values))
+    places = _place(kept, rows)
+    floor = [places[-2], HEIGHT, places[0], HEIGHT]
+    elements: list[svg.Element] = [
+        *_draw_grid(rows),
+        svg.Polygon(points=[*places, *floor], class_=["area"]),
+        svg.Polyline(points=places, class_=["line"]),
+    ]
+    return Chart(_write(elements, WIDTH, HEIGHT), _mark_rows(rows), _mark_columns(kept[0][0], kept[-1][0]))
+
+
+def draw_flow(points: Sequence[tuple[datetime, int, int]], most: int) -> Chart | None:
+    """Draw how many entered, upwards, and left, downwards; of many points several are added up."""
+    if len(points) < 2 or not sum(entered + left for _, entered, left in points):
+        return None
+    step = -(-len(points) // most)
+    groups = [points[start : start + step] for start in range(0, len(points), step)]
+    up = [sum(entered for _, entered, _ in group) for group in groups]
+    down = [sum(left for _, _, left in group) for group in groups]
+    # A first fill would make all else a flat line: what is far above the rest is cut off at the edge.
+    up, down = ([min(value, _find_usual(values)) for value in values] for values in (up, down))
+    rows = _choose_rows(-max(down), max(up))
+    elements: list[svg.Element] = _draw_grid(rows)
+    for values, name in ((up, "entered"), ([-value for value in down], "left")):
+        corners = [0, _height(0, rows)]
+        for at, value in enumerate(values):
+            top = _height(value, rows)
+            corners += [round(at * WIDTH / len(groups)), top, round((at + 1) * WIDTH / len(groups)), top]
+        elements.append(svg.Polygon(points=[*corners, WIDTH, _height(0, rows)], class_=[name]))
+    marks = [Mark(f"{abs(value):,}", place) for value, place in _list_rows(rows)]
+    return Chart(_write(elements, WIDTH, HEIGHT), marks, _mark_columns(points[0][0], points[-1][0]))
+
+
+def draw_spark(values: Sequence[int], most: int = 40) -> Markup:
+    """Draw a number over time as one small line; nothing where there are not two values."""
+    kept = thin(values, most)
+    if len(kept) < 2:
+        return Markup()
+    low, high = min(kept), max(kept)
+    places: list[int] = []
+    for at, value in enumerate(kept):
+        share = (value - low) / (high - low) if high > low else 0.5
+        places += [round(at * SPARK_WIDTH / (len(kept) - 1)), round(4 + (1 - share) * (SPARK_HEIGHT - 8))]
+    return _write([svg.Polyline(points=places, class_=["line"])], SPARK_WIDTH, SPARK_HEIGHT)
+
+
+def thin(values: Sequence[T], most: int) -> list[T]:
+    """Keep at most so many values, in even steps; the last one always."""
+    step = max(-(-len(values) // most), 1)
+    return list(values[(len(values) - 1) % step :: step])
+
+
+# --- scales ------------------------------------------------------------------------------------------------------
+
+
+def _find_usual(values: Sequence[int]) -> int:
+    """Give what all but the highest of many values stay below, with some room."""
+    ordered = sorted(values)
+    usual = ordered[max(len(ordered) - 1 - len(ordered) // 20 - (len(ordered) > 4), 0)]
+    return max(round(usual * 2), 1) if usual else ordered[-1]
+
+
+def _choose_rows(low: float, high: float) -> tuple[float, float, float]:
+    """Choose the lowest and the highest line of a scale for numbers of people, and what two lines are apart."""
+    rough = max(high - low, 1) / 3
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(each * power for each in STEPS if each * power >= rough)
+    step = max(math.ceil(step), 1)
+    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+    return bottom, top if top > bottom else bottom + step, step
+
+
+def _list_rows(rows: tuple[float, float, float]) -> list[tuple[int, float]]:
+    """Give the value of each line of a scale, and its place from below in percent."""
+    low, high, step = rows
+    number = round((high - low) / step)
+    return [(round(low + at * step), round(100 * at / number, 1)) for at in range(number + 1)]
+
+
+def _mark_rows(rows: tuple[float, float, float]) -> list[Mark]:
+    return [Mark(f"{value:,}", place) for value, place in _list_rows(rows)]
+
+
+def _mark_columns(begin: datetime, end: datetime) -> list[Mark]:
+    """Name the begin, the middle and the end of a time."""
+    days = (end - begin).days
+    form = "%H:%M" if days < 2 else "%b %-d" if days < 300 else "%b %-d, %Y"
+    times = (begin, begin + (end - begin) / 2, end)
+    return [Mark(each.strftime(form), place) for each, place in zip(times, (0, 50, 100), strict=True)]
+
+
+def _height(value: float, rows: tuple[float, float, float]) -> int:
+    low, high, _ = rows
+    return round(HEIGHT - (value - low) * HEIGHT / (high - low))
+
+
+def _place(points: Sequence[tuple[datetime, int]], rows: tuple[float, float, float]) -> list[int]:
+    begin, length = points[0][0], (points[-1][0] - points[0][0]).total_seconds() or 1
+    places: list[int] = []
+    for moment, value in points:
+        places += [round((moment - begin).total_seconds() * WIDTH / length), _height(value, rows)]
+    return places
+
+
+def _draw_grid(rows: tuple[float, float, float]) -> list[svg.Element]:
+    heights = [(value, _height(value, rows)) for value, _ in _list_rows(rows)]
+    return [
+        svg.Line(x1=0, x2=WIDTH, y1=height, y2=height, class_=["grid", "zero"] if value == 0 else ["grid"])
+        for value, height in heights
+    ]
+
+
+def _write(elements: list[svg.Element], width: int, height: int) -> Markup:
+    drawing = svg.SVG(
+        viewBox=svg.ViewBoxSpec(0, 0, width, height),
+        preserveAspectRatio="none",
+        elements=elements,
+    )
+    return Markup(drawing.as_str())  # noqa: S704 - of numbers and our own words
