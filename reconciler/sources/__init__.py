@@ -79,12 +79,12 @@ def _open_spark(name: str, url: Secret, options: Options) -> Source:
             "Run it from a file, or with the command `reconcile`.",
         )
     try:
-        from reconciler.sources.spark import SparkSource
+        from reconciler.sources.spark_members import SparkWithMembers
     except ImportError:
         raise SourceError(
             f"source {name}: there is no client for Spark Connect", "pip install 'reconcile-segments[spark]'"
         ) from None
-    return SparkSource(name, url, options)
+    return SparkWithMembers(name, url, options)
 
 
 def _check_options(name: str, url: DatabaseUrl, options: Options) -> None:

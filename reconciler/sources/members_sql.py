@@ -35,7 +35,7 @@ class Dialect:
     string: str = "{}"
     """An expression for a string, compared by its bytes."""
     ending: str = ""
-    """What follows the columns of a new table."""
+    """What follows the columns of a new table; `{table}` is its name."""
 
 
 SPARK = Dialect(
@@ -80,7 +80,7 @@ class Statements:
     def create(self) -> list[str]:
         return [
             f"CREATE TABLE IF NOT EXISTS {self.prefix}{table} ({columns.format(text=self.dialect.text)})"
-            f"{self.dialect.ending}"
+            f"{self.dialect.ending.format(table=table)}"
             for table, columns in TABLES.items()
         ]
 
@@ -94,10 +94,12 @@ class Statements:
         )
 
     def add_head(self, key: str, head: MembersHead) -> str:
+        # Each column has a name, as one engine takes no two that are written alike.
         return (
-            f"INSERT INTO {self.prefix}{HEADS} SELECT {write_name(key)}, {write_name(head.lineage)}, "
-            f"CAST({head.generation} AS BIGINT), CAST({head.serial} AS BIGINT), CAST({head.rows} AS BIGINT), "
-            f"CAST('{head.sum}' AS DECIMAL(38,0)), CAST(current_timestamp AS {self._plain})"
+            f"INSERT INTO {self.prefix}{HEADS} SELECT {write_name(key)} AS segment_key, "
+            f"{write_name(head.lineage)} AS lineage, CAST({head.generation} AS BIGINT) AS generation, "
+            f"CAST({head.serial} AS BIGINT) AS serial, CAST({head.rows} AS BIGINT) AS members, "
+            f"CAST('{head.sum}' AS DECIMAL(38,0)) AS total, CAST(current_timestamp AS {self._plain}) AS written_at"
         )
 
     # --- what is written ----------------------------------------------------------------------------------------------
@@ -106,13 +108,14 @@ class Statements:
         """`ids`: a table, or a query in parentheses, with the column `id`."""
         return (
             f"INSERT INTO {self.prefix}{BASE} "
-            f"SELECT {write_name(key)}, CAST({generation} AS BIGINT), id FROM {ids} given"
+            f"SELECT {write_name(key)} AS segment_key, CAST({generation} AS BIGINT) AS generation, id FROM {ids} given"
         )
 
     def add_changes(self, key: str, generation: int, serial: int, op: int, ids: str) -> str:
         return (
-            f"INSERT INTO {self.prefix}{CHANGES} SELECT {write_name(key)}, CAST({generation} AS BIGINT), "
-            f"CAST({serial} AS BIGINT), CAST({op} AS SMALLINT), id FROM {ids} given"
+            f"INSERT INTO {self.prefix}{CHANGES} SELECT {write_name(key)} AS segment_key, "
+            f"CAST({generation} AS BIGINT) AS generation, CAST({serial} AS BIGINT) AS serial, "
+            f"CAST({op} AS SMALLINT) AS op, id FROM {ids} given"
         )
 
     def count_base(self, key: str, generation: int) -> str:

@@ -6,7 +6,7 @@ table in it, and a server runs no command there.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,12 +69,13 @@ _NULL = Column("{} IS NULL", pyarrow.bool_(), "SELECT if(value, NULL, '') AS val
 class SparkSource:
     """A server of Spark Connect: Spark itself, Databricks, Sail and others."""
 
-    def __init__(self, name: str, url: Secret, options: Options) -> None:
-        """`options`: parameters that are not in the URL."""
+    def __init__(self, name: str, url: Secret, options: Options, own: Collection[str] = ()) -> None:
+        """`options`: parameters that are not in the URL; those of `own` are not for the client."""
         parsed = DatabaseUrl.parse(url.reveal())
         given = {
             key: str(value).lower() if isinstance(value, bool) else str(value)
             for key, value in options.reveal().items()
+            if key not in own
         }
         parameters = parsed.connect_parameters | given
         secrets = [value for key, value in parameters.items() if key not in _PUBLIC]

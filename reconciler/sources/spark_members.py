@@ -1,0 +1,188 @@
+"""Members of segments in tables that Spark Connect reaches: Delta or Parquet, in a schema of their own.
+
+Ids travel to the server as Arrow, in views that belong to the session and are dropped again.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pyarrow
+from pyspark.sql.connect.functions import lit
+from pyspark.sql.connect.plan import SQL, CreateView, LocalRelation
+
+from reconciler.errors import SourceError
+from reconciler.models.comparison import ArrowStream, NotPossible
+from reconciler.models.fields import Secret
+from reconciler.models.options import Options
+from reconciler.models.spec import Segment
+from reconciler.sources.base import Query, choose
+from reconciler.sources.columns import stream_batches
+from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables
+from reconciler.sources.members_sql import SPARK, TABLES, Statements
+from reconciler.sources.spark import SparkSource
+
+OWN_OPTIONS = ("schema", "table_format", "location")
+"""Options that are ours, and no parameters of the client."""
+
+_ANSWER = pyarrow.schema(
+    {
+        "stays": pyarrow.bool_(),
+        "id": pyarrow.string(),
+        "typed": pyarrow.bool_(),
+        "flags": pyarrow.int64(),
+        "number": pyarrow.int64(),
+        "held": pyarrow.int64(),
+        "members": pyarrow.int64(),
+        "total": pyarrow.string(),
+    }
+)
+_OVERLAY = pyarrow.schema({"id": pyarrow.string(), "flags": pyarrow.int16(), "travels": pyarrow.bool_()})
+
+
+class SparkWithMembers(SparkSource):
+    """A server of Spark Connect that may hold members, too: the `TablesAtSource` of its schema."""
+
+    def __init__(self, name: str, url: Secret, options: Options) -> None:
+        super().__init__(name, url, options, OWN_OPTIONS)
+        self._name = name
+        given = {key: value for key, value in options.reveal().items() if key in OWN_OPTIONS}
+        self._schema, self._location = str(given.get("schema", "")), str(given.get("location", "")).rstrip("/")
+        self._format = str(given.get("table_format", "delta")).lower()
+        ending = f" USING {self._format}"
+        if self._location:
+            ending += f" LOCATION '{self._location}/{{table}}'"
+        self.statements = Statements(replace(SPARK, ending=ending), f"{self._quoted}.")
+
+    @property
+    def _quoted(self) -> str:
+        return ".".join(f"`{part}`" for part in self._schema.split("."))
+
+    @property
+    def takes_delete(self) -> bool:
+        return self._format != "parquet"
+
+    def open_members(self) -> MembersInTables:
+        problem = ""
+        if not re.fullmatch(r"\w+(\.\w+)*", self._schema, re.ASCII):
+            problem = "`options.schema` must name the schema for the tables of members"
+        elif self._format not in ("delta", "parquet"):
+            problem = "`options.table_format` must be delta or parquet"
+        elif not re.fullmatch(r"[\w.:/@%+=,~ -]*", self._location):
+            problem = "`options.location` must be a plain path or URL"
+        if problem:
+            raise SourceError(f"source {self._name}: {problem}", "See docs/databases.md.")
+        return MembersInTables(self._name, self)
+
+    def names(self) -> Collection[str]:
+        if self._location:  # a catalog in memory has forgotten them; they are there
+            self.create()
+        return {str(row[1]) for row in self.fetch(f"SHOW TABLES IN {self._quoted}")} & TABLES.keys()
+
+    def create(self) -> None:
+        if self._location:
+            self.run(f"CREATE DATABASE IF NOT EXISTS {self._quoted}")
+        for statement in self.statements.create():
+            self.run(statement)
+
+    def run(self, statement: str) -> None:
+        with self._connect() as client, self._scrubber.explaining(Exception):
+            client.execute_command(SQL(statement).command(client))
+
+    def fetch(self, statement: str) -> Sequence[Sequence[Any]]:
+        with self._connect() as client, self._scrubber.explaining(Exception):
+            table, _, _ = client.to_table(SQL(statement).to_proto(client), {})
+            return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    @contextmanager
+    def stream_ids(self, statement: str) -> Iterator[Iterator[list[str]]]:
+        with self._connect() as client:
+            yield self._read_ids(client, SQL(statement).to_proto(client))
+
+    def _read_ids(self, client: Any, plan: Any) -> Iterator[list[str]]:
+        with self._scrubber.explaining(Exception):
+            for part in client.to_table_as_iterator(plan, {}):
+                for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
+                    yield batch.column(0).to_pylist()
+
+    @contextmanager
+    def lend(self, ids: Sequence[str]) -> Iterator[str]:
+        with self._lend(pyarrow.table({"id": pyarrow.array(ids, pyarrow.string())})) as name:
+            yield name
+
+    @contextmanager
+    def lend_overlay(self, rows: ArrowStream) -> Iterator[str]:
+        gathered: list[pyarrow.RecordBatch] = []
+        with ExitStack() as stack:
+            views = []
+            for batch in pyarrow.RecordBatchReader.from_stream(rows):
+                gathered.append(batch.cast(_OVERLAY))
+                if sum(map(len, gathered)) >= IDS_AT_ONCE:
+                    views.append(stack.enter_context(self._lend(pyarrow.Table.from_batches(gathered, _OVERLAY))))
+                    gathered = []
+            views.append(stack.enter_context(self._lend(pyarrow.Table.from_batches(gathered, _OVERLAY))))
+            yield f"({' UNION ALL '.join(f'SELECT id, flags, travels FROM {view}' for view in views)})"
+
+    @contextmanager
+    def _lend(self, table: pyarrow.Table) -> Iterator[str]:
+        name = f"reconcile_{uuid4().hex}"
+        with self._connect() as client:
+            with self._scrubber.explaining(Exception):
+                view = CreateView(child=LocalRelation(table), name=name, is_global=False, replace=True)
+                client.execute_command(view.command(client))
+            try:
+                yield name
+            finally:
+                with suppress(SourceError):  # it ends with the session
+                    self.run(f"DROP VIEW {name}")
+
+    @contextmanager
+    def ask(self, segment: Segment) -> Iterator[Asked | NotPossible]:
+        query, freshness = Query.of(segment, "sc"), Query.of_freshness(segment, "sc")
+        with self._connect() as client:
+            fields = self._describe(client, query)
+            at = choose([name for name, _ in fields], query.id_column)
+            kind = fields[at][1]
+            if not re.fullmatch(r"string|tinyint|smallint|int|bigint|decimal\(\d+,0\)", kind):
+                yield NotPossible(f"ids of type {kind} can't be compared exactly in SQL")
+                return
+            data_time = self._ask_freshness(client, freshness)
+            keys = {name: f"{query.name}_{number}" for number, name in enumerate(query.params)}
+            text = query.statement.write(lambda name: f":{keys[name]}")
+            by_position = f"({', '.join(f'c{number}' for number in range(len(fields)))})"
+            values = query.derived(f"CAST(c{at} AS STRING) AS value, true AS typed", text, by_position)
+            args = {keys[name]: lit(value) for name, value in query.params.items()}
+
+            def stream(statement: str) -> AbstractContextManager[ArrowStream]:
+                plan = SQL(statement, named_args=args).to_proto(client)
+                return stream_batches(_read(client, plan), _ANSWER, self._scrubber, query)
+
+            yield Asked(values, stream, data_time)
+
+
+def _read(client: Any, plan: Any) -> Iterator[pyarrow.RecordBatch]:
+    for part in client.to_table_as_iterator(plan, {}):
+        for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
+            ids, typed = _decode(batch.column("id"), batch.column("typed"))
+            columns = {**{name: batch.column(name) for name in _ANSWER.names}, "id": ids, "typed": typed}
+            arrays = [columns[one.name].cast(one.type) for one in _ANSWER]
+            yield pyarrow.RecordBatch.from_arrays(arrays, schema=_ANSWER)
+
+
+def _decode(ids: pyarrow.Array, typed: pyarrow.Array) -> tuple[pyarrow.Array, pyarrow.Array]:
+    """Give ids that are UTF-8; a string of Spark need be none, and is then of no type that may be an id."""
+    raw = ids.cast(pyarrow.binary())
+    try:
+        return raw.cast(pyarrow.string()), typed
+    except pyarrow.ArrowInvalid:
+        found = []
+        for value, is_typed in zip(raw.to_pylist(), typed.to_pylist(), strict=True):
+            try:
+                found.append((value and value.decode(), is_typed))
+            except UnicodeDecodeError:
+                found.append(("", False))
+        texts, kinds = zip(*found, strict=True)
+        return pyarrow.array(texts, pyarrow.string()), pyarrow.array(kinds, pyarrow.bool_())
