@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.customerio import App
-from reconciler.errors import DestinationError, as_known
+from reconciler.errors import DestinationError, UsageError, as_known
+from reconciler.files import OutputFile
+from reconciler.ids_file import IdsDraft, drafting_ids, ids_output
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
 from reconciler.models.events import Event, Planned, Reading
@@ -65,6 +67,7 @@ def plan(
     loaded: Loaded,
     *,
     out: str | Path | None = None,
+    ids: str | Path | None = None,
     detailed_exitcode: bool = False,
     allow_removals: Names = (),
     allow_additions: Names = (),
@@ -78,7 +81,8 @@ def plan(
 ) -> PlanResult:
     """Plan every selected segment; `out` seals the plan into a file, unless a segment is blocked or failed.
 
-    With `state:` the state keeps it: see `plan` of the result.
+    With `state:` the state keeps it: see `plan` of the result. `ids` writes every change into a CSV, of blocked and
+    paused segments, too.
 
     How many members segments have, and what uses them, is asked for during at most `lookup_timeout` seconds. Raises
     UsageError before anything is read.
@@ -93,12 +97,15 @@ def plan(
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         # An older plan file is deleted before anything is read, whether or not this plan is sealed.
         output = None if state or out is None else plan_output(str(out))
+        listed = None if ids is None else ids_output(str(ids))
+        check_outputs(output, listed)
+        rows = None if listed is None else context.enter_context(drafting_ids(listed))
         draft = None if out is None else context.enter_context(drafting(output))
         context.warn_of_specs()
         context.warn_of_names()
         lookups = context.enter_context(closing(Lookups(lookup_timeout)))
         segments = context.for_each(
-            range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft, lookups), "plan"
+            range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft, rows, lookups), "plan"
         )
         segments = lookups.fill(segments, context.warn, context.stop)
         shared = find_shared(context, [each.target for each in segments])
@@ -109,6 +116,13 @@ def plan(
         warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
         if draft is not None:
             segments = [bind_to_environment(context, segment) for segment in segments]
+        if rows is not None and not context.stop.is_set():
+            rows.write([at for at, each in enumerate(segments) if each.error is None])
+            if rows.formulas:
+                context.warn(
+                    f"{ids}: {rows.formulas:,} ids begin with =, +, - or @, which a spreadsheet takes for a formula; "
+                    "import the column as text"
+                )
         made = PlanResult(
             created_at,
             tuple(segments),
@@ -128,8 +142,24 @@ def plan(
         return context.observed("plan", made)
 
 
-def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft | None, lookups: Lookups) -> SegmentPlan:
-    """Plan one of the segments; its ids go into the draft, if there is one."""
+def check_outputs(output: OutputFile | None, listed: OutputFile | None) -> None:
+    """Raise UsageError unless both files may be written, before an older one of either is deleted."""
+    for each in (output, listed):
+        if each is not None:
+            each.check()
+    if output is not None and listed is not None and output.path == listed.path:
+        raise UsageError(f"--out and --ids name one file: {listed.named}", "name another one after --ids")
+
+
+def _plan_one(
+    context: Context,
+    index: int,
+    options: PlanOptions,
+    draft: Draft | None,
+    rows: IdsDraft | None,
+    lookups: Lookups,
+) -> SegmentPlan:
+    """Plan one of the segments; its ids go into the drafts that there are."""
 
     def plan_one(target: Target) -> SegmentPlan:
         head = context.snapshot(target).head(target.workspace, target.segment_id)
@@ -141,6 +171,9 @@ def _plan_one(context: Context, index: int, options: PlanOptions, draft: Draft |
             warn_of_unmatched(target, counts.unmatched, counts.held_by_state, context.warn)
             if draft is not None and made.status not in (PlanStatus.BLOCKED, PlanStatus.PAUSED):
                 spool(draft, index, changes)
+            if rows is not None:
+                for direction in (Direction.REMOVE, Direction.ADD):
+                    rows.spool(index, target.workspace, target.segment.name, changes.batches(direction))
         return made
 
     return plan_target(context, context.targets[index], plan_one)

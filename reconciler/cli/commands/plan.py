@@ -30,6 +30,13 @@ def plan(
             "PostgreSQL of the state, and says its plan:ID.",
         ),
     ] = None,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every change into this CSV (workspace, segment, change, id), mode 0600; it holds ids.",
+        ),
+    ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there are changes.")
     ] = False,
@@ -49,6 +56,7 @@ def plan(
         result = reconciler.plan(
             loaded,
             out=out,
+            ids=ids,
             detailed_exitcode=detailed_exitcode,
             allow_removals=allow_removals or (),
             allow_additions=allow_additions or (),
@@ -60,4 +68,6 @@ def plan(
             stop=stop,
             progress=shown.tell,
         )
+    if ids is not None and not stop.is_set():
+        console.info(f"Every change is in {ids}, with its id: delete it once it is reviewed.")
     return show_sealed(console, result, output, out, "the plan", loaded)
