@@ -1,0 +1,97 @@
+"""Members at the source, by the neutral statements: what is there counts only as the state has recorded it."""
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from reconciler.errors import StateError
+from reconciler.models.batches import Direction
+from reconciler.models.members import MembersHead
+from reconciler.sources.members import MembersInTables
+from tests.support.members_in_duckdb import open_members
+
+KEY = "it's/1"
+
+
+@pytest.fixture
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:") as connection:
+        yield connection
+
+
+@pytest.fixture
+def members(database: duckdb.DuckDBPyConnection) -> MembersInTables:
+    return open_members(database)
+
+
+@pytest.fixture
+def head(members: MembersInTables) -> MembersHead:
+    base = members.write_generation(KEY, "a lineage", 3, iter([["a", "b"], ["é"]]))
+    return members.append(KEY, base, 5, iter([(Direction.ADD, ["c", "d"]), (Direction.REMOVE, ["a"])]))
+
+
+def read(members: MembersInTables, head: MembersHead) -> list[str]:
+    with members.read(KEY, head) as blocks:
+        assert isinstance(blocks, Iterator)
+        return sorted("\x1e".join(blocks).split("\x1e"))
+
+
+def test_members_are_the_base_and_its_changes(members: MembersInTables, head: MembersHead) -> None:
+    assert (members.last(KEY), read(members, head)) == (head, ["b", "c", "d", "é"])
+    assert members.holds(KEY, head, ["a", "c"]) == {"c"}
+
+
+def test_rows_that_the_state_has_not_recorded_do_not_count(members: MembersInTables, head: MembersHead) -> None:
+    members.append(KEY, head, 6, iter([(Direction.REMOVE, ["b"])]))
+
+    members.check(KEY, head, (3, 6))
+    assert read(members, head) == ["b", "c", "d", "é"]
+    with pytest.raises(StateError, match="newer than the state"):
+        members.check(KEY, head, (3, 5))
+
+
+def test_a_new_generation_has_the_same_members(members: MembersInTables, head: MembersHead) -> None:
+    new = members.rewrite(KEY, head, 4)
+    members.drop(KEY, [4])
+
+    assert (new.rows, new.sum, read(members, new)) == (head.rows, head.sum, read(members, new))
+    with pytest.raises(StateError, match="state left them"):
+        read(members, head)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM reconcile_base WHERE id = 'b'",
+        "UPDATE reconcile_base SET id = 'x' WHERE id = 'b'",
+        "INSERT INTO reconcile_base SELECT * FROM reconcile_base WHERE id = 'b'",
+        "DELETE FROM reconcile_changes WHERE id = 'a'",
+    ],
+)
+def test_what_others_changed_is_noticed(
+    database: duckdb.DuckDBPyConnection, members: MembersInTables, head: MembersHead, change: str
+) -> None:
+    database.execute(change)
+
+    with pytest.raises(StateError, match="not as the state left them"):
+        read(members, head)
+    with pytest.raises(StateError, match="not as the state left them"):
+        members.append(KEY, head, 6, iter([(Direction.ADD, ["z"])]))
+
+
+@pytest.mark.parametrize("table", ["reconcile_base", "reconcile_changes", "reconcile_heads"])
+def test_a_lost_table_is_noticed(
+    database: duckdb.DuckDBPyConnection, members: MembersInTables, head: MembersHead, table: str
+) -> None:
+    database.execute(f"DROP TABLE {table}")
+
+    with pytest.raises(StateError, match=f"the table {table} is not there"):
+        members.check(KEY, head, (3, 5))
+
+
+def test_another_state_that_writes_there_is_noticed(members: MembersInTables, head: MembersHead) -> None:
+    members.write_generation(KEY, "another lineage", 4, iter([["a"]]))
+
+    with pytest.raises(StateError, match="another state writes there"):
+        members.check(KEY, head, (9, 0))
