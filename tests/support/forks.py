@@ -129,7 +129,7 @@ def serve(path: str) -> None:
     import reconciler
 
     for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
-        if not re.search(r"\._migrations|\.__main__|\.sources\.", module.name):
+        if not re.search(r"\._migrations|\.__main__|\.sources\.|\.telemetry\.", module.name):
             importlib.import_module(module.name)
     for name in IMPORTED:
         importlib.import_module(name)
