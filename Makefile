@@ -8,7 +8,7 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses setup lock lint types imports docs bench mutants wheel clean
+.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses setup lock lint types imports docs screenshot bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -90,6 +90,9 @@ imports: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+screenshot: setup
+	$(BIN)/python docs/screenshot.py
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
