@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Self
 from reconciler.diff.changes import Changes
 from reconciler.diff.decide import broken_query
 from reconciler.diff.few import compare_few, take_few
-from reconciler.errors import no_spill_folder, stopped
+from reconciler.errors import StateError, no_spill_folder, stopped
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import FEW_IDS, Adoption, DriftCounts, Findings, Page, RemoteCount, Rows
+from reconciler.models.members import OF_ANOTHER, MembersAtSource
 from reconciler.models.spec import CompareAt, Target
 from reconciler.sources.base import PushdownSource, Source
-from reconciler.state.base import FewStored, Snapshot
+from reconciler.state.base import FewStored, Snapshot, Stored
 
 if TYPE_CHECKING:
     from reconciler.diff.in_tables import ComparisonInTables
@@ -39,8 +40,11 @@ class SetEngine:
         pushdown_source_of: Callable[[Target], PushdownSource | None] = lambda _: None,
         few: int = FEW_IDS,
         queried: Callable[[Target], None] = lambda _: None,
+        members_of: Callable[[Target], MembersAtSource | None] = lambda _: None,
     ) -> None:
-        """`pushdown_source_of` gives the source where its database may be that of the state; then it compares in it.
+        """`members_of` gives where members stand, if not in the state.
+
+        `pushdown_source_of` gives the source where its database may be that of the state; then it compares in it.
 
         Up to `few` ids on each side are compared in sets, without tables. `memory_limit`: a size such as `2GB`; None: a
         quarter of the memory that the process may use, 512 MB at least. `queried` is told once a query has been read.
@@ -50,6 +54,7 @@ class SetEngine:
         self.pushdown_source_of = pushdown_source_of
         self.few = few
         self.queried = queried
+        self.members_of = members_of
         self._memory_limit = memory_limit
         self._spill_parent = spill_parent
         self._interrupted = False
@@ -101,10 +106,38 @@ class SetEngine:
                 raise
 
     @contextmanager
+    def read_segment(self, target: Target, lacks: Callable[[StateError], None] | None = None) -> Iterator[Stored]:
+        """Read the state of a segment; of members at the source, it is checked which they are.
+
+        Raises StateError, for those members given to `lacks` instead, and SourceError where they can't be read.
+        """
+        source = self.members_of(target)
+        with self.snapshot_of(target).read_segment(target.workspace, target.segment_id, source) as stored:
+            try:
+                if source is not None:
+                    _check_members(source, target, stored)
+            except StateError as error:
+                if lacks is None:
+                    raise
+                lacks(error)
+            yield stored
+
+    @contextmanager
     def begin(self, target: Target) -> Iterator["Comparison"]:
         """Begin the comparison of one segment; its tables go when it is left."""
         with ExitStack() as stack:
             yield Comparison(target, self, stack)
+
+
+def _check_members(source: MembersAtSource, target: Target, stored: Stored) -> None:
+    """Check the heads at the source. Raises StateError, SourceError."""
+    there = stored.at_source
+    if there is not None:
+        source.check(there.key, there.head, there.attempted)
+    else:
+        last = source.last(f"{target.workspace}/{target.segment_id}")
+        if last is not None and last.lineage != stored.head.lineage:
+            raise StateError(*OF_ANOTHER)
 
 
 class Comparison:
@@ -146,6 +179,8 @@ class Comparison:
     def _read_few(self) -> FewStored | None:
         """Read the state of a segment with few ids; None: it has more, or they can't be compared in sets."""
         segment, engine = self._target.segment, self._engine
+        if self._target.is_at_source:
+            return None
         is_here = (
             not segment.reads_members and not segment.retired and self._target.compare_at is not CompareAt.PUSHDOWN
         )
@@ -170,6 +205,15 @@ class Comparison:
         return self._in_tables.undo(sent)
 
     # --- what a read-back shows ----------------------------------------------------------------------------------
+
+    def do_without_members(self) -> None:
+        """Go on without members at the source that were lost or changed: a refresh takes over what is there."""
+        self._in_tables.does_without_members = True
+
+    @property
+    def lost(self) -> StateError | None:
+        """Why it went on without the members at the source; None: it did not."""
+        return self._in_tables.lost
 
     def load_remote(self, pages: Iterable[Page]) -> RemoteCount:
         """Load the real membership; called again, it starts afresh."""

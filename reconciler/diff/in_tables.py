@@ -28,11 +28,12 @@ from reconciler.diff.decide import HELD, POSSIBLE, Flag, Numbers, Returned, coun
 from reconciler.diff.overlay import broken_state, load_marks, make_overlay
 from reconciler.diff.pushdown import ComparedInDatabase, compare_in_database
 from reconciler.diff.tables import Tables, list_ids, write_batches
-from reconciler.errors import IncompleteRead, SegmentError
+from reconciler.errors import IncompleteRead, SegmentError, StateError
 from reconciler.models.batches import Batch
 from reconciler.models.comparison import Adoption, DriftCounts, Findings, NotPossible, Page, RemoteCount, Rows
 from reconciler.models.freshness import DataTime
 from reconciler.models.ids import normalize, refusal
+from reconciler.models.members import StoredAtSource
 from reconciler.models.plan import Head
 from reconciler.models.spec import CompareAt, Target
 from reconciler.sources.base import ValueStream
@@ -65,6 +66,8 @@ class ComparisonInTables:
         self._tables = tables
         self._remote: RemoteCount | None = None
         """What is in `people` and `keys`; None: no real membership has been read."""
+        self.does_without_members = False
+        self.lost: StateError | None = None
 
     # --- the real membership -------------------------------------------------------------------------------------
 
@@ -94,14 +97,40 @@ class ComparisonInTables:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def _read_state(self, tables: Tables) -> StateRead:
-        snapshot = self._engine.snapshot_of(self._target)
-        with snapshot.read_segment(self._target.workspace, self._target.segment_id) as stored:
+        with self._engine.read_segment(self._target, lacks=self._lose) as stored:
             tables.begin("members")
             if stored.head.id_type not in (None, self._segment.id_type):
                 return StateRead(stored.head, stored.now)  # ids of another type can't be compared with these
             with tables.translating(broken_state()):
                 members = tables.load("members", stored.members())
+                if stored.at_source is not None and self.lost is None:
+                    members = self._load_members(tables, stored.at_source)
             return StateRead(stored.head, stored.now, members, load_marks(stored, tables))
+
+    def _lose(self, error: StateError) -> None:
+        """Go on without the members at the source, if that is wanted, or raise the error."""
+        if not self.does_without_members:
+            raise error
+        self.lost = error
+
+    def _load_members(self, tables: Tables, there: StoredAtSource) -> int:
+        """Load the members at the source below those that the state has added, and drop those that it has dropped."""
+        tables.begin("dropped")
+        tables.load("dropped", there.dropped())
+        tables.run("ALTER TABLE members RENAME TO added")
+        tables.begin("members")
+        try:
+            with there.source.read(there.key, there.head) as rows:
+                tables.load("members", rows)
+        except StateError as error:
+            self._lose(error)
+            tables.begin("members")
+        members = tables.create(
+            "members",
+            "FROM (FROM members ANTI JOIN dropped USING (id)) ANTI JOIN added USING (id) UNION ALL FROM added",
+        )
+        tables.drop("added", "dropped")
+        return members
 
     def _make_known_of_state(self, state: StateRead) -> Numbers:
         """Make `known` of what the state holds, and count it.

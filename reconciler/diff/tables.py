@@ -32,7 +32,7 @@ COLUMNS = {
     "answered": "stays BOOLEAN, id VARCHAR, typed BOOLEAN, flags UTINYINT, number BIGINT, held BIGINT, "
     "members BIGINT, total VARCHAR",
 }
-"""The tables that are made before they are filled (see `comparison`); the first three as `state.base.Stored` has them.
+"""The tables that are made before they are filled (see `comparison`); the first four as `state.base.Stored` has them.
 
 `received` (see `pushdown`) has `typed` null where no row of the query has the id, and `flags` null where the state
 knows nothing of it.

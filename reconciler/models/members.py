@@ -59,6 +59,24 @@ def disagree(source: str, what: str) -> StateError:
     )
 
 
+OF_ANOTHER = (
+    "the source has members of this segment that another state wrote, and this state knows nothing of them",
+    "if that state is lost, run `reconcile refresh SPEC`: it reads the real members and writes them anew; if another "
+    "spec has the segment, use another `workspace`, or another schema (`options.schema`)",
+)
+"""Message and hint of the error for members that this state did not write."""
+
+
+def other_place(*, is_at_source: bool) -> StateError:
+    """Give the error where the spec says another place of the members than the state has them in."""
+    there, said = ("at the source", "local") if is_at_source else ("in the state", "source")
+    return StateError(
+        f"the state has its members {there}, and the spec says `members: {said}`",
+        f"run `reconcile state copy SPEC --members {said}`, which moves them and sends nothing; or set the key back",
+        shared=f"the state has their members {there}, and the spec says `members: {said}`",
+    )
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the source found for a segment's query; the numbers of members are in it, for the caller to check."""

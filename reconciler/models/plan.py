@@ -121,6 +121,8 @@ class Head:
     """At Customer.io, as of the last apply or refresh that asked."""
     spec: SpecIdentity | None = None
     """The spec that listed it last; None: not known."""
+    at_source: bool = False
+    """Its members stand at the source."""
 
     @property
     def is_new(self) -> bool:

@@ -153,6 +153,7 @@ class SegmentApply:
                     segment = self.made or segment
                     if self.plan is not None and not self.forgotten:
                         segment.keep_listing(self.plan.head, self.plan.title)
+                        self._flush(parts, segment)
                     counted = segment.count()
                     unmatched, members = counted.unmatched, counted.stored
                 except Exception:  # a number that is not known; the lock must be given back all the same
@@ -332,6 +333,16 @@ class SegmentApply:
         if doubtful_at is not None and self._wait_since(parts, segment, doubtful_at):
             message = f"{self.target.where}: stopped before the segment was read back"
             raise SegmentError(message, "run it again", code="stopped")
+
+    def _flush(self, parts: Parts, segment: "LockedSegment") -> None:
+        """Bring what was sent to members at the source; where that fails the state keeps it for the next run."""
+        try:
+            segment.flush()
+        except ReconcileError as error:
+            parts.warn(
+                f"{self.target.label}: what was sent is recorded in the state, and not yet at the source, which the "
+                f"next run does: {error.message}"
+            )
 
     def _forget(self, parts: Parts, segment: "LockedSegment") -> bool:
         """Let the state forget the segment, once nothing of it can still arrive; not if a stop cuts the wait short."""

@@ -17,13 +17,14 @@ from reconciler.errors import DestinationError, ReconcileError, SegmentError, So
 from reconciler.models.comparison import DEFAULT_PARALLEL, MIN_MEMORY, MOST_PARALLEL, read_size
 from reconciler.models.events import Event, Queried
 from reconciler.models.fields import Secret
+from reconciler.models.members import MembersAtSource
 from reconciler.models.options import Options
 from reconciler.models.plan import Head, RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import CompareAt, DestinationSettings, StateSettings, Target
 from reconciler.operations.results import DriftResult, PlanResult, RefreshResult, RunResult
 from reconciler.operations.workspace import check_before_reading, check_name, warn_of_names
-from reconciler.sources import open_source
+from reconciler.sources import open_members, open_source
 from reconciler.sources.base import PushdownSource, Source
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import PushdownSnapshot, Snapshot
@@ -139,6 +140,7 @@ class Context(ExitStack):
 
         opening = threading.RLock()  # one for all: opening a part may open others
         self._sources: Once[tuple[Secret, Options], Source] = Once(opening)
+        self._members: Once[tuple[Secret, Options], MembersAtSource] = Once(opening)
         self._snapshots: Once[StateSettings, Snapshot] = Once(opening)
         self._names: Once[StateSettings, Mapping[str, int]] = Once(opening)
         self._pushdown_sources: Once[tuple[Secret, Options, StateSettings], PushdownSource | None] = Once(opening)
@@ -228,6 +230,17 @@ class Context(ExitStack):
     def open_snapshot(self, state: StateSettings) -> Snapshot:
         return self._snapshots.get(state, lambda: open_snapshot(state, alone=self._reads_only))
 
+    def members_at_source(self, target: Target) -> MembersAtSource | None:
+        """The tables in which the segment's members stand; None: they are in the state. Raises SourceError."""
+        if not target.is_at_source:
+            return None
+        settings = target.spec.sources[target.segment.source]
+
+        def make() -> MembersAtSource:
+            return self.enter_context(open_members(target.segment.source, settings.url, settings.options))
+
+        return self._members.get((settings.url, settings.options), make)
+
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""
         settings = target.spec.sources[target.segment.source]
@@ -249,7 +262,10 @@ class Context(ExitStack):
         state = target.spec.state
 
         def make() -> "StateStore":
-            return self.enter_context(open_store(state, lock_timeout=self.lock_timeout, pause=self.stop.wait))
+            store = open_store(
+                state, lock_timeout=self.lock_timeout, pause=self.stop.wait, members_of=self.members_at_source
+            )
+            return self.enter_context(store)
 
         return self._stores.get(state, make)
 
@@ -269,8 +285,15 @@ class Context(ExitStack):
                 "name one with the variable TMPDIR",
                 code="spill",
             ) from None
-        parts = self.source, self.snapshot, self.pushdown_source
-        engine = SetEngine(self._memory_limit, spill, *parts, queried=lambda target: self.report(Queried(target)))
+        engine = SetEngine(
+            self._memory_limit,
+            spill,
+            self.source,
+            self.snapshot,
+            self.pushdown_source,
+            queried=lambda target: self.report(Queried(target)),
+            members_of=self.members_at_source,
+        )
         self._engine = self.enter_context(engine.keep())
         return engine
 

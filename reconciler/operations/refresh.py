@@ -15,6 +15,7 @@ from reconciler.errors import (
     LockHeld,
     ReconcileError,
     SegmentError,
+    StateError,
     UsageError,
     as_known,
     not_confirmed,
@@ -179,6 +180,8 @@ def refresh_segment(
     seconds = seconds_left(segment.attempted_at(), segment, target.spec.destination.settle)
     if seconds > 0 and wait(seconds):
         raise SegmentError(f"{target.where}: stopped before it was looked at", "run it again", code="stopped")
+    if target.is_at_source:
+        comparison.do_without_members()
     read_back(target, comparison, app)
     for doubt in doubts:  # now, as a read-back that fails for the same reason says it
         warn(doubt)
@@ -194,6 +197,13 @@ def refresh_segment(
             "give `--adopt all`, and read the next plan before you apply it",
             code="id_type",
         )
+    if target.is_at_source and comparison.lost is not None:
+        if known_only:
+            raise StateError(
+                f"{target.where}: {comparison.lost.message}; so the state knows nobody to take over",
+                "give `--adopt all`, and read the next plan before you apply it",
+            )
+        warn(f"{target.label}: {comparison.lost.message}; all who are in the segment were taken over")
     segment.replace_snapshot(comparison.adoption(known_only))
     segment.keep_listing(head, title)
     held = segment.count()

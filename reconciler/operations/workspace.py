@@ -15,6 +15,7 @@ from reconciler.escaping import show_title
 from reconciler.models.batches import CreationResult
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
+from reconciler.models.members import other_place
 from reconciler.models.plan import Head, RemoteFacts, RemoteSegment, UsedBy
 from reconciler.models.spec import Ownership, Target
 
@@ -181,6 +182,8 @@ def check_head(target: Target, head: Head) -> None:
             code="id_type",
             shared=f"the state holds their members by {head.id_type}, the spec says {segment.id_type}",
         )
+    if not head.is_new and head.at_source != target.is_at_source:
+        raise other_place(is_at_source=head.at_source)
     check_pin(target, head)
 
 

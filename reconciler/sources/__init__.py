@@ -1,16 +1,19 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.errors import SourceError
 from reconciler.files import check_readable
 from reconciler.models.fields import Secret
+from reconciler.models.members import MembersAtSource
 from reconciler.models.options import NO_OPTIONS, Options, find_refused
 from reconciler.models.spec import Segment
 from reconciler.models.sql import DIALECTS
 from reconciler.models.urls import DatabaseUrl
-from reconciler.sources.base import Query, Source, naming_freshness
+from reconciler.sources.base import HoldsMembers, Query, Source, naming_freshness
 from reconciler.sources.failures import Scrubber
 
 _NO_QUERIES = (
@@ -68,6 +71,16 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
         raise missing_driver(name, server.drivername, error) from None
     except ArgumentError:
         raise unreadable from None
+
+
+@contextmanager
+def open_members(name: str, url: Secret, options: Options = NO_OPTIONS) -> Iterator[MembersAtSource]:
+    """Open the tables of members in the database of a source; leaving closes what they share. Raises SourceError."""
+    source = open_source(name, url, options)
+    if not isinstance(source, HoldsMembers):
+        raise SourceError(f"source {name}: it can't hold the members of a state", "Set `members: local`.")
+    with source.keep():
+        yield source.members()
 
 
 def _open_spark(name: str, url: Secret, options: Options) -> Source:

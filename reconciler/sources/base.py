@@ -102,6 +102,15 @@ class MembersSource(Protocol):
         ...
 
 
+@runtime_checkable
+class HoldsMembers(Protocol):
+    """A Source with a database that can hold the members of a state."""
+
+    def members(self) -> MembersAtSource:
+        """Give the tables of members; they work while the source is kept."""
+        ...
+
+
 # --- a segment's query, ready to be run as a derived table ------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, make_private, parse, refuse_network
 
 if TYPE_CHECKING:
+    from reconciler.models.members import MembersAtSource
+    from reconciler.models.spec import Target
     from reconciler.state.database import Database, Reader
     from reconciler.state.history import Records
     from reconciler.state.runtime import Processes, Runtime
@@ -93,18 +95,20 @@ def open_store(
     *,
     lock_timeout: float = 0.0,
     pause: Callable[[float], bool] | None = None,
+    members_of: "Callable[[Target], MembersAtSource | None]" = lambda _: None,
     runtime: "Runtime | None" = None,
 ) -> "Iterator[StateStore]":
     """Open a state for writing, and create it where it is missing. Raises StateError.
 
     `lock_timeout`: seconds to wait for a lock; `pause` waits some seconds of them, and is true when to wait no longer.
+    `members_of` gives where the members of a segment stand, if not here.
     """
     from reconciler.state.runtime import Runtime
     from reconciler.state.store import StateStore
 
     around = runtime or Runtime()
     with open_database(settings, around.clock) as database:
-        yield StateStore(database, around, lock_timeout, pause, settings)
+        yield StateStore(database, around, lock_timeout, pause, members_of, settings)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from reconciler.models.comparison import FIELD_END, DatabaseIdentity, Rows, StateTables
 from reconciler.models.id_status import UNSETTLED, IdStatus, StateCounts, write_id_status
-from reconciler.models.members import StoredAtSource
+from reconciler.models.members import MembersAtSource, MembersHead, StoredAtSource
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
 from reconciler.models.spec import SpecIdentity
@@ -81,7 +81,11 @@ class Snapshot(Protocol):
 
     def head(self, workspace: str, segment_id: int) -> Head: ...
 
-    def read_segment(self, workspace: str, segment_id: int) -> AbstractContextManager[Stored]: ...
+    def read_segment(
+        self, workspace: str, segment_id: int, source: MembersAtSource | None = None
+    ) -> AbstractContextManager[Stored]:
+        """Give the view of a segment; `source` is what its `at_source` reads, which it has only then."""
+        ...
 
     def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
         """Read a segment whole; None: it has more ids than `most`, or can't be read so now."""
@@ -119,6 +123,27 @@ class SegmentRow(NamedTuple):
     title: str | None
     origin: str | None
     spec: str | None
+    members_key: str | None
+    members_generation: int | None
+    members_serial: int | None
+    members_rows: int | None
+    members_sum: str | None
+    members_changed: int | None
+    attempted_generation: int | None
+    attempted_serial: int | None
+
+    @property
+    def members_head(self) -> MembersHead | None:
+        """What the state has recorded of members at the source; None: they are here, or none were written yet."""
+        if not self.members_generation:
+            return None
+        serial, rows, total = self.members_serial or 0, self.members_rows or 0, int(self.members_sum or 0)
+        return MembersHead(self.members_generation, serial, rows, total, self.lineage)
+
+    @property
+    def attempted(self) -> tuple[int, int]:
+        """The greatest generation and serial that may stand at the source."""
+        return self.attempted_generation or 0, self.attempted_serial or 0
 
     def head(self, environment_id: int | None) -> Head:
         return Head(
@@ -136,8 +161,22 @@ class SegmentRow(NamedTuple):
             name=self.name,
             title=self.title,
             spec=None if self.spec is None else SpecIdentity(self.origin, self.spec),
+            at_source=self.members_generation is not None,
         )
 
+
+def find_at_source(
+    row: SegmentRow, source: MembersAtSource | None, added: Callable[[], Rows], dropped: Callable[[], Rows]
+) -> StoredAtSource | None:
+    """Give what `source` has of a segment; None: no source was given, or no members were written there yet."""
+    if source is None or row.members_head is None:
+        return None
+    return StoredAtSource(source, row.members_key or "", row.members_head, row.attempted, added, dropped)
+
+
+DROPPED = """(SELECT d.segment_key, d.id FROM reconcile_dropped d WHERE NOT EXISTS (
+    SELECT 1 FROM reconcile_members s WHERE s.segment_key = d.segment_key AND s.id = d.id)) dropped_members"""
+"""Ids that are no members any more, and at the source still are, with the columns of `reconcile_members`."""
 
 HEAD_COLUMNS = ", ".join(SegmentRow._fields)
 
@@ -196,17 +235,28 @@ def write_statuses(pieces: str) -> str:
     )
 
 
+_MEMBER_AT_SOURCE = f"""(status & {IdStatus.REMOVED | IdStatus.UNSETTLED_REMOVE:d} <> 0
+            AND EXISTS (SELECT 1 FROM reconcile_segments t WHERE t.segment_key = :key AND t.members_generation > 0)
+            AND NOT EXISTS (SELECT 1 FROM reconcile_dropped d WHERE d.segment_key = :key AND d.id = id_status.id)
+            AND NOT EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = id_status.id
+                AND m.mark IN ('unsettled', 'unmatched')))"""
+"""Whether an id that the journal decides is one of the members at the source, which are not asked: only a member, or
+one that has a mark, is sent to be removed, and none else has left the members by then."""
+
+
 def write_counts(pieces: str) -> str:
     """Write the statement that counts the ids of the segment `:key`: the fields of StateCounts."""
     return f"""
     WITH {write_statuses(pieces)}, decided AS (
         SELECT status, EXISTS (
             SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = id_status.id
-        ) AS is_member
+        ) OR {_MEMBER_AT_SOURCE} AS is_member
         FROM id_status WHERE decided
     )
     SELECT
         (SELECT count(*) FROM reconcile_members WHERE segment_key = :key)
+            + (SELECT coalesce(max(members_rows), 0) FROM reconcile_segments WHERE segment_key = :key)
+            - (SELECT count(*) FROM reconcile_dropped WHERE segment_key = :key)
             - count(CASE WHEN is_member THEN 1 END) + count(CASE WHEN status = {IdStatus.STORED:d} THEN 1 END),
         count(CASE WHEN (status & {UNSETTLED:d}) <> 0 THEN 1 END),
         count(CASE WHEN status = {IdStatus.UNMATCHED:d} THEN 1 END)

@@ -10,16 +10,19 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 
 from reconciler.errors import StateUnreachable
 from reconciler.models.id_status import StateCounts
+from reconciler.models.members import MembersAtSource
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
 from reconciler.state import schema
 from reconciler.state.base import (
     BLOCK_ROWS,
+    DROPPED,
     HEAD_COLUMNS,
     LISTINGS,
     FewStored,
     SegmentRow,
     Stored,
+    find_at_source,
     read_few,
     read_listing,
     write_counts,
@@ -207,14 +210,22 @@ class Reader(Backend):
             return [read_listing(*columns) for _, *columns in rows]
 
     @contextmanager
-    def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+    def read_segment(self, workspace: str, segment_id: int, source: MembersAtSource | None = None) -> Iterator[Stored]:
         with self.read() as connection:
             if connection is None:
                 yield Stored(Head())
                 return
             row = find_segment(connection, workspace, segment_id)
             head = read_head(connection, workspace, row)
-            yield Stored(head) if row is None else self._view(connection, head, row.segment_key)
+            if row is None:
+                yield Stored(head)
+                return
+            stored = self._view(connection, head, row.segment_key)
+            if row.members_generation is not None:
+                stored.state_tables = None  # they have what changed, and not the members
+                dropped = partial(self._read_blocks, connection, row.segment_key, "id", DROPPED, "id")
+                stored.at_source = find_at_source(row, source, stored.members, dropped)
+            yield stored
 
     def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
         with self.read() as connection:
@@ -224,6 +235,8 @@ class Reader(Backend):
             head = read_head(connection, workspace, row)
             if row is None:
                 return FewStored(head, ())
+            if row.members_generation is not None:
+                return None
 
             def fetch(statement: str, **values: object) -> list[Any]:
                 return list(connection.execute(text(statement), values))

@@ -215,8 +215,8 @@ def compact_chunk(
                 if audited is not None:
                     changes = _list_changes(connection, id_type, known, **values)
                     audit.write(connection, audited, changes, audit.UNKNOWN)
+                members.drop_members(connection, key, were_stored=direction == Direction.REMOVE)
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
-                members.drop_members(connection, key)
             elif direction == Direction.ADD:
                 members.add_echoes(connection, key, Direction.ADD)
                 members.drop_marks(connection, key, Mark.UNSETTLED, Mark.REJECTED, Mark.REMOVED)
@@ -224,8 +224,8 @@ def compact_chunk(
             else:
                 members.add_echoes(connection, key, Direction.REMOVE)
                 members.add_tombstones(connection, key)
-                members.drop_marks(connection, key, Mark.UNSETTLED, Mark.UNMATCHED, Mark.REJECTED)
                 members.drop_members(connection, key)
+                members.drop_marks(connection, key, Mark.UNSETTLED, Mark.UNMATCHED, Mark.REJECTED)
         statement = "DELETE FROM reconcile_batches WHERE segment_key = :key AND seq BETWEEN :first AND :last"
         run(connection, statement, **values)
     return len(chunk) < len(settled)

@@ -43,7 +43,22 @@ def add_members(connection: Connection, key: int, *, unless: Mark = Mark.UNMATCH
     run(connection, statement, key=key, mark=unless.value)
 
 
-def drop_members(connection: Connection, key: int) -> None:
+def drop_members(connection: Connection, key: int, *, were_stored: bool = True) -> None:
+    """Let those that are picked be no members. Of members at the source, it is written down that they are none.
+
+    Marks are to be changed after it: an unsettled or unmatched id was no member. `were_stored`: the others were. So
+    what is written down is counted exactly. Changes that may have been appended already stay in any case, as the
+    next ones appended are to outweigh them.
+    """
+    statement = (
+        "INSERT INTO reconcile_dropped (segment_key, id) SELECT :key, p.id FROM picked p "
+        "CROSS JOIN reconcile_segments t WHERE t.segment_key = :key AND t.members_generation IS NOT NULL AND "
+        "CASE WHEN EXISTS (SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) "
+        "THEN t.attempted_serial > t.members_serial "
+        "ELSE :were_stored AND NOT EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id "
+        "AND m.mark IN ('unsettled', 'unmatched')) END ON CONFLICT DO NOTHING"
+    )
+    run(connection, statement, key=key, were_stored=were_stored)
     run(connection, f"DELETE FROM reconcile_members WHERE {_OF_PICKED}", key=key)
 
 
@@ -153,7 +168,7 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
     with write() as connection:
         left_over = connection.execute(text(statement), segment.values()).scalars().all()
     for key in left_over:
-        for table in ("reconcile_members", "reconcile_marks"):
+        for table in ("reconcile_members", "reconcile_dropped", "reconcile_marks"):
             statement = (
                 f"DELETE FROM {table} WHERE segment_key = :key AND id IN "
                 f"(SELECT id FROM {table} WHERE segment_key = :key ORDER BY id LIMIT {_ROWS_PER_SWEEP})"

@@ -210,6 +210,7 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
         with database.write() as connection:
             keep_others_out(connection)
             refuse_moved(select_version(connection), database.address)  # it may have since it was opened
+            _refuse_at_source(connection)
             traces = _find_traces(database, connection, id)
             places = traces.places().union(*traces.plans.values())
             refuse_live_locks(database, connection, runtime, lambda *place: is_file or place in places)
@@ -231,6 +232,17 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
             message = f"the id is erased, but free space of the file may still show it: {error.message}"
             raise StateError(message, "run it again when nothing else uses the state") from error
     return traces.count()
+
+
+def _refuse_at_source(connection: Connection) -> None:
+    """Raise StateError where members stand at a source, which would still have the id."""
+    statement = text("SELECT EXISTS (SELECT 1 FROM reconcile_segments WHERE members_generation IS NOT NULL)")
+    if connection.execute(statement).scalar_one():
+        raise StateError(
+            "members of this state stand at a source, and nothing is erased there yet",
+            "move them here with `reconcile state copy SPEC --members local`, then run it again",
+            code="held",
+        )
 
 
 def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:

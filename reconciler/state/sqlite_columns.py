@@ -14,10 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler.models.id_status import StateCounts
+from reconciler.models.members import MembersAtSource
 from reconciler.models.plan import Head
 from reconciler.models.results import Listing
 from reconciler.state import schema
 from reconciler.state.base import (
+    DROPPED,
     HEAD_COLUMNS,
     JOURNAL_LINES,
     LISTINGS,
@@ -26,6 +28,7 @@ from reconciler.state.base import (
     FewStored,
     SegmentRow,
     Stored,
+    find_at_source,
     read_few,
     read_listing,
     write_counts,
@@ -101,10 +104,12 @@ class ColumnarSnapshot:
                 if not rows:
                     return FewStored(Head(environment_id=environment_id), ())
                 row = SegmentRow(*rows[0])
+                if row.members_generation is not None:
+                    return None
                 return read_few(fetch, SQLITE_PIECES, row.head(environment_id), row.segment_key, most)
 
     @contextmanager
-    def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
+    def read_segment(self, workspace: str, segment_id: int, source: MembersAtSource | None = None) -> Iterator[Stored]:
         """See `state.base.Snapshot`; the head is read anew, in the transaction in which the columns are read."""
         if self._is_empty:
             yield Stored(Head())
@@ -123,6 +128,9 @@ class ColumnarSnapshot:
             row = SegmentRow(*values)
             stored = Stored(row.head(environment_id), time.time())
             stored.members = lambda: execute(_MEMBERS.format(key=row.segment_key))
+            if row.members_generation is not None:
+                dropped = f"SELECT CAST(id AS text) AS id FROM {DROPPED} WHERE segment_key = {row.segment_key}"
+                stored.at_source = find_at_source(row, source, stored.members, lambda: execute(dropped))
             stored.count = lambda: StateCounts(*driver.fetch(execute(_COUNTS.replace(":key", str(row.segment_key))))[0])
             if has_marks:
                 stored.marks = partial(driver.read_lines, execute, MARK_LINES.format(key=row.segment_key))

@@ -14,6 +14,7 @@ from reconciler.errors import LockHeld, StateError, StateUnreachable
 from reconciler.git import identify
 from reconciler.models.audit import Reason
 from reconciler.models.history import NOBODY, Actor
+from reconciler.models.members import MembersAtSource
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target
 from reconciler.state import audit, plans
@@ -53,6 +54,8 @@ class StateStore:
     runtime: Runtime
     lock_timeout: float = 0.0
     pause: Callable[[float], bool] | None = None
+    members_of: Callable[[Target], MembersAtSource | None] = lambda _: None
+    """Gives where the members of a segment stand, if not here."""
     settings: StateSettings | None = None
     """Says for how long runs and changes are kept; None: nothing is pruned."""
     _unreachable: StateUnreachable | None = field(default=None, init=False, repr=False)
@@ -247,9 +250,13 @@ class StateStore:
         reason = reason or (Reason.RETIRED if target.segment.retired else Reason.QUERY)
         audits = target.spec.state.audit is not None
         id_type = target.segment.id_type
-        locked = LockedSegment(lock, id_type, run_id, plan_id, spec, title, reason=reason, audits=audits)
         try:
+            source = self.members_of(target)
+            locked = LockedSegment(
+                lock, id_type, run_id, plan_id, spec, title, reason=reason, audits=audits, source=source
+            )
             with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+                locked.check_place()
                 locked.recover()
                 locked.compact()
                 try:

@@ -65,10 +65,19 @@ SEGMENTS = Table(
     Column("title", Text),
     Column("origin", Text),
     Column("spec", Text),
+    Column("members_key", Text),
+    Column("members_generation", BigInteger),
+    Column("members_serial", BigInteger),
+    Column("members_rows", BigInteger),
+    Column("members_sum", Text),
+    Column("members_changed", BigInteger),
+    Column("attempted_generation", BigInteger),
+    Column("attempted_serial", BigInteger),
     PrimaryKeyConstraint("workspace", "segment_id"),
     UniqueConstraint("segment_key", name="reconcile_segments_key"),
     comment="One row per segment that was ever written to; change_token is drawn anew whenever the serial is raised; "
-    "origin and spec name the spec that listed it last",
+    "origin and spec name the spec that listed it last; members_* are the head of members at the source "
+    "(generation 0: none written yet; null: they are here), attempted_* the highest numbers that may be there",
 )
 
 CREATIONS = Table(
@@ -90,6 +99,16 @@ MEMBERS = Table(
     Column("id", _ID, nullable=False),
     PrimaryKeyConstraint("segment_key", "id"),
     comment="Acknowledged members that left the journal",
+    sqlite_with_rowid=False,
+)
+
+DROPPED = Table(
+    "reconcile_dropped",
+    METADATA,
+    Column("segment_key", BigInteger, nullable=False),
+    Column("id", _ID, nullable=False),
+    PrimaryKeyConstraint("segment_key", "id"),
+    comment="Ids that stand at the source and are no members, unless they are in reconcile_members",
     sqlite_with_rowid=False,
 )
 

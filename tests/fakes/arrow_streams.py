@@ -72,6 +72,7 @@ class FakeStored:
     def __init__(self, warehouse: Warehouse, world: World) -> None:
         self.head = HEAD
         self.now = world.now
+        self.at_source = None
         self._warehouse = warehouse
         self._world = world
 
@@ -117,7 +118,7 @@ class FakeSnapshot:
         raise NotImplementedError
 
     @contextmanager
-    def read_segment(self, workspace: str, segment_id: int) -> Iterator[FakeStored]:
+    def read_segment(self, workspace: str, segment_id: int, source: object = None) -> Iterator[FakeStored]:
         assert (workspace, segment_id) == ("production", 56)
         yield self._stored
 

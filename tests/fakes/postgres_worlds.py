@@ -65,8 +65,8 @@ class Dated:
         return identity
 
     @contextmanager
-    def read_segment(self, workspace: str, segment_id: int) -> Iterator[Stored]:
-        with self.real.read_segment(workspace, segment_id) as stored:
+    def read_segment(self, workspace: str, segment_id: int, source: Any = None) -> Iterator[Stored]:
+        with self.real.read_segment(workspace, segment_id, source) as stored:
             stored.now = self.now
             yield stored
 

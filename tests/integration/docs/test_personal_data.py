@@ -10,7 +10,14 @@ from reconciler.state.tables import METADATA
 
 PAGE = (Path(__file__).parents[3] / "docs" / "personal-data.md").read_text(encoding="utf-8")
 
-WITH_IDS = {"reconcile_members", "reconcile_batches", "reconcile_marks", "reconcile_audit"}
+WITH_IDS = {
+    "reconcile_members",
+    "reconcile_dropped",
+    "reconcile_batches",
+    "reconcile_marks",
+    "reconcile_audit",
+    "reconcile_plan_lines",
+}
 """The tables that hold ids of people. Each is a line of the page, and `state erase` takes ids out of it."""
 
 WITHOUT_IDS = {

@@ -1,0 +1,211 @@
+"""Members that stand at the source: brought there whole, whatever dies in between, and counted without asking."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import duckdb
+import pytest
+from sqlalchemy import text
+
+from reconciler.errors import SourceError, StateError
+from reconciler.models.batches import Batch, BatchResult
+from reconciler.models.comparison import ROW_END
+from reconciler.sources.members import MembersInTables
+from reconciler.state import at_source, open_snapshot
+from reconciler.state.locked_segment import LockedSegment
+from tests.reliability.worlds import Death, Life, MortalDatabase
+from tests.support.members_in_duckdb import TablesInDuckDB
+from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remove, unknown
+
+KEY = "production/56"
+
+
+@dataclass
+class World:
+    """A state whose members stand in a warehouse. At step `life.end` the process dies."""
+
+    state: StateFixture
+    warehouse: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
+    life: Life = field(default_factory=Life)
+
+    def members(self) -> MembersInTables:
+        tables = TablesInDuckDB(self.warehouse)
+        tables.before = lambda _: self.life.step("before a statement of the source")
+        return MembersInTables("warehouse", tables)
+
+    @contextmanager
+    def locked(self) -> Iterator[LockedSegment]:
+        with self.state.store() as store:
+            store.members_of = lambda _: self.members()
+            store.database = MortalDatabase(store.database, self.life)  # type: ignore[assignment]
+            with store.lock(self.state.target(), "run", "apply", None) as held:
+                yield held
+
+    def send(self, *pairs: tuple[Batch, BatchResult]) -> None:
+        with self.locked() as held:
+            seqs = held.intend([batch for batch, _ in pairs])
+            held.settle([(seq, answer) for seq, (_, answer) in zip(seqs, pairs, strict=True)])
+            held.flush()
+
+    def there(self) -> set[str]:
+        """The members at the source, checked."""
+        source = self.members()
+        with open_snapshot(self.state.settings).read_segment("production", 56, source) as stored:
+            if stored.at_source is None:
+                return set()
+            source.check(KEY, stored.at_source.head, stored.at_source.attempted)
+            with source.read(KEY, stored.at_source.head) as blocks:
+                return read(blocks)
+
+    def stored(self) -> set[str]:
+        """The members as they are with what has changed since."""
+        found = self.there()
+        with open_snapshot(self.state.settings).read_segment("production", 56, self.members()) as stored:
+            if stored.at_source is not None:
+                found -= read(stored.at_source.dropped())
+            return found | read(stored.members())
+
+    def count(self) -> int:
+        with open_snapshot(self.state.settings).read_segment("production", 56) as stored:
+            return stored.count().stored
+
+
+def read(blocks: object) -> set[str]:
+    assert isinstance(blocks, Iterator)
+    return {each for block in blocks for each in block.split(chr(ROW_END))}
+
+
+@pytest.fixture
+def world(state: StateFixture) -> World:
+    return World(state)
+
+
+def test_what_was_sent_goes_to_the_source_and_is_counted_here(world: World) -> None:
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    assert (world.there(), world.count()) == (set("abc"), 3)
+
+    world.send((remove("a"), ACKNOWLEDGED), (add("d"), ACKNOWLEDGED))
+    assert (world.there(), world.count()) == (set("bcd"), 3)
+    with open_snapshot(world.state.settings).read_segment("production", 56) as stored:
+        assert read(stored.members()) == set()
+
+
+def test_a_change_that_is_not_there_yet_counts(world: World) -> None:
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([remove("a"), add("d"), add("e")])])
+        assert held.count().stored == 4  # of the journal
+    assert (world.there(), world.stored(), world.count()) == (set("abc"), set("bcde"), 4)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "members"),
+    [
+        ([(remove("a"), unknown(1.0))], "bc"),
+        ([(add("d"), unknown(1.0))], "abc"),
+        ([(add("d"), unknown(1.0)), (remove("d"), ACKNOWLEDGED)], "abc"),
+        ([(remove("a"), unknown(1.0)), (add("a"), ACKNOWLEDGED)], "abc"),
+        ([(remove("a"), ACKNOWLEDGED), (add("a"), ACKNOWLEDGED)], "abc"),
+        ([(add("d"), ACKNOWLEDGED), (remove("d"), ACKNOWLEDGED)], "abc"),
+    ],
+)
+def test_unknown_outcomes_and_changes_of_mind_are_counted_exactly(world: World, pairs, members: str) -> None:
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    with world.locked() as held:
+        for batch, answer in pairs:
+            held.settle([(held.intend([batch])[0], answer)])
+            held.compact()
+    assert (world.stored(), world.count()) == (set(members), len(members))
+    with world.locked() as held:
+        held.flush()
+    assert (world.there(), world.count()) == (set(members), len(members))
+
+
+@pytest.mark.parametrize("pairs", [[(remove("a"), ACKNOWLEDGED), (add("d", "e"), ACKNOWLEDGED)]])
+def test_a_death_at_any_step_forgets_nothing(state: StateFixture, pairs: Sequence[tuple[Batch, BatchResult]]) -> None:
+    """The second run dies; a third one removes what the second had added, and brings all of it there."""
+    end = 0
+    while True:
+        end += 1
+        world = World(StateFixture(f"{state.url}{end}" if state.url.startswith("sqlite") else state.url))
+        world.state.machine.running[100] = f"t{end}"
+        if end > 1 and not state.url.startswith("sqlite"):
+            return  # one database for all: the first death is enough of it
+        world.send((add("a", "b", "c"), ACKNOWLEDGED))
+        with world.locked() as held:
+            held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([batch for batch, _ in pairs])])
+        world.life = Life(end)
+        with suppress(Death), world.locked() as held:
+            held.flush()
+        died, world.life = world.life.is_over, Life()
+        assert world.stored() == set("bcde"), end
+        world.state.machine.running = {101: "later"}
+        world.state.machine.pid = 101
+        world.send((remove("d"), ACKNOWLEDGED))
+        assert (world.there(), world.stored(), world.count()) == (set("bce"), set("bce"), 3), end
+        if not died:
+            assert end > 5
+            return
+
+
+def test_a_source_that_fails_leaves_the_changes_here(world: World) -> None:
+    world.send((add("a", "b"), ACKNOWLEDGED))
+
+    def fail(_: int, name: str) -> None:
+        if "source" in name:
+            raise SourceError("it can't be reached")
+
+    world.life = Life(watch=fail)
+    with world.locked() as held:
+        held.settle([(held.intend([add("c")])[0], ACKNOWLEDGED)])
+        with pytest.raises(SourceError):
+            held.flush()
+    world.life = Life()
+    assert (world.there(), world.stored(), world.count()) == (set("ab"), set("abc"), 3)
+
+
+def test_tables_that_were_changed_by_hand_or_are_of_another_state_are_refused(world: World) -> None:
+    world.send((add("a", "b"), ACKNOWLEDGED))
+    world.warehouse.execute("DELETE FROM reconcile_base WHERE id = 'a'")
+    with pytest.raises(StateError, match="there are 1, and not 2"):
+        world.there()
+    with world.locked() as held:
+        held.settle([(held.intend([add("c")])[0], ACKNOWLEDGED)])
+        held.compact()
+        with pytest.raises(StateError, match="not as the state left them"):
+            held.flush()
+
+
+def test_a_refresh_writes_a_new_generation_above_all_others(world: World) -> None:
+    world.send((add("a", "b"), ACKNOWLEDGED))
+    world.warehouse.execute("DELETE FROM reconcile_base")
+    world.warehouse.execute("UPDATE reconcile_heads SET lineage = 'other', generation = 7")
+    with world.locked() as held:
+        held.replace_snapshot(adoption(members=["b", "x"]))
+    assert (world.there(), world.count()) == ({"b", "x"}, 2)
+
+
+def test_many_changes_make_a_new_base(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_source, "LEAST_CHANGED", 1)
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    for number in range(6):
+        world.send((add(f"x{number}"), ACKNOWLEDGED), (remove("a") if number == 0 else add(f"y{number}"), ACKNOWLEDGED))
+    expected = set("bc") | {f"x{n}" for n in range(6)} | {f"y{n}" for n in range(1, 6)}
+    assert (world.there(), world.count()) == (expected, len(expected))
+    generations = world.warehouse.execute("SELECT DISTINCT generation FROM reconcile_base ORDER BY 1").fetchall()
+    assert len(generations) == 2
+
+
+def test_the_place_of_the_members_is_not_changed_by_the_key_alone(world: World) -> None:
+    world.send((add("a"), ACKNOWLEDGED))
+    with world.state.store() as store, pytest.raises(StateError, match="at the source") as refusal:
+        store.lock(world.state.target(), "run", "apply", None).__enter__()
+    assert "state copy SPEC --members local" in refusal.value.hint
+
+
+def test_numbers_that_were_drawn_are_above_what_was_recorded(world: World) -> None:
+    world.send((add("a"), ACKNOWLEDGED))
+    with world.state.store() as store, store.database.read() as connection:
+        row = connection.execute(text("SELECT attempted_generation, attempted_serial FROM reconcile_segments")).one()
+    assert tuple(row) == (1, 0)
