@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow
+from pyspark.sql.connect.client import SparkConnectClient
 from pyspark.sql.connect.functions import lit
 from pyspark.sql.connect.plan import SQL, CreateView, LocalRelation
 
@@ -88,18 +89,28 @@ class SparkWithMembers(SparkSource):
         for statement in self.statements.create():
             self.run(statement)
 
+    @contextmanager
+    def _share(self) -> Iterator[SparkConnectClient]:
+        """Give the client without a slot: a comparison holds one, and runs statements meanwhile."""
+        with self.keep():
+            with self._lock, self._scrubber.explaining(Exception):
+                if self._client is None or self._client.is_closed:
+                    self._client = self._connections.connect(self._open)
+                client = self._client
+            yield client
+
     def run(self, statement: str) -> None:
-        with self._connect() as client, self._scrubber.explaining(Exception):
+        with self._share() as client, self._scrubber.explaining(Exception):
             client.execute_command(SQL(statement).command(client))
 
     def fetch(self, statement: str) -> Sequence[Sequence[Any]]:
-        with self._connect() as client, self._scrubber.explaining(Exception):
+        with self._share() as client, self._scrubber.explaining(Exception):
             table, _, _ = client.to_table(SQL(statement).to_proto(client), {})
             return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     @contextmanager
     def stream_ids(self, statement: str) -> Iterator[Iterator[list[str]]]:
-        with self._connect() as client:
+        with self._share() as client:
             yield self._read_ids(client, SQL(statement).to_proto(client))
 
     def _read_ids(self, client: Any, plan: Any) -> Iterator[list[str]]:
@@ -129,7 +140,7 @@ class SparkWithMembers(SparkSource):
     @contextmanager
     def _lend(self, table: pyarrow.Table) -> Iterator[str]:
         name = f"reconcile_{uuid4().hex}"
-        with self._connect() as client:
+        with self._share() as client:
             with self._scrubber.explaining(Exception):
                 view = CreateView(child=LocalRelation(table), name=name, is_global=False, replace=True)
                 client.execute_command(view.command(client))
