@@ -28,6 +28,7 @@ from reconciler.models.fields import Duration, Limit, Secret
 from reconciler.models.ids import IdType
 from reconciler.models.options import Options
 from reconciler.models.spec import (
+    DbtSettings,
     Defaults,
     DestinationSettings,
     FreshnessSettings,
@@ -76,6 +77,7 @@ COMMANDS = (
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", SpecFile),
     ("`sources.NAME`", SourceSettings),
+    ("`sources.NAME.dbt`", DbtSettings),
     ("`destination`", DestinationSettings),
     ("`state`", StateSettings),
     ("An entry of `notify`", NotifySettings),

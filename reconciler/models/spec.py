@@ -77,12 +77,24 @@ class _Model(BaseModel, frozen=True):
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
+class DbtSettings(_Model, frozen=True):
+    """A dbt project, with a connection that `profiles.yml` has. See [dbt.md](dbt.md)."""
+
+    project: fields.FileName = Field(description="The folder of `dbt_project.yml`, relative to the spec.")
+    target: fields.Name | None = Field(
+        default=None, description="The target of the profile; left out, that of `DBT_TARGET`, else of the profile."
+    )
+
+
 class SourceSettings(_Model, frozen=True):
-    """A database to query."""
+    """A database to query: exactly one of `url` and `dbt`."""
 
     url: fields.SourceUrl = Field(
         description="Any SQLAlchemy URL, or `sc://host:port` for Spark Connect; a relative `sqlite:///file` or "
-        "`duckdb:///file` is relative to the spec."
+        "`duckdb:///file` is relative to the spec. Left out next to `dbt`."
+    )
+    dbt: DbtSettings | None = Field(
+        default=None, description="Instead of `url`: the connection of a dbt project, see [dbt.md](dbt.md)."
     )
     options: SourceOptions = Field(
         default_factory=Options,
@@ -223,6 +235,11 @@ class Defaults(_Model, frozen=True):
     query_file: fields.FileName | None = Field(
         default=None, description="A file with the query (UTF-8), relative to the spec."
     )
+    model: fields.Name | None = Field(
+        default=None,
+        description="Instead of a query: a model of the source's dbt project, also as `package.name` or `name.v2`. All "
+        "its rows belong; `id_column` where it has several columns.",
+    )
     params: fields.Parameters = Field(
         default_factory=dict, description="Values for the `:name` in the query; bound, never pasted into the SQL."
     )
@@ -270,7 +287,13 @@ class SegmentKeys(Defaults, frozen=True):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [{"required": ["segment_id"]}, {"required": ["segment"]}],
-            "not": {"required": ["query", "query_file"]},
+            "not": {
+                "anyOf": [
+                    {"required": ["query", "query_file"]},
+                    {"required": ["query", "model"]},
+                    {"required": ["query_file", "model"]},
+                ]
+            },
         }
     )
 
@@ -287,7 +310,8 @@ class SegmentKeys(Defaults, frozen=True):
         default=None, description="With `segment_id`, a pin: nothing is sent if the segment has another title."
     )
     query: fields.Query | None = Field(
-        default=None, description="The SQL itself; exactly one of `query` and `query_file`. Variables don't work here."
+        default=None,
+        description="The SQL itself; exactly one of `query`, `query_file` and `model`. Variables don't work here.",
     )
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.errors import ReconcileError, SourceError, SpecError, SpecProblem, UsageError
+from reconciler.models.fields import Secret
 from reconciler.models.results import Finding, SegmentCheck, Validation
 from reconciler.models.spec import Target
+from reconciler.models.urls import UNKNOWN_URL
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, refuse_shared
 from reconciler.operations.results import as_problem
@@ -26,7 +28,8 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
             continue  # it is retired, or the name of its file is not known
         source = target.spec.sources.get(target.segment.source)
         try:
-            check_query(target.segment.source, source.url if source else None, target.segment)
+            url = source.url if source and source.url != Secret(UNKNOWN_URL) else None  # of a profile that is not here
+            check_query(target.segment.source, url, target.segment)
         except SourceError as error:
             problems.append(target.problem(f"segment {target.segment.name}: {error.message}"))
     if problems:

@@ -20,6 +20,7 @@ from reconciler.models.spec import Defaults, GuardSettings, Notify, Ownership, S
 from reconciler.models.titles import read_title
 from reconciler.models.urls import UNKNOWN_URL, check_state_url, make_absolute, resolve_path
 from reconciler.spec.checks import check_claims, check_sense, validate
+from reconciler.spec.dbt import connect_sources
 from reconciler.spec.draft import Draft, Needed, read_draft
 from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
@@ -53,8 +54,9 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
             "Files that others extend are no specs; name one that extends them.",
         )
     readable = [draft for draft in drafts if draft.document.data is not None]
+    dbt_sources = [connect_sources(draft, environment) for draft in readable]
     files = [validate(draft) for draft in readable]
-    queries = [check_queries(draft) for draft in readable]
+    queries = [check_queries(draft, each) for draft, each in zip(readable, dbt_sources, strict=True)]
     for draft in readable:
         check_sense(draft)
     check_claims(readable)
@@ -160,13 +162,15 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             keys |= {"ownership": Ownership.TRACKED, "create": False}
             guards = _inherit(GuardSettings(), GuardSettings())
         sentinels = [str(check_text(text, keys["id_type"])) for text in guards["must_include"]]
+        chosen = {key for key in ("query", "query_file", "model") if getattr(own, key) is not None}
         keys |= {
             "name": name,
             "segment_id": own.segment_id,
             "segment": own.segment,
             "title": own.title,
             "query": str(queries.get(name, "")),  # a retired segment has none
-            "query_file": None if own.query is not None or keys["retired"] else find_query_file(name),
+            "query_file": find_query_file(name) if chosen <= {"query_file"} and not keys["retired"] else None,
+            "model": keys["model"] if chosen <= {"model"} and not keys["retired"] else None,
             "source": find_source(name, keys["source"]),
             "params": {**file.defaults.params, **own.params},
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
@@ -187,7 +191,7 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
                 }
             )
             for name, source in file.sources.items()
-            if source.url != Secret(UNKNOWN_URL)
+            if source.url != Secret(UNKNOWN_URL) or source.dbt
         },
         destination=file.destination,
         state=file.state.model_copy(update={"url": absolute(file.state.url, "state", "url")}),
@@ -226,7 +230,8 @@ def make_schema() -> _Json:
     generated = SpecFile.model_json_schema(schema_generator=_Generator)
     definitions = generated["$defs"]
     destination = {"required": definitions["DestinationSettings"].pop("required")}
-    source = {"required": definitions["SourceSettings"].pop("required")}
+    definitions["SourceSettings"].pop("required")
+    source = {"oneOf": [{"required": ["url"]}, {"required": ["dbt"]}]}
     whole = {"destination": destination, "sources": {"additionalProperties": source}}
     generated["anyOf"] = [
         {"required": generated.pop("required"), "properties": whole},

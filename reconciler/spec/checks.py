@@ -106,6 +106,8 @@ def _complete(where: KeyPath, value: object) -> object:
                 with suppress(ValueError):
                     return check_source_url(str(value))  # most often a password alone is missing
                 return UNKNOWN_URL
+            case ("sources", _, "dbt", "project"):
+                return "."
             case ("destination", "site_id" | "api_key"):
                 return "unset"
             case ("notify", _, "url"):

@@ -13,6 +13,7 @@ from reconciler.errors import SourceError
 from reconciler.models.fields import REFERENCE
 from reconciler.models.sql import Kind, Piece, lexicon_of, scan
 from reconciler.models.urls import DatabaseUrl, resolve_path
+from reconciler.spec.dbt import DbtSource, find_model
 from reconciler.spec.draft import Draft
 from reconciler.spec.files import read_text
 from reconciler.spec.yaml_reader import FoldedText, KeyPath
@@ -31,12 +32,12 @@ class _Loss(Enum):
     CODE = "what stands behind a comment"
 
 
-def check_queries(draft: Draft) -> dict[str, str]:
+def check_queries(draft: Draft, dbt_sources: Mapping[str, DbtSource]) -> dict[str, str]:
     """Check each segment's query, and give its text by the segment's name."""
     queries: dict[str, str] = {}
     pieces: dict[KeyPath, Sequence[Piece] | None] = {}
     for segment in draft.segments():
-        if found := _find_query(draft, segment):
+        if found := _find_query(draft, segment, dbt_sources):
             where, query = found
             queries[str(segment[1])] = query
             places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
@@ -54,29 +55,31 @@ def _check_freshness(draft: Draft, segment: KeyPath) -> None:
         _check_query(draft, segment, (*found, "query"), query, [(*found, "params")])
 
 
-def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
+def _find_query(draft: Draft, segment: KeyPath, dbt_sources: Mapping[str, DbtSource]) -> tuple[KeyPath, str] | None:
     """Give where a segment's query stands, and its text; a retired segment has none."""
     keys = draft.keys(segment)
+    own: list[KeyPath] = [(*segment, key) for key in ("query", "query_file", "model") if key in keys]
     if draft.is_retired(segment):
-        for key in {"query", "query_file"} & set(keys):
-            draft.refuse_key(
-                (*segment, key), "stands in a segment that is `retired`; nobody belongs there, so remove it"
-            )
+        for where in own:
+            draft.refuse_key(where, "stands in a segment that is `retired`; nobody belongs there, so remove it")
         return None
-    if "query" in keys and "query_file" in keys:
-        draft.refuse_key((*segment, "query_file"), "stands next to `query`; exactly one of them is needed")
+    inherited = [found for key in ("query_file", "model") if (found := draft.setting(segment, key))]
+    found, *others = own or inherited or [()]
+    for where in others:
+        draft.refuse_key(where, f"stands next to `{found[-1]}`; exactly one of them is needed")
+    if others:
         return None
-    if "query" in keys:
-        where: KeyPath = (*segment, "query")
-        query = draft.value(where)
-        return (where, query) if isinstance(query, str) else None
-    found = draft.setting(segment, "query_file")
-    if found is None:
+    if not found:
         retired = draft.setting(segment, "retired")
         if not (draft.lacks_base or (retired and draft.is_refused(retired))):  # else nobody knows whether it needs one
-            draft.refuse_key(segment, "has no query; give it `query` or `query_file`")
+            draft.refuse_key(segment, "has no query; give it `query`, `query_file` or `model`")
         return None
+    if found[-1] == "model":
+        query = find_model(draft, found, _find_source(draft, segment), dbt_sources)
+        return None if query is None else (found, query)
     name = draft.value(found)
+    if found[-1] == "query":
+        return (found, name) if isinstance(name, str) else None
     if not isinstance(name, str) or not name or draft.is_refused(found):
         return None
     try:
@@ -89,11 +92,15 @@ def _find_query(draft: Draft, segment: KeyPath) -> tuple[KeyPath, str] | None:
     return found, text
 
 
-def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
-    """Give the dialect of a segment's source; None where it is not known."""
+def _find_source(draft: Draft, segment: KeyPath) -> str | None:
     where = draft.setting(segment, "source")
     name = draft.value(where) if where else next(iter(draft.keys(("sources",))), None)
-    url = draft.value(("sources", name, "url")) if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
+
+
+def _find_dialect(draft: Draft, segment: KeyPath) -> str | None:
+    """Give the dialect of a segment's source; None where it is not known."""
+    url = draft.value(("sources", _find_source(draft, segment) or "", "url"))
     with suppress(ValueError):
         return DatabaseUrl.parse(url).dialect if isinstance(url, str) else None
     return None

@@ -88,6 +88,7 @@ FREE: dict[str, Any] = {
     "owner": "somebody@example.com",
     "tags": ("nightly",),
     "query_file": Path("sql/vip.sql"),
+    "model": "vip_customers",
     "confirm": True,
     "line": 13,
     "warnings": ("spec.yaml:13: `segments.vip.query` is odd.",),

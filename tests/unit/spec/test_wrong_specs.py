@@ -130,7 +130,7 @@ TAILS = {
     "a key that is a list": (segment("query: x", "? [b]", ": c"), ["8: A key must be a plain text."]),
     "a duplicate key": (segment("query: x", "tags: []", "query: y"), ["9: The key `query` stands twice; the first is on line 7."]),
     "a duplicate segment": (SEGMENT.replace("}}", "}, a: {segment_id: 2, query: y}}"), ["4: The key `a` stands twice; the first is on line 4."]),
-    "no query": (segment("nulls: skip"), ["5: `segments.a` has no query; give it `query` or `query_file`."]),
+    "no query": (segment("nulls: skip"), ["5: `segments.a` has no query; give it `query`, `query_file` or `model`."]),
     "an empty query": (segment("query: ' '"), ["7: `segments.a.query` must not be empty."]),
     "a query with a control character": (segment('query: "a\\x00"'), ["7: `segments.a.query` holds a control character."]),
     "a query that is no text": (segment("query: 1"), ["7: `segments.a.query` must be a text; put it in quotes."]),
@@ -489,6 +489,6 @@ def test_a_segment_may_be_called_like_a_key(write, head):
     assert problems == [
         "spec.yaml:4: `segments.confirm.nulls` must be error or skip, not 'x'.",
         "spec.yaml:4: `segments.confirm.segment_id` is missing; give the number of the segment, or its title as `segment`.",
-        "spec.yaml:4: `segments.confirm` has no query; give it `query` or `query_file`.",
+        "spec.yaml:4: `segments.confirm` has no query; give it `query`, `query_file` or `model`.",
         "spec.yaml:4: `segments.guards.tag` is not a known key; did you mean `tags`?",
     ]
