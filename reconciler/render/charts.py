@@ -48,7 +48,7 @@ def draw_line(points: Sequence[tuple[datetime, int]], most: int) -> Chart | None
     values = [value for _, value in kept]
     rows = _choose_rows(min(values), max(values))
     places = _place(kept, rows)
-    floor = [places[-2], HEIGHT, places[0], HEIGHT]
+    floor = [svg.Point(places[-1].x, HEIGHT), svg.Point(places[0].x, HEIGHT)]
     elements: list[svg.Element] = [
         *_draw_grid(rows),
         svg.Polygon(points=[*places, *floor], class_=["area"]),
@@ -70,11 +70,11 @@ def draw_flow(points: Sequence[tuple[datetime, int, int]], most: int) -> Chart |
     rows = _choose_rows(-max(down), max(up))
     elements: list[svg.Element] = _draw_grid(rows)
     for values, name in ((up, "entered"), ([-value for value in down], "left")):
-        corners = [0, _height(0, rows)]
+        corners = [svg.Point(0, _height(0, rows))]
         for at, value in enumerate(values):
             top = _height(value, rows)
-            corners += [round(at * WIDTH / len(groups)), top, round((at + 1) * WIDTH / len(groups)), top]
-        elements.append(svg.Polygon(points=[*corners, WIDTH, _height(0, rows)], class_=[name]))
+            corners += [svg.Point(round(each * WIDTH / len(groups)), top) for each in (at, at + 1)]
+        elements.append(svg.Polygon(points=[*corners, svg.Point(WIDTH, _height(0, rows))], class_=[name]))
     marks = [Mark(f"{abs(value):,}", place) for value, place in _list_rows(rows)]
     return Chart(_write(elements, WIDTH, HEIGHT), marks, _mark_columns(points[0][0], points[-1][0]))
 
@@ -85,10 +85,11 @@ def draw_spark(values: Sequence[int], most: int = 40) -> Markup:
     if len(kept) < 2:
         return Markup()
     low, high = min(kept), max(kept)
-    places: list[int] = []
+    places: list[svg.Point] = []
     for at, value in enumerate(kept):
         share = (value - low) / (high - low) if high > low else 0.5
-        places += [round(at * SPARK_WIDTH / (len(kept) - 1)), round(4 + (1 - share) * (SPARK_HEIGHT - 8))]
+        height = round(4 + (1 - share) * (SPARK_HEIGHT - 8))
+        places.append(svg.Point(round(at * SPARK_WIDTH / (len(kept) - 1)), height))
     return _write([svg.Polyline(points=places, class_=["line"])], SPARK_WIDTH, SPARK_HEIGHT)
 
 
@@ -142,12 +143,12 @@ def _height(value: float, rows: tuple[float, float, float]) -> int:
     return round(HEIGHT - (value - low) * HEIGHT / (high - low))
 
 
-def _place(points: Sequence[tuple[datetime, int]], rows: tuple[float, float, float]) -> list[int]:
+def _place(points: Sequence[tuple[datetime, int]], rows: tuple[float, float, float]) -> list[svg.Point]:
     begin, length = points[0][0], (points[-1][0] - points[0][0]).total_seconds() or 1
-    places: list[int] = []
-    for moment, value in points:
-        places += [round((moment - begin).total_seconds() * WIDTH / length), _height(value, rows)]
-    return places
+    return [
+        svg.Point(round((moment - begin).total_seconds() * WIDTH / length), _height(value, rows))
+        for moment, value in points
+    ]
 
 
 def _draw_grid(rows: tuple[float, float, float]) -> list[svg.Element]:
@@ -161,7 +162,7 @@ def _draw_grid(rows: tuple[float, float, float]) -> list[svg.Element]:
 def _write(elements: list[svg.Element], width: int, height: int) -> Markup:
     drawing = svg.SVG(
         viewBox=svg.ViewBoxSpec(0, 0, width, height),
-        preserveAspectRatio="none",
+        preserveAspectRatio=svg.PreserveAspectRatio("none"),
         elements=elements,
     )
     return Markup(drawing.as_str())  # noqa: S704 - of numbers and our own words
