@@ -253,7 +253,7 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
     parts = sorted(run.parts, key=_rank_part)
     told = parts[:MOST_PARTS] if at < RUNS_IN_DETAIL else []
     facts = {
-        "Run": run.run_id,
+        "Run": shorten(run.run_id),
         "By": past_runs.tell_actor(run.actor),
         "Commit": run.actor.commit or "",
         "Job": run.actor.job or "",

@@ -1,7 +1,9 @@
 """`reconcile report` and `--format html`: what is on the page, in the file and in a real browser."""
 
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +58,10 @@ def test_a_report_is_one_private_file_without_ids_and_markup_of_others(shop: Pat
     assert "none.db" not in page
     assert "the table `marts.churn` is not there" in page
     assert all(each.name in page for each in SHOP)
+    with closing(sqlite3.connect(shop / "state.db")) as state:
+        runs = [run_id for (run_id,) in state.execute("SELECT run_id FROM reconcile_runs ORDER BY started_at")]
+    assert runs[-1][:8] in page
+    assert not [each for each in runs if each in page]
     assert (shop / "state.db").read_bytes() == before
 
 
