@@ -8,7 +8,7 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses setup lock lint types imports docs screenshot bench mutants wheel clean
+.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses test-orchestrators setup lock lint types imports docs screenshot bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -44,13 +44,20 @@ test-warehouses: $(WAREHOUSES:%=%/ready) $(EMULATORS:%=%/ready)
 	@failed=; for venv in $(WAREHOUSES); do \
 	  $$venv/bin/pytest -n $(WORKERS) --dist loadgroup tests/warehouses || failed="$$failed $$venv"; done; test -z "$$failed"
 
+# A real dbt project (tests/orchestrators).
+ORCHESTRATORS := .venv-dbt
+
+test-orchestrators: $(ORCHESTRATORS:%=%/ready)
+	@failed=; for name in dbt; do \
+	  .venv-$$name/bin/pytest -q tests/orchestrators/test_$$name.py || failed="$$failed $$name"; done; test -z "$$failed"
+
 setup: .venv/ready
 
 .venv/ready: requirements/dev.lock pyproject.toml
 .venv-lowest/ready: requirements/lowest.lock pyproject.toml
-$(WAREHOUSES:%=%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
+$(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
 
-.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready):
+.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=%/ready):
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -73,6 +80,7 @@ lock: setup
 	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --extra snowflake --extra bigquery \
 	  --extra databricks --extra spark --group dev --group warehouses --output-file requirements/warehouses.lock
 	$(LOCK) --extra postgres --group dev --group spark --output-file requirements/spark.lock
+	for name in dbt; do $(LOCK) --no-strip-extras --group tests --group $$name --output-file requirements/$$name.lock; done
 	$(COMPILE) --group fakesnow --output-file requirements/snowflake.lock
 	$(COMPILE) --group bqemulator --output-file requirements/bigquery.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
@@ -111,4 +119,4 @@ wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) $(EMULATORS) dist build
+	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) $(EMULATORS) $(ORCHESTRATORS) dist build
