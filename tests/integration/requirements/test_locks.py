@@ -13,16 +13,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 POSTGRES = EXTRAS["postgres"]
-DEV = PROJECT["dependency-groups"]["dev"]
+GROUPS = PROJECT["dependency-groups"]
+DEV = GROUPS["dev"]
 WAREHOUSES = [*EXTRAS["mysql"], *EXTRAS["redshift"], *EXTRAS["clickhouse"], *EXTRAS["spark"]]
-WAREHOUSES += PROJECT["dependency-groups"]["warehouses"]
+WAREHOUSES += GROUPS["warehouses"]
 
 NEEDED = {
     "runtime": [*RUNTIME, *POSTGRES],
     "dev": [*RUNTIME, *POSTGRES, *DEV],
     "lowest": [*RUNTIME, *POSTGRES, *DEV],
     "warehouses": [*RUNTIME, *POSTGRES, *DEV, *WAREHOUSES],
-    "spark": [*RUNTIME, *POSTGRES, *DEV, *PROJECT["dependency-groups"]["spark"]],
+    "spark": [*RUNTIME, *POSTGRES, *DEV, *GROUPS["spark"]],
+    "dbt": [*RUNTIME, *GROUPS["tests"], *GROUPS["dbt"]],
 }
 
 
@@ -32,7 +34,7 @@ def read_lock(name: str) -> str:
 
 def pins_of(name: str) -> dict[str, Version]:
     """The version of each package in a lock."""
-    pins = re.findall(r"^([a-z0-9-]+)==(\S+)", read_lock(name), re.MULTILINE)
+    pins = re.findall(r"^([a-z0-9-]+)(?:\[\S+\])?==(\S+)", read_lock(name), re.MULTILINE)
     return {package: Version(version) for package, version in pins}
 
 
@@ -54,7 +56,7 @@ def test_a_lock_has_all_that_is_needed_in_its_range(name: str) -> None:
 def test_each_package_of_a_lock_has_hashes_and_no_index_is_named(name: str) -> None:
     text = read_lock(name)
 
-    entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
+    entries = re.split(r"^(?=[a-z0-9-]+(?:\[\S+\])?==)", text, flags=re.MULTILINE)[1:]
 
     assert len(entries) >= len(pins_of(name))  # some have one version for each Python
     assert all("--hash=sha256:" in entry for entry in entries)
