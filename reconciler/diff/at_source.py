@@ -6,6 +6,8 @@ nothing of it is believed unless the numbers of the members are those that the s
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from reconciler.diff.decide import NOTHING, Flag, Returned, broken_query, list_unchanged
 from reconciler.diff.overlay import broken_state, load_marks, make_overlay
@@ -17,21 +19,24 @@ from reconciler.models.ids import check_text, normalize, refusal
 from reconciler.models.members import StoredAtSource, check_members
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
-from reconciler.state.base import Snapshot
+from reconciler.state.base import Stored
 
 log = logging.getLogger(__name__)
+
+ReadSegment = Callable[[Target], AbstractContextManager[Stored]]
+"""Reads the state of a segment, with its members at the source checked by their heads."""
 
 _UNCHANGED = list_unchanged(NOTHING), list_unchanged(Flag.DESIRED)
 
 
-def compare_at_source(target: Target, snapshot: Snapshot, tables: Tables) -> ComparedInDatabase | NotPossible:
+def compare_at_source(target: Target, read_segment: ReadSegment, tables: Tables) -> ComparedInDatabase | NotPossible:
     """Fill `desired`, `known` and `overlay` with what may change; nothing where that is not possible.
 
     Raises StateError if the members there are not as the state left them.
     """
     before = None
     while True:
-        read = _read_state(target, snapshot, tables)
+        read = _read_state(target, read_segment, tables)
         if isinstance(read, NotPossible):
             return read
         head, place = read
@@ -44,10 +49,10 @@ def compare_at_source(target: Target, snapshot: Snapshot, tables: Tables) -> Com
             before = place.head, place.attempted
 
 
-def _read_state(target: Target, snapshot: Snapshot, tables: Tables) -> tuple[Head, StoredAtSource] | NotPossible:
+def _read_state(target: Target, read_segment: ReadSegment, tables: Tables) -> tuple[Head, StoredAtSource] | NotPossible:
     """Make `overlay` of marks and journal, and `laid` of all that the state knows besides the members."""
     segment = target.segment
-    with snapshot.read_segment(target.workspace, target.segment_id) as stored:
+    with read_segment(target) as stored:
         place = stored.at_source
         if place is None:
             return NotPossible("the state has nothing of this segment yet", is_new=stored.head.is_new)

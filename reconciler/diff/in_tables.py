@@ -197,7 +197,7 @@ class ComparisonInTables:
         if self._exclusive:  # a database can't compare with the real membership, as that isn't in it
             found = NotPossible("`ownership: exclusive` compares with the real members")
         elif is_there:
-            found = compare_at_source(self._target, snapshot, self._tables)
+            found = compare_at_source(self._target, self._engine.read_segment, self._tables)
         elif (source := self._engine.pushdown_source_of(self._target)) is None:
             found = NotPossible("the database of the query does not have the members")
         else:

@@ -235,11 +235,8 @@ class Context(ExitStack):
         if not target.is_at_source:
             return None
         settings = target.spec.sources[target.segment.source]
-
-        def make() -> MembersAtSource:
-            return self.enter_context(open_members(target.segment.source, settings.url, settings.options))
-
-        return self._members.get((settings.url, settings.options), make)
+        key = settings.url, settings.options
+        return self._members.get(key, lambda: open_members(target.segment.source, self.source(target)))
 
     def pushdown_source(self, target: Target) -> PushdownSource | None:
         """The source, where its database is the one that has the state, too."""

@@ -1,8 +1,6 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.errors import SourceError
@@ -73,14 +71,11 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
         raise unreadable from None
 
 
-@contextmanager
-def open_members(name: str, url: Secret, options: Options = NO_OPTIONS) -> Iterator[MembersAtSource]:
-    """Open the tables of members in the database of a source; leaving closes what they share. Raises SourceError."""
-    source = open_source(name, url, options)
+def open_members(name: str, source: Source) -> MembersAtSource:
+    """Give the tables of members in the database of a source, which work while it is kept. Raises SourceError."""
     if not isinstance(source, HoldsMembers):
         raise SourceError(f"source {name}: it can't hold the members of a state", "Set `members: local`.")
-    with source.keep():
-        yield source.members()
+    return source.open_members()
 
 
 def _open_spark(name: str, url: Secret, options: Options) -> Source:

@@ -94,20 +94,11 @@ class PushdownSource(Protocol):
 
 
 @runtime_checkable
-class MembersSource(Protocol):
-    """A Source with a database in which the members of segments can stand."""
-
-    def open_members(self) -> MembersAtSource:
-        """Give the members there. Nothing is asked yet."""
-        ...
-
-
-@runtime_checkable
 class HoldsMembers(Protocol):
     """A Source with a database that can hold the members of a state."""
 
-    def members(self) -> MembersAtSource:
-        """Give the tables of members; they work while the source is kept."""
+    def open_members(self) -> MembersAtSource:
+        """Give the tables of members, which work while the source is kept; nothing is asked yet. Raises SourceError."""
         ...
 
 

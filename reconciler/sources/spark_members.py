@@ -42,6 +42,7 @@ _ANSWER = pyarrow.schema(
     }
 )
 _OVERLAY = pyarrow.schema({"id": pyarrow.string(), "flags": pyarrow.int16(), "travels": pyarrow.bool_()})
+_KINDS = {pyarrow.string(): "STRING", pyarrow.int16(): "SMALLINT", pyarrow.bool_(): "BOOLEAN"}
 
 
 class SparkWithMembers(SparkSource):
@@ -140,9 +141,13 @@ class SparkWithMembers(SparkSource):
     @contextmanager
     def _lend(self, table: pyarrow.Table) -> Iterator[str]:
         name = f"reconcile_{uuid4().hex}"
+        kinds = None  # of a table without rows Sail reads no schema
+        if not table.num_rows:
+            kinds = ", ".join(f"{each.name} {_KINDS[each.type]}" for each in table.schema)
         with self._share() as client:
             with self._scrubber.explaining(Exception):
-                view = CreateView(child=LocalRelation(table), name=name, is_global=False, replace=True)
+                rows = LocalRelation(table if kinds is None else None, kinds)
+                view = CreateView(child=rows, name=name, is_global=False, replace=True)
                 client.execute_command(view.command(client))
             try:
                 yield name

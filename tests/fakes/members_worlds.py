@@ -67,7 +67,11 @@ class SnapshotThere:
     stored: StoredThere
 
     @contextmanager
-    def read_segment(self, workspace: str, segment_id: int) -> Iterator[StoredThere]:
+    def read_segment(
+        self, workspace: str, segment_id: int, source: MembersAtSource | None = None
+    ) -> Iterator[StoredThere]:
+        if source is None:  # as a state, which gives them to those who ask with a source
+            self.stored.at_source = None
         yield self.stored
 
     def read_few(self, workspace: str, segment_id: int, most: int) -> FewStored | None:
@@ -93,7 +97,9 @@ class MembersComparer:
         self._database = database
         self._numbers = itertools.count(1)
         self._worlds: dict[int, tuple[World, Warehouse, Place]] = {}
-        self.engine = SetEngine("64MB", spill_parent, self._source, self._snapshot, few=0)  # type: ignore[arg-type]
+        self.engine = SetEngine(  # type: ignore[arg-type]
+            "64MB", spill_parent, self._source, self._snapshot, few=0, members_of=lambda _: members
+        )
 
     def _source(self, target: Target) -> FakeSource:
         world, warehouse, _ = self._worlds[target.segment.segment_id]
