@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.escaping import escape_markdown
+from reconciler.models.plan import Plan, PlanStatus
 from reconciler.models.results import Result
 from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
@@ -17,7 +18,7 @@ from reconciler.render.report import MANY, ORPHANS, Cell, Column, Line, Report, 
 MAX_BYTES = 60_000
 """A document is shorter than this. GitHub refuses a comment of more than 65,536 characters."""
 
-TABLE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 24_000, 18_000, 8_000, 5_000
+TABLE_BYTES, MOVE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 18_000, 6_000, 18_000, 8_000, 5_000
 MESSAGE_LENGTH, HINT_LENGTH = 1000, 500
 MOST_COLUMNS = 12
 """Of a stored document, which may have any columns."""
@@ -52,6 +53,7 @@ def write(result: Result, options: Options) -> str:
         "",
         *([f"**{escape_markdown(report.summary, MESSAGE_LENGTH)}**", ""] if report.summary else []),
         *([*facts, ""] if facts else []),
+        *_section("Who enters and leaves", _list_moves(result), MOVE_BYTES),
         *_write_lines(report),
         *_section(report.trouble_title, troubles, TROUBLE_BYTES),
         *_section("First fill", first_fills, WARNING_BYTES),
@@ -60,6 +62,22 @@ def write(result: Result, options: Options) -> str:
         *_section("Warnings", warnings, WARNING_BYTES, ""),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _list_moves(result: Result) -> list[str]:
+    """A sentence for each segment that a plan changes, for a reviewer who knows none of our words."""
+    moves = []
+    for each in result.segments if isinstance(result, Plan) else ():
+        if each.counts is not None and each.counts.is_changed:
+            segment, verb = each.target.segment, "would" if each.status is not PlanStatus.CHANGES else "will"
+            enter, leave = (
+                f"{number:,} {'person' if number == 1 else 'people'}"
+                for number in (each.counts.add, each.counts.remove)
+            )
+            about = f" {escape_markdown(segment.description, HINT_LENGTH)}" if segment.description else ""
+            name = escape_markdown(each.title or segment.name)
+            moves.append(f"- **{name}**: {enter} {verb} enter, {leave} {verb} leave.{about}")
+    return moves
 
 
 def _write_lines(report: Report) -> list[str]:

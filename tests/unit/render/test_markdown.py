@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.models.comparison import Counts
 from reconciler.models.history import History, HistoryRow, RunRecord
 from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
@@ -53,6 +54,12 @@ def test_a_whole_plan() -> None:
 ### reconcile plan: production
 
 **Plan: 10 to remove, 1,234,587 to add, in 2 segments; 1 unchanged; 1 blocked; 1 failed.**
+
+#### Who enters and leaves
+
+- **VIP customers**: 20 people will enter, 10 people will leave.
+- **churn_risk**: 0 people would enter, 1,500 people would leave.
+- **newcomers**: 1,234,567 people will enter, 0 people will leave.
 
 | Status | Segment | Id | Title | Desired | Stored | Remove | Add | Change | Notes |
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |
@@ -262,3 +269,12 @@ def test_every_table_of_segments_says_the_workspace_where_there_are_several(kind
 
 def test_one_workspace_stands_above_the_table_and_not_in_it() -> None:
     assert "| Workspace |" not in write(samples.make_plan(), samples.make_unchanged())
+
+
+def test_a_plan_says_of_each_segment_how_many_people_enter_and_leave() -> None:
+    counts = Counts(desired=4, stored=5000, add=1200, remove=1, held=5000)
+    plan = samples.make_plan(counts=counts, description="Over *1,000*")
+
+    written = markdown.write(Plan(samples.TWO_AM, (plan,)), Options())
+
+    assert "1,200 people will enter, 1 person will leave. Over \\*1,000\\*" in written
