@@ -207,6 +207,14 @@ class AppClient:
             uses.append(tuple(numbers or ()))
         return UsedBy(*uses)
 
+    def campaigns(self) -> dict[int, str]:
+        """Return the names of the workspace's campaigns by their ids. Source: App API, `GET /v1/campaigns`."""
+        listed = self._get("/v1/campaigns", missing="has no list of campaigns").get("campaigns")
+        if not isinstance(listed, list):
+            raise unexpected_answer("campaigns is missing")
+        known = [each for each in listed if isinstance(each, dict) and is_whole(each.get("id"))]
+        return {each["id"]: each["name"] for each in known if each.get("name") and isinstance(each["name"], str)}
+
     def count(self, segment_id: int) -> int:
         """Return how many members Customer.io counts."""
         number = self._get(f"/v1/segments/{segment_id:d}/customer_count").get("count")

@@ -72,6 +72,8 @@ class UsedBy:
     campaigns: tuple[int, ...] = ()
     sent_newsletters: tuple[int, ...] = ()
     draft_newsletters: tuple[int, ...] = ()
+    names: tuple[tuple[int, str], ...] = ()
+    """Of these campaigns, where Customer.io says them."""
 
 
 @dataclass(frozen=True)

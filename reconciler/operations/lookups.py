@@ -42,6 +42,8 @@ class Lookups:
         self._members: dict[Hashable, Future[int]] = {}
         self._uses: dict[Hashable, Future[UsedBy]] = {}
         """Both by the place of the segment."""
+        self._campaigns: dict[object, Future[dict[int, str]]] = {}
+        """By the account: asked once a segment of it is used by a campaign."""
         self._done: set[Future[Any]] = set()
         """What was answered in time."""
         self._skipped = 0
@@ -62,7 +64,15 @@ class Lookups:
         if members:
             self.ask_members(target.where, target, app, target.segment_id)
         if uses:
-            self._begin(self._uses, target.where, target, app, lambda hurried: hurried.used_by(target.segment_id))
+            account = identify_account(target.spec.destination)
+            self._begin(self._uses, target.where, target, app, lambda hurried: self._ask_uses(target, account, hurried))
+
+    def _ask_uses(self, target: Target, account: object, app: App) -> UsedBy:
+        uses = app.used_by(target.segment_id)
+        with self._lock:
+            if uses.campaigns and account not in self._campaigns and not self._ended.is_set():
+                self._campaigns[account] = self._pool.submit(app.campaigns)
+        return uses
 
     def ask_members(self, place: Hashable, target: Target, app: App, segment_id: int) -> None:
         """Begin to ask how many members a segment of the target's workspace has; `place` finds the answer."""
@@ -104,11 +114,18 @@ class Lookups:
 
     def wait(self, stop: threading.Event) -> None:
         """Wait until all is answered, the time is over or `stop` is set; nothing is asked after that."""
-        futures: list[Future[Any]] = [*self._members.values(), *self._uses.values()]
-        self._done, late = wait(futures, 0)
-        while late and not stop.is_set() and (left := (self._ends_at or 0.0) - boot_seconds()) > 0:
-            self._done, late = wait(futures, min(left, TURN_SECONDS))
+        self._wait_for([*self._members.values(), *self._uses.values()], stop)
+        with self._lock:
+            names = list(self._campaigns.values())
+        self._wait_for(names, stop)
         self._ended.set()
+
+    def _wait_for(self, futures: Iterable[Future[Any]], stop: threading.Event) -> None:
+        done, late = wait(futures, 0)
+        while late and not stop.is_set() and (left := (self._ends_at or 0.0) - boot_seconds()) > 0:
+            some, late = wait(late, min(left, TURN_SECONDS))
+            done |= some
+        self._done |= done
 
     def members(self, place: Hashable) -> int | ReconcileError | None:
         """Give what was answered, or why not; None: it was not asked, or not answered in time."""
@@ -141,6 +158,10 @@ class Lookups:
                 elif where in asked:
                     reasons.add(f"not answered within --lookup-timeout ({self._seconds:g} s)")
             unknown.update(reasons)
+            names = self._answer(self._campaigns.get(identify_account(plan.target.spec.destination)))
+            if isinstance(names, dict) and (uses := remote.used_by):
+                known = tuple((number, names[number]) for number in uses.campaigns if number in names)
+                remote = replace(remote, used_by=replace(uses, names=known))
             filled.append(replace(plan, remote=remote))
         for message, number in unknown.items():
             segments = "1 segment" if number == 1 else f"{number:,} segments"

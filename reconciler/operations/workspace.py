@@ -139,6 +139,10 @@ class CheckedApp:
         self.check()
         return self.app.used_by(segment_id)
 
+    def campaigns(self) -> dict[int, str]:
+        self.check()
+        return self.app.campaigns()
+
     def count(self, segment_id: int) -> int:
         self.check()
         return self.app.count(segment_id)

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.escaping import escape_markdown
-from reconciler.models.plan import Plan, PlanStatus
+from reconciler.models.comparison import Counts
+from reconciler.models.plan import Plan, PlanStatus, SegmentPlan
 from reconciler.models.results import Result
+from reconciler.models.spec import Region
 from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
 from reconciler.render.report import MANY, ORPHANS, Cell, Column, Line, Report, Row, collapse
@@ -22,6 +24,23 @@ TABLE_BYTES, MOVE_BYTES, TROUBLE_BYTES, NOTE_BYTES, WARNING_BYTES = 18_000, 6_00
 MESSAGE_LENGTH, HINT_LENGTH = 1000, 500
 MOST_COLUMNS = 12
 """Of a stored document, which may have any columns."""
+
+MOST_CAMPAIGNS = 10
+"""That a sentence names."""
+
+_HOSTS = {Region.US: "fly.customer.io", Region.EU: "fly-eu.customer.io"}
+"""Where people see what Customer.io has of an account."""
+
+_ENDS = {PlanStatus.BLOCKED: ", and a guard stops it", PlanStatus.PAUSED: " if it were not paused"}
+
+_WORDS = {
+    "Desired": "how many people the query returns",
+    "Stored": "how many were in the segment after the last run, as far as is known",
+    "Remove": "who leave",
+    "Add": "who enter",
+    "Resend": "who were sent before and were not there when last read, and are sent again",
+    "Change": "who enter and leave, as a share of those stored",
+}
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 
@@ -65,19 +84,57 @@ def write(result: Result, options: Options) -> str:
 
 
 def _list_moves(result: Result) -> list[str]:
-    """A sentence for each segment that a plan changes, for a reviewer who knows none of our words."""
-    moves = []
-    for each in result.segments if isinstance(result, Plan) else ():
-        if each.counts is not None and each.counts.is_changed:
-            segment, verb = each.target.segment, "would" if each.status is not PlanStatus.CHANGES else "will"
-            enter, leave = (
-                f"{number:,} {'person' if number == 1 else 'people'}"
-                for number in (each.counts.add, each.counts.remove)
-            )
-            about = f" {escape_markdown(segment.description, HINT_LENGTH)}" if segment.description else ""
-            name = escape_markdown(each.title or segment.name)
-            moves.append(f"- **{name}**: {enter} {verb} enter, {leave} {verb} leave.{about}")
-    return moves
+    """A sentence for each segment that was planned, for a reviewer who knows none of our words; what changes is first.
+
+    Many that nobody enters or leaves share one.
+    """
+    plans = [each for each in result.segments if each.counts is not None] if isinstance(result, Plan) else []
+    changed = [each for each in plans if each.counts and each.counts.is_changed]
+    quiet = [each for each in plans if each not in changed]
+    moves = [_write_move(each) for each in changed]
+    if len(quiet) > MANY:
+        return [*moves, f"- {len(quiet):,} {'other ' if moves else ''}segments: nobody enters or leaves."]
+    return moves + [_write_move(each) for each in quiet]
+
+
+def _write_move(plan: SegmentPlan) -> str:
+    counts, segment = plan.counts or Counts(), plan.target.segment
+    name = escape_markdown(plan.title or segment.segment or segment.name)
+    link = _link(plan)
+    sentences = ["nobody enters or leaves."]
+    if counts.is_changed:
+        verb = "will" if plan.status is PlanStatus.CHANGES else "would"
+        enter, leave = (f"{number:,} {'person' if number == 1 else 'people'}" for number in (counts.add, counts.remove))
+        sentences = [f"{enter} {verb} enter, {leave} {verb} leave{_ENDS.get(plan.status, '')}."]
+        if uses := plan.remote.used_by:
+            names = dict(uses.names)
+            campaigns = [f"“{names[each]}”" if each in names else str(each) for each in uses.campaigns]
+            shown = ", ".join(escape_markdown(each) for each in campaigns[:MOST_CAMPAIGNS])
+            more = f" and {len(campaigns) - MOST_CAMPAIGNS:,} more" if len(campaigns) > MOST_CAMPAIGNS else ""
+            noun = "campaign" if len(campaigns) == 1 else "campaigns"
+            sentences.append(f"This can start the {noun} {shown}{more}." if campaigns else "No campaign uses it.")
+    if segment.description:
+        sentences.append(escape_markdown(segment.description, HINT_LENGTH))
+    if segment.owner:
+        sentences.append(f"Owner: {escape_markdown(segment.owner)}.")
+    return f"- **{name}**{f' ({link})' if link else ''}: {' '.join(sentences)}"
+
+
+def _link(plan: SegmentPlan) -> str | None:
+    """A link to the page of a segment at Customer.io; None where the workspace's number there is not known."""
+    destination, number = plan.target.spec.destination, plan.target.segment.segment_id
+    environment = plan.head.environment_id or destination.workspace_id
+    if environment is None or number is None:
+        return None
+    page = f"https://{_HOSTS[destination.region]}/workspaces/{environment}/journeys/segments/{number}"
+    return f"[segment {number}]({page})"
+
+
+def _explain(columns: Sequence[Column[Any]], rows: Sequence[Row]) -> list[str]:
+    """What the words of a plan's table mean, of those that it has."""
+    titles = {column.title for index, column in enumerate(columns) if any(row[index].text for row in rows)}
+    words = [f"*{title}*: {meaning}" for title, meaning in _WORDS.items() if title in titles]
+    return [f"{'; '.join(words)}.", ""] if words else []
 
 
 def _write_lines(report: Report) -> list[str]:
@@ -88,7 +145,9 @@ def _write_lines(report: Report) -> list[str]:
         lines = [_with_workspace(line) for line in lines]
     elif not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
-    return _table(columns, collapse(lines, report.quiet, len(lines) > MANY), TABLE_BYTES, report.noun)
+    rows = collapse(lines, report.quiet, len(lines) > MANY)
+    words = _explain(columns, rows) if report.kind in ("plan", "undo") else []
+    return [*_table(columns, rows, TABLE_BYTES, report.noun), *words]
 
 
 def _with_workspace(line: Line) -> Line:

@@ -72,6 +72,9 @@ def answer_app(request: Request, workspace: Workspace, shift: int) -> Response:
     match request.method, request.parts[1:]:
         case "GET", ("segments",):
             return json_response({"segments": [_segment_json(segment) for segment in workspace.segments()]})
+        case "GET", ("campaigns",):
+            numbers = sorted({number for segment in workspace.segments() for number in segment.used_by.campaigns})
+            return json_response({"campaigns": [{"id": each, "name": f"Campaign {each}"} for each in numbers]})
         case "POST", ("segments",):
             try:
                 wanted = request.payload["segment"]

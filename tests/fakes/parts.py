@@ -398,6 +398,7 @@ class FakeApp:
     known: dict[int, RemoteSegment] = field(default_factory=lambda: {56: RemoteSegment(56, "VIP", manual=True)})
     error: Exception | None = None
     broken: frozenset[str] = frozenset({"segments", "used_by", "count", "members"})
+    names: dict[int, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
@@ -416,6 +417,10 @@ class FakeApp:
     def used_by(self, segment_id: int) -> UsedBy:
         self._call("used_by")
         return UsedBy(campaigns=(3,))
+
+    def campaigns(self) -> dict[int, str]:
+        self._call("campaigns")
+        return self.names
 
     def count(self, segment_id: int) -> int:
         self._call("count")

@@ -96,6 +96,9 @@ class Window:
     def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
         return {56: RemoteSegment(56, "Very important", manual=True)}
 
+    def campaigns(self) -> dict[int, str]:
+        return {}
+
     def used_by(self, segment_id: int) -> UsedBy:
         return UsedBy()
 

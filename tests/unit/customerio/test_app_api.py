@@ -77,6 +77,14 @@ def test_a_null_list_is_an_empty_one(app: AppClient) -> None:
 
 
 @respx.mock
+def test_campaigns_that_have_a_name(app: AppClient) -> None:
+    listed = [{"id": 4, "name": "Welcome"}, {"id": 5, "name": None}, {"id": "6", "name": "odd"}, None]
+    respx.get(BASE.replace("segments", "campaigns")).respond(200, json={"campaigns": listed})
+
+    assert app.campaigns() == {4: "Welcome"}
+
+
+@respx.mock
 def test_one_id_is_that_of_one_segment(app: AppClient) -> None:
     vip = {"id": 7, "name": "VIP", "type": "manual"}
     respx.get(BASE).respond(200, json={"segments": [vip, {**vip, "updated_at": 1}]})

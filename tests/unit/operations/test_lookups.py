@@ -52,6 +52,28 @@ def test_what_is_not_answered_is_a_warning(broken: str, error: Exception) -> Non
     assert (filled.remote.members if broken == "count" else filled.remote.used_by) is None
 
 
+def test_campaigns_are_named_where_customer_io_names_them_and_a_list_that_fails_harms_nothing() -> None:
+    warnings: list[str] = []
+    named = fill(CHANGED, FakeApp(names={3: "Welcome", 4: "of another"}), warnings)
+    unnamed = fill(CHANGED, FakeApp(error=DestinationError("down"), broken=frozenset({"campaigns"})), warnings)
+
+    assert named.remote.used_by == UsedBy(campaigns=(3,), names=((3, "Welcome"),))
+    assert unnamed.remote.used_by == UsedBy(campaigns=(3,))
+    assert warnings == []
+
+
+def test_campaigns_are_asked_for_once_however_many_segments_they_use() -> None:
+    app = FakeApp(names={3: "Welcome"})
+    plans = [replace(CHANGED, target=make_target(segment_id=number)) for number in range(50, 60)]
+    with closing(Lookups(60)) as lookups:
+        for plan in plans:
+            lookups.ask(plan, app)
+        filled = lookups.fill(plans, [].append, threading.Event())
+
+    assert app.calls.count("campaigns") == 1
+    assert [each.remote.used_by.names for each in filled] == [((3, "Welcome"),)] * 10
+
+
 def test_one_unforeseen_answer_does_not_keep_the_other_from_being_told() -> None:
     filled = fill(FIRST, FakeApp(make_people(7), error=KeyError(), broken=frozenset({"used_by"})), [])
     assert filled.remote == RemoteFacts(title="VIP", members=7)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.models.comparison import Counts
 from reconciler.models.history import History, HistoryRow, RunRecord
-from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
+from reconciler.models.plan import Examples, Head, Plan, Problem, RemoteFacts, UsedBy
 from reconciler.models.results import (
     Drift,
     DriftStatus,
@@ -25,10 +25,12 @@ from reconciler.models.results import (
     StatusRow,
     Tally,
 )
+from reconciler.models.spec import Region, Target
 from reconciler.render import Format, Options, markdown, render
 from reconciler.render import json_documents as documents
 from tests.fakes import samples
 
+OWN_LINK = re.compile(r"\[segment \d+\]\(https://fly\.customer\.io/workspaces/\d+/journeys/segments/\d+\)")
 HOSTILE = "<script>|`@team` [x](http://evil) ![i](u) **b** \x1b[31m\u202e&lt; #1\n# head\n| a | b |"
 
 
@@ -57,9 +59,12 @@ def test_a_whole_plan() -> None:
 
 #### Who enters and leaves
 
-- **VIP customers**: 20 people will enter, 10 people will leave.
-- **churn_risk**: 0 people would enter, 1,500 people would leave.
+- **VIP customers** ([segment 56](https://fly.customer.io/workspaces/12345/journeys/segments/56)): \
+20 people will enter, 10 people will leave. This can start the campaigns 1, 2.
+- **churn_risk** ([segment 57](https://fly.customer.io/workspaces/12345/journeys/segments/57)): \
+0 people would enter, 1,500 people would leave, and a guard stops it.
 - **newcomers**: 1,234,567 people will enter, 0 people will leave.
+- **loyal** ([segment 60](https://fly.customer.io/workspaces/12345/journeys/segments/60)): nobody enters or leaves.
 
 | Status | Segment | Id | Title | Desired | Stored | Remove | Add | Change | Notes |
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |
@@ -68,6 +73,10 @@ def test_a_whole_plan() -> None:
 | \\~ changes | vip_customers | 56 | VIP customers | 1,010 | 1,000 | -10 | +20 | 3.0% |  |
 | \\~ changes | newcomers | 59 |  | 1,234,567 | 0 | 0 | +1,234,567 |  | first fill |
 | = unchanged | loyal | 60 |  | 5,000 | 5,000 | 0 | 0 |  |  |
+
+*Desired*: how many people the query returns; \
+*Stored*: how many were in the segment after the last run, as far as is known; \
+*Remove*: who leave; *Add*: who enter; *Change*: who enter and leave, as a share of those stored.
 
 #### Blocked and failed
 
@@ -163,7 +172,7 @@ def outside_code(written: str) -> str:
 def check_harmless(written: str) -> None:
     marker, _, document = written.partition("\n")
     assert re.fullmatch(r"<!-- reconcile [a-z]+ -->", marker)
-    rest = outside_code(document)
+    rest = OWN_LINK.sub("", outside_code(document))
     assert "<" not in rest
     assert not re.search(r"@\w", rest)
     assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]]", rest)
@@ -273,8 +282,30 @@ def test_one_workspace_stands_above_the_table_and_not_in_it() -> None:
 
 def test_a_plan_says_of_each_segment_how_many_people_enter_and_leave() -> None:
     counts = Counts(desired=4, stored=5000, add=1200, remove=1, held=5000)
-    plan = samples.make_plan(counts=counts, description="Over *1,000*")
+    uses = UsedBy(campaigns=(4, 7), names=((4, "Welcome *back*"),))
+    remote = RemoteFacts("VIP", used_by=uses)
+    plan = samples.make_plan(counts=counts, description="Over *1,000*", owner="ana@x.io", remote=remote)
 
     written = markdown.write(Plan(samples.TWO_AM, (plan,)), Options())
 
-    assert "1,200 people will enter, 1 person will leave. Over \\*1,000\\*" in written
+    assert (
+        "1,200 people will enter, 1 person will leave. This can start the campaigns “Welcome \\*back\\*”, 7. "
+        "Over \\*1,000\\* Owner: ana@\u200bx.io."
+    ) in written
+
+
+def test_a_plan_links_to_its_segments_in_the_region_of_the_workspace() -> None:
+    plan = samples.make_plan()
+    destination = plan.target.spec.destination.model_copy(update={"region": Region.EU})
+    spec = plan.target.spec.model_copy(update={"destination": destination})
+
+    written = write(replace(plan, target=Target(spec, plan.target.segment)))
+
+    assert "[segment 56](https://fly-eu.customer.io/workspaces/12345/journeys/segments/56)" in written
+    assert "fly" not in write(replace(plan, head=Head())), "of no known workspace"
+
+
+def test_many_segments_that_nobody_enters_or_leaves_share_a_sentence() -> None:
+    written = write(*samples.many(21, samples.make_unchanged), samples.make_plan())
+    assert written.count("nobody enters or leaves") == 1
+    assert "- 21 other segments: nobody enters or leaves." in written

@@ -79,6 +79,7 @@ def test_the_uses_of_a_segment_are_told(sandbox, client):
 
     assert use["segment_id"] == 7
     assert use["used_by"] == {"campaigns": [12], "sent_newsletters": [], "draft_newsletters": []}
+    assert client.app("GET", "campaigns").json == {"campaigns": [{"id": 12, "name": "Campaign 12"}]}
 
 
 def test_members_are_told_with_every_identifier(sandbox, client):
