@@ -40,6 +40,8 @@ class Run:
     """The exit code of each step that has run."""
     printed: str = ""
     summary: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Of the action of this tree, if a step was one."""
 
     @property
     def ok(self) -> bool:
@@ -177,26 +179,71 @@ class GitHub:
             if not evaluate(step.get("if", "success()"), contexts, codes, folder):
                 continue
             names = {**workflow.get("env", {}), **job.get("env", {}), **step.get("env", {})}
-            if "run" not in step:
+            variables = {name: fill(value, contexts) for name, value in names.items()}
+            if "run" in step:
+                is_bash = workflow.get("defaults", {}).get("run", {}).get("shell") == "bash"
+                codes.append(self._run_script(run, step, variables, contexts, folder, is_bash=is_bash))
+            elif step["uses"].startswith("actions/"):
                 self._use(step, contexts["github"], run, folder)
-                continue
-            script = self.folder / "step.sh"
-            script.write_text(step["run"])
-            is_bash = workflow.get("defaults", {}).get("run", {}).get("shell") == "bash"
-            options = ["--noprofile", "--norc", "-eo", "pipefail"] if is_bash else ["-e"]
-            variables = {
-                **self.variables,
-                **{name: fill(value, contexts) for name, value in names.items()},
-                "GITHUB_ACTIONS": "true",
-                "GITHUB_REPOSITORY": REPOSITORY,
-                "GITHUB_RUN_ID": run.id,
-                "GITHUB_SHA": contexts["github"]["sha"],
-                "GITHUB_STEP_SUMMARY": str(self.folder / f"summary-{run.id}.md"),
-            }
-            done = self.bash([*options, str(script)], folder, variables)
-            codes.append(done.returncode)
-            run.printed += done.stdout
+            else:
+                codes.append(self._run_action(run, step, variables, contexts, folder))
         return codes
+
+    def _run_script(
+        self,
+        run: Run,
+        step: Mapping[str, Any],
+        variables: Mapping[str, str],
+        contexts: dict[str, Any],
+        folder: Path,
+        *,
+        is_bash: bool,
+    ) -> int:
+        script, outputs = self.folder / "step.sh", self.folder / "outputs"
+        script.write_text(step["run"])
+        outputs.write_text("")
+        options = ["--noprofile", "--norc", "-eo", "pipefail"] if is_bash else ["-e"]
+        own = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_OUTPUT": str(outputs),
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_RUN_ID": run.id,
+            "GITHUB_SHA": contexts["github"]["sha"],
+            "GITHUB_STEP_SUMMARY": str(self.folder / f"summary-{run.id}.md"),
+        }
+        done = self.bash([*options, str(script)], folder, {**self.variables, **variables, **own})
+        run.printed += done.stdout
+        if "id" in step:
+            written = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
+            contexts.setdefault("steps", {})[step["id"]] = {"outputs": written}
+        return done.returncode
+
+    def _run_action(
+        self, run: Run, step: Mapping[str, Any], variables: Mapping[str, str], contexts: dict[str, Any], folder: Path
+    ) -> int:
+        """Run the action of this tree, and give 1 if a step of it failed. Its steps have the variables of the job."""
+        action, given = yaml.safe_load((ROOT / "action.yml").read_text()), step.get("with", {})
+        assert given.keys() <= action["inputs"].keys()
+        inputs = {
+            name: fill(given.get(name, each.get("default", "")), contexts) for name, each in action["inputs"].items()
+        }
+        inside: dict[str, Any] = {**contexts, "inputs": inputs, "steps": {}}
+        codes: list[int] = []
+        for part in action["runs"]["steps"]:
+            if not evaluate(part.get("if", "success()"), inside, codes, folder):
+                continue
+            if "uses" in part:
+                self._use(part, contexts["github"], run, folder)
+                continue
+            own = {name: fill(value, inside) for name, value in part.get("env", {}).items()}
+            own["GITHUB_ACTION_PATH"] = str(ROOT)
+            codes.append(
+                self._run_script(run, part, {**variables, **own}, inside, folder, is_bash=part["shell"] == "bash")
+            )
+        outputs = {name: fill(each["value"], inside) for name, each in action["outputs"].items()}
+        run.outputs = outputs
+        contexts.setdefault("steps", {})[step.get("id", "")] = {"outputs": outputs}
+        return int(any(codes))
 
     def _use(self, step: Mapping[str, Any], github: Mapping[str, Any], run: Run, folder: Path) -> None:
         """Do what an action does."""
@@ -276,10 +323,12 @@ def evaluate(expression: str, contexts: Mapping[str, Any], codes: list[int], fol
 
 
 def look_up(name: str, contexts: Mapping[str, Any]) -> Any:
-    """Give a value of a context. A secret that is not there is empty, as at GitHub."""
+    """Give a value of a context. A secret, input or output that is not there is empty, as at GitHub."""
     value: Any = contexts
     first, *rest = name.split(".")
     value = contexts[first]
     for part in rest:
-        value = value.get(part, "") if first == "secrets" else value[part]
+        if part not in value and first in ("inputs", "secrets", "steps"):
+            return ""
+        value = value[part]
     return value
