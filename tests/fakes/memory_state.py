@@ -188,6 +188,9 @@ class FakeHeld:
         self._write("replace_snapshot")
         self.snapshots.append(adoption)
 
+    def flush(self) -> None:
+        """There are no members at the source."""
+
     def count(self) -> StateCounts:
         self._write("count")
         words = [self.status(member).word for member in self.known]
