@@ -44,20 +44,20 @@ test-warehouses: $(WAREHOUSES:%=%/ready) $(EMULATORS:%=%/ready)
 	@failed=; for venv in $(WAREHOUSES); do \
 	  $$venv/bin/pytest -n $(WORKERS) --dist loadgroup tests/warehouses || failed="$$failed $$venv"; done; test -z "$$failed"
 
-# A real dbt project (tests/orchestrators).
-ORCHESTRATORS := .venv-dbt
+# A real dbt project, and the examples for orchestrators in them (tests/orchestrators), each in an environment of its own.
+ORCHESTRATORS := dbt dagster
 
-test-orchestrators: $(ORCHESTRATORS:%=%/ready)
-	@failed=; for name in dbt; do \
+test-orchestrators: $(ORCHESTRATORS:%=.venv-%/ready)
+	@failed=; for name in $(ORCHESTRATORS); do \
 	  .venv-$$name/bin/pytest -q tests/orchestrators/test_$$name.py || failed="$$failed $$name"; done; test -z "$$failed"
 
 setup: .venv/ready
 
 .venv/ready: requirements/dev.lock pyproject.toml
 .venv-lowest/ready: requirements/lowest.lock pyproject.toml
-$(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
+$(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready): .venv-%/ready: requirements/%.lock pyproject.toml
 
-.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=%/ready):
+.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready):
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -80,7 +80,7 @@ lock: setup
 	$(LOCK) --extra postgres --extra mysql --extra redshift --extra clickhouse --extra snowflake --extra bigquery \
 	  --extra databricks --extra spark --group dev --group warehouses --output-file requirements/warehouses.lock
 	$(LOCK) --extra postgres --group dev --group spark --output-file requirements/spark.lock
-	for name in dbt; do $(LOCK) --no-strip-extras --group tests --group $$name --output-file requirements/$$name.lock; done
+	for name in $(ORCHESTRATORS); do $(LOCK) --no-strip-extras --group tests --group $$name --output-file requirements/$$name.lock; done
 	$(COMPILE) --group fakesnow --output-file requirements/snowflake.lock
 	$(COMPILE) --group bqemulator --output-file requirements/bigquery.lock
 	$(LOCK) --extra postgres --resolution lowest-direct --output-file $(BIN)/lowest.txt
@@ -119,4 +119,4 @@ wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) $(EMULATORS) $(ORCHESTRATORS) dist build
+	rm -rf .venv .venv-newest .venv-lowest $(WAREHOUSES) $(EMULATORS) $(ORCHESTRATORS:%=.venv-%) dist build
