@@ -42,6 +42,17 @@ _WORDS = {
     "Change": "who enter and leave, as a share of those stored",
 }
 
+_TERMS = {
+    "blocked": "a guard stops it, and nothing is sent for it",
+    "paused": "planned, and nothing is sent",
+    "first fill": "the state knows nothing of the segment yet",
+    "retired": "to end: everybody leaves",
+    "unmatched": "sent, and not there when last read, as with an id that nobody has",
+    "unsettled": "sent, and whether it arrived is not known yet",
+    "unkeyed": "members without an id of the segment's type, who are never removed",
+    "stray": "a member that the state does not know; it is removed",
+}
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./' =:-]+")
 
 
@@ -114,7 +125,8 @@ def _write_move(plan: SegmentPlan) -> str:
             noun = "campaign" if len(campaigns) == 1 else "campaigns"
             sentences.append(f"This can start the {noun} {shown}{more}." if campaigns else "No campaign uses it.")
     if segment.description:
-        sentences.append(escape_markdown(segment.description, HINT_LENGTH))
+        about = escape_markdown(segment.description.rstrip(), HINT_LENGTH)
+        sentences.append(about if about.endswith((".", "!", "?", "…")) else f"{about}.")
     if segment.owner:
         sentences.append(f"Owner: {escape_markdown(segment.owner)}.")
     return f"- **{name}**{f' ({link})' if link else ''}: {' '.join(sentences)}"
@@ -130,10 +142,12 @@ def _link(plan: SegmentPlan) -> str | None:
     return f"[segment {number}]({page})"
 
 
-def _explain(columns: Sequence[Column[Any]], rows: Sequence[Row]) -> list[str]:
-    """What the words of a plan's table mean, of those that it has."""
+def _explain(columns: Sequence[Column[Any]], rows: Sequence[Row], clauses: Iterable[str]) -> list[str]:
+    """What the words of a plan mean, of those that it has: in its table, or in the notes beneath."""
     titles = {column.title for index, column in enumerate(columns) if any(row[index].text for row in rows)}
-    words = [f"*{title}*: {meaning}" for title, meaning in _WORDS.items() if title in titles]
+    found = " ".join([*(cell.text for row in rows for cell in row), *clauses])
+    words = [f"*{word}*: {meaning}" for word, meaning in _WORDS.items() if word in titles]
+    words += [f"*{word}*: {meaning}" for word, meaning in _TERMS.items() if word in found]
     return [f"{'; '.join(words)}.", ""] if words else []
 
 
@@ -146,7 +160,8 @@ def _write_lines(report: Report) -> list[str]:
     elif not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
     rows = collapse(lines, report.quiet, len(lines) > MANY)
-    words = _explain(columns, rows) if report.kind in ("plan", "undo") else []
+    clauses = [clause for line in lines for clause in line.clauses]
+    words = _explain(columns, rows, clauses) if report.kind in ("plan", "undo") else []
     return [*_table(columns, rows, TABLE_BYTES, report.noun), *words]
 
 

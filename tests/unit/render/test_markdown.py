@@ -76,7 +76,8 @@ def test_a_whole_plan() -> None:
 
 *Desired*: how many people the query returns; \
 *Stored*: how many were in the segment after the last run, as far as is known; \
-*Remove*: who leave; *Add*: who enter; *Change*: who enter and leave, as a share of those stored.
+*Remove*: who leave; *Add*: who enter; *Change*: who enter and leave, as a share of those stored; \
+*blocked*: a guard stops it, and nothing is sent for it; *first fill*: the state knows nothing of the segment yet.
 
 #### Blocked and failed
 
@@ -290,7 +291,7 @@ def test_a_plan_says_of_each_segment_how_many_people_enter_and_leave() -> None:
 
     assert (
         "1,200 people will enter, 1 person will leave. This can start the campaigns “Welcome \\*back\\*”, 7. "
-        "Over \\*1,000\\* Owner: ana@\u200bx.io."
+        "Over \\*1,000\\*. Owner: ana@\u200bx.io."
     ) in written
 
 
