@@ -131,8 +131,8 @@ class MembersAtSource(Protocol):
         """
         ...
 
-    def read(self, key: str, head: MembersHead, /) -> AbstractContextManager[Rows]:
-        """Stream all members (`id`, utf8). That they are all is checked at the end: no row counts before that."""
+    def read(self, key: str, head: MembersHead, /) -> AbstractContextManager[Iterator[str]]:
+        """Stream all members in blocks of lines. That they are all is checked at the end: no row counts before that."""
         ...
 
     def holds(self, key: str, head: MembersHead, ids: Sequence[str], /) -> set[str]:

@@ -54,6 +54,13 @@ def trace(loaded: Loaded, id: str) -> TraceResult:
             segment = names.get(event.segment_id), event.segment_id
             at = datetime.fromtimestamp(event.at, UTC)
             events.append(TraceEvent(workspace, *segment, event.run_id, at, event.direction, event.reason))
+        elsewhere = {each.segment_id for each in found.presences if each.is_elsewhere} - {e.segment_id for e in kept}
+        if unknown := sorted(elsewhere if is_whole else elsewhere & listed.keys()):
+            warnings.append(
+                f"workspace {workspace}: whether the id is in segment {', '.join(map(str, unknown))} is not known, as "
+                "no change of it is kept and the members stand at the source, which `trace` does not ask; "
+                "`reconcile state show SPEC NAME --members` reads them"
+            )
         rows += _list_rows(workspace, targets, found, kept, names, is_whole=is_whole)
     settings = dict.fromkeys(spec.state.audit for spec in loaded.specs)
     periods = tuple(str(each) for each in settings if each is not None)
@@ -109,7 +116,8 @@ def _judge(there: person.Presence | None, last: Direction | None) -> TraceStatus
         return TraceStatus.UNSETTLED
     if status & IdStatus.UNMATCHED:
         return TraceStatus.UNMATCHED
-    if status & IdStatus.STORED:
+    is_last = there is not None and there.is_elsewhere and last is Direction.ADD
+    if status & IdStatus.STORED or is_last:
         return TraceStatus.STORED
     is_removed = bool(status & IdStatus.REMOVED) or last is Direction.REMOVE
     return TraceStatus.REMOVED if is_removed else TraceStatus.UNKNOWN

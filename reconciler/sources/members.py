@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible, Rows
+from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible
 from reconciler.models.freshness import DataTime
 from reconciler.models.members import Answer, MembersHead, check_members, disagree, sum_of
 from reconciler.models.spec import Segment
@@ -158,7 +158,7 @@ class MembersInTables:
     # --- what is read -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def read(self, key: str, head: MembersHead) -> Iterator[Rows]:
+    def read(self, key: str, head: MembersHead) -> Iterator[Iterator[str]]:
         with self.tables.stream_ids(self.tables.statements.members(key, head)) as lists:
             yield self._verify(head, lists)
 

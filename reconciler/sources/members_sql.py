@@ -143,7 +143,7 @@ class Statements:
         last = f" AND generation < {max(keep)} AND generation NOT IN ({', '.join(map(str, keep))})" if keep else ""
         return [
             f"DELETE FROM {self.prefix}{table} WHERE segment_key = {write_name(key)}{last}"
-            for table in (HEADS, CHANGES, BASE)
+            for table in (BASE, CHANGES, HEADS)  # cut short, a head without its members is found out
         ]
 
     # --- what is read -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, plans, schema
-from reconciler.state.database import Backend, Database, Reader, run
+from reconciler.state.database import Backend, Database, Reader, find_segment, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, SegmentRef, break_locks, find_row, read_holder
@@ -40,9 +40,11 @@ def forget(
     *,
     lock_timeout: float = 0.0,
     runtime: Runtime | None = None,
+    drop: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Drop all that the state knows of a segment, under its lock, and tell whether it knew anything.
 
+    `drop` is told the key of members at a source, which go first: what is left without them names `refresh`.
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
     runtime = runtime or Runtime()
@@ -60,6 +62,10 @@ def forget(
                 locked = LockedSegment(lock, IdType.ID, run_id, None, audits=settings.audit is not None)
                 locked.recover()
                 locked.compact()  # what a dead run was acknowledged is in the audit log then
+                with database.read() as connection:
+                    row = find_segment(connection, workspace, segment_id)
+                if row is not None and row.members_generation is not None and row.members_key:
+                    drop(row.members_key)
             with lock.write() as connection:
                 plans.drop_expired(connection, database.now(connection))
                 known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, bindparam, text
 
 from reconciler.clock import Clock
+from reconciler.errors import StateError
+from reconciler.models.comparison import ROW_END
 from reconciler.models.history import HistoryRow, LastRun, Outcome, RunRecord
 from reconciler.models.id_status import IdStatus
+from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
-from reconciler.state.base import write_statuses
+from reconciler.state.base import SegmentRow, write_statuses
 from reconciler.state.database import Reader, find_segment
 from reconciler.state.lock import SegmentRef, find_row, read_holder
 from reconciler.state.members import count_ids
@@ -100,8 +103,11 @@ class Records:
                 for row in connection.execute(_DOCUMENTS, some):
                     yield row.run_id, row.document
 
-    def members(self, workspace: str, segment_id: int) -> Iterator[list[str]]:
-        """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched."""
+    def members(self, workspace: str, segment_id: int, source: MembersAtSource | None = None) -> Iterator[list[str]]:
+        """Yield the stored ids in byte order: acknowledged as added, nothing unsettled or unmatched.
+
+        Those at a source are read there, all before the first is given. Raises StateError without it, SourceError.
+        """
         with self.reader.read() as connection:
             segment = find_segment(connection, workspace, segment_id) if connection is not None else None
             if connection is None or segment is None:
@@ -115,8 +121,29 @@ class Records:
             ORDER BY 1"""
             streaming = connection.execution_options(yield_per=_MEMBERS_PER_LIST)
             found = streaming.execute(text(statement), {"key": segment.segment_key}).scalars()
+            if segment.members_head is not None:
+                yield from self._add_those_at_source(connection, segment, source, set(found))
+                return
             for ids in found.partitions(_MEMBERS_PER_LIST):
                 yield list(ids)
+
+    def _add_those_at_source(
+        self, connection: Connection, segment: SegmentRow, source: MembersAtSource | None, found: set[str]
+    ) -> Iterator[list[str]]:
+        key, head = segment.members_key or "", segment.members_head
+        if source is None or head is None:
+            raise StateError("the members stand at a source", "name a spec that has it")
+        statement = f"""
+        WITH {write_statuses(self.reader.pieces)} SELECT id FROM id_status WHERE decided
+        UNION SELECT id FROM reconcile_dropped WHERE segment_key = :key"""
+        others = set(connection.execute(text(statement), {"key": segment.segment_key}).scalars())
+        source.check(key, head, segment.attempted)
+        with source.read(key, head) as rows:
+            for block in rows:
+                found.update(each for each in block.split(chr(ROW_END)) if each not in others)
+        ids = sorted(found)  # by code points, which is the order of the bytes of UTF-8
+        for at in range(0, len(ids), _MEMBERS_PER_LIST):
+            yield ids[at : at + _MEMBERS_PER_LIST]
 
     def _read_segments(self, which: str, **values: object) -> list[SegmentRecord]:
         marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")

@@ -25,7 +25,7 @@ from reconciler.state.runtime import Runtime
 from reconciler.state.schema import refuse_moved, select_version
 
 _SEGMENTS = """
-SELECT k.segment_key, k.workspace, k.segment_id, s.name, s.id_type FROM reconcile_keys k
+SELECT k.segment_key, k.workspace, k.segment_id, s.name, s.id_type, s.members_generation FROM reconcile_keys k
 LEFT JOIN reconcile_segments s ON s.segment_key = k.segment_key ORDER BY k.workspace, k.segment_id, k.segment_key"""
 
 _HELD = IdStatus.STORED | UNSETTLED | IdStatus.UNMATCHED
@@ -67,6 +67,8 @@ class Presence:
     status: IdStatus
     doubtful_at: float
     """When an attempt of unknown outcome was last made, Unix seconds; 0: never, as far as it is remembered."""
+    is_elsewhere: bool = False
+    """Its members stand at a source, which is not asked; the status is of what the state has itself, if it has it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def find(
         if (said is None or not said.decided) and connection.execute(is_member, values).scalar_one():
             found = IdStatus.STORED
         doubtful_at = 0.0 if said is None else max(said.add_at or 0.0, said.remove_at or 0.0)
-        yield Presence(row.segment_key, row.workspace, row.segment_id, row.name, id_type, found, doubtful_at)
+        is_elsewhere = row.members_generation is not None and not found
+        place = row.workspace, row.segment_id, row.name
+        yield Presence(row.segment_key, *place, id_type, found, doubtful_at, is_elsewhere)
 
 
 def _find_line(id: str) -> dict[str, str]:

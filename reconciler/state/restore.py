@@ -143,7 +143,11 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
 
 
 def _count(connection: Connection) -> Contents:
-    statement = "SELECT (SELECT count(*) FROM reconcile_segments), (SELECT count(*) FROM reconcile_members)"
+    statement = (
+        "SELECT (SELECT count(*) FROM reconcile_segments), (SELECT count(*) FROM reconcile_members) "
+        "+ (SELECT coalesce(sum(members_rows), 0) FROM reconcile_segments)"
+        "- (SELECT count(*) FROM reconcile_dropped)"
+    )
     return Contents(*connection.execute(text(statement)).one())
 
 

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +17,9 @@ from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import clean_block, escape_data
+from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
-from reconciler.models.spec import Spec, Target
+from reconciler.models.spec import MembersAt, Spec, Target
 from reconciler.operations.load import load_segments
 from reconciler.operations.titles import read_number, recall
 from reconciler.operations.trace import check_id
@@ -57,20 +60,40 @@ def show(
     found, segment_id = find_segment(spec, name)
     workspace, records = found.destination.workspace, open_records(found.state)
     if members:
-        stored = records.members(workspace, segment_id)
-        match output:
-            case flags.Format.JSON:
-                pieces = json_documents.members(workspace, segment_id, stored)
-            case flags.Format.TEXT:
-                pieces = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
-            case flags.Format.MARKDOWN | flags.Format.HTML:
-                raise UsageError(f"ids are not written as {output}", "give --format text or json")
-        console.stream(pieces, is_data=True)
+        with members_at_source(spec, found, segment_id) as source:
+            stored = records.members(workspace, segment_id, source)
+            show_members(console, workspace, segment_id, stored, output)
         return
     record = records.segment(workspace, segment_id)
     if record is None:
         raise unknown_segment(found, segment_id)
     show_document(console, record, output)
+
+
+@contextmanager
+def members_at_source(name: str, spec: Spec, segment_id: int) -> Iterator[MembersAtSource | None]:
+    """Open the tables of a segment's members, if they stand at a source; None: they are in the state."""
+    if not open_snapshot(spec.state).head(spec.destination.workspace, segment_id).at_source:
+        yield None
+        return
+    from reconciler.operations.members import open_for  # it opens sources
+
+    (whole,) = load_segments([name]).specs
+    with open_for(whole, segment_id) as source:
+        yield source
+
+
+def show_members(
+    console: Console, workspace: str, segment_id: int, stored: Iterator[list[str]], output: flags.Format
+) -> None:
+    match output:
+        case flags.Format.JSON:
+            pieces = json_documents.members(workspace, segment_id, stored)
+        case flags.Format.TEXT:
+            pieces = (escape_data("".join(f"{member}\n" for member in ids)) for ids in stored)
+        case flags.Format.MARKDOWN | flags.Format.HTML:
+            raise UsageError(f"ids are not written as {output}", "give --format text or json")
+    console.stream(pieces, is_data=True)
 
 
 @state.command("forget", short_help="delete all that the state knows of a segment")
@@ -90,8 +113,16 @@ def forget(
         forget_note(console, found, segment_id, yes, lock_timeout)
         return
     confirm(console, f"Forget {describe(record)}? They stay at Customer.io, and no later run removes them.", yes)
-    if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout):
-        raise unknown_segment(found, segment_id)
+    from reconciler.state.moves import drop_at_source
+
+    with members_at_source(spec, found, segment_id) as source:
+
+        def drop(key: str) -> None:
+            if source is not None:
+                drop_at_source(source, key, console.warning)
+
+        if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout, drop=drop):
+            raise unknown_segment(found, segment_id)
     refresh = f"reconcile refresh {shlex.quote(spec)} --select {quote(record.name)}"
     console.report(
         f"Forgotten: {describe(record)}. Nobody was removed at Customer.io.",
@@ -213,18 +244,47 @@ def restore(
     )
 
 
-@state.command("copy", short_help="copy the state to another database, with its lineage")
+@state.command("copy", short_help="copy the state, or move its members to the source and back")
 @with_console
 def copy(
     console: Console,
     spec: flags.OneSpec,
-    to: Annotated[str, typer.Option(metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")
+    ] = None,
+    members: Annotated[
+        MembersAt | None,
+        typer.Option("--members", help="Move the members of the spec's segments to their source, or into the state."),
+    ] = None,
+    lock_timeout: flags.LockTimeout = 0.0,
 ) -> None:
-    """Copy the whole state to a database that holds none, for example from SQLite to a team's PostgreSQL."""
+    """Copy the whole state to a database that holds none, for example from SQLite to a team's PostgreSQL.
+
+    With --members instead, move the members of the spec's segments; nothing is sent to Customer.io.
+    """
+    if (to is None) == (members is None):
+        raise UsageError("it is not clear what is to be copied where", "give either `--to URL` or `--members`")
+    if members is not None:
+        move_members(console, spec, members, lock_timeout)
+        return
+    assert to is not None
     admin.copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))
     console.report(
         "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
         "is now. Keep it until a plan shows no change."
+    )
+
+
+def move_members(console: Console, name: str, to: MembersAt, lock_timeout: float) -> None:
+    from reconciler.operations.members import move  # it opens sources
+
+    place = "at the source" if to is MembersAt.SOURCE else "in the state"
+    for each in move(load_segments([name]), to, warn=console.warning, lock_timeout=lock_timeout):
+        if each.moved is not None:
+            console.report(f"Moved: {each.target.label}, {count(each.moved, 'member')}.")
+    console.report(
+        f"All members of this spec that the state knows are {place} now. Nothing was sent. Set `members: {to}` under "
+        "`state` in the spec."
     )
 
 
