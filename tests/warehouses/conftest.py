@@ -19,7 +19,7 @@ HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" =
 """In a virtual environment of `make test-warehouses` the engines that it is for; in any other one all of them."""
 
 if HERE is not ALL and VENV != ".venv-warehouses":
-    collect_ignore = ["test_logins.py"]  # its drivers are in that one, as a user has them
+    collect_ignore = ["test_logins.py", "test_members.py"]  # their drivers are in that one, as a user has them
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
