@@ -24,7 +24,7 @@ NEEDED = {
     "lowest": [*RUNTIME, *POSTGRES, *DEV],
     "warehouses": [*RUNTIME, *POSTGRES, *DEV, *WAREHOUSES],
     "spark": [*RUNTIME, *POSTGRES, *DEV, *GROUPS["spark"]],
-    **{name: [*RUNTIME, *GROUPS["tests"], *GROUPS[name]] for name in ("dbt", "dagster")},
+    **{name: [*RUNTIME, *GROUPS["tests"], *GROUPS[name]] for name in ("dbt", "dagster", "airflow")},
 }
 
 
