@@ -71,9 +71,9 @@ def other_place(*, is_at_source: bool) -> StateError:
     """Give the error where the spec says another place of the members than the state has them in."""
     there, said = ("at the source", "local") if is_at_source else ("in the state", "source")
     return StateError(
-        f"the state has its members {there}, and the spec says `members: {said}`",
+        f"the members of this segment are kept {there}, and the spec says `members: {said}`",
         f"run `reconcile state copy SPEC --members {said}`, which moves them and sends nothing; or set the key back",
-        shared=f"the state has their members {there}, and the spec says `members: {said}`",
+        shared=f"their members are kept {there}, and the spec says `members: {said}`",
     )
 
 
