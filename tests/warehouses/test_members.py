@@ -114,7 +114,7 @@ def test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten(sessi
     session.do("refresh", "--yes")
     assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 3)
     assert "3 members" in session.do("status").out
-    assert "refresh" in session.do("history").out
+    assert "refresh" in [run["command"] for run in session.project.json("history").document["runs"]]
     assert session.do("state show", "vip", "--members").out == "p0001\np0004\np0005\n"
     assert "Now in vip" in session.do("trace", "p0004").out
 
