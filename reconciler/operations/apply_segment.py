@@ -338,10 +338,11 @@ class SegmentApply:
         """Bring what was sent to members at the source; where that fails the state keeps it for the next run."""
         try:
             segment.flush()
-        except ReconcileError as error:
+        except Exception as error:
+            log.debug("flushing %s failed", self.target.label, exc_info=True)
             parts.warn(
                 f"{self.target.label}: what was sent is recorded in the state, and not yet at the source, which the "
-                f"next run does: {error.message}"
+                f"next run does: {as_known(error).message}"
             )
 
     def _forget(self, parts: Parts, segment: "LockedSegment") -> bool:

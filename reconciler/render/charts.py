@@ -94,7 +94,7 @@ def draw_spark(values: Sequence[int], most: int = 40) -> Markup:
 
 
 def thin(values: Sequence[T], most: int) -> list[T]:
-    """Keep at most so many values, in even steps; the last one always."""
+    """Keep `most` values at most, in even steps; the last one always."""
     step = max(-(-len(values) // most), 1)
     return list(values[(len(values) - 1) % step :: step])
 

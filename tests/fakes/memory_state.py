@@ -189,7 +189,7 @@ class FakeHeld:
         self.snapshots.append(adoption)
 
     def flush(self) -> None:
-        """There are no members at the source."""
+        self._write("flush")
 
     def count(self) -> StateCounts:
         self._write("count")

@@ -421,6 +421,15 @@ def test_a_census_that_fails_is_a_number_not_known(error: Exception) -> None:
     assert (result.status, result.unmatched) == (RunStatus.APPLIED, None)
 
 
+@pytest.mark.parametrize("error", [SourceError("the warehouse is gone"), Crash("id000001")], ids=repr)
+def test_a_warehouse_that_takes_no_members_is_a_warning_and_nothing_is_lost(error: Exception) -> None:
+    play = Play()
+    play.held._fault = failing("flush", error=error)
+    result = play.run()
+    assert (result.status, result.unmatched, exit_code(result)) == (RunStatus.APPLIED, 0, 0)
+    assert ["not yet at the source" in warning and "id000001" not in warning for warning in play.warnings] == [True]
+
+
 @pytest.mark.parametrize("error", [StateError("the disk is full"), Crash("id000001")])
 @pytest.mark.parametrize(("add", "status", "code"), [(5, RunStatus.PARTIAL, 6), (0, RunStatus.FAILED, 1)])
 def test_a_lock_that_cannot_be_given_back(add: int, status: RunStatus, code: int, error: Exception) -> None:
