@@ -21,6 +21,7 @@ from reconciler.sandbox.http import Call
 from reconciler.sandbox.server import Sandbox
 from reconciler.state import open_snapshot
 from tests.support.forks import Fork
+from tests.support.project import wait_for_requests
 from tests.support.states import contents_of
 
 ROUNDS_PER_STATE = 8
@@ -143,13 +144,14 @@ class Siege:
         process.communicate(timeout=300)
         bomb.cancel()
         trigger.process = None
+        wait_for_requests(self.project.sandbox)
 
     def _end_and_compare(self) -> None:
         """A run that nothing happens to, with new query results."""
         wanted = self.project.draw(self.chance)
         self.project.want(wanted)
         began = time.monotonic()
-        code, _, words = self.project.run("apply", "spec.yaml")
+        code, _, words = self.project.run("apply", "calm.yaml")
         self.usual = min(3.0, time.monotonic() - began)
         self.project.sandbox.workspace.settle()
         self.score.checks += 1

@@ -180,6 +180,12 @@ class Server(ThreadingHTTPServer):
             self._connections.discard(request)
         super().shutdown_request(request)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        with self._guard:
+            return len(self._connections)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: clients may hang up, and whatever else fails was answered with 500."""
 

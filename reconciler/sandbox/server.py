@@ -135,6 +135,11 @@ class Sandbox:
         return {value for value in values if value is not None}
 
     @property
+    def connections(self) -> int:
+        """How many connections are open: none once all that ended clients had asked for is done."""
+        return self._server.connections
+
+    @property
     def calls(self) -> list[Call]:
         """Every request that was kept, oldest first."""
         return self.log.calls()

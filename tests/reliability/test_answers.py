@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.customerio import retry
 from reconciler.sandbox.faults import answers, drops, hangs
-from tests.support.project import Project, people, segment
+from tests.support.project import Project, people, segment, wait_for_requests
 
 FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
 TABLES = {"vip": 56, "churn": 57, "letter": 58}
@@ -34,6 +34,7 @@ def test_answers_that_stay_away_in_both_directions_end_with_6_and_the_next_run_w
         assert row["retries"] == 8
         assert project.stored(name) == set(people(*range(10, 20)))
 
+    wait_for_requests(project.sandbox)
     project.sandbox.faults.clear()
     for name in TABLES:
         project.want(name, people(*range(5, 25)))

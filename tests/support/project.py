@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from urllib.request import urlopen
 
 from reconciler.render.json_schema import Document, make_schema
 from reconciler.sandbox.faults import drops
@@ -226,3 +228,17 @@ def working_in(folder: Path) -> Iterator[None]:
 def segment(segment_id: int, table: str, *lines: str) -> str:
     """The YAML lines of a segment that selects a table."""
     return "\n".join([f"segment_id: {segment_id}", f"query: SELECT id FROM {table}", *lines])
+
+
+def wait_for_requests(sandbox: Sandbox) -> None:
+    """Return once the sandbox has done all that ended clients had asked for.
+
+    What `settle` promises is about the delays of Customer.io. On a busy machine a thread of the sandbox may read a
+    request, or end a hang, after that time only, and what it does then says nothing about the product.
+    """
+    with urlopen(f"{sandbox.url}/sandbox"):  # whatever connected before has been accepted then
+        pass
+    deadline = time.monotonic() + 120
+    while sandbox.connections:
+        assert time.monotonic() < deadline, "a request that nobody waits for is still being answered"
+        time.sleep(0.01)
