@@ -1,18 +1,20 @@
-"""What has changed in members at the source since their head there was recorded.
+"""Members at the source, as the state sees them: what has changed since their head was recorded, and writing it there.
 
 Ids that were added stand in `reconcile_members`, ids that were dropped in `reconcile_dropped`; one that is in both was
 added again. Members are those at the source without the dropped ones, and the added ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 
 from sqlalchemy import Connection, text
 
+from reconciler.errors import ReconcileError, StateError
 from reconciler.models.batches import Direction
-from reconciler.models.members import MembersHead
-from reconciler.state.base import DROPPED
-from reconciler.state.database import Database, run
-from reconciler.state.lock import SegmentRef
+from reconciler.models.members import OF_ANOTHER, MembersAtSource, MembersHead
+from reconciler.state.base import DROPPED, SegmentRow
+from reconciler.state.database import Database, find_segment, run
+from reconciler.state.lock import HeldLock, SegmentRef, update_segment
 
 MOST_CHANGED = 200_000
 """Changes that are brought to the source before a run ends."""
@@ -34,11 +36,11 @@ FIRST_VALUES = {
 }
 """Of a segment with members at the source, before any was written there."""
 
-RECORD = (
+_RECORD = (
     "members_generation = :generation, members_serial = :serial, members_rows = :rows, members_sum = :sum, "
     "members_changed = :changed, attempted_serial = CASE WHEN :serial = 0 THEN 0 ELSE attempted_serial END"
 )
-"""Assignments to a segment's row, with the values of `list_values`; serials begin anew with each generation."""
+"""Assignments to a segment's row; serials begin anew with each generation."""
 
 
 def name_key(segment: SegmentRef) -> str:
@@ -46,10 +48,10 @@ def name_key(segment: SegmentRef) -> str:
     return f"{segment.workspace}/{segment.segment_id}"
 
 
-def list_values(head: MembersHead, changed: int = 0) -> dict[str, object]:
-    """List what is recorded of a head; `changed` is the number of changes since its base."""
-    values: dict[str, object] = {"generation": head.generation, "serial": head.serial, "rows": head.rows}
-    return values | {"sum": str(head.sum), "changed": changed}
+def record(connection: Connection, segment: SegmentRef, head: MembersHead, changed: int = 0) -> None:
+    """Record the head that counts from here on; `changed` is the number of changes since its base."""
+    values = {"generation": head.generation, "serial": head.serial, "rows": head.rows}
+    update_segment(connection, segment, _RECORD, **values, sum=str(head.sum), changed=changed)
 
 
 def count_changed(database: Database, key: int) -> int:
@@ -89,3 +91,76 @@ def forget_changes(connection: Connection, key: int) -> None:
     """Forget what has changed, as the members at the source have it now."""
     for table in ("reconcile_members", "reconcile_dropped"):
         run(connection, f"DELETE FROM {table} WHERE segment_key = :key", key=key)
+
+
+class MembersWriter:
+    """Writes one segment's members at their source, under its lock. What it writes counts once the state records it."""
+
+    def __init__(
+        self, source: MembersAtSource, lock: HeldLock, write: Callable[[], AbstractContextManager[Connection]]
+    ) -> None:
+        """`write` begins a transaction under the lock."""
+        self.source = source
+        self._database = lock.database
+        self._segment = lock.segment
+        self._write = write
+
+    def flush(self) -> None:
+        """Append what has changed, and record the head; nobody changes it meanwhile. Raises SourceError, StateError."""
+        row = self._find()
+        if row is None or row.members_generation is None:
+            return
+        key, name, head = row.segment_key, row.members_key or "", row.members_head
+        changed = count_changed(self._database, key)
+        if not changed:
+            return
+        if head is None:
+            if (last := self.source.last(name)) is not None and last.lineage != row.lineage:
+                raise StateError(*OF_ANOTHER)
+            there = self.write_generation(list_ids(self._database, key, "reconcile_members"))
+            changed = 0
+        else:
+            serial = self._attempt("attempted_serial").attempted[1]
+            there = self.source.append(name, head, serial, list_changes(self._database, key))
+            changed += row.members_changed or 0
+        with self._write() as connection:
+            record(connection, self._segment, there, changed)
+            forget_changes(connection, key)
+        if changed > max(LEAST_CHANGED, there.rows * MOST_OF_BASE):
+            with suppress(ReconcileError):  # a later flush tries again
+                self._rewrite(name, there)
+
+    def write_generation(self, ids: Iterator[list[str]]) -> MembersHead:
+        """Write a generation above all that are there; it does not count before it is recorded."""
+        row = self._find()
+        assert row is not None
+        last = self.source.last(row.members_key or "")
+        row = self._attempt("attempted_generation", 0 if last is None else last.generation)
+        return self.source.write_generation(row.members_key or "", row.lineage, row.attempted[0], ids)
+
+    def drop_generations(self, *kept: int) -> None:
+        """Drop all generations at the source but some; they do not count any more, and what fails is left there."""
+        row = self._find()
+        with suppress(ReconcileError):
+            if row is not None:
+                self.source.drop(row.members_key or "", kept)
+
+    def _rewrite(self, name: str, head: MembersHead) -> None:
+        """Make a base of base and changes, and drop what is older than the one before."""
+        there = self.source.rewrite(name, head, self._attempt("attempted_generation").attempted[0])
+        with self._write() as connection:
+            record(connection, self._segment, there)
+        self.drop_generations(head.generation, there.generation)
+
+    def _attempt(self, column: str, least: int = 0) -> SegmentRow:
+        """Draw the next number, above `least`, for what is about to be written at the source; give the row with it."""
+        with self._write() as connection:
+            higher = f"CASE WHEN coalesce({column}, 0) > :least THEN {column} ELSE :least END + 1"
+            update_segment(connection, self._segment, f"{column} = {higher}", least=least)
+            row = find_segment(connection, self._segment.workspace, self._segment.segment_id)
+        assert row is not None
+        return row
+
+    def _find(self) -> SegmentRow | None:
+        with self._database.read() as connection:
+            return find_segment(connection, self._segment.workspace, self._segment.segment_id)

@@ -95,6 +95,12 @@ class Holder:
         return f"its run may be alive, as its lease lasts {left} s more"
 
 
+def update_segment(connection: Connection, segment: SegmentRef, assignments: str, **values: object) -> None:
+    """Change a segment's row; its values and `values` stand in the assignments."""
+    statement = f"UPDATE reconcile_segments SET {assignments} WHERE {WHERE_SEGMENT}"
+    run(connection, statement, **values, **segment.values())
+
+
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
     statement = text(f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}")
     return connection.execute(statement, segment.values()).one_or_none()

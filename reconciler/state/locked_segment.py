@@ -14,13 +14,13 @@ from reconciler.models.batches import Batch, BatchResult, Direction
 from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
-from reconciler.models.members import OF_ANOTHER, MembersAtSource, MembersHead, other_place
+from reconciler.models.members import MembersAtSource, other_place
 from reconciler.models.plan import Creation, Head
 from reconciler.models.spec import SpecIdentity
 from reconciler.state import at_source, audit, creations, journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import find_segment, read_head, run
-from reconciler.state.lock import WHERE_SEGMENT, HeldLock
+from reconciler.state.lock import WHERE_SEGMENT, HeldLock, update_segment
 from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
@@ -100,7 +100,7 @@ class LockedSegment:
         self._title = title
         """By which the spec names the segment."""
         self._reason = reason
-        self._source = source
+        self._at_source = None if source is None else at_source.MembersWriter(source, lock, self._write)
         self._audited = lock.segment if audits else None
         self._mutex = threading.RLock()
         self._seconds_written = 0.0
@@ -210,9 +210,9 @@ class LockedSegment:
                 more = journal.compact_chunk(self._database, connection, key, id_type, self._audited, known)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
-            if self._source is not None and at_source.count_changed(self._database, key) > at_source.MOST_CHANGED:
-                with suppress(ReconcileError):  # the state keeps them, and the end of the run tries again
-                    self._flush(self._source)
+            if self._at_source is not None and at_source.count_changed(self._database, key) > at_source.MOST_CHANGED:
+                with suppress(ReconcileError), self._mutex:  # the state keeps them, and the end of the run tries again
+                    self._at_source.flush()
 
     # --- what was found out ---------------------------------------------------------------------------------------
 
@@ -268,8 +268,8 @@ class LockedSegment:
         with self._write() as connection:
             key = members.new_key(connection, self._segment)
         there, seen = None, list[str]()
-        if self._source is not None:
-            there = self._write_generation(self._source, self._watch_rejected(adoption.members(), seen))
+        if self._at_source is not None:
+            there = self._at_source.write_generation(self._watch_rejected(adoption.members(), seen))
         for ids in adoption.members() if there is None else ():
             with self._write() as connection:
                 self._database.pick(connection, ids)
@@ -302,12 +302,12 @@ class LockedSegment:
             changes = "segment_key = :key, id_type = :id_type, confirmed_at = :now, restored_at = NULL"
             self._update(connection, changes, key=key, id_type=adoption.id_type.value, now=now)
             if there is not None:
-                self._update(connection, at_source.RECORD, **at_source.list_values(there))
+                at_source.record(connection, self._segment, there)
             audit.publish(connection, key, now)
             self._raise_serial(connection)
         members.sweep(self._write, self._segment)
-        if self._source is not None and there is not None:
-            self._drop_generations(self._source, there.generation)
+        if self._at_source is not None and there is not None:
+            self._at_source.drop_generations(there.generation)
 
     # --- members at the source ------------------------------------------------------------------------------------
 
@@ -315,8 +315,8 @@ class LockedSegment:
         """Raise StateError where the state has the members in another place than the spec."""
         with self._database.read() as connection:
             row = self._find(connection)
-        if row is not None and (row.members_generation is not None) != (self._source is not None):
-            raise other_place(is_at_source=self._source is None)
+        if row is not None and (row.members_generation is not None) != (self._at_source is not None):
+            raise other_place(is_at_source=self._at_source is None)
 
     def flush(self) -> None:
         """Bring to the source what has changed in the members, and record the head that they have there then.
@@ -324,38 +324,10 @@ class LockedSegment:
         Nothing at the source counts before it is recorded. Cut short anywhere, the next flush appends the same changes
         again, under a higher number. Raises SourceError, StateError.
         """
-        if self._source is not None:
+        if self._at_source is not None:
             self.compact()
-            self._flush(self._source)
-
-    def _flush(self, source: MembersAtSource) -> None:
-        with self._mutex:  # the changes stay as they are meanwhile
-            with self._database.read() as connection:
-                row = self._find(connection)
-            if row is None or row.members_generation is None:
-                return
-            key, head, changed = (
-                row.segment_key,
-                row.members_head,
-                at_source.count_changed(self._database, row.segment_key),
-            )
-            if not changed:
-                return
-            if head is None:
-                if (last := source.last(row.members_key or "")) is not None and last.lineage != row.lineage:
-                    raise StateError(*OF_ANOTHER)
-                there = self._write_generation(source, at_source.list_ids(self._database, key, "reconcile_members"))
-                changed = 0
-            else:
-                serial = self._attempt("attempted_serial").attempted[1]
-                there = source.append(row.members_key or "", head, serial, at_source.list_changes(self._database, key))
-                changed += row.members_changed or 0
-            with self._write() as connection:
-                self._update(connection, at_source.RECORD, **at_source.list_values(there, changed))
-                at_source.forget_changes(connection, key)
-            if changed > max(at_source.LEAST_CHANGED, there.rows * at_source.MOST_OF_BASE):
-                with suppress(ReconcileError):  # a later flush tries again
-                    self._rewrite(source, row.members_key or "", there)
+            with self._mutex:  # the changes stay as they are meanwhile
+                self._at_source.flush()
 
     def _watch_rejected(self, ids: Iterator[list[str]], seen: list[str]) -> Iterator[list[str]]:
         """Pass ids on, and add to `seen` those that were rejected once."""
@@ -367,39 +339,6 @@ class LockedSegment:
         for some in ids:
             seen += rejected.intersection(some)
             yield some
-
-    def _write_generation(self, source: MembersAtSource, ids: Iterator[list[str]]) -> MembersHead:
-        """Write a generation above all that are there; it does not count before it is recorded."""
-        with self._database.read() as connection:
-            row = self._find(connection)
-        assert row is not None
-        last = source.last(row.members_key or "")
-        row = self._attempt("attempted_generation", 0 if last is None else last.generation)
-        return source.write_generation(row.members_key or "", row.lineage, row.attempted[0], ids)
-
-    def _rewrite(self, source: MembersAtSource, key: str, head: MembersHead) -> None:
-        """Make a base of base and changes, and drop what is older than the one before."""
-        there = source.rewrite(key, head, self._attempt("attempted_generation").attempted[0])
-        with self._write() as connection:
-            self._update(connection, at_source.RECORD, **at_source.list_values(there))
-        self._drop_generations(source, head.generation, there.generation)
-
-    def _drop_generations(self, source: MembersAtSource, *kept: int) -> None:
-        """Drop all generations at the source but some; they do not count any more, and what fails is left there."""
-        with self._database.read() as connection:
-            row = self._find(connection)
-        with suppress(ReconcileError):
-            if row is not None:
-                source.drop(row.members_key or "", kept)
-
-    def _attempt(self, column: str, least: int = 0) -> SegmentRow:
-        """Draw the next number, above `least`, for what is about to be written at the source; give the row with it."""
-        with self._write() as connection:
-            higher = f"CASE WHEN coalesce({column}, 0) > :least THEN {column} ELSE :least END + 1"
-            self._update(connection, f"{column} = {higher}", least=least)
-            row = self._find(connection)
-        assert row is not None
-        return row
 
     def complete(self) -> None:
         """Record that a run of this segment came to its end with nothing unsettled by it."""
@@ -421,8 +360,8 @@ class LockedSegment:
             row = self._find(connection)
             if row is None or members.count_ids(self._database.pieces, connection, row.segment_key).held:
                 return False
-            if self._source is not None:
-                self._source.drop(row.members_key or "", ())
+            if self._at_source is not None:
+                self._at_source.source.drop(row.members_key or "", ())
             self._tokens.drop()
             for table in ("reconcile_segments", "reconcile_creations"):
                 run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **self._segment.values())
@@ -558,7 +497,7 @@ class LockedSegment:
             "plan_id": self._plan_id,
             "plan_base": None if self._plan_id is None else 0,
         }
-        if self._source is not None:
+        if self._at_source is not None:
             row_values |= at_source.FIRST_VALUES | {"members_key": at_source.name_key(self._segment)}
         connection.execute(insert(SEGMENTS), row_values)
         return key
@@ -573,5 +512,4 @@ class LockedSegment:
         self._update(connection, changes, plan_id=self._plan_id, token=self._tokens.draw(), name=self._segment.name)
 
     def _update(self, connection: Connection, assignments: str, **values: object) -> None:
-        statement = f"UPDATE reconcile_segments SET {assignments} WHERE {WHERE_SEGMENT}"
-        run(connection, statement, **values, **self._segment.values())
+        update_segment(connection, self._segment, assignments, **values)

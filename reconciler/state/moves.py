@@ -17,7 +17,7 @@ from reconciler.models.spec import MembersAt, StateSettings
 from reconciler.state import at_source, members, open_database
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import Database, find_segment, run
-from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, HeldLock, SegmentRef
+from reconciler.state.lock import NOTHING_SENT, HeldLock, SegmentRef, update_segment
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.runtime import Runtime
 from reconciler.state.store import StateStore
@@ -107,12 +107,12 @@ def _move_there(database: Database, lock: HeldLock, segment: SegmentRef, source:
         raise StateError(*OF_ANOTHER)
     with lock.write() as connection:
         key = members.new_key(connection, segment)
-        _update(connection, segment, _DRAW, name=name, least=0 if last is None else last.generation)
+        update_segment(connection, segment, _DRAW, name=name, least=0 if last is None else last.generation)
     generation = _require(database, segment).attempted[0]
     ids = at_source.list_ids(database, row.segment_key, "reconcile_members")
     head = source.write_generation(name, row.lineage, generation, ids)
     with lock.write() as connection:
-        _update(connection, segment, at_source.RECORD, **at_source.list_values(head))
+        at_source.record(connection, segment, head)
         _take_key(connection, segment, row.segment_key, key)
 
 
@@ -129,7 +129,7 @@ def _move_here(database: Database, lock: HeldLock, segment: SegmentRef, source: 
                     database.pick(connection, block.split(chr(ROW_END)))
                     members.add_members(connection, key)
     with lock.write() as connection:
-        _update(connection, segment, _FORGET_HEAD)
+        update_segment(connection, segment, _FORGET_HEAD)
         _take_key(connection, segment, row.segment_key, key)
 
 
@@ -137,9 +137,4 @@ def _take_key(connection: Connection, segment: SegmentRef, old: int, new: int) -
     """Give the segment a new key, and that all but the members: they are under it, or at the source."""
     for table in ("reconcile_marks", "reconcile_batches"):
         run(connection, f"UPDATE {table} SET segment_key = :new WHERE segment_key = :old", new=new, old=old)
-    _update(connection, segment, "segment_key = :new", new=new)
-
-
-def _update(connection: Connection, segment: SegmentRef, assignments: str, **values: object) -> None:
-    statement = f"UPDATE reconcile_segments SET {assignments} WHERE {WHERE_SEGMENT}"
-    run(connection, statement, **values, **segment.values())
+    update_segment(connection, segment, "segment_key = :new", new=new)
