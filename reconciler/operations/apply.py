@@ -24,17 +24,10 @@ from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_share
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions, as_undone
+from reconciler.operations.plan_checks import check_age, check_environment, check_heads, check_number
 from reconciler.operations.results import RunResult
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
-from reconciler.plan_file import (
-    PLAN_AGAIN,
-    PlanFile,
-    SealedPlan,
-    check_age,
-    check_environment,
-    check_heads,
-    check_number,
-)
+from reconciler.plan_file import PLAN_AGAIN, PlanFile, SealedPlan
 from reconciler.state.base import Snapshot
 
 if TYPE_CHECKING:

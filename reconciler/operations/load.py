@@ -16,16 +16,8 @@ from reconciler.errors import PlanFileError, SpecError, SpecProblem, StateError,
 from reconciler.models.guards import Guard
 from reconciler.models.spec import STDIN, Spec, StateSettings, Target
 from reconciler.operations.changed import find_changed
-from reconciler.plan_file import (
-    STORED,
-    PlanFile,
-    check_age,
-    check_place,
-    copy_stored_plan,
-    find_targets,
-    is_plan_file,
-    open_plan_file,
-)
+from reconciler.operations.plan_checks import check_age, check_place, find_targets
+from reconciler.plan_file import STORED, PlanFile, copy_stored_plan, is_plan_file, open_plan_file
 from reconciler.spec import Needed
 from reconciler.spec import load as read_specs
 from reconciler.state import open_snapshot, read_plan

@@ -13,15 +13,8 @@ from reconciler.errors import PlanFileError
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Creation, Head, Plan
 from reconciler.models.spec import Target
-from reconciler.plan_file import (
-    SealedPlan,
-    check_age,
-    check_environment,
-    check_heads,
-    check_number,
-    find_targets,
-    seal,
-)
+from reconciler.operations.plan_checks import check_age, check_environment, check_heads, check_number, find_targets
+from reconciler.plan_file import SealedPlan, seal
 from tests.fakes import samples
 
 PLANS = (samples.make_plan(), samples.make_unchanged("loyal", 60))
