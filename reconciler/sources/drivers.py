@@ -1,7 +1,11 @@
 """Drivers of SQLAlchemy: which one a URL means, what it is told next to the URL, and what pip installs for it."""
 
-from collections.abc import Callable
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from math import inf
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL
 
@@ -46,6 +50,72 @@ _FIXED: dict[str, dict[str, object]] = {
 """What the driver is told whatever the URL says. In another character set MySQL would give `?` for what that lacks.
 BigQuery's Storage API takes a right of its own; where it is not installed, the driver warns on the terminal."""
 
+LOGIN = "connect_timeout"
+"""The option of every source of a server for the seconds that a login may take."""
+
+_LOGIN_SECONDS = 30.0
+_STARTING = {"databricks": 900.0, **dict.fromkeys(("sc", "hive", "presto", "trino"), 300.0)}
+"""Where a login may have to wait until an engine is started for it. Databricks' own driver waits for 900 seconds."""
+
+_OWN_LOGINS = ("login_timeout", "connection_timeout", "timeout")
+"""What drivers call the same, which ends their login themselves: Snowflake, mysqlconnector, pg8000 and others."""
+
+_TAKE_LOGIN = frozenset(
+    {"psycopg", "psycopg2", "pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "clickhousedb", "connect"}
+)
+"""Drivers that have an option of this name, which then bounds what they try, too."""
+
+
+def read_login_seconds(dialect: str, given: Mapping[str, Any]) -> float:
+    """Give the seconds that a login may take by a source's parameters. Raises ValueError for what is no such number."""
+    if LOGIN in given:
+        seconds = _read_seconds(given[LOGIN])
+        if not 0 < seconds < inf:
+            raise ValueError(f"`{LOGIN}` must be a number of seconds above 0")
+        return seconds
+    own = (_read_seconds(given[name]) for name in _OWN_LOGINS if name in given)
+    return max(_STARTING.get(dialect, _LOGIN_SECONDS), *(seconds for seconds in own if seconds < inf), 0.0)
+
+
+def _read_seconds(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return -1.0
+
+
+Opened = TypeVar("Opened")
+
+
+def log_in(open_one: Callable[[], Opened], seconds: float) -> Opened:
+    """Connect within a time, however silent the server is. Raises TimeoutError, or what `open_one` raises.
+
+    It runs in a thread of its own, since few drivers bound a whole login, and some bound every later read with it. What
+    opens too late is closed; what never ends is left, and keeps no process from its end.
+    """
+    login: Future[Opened] = Future()
+
+    def run() -> None:
+        try:
+            login.set_result(open_one())
+        except BaseException as error:
+            login.set_exception(error)
+
+    threading.Thread(target=run, name="reconcile-login", daemon=True).start()
+    with suppress(TimeoutError):
+        login.exception(seconds)
+    if login.done():
+        return login.result()
+    login.add_done_callback(_close_late)
+    raise TimeoutError(f"no login within {seconds:g} second{'' if seconds == 1 else 's'}")
+
+
+def _close_late(login: Future[Any]) -> None:
+    if login.exception() is None:
+        with suppress(Exception):
+            login.result().close()
+
+
 _DATABRICKS_LOGINS = frozenset({"access_token", "credentials_provider", "auth_type", "use_kernel", "_use_cert_as_auth"})
 
 
@@ -55,6 +125,8 @@ def write_arguments(url: URL, options: Options) -> dict[str, Any]:
     # To mysqlconnector any `%s` is a mark, also in a string; a name of ours stands nowhere else.
     arguments: dict[str, Any] = {"paramstyle": "pyformat"} if driver == "mysqlconnector" else {}
     arguments |= {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
+    if driver not in _TAKE_LOGIN:
+        given.pop(LOGIN, None)
     if dialect == "databricks":
         if "oauth_client_secret" in given and not given.get("use_kernel"):
             given["credentials_provider"] = _log_in_databricks(url, given)

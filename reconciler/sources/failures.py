@@ -18,6 +18,10 @@ class Kind(StrEnum):
     """What went wrong; the value is the next step."""
 
     CONNECT = "Check the host, port and network in the source's url, and that the database runs."
+    SILENT = (
+        "Check the host and port in the source's url, and that the database answers there; `options.connect_timeout` "
+        "(seconds) waits longer for a login."
+    )
     STARTING = "The server is starting or recovering: run it again when it is up."
     SHUTDOWN = "The server was stopped, or its administrator ended this connection: run it again."
     CONNECTIONS = "End other connections of this user, or raise its limit: a source needs two connections at most."
@@ -79,7 +83,7 @@ _FIRST_WORDS = (
     (r"no active warehouse|does not have a current (database|schema)|unknown function", Kind.MISSING),
     (r"resource monitor|quota exceeded", Kind.OTHER),
     (r"^operator does not exist", Kind.TYPES),
-    (r"login time(d )?out", Kind.CONNECT),
+    (r"login time(d )?out|^no login within|connection timeout expired|receiving settings frame", Kind.SILENT),
     (r"^generic_user_error", Kind.RAISED),
     (r"^administratively_killed", Kind.CANCELLED),
     (r"idle-in-transaction timeout|transaction timeout", Kind.IDLE),
@@ -87,7 +91,11 @@ _FIRST_WORDS = (
     (r"incorrect username|authentication failed|no login is given|\boauth\b|\bhttp 40[13]\b", Kind.AUTH),
     (r"private key|pass ?phrase|bad decrypt|invalid_grant|invalid access token|multi-factor", Kind.AUTH),
     (r"token (included in the request )?(is|has) (invalid|expired)|specified in the connect string", Kind.AUTH),
-    (r"unexpected keyword argument|connection option|connect_args|configuration error", Kind.OPTIONS),
+    (
+        r"unexpected keyword argument|connection option|connect_args|configuration error|a number of seconds",
+        Kind.OPTIONS,
+    ),
+    (r"must be a number of seconds", Kind.OPTIONS),
     (r"administrator command|terminating connection", Kind.SHUTDOWN),
     (r"timeout_exceeded|^timeout exceeded|statement timeout|maximum statement execution time", Kind.TIMEOUT),
     (r"max_statement_time exceeded|(query|statement|execution|run) ?time ?-?(out|limit)", Kind.TIMEOUT),
@@ -320,12 +328,15 @@ class Scrubber:
     dialect: str = ""
     names: frozenset[str] = frozenset()
     """What the source's url and options name, in lower case: its host, user and database."""
+    place: str = ""
+    """The host of the url."""
 
     @classmethod
     def of(cls, source: str, url: Secret, secrets: Iterable[str] = (), names: Iterable[str] = ()) -> "Scrubber":
         """`secrets`: what URL and options hold that must not be shown, in every spelling; `names`: what they name."""
-        dialect = DatabaseUrl.parse(url.reveal()).dialect
-        return cls(source, (url.reveal(), *secrets), dialect, frozenset(name.casefold() for name in names if name))
+        parsed = DatabaseUrl.parse(url.reveal())
+        named = frozenset(name.casefold() for name in names if name)
+        return cls(source, (url.reveal(), *secrets), parsed.dialect, named, parsed.host)
 
     @contextmanager
     def explaining(
@@ -344,9 +355,13 @@ class Scrubber:
         """
         message = DatabaseMessage.of(error, self.secrets)
         kind = classify(message)
+        if query is None and kind is Kind.CONNECT and "timed out" in message.text.lower():
+            kind = Kind.SILENT
         shown, hint = message.text, kind.value
         if query is None and kind in (Kind.OTHER, Kind.MISSING):
             hint = Kind.OPTIONS.value
+        if query is None and kind is Kind.SILENT and self.place not in shown:
+            shown = f"{self.place}: {shown}"
         if query is not None and kind is Kind.RAISED:
             shown = "a function of the query raised an error; its words may hold a row and are not shown"
         elif query is not None:

@@ -24,7 +24,7 @@ from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources import failures
 from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, refuse_type
 from reconciler.sources.column_types import find_unfit
-from reconciler.sources.drivers import missing_driver, write_arguments
+from reconciler.sources.drivers import log_in, missing_driver, read_login_seconds, write_arguments
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import DatabaseMessage
 
@@ -87,6 +87,7 @@ MOST_CONNECTIONS = 2
 _FOR_ALL = frozenset(
     {
         failures.Kind.CONNECT,
+        failures.Kind.SILENT,
         failures.Kind.AUTH,
         failures.Kind.CERTIFICATE,
         failures.Kind.HOSTNAME,
@@ -119,26 +120,27 @@ class Connections:
         self._refusal: Exception | None = None
         """Why nobody can connect."""
 
-    def connect(self, open_one: Callable[[], Opened]) -> Opened:
+    def connect(self, open_one: Callable[[], Opened], seconds: float | None = None) -> Opened:
         """Connect; wait a moment where the server still counts one that was closed. Raises what `open_one` raises.
 
-        Once that is no matter of one segment, it is raised without another try.
+        Once that is no matter of one segment, it is raised without another try. `seconds`: how long it may take, where
+        the driver does not see to that.
         """
-        for seconds in (*(_PAUSES if self._has_closed else ()), None):
+        for pause in (*(_PAUSES if self._has_closed else ()), None):
             if self._refusal is not None:
                 raise self._refusal
             try:
-                connection = open_one()
+                connection = open_one() if seconds is None else log_in(open_one, seconds)
             except Exception as error:
                 kind = failures.classify(DatabaseMessage.of(error))
                 if kind in _FOR_ALL:
                     self._refusal = self._refusal or error
                     raise self._refusal from None
-                if seconds is None or kind is not failures.Kind.CONNECTIONS:
+                if pause is None or kind is not failures.Kind.CONNECTIONS:
                     raise
             else:
                 break
-            self._pause(seconds)
+            self._pause(pause)
         self._has_closed = True  # by the time that another one is asked for, or soon
         return connection
 
@@ -223,6 +225,7 @@ class RowSource:
         source, dialect = self.scrubber.source, self.url.get_backend_name()
         try:
             logging.getLogger(f"{NullPool.__module__}.{NullPool.__name__}.{_POOL}").disabled = True
+            seconds = read_login_seconds(dialect, {**self.url.query, **self.options.reveal()})
             arguments = write_arguments(self.url, self.options)
             engine = create_engine(
                 self.url, poolclass=NullPool, pool_logging_name=_POOL, hide_parameters=True, **arguments
@@ -233,7 +236,7 @@ class RowSource:
             raise self.scrubber.explain(error) from None
         stack.callback(engine.dispose)
         try:
-            connection = self.connections.connect(engine.connect)
+            connection = self.connections.connect(engine.connect, seconds)
             stack.callback(_close, connection)
             if dialect in ("postgresql", "cockroachdb"):
                 level = {"isolation_level": "REPEATABLE READ"} if is_repeatable and dialect == "postgresql" else {}

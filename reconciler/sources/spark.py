@@ -19,6 +19,7 @@ from reconciler.models.spec import Segment
 from reconciler.models.urls import DatabaseUrl
 from reconciler.sources.base import Query, ValueStream, choose, naming_freshness, refuse_type
 from reconciler.sources.columns import stream_batches
+from reconciler.sources.drivers import LOGIN, log_in, read_login_seconds
 from reconciler.sources.duckdb import INTEGRAL
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import Connections
@@ -75,7 +76,7 @@ class SparkSource:
         given = {
             key: str(value).lower() if isinstance(value, bool) else str(value)
             for key, value in options.reveal().items()
-            if key not in own
+            if key not in (*own, LOGIN)
         }
         parameters = parsed.connect_parameters | given
         secrets = [value for key, value in parameters.items() if key not in _PUBLIC]
@@ -83,6 +84,8 @@ class SparkSource:
         self._scrubber = Scrubber.of(name, url, spellings, [parsed.host, parameters.get("user_id", "")])
         self._url = url
         self._options = given
+        with self._scrubber.explaining(ValueError):
+            self._seconds = read_login_seconds("sc", options.reveal())
         self._is_own_session = "session_id" not in parameters
         self._connections = Connections()
         self._lock = threading.Lock()
@@ -174,7 +177,7 @@ class SparkSource:
             builder.set(name, value)
         client = SparkConnectClient(builder, user_id="reconcile", retry_policy=_RETRIES)
         try:
-            client.schema(SQL("SELECT 1").to_proto(client))  # it connects when it is first used
+            log_in(lambda: client.schema(SQL("SELECT 1").to_proto(client)), self._seconds)  # its first use connects
         except BaseException:
             client.close()
             raise

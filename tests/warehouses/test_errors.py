@@ -1,10 +1,15 @@
 """What the database says is told with a next step, and without a secret or a value of a row."""
 
 import re
+import socket
+from contextlib import closing
 
 import pytest
 
 from reconciler.errors import SourceError
+from reconciler.models.fields import Secret
+from reconciler.models.options import read_options
+from reconciler.sources import open_source
 from reconciler.sources.failures import Kind
 from tests.unit.sources.conftest import read, segment
 from tests.warehouses.engine import Warehouse
@@ -91,3 +96,19 @@ def test_a_server_that_is_not_there_is_told(warehouse):
     error = refuse(warehouse, "SELECT 1 AS id", warehouse.started.unreachable)
 
     assert is_hinted(error, Kind.CONNECT), f"{error.message} {error.hint}"
+
+
+def test_a_server_that_takes_a_connection_and_never_answers_is_given_up(warehouse):
+    if not warehouse.started.unreachable:
+        return
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        url = re.sub(r":1(?=/|$)", f":{listener.getsockname()[1]}", warehouse.started.unreachable)
+        source = open_source(
+            "warehouse", Secret(url), read_options({**warehouse.started.options, "connect_timeout": 1})
+        )
+
+        with pytest.raises(SourceError) as caught:
+            source.check(segment("SELECT 1 AS id"))
+
+    assert caught.value.message == "source warehouse: 127.0.0.1: no login within 1 second"
+    assert "connect_timeout" in caught.value.hint

@@ -1,8 +1,10 @@
 """How many connections a source takes at a time."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -12,7 +14,9 @@ from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
-from reconciler.sources import postgres
+from reconciler.models.options import read_options
+from reconciler.sources import open_source, postgres
+from reconciler.sources.drivers import log_in, read_login_seconds
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.rows import MOST_CONNECTIONS, Connections, RowSource
 
@@ -193,3 +197,101 @@ def test_a_query_is_described_in_the_transaction_that_prepared_it(
     postgres_warehouse.source.check(segment("SELECT 1"))
 
     assert set(seen) == {TransactionStatus.INTRANS}
+
+
+# --- how long a login may take ---------------------------------------------------------------------------------------
+
+
+class Late:
+    """A connection of a server that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers, self.closed = threading.Event(), threading.Event()
+
+    def open(self) -> "Late":
+        self.answers.wait(60)
+        return self
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_login_that_ends_too_late_is_given_up_and_closed():
+    late = Late()
+
+    with pytest.raises(TimeoutError, match=r"^no login within 0\.01 seconds$"):
+        log_in(late.open, 0.01)
+
+    assert not late.closed.is_set()
+    late.answers.set()
+    assert late.closed.wait(60)
+
+
+def test_a_login_in_time_stays_open_and_a_time_out_of_the_driver_is_its_own():
+    late = Late()
+    late.answers.set()
+
+    assert log_in(late.open, 60) is late
+    assert not late.closed.is_set()
+
+    def time_out() -> Late:
+        raise TimeoutError("the driver's")
+
+    with pytest.raises(TimeoutError, match="the driver's"):
+        log_in(time_out, 60)
+
+
+def test_a_silent_server_is_met_once_for_all_segments():
+    connections, met, late = Connections(), list[Late](), Late()
+
+    def open_one() -> Late:
+        met.append(late)
+        return late.open()
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            connections.connect(open_one, 0.01)
+    late.answers.set()
+
+    assert len(met) == 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "given", "seconds"),
+    [
+        ("mysql", {}, 30),
+        ("mysql", {"connect_timeout": 5}, 5),
+        ("oracle", {"connect_timeout": "1.5"}, 1.5),
+        ("databricks", {}, 900),
+        ("hive", {}, 300),
+        ("databricks", {"connect_timeout": 20}, 20),
+        ("snowflake", {"login_timeout": 120}, 120),
+        ("snowflake", {"login_timeout": 5}, 30),
+        ("snowflake", {"login_timeout": 120, "connect_timeout": 60}, 60),
+        ("postgresql", {"timeout": "no number"}, 30),
+    ],
+)
+def test_the_seconds_of_a_login_are_bounded_and_can_be_set(dialect, given, seconds):
+    assert read_login_seconds(dialect, given) == seconds
+
+
+@pytest.mark.parametrize("url", ["mysql://u@h/d", "snowflake://u@h/d"])
+@pytest.mark.parametrize("seconds", [0, -1, "soon", [30], "inf", "nan"])
+def test_what_is_no_time_for_a_login_is_refused(url, seconds):
+    with pytest.raises(SourceError, match="`connect_timeout` must be a number of seconds above 0") as caught:
+        open_source("warehouse", Secret(url), read_options({"connect_timeout": seconds})).check(segment("SELECT 1"))
+
+    assert caught.value.hint == Kind.OPTIONS.value
+
+
+@pytest.mark.slow
+def test_a_silent_postgresql_is_given_up_and_its_place_is_told():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        url = f"postgresql://etl:s3cret@127.0.0.1:{listener.getsockname()[1]}/db"
+        source = open_source("warehouse", Secret(url), read_options({"connect_timeout": 1}))
+
+        with pytest.raises(SourceError) as caught:
+            source.check(segment("SELECT 1"))
+
+    assert caught.value.message == "source warehouse: 127.0.0.1: connection timeout expired"
+    assert caught.value.hint == Kind.SILENT.value

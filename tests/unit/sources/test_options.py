@@ -65,6 +65,24 @@ def test_mysql_is_read_in_a_character_set_that_holds_every_id(told, scheme):
     assert told["connect_args"] == {"ssl_verify_cert": True, "charset": "utf8mb4", "use_unicode": True}
 
 
+@pytest.mark.parametrize(
+    ("url", "arrives"),
+    [
+        ("mysql://etl@host/db", True),
+        ("mysql+mysqldb://etl@host/db", True),
+        ("postgresql+pg8000://etl@host/db", False),
+        ("redshift+redshift_connector://etl@host/db", False),
+        ("snowflake://etl@account/db", False),
+        ("hive://etl@host/db", False),
+    ],
+)
+def test_the_time_for_a_login_is_told_to_no_driver_that_would_end_a_query_by_it(told, url, arrives):
+    refuse(url, connect_timeout=5)
+
+    assert told["connect_args"].get("connect_timeout") == (5 if arrives else None)
+    assert "timeout" not in told["connect_args"]
+
+
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
