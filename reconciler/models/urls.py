@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 UNKNOWN_URL = "unset://"
 """What stands for the URL of a source while it is not known."""
 
-HOLDS_MEMBERS = frozenset({"sc"})
-"""Dialects of the sources that can hold the members of a state."""
+_HOLDS_MEMBERS = frozenset({("sc", ""), ("postgresql", "psycopg")})
+"""Dialects and drivers of the sources that can hold the members of a state."""
 
 _URL = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?:\+(?P<driver>\w+))?://(?P<rest>.*)", re.DOTALL)
 _ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
@@ -89,10 +89,20 @@ class DatabaseUrl:
 
     def reveal(self) -> str:
         """Give the whole URL, with its secrets."""
-        return f"{self.dialect}{'+' if self.driver else ''}{self.driver}://{self.rest}"
+        return f"{self.scheme}://{self.rest}"
 
     def __str__(self) -> str:
         return f"{self.dialect}://***"
+
+    @property
+    def holds_members(self) -> bool:
+        """Tell whether a source of this URL can hold the members of a state."""
+        return (self.dialect, self.driver) in _HOLDS_MEMBERS
+
+    @property
+    def scheme(self) -> str:
+        """The dialect, and the driver where one is named."""
+        return f"{self.dialect}+{self.driver}" if self.driver else self.dialect
 
     @property
     def database(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reconciler.errors import StateError, UsageError
 from reconciler.models.members import MembersAtSource
 from reconciler.models.spec import MembersAt, Spec, Target
-from reconciler.models.urls import HOLDS_MEMBERS, DatabaseUrl
+from reconciler.models.urls import DatabaseUrl
 from reconciler.operations.context import Context
 from reconciler.operations.load import Loaded, list_targets
 from reconciler.operations.titles import recall
@@ -33,10 +33,10 @@ def move(loaded: Loaded, to: MembersAt, *, warn: Callable[[str], None], lock_tim
     """
     targets = [target for target in loaded.targets if target.segment.source]
     for target in targets:
-        dialect = DatabaseUrl.parse(target.spec.sources[target.segment.source].url.reveal()).dialect
-        if dialect not in HOLDS_MEMBERS:
+        url = DatabaseUrl.parse(target.spec.sources[target.segment.source].url.reveal())
+        if not url.holds_members:
             raise UsageError(
-                f"a source of {dialect} holds no members of a state ({target.segment.source})", "keep them"
+                f"a source of {url.scheme} holds no members of a state ({target.segment.source})", "keep them"
             )
     with Context(targets) as context:
         for target in targets:

@@ -57,9 +57,9 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
     scrubber = Scrubber.of(name, url, list_secrets(server, options), [*names, *options.names()])
     try:
         if server.drivername in ("postgresql", "postgresql+psycopg"):
-            from reconciler.sources.postgres import PostgresSource
+            from reconciler.sources.postgres_members import PostgresWithMembers
 
-            return PostgresSource(server, scrubber, options)
+            return PostgresWithMembers(server, scrubber, options)
         if server.drivername in ("clickhousedb", "clickhousedb+connect"):
             from reconciler.sources.clickhouse import ClickHouseSource
 

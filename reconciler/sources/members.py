@@ -25,15 +25,15 @@ class Asked:
     """A segment's query, ready to be read in a statement; `values` has the columns `value` (text) and `typed`."""
 
     values: str
+    laid: str
+    """The table with the rows of the overlay."""
     stream: Callable[[str], AbstractContextManager[ArrowStream]]
     """Runs a statement around it. Raises SourceError, also while the rows are read."""
     data_time: DataTime | None = None
 
 
-class TablesAtSource(Protocol):
-    """What one kind of database does for `MembersInTables`. Raises SourceError."""
-
-    statements: Statements
+class Session(Protocol):
+    """Statements that one method of `MembersInTables` runs. Raises SourceError."""
 
     def names(self) -> Collection[str]:
         """List the tables of our schema that are there."""
@@ -55,16 +55,23 @@ class TablesAtSource(Protocol):
         """Lend ids to statements while the block runs: gives a table with the column `id`."""
         ...
 
-    def lend_overlay(self, rows: ArrowStream, /) -> AbstractContextManager[str]:
-        """Lend the rows of an overlay in the same way."""
-        ...
 
-    def ask(self, segment: Segment, /) -> AbstractContextManager[Asked | NotPossible]:
-        """Prepare a segment's query, or say why its ids can't be compared there."""
-        ...
+class TablesAtSource(Protocol):
+    """What one kind of database does for `MembersInTables`. Raises SourceError."""
+
+    @property
+    def statements(self) -> Statements: ...
 
     @property
     def takes_delete(self) -> bool: ...
+
+    def begin(self) -> AbstractContextManager[Session]:
+        """Begin a session, which may hold a connection while the block runs."""
+        ...
+
+    def ask(self, segment: Segment, overlay: ArrowStream, /) -> AbstractContextManager[Asked | NotPossible]:
+        """Prepare a segment's query, next to the rows of an overlay, or say why its ids can't be compared there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,13 +85,15 @@ class MembersInTables:
     # --- heads --------------------------------------------------------------------------------------------------------
 
     def last(self, key: str) -> MembersHead | None:
-        return max(self._list_heads(key), default=None)
+        with self.tables.begin() as session:
+            return max(self._list_heads(session, key), default=None)
 
     def check(self, key: str, head: MembersHead, attempted: tuple[int, int]) -> None:
-        missing = TABLES.keys() - set(self.tables.names())
-        if missing:
-            raise disagree(self.source, f"the table {min(missing)} is not there")
-        heads = self._list_heads(key)
+        with self.tables.begin() as session:
+            missing = TABLES.keys() - set(session.names())
+            if missing:
+                raise disagree(self.source, f"the table {min(missing)} is not there")
+            heads = self._list_heads(session, key)
         if head not in heads:
             raise disagree(self.source, "its last number that the state knows is not there")
         greater = [each for each in heads if (each.generation, each.serial) > (head.generation, head.serial)]
@@ -93,73 +102,80 @@ class MembersInTables:
         if any((each.generation, each.serial) > attempted for each in greater):
             raise disagree(self.source, "they are newer than the state, which may be an older copy")
 
-    def _list_heads(self, key: str) -> list[MembersHead]:
-        if HEADS not in self.tables.names():
+    def _list_heads(self, session: Session, key: str) -> list[MembersHead]:
+        if HEADS not in session.names():
             return []
         return [
             MembersHead(int(generation), int(serial), int(members), int(total), unquote(lineage))
-            for generation, serial, members, total, lineage in self.tables.fetch(self.tables.statements.heads(key))
+            for generation, serial, members, total, lineage in session.fetch(self.tables.statements.heads(key))
         ]
 
     # --- what is written ----------------------------------------------------------------------------------------------
 
     def write_generation(self, key: str, lineage: str, generation: int, ids: Iterator[list[str]]) -> MembersHead:
         statements, rows, total = self.tables.statements, 0, 0
-        self.tables.create()
-        for some in _gather(ids):
-            with self.tables.lend(some) as given:
-                self.tables.run(statements.add_base(key, generation, given))
-            rows, total = rows + len(some), total + sum_of(some)
-        return self._finish_base(key, MembersHead(generation, 0, rows, total, lineage))
+        with self.tables.begin() as session:
+            session.create()
+            for some in _gather(ids):
+                with session.lend(some) as given:
+                    session.run(statements.add_base(key, generation, given))
+                rows, total = rows + len(some), total + sum_of(some)
+            return self._finish_base(session, key, MembersHead(generation, 0, rows, total, lineage))
 
     def append(
         self, key: str, head: MembersHead, serial: int, changes: Iterator[tuple[Direction, list[str]]]
     ) -> MembersHead:
         statements, rows, total = self.tables.statements, 0, 0
-        for direction, lists in groupby(changes, itemgetter(0)):
-            op = 1 if direction is Direction.ADD else 0
-            for some in _gather(ids for _, ids in lists):
-                with self.tables.lend(some) as given:
-                    self.tables.run(statements.add_changes(key, head.generation, serial, op, given))
-                rows, total = rows + len(some), total + sum_of(some)
-        (found,) = self.tables.fetch(statements.count_changes(key, head, serial))
-        before, sum_before, after, sum_after, arrived, sum_arrived = (int(number or 0) for number in found)
-        check_members(self.source, head, before, sum_before)
-        if (arrived, sum_arrived) != (rows, total):
-            raise self._incomplete(rows, arrived)
-        new = replace(head, serial=serial, rows=after, sum=sum_after)
-        self.tables.run(statements.add_head(key, new))
+        with self.tables.begin() as session:
+            for direction, lists in groupby(changes, itemgetter(0)):
+                op = 1 if direction is Direction.ADD else 0
+                for some in _gather(ids for _, ids in lists):
+                    with session.lend(some) as given:
+                        session.run(statements.add_changes(key, head.generation, serial, op, given))
+                    rows, total = rows + len(some), total + sum_of(some)
+            (found,) = session.fetch(statements.count_changes(key, head, serial))
+            before, sum_before, after, sum_after, arrived, sum_arrived = (int(number or 0) for number in found)
+            check_members(self.source, head, before, sum_before)
+            if (arrived, sum_arrived) != (rows, total):
+                raise self._incomplete(rows, arrived)
+            new = replace(head, serial=serial, rows=after, sum=sum_after)
+            session.run(statements.add_head(key, new))
         return new
 
     def rewrite(self, key: str, head: MembersHead, generation: int) -> MembersHead:
         statements = self.tables.statements
-        self.tables.run(statements.add_base(key, generation, f"({statements.members(key, head)})"))
-        return self._finish_base(key, replace(head, generation=generation, serial=0))
+        with self.tables.begin() as session:
+            session.run(statements.add_base(key, generation, f"({statements.members(key, head)})"))
+            return self._finish_base(session, key, replace(head, generation=generation, serial=0))
 
-    def _finish_base(self, key: str, head: MembersHead) -> MembersHead:
+    def _finish_base(self, session: Session, key: str, head: MembersHead) -> MembersHead:
         """Write the head of a new base, if that has come whole."""
         statements = self.tables.statements
-        (found,) = self.tables.fetch(statements.count_base(key, head.generation))
+        (found,) = session.fetch(statements.count_base(key, head.generation))
         rows, distinct, total = (int(number or 0) for number in found)
         if (rows, distinct, total) != (head.rows, head.rows, head.sum):
             raise self._incomplete(head.rows, rows)
-        self.tables.run(statements.add_head(key, head))
+        session.run(statements.add_head(key, head))
         return head
 
     def drop(self, key: str, keep: Collection[int]) -> bool:
-        if not self.tables.names():
-            return True
-        if not self.tables.takes_delete:
-            return False
-        for statement in self.tables.statements.drop(key, keep):
-            self.tables.run(statement)
+        with self.tables.begin() as session:
+            if not session.names():
+                return True
+            if not self.tables.takes_delete:
+                return False
+            for statement in self.tables.statements.drop(key, keep):
+                session.run(statement)
         return True
 
     # --- what is read -------------------------------------------------------------------------------------------------
 
     @contextmanager
     def read(self, key: str, head: MembersHead) -> Iterator[Iterator[str]]:
-        with self.tables.stream_ids(self.tables.statements.members(key, head)) as lists:
+        with (
+            self.tables.begin() as session,
+            session.stream_ids(self.tables.statements.members(key, head)) as lists,
+        ):
             yield self._verify(head, lists)
 
     def _verify(self, head: MembersHead, lists: Iterable[list[str]]) -> Iterator[str]:
@@ -173,8 +189,8 @@ class MembersInTables:
     def holds(self, key: str, head: MembersHead, ids: Sequence[str]) -> set[str]:
         if not ids:
             return set()
-        with self.tables.lend(ids) as given:
-            return {str(member) for (member,) in self.tables.fetch(self.tables.statements.held_of(key, head, given))}
+        with self.tables.begin() as session, session.lend(ids) as given:
+            return {str(member) for (member,) in session.fetch(self.tables.statements.held_of(key, head, given))}
 
     @contextmanager
     def compare(
@@ -186,14 +202,14 @@ class MembersInTables:
         left: Collection[int],
         kept: Collection[int],
     ) -> Iterator[Answer | NotPossible]:
-        with self.tables.ask(segment) as asked:
+        with self.tables.ask(segment, overlay) as asked:
             if isinstance(asked, NotPossible):
                 yield asked
                 return
-            with self.tables.lend_overlay(overlay) as laid:
-                statement = self.tables.statements.compare(key, head, segment.id_type, asked.values, laid, left, kept)
-                with asked.stream(statement) as rows:
-                    yield Answer(rows, asked.data_time)
+            statements, laid = self.tables.statements, asked.laid
+            statement = statements.compare(key, head, segment.id_type, asked.values, laid, left, kept)
+            with asked.stream(statement) as rows:
+                yield Answer(rows, asked.data_time)
 
     def _incomplete(self, sent: int, found: int) -> SourceError:
         return SourceError(

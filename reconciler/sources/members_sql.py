@@ -27,7 +27,7 @@ class Dialect:
     text: str
     """The type of texts, compared by their bytes."""
     number: str
-    """The 60-bit number of an id: `models.members.number_of`."""
+    """The 60-bit number of an id (`models.members.number_of`), of a type in which a sum of many fits."""
     length: str
     """The number of its bytes."""
     matches: str
@@ -40,13 +40,13 @@ class Dialect:
 
 SPARK = Dialect(
     text="STRING",
-    number="CAST(conv(substr(md5({}), 1, 15), 16, 10) AS BIGINT)",
+    number="CAST(CAST(conv(substr(md5({}), 1, 15), 16, 10) AS BIGINT) AS DECIMAL(38,0))",
     length="octet_length({})",
     matches="{} RLIKE '{}'",
 )
 DUCKDB = Dialect(
     text="VARCHAR",
-    number="CAST('0x' || substr(md5({}), 1, 15) AS BIGINT)",
+    number="CAST(CAST('0x' || substr(md5({}), 1, 15) AS BIGINT) AS DECIMAL(38,0))",
     length="strlen({})",
     matches="regexp_matches({}, '{}')",
 )
@@ -204,8 +204,7 @@ class Statements:
 
     def _sum(self, member: str) -> str:
         """The sum of numbers as text; null for none. The numbers of a few members exceed a BIGINT."""
-        number = self.dialect.number.format(member)
-        return f"CAST(sum(CAST({number} AS DECIMAL(38,0))) AS {self._plain})"
+        return f"CAST(sum({self.dialect.number.format(member)}) AS {self._plain})"
 
     def _fold(self, value: str, id_type: IdType) -> str:
         """An email as it is compared, if it is ASCII; any other is judged and compared once it has come."""

@@ -5,7 +5,7 @@ has no params (it copies a query out), so params are bound to settings of the tr
 there. A statement of the comparison may be run around the query in the same way (`open_session`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
@@ -93,10 +93,12 @@ class Plan:
 class PostgresSource:
     """A PostgreSQL database."""
 
-    def __init__(self, url: URL, scrubber: Scrubber, options: Options = NO_OPTIONS) -> None:
+    def __init__(self, url: URL, scrubber: Scrubber, options: Options = NO_OPTIONS, own: Collection[str] = ()) -> None:
+        """`options`: parameters of libpq, but for those of `own`."""
         self._scrubber = scrubber
         _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
-        given |= {name: self._write_option(name, value) for name, value in options.reveal().items()}
+        libpq = {name: value for name, value in options.reveal().items() if name not in own}
+        given |= {name: self._write_option(name, value) for name, value in libpq.items()}
         given = {"connect_timeout": 30, "application_name": "reconcile", **given, "client_encoding": "utf8"}
         with self._scrubber.explaining(_ERRORS):
             self._conninfo = make_conninfo(**given)
@@ -152,19 +154,36 @@ class PostgresSource:
 
     @contextmanager
     def open_session(self, segment: Segment, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
+        def see_snapshot(connection: Connection) -> str:
+            return "" if use_snapshot(connection, state) else "the server does not know the moment of the state"
+
+        with self._begin_query(segment, lambda asking: find_obstacle(asking, state), see_snapshot) as session:
+            yield session
+
+    @contextmanager
+    def _begin_query(
+        self,
+        segment: Segment,
+        find_obstacle: Callable[[psycopg.Connection], str],
+        begin: Callable[[Connection], str],
+    ) -> Iterator[PushdownSession | NotPossible]:
+        """Prepare a segment's query for a statement around it, unless one of two functions gives a reason not to.
+
+        `begin` makes the transaction, which has just begun, read-only.
+        """
         query, freshness = Query.of(segment, "postgresql"), Query.of_freshness(segment, "postgresql")
         with self._connections.slots:
             with self._ask(query) as asking:
                 plan = _plan(asking, query)
                 inexact = "ids of this type can't be compared exactly in SQL"
-                obstacle = find_obstacle(asking, state) if plan.exact else inexact
+                obstacle = find_obstacle(asking) if plan.exact else inexact
             if obstacle:
                 yield NotPossible(obstacle)
                 return
             asked = self._plan_freshness(freshness)
             with self._connect() as connection:
-                if not use_snapshot(connection, state):
-                    yield NotPossible("the server does not know the moment of the state")
+                if obstacle := begin(connection):
+                    yield NotPossible(obstacle)
                     return
                 data_time = self._ask_freshness(connection, freshness, asked)
                 with self._scrubber.explaining(_ERRORS, query):

@@ -79,6 +79,11 @@ class SparkWithMembers(SparkSource):
             raise SourceError(f"source {self._name}: {problem}", "See docs/databases.md.")
         return MembersInTables(self._name, self)
 
+    @contextmanager
+    def begin(self) -> Iterator["SparkWithMembers"]:
+        with self.keep():
+            yield self
+
     def names(self) -> Collection[str]:
         if self._location:  # a catalog in memory has forgotten them; they are there
             self.create()
@@ -126,7 +131,7 @@ class SparkWithMembers(SparkSource):
             yield name
 
     @contextmanager
-    def lend_overlay(self, rows: ArrowStream) -> Iterator[str]:
+    def _lend_overlay(self, rows: ArrowStream) -> Iterator[str]:
         gathered: list[pyarrow.RecordBatch] = []
         with ExitStack() as stack:
             views = []
@@ -156,7 +161,7 @@ class SparkWithMembers(SparkSource):
                     self.run(f"DROP VIEW {name}")
 
     @contextmanager
-    def ask(self, segment: Segment) -> Iterator[Asked | NotPossible]:
+    def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
         query, freshness = Query.of(segment, "sc"), Query.of_freshness(segment, "sc")
         with self._connect() as client:
             fields = self._describe(client, query)
@@ -176,7 +181,8 @@ class SparkWithMembers(SparkSource):
                 plan = SQL(statement, named_args=args).to_proto(client)
                 return stream_batches(_read(client, plan), _ANSWER, self._scrubber, query)
 
-            yield Asked(values, stream, data_time)
+            with self._lend_overlay(overlay) as laid:
+                yield Asked(values, laid, stream, data_time)
 
 
 def _read(client: Any, plan: Any) -> Iterator[pyarrow.RecordBatch]:

@@ -32,7 +32,7 @@ from reconciler.models.spec import (
     SpecFile,
 )
 from reconciler.models.titles import read_title
-from reconciler.models.urls import HOLDS_MEMBERS, UNKNOWN_URL, DatabaseUrl, check_source_url
+from reconciler.models.urls import UNKNOWN_URL, DatabaseUrl, check_source_url
 from reconciler.spec.draft import Draft, suggest
 from reconciler.spec.files import list_first
 from reconciler.spec.yaml_reader import KeyPath, show
@@ -207,9 +207,10 @@ def _check_members(draft: Draft) -> None:
         if not isinstance(url, str) or draft.is_refused(("sources", name, "url")):
             continue
         with suppress(ValueError):
-            dialect = DatabaseUrl.parse(url).dialect
-            if dialect not in HOLDS_MEMBERS:
-                message = f"is source, which is not supported for a source of {dialect} (`{show(name)}`); write local"
+            parsed = DatabaseUrl.parse(url)
+            if not parsed.holds_members:
+                way = "name no driver in its url" if parsed.dialect == "postgresql" else "write local"
+                message = f"is source, which is not supported for a source of {parsed.scheme} (`{show(name)}`); {way}"
                 draft.refuse_value(where, message)
 
 

@@ -12,15 +12,20 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from reconciler.diff.comparison import Comparison, SetEngine
-from reconciler.models.comparison import DatabaseIdentity, NotPossible, StateTables
+from reconciler.models.comparison import ArrowStream, DatabaseIdentity, NotPossible, StateTables
 from reconciler.models.fields import Secret
+from reconciler.models.options import NO_OPTIONS
 from reconciler.models.plan import Head
 from reconciler.models.spec import OnBad, Segment, StateSettings, Target
 from reconciler.sources import open_source
 from reconciler.sources.base import PushdownSession, PushdownSource, ValueStream
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.members import Asked
+from reconciler.sources.postgres_members import PostgresWithMembers
 from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import Snapshot, Stored
 from tests.fakes.arrow_streams import Warehouse, make_target, pages_of, values_of
+from tests.fakes.members_worlds import MembersComparer, select_rows
 from tests.fakes.set_model import World
 
 ROWS = """
@@ -153,5 +158,39 @@ class ServerComparer:
 def open_server_comparer(url: str, spill_parent: Path) -> Iterator[ServerComparer]:
     with duckdb.connect(":memory:") as database:
         comparer = ServerComparer(url, spill_parent, database)
+        with comparer.engine.keep():
+            yield comparer
+
+
+class WorldTables(PostgresWithMembers):
+    """The real tables, but that the rows of a world say themselves whether they are typed."""
+
+    @contextmanager
+    def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
+        with super().ask(segment, overlay) as asked:
+            assert not isinstance(asked, NotPossible), asked
+            yield replace(asked, values=select_rows(segment))
+
+
+@contextmanager
+def open_members_comparer(url: str, spill_parent: Path) -> Iterator[MembersComparer]:
+    """Open one that compares in an empty database, with the members in tables of it."""
+    address = make_url(url)
+    tables = WorldTables(address, Scrubber.of("warehouse", Secret(url)), NO_OPTIONS)
+    with (
+        psycopg.connect(host=address.query["host"], user="postgres", dbname=address.database) as connection,
+        duckdb.connect(":memory:") as database,
+        tables.keep(),
+    ):
+        connection.autocommit = True
+        connection.execute(ROWS)
+
+        def write(number: int, world: World) -> None:
+            with connection.cursor().copy("COPY world_rows FROM STDIN") as copy:
+                for value in world.values:
+                    text = value.text and value.text.replace("\0", "\x01")  # as in `ServerComparer`
+                    copy.write_row((number, text, value.typed))
+
+        comparer = MembersComparer(tables.open_members(), write, spill_parent, database)
         with comparer.engine.keep():
             yield comparer

@@ -36,6 +36,10 @@ class TablesInDuckDB:
     statements: Statements = field(default_factory=lambda: Statements(DUCKDB, "main."))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
+    @contextmanager
+    def begin(self) -> Iterator["TablesInDuckDB"]:
+        yield self
+
     def names(self) -> Collection[str]:
         with closing(self.database.cursor()) as cursor:
             found = cursor.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()
@@ -66,7 +70,7 @@ class TablesInDuckDB:
             yield name
 
     @contextmanager
-    def lend_overlay(self, rows: ArrowStream) -> Iterator[str]:
+    def _lend_overlay(self, rows: ArrowStream) -> Iterator[str]:
         with closing(self.database.cursor()) as cursor:
             cursor.register("overlay_rows", rows.__arrow_c_stream__())
             found = cursor.execute("SELECT id, flags, travels FROM overlay_rows").fetchall()
@@ -87,15 +91,15 @@ class TablesInDuckDB:
                 cursor.execute(f"DROP TABLE {name}")
 
     @contextmanager
-    def ask(self, segment: Segment) -> Iterator[Asked | NotPossible]:
-        if self.values is not None:
-            yield Asked(self.values(segment), self._stream)
-            return
-        query = Query.of(segment, "duckdb")
-        with closing(self.database.cursor()) as cursor:
-            relation, all_typed, _ = _select(cursor, query)
-            columns = "value, true AS typed" if all_typed else "value, typed"
-            yield Asked(f"SELECT {columns} FROM (\n{relation.sql_query()}\n) q", self._stream)
+    def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
+        with self._lend_overlay(overlay) as laid, closing(self.database.cursor()) as cursor:
+            if self.values is not None:
+                values = self.values(segment)
+            else:
+                relation, all_typed, _ = _select(cursor, Query.of(segment, "duckdb"))
+                columns = "value, true AS typed" if all_typed else "value, typed"
+                values = f"SELECT {columns} FROM (\n{relation.sql_query()}\n) q"
+            yield Asked(values, laid, self._stream)
 
     def _stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
         @contextmanager

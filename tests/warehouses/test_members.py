@@ -1,24 +1,36 @@
-"""A state with its members at the source, on Sail: the commands as a user runs them, kills and losses included."""
+"""A state with its members at the source, on Sail: the tests of PostgreSQL, and what is Sail's own."""
 
-import json
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
-from tests.support.project import Project, Result
+from tests.e2e.test_members_at_source import (
+    APPLY,
+    Session,
+    test_a_kill_in_the_middle_of_an_apply_loses_nothing,
+    test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten,
+    test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused,
+    test_tables_that_were_lost_are_told_and_a_refresh_mends_them,
+    test_two_states_and_a_restored_state_are_refused,
+)
+from tests.support.project import Project
 from tests.warehouses.engine import NotHad, Started
 from tests.warehouses.engines import sail
 
-APPLY = ("apply", "--yes", "--allow-removals", "vip")
+__all__ = [  # pytest runs them here, too
+    "test_a_kill_in_the_middle_of_an_apply_loses_nothing",
+    "test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten",
+    "test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused",
+    "test_tables_that_were_lost_are_told_and_a_refresh_mends_them",
+    "test_two_states_and_a_restored_state_are_refused",
+]
 
 pytestmark = pytest.mark.xdist_group("members")
 
@@ -32,37 +44,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         pytest.fail(f"Sail was not run: {error}", pytrace=False)
 
 
-class Session:
-    """A project whose spec has its members in tables of Delta, in a schema of its own."""
+class SailSession(Session):
+    """A project whose spec has its members in tables of Delta."""
 
     def __init__(self, project: Project, server: Started, schema: str) -> None:
-        self.project, self.server, self.schema = project, server, schema
-        self.folder = project.folder / "lake"
-        self.write("source")
+        self.server, self.folder = server, project.folder / "lake"
+        super().__init__(project, server.url, schema)
 
-    def write(self, members: str, state: str = "state.db") -> None:
-        options = json.dumps({"schema": self.schema, "location": str(self.folder)})
-        state = f"\nstate:\n  url: sqlite:///{state}\n  members: {members}\n"
-        self.project.write({"vip": f"segment_id: 56\nquery: SELECT id FROM {self.schema}_people"}, more=state)
-        text = self.project.spec.read_text()
-        source = f"url: {json.dumps(self.server.url)}\n    options: {options}\n"
-        text = text.replace("url: sqlite:///warehouse.db\n", source)
-        self.project.spec.write_text(text)
+    @property
+    def options(self) -> dict[str, str]:
+        return {"schema": self.schema, "location": str(self.folder)}
 
-    def fill(self, *ids: str) -> None:
-        rows = " UNION ALL ".join(f"SELECT '{each}' AS id" for each in ids)
-        self.server.execute(f"CREATE OR REPLACE TEMP VIEW {self.schema}_people AS {rows}")
+    def execute(self, statement: str) -> None:
+        self.server.execute(statement.replace("REPLACE VIEW", "REPLACE TEMP VIEW"))
 
-    def members(self) -> set[str]:
-        return self.project.sandbox.members(56)
-
-    def run(self, command: str, *words: str) -> Result:
-        return self.project.run(*command.split(), "spec.yaml", *words)
-
-    def do(self, command: str, *words: str) -> Result:
-        done = self.run(command, *words)
-        assert done.code == 0, (command, done.out, done.err)
-        return done
+    def drop(self, table: str) -> None:
+        shutil.rmtree(self.folder)
+        super().drop(table)
 
     def kill_apply(self, direction: Direction, *, applied: bool) -> int:
         """Kill an apply in the middle of its first request in a direction; `applied`: once it has taken effect."""
@@ -84,133 +82,13 @@ class Session:
             ready.set()
             return process.wait(120)
 
-    def plan(self) -> dict[str, Any]:
-        planned = self.project.json("plan")
-        assert planned.code == 0, planned.out + planned.err
-        return planned.segments["vip"]
-
 
 @pytest.fixture
-def session(project: Project, server: Started, request: pytest.FixtureRequest) -> Session:
-    return Session(project, server, f"m{abs(hash(request.node.name))}")
+def session(project: Project, server: Started, request: pytest.FixtureRequest) -> SailSession:
+    return SailSession(project, server, f"m{abs(hash(request.node.name))}")
 
 
-def test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten(session: Session) -> None:
-    session.fill("p0001", "p0002", "p0003")
-    assert session.plan()["first_fill"]
-    session.do(*APPLY)
-    assert session.members() == {"p0001", "p0002", "p0003"}
-    again = session.plan()
-    assert (again["status"], again["compare"], again["stored"]) == ("unchanged", "pushdown", 3)
-
-    session.fill("p0001", "p0004", "p0005")
-    changed = session.plan()
-    assert (changed["add"], changed["remove"], changed["compare"]) == (2, 2, "pushdown")
-    session.do(*APPLY)
-    assert session.members() == {"p0001", "p0004", "p0005"}
-    assert session.plan()["status"] == "unchanged"
-
-    session.do("drift")
-    session.do("refresh", "--yes")
-    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 3)
-    assert "3 members" in session.do("status").out
-    assert "refresh" in [run["command"] for run in session.project.json("history").document["runs"]]
-    assert session.do("state show", "vip", "--members").out == "p0001\np0004\np0005\n"
-    assert "Now in vip" in session.do("trace", "p0004").out
-
-    forgotten = session.do("state forget", "vip", "--yes")
-    assert "keep the rows" not in forgotten.err
-    first = session.plan()
-    assert (first["status"], first["first_fill"], first["stored"]) == ("changes", True, 0)
-
-
-def test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused(session: Session) -> None:
-    session.write("local")
-    session.fill("p0001", "p0002", "p0003")
-    session.do(*APPLY)
-    session.write("source")
-    for command in ("plan", "drift"):
-        refused = session.run(command)
-        assert refused.code == 1
-        assert "reconcile state copy spec.yaml --members source" in " ".join(refused.err.split())
-
-    moved = session.do("state copy", "--members", "source")
-    assert "3 members" in moved.out + moved.err
-    assert (session.plan()["status"], session.plan()["compare"]) == ("unchanged", "pushdown")
-    session.fill("p0002", "p0003", "p0004")
-    session.do(*APPLY)
-
-    session.write("local")
-    refused = session.run(*APPLY)
-    assert refused.code == 1
-    assert "reconcile state copy spec.yaml --members local" in " ".join(refused.err.split())
-    session.do("state copy", "--members", "local")
-    local = session.plan()
-    assert (local["status"], local["compare"], local["stored"]) == ("unchanged", "local", 3)
-    assert session.do("state show", "vip", "--members").out == "p0002\np0003\np0004\n"
-    session.write("source")
-    session.do("state copy", "--members", "source")
-    assert session.plan()["status"] == "unchanged"
-
-
-@pytest.mark.parametrize(("direction", "applied"), [(Direction.REMOVE, False), (Direction.ADD, True)])
-def test_a_kill_in_the_middle_of_an_apply_loses_nothing(session: Session, direction: Direction, applied: bool) -> None:
-    session.fill("p0001", "p0002", "p0003")
-    session.do(*APPLY)
-    session.fill("p0002", "p0004")
-    assert session.kill_apply(direction, applied=applied) == -signal.SIGKILL
-
-    again = session.run(*APPLY)
-    assert again.code == 0, again.err + again.out
-    assert session.members() == {"p0002", "p0004"}
-    after = session.plan()
-    assert (after["status"], after["stored"]) == ("unchanged", 2)
-    assert session.do("state show", "vip", "--members").out == "p0002\np0004\n"
-
-
-def test_tables_that_were_lost_are_told_and_a_refresh_mends_them(session: Session) -> None:
-    session.fill("p0001", "p0002", "p0003")
-    session.do(*APPLY)
-    session.fill("p0002", "p0004")
-    session.do(*APPLY)
-    session.server.execute(f"DELETE FROM {session.schema}.reconcile_changes WHERE serial > 0")
-
-    for words in (("plan",), APPLY, ("drift",)):
-        refused = session.run(*words)
-        assert refused.code == 1, words
-        assert "reconcile refresh SPEC" in " ".join(refused.err.replace("spec.yaml", "SPEC").split())
-    assert session.members() == {"p0002", "p0004"}
-    session.do("refresh", "--yes")
-    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
-
-    shutil.rmtree(session.folder)
-    session.server.execute(f"DROP TABLE {session.schema}.reconcile_base")
-    assert session.run("plan").code == 1
-
-
-def test_two_states_and_a_restored_state_are_refused(session: Session) -> None:
-    session.fill("p0001", "p0002", "p0003")
-    session.do(*APPLY)
-    session.do("state backup", "--to", "backup.db")
-    session.fill("p0002", "p0004")
-    session.do(*APPLY)
-
-    session.write("source", state="other.db")
-    refused = session.run(*APPLY)
-    assert refused.code == 1
-    assert "another state" in refused.err
-    assert session.members() == {"p0002", "p0004"}
-
-    session.write("source")
-    session.do("state restore", "backup.db", "--yes")
-    refused = session.run("plan")
-    assert refused.code == 1
-    assert "older copy" in refused.err
-    session.do("refresh", "--yes")
-    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
-
-
-def test_a_session_of_its_own_finds_the_tables_again(session: Session) -> None:
+def test_a_session_of_its_own_finds_the_tables_again(session: SailSession) -> None:
     session.write("source")
     text = session.project.spec.read_text().replace(session.server.url, session.server.url.partition("/;")[0])
     query = f"SELECT id FROM {session.schema}_people"

@@ -60,6 +60,19 @@ def members_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Membe
             yield comparer
 
 
+@pytest.fixture(scope="module")
+def members_server_comparer(
+    postgres_server: "Postgres", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MembersComparer]:
+    """A set engine for one file of tests, which has a PostgreSQL compare by the text of members at the source."""
+    from tests.fakes.postgres_worlds import open_members_comparer
+
+    name = postgres_server.make_database()
+    with open_members_comparer(postgres_server.url(name), tmp_path_factory.mktemp("spill")) as comparer:
+        yield comparer
+    postgres_server.drop_database(name)
+
+
 @pytest.fixture(scope="module", params=["local_comparer", "few_comparer", "members_comparer", "server_comparer"])
 def comparer(request: pytest.FixtureRequest) -> AnyComparer:
     """Any. Whatever uses it is a conformance test: all ways must pass."""

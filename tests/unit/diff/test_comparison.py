@@ -12,6 +12,7 @@ from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END
 from tests.fakes import set_model
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer
+from tests.fakes.members_worlds import MembersComparer
 from tests.fakes.random_worlds import IDS, make_crowd, worlds
 from tests.fakes.set_model import Outcome, World
 
@@ -78,6 +79,18 @@ def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_comparer: LocalC
 @many
 @given(world=worlds(with_people=True))
 def test_any_query_compares_as_the_model_says(comparer: AnyComparer, world: World) -> None:
+    check_query(comparer, world)
+
+
+@settings(max_examples=settings.default.max_examples // 4, deadline=None)  # each writes members in ten transactions
+@given(world=worlds(with_people=True))
+def test_a_postgresql_that_has_the_members_compares_as_the_model_says(
+    members_server_comparer: MembersComparer, world: World
+) -> None:
+    check_query(members_server_comparer, world)
+
+
+def check_query(comparer: AnyComparer | MembersComparer, world: World) -> None:
     with comparer.compare(world) as comparison:
         changes = comparison.compare()
         counts = changes.counts

@@ -1,6 +1,6 @@
 """Members at the source, by the neutral statements: what is there counts only as the state has recorded it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import duckdb
 import pytest
@@ -8,21 +8,37 @@ import pytest
 from reconciler.errors import StateError
 from reconciler.models.batches import Direction
 from reconciler.models.members import MembersHead
+from reconciler.sources import open_members as open_source_members
 from reconciler.sources.members import MembersInTables
 from tests.support.members_in_duckdb import open_members
+from tests.unit.sources.conftest import Warehouse
 
 KEY = "it's/1"
 
 
-@pytest.fixture
-def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(":memory:") as connection:
-        yield connection
+Execute = Callable[[str], object]
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[tuple[Execute, MembersInTables]]:
+    """Runs statements where the tables are, and the members in them."""
+    if request.param == "duckdb":
+        with duckdb.connect(":memory:") as connection:
+            yield connection.execute, open_members(connection)
+        return
+    warehouse: Warehouse = request.getfixturevalue("postgres_warehouse")
+    warehouse.execute("DROP TABLE IF EXISTS reconcile_base, reconcile_changes, reconcile_heads")
+    yield warehouse.execute, open_source_members("warehouse", warehouse.source)
 
 
 @pytest.fixture
-def members(database: duckdb.DuckDBPyConnection) -> MembersInTables:
-    return open_members(database)
+def execute(database: tuple[Execute, MembersInTables]) -> Execute:
+    return database[0]
+
+
+@pytest.fixture
+def members(database: tuple[Execute, MembersInTables]) -> MembersInTables:
+    return database[1]
 
 
 @pytest.fixture
@@ -70,9 +86,9 @@ def test_a_new_generation_has_the_same_members(members: MembersInTables, head: M
     ],
 )
 def test_what_others_changed_is_noticed(
-    database: duckdb.DuckDBPyConnection, members: MembersInTables, head: MembersHead, change: str
+    execute: Execute, members: MembersInTables, head: MembersHead, change: str
 ) -> None:
-    database.execute(change)
+    execute(change)
 
     with pytest.raises(StateError, match="not as the state left them"):
         read(members, head)
@@ -81,10 +97,8 @@ def test_what_others_changed_is_noticed(
 
 
 @pytest.mark.parametrize("table", ["reconcile_base", "reconcile_changes", "reconcile_heads"])
-def test_a_lost_table_is_noticed(
-    database: duckdb.DuckDBPyConnection, members: MembersInTables, head: MembersHead, table: str
-) -> None:
-    database.execute(f"DROP TABLE {table}")
+def test_a_lost_table_is_noticed(execute: Execute, members: MembersInTables, head: MembersHead, table: str) -> None:
+    execute(f"DROP TABLE {table}")
 
     with pytest.raises(StateError, match=f"the table {table} is not there"):
         members.check(KEY, head, (3, 5))

@@ -1,0 +1,188 @@
+"""A state with its members at the source: the commands as a user runs them, kills and losses included.
+
+`tests/warehouses/test_members.py` runs the same on Sail.
+"""
+
+import json
+import signal
+from typing import Any
+
+import psycopg
+import pytest
+
+from reconciler.sandbox.workspace import Direction
+from tests.support.project import Project, Result
+
+APPLY = ("apply", "--yes", "--allow-removals", "vip")
+
+
+class Session:
+    """A project whose spec has its members in a PostgreSQL, in a schema of its own."""
+
+    def __init__(self, project: Project, url: str, schema: str = "members") -> None:
+        self.project, self.url, self.schema = project, url, schema
+        self.write("source")
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"schema": self.schema}
+
+    def write(self, members: str, state: str = "state.db") -> None:
+        state = f"\nstate:\n  url: sqlite:///{state}\n  members: {members}\n"
+        self.project.write({"vip": f"segment_id: 56\nquery: SELECT id FROM {self.schema}_people"}, more=state)
+        source = f"url: {json.dumps(self.url)}\n    options: {json.dumps(self.options)}\n"
+        text = self.project.spec.read_text().replace("url: sqlite:///warehouse.db\n", source)
+        self.project.spec.write_text(text)
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def fill(self, *ids: str) -> None:
+        rows = " UNION ALL ".join(f"SELECT '{each}' AS id" for each in ids)
+        self.execute(f"CREATE OR REPLACE VIEW {self.schema}_people AS {rows}")
+
+    def drop(self, table: str) -> None:
+        self.execute(f"DROP TABLE {self.schema}.{table}")
+
+    def members(self) -> set[str]:
+        return self.project.sandbox.members(56)
+
+    def run(self, command: str, *words: str) -> Result:
+        return self.project.run(*command.split(), "spec.yaml", *words)
+
+    def do(self, command: str, *words: str) -> Result:
+        done = self.run(command, *words)
+        assert done.code == 0, (command, done.out, done.err)
+        return done
+
+    def kill_apply(self, direction: Direction, *, applied: bool) -> int:
+        """Kill an apply in the middle of its first request in a direction; `applied`: once it has taken effect."""
+        words = (APPLY[0], "spec.yaml", *APPLY[1:])
+        return self.project.hit(*words, at=lambda call: call.direction is direction, applied=applied).code
+
+    def plan(self) -> dict[str, Any]:
+        planned = self.project.json("plan")
+        assert planned.code == 0, planned.out + planned.err
+        return planned.segments["vip"]
+
+
+@pytest.fixture
+def session(project: Project, postgres_url: str) -> Session:
+    made = Session(project, postgres_url)
+    made.execute(f"CREATE SCHEMA {made.schema}")
+    return made
+
+
+def test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten(session: Session) -> None:
+    session.fill("p0001", "p0002", "p0003")
+    assert session.plan()["first_fill"]
+    session.do(*APPLY)
+    assert session.members() == {"p0001", "p0002", "p0003"}
+    again = session.plan()
+    assert (again["status"], again["compare"], again["stored"]) == ("unchanged", "pushdown", 3)
+
+    session.fill("p0001", "p0004", "p0005")
+    changed = session.plan()
+    assert (changed["add"], changed["remove"], changed["compare"]) == (2, 2, "pushdown")
+    session.do(*APPLY)
+    assert session.members() == {"p0001", "p0004", "p0005"}
+    assert session.plan()["status"] == "unchanged"
+
+    session.do("drift")
+    session.do("refresh", "--yes")
+    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 3)
+    assert "3 members" in session.do("status").out
+    assert "refresh" in [run["command"] for run in session.project.json("history").document["runs"]]
+    assert session.do("state show", "vip", "--members").out == "p0001\np0004\np0005\n"
+    assert "Now in vip" in session.do("trace", "p0004").out
+
+    forgotten = session.do("state forget", "vip", "--yes")
+    assert "keep the rows" not in forgotten.err
+    first = session.plan()
+    assert (first["status"], first["first_fill"], first["stored"]) == ("changes", True, 0)
+
+
+def test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused(session: Session) -> None:
+    session.write("local")
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.write("source")
+    for command in ("plan", "drift"):
+        refused = session.run(command)
+        assert refused.code == 1
+        assert "reconcile state copy spec.yaml --members source" in " ".join(refused.err.split())
+
+    moved = session.do("state copy", "--members", "source")
+    assert "3 members" in moved.out + moved.err
+    assert (session.plan()["status"], session.plan()["compare"]) == ("unchanged", "pushdown")
+    session.fill("p0002", "p0003", "p0004")
+    session.do(*APPLY)
+
+    session.write("local")
+    refused = session.run(*APPLY)
+    assert refused.code == 1
+    assert "reconcile state copy spec.yaml --members local" in " ".join(refused.err.split())
+    session.do("state copy", "--members", "local")
+    local = session.plan()
+    assert (local["status"], local["compare"], local["stored"]) == ("unchanged", "local", 3)
+    assert session.do("state show", "vip", "--members").out == "p0002\np0003\np0004\n"
+    session.write("source")
+    session.do("state copy", "--members", "source")
+    assert session.plan()["status"] == "unchanged"
+
+
+@pytest.mark.parametrize(("direction", "applied"), [(Direction.REMOVE, False), (Direction.ADD, True)])
+def test_a_kill_in_the_middle_of_an_apply_loses_nothing(session: Session, direction: Direction, applied: bool) -> None:
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.fill("p0002", "p0004")
+    assert session.kill_apply(direction, applied=applied) == -signal.SIGKILL
+
+    again = session.run(*APPLY)
+    assert again.code == 0, again.err + again.out
+    assert session.members() == {"p0002", "p0004"}
+    after = session.plan()
+    assert (after["status"], after["stored"]) == ("unchanged", 2)
+    assert session.do("state show", "vip", "--members").out == "p0002\np0004\n"
+
+
+def test_tables_that_were_lost_are_told_and_a_refresh_mends_them(session: Session) -> None:
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.fill("p0002", "p0004")
+    session.do(*APPLY)
+    session.execute(f"DELETE FROM {session.schema}.reconcile_changes WHERE serial > 0")
+
+    for words in (("plan",), APPLY, ("drift",)):
+        refused = session.run(*words)
+        assert refused.code == 1, words
+        assert "reconcile refresh SPEC" in " ".join(refused.err.replace("spec.yaml", "SPEC").split())
+    assert session.members() == {"p0002", "p0004"}
+    session.do("refresh", "--yes")
+    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
+
+    session.drop("reconcile_base")
+    assert session.run("plan").code == 1
+
+
+def test_two_states_and_a_restored_state_are_refused(session: Session) -> None:
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.do("state backup", "--to", "backup.db")
+    session.fill("p0002", "p0004")
+    session.do(*APPLY)
+
+    session.write("source", state="other.db")
+    refused = session.run(*APPLY)
+    assert refused.code == 1
+    assert "another state" in refused.err
+    assert session.members() == {"p0002", "p0004"}
+
+    session.write("source")
+    session.do("state restore", "backup.db", "--yes")
+    refused = session.run("plan")
+    assert refused.code == 1
+    assert "older copy" in refused.err
+    session.do("refresh", "--yes")
+    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
