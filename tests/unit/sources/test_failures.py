@@ -222,7 +222,8 @@ def test_a_sqlite_database_that_somebody_has_locked(sqlite_warehouse, monkeypatc
 )
 def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch, url, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "reconciler.sources.postgres", raising=False)
+    for module_of_ours in ("postgres", "postgres_members"):
+        monkeypatch.delitem(sys.modules, f"reconciler.sources.{module_of_ours}", raising=False)
 
     with pytest.raises(SourceError, match="there is no driver") as caught:
         open_url(url).check(segment("SELECT 1"))
