@@ -1,10 +1,15 @@
 """Drivers of SQLAlchemy: which one a URL means, what it is told next to the URL, and what pip installs for it."""
 
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
 from math import inf
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL
@@ -114,6 +119,40 @@ def _close_late(login: Future[Any]) -> None:
     if login.exception() is None:
         with suppress(Exception):
             login.result().close()
+
+
+_TAKE_ANY = {
+    "snowflake": ("snowflake.connector", "snowflake.sqlalchemy"),
+    "databricks": ("databricks.sql", "databricks.sqlalchemy"),
+}
+"""Drivers that take an option of any name, and say nothing that reaches a user of one that they do not know."""
+
+_WRITTEN = re.compile(r"""["'](\w+)["']|^\s*(\w+)\s*[:=]""", re.MULTILINE)
+
+
+def refuse_unknown(source: str, dialect: str, names: Iterable[str]) -> SourceError | None:
+    """Give the error for the first parameter that its driver would pass over; None: there is none."""
+    known = _list_known(dialect)
+    for name in names if known else ():
+        if name.lower() not in known and name not in (LOGIN, *_OF_DIALECTS.get(dialect, ())):
+            close = get_close_matches(name.lower(), known, 1, 0.8)
+            hint = f"Did you mean `{close[0]}`?" if close else "Leave it out, or correct its name."
+            return SourceError(f"source {source}: `{name}` is no option that {dialect}'s driver knows", hint)
+    return None
+
+
+@cache
+def _list_known(dialect: str) -> frozenset[str]:
+    """List what stands in a driver's code in quotes, or as the name of a field or an argument: all that it reads does.
+
+    Such a list is never older than the driver. Empty: the driver refuses what it does not know, or there is no code.
+    """
+    with suppress(ImportError, OSError):
+        specs = [spec for package in _TAKE_ANY.get(dialect, ()) if (spec := find_spec(package))]
+        files = (file for spec in specs if spec.origin for file in Path(spec.origin).parent.rglob("*.py"))
+        found = (_WRITTEN.findall(file.read_text("utf-8", "replace")) for file in files)
+        return frozenset(name.lower() for pairs in found for pair in pairs for name in pair if name)
+    return frozenset()
 
 
 _DATABRICKS_LOGINS = frozenset({"access_token", "credentials_provider", "auth_type", "use_kernel", "_use_cert_as_auth"})

@@ -24,7 +24,7 @@ from reconciler.models.sql import Kind, Piece, Statement
 from reconciler.sources import failures
 from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, refuse_type
 from reconciler.sources.column_types import find_unfit
-from reconciler.sources.drivers import log_in, missing_driver, read_login_seconds, write_arguments
+from reconciler.sources.drivers import log_in, missing_driver, read_login_seconds, refuse_unknown, write_arguments
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import DatabaseMessage
 
@@ -225,11 +225,16 @@ class RowSource:
         source, dialect = self.scrubber.source, self.url.get_backend_name()
         try:
             logging.getLogger(f"{NullPool.__module__}.{NullPool.__name__}.{_POOL}").disabled = True
-            seconds = read_login_seconds(dialect, {**self.url.query, **self.options.reveal()})
+            given = {**self.url.query, **self.options.reveal()}
+            if unknown := refuse_unknown(source, dialect, given):
+                raise unknown
+            seconds = read_login_seconds(dialect, given)
             arguments = write_arguments(self.url, self.options)
             engine = create_engine(
                 self.url, poolclass=NullPool, pool_logging_name=_POOL, hide_parameters=True, **arguments
             )
+        except SourceError:
+            raise
         except (NoSuchModuleError, ImportError) as error:
             raise missing_driver(source, self.url.drivername, error) from None
         except Exception as error:  # a dialect may log in here, and raise anything

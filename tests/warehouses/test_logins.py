@@ -22,6 +22,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.options import read_options
 from reconciler.models.spec import Segment
 from reconciler.sources import open_source
+from reconciler.sources.drivers import refuse_unknown
 from reconciler.sources.failures import Kind
 from tests.support.postgres import Postgres
 from tests.warehouses.engines import mariadb
@@ -188,6 +189,50 @@ def test_snowflake_with_a_key_that_its_passphrase_does_not_open_is_not_asked(sno
 
 def test_a_key_in_the_url_of_snowflake_is_refused_with_the_place_for_it():
     assert refuse(f"{SNOWFLAKE}&private_key_file=s3cret").hint == Kind.OPTIONS.value
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "name", "hint"),
+    [
+        (SNOWFLAKE, {"privat_key_file_pwd": "s3cret"}, "privat_key_file_pwd", "Did you mean `private_key_file_pwd`?"),
+        (SNOWFLAKE, {"login_time_out": 5}, "login_time_out", "Did you mean `login_timeout`?"),
+        (f"{SNOWFLAKE}&warehousee=s3cret", {}, "warehousee", "Did you mean `warehouse`?"),
+        (SNOWFLAKE, {"zzz_zzz": 5}, "zzz_zzz", "Leave it out, or correct its name."),
+        ("databricks://h?http_path=/s3cret", {"acces_token": "s3cret"}, "acces_token", "Did you mean `access_token`?"),
+        ("databricks://h?http_pth=/s3cret", {"access_token": "s3cret"}, "http_pth", "Did you mean `http_path`?"),
+    ],
+)
+def test_an_option_that_the_driver_would_pass_over_is_told(url, options, name, hint):
+    error = refuse(url, **options)
+
+    assert error.message.startswith(f"source warehouse: `{name}` is no option that ")
+    assert error.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("dialect", "names"),
+    [
+        (
+            "snowflake",
+            "account user password authenticator token token_file_path private_key private_key_file application role "
+            "private_key_file_pwd private_key_passphrase connection_name connections_file_path oauth_client_id schema "
+            "oauth_client_secret oauth_scope oauth_token_request_url oauth_authorization_url oauth_redirect_uri host "
+            "session_parameters login_timeout network_timeout socket_timeout warehouse database port protocol passcode "
+            "client_session_keep_alive timezone proxy_host proxy_port proxy_user proxy_password connect_timeout "
+            "validate_default_parameters workload_identity_provider client_prefetch_threads",
+        ),
+        (
+            "databricks",
+            "access_token http_path catalog schema oauth_client_id oauth_client_secret auth_type http_headers _port "
+            "session_configuration azure_client_id azure_client_secret azure_tenant_id user_agent_entry query_tags "
+            "use_cloud_fetch _tls_trusted_ca_file _tls_no_verify _tls_client_cert_file _socket_timeout "
+            "_user_agent_entry _retry_stop_after_attempts_count _retry_stop_after_attempts_duration enable_telemetry",
+        ),
+    ],
+)
+def test_an_option_of_the_driver_is_known(dialect, names):
+    for name in names.split():
+        assert refuse_unknown("warehouse", dialect, [name, name.upper()]) is None, name
 
 
 # --- BigQuery --------------------------------------------------------------------------------------------------------
