@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.project import Project, people, segment
+from tests.support.project import Project, people, segment, wait_for_requests
 
 
 @contextmanager
@@ -30,6 +30,7 @@ def held(project: Project, spec: str = "spec.yaml") -> Iterator["tuple[subproces
         go.set()
         process.kill()
         process.communicate()
+        wait_for_requests(project.sandbox)
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(two: Project) -> Non
         process.send_signal(signal.SIGKILL)
         process.wait(30)
         go.set()
+        wait_for_requests(two.sandbox)
         two.want("vip", people(2, 3))
         done = two.json("apply")
         assert done.code == 0, done.err

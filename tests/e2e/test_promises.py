@@ -12,7 +12,7 @@ import pytest
 from reconciler.sandbox.faults import Fault, answers, drops, late, poison
 from reconciler.sandbox.http import Call
 from reconciler.sandbox.workspace import Direction
-from tests.support.project import Project, people, segment
+from tests.support.project import Project, people, segment, wait_for_requests
 
 FREE = "defaults: {guards: {max_removals: 100%, max_additions: 100000, allow_empty: true}}\n"
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
@@ -291,6 +291,7 @@ def test_a_process_killed_by_the_clock_while_several_segments_are_written_loses_
         bomb.start()
         process.communicate(timeout=60)
         bomb.cancel()
+        wait_for_requests(project.sandbox)
         wanted = {table: set(chance.sample(crowd, chance.randrange(1000))) for table in tables}
         for table, ids in wanted.items():
             project.want(table, ids)

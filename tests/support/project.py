@@ -145,6 +145,7 @@ class Project:
         """Run `reconcile` as a process and send it a signal in the middle of the first request that `at` is true of.
 
         The request goes on at the sandbox: when the signal strikes it has arrived, or, with `applied`, taken effect.
+        It has ended when this returns: how long a busy sandbox takes says nothing about the product's `settle`.
         No request is answered before the process has said that it heard the signal, or has ended.
         """
         aim: list[Fork] = []
@@ -168,6 +169,7 @@ class Project:
         listener.join()
         process.wait(120)
         aim.clear()
+        wait_for_requests(self.sandbox)
         return Result(process.returncode, out, "".join(said))
 
     def stored(self, name: str, spec: str = "spec.yaml") -> set[str]:
