@@ -1,7 +1,7 @@
 """Members of segments that stand at a source: moved there and back, dropped, listed. Nothing is sent."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from reconciler.errors import StateError, UsageError
@@ -53,6 +53,33 @@ def move(loaded: Loaded, to: MembersAt, *, warn: Callable[[str], None], lock_tim
 @contextmanager
 def open_for(spec: Spec, segment_id: int) -> Iterator[MembersAtSource]:
     """Open the tables that have the members of a segment of a spec. Raises StateError where none says which."""
+    with open_each(lambda: spec) as find:
+        yield find(segment_id)
+
+
+@contextmanager
+def open_each(load: Callable[[], Spec]) -> Iterator[Callable[[int], MembersAtSource]]:
+    """Give what finds the tables of members by a segment's number, for a spec that is loaded when it is needed.
+
+    It raises StateError where nothing says which tables these are.
+    """
+    with ExitStack() as stack:
+        opened: dict[str, MembersAtSource] = {}
+
+        def find(segment_id: int) -> MembersAtSource:
+            spec = load()
+            name = _find_source(spec, segment_id)
+            if name not in opened:
+                settings = spec.sources[name]
+                source = open_source(name, settings.url, settings.options)
+                stack.enter_context(source.keep())
+                opened[name] = open_members(name, source)
+            return opened[name]
+
+        yield find
+
+
+def _find_source(spec: Spec, segment_id: int) -> str:
     found = {each.segment.source for each in list_targets([spec]) if each.segment.segment_id in (segment_id, None)}
     names = found & spec.sources.keys() or spec.sources.keys()
     if len(names) != 1 or spec.unset:
@@ -62,7 +89,4 @@ def open_for(spec: Spec, segment_id: int) -> Iterator[MembersAtSource]:
             "name a spec that lists the segment, with all that its source needs",
         )
     (name,) = names
-    settings = spec.sources[name]
-    source = open_source(name, settings.url, settings.options)
-    with source.keep():
-        yield open_members(name, source)
+    return name

@@ -14,7 +14,7 @@ from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible
 from reconciler.models.freshness import DataTime
 from reconciler.models.members import Answer, MembersHead, check_members, disagree, sum_of
 from reconciler.models.spec import Segment
-from reconciler.sources.members_sql import HEADS, TABLES, Statements
+from reconciler.sources.members_sql import BASE, CHANGES, HEADS, TABLES, Statements
 
 IDS_AT_ONCE = 250_000
 """Ids of one statement that appends. 150 bytes each, as an id may have, they stay below the 128 MB of a message."""
@@ -167,6 +167,20 @@ class MembersInTables:
             for statement in self.tables.statements.drop(key, keep):
                 session.run(statement)
         return True
+
+    def erase(self, key: str, ids: Sequence[str]) -> bool:
+        if not self.tables.takes_delete:
+            return False
+        with self.tables.begin() as session:
+            for statement in self.tables.statements.erase(key, ids):
+                session.run(statement)
+        return True
+
+    def generations_of(self, key: str, ids: Sequence[str]) -> set[int]:
+        with self.tables.begin() as session:
+            if not {BASE, CHANGES} <= set(session.names()):
+                return set()
+            return {int(number) for (number,) in session.fetch(self.tables.statements.generations_of(key, ids))}
 
     # --- what is read -------------------------------------------------------------------------------------------------
 

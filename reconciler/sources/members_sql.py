@@ -6,6 +6,7 @@ same rules for what comes back). Keys and lineages stand in them as `write_name`
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from hashlib import md5
 from urllib.parse import quote
 
 from reconciler.models.ids import MAX_ID_BYTES, WHITE_SPACE, IdType
@@ -145,6 +146,21 @@ class Statements:
             f"DELETE FROM {self.prefix}{table} WHERE segment_key = {write_name(key)}{last}"
             for table in (BASE, CHANGES, HEADS)  # cut short, a head without its members is found out
         ]
+
+    def erase(self, key: str, ids: Iterable[str]) -> list[str]:
+        """Delete rows of ids that are no members. Without its row in the base, an id is still none."""
+        which = self._rows_of(key, ids)
+        return [f"DELETE FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES)]
+
+    def generations_of(self, key: str, ids: Iterable[str]) -> str:
+        """Give the generations that have a row of one of the ids."""
+        which = self._rows_of(key, ids)
+        return " UNION ".join(f"SELECT generation FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES))
+
+    def _rows_of(self, key: str, ids: Iterable[str]) -> str:
+        # By their digests: a DELETE takes no lent table everywhere, and nothing that logs it learns the ids.
+        digests = ", ".join(f"'{md5(each.encode(), usedforsecurity=False).hexdigest()}'" for each in ids)
+        return f"segment_key = {write_name(key)} AND md5(id) IN ({digests})"
 
     # --- what is read -------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Ids that were added stand in `reconcile_members`, ids that were dropped in `reco
 added again. Members are those at the source without the dropped ones, and the added ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from sqlalchemy import Connection, text
@@ -144,6 +144,25 @@ class MembersWriter:
         with suppress(ReconcileError):
             if row is not None:
                 self.source.drop(row.members_key or "", kept)
+
+    def holds(self, ids: Sequence[str]) -> bool:
+        """Tell whether one of a few ids is a member there; all that has changed was appended before."""
+        row = self._find()
+        if row is None or row.members_head is None:
+            return False
+        self.source.check(row.members_key or "", row.members_head, row.attempted)
+        return bool(self.source.holds(row.members_key or "", row.members_head, ids))
+
+    def erase(self, ids: Sequence[str]) -> bool:
+        """Delete all rows of ids that are no members. False: the tables take no DELETE; then what counts has none."""
+        row = self._find()
+        assert row is not None
+        name, head = row.members_key or "", row.members_head
+        if self.source.erase(name, ids):
+            return True
+        if head is not None and head.generation in self.source.generations_of(name, ids):
+            self._rewrite(name, head)
+        return False
 
     def _rewrite(self, name: str, head: MembersHead) -> None:
         """Make a base of base and changes, and drop what is older than the one before."""

@@ -5,7 +5,8 @@ cut short before that, all is as it was.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
@@ -47,33 +48,47 @@ def move_members(
     """
     runtime = runtime or Runtime()
     with open_database(settings, runtime.clock, creates=False) as database:
-        store, run_id = StateStore(database, runtime, lock_timeout), uuid.uuid4().hex
-        try:
-            lock = store.take_lock(segment, run_id, "state copy", NOTHING_SENT)
-        except LockHeld as error:
-            message = f"segment {segment.segment_id} of workspace {segment.workspace} is {error.message}"
-            raise LockHeld(message, error.hint, holder=error.holder) from None
-        try:
-            with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
-                row = _find(database, segment)
-                if row is None or (row.members_generation is not None) == (to is MembersAt.SOURCE):
-                    return None
-                audits = settings.audit is not None
-                there = source if to is MembersAt.LOCAL else None
-                locked = LockedSegment(lock, IdType.ID, run_id, None, audits=audits, source=there)
-                locked.recover()
-                locked.compact()
-                if to is MembersAt.SOURCE:
-                    _move_there(database, lock, segment, source)
-                else:
-                    locked.flush()
-                    _move_here(database, lock, segment, source)
-                members.sweep(lock.write, segment)
-                if to is MembersAt.LOCAL and row.members_key:
-                    drop_at_source(source, row.members_key, warn)
-                return locked.count().stored
-        finally:
-            lock.release()
+        there = source if to is MembersAt.LOCAL else None
+        with hold(settings, database, segment, there, "state copy", runtime, lock_timeout) as (lock, locked):
+            row = _find(database, segment)
+            if row is None or (row.members_generation is not None) == (to is MembersAt.SOURCE):
+                return None
+            locked.recover()
+            locked.compact()
+            if to is MembersAt.SOURCE:
+                _move_there(database, lock, segment, source)
+            else:
+                locked.flush()
+                _move_here(database, lock, segment, source)
+            members.sweep(lock.write, segment)
+            if to is MembersAt.LOCAL and row.members_key:
+                drop_at_source(source, row.members_key, warn)
+            return locked.count().stored
+
+
+@contextmanager
+def hold(
+    settings: StateSettings,
+    database: Database,
+    segment: SegmentRef,
+    source: MembersAtSource | None,
+    command: str,
+    runtime: Runtime,
+    lock_timeout: float = 0.0,
+) -> Iterator[tuple[HeldLock, LockedSegment]]:
+    """Hold the lock of a segment while the block runs, for a command that sends nothing. Raises LockHeld."""
+    store, run_id = StateStore(database, runtime, lock_timeout), uuid.uuid4().hex
+    try:
+        lock = store.take_lock(segment, run_id, command, NOTHING_SENT)
+    except LockHeld as error:
+        message = f"segment {segment.segment_id} of workspace {segment.workspace} is {error.message}"
+        raise LockHeld(message, error.hint, holder=error.holder) from None
+    try:
+        with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+            audits = settings.audit is not None
+            yield lock, LockedSegment(lock, IdType.ID, run_id, None, audits=audits, source=source)
+    finally:
+        lock.release()
 
 
 def drop_at_source(source: MembersAtSource, key: str, warn: Callable[[str], None]) -> None:

@@ -4,10 +4,12 @@ What is taken out is what the state keeps of the past: changes in the audit log,
 that it holds is not: then nobody would remove it any more.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError
@@ -15,12 +17,15 @@ from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
 from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, Mark, write_id_status
 from reconciler.models.ids import IdType, fold
+from reconciler.models.members import MembersAtSource
 from reconciler.models.spec import StateSettings
 from reconciler.state import audit, journal, open_database, open_reader, plans
 from reconciler.state.admin import keep_others_out, refuse_live_locks
-from reconciler.state.database import Backend, run
+from reconciler.state.at_source import MembersWriter
+from reconciler.state.database import Backend, Database, run
 from reconciler.state.location import SqliteAddress
 from reconciler.state.lock import SegmentRef, break_locks, find_row, read_holder
+from reconciler.state.moves import hold
 from reconciler.state.runtime import Runtime
 from reconciler.state.schema import refuse_moved, select_version
 
@@ -152,6 +157,9 @@ def list_forms(id: str, id_type: IdType | None = None) -> list[str]:
     return list(dict.fromkeys(fold(id, each) for each in types))
 
 
+FindSource = Callable[[int], MembersAtSource]
+"""Gives the tables that have the members of a segment, by its number. Raises StateError, SourceError."""
+
 # --- erasing -----------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +171,19 @@ class Kept:
     marks: int
     segments: int
     plans: int = 0
+    at_source: int = 0
+    """Segments whose tables at the source have rows with it, which do not count."""
+
+
+@dataclass(frozen=True)
+class _There:
+    """The segments that have their members at a source, once the id was taken out of their tables."""
+
+    segments: list[Row[Any]]
+    kept: list[Row[Any]]
+    """Those whose tables take no DELETE, and still have old rows of it."""
+    number: int
+    """How many had rows of it."""
 
 
 @dataclass(frozen=True)
@@ -187,20 +208,31 @@ class _Traces:
         return Kept(changes, len(self.presences), len(self.places()), len(self.plans))
 
 
-def find_kept(settings: StateSettings, id: str) -> Kept:
-    """Find what `erase` would take out. Raises StateError where it would refuse to, but for locks."""
+def find_kept(settings: StateSettings, id: str, find_source: FindSource | None = None) -> Kept:
+    """Find what `erase` would take out. Raises StateError where it would refuse to, but for locks and members."""
     reader = open_reader(settings.model_copy(update={"must_exist": True}), Clock())
     with reader.read() as connection:
         assert connection is not None
         traces = _find_traces(reader, connection, id)
         _refuse_held(traces)
-        return traces.count()
+        there = _list_there(connection)
+    if there and find_source is None:
+        raise _lacks_source()
+    found = [
+        each
+        for each in there
+        if find_source and find_source(each.segment_id).generations_of(each.members_key, _list_forms_there(each, id))
+    ]
+    return replace(traces.count(), at_source=len(found))
 
 
-def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -> Kept:
+def erase(
+    settings: StateSettings, id: str, *, find_source: FindSource | None = None, runtime: Runtime | None = None
+) -> Kept:
     """Take an id out of audit log, tombstones, echoes and rejections, in every workspace; return what it was.
 
-    A stored plan that has the id is dropped as a whole.
+    A stored plan that has the id is dropped as a whole. Where members stand at a source, the id is taken out there
+    first.
 
     In one transaction, and then in bounded ones for the audit log: cut short, it is safe to run again. A file is
     written anew, since its free space keeps what was deleted.
@@ -211,10 +243,11 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
     runtime = runtime or Runtime()
     with open_database(settings, runtime.clock, creates=False) as database:
         is_file = isinstance(database.address, SqliteAddress)
+        there = _erase_there(settings, database, id, find_source, runtime)
         with database.write() as connection:
             keep_others_out(connection)
             refuse_moved(select_version(connection), database.address)  # it may have since it was opened
-            _refuse_at_source(connection)
+            _refuse_worked(connection, there)
             traces = _find_traces(database, connection, id)
             places = traces.places().union(*traces.plans.values())
             refuse_live_locks(database, connection, runtime, lambda *place: is_file or place in places)
@@ -235,18 +268,71 @@ def erase(settings: StateSettings, id: str, *, runtime: Runtime | None = None) -
         except StateError as error:
             message = f"the id is erased, but free space of the file may still show it: {error.message}"
             raise StateError(message, "run it again when nothing else uses the state") from error
-    return traces.count()
-
-
-def _refuse_at_source(connection: Connection) -> None:
-    """Raise StateError where members stand at a source, which would still have the id."""
-    statement = text("SELECT EXISTS (SELECT 1 FROM reconcile_segments WHERE members_generation IS NOT NULL)")
-    if connection.execute(statement).scalar_one():
+    if there.kept:
         raise StateError(
-            "members of this state stand at a source, and nothing is erased there yet",
-            "move them here with `reconcile state copy SPEC --members local`, then run it again",
-            code="held",
+            f"the id is erased, but the tables at the source take no DELETE, and old rows there still have it, of "
+            f"{_list_names(there.kept)}",
+            "run `reconcile state copy SPEC --members local`, delete the tables with their files, and move back with "
+            "`--members source`",
         )
+    return replace(traces.count(), at_source=there.number)
+
+
+def _erase_there(
+    settings: StateSettings, database: Database, id: str, find_source: FindSource | None, runtime: Runtime
+) -> _There:
+    """Take an id out of the tables at the source, where it is no member of any segment, under the locks of these.
+
+    What counts there stays the same, so it may be cut short anywhere. Raises as `erase`, and SourceError.
+    """
+    with database.read() as connection:
+        there = _list_there(connection)
+        if not there:
+            return _There([], [], 0)
+        _refuse_held(_find_traces(database, connection, id))
+    if find_source is None:
+        raise _lacks_source()
+    with ExitStack() as stack:
+        found = []
+        for each in there:
+            source = find_source(each.segment_id)
+            segment = SegmentRef(each.workspace, each.segment_id, each.name)
+            lock, locked = stack.enter_context(hold(settings, database, segment, source, "state erase", runtime))
+            locked.recover()
+            locked.flush()
+            found.append((each, MembersWriter(source, lock, lock.write), _list_forms_there(each, id)))
+        _raise_held([each for each, writer, forms in found if writer.holds(forms)])
+        having = [one for one in found if one[1].source.generations_of(one[0].members_key, one[2])]
+        kept = [each for each, writer, forms in having if not writer.erase(forms)]
+        with database.read() as connection:
+            return _There(_list_there(connection), kept, len(having))
+
+
+def _list_there(connection: Connection) -> list[Row[Any]]:
+    """List the segments that have their members at a source, each with its serial."""
+    statement = (
+        "SELECT workspace, segment_id, name, id_type, members_key, serial FROM reconcile_segments "
+        "WHERE members_generation IS NOT NULL ORDER BY workspace, segment_id"
+    )
+    return list(connection.execute(text(statement)).all())
+
+
+def _list_forms_there(row: Row[Any], id: str) -> list[str]:
+    return list_forms(id, IdType(row.id_type))
+
+
+def _refuse_worked(connection: Connection, there: _There) -> None:
+    """Raise StateError where a run has worked with a segment since the id was taken out of its tables."""
+    if _list_there(connection) != there.segments:
+        raise StateError(
+            "a run worked with a segment that has its members at a source meanwhile", "run it again", code="held"
+        )
+
+
+def _lacks_source() -> StateError:
+    return StateError(
+        "members of this state stand at a source, which was not given", "use the command `reconcile state erase`"
+    )
 
 
 def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
@@ -262,14 +348,7 @@ def _find_traces(backend: Backend, connection: Connection, id: str) -> _Traces:
 def _refuse_held(traces: _Traces) -> None:
     """Raise StateError where the state holds the id, or where what was sent may still be on its way."""
     there = [each for each in traces.presences if each.name is not None]
-    held = [each for each in there if each.status & _HELD]
-    if held:
-        raise StateError(
-            f"the state still holds this id, in {_list_names(held)}; nothing was erased",
-            "take the person out of what the queries return, run `reconcile apply`, and an hour later this again; "
-            "where no spec lists the segment any more, list it with `retired: true` first",
-            code="held",
-        )
+    _raise_held([each for each in there if each.status & _HELD])
     late = [each for each in there if each.status or each.doubtful_at >= traces.recent]
     if late:
         raise StateError(
@@ -280,7 +359,18 @@ def _refuse_held(traces: _Traces) -> None:
         )
 
 
-def _list_names(presences: list[Presence]) -> str:
+def _raise_held(held: Sequence[Presence | Row[Any]]) -> None:
+    """Raise StateError if there are segments that hold the id."""
+    if held:
+        raise StateError(
+            f"the state still holds this id, in {_list_names(held)}; nothing was erased",
+            "take the person out of what the queries return, run `reconcile apply`, and an hour later this again; "
+            "where no spec lists the segment any more, list it with `retired: true` first",
+            code="held",
+        )
+
+
+def _list_names(presences: Sequence[Presence | Row[Any]]) -> str:
     names = [f"{each.workspace}/{each.name} ({each.segment_id})" for each in presences]
     more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
     return ", ".join(names[:_NAMED] + more)

@@ -5,6 +5,8 @@
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -56,6 +58,10 @@ class Session:
         assert done.code == 0, (command, done.out, done.err)
         return done
 
+    def let_an_hour_pass(self) -> None:
+        with closing(sqlite3.connect(self.project.folder / "state.db")) as state, state:
+            state.execute("UPDATE reconcile_marks SET at = at - 3601")
+
     def kill_apply(self, direction: Direction, *, applied: bool) -> int:
         """Kill an apply in the middle of its first request in a direction; `applied`: once it has taken effect."""
         words = (APPLY[0], "spec.yaml", *APPLY[1:])
@@ -88,6 +94,14 @@ def test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten(sessi
     session.do(*APPLY)
     assert session.members() == {"p0001", "p0004", "p0005"}
     assert session.plan()["status"] == "unchanged"
+
+    assert "less than an hour ago" in session.run("state erase", "p0002", "--yes").err
+    session.let_an_hour_pass()
+    assert "still holds this id" in session.run("state erase", "p0004", "--yes").err
+    assert "old rows at the source of 1 segment" in session.do("state erase", "p0002", "--yes").out
+    assert "keeps nothing of this id. Was it the right one" in session.do("state erase", "p0002", "--yes").out
+    after = session.plan()
+    assert (after["status"], after["compare"], after["stored"]) == ("unchanged", "pushdown", 3)
 
     session.do("drift")
     session.do("refresh", "--yes")

@@ -47,13 +47,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 class SailSession(Session):
     """A project whose spec has its members in tables of Delta."""
 
+    table_format = "delta"
+
     def __init__(self, project: Project, server: Started, schema: str) -> None:
         self.server, self.folder = server, project.folder / "lake"
         super().__init__(project, server.url, schema)
 
     @property
     def options(self) -> dict[str, str]:
-        return {"schema": self.schema, "location": str(self.folder)}
+        return {"schema": self.schema, "location": str(self.folder), "table_format": self.table_format}
 
     def execute(self, statement: str) -> None:
         self.server.execute(statement.replace("REPLACE VIEW", "REPLACE TEMP VIEW"))
@@ -108,3 +110,25 @@ def test_a_session_of_its_own_finds_the_tables_again(session: SailSession) -> No
     lost = session.run("plan")
     assert lost.code == 1
     assert "reconcile refresh" in lost.err
+
+
+def test_tables_of_parquet_take_whole_runs_and_tell_what_no_delete_leaves(session: SailSession) -> None:
+    session.table_format = "parquet"
+    session.write("source")
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.fill("p0001", "p0004")
+    session.do(*APPLY)
+    assert session.members() == {"p0001", "p0004"}
+    after = session.plan()
+    assert (after["status"], after["compare"], after["stored"]) == ("unchanged", "pushdown", 2)
+
+    session.let_an_hour_pass()
+    kept = session.run("state erase", "p0002", "--yes")
+    assert kept.code == 1
+    assert "old rows there still have it" in " ".join(kept.err.split())
+    assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
+    session.fill("p0001", "p0005")
+    session.do(*APPLY)
+    assert session.do("state show", "vip", "--members").out == "p0001\np0005\n"
+    assert "keep the rows" in session.do("state forget", "vip", "--yes").err

@@ -293,7 +293,7 @@ def move_members(console: Console, name: str, to: MembersAt, lock_timeout: float
 def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = False) -> None:
     """Take one id out of all that the state keeps of the past: audit log, tombstones, marks; in every workspace.
 
-    A stored plan that has it is dropped as a whole.
+    A stored plan that has it is dropped as a whole; with `members: source` its rows there are deleted, too.
     It refuses while the id is in a segment, or was removed less than an hour ago. Nobody is removed at Customer.io;
     backups and plan files stay as they are. It asks on a terminal; elsewhere it needs --yes.
     """
@@ -302,11 +302,14 @@ def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = 
     check_id(member)
     settings = load_one(spec).state
     address = parse(settings.url)
-    if not yes:
-        kept = person.find_kept(settings, member)
-        if kept != person.Kept(0, 0, 0):
-            confirm(console, f"Erase what the state {address} keeps of this id: {describe_kept(kept)}?", yes)
-    erased = person.erase(settings, member)
+    from reconciler.operations.members import open_each  # it opens sources
+
+    with open_each(lambda: load_segments([spec]).specs[0]) as find_source:
+        if not yes:
+            kept = person.find_kept(settings, member, find_source)
+            if kept != person.Kept(0, 0, 0):
+                confirm(console, f"Erase what the state {address} keeps of this id: {describe_kept(kept)}?", yes)
+        erased = person.erase(settings, member, find_source=find_source)
     if erased != person.Kept(0, 0, 0):
         console.report(f"Erased: {describe_kept(erased)}. The state keeps nothing of this id any more.")
     else:
@@ -329,7 +332,8 @@ def describe_kept(kept: person.Kept) -> str:
     changes = [f"{count(kept.changes, 'change')} in the audit log"] if kept.changes else []
     marks = [f"tombstones or marks in {count(kept.marks, 'segment')}"] if kept.marks else []
     stored = [f"{count(kept.plans, 'stored plan')}, whole"] if kept.plans else []
-    return join([*changes, *marks, *stored])
+    there = [f"old rows at the source of {count(kept.at_source, 'segment')}"] if kept.at_source else []
+    return join([*changes, *marks, *stored, *there])
 
 
 @state.command("rename", short_help="give a workspace another name")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from unittest import mock
 
 import duckdb
 import pytest
@@ -12,8 +13,10 @@ from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, BatchResult
 from reconciler.models.comparison import ROW_END
 from reconciler.sources.members import MembersInTables
-from reconciler.state import at_source, open_snapshot
+from reconciler.state import at_source, open_database, open_snapshot, person
 from reconciler.state.locked_segment import LockedSegment
+from reconciler.state.person import Kept
+from reconciler.state.runtime import Runtime
 from tests.reliability.worlds import Death, Life, MortalDatabase
 from tests.support.members_in_duckdb import TablesInDuckDB
 from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remove, unknown
@@ -28,9 +31,10 @@ class World:
     state: StateFixture
     warehouse: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
     life: Life = field(default_factory=Life)
+    takes_delete: bool = True
 
     def members(self) -> MembersInTables:
-        tables = TablesInDuckDB(self.warehouse)
+        tables = TablesInDuckDB(self.warehouse, takes_delete=self.takes_delete)
         tables.before = lambda _: self.life.step("before a statement of the source")
         return MembersInTables("warehouse", tables)
 
@@ -209,3 +213,129 @@ def test_numbers_that_were_drawn_are_above_what_was_recorded(world: World) -> No
     with world.state.store() as store, store.database.read() as connection:
         row = connection.execute(text("SELECT attempted_generation, attempted_serial FROM reconcile_segments")).one()
     assert tuple(row) == (1, 0)
+
+
+# --- erasing one person -------------------------------------------------------------------------------------------
+
+
+def erase(world: World, id: str) -> Kept:
+    state = world.state
+    runtime = Runtime(state.clock, state.machine, state.pulse)
+
+    @contextmanager
+    def mortal(*args: object, **kwargs: object) -> Iterator[MortalDatabase]:
+        with open_database(state.settings, state.clock, creates=False) as database:
+            yield MortalDatabase(database, world.life)
+
+    with mock.patch.object(person, "open_database", mortal):
+        return person.erase(state.settings, id, find_source=lambda _: world.members(), runtime=runtime)
+
+
+def count_rows(world: World, id: str) -> int:
+    found = 0
+    for table in ("reconcile_base", "reconcile_changes"):
+        (number,) = world.warehouse.execute(f"SELECT count(*) FROM {table} WHERE id = ?", [id]).fetchone() or (0,)
+        found += number
+    return found
+
+
+def fill_and_leave(world: World) -> None:
+    """`a` entered with the base, `d` later; both left more than an hour ago, and that of `d` is not there yet."""
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    world.send((add("d"), ACKNOWLEDGED), (remove("a"), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.settle([(held.intend([remove("d")])[0], ACKNOWLEDGED)])
+        held.compact()
+    let_an_hour_pass(world)
+
+
+def let_an_hour_pass(world: World) -> None:
+    with world.state.store() as store, store.database.write() as connection:
+        connection.execute(text('UPDATE reconcile_marks SET "at" = "at" - 3601'))
+
+
+def test_a_person_who_left_is_erased_in_every_table_and_the_members_fit_their_head(world: World) -> None:
+    fill_and_leave(world)
+    assert (count_rows(world, "a"), count_rows(world, "d")) == (2, 1)
+
+    assert erase(world, "a") == Kept(changes=2, marks=1, segments=1, at_source=1)
+    assert erase(world, "d") == Kept(changes=2, marks=1, segments=1, at_source=1)
+
+    assert (count_rows(world, "a"), count_rows(world, "d")) == (0, 0)
+    assert (world.there(), world.count()) == (set("bc"), 2)
+    assert erase(world, "a") == Kept(0, 0, 0)
+    world.send((add("a"), ACKNOWLEDGED))
+    assert world.there() == set("abc")
+
+
+def test_a_member_is_not_erased_and_nothing_of_the_person_is_lost(world: World) -> None:
+    fill_and_leave(world)
+    with pytest.raises(StateError, match="still holds this id, in production") as refusal:
+        erase(world, "b")
+    assert refusal.value.code == "held"
+    assert (count_rows(world, "b"), world.there(), world.state.trace("b")) == (1, set("bc"), [("run", "add", "query")])
+
+
+def test_where_tables_take_no_delete_a_new_generation_lacks_the_person_and_the_rest_is_told(world: World) -> None:
+    world.takes_delete = False
+    fill_and_leave(world)
+    for _ in range(2):
+        with pytest.raises(StateError, match="old rows there still have it, of production/"):
+            erase(world, "a")
+    generations = world.warehouse.execute("SELECT DISTINCT generation FROM reconcile_base ORDER BY 1").fetchall()
+    assert generations == [(1,), (2,)]
+    assert world.warehouse.execute("SELECT id FROM reconcile_base WHERE generation = 2 ORDER BY 1").fetchall() == [
+        ("b",),
+        ("c",),
+    ]
+    assert (world.there(), world.count(), world.state.trace("a")) == (set("bc"), 2, [])
+
+
+@pytest.mark.parametrize("takes_delete", [True, False])
+def test_an_erasure_that_dies_at_any_step_leaves_the_members_as_they_were(world: World, *, takes_delete: bool) -> None:
+    """At each step another person of the base; each left, and that of half of them is not there yet."""
+    people = [f"a{number}" for number in range(1, 60)]
+    world.takes_delete = takes_delete
+    world.send((add("b", *people), ACKNOWLEDGED))
+    world.send((remove(*people[::2]), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.settle([(held.intend([remove(*people[1::2])])[0], ACKNOWLEDGED)])
+        held.compact()
+    let_an_hour_pass(world)
+    for end, one in enumerate(people, 1):
+        world.life = Life(end)
+        with suppress(Death, StateError):
+            erase(world, one)
+        died, world.life = world.life.is_over, Life()
+        assert (world.there() >= {"b"}, world.stored(), world.count()) == (True, set("b"), 1), end
+        world.state.machine.running, world.state.machine.pid = {100 + end: "later"}, 100 + end
+        with suppress(StateError):
+            erase(world, one)
+        assert (world.there(), world.count(), world.state.trace(one)) == (set("b"), 1, []), end
+        assert (count_rows(world, one) == 0) == takes_delete, end
+        if not died or not world.state.url.startswith("sqlite"):
+            break
+    assert not died or end == 1
+
+
+def test_a_run_between_the_two_halves_of_an_erasure_stops_the_second(world: World) -> None:
+    fill_and_leave(world)
+    interfered = []
+
+    def interfere(_: int, name: str) -> None:
+        if name != "before a write" or interfered or count_rows(world, "a"):
+            return
+        with world.state.store() as store, store.database.read() as connection:
+            holders = connection.execute(text("SELECT pid FROM reconcile_locks WHERE pid IS NOT NULL")).all()
+        if not holders:
+            interfered.append(name)
+            world.send((add("a"), ACKNOWLEDGED))
+
+    world.life = Life(watch=interfere)
+    with pytest.raises(StateError, match="a run worked with"):
+        erase(world, "a")
+    world.life = Life()
+    assert interfered
+    assert (world.there(), len(world.state.trace("a"))) == (set("abc"), 3)
+    with pytest.raises(StateError, match="still holds this id"):
+        erase(world, "a")
