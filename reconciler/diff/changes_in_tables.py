@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from reconciler.diff.buckets import BUCKET, choose_hashes, find_differing
 from reconciler.diff.changes import Changes, make_batches
 from reconciler.diff.decide import SENT, Change, Flag, Numbers, select
 from reconciler.diff.tables import Tables, list_flags, list_ids
@@ -58,14 +59,22 @@ class ChangesInTables(Changes):
         return tuple(row[0] for row in self._tables.fetch(f"{ids} LIMIT {int(number)}"))
 
 
-def find_changes(tables: Tables, table: str, exclusive: bool, has_overlay: bool) -> tuple[Numbers, float | None]:
+def find_changes(
+    tables: Tables, table: str, exclusive: bool, has_overlay: bool, bucketed: bool = False
+) -> tuple[Numbers, float | None]:
     """Make `changes` of `desired` or `sealed` (which goes then), side by side with `known`.
 
-    Give their numbers, and the time of the latest attempt of unknown outcome that one of them reverses.
+    Give their numbers, and the time of the latest attempt of unknown outcome that one of them reverses. `bucketed`:
+    `desired` is compared bucket by bucket first.
     """
     unchanged = list_flags(select([Change.NONE], exclusive))
-    moved = tables.create("moved", f"SELECT id, flags FROM ({_MATCHED[table]}) WHERE flags NOT IN ({unchanged})")
-    tables.drop(table)
+    matched = _MATCHED[table].format(where="true")
+    if bucketed:
+        differing = find_differing(tables, exclusive, choose_hashes())
+        if differing is not None:
+            matched = _MATCHED[table].format(where=f"{BUCKET} IN (FROM differing)")
+    moved = tables.create("moved", f"SELECT id, flags FROM ({matched}) WHERE flags NOT IN ({unchanged})")
+    tables.drop(table, "differing")
     if not moved:
         return {}, None
     tables.begin("changes")
@@ -88,7 +97,8 @@ _MATCHED = {
     "desired": f"""
 SELECT coalesce(desired.id, known.id) AS id,
     (coalesce(known.flags, 0) | if(desired.id IS NULL, 0, {Flag.DESIRED:d}))::UTINYINT AS flags
-FROM (SELECT id FROM desired WHERE id IS NOT NULL) AS desired FULL JOIN known ON desired.id = known.id""",
+FROM (SELECT id FROM desired WHERE id IS NOT NULL AND {{where}}) AS desired
+    FULL JOIN (FROM known WHERE {{where}}) AS known ON desired.id = known.id""",
     "sealed": f"""
 SELECT coalesce(sealed.id, known.id) AS id,
     (coalesce(known.flags, 0) | CASE WHEN sealed.id IS NULL THEN {Flag.SPARED:d}
@@ -96,4 +106,4 @@ SELECT coalesce(sealed.id, known.id) AS id,
                                      ELSE 0 END)::UTINYINT AS flags
 FROM sealed FULL JOIN known ON sealed.id = known.id""",
 }
-"""Every id of the table or of `known`, with its flags."""
+"""Every id of the table (where that is so) or of `known`, with its flags."""

@@ -17,7 +17,16 @@ from reconciler.diff.decide import broken_query
 from reconciler.diff.few import compare_few, take_few
 from reconciler.errors import StateError, no_spill_folder, stopped
 from reconciler.models.batches import Batch
-from reconciler.models.comparison import FEW_IDS, Adoption, DriftCounts, Findings, Page, RemoteCount, Rows
+from reconciler.models.comparison import (
+    BUCKETED_FROM,
+    FEW_IDS,
+    Adoption,
+    DriftCounts,
+    Findings,
+    Page,
+    RemoteCount,
+    Rows,
+)
 from reconciler.models.members import OF_ANOTHER, MembersAtSource
 from reconciler.models.spec import CompareAt, Target
 from reconciler.sources.base import PushdownSource, Source
@@ -41,6 +50,7 @@ class SetEngine:
         few: int = FEW_IDS,
         queried: Callable[[Target], None] = lambda _: None,
         members_of: Callable[[Target], MembersAtSource | None] = lambda _: None,
+        bucketed_from: int = BUCKETED_FROM,
     ) -> None:
         """`members_of` gives where members stand, if not in the state.
 
@@ -48,6 +58,7 @@ class SetEngine:
 
         Up to `few` ids on each side are compared in sets, without tables. `memory_limit`: a size such as `2GB`; None: a
         quarter of the memory that the process may use, 512 MB at least. `queried` is told once a query has been read.
+        From `bucketed_from` ids on each side, they are compared bucket by bucket before they are joined.
         """
         self.source_of = source_of
         self.snapshot_of = snapshot_of
@@ -55,6 +66,7 @@ class SetEngine:
         self.few = few
         self.queried = queried
         self.members_of = members_of
+        self.bucketed_from = bucketed_from
         self._memory_limit = memory_limit
         self._spill_parent = spill_parent
         self._interrupted = False

@@ -8,6 +8,7 @@
     desired  what the query returned, row by row: an id, or why it is none (from its database: and how many rows)
     sealed   instead of it, what a plan file changes, or what reverses a run
     sent     what that run sent (own), and what later runs have sent or read back since
+    differing  the buckets in which they may (see `buckets`)
     changes  the ids to send, each once (found as `moved`), with its flags
     add, remove  the same by direction, in the order of sending (see `changes`)
 
@@ -170,6 +171,7 @@ class ComparisonInTables:
         """
         unkeyed = self._require_remote().unkeyed if self._exclusive else None
         found = self._compare_in_database() if loaded is None else None
+        bucketed = False
         if isinstance(found, ComparedInDatabase):
             self._engine.queried(self._target)
             engine, head, known, has_overlay = "in_database", found.head, found.known, True
@@ -182,7 +184,8 @@ class ComparisonInTables:
             self._engine.queried(self._target)
             head, has_overlay = state.head, state.has_overlay
             known = self._make_known_with_remote(state) if self._exclusive else self._make_known_of_state(state)
-        changed, reversed_at = find_changes(self._tables, "desired", self._exclusive, has_overlay)
+            bucketed = min(returned.valid, sum(known.values())) >= self._engine.bucketed_from
+        changed, reversed_at = find_changes(self._tables, "desired", self._exclusive, has_overlay, bucketed)
         counts = count_changes(self._exclusive, known, changed, returned)
         counts = replace(counts, unkeyed=unkeyed, reversed_at=reversed_at, missing_sentinels=missing)
         return ChangesInTables(engine, head, counts, data_time, bool(changed), self._exclusive, self._tables)

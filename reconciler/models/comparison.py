@@ -23,6 +23,9 @@ MIN_MEMORY = "16MB"
 FEW_IDS = 10_000
 """Up to this number of ids on each side Python's sets compare. Measured: from 50,000 on, DuckDB is as fast."""
 
+BUCKETED_FROM = 1_000_000
+"""From this number of ids on each side, it is found first where they are equal. Measured: fewer are joined as fast."""
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", re.IGNORECASE)
 
 

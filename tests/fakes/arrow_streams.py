@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import duckdb
 
 from reconciler.diff.comparison import Comparison, SetEngine
-from reconciler.models.comparison import FIELD_END, ROW_END, ArrowStream, Page, Rows
+from reconciler.models.comparison import BUCKETED_FROM, FIELD_END, ROW_END, ArrowStream, Page, Rows
 from reconciler.models.fields import Secret
 from reconciler.models.plan import Head
 from reconciler.models.spec import (
@@ -217,13 +217,20 @@ class LocalComparer:
     expected = "local"
 
     def __init__(
-        self, memory_limit: str, spill_parent: Path, database: duckdb.DuckDBPyConnection, few: int = 0
+        self,
+        memory_limit: str,
+        spill_parent: Path,
+        database: duckdb.DuckDBPyConnection,
+        few: int = 0,
+        bucketed_from: int = BUCKETED_FROM,
     ) -> None:
-        """`few`: up to so many ids are compared in sets."""
+        """`few`: up to so many ids are compared in sets; `bucketed_from`: from so many on bucket by bucket."""
         self._database = database
         self._few = few
         self._worlds: dict[int, tuple[World, Warehouse]] = {}
-        self.engine = SetEngine(memory_limit, spill_parent, self._source, self._snapshot, few=few)
+        self.engine = SetEngine(
+            memory_limit, spill_parent, self._source, self._snapshot, few=few, bucketed_from=bucketed_from
+        )
 
     def _source(self, target: Target) -> FakeSource:
         world, warehouse = self._worlds[id(target)]
@@ -248,8 +255,10 @@ class LocalComparer:
 
 
 @contextmanager
-def open_local_comparer(spill_parent: Path, memory_limit: str = "64MB", few: int = 0) -> Iterator[LocalComparer]:
+def open_local_comparer(
+    spill_parent: Path, memory_limit: str = "64MB", few: int = 0, bucketed_from: int = BUCKETED_FROM
+) -> Iterator[LocalComparer]:
     with duckdb.connect(":memory:") as database:
-        comparer = LocalComparer(memory_limit, spill_parent, database, few)
+        comparer = LocalComparer(memory_limit, spill_parent, database, few, bucketed_from)
         with comparer.engine.keep():
             yield comparer

@@ -44,6 +44,13 @@ def few_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComp
 
 
 @pytest.fixture(scope="module")
+def bucketed_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComparer]:
+    """A set engine for one file of tests, which compares bucket by bucket before it joins."""
+    with open_local_comparer(tmp_path_factory.mktemp("spill"), bucketed_from=0) as comparer:
+        yield comparer
+
+
+@pytest.fixture(scope="module")
 def members_comparer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersComparer]:
     """A set engine for one file of tests, which has a DuckDB compare by the text of members at the source."""
     with duckdb.connect(":memory:") as database:
@@ -73,7 +80,10 @@ def members_server_comparer(
     postgres_server.drop_database(name)
 
 
-@pytest.fixture(scope="module", params=["local_comparer", "few_comparer", "members_comparer", "server_comparer"])
+@pytest.fixture(
+    scope="module",
+    params=["local_comparer", "bucketed_comparer", "few_comparer", "members_comparer", "server_comparer"],
+)
 def comparer(request: pytest.FixtureRequest) -> AnyComparer:
     """Any. Whatever uses it is a conformance test: all ways must pass."""
     comparer: AnyComparer = request.getfixturevalue(request.param)
