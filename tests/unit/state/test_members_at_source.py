@@ -1,8 +1,10 @@
 """Members that stand at the source: brought there whole, whatever dies in between, and counted without asking."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import ModuleType
 from unittest import mock
 
 import duckdb
@@ -12,8 +14,10 @@ from sqlalchemy import text
 from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, BatchResult
 from reconciler.models.comparison import ROW_END
+from reconciler.models.spec import MembersAt
 from reconciler.sources.members import MembersInTables
-from reconciler.state import at_source, open_database, open_snapshot, person
+from reconciler.state import at_source, moves, open_database, open_snapshot, person
+from reconciler.state.lock import SegmentRef
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.person import Kept
 from reconciler.state.runtime import Runtime
@@ -218,16 +222,36 @@ def test_numbers_that_were_drawn_are_above_what_was_recorded(world: World) -> No
 # --- erasing one person -------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def mortal_in(world: World, module: ModuleType) -> Iterator[None]:
+    """What a module does with the state dies with the life of the world."""
+
+    @contextmanager
+    def mortal(*args: object, **kwargs: object) -> Iterator[MortalDatabase]:
+        with open_database(world.state.settings, world.state.clock, creates=False) as database:
+            yield MortalDatabase(database, world.life)
+
+    with mock.patch.object(module, "open_database", mortal):
+        yield
+
+
+def end_at(change: int) -> Life:
+    """A life that ends with a change that lasts: a commit, or what was written at the source."""
+    life, changes = Life(), itertools.count(1)
+
+    def watch(number: int, name: str) -> None:
+        if name in ("after a commit", "before a statement of the source") and next(changes) == change:
+            life.end = number
+
+    life.watch = watch
+    return life
+
+
 def erase(world: World, id: str) -> Kept:
     state = world.state
     runtime = Runtime(state.clock, state.machine, state.pulse)
 
-    @contextmanager
-    def mortal(*args: object, **kwargs: object) -> Iterator[MortalDatabase]:
-        with open_database(state.settings, state.clock, creates=False) as database:
-            yield MortalDatabase(database, world.life)
-
-    with mock.patch.object(person, "open_database", mortal):
+    with mortal_in(world, person):
         return person.erase(state.settings, id, find_source=lambda _: world.members(), runtime=runtime)
 
 
@@ -303,7 +327,7 @@ def test_an_erasure_that_dies_at_any_step_leaves_the_members_as_they_were(world:
         held.compact()
     let_an_hour_pass(world)
     for end, one in enumerate(people, 1):
-        world.life = Life(end)
+        world.life = end_at(end)
         with suppress(Death, StateError):
             erase(world, one)
         died, world.life = world.life.is_over, Life()
@@ -339,3 +363,47 @@ def test_a_run_between_the_two_halves_of_an_erasure_stops_the_second(world: Worl
     assert (world.there(), len(world.state.trace("a"))) == (set("abc"), 3)
     with pytest.raises(StateError, match="still holds this id"):
         erase(world, "a")
+
+
+# --- moving there and back ----------------------------------------------------------------------------------------
+
+
+def move(world: World, to: MembersAt) -> int | None:
+    state, segment = world.state, SegmentRef("production", 56, "vip")
+    runtime = Runtime(state.clock, state.machine, state.pulse)
+    with mortal_in(world, moves):
+        return moves.move_members(state.settings, segment, world.members(), to, warn=print, runtime=runtime)
+
+
+def die_and_move(world: World, to: MembersAt, end: int, members: set[str]) -> bool:
+    """Die at a step of a move, look at what is left, move, and tell whether it died."""
+    doubtful = ("u", "unsettled")
+    world.life = end_at(end)
+    with suppress(Death):
+        move(world, to)
+    died, world.life = world.life.is_over, Life()
+    assert (world.stored(), world.count(), doubtful in world.state.marks()) == (members, len(members), True), (to, end)
+    world.state.machine.pid += 1
+    world.state.machine.running = {world.state.machine.pid: "later"}
+    assert move(world, to) in (len(members), None)
+    assert move(world, to) is None
+    assert (world.stored(), world.count(), doubtful in world.state.marks()) == (members, len(members), True), (to, end)
+    return died
+
+
+@pytest.mark.slow
+def test_a_move_that_dies_at_any_step_leaves_the_members_whole_on_either_side(world: World) -> None:
+    world.state.send((add("a", "b", "c"), ACKNOWLEDGED), (add("u"), unknown(world.state.clock.time)))
+    end, died = 0, True
+    while died:
+        end += 1
+        died = die_and_move(world, MembersAt.SOURCE, end, set("abc"))
+        assert world.there() == set("abc")
+        with world.locked() as held:  # what is not there yet moves back with the rest
+            held.settle([(held.intend([add("d")])[0], ACKNOWLEDGED)])
+            held.compact()
+        died |= die_and_move(world, MembersAt.LOCAL, end, set("abcd"))
+        assert world.there() == set()
+        world.state.send((remove("d"), ACKNOWLEDGED))
+        died &= world.state.url.startswith("sqlite")
+    assert end > 5 or not world.state.url.startswith("sqlite")
