@@ -121,7 +121,9 @@ class Statements:
 
     def count_base(self, key: str, generation: int) -> str:
         """Give rows, distinct ids, and sum of a generation."""
-        return f"SELECT count(*), count(DISTINCT id), {self._sum('id')} FROM ({self._base(key, generation)}) b"
+        # Grouped, as an engine may gather the ids of a count(DISTINCT id) in one place.
+        grouped = f"SELECT id, count(*) AS number FROM ({self._base(key, generation)}) b GROUP BY id"
+        return f"SELECT sum(number), count(*), {self._sum('id')} FROM ({grouped}) g"
 
     def count_changes(self, key: str, head: MembersHead, serial: int) -> str:
         """Give rows and sum of the members before the changes of `serial` and after them, and of these."""
