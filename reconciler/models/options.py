@@ -6,8 +6,9 @@ repeats a value, which may be a secret.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -15,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from reconciler.models.fields import Reference, Resolved, Scalar, read_scalar
+from reconciler.models.fields import Reference, Resolved, Scalar, Unset, read_scalar
 from reconciler.models.urls import DatabaseUrl, resolve_path
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -43,6 +44,19 @@ _FIXED = frozenset(
     {"autocommit", "charset", "client_encoding", "encoding", "paramstyle", "use_inline_params", "use_unicode"}
 )
 """Options on which it depends that ids arrive as they are, and that nothing is committed."""
+
+OF_MEMBERS = {
+    "schema": (
+        r"\w+(\.\w+)*",
+        "must be the name of a schema, of letters, digits and `_`, with dots between its parts",
+    ),
+    "table_format": ("(?i:delta|parquet)", "must be delta or parquet"),
+    "location": (
+        r"(/|[A-Za-z][\w+.-]*:/)[\w.:/@%+=,~ -]*",
+        "must be an absolute path or a URL (/lake/reconcile, s3://lake/reconcile), without quotes",
+    ),
+}
+"""What the options of tables of members in Spark may be: a pattern, and how a refusal says it."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +99,29 @@ class Options:
 NO_OPTIONS = Options()
 
 
-def find_refused(url: DatabaseUrl, names: Iterable[str]) -> dict[str, str]:
+def find_refused(url: DatabaseUrl, options: Mapping[str, object]) -> dict[str, str]:
     """Find the options that no source of this URL takes, each with the reason, which continues the name."""
     if url.is_file:
-        return dict.fromkeys(names, "is not taken: SQLite and DuckDB have no options")
-    return {name: "can't be set: what is read depends on it" for name in names if name in _FIXED}
+        return dict.fromkeys(options, "is not taken: SQLite and DuckDB have no options")
+    refused = {name: "can't be set: what is read depends on it" for name in options if name in _FIXED}
+    return refused | _find_wrong_of_members(options) if url.dialect == "sc" else refused
+
+
+def _find_wrong_of_members(options: Mapping[str, object]) -> dict[str, str]:
+    """Find what is wrong with the options of tables of members in Spark, a misspelt name included.
+
+    Any other name is a header for the server.
+    """
+    wrong = {}
+    for name, value in options.items():
+        pattern, reason = OF_MEMBERS.get(name, ("", ""))
+        is_left_out = isinstance(value, Unset) or value == ""
+        if pattern and not is_left_out and not re.fullmatch(pattern, str(value), re.ASCII):
+            wrong[name] = reason
+        close = get_close_matches(name.lower(), OF_MEMBERS, n=1, cutoff=0.75)
+        if close and name not in OF_MEMBERS and not name.lower().startswith("x-"):
+            wrong[name] = f"is not known; the options for tables of members are {', '.join(OF_MEMBERS)}"
+    return wrong
 
 
 def read_options(value: object) -> Options:

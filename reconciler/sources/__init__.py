@@ -98,7 +98,7 @@ def _open_spark(name: str, url: Secret, options: Options) -> Source:
 def _check_options(name: str, url: DatabaseUrl, options: Options) -> None:
     """Refuse an option that can't be passed on, and one that names a file which can't be read."""
     for option, reason in find_refused(url, options.reveal()).items():
-        raise SourceError(f"source {name}: `options.{option}` {reason}", "Leave it out.")
+        raise SourceError(f"source {name}: `options.{option}` {reason}", "Mend it, or leave it out.")
     for place, path in options.files():
         try:
             check_readable(Path(path))

@@ -30,6 +30,8 @@ class Asked:
     stream: Callable[[str], AbstractContextManager[ArrowStream]]
     """Runs a statement around it. Raises SourceError, also while the rows are read."""
     data_time: DataTime | None = None
+    all_typed: bool = False
+    """`typed` is true in each row."""
 
 
 class Session(Protocol):
@@ -221,7 +223,9 @@ class MembersInTables:
                 yield asked
                 return
             statements, laid = self.tables.statements, asked.laid
-            statement = statements.compare(key, head, segment.id_type, asked.values, laid, left, kept)
+            statement = statements.compare(
+                key, head, segment.id_type, asked.values, laid, left, kept, all_typed=asked.all_typed
+            )
             with asked.stream(statement) as rows:
                 yield Answer(rows, asked.data_time)
 

@@ -189,14 +189,21 @@ class Statements:
         overlay: str,
         left: Iterable[int],
         kept: Iterable[int],
+        *,
+        all_typed: bool = False,
     ) -> str:
         """Compare the rows of the query `values` (`value`, `typed`) with members and overlay: rows as in `Answer`.
 
         An id that is not desired stays with the flags of `left`, a desired one with those of `kept`.
         """
+        # Where the rows are grouped by what they are joined by, an engine moves them to its workers once.
+        grouped, typed, given_key = ("id", "true", "id") if all_typed else ("id, typed", "typed", _TYPED_ID)
         return _COMPARE.format(
             values=values,
             value=self._fold("value", id_type),
+            grouped=grouped,
+            typed=typed,
+            given_key=given_key,
             base=self._base(key, head.generation),
             changes=f"{self._changes(key, head.generation)} AND serial <= {head.serial}",
             overlay=overlay,
@@ -248,6 +255,9 @@ class Statements:
         return conditions
 
 
+_TYPED_ID = "CASE WHEN typed THEN id END"
+
+
 def _member(op: str, base: str = "CASE WHEN b.id IS NULL THEN 0 ELSE 1 END") -> str:
     """1 for a member, else 0: by its last change, else by the base."""
     return f"coalesce({op}, {base})"
@@ -258,11 +268,11 @@ def _member(op: str, base: str = "CASE WHEN b.id IS NULL THEN 0 ELSE 1 END") -> 
 # members, of dropped ones and of the overlay; one join, one grouping, and only what may change travels.
 _COMPARE = """
 WITH given AS (
-    SELECT id, typed, CASE WHEN typed THEN id END AS given_key, count(*) AS number FROM (
+    SELECT id, {typed} AS typed, {given_key} AS given_key, count(*) AS number FROM (
         SELECT {value} AS id, typed FROM (
 {values}
         ) v) folded
-    GROUP BY id, typed
+    GROUP BY {grouped}
 ), small AS (
     SELECT id, max(entry) % 2 AS op, max(flags) AS flags, max(travels) AS travels FROM (
         SELECT id, serial * 2 + op AS entry, CAST(NULL AS SMALLINT) AS flags, 0 AS travels FROM {changes}

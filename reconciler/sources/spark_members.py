@@ -18,16 +18,13 @@ from pyspark.sql.connect.plan import SQL, CreateView, LocalRelation
 from reconciler.errors import SourceError
 from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.fields import Secret
-from reconciler.models.options import Options
+from reconciler.models.options import OF_MEMBERS, Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import stream_batches
 from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables
 from reconciler.sources.members_sql import SPARK, TABLES, Statements
 from reconciler.sources.spark import SparkSource
-
-OWN_OPTIONS = ("schema", "table_format", "location")
-"""Options that are ours, and no parameters of the client."""
 
 _ANSWER = pyarrow.schema(
     {
@@ -49,9 +46,9 @@ class SparkWithMembers(SparkSource):
     """A server of Spark Connect that may hold members, too: the `TablesAtSource` of its schema."""
 
     def __init__(self, name: str, url: Secret, options: Options) -> None:
-        super().__init__(name, url, options, OWN_OPTIONS)
+        super().__init__(name, url, options, OF_MEMBERS)
         self._name = name
-        given = {key: value for key, value in options.reveal().items() if key in OWN_OPTIONS}
+        given = {key: value for key, value in options.reveal().items() if key in OF_MEMBERS}
         self._schema, self._location = str(given.get("schema", "")), str(given.get("location", "")).rstrip("/")
         self._format = str(given.get("table_format", "delta")).lower()
         ending = f" USING {self._format}"
@@ -68,15 +65,9 @@ class SparkWithMembers(SparkSource):
         return self._format != "parquet"
 
     def open_members(self) -> MembersInTables:
-        problem = ""
-        if not re.fullmatch(r"\w+(\.\w+)*", self._schema, re.ASCII):
+        if not self._schema:
             problem = "`options.schema` must name the schema for the tables of members"
-        elif self._format not in ("delta", "parquet"):
-            problem = "`options.table_format` must be delta or parquet"
-        elif not re.fullmatch(r"[\w.:/@%+=,~ -]*", self._location):
-            problem = "`options.location` must be a plain path or URL"
-        if problem:
-            raise SourceError(f"source {self._name}: {problem}", "See docs/databases.md.")
+            raise SourceError(f"source {self._name}: {problem}", "See docs/members-at-the-source.md.")
         return MembersInTables(self._name, self)
 
     @contextmanager
@@ -182,7 +173,7 @@ class SparkWithMembers(SparkSource):
                 return stream_batches(_read(client, plan), _ANSWER, self._scrubber, query)
 
             with self._lend_overlay(overlay) as laid:
-                yield Asked(values, laid, stream, data_time)
+                yield Asked(values, laid, stream, data_time, all_typed=True)
 
 
 def _read(client: Any, plan: Any) -> Iterator[pyarrow.RecordBatch]:

@@ -33,7 +33,7 @@ from reconciler.models.spec import (
 )
 from reconciler.models.titles import read_title
 from reconciler.models.urls import UNKNOWN_URL, DatabaseUrl, check_source_url
-from reconciler.spec.draft import Draft, suggest
+from reconciler.spec.draft import Draft, show_path, suggest
 from reconciler.spec.files import list_first
 from reconciler.spec.yaml_reader import KeyPath, show
 
@@ -179,7 +179,8 @@ def _check_options(draft: Draft, source: KeyPath) -> None:
     if not isinstance(url, str) or draft.is_refused((*source, "url")):
         return
     with suppress(ValueError):
-        for name, reason in find_refused(DatabaseUrl.parse(url), draft.keys((*source, "options"))).items():
+        options = {name: draft.value((*source, "options", name)) for name in draft.keys((*source, "options"))}
+        for name, reason in find_refused(DatabaseUrl.parse(url), options).items():
             draft.refuse_key((*source, "options", name), reason)
 
 
@@ -212,6 +213,10 @@ def _check_members(draft: Draft) -> None:
                 way = "name no driver in its url" if parsed.dialect == "postgresql" else "write local"
                 message = f"is source, which is not supported for a source of {parsed.scheme} (`{show(name)}`); {way}"
                 draft.refuse_value(where, message)
+            options = ("sources", name, "options")
+            if parsed.dialect == "sc" and "schema" not in draft.keys(options) and not draft.is_refused(options):
+                needed = show_path((*options, "schema"))
+                draft.refuse_value(where, f"is source, which needs {needed}: the schema for the tables of members")
 
 
 def _check_identity(draft: Draft, segment: KeyPath) -> None:

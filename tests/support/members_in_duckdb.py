@@ -93,13 +93,14 @@ class TablesInDuckDB:
     @contextmanager
     def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
         with self._lend_overlay(overlay) as laid, closing(self.database.cursor()) as cursor:
+            all_typed = False
             if self.values is not None:
                 values = self.values(segment)
             else:
                 relation, all_typed, _ = _select(cursor, Query.of(segment, "duckdb"))
                 columns = "value, true AS typed" if all_typed else "value, typed"
                 values = f"SELECT {columns} FROM (\n{relation.sql_query()}\n) q"
-            yield Asked(values, laid, self._stream)
+            yield Asked(values, laid, self._stream, all_typed=all_typed)
 
     def _stream(self, statement: str) -> AbstractContextManager[ArrowStream]:
         @contextmanager

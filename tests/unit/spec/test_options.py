@@ -171,6 +171,48 @@ def test_a_file_has_no_options(write, url):
     ]
 
 
+SPARK = HEAD.replace("snowflake://etl@account/db", "sc://spark.example.com:15002")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "table_fromat: delta",
+            "table_fromat` is not known; the options for tables of members are schema, table_format",
+        ),
+        ("Location: /lake", "Location` is not known; the options for tables of members are"),
+        ("table_format: iceberg", "table_format` must be delta or parquet"),
+        ("schema: a-b", "schema` must be the name of a schema"),
+        ("schema: [a]", "schema` must be the name of a schema"),
+        ("location: lake", "location` must be an absolute path or a URL"),
+        ("""location: "/lake'x" """, "location` must be an absolute path or a URL"),
+    ],
+)
+def test_an_option_for_tables_of_members_that_is_wrong(write, line, message):
+    (problem,) = problems_of(write(SPARK + f"      {line}\n" + REST), {})
+
+    assert problem.startswith(f"spec.yaml:6: `sources.warehouse.options.{message}")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["schema: lake.reconcile", "table_format: Parquet", "location: s3://lake/reconcile"],
+        ["schema: ${NOWHERE}", "token: ${NOWHERE}", "x-schema: a header", "use_ssl: true"],
+    ],
+)
+def test_options_for_tables_of_members_that_are_right(write, lines):
+    assert load_one(write(SPARK + "".join(f"      {line}\n" for line in lines) + REST), {"NOWHERE": ""}).sources
+
+
+def test_members_in_spark_need_a_schema(write):
+    name = write(SPARK + "      token: t\n" + REST + "state: {members: source}\n")
+
+    (problem,) = problems_of(name, {})
+    assert "`state.members` is source, which needs `sources.warehouse.options.schema`" in problem
+
+
 def test_a_part_of_a_secret_that_a_comma_ended_is_not_shown(write):
     name = write(HEAD.replace("options:\n", "options: {password: hunter2,s3cret}\n") + REST)
 
