@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import audit_log, cases, report_page, warehouses
+from benchmarks import audit_log, cases, cluster, report_page, warehouses
 from benchmarks.cases import SIZED, Row, short
 
 MILLION = 1_000_000
-CASES = cases.CASES | audit_log.CASES | report_page.CASES | {"warehouses": warehouses.read_warehouses}
-ON_DEMAND = ("large", "warehouses")
+CASES = cases.CASES | audit_log.CASES | report_page.CASES | cluster.CASES | {"warehouses": warehouses.read_warehouses}
+ON_DEMAND = ("large", "warehouses", "cluster")
 """These need much time, or an environment with the drivers of `make test-warehouses`."""
 
 

@@ -151,9 +151,9 @@ def plan_in_database(folder: Path, size: int, times: int) -> Iterator[Row]:
     yield Row(f"(the same, compared here; {2 * size:,} rows travel)", short(size), here.wall, here.cpu, here.memory)
 
 
-def count_travelled(folder: Path, spec: str) -> int:
+def count_travelled(folder: Path, spec: str, command: tuple[str, ...] = RECONCILE) -> int:
     """Plan once, and read from what it says how many rows came out of the database."""
-    words = (*RECONCILE, "plan", spec, "--verbose", "--format", "json")
+    words = (*command, "plan", spec, "--verbose", "--format", "json")
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
     found = re.search(r"rows that travelled: (\d+)", done.stderr)
     if found is None:
@@ -385,5 +385,5 @@ CASES = {
     "runners": runners,
     "drift": read_back,
 }
-SIZED = frozenset({"plan", "large", "postgres", "database", "drift", "trace", "log"})
+SIZED = frozenset({"plan", "large", "postgres", "database", "drift", "trace", "log", "cluster"})
 """These run once for each size; the sending ones with one million."""
