@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 SHORT = 8
 """Characters of a run's id that people are shown."""
@@ -59,8 +60,7 @@ class Outcome:
     at: datetime
 
 
-@dataclass(frozen=True)
-class RunPart:
+class RunPart(NamedTuple):
     """One segment of a past run, in numbers of ids. Of a run that has not ended: as far as the state knows."""
 
     segment_id: int

@@ -96,8 +96,9 @@ def report(loaded: Loaded, *, since: str | datetime | None = None) -> Overview:
             if one is not None and values["workspace"] == found[place].run.workspace:
                 _take_values(one, failures, place, values)
     for place in reversed(range(len(found))):
+        by_number = found[place].pasts
         for part in found[place].run.parts:
-            if (one := found[place].pasts.get(part.segment_id)) is None:
+            if (one := by_number.get(part.segment_id)) is None:
                 continue
             before = one.stored.get(place, one.points[-1].members if one.points else None)
             members = None if before is None else before + part.added - part.removed

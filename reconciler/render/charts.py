@@ -65,8 +65,7 @@ def draw_flow(points: Sequence[tuple[datetime, int, int]], most: int) -> Chart |
     groups = [points[start : start + step] for start in range(0, len(points), step)]
     up = [sum(entered for _, entered, _ in group) for group in groups]
     down = [sum(left for _, _, left in group) for group in groups]
-    # A first fill would make all else a flat line: what is far above the rest is cut off at the edge.
-    up, down = ([min(value, _find_usual(values)) for value in values] for values in (up, down))
+    up, down = _cut_off(up), _cut_off(down)
     rows = _choose_rows(-max(down), max(up))
     elements: list[svg.Element] = _draw_grid(rows)
     for values, name in ((up, "entered"), ([-value for value in down], "left")):
@@ -102,11 +101,15 @@ def thin(values: Sequence[T], most: int) -> list[T]:
 # --- scales ------------------------------------------------------------------------------------------------------
 
 
-def _find_usual(values: Sequence[int]) -> int:
-    """Give what all but the highest of many values stay below, with some room."""
+def _cut_off(values: Sequence[int]) -> list[int]:
+    """Cut off what is far above the rest, as a first fill is, which would make all else a flat line.
+
+    All but the highest of many values stay as they are, with some room above them.
+    """
     ordered = sorted(values)
     usual = ordered[max(len(ordered) - 1 - len(ordered) // 20 - (len(ordered) > 4), 0)]
-    return max(round(usual * 2), 1) if usual else ordered[-1]
+    edge = max(round(usual * 2), 1) if usual else ordered[-1]
+    return [min(value, edge) for value in values]
 
 
 def _choose_rows(low: float, high: float) -> tuple[float, float, float]:

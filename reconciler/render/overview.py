@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from reconciler.models.history import HistoryRow, RunPart, RunState, shorten
@@ -30,7 +31,8 @@ _WRONG = ("bad", "warn")
 def write_overview(overview: Overview) -> str:
     """Write the page. It has no id of a member, as the result has none."""
     is_small = len(overview.segments) <= FEW_SEGMENTS
-    segments = [_show_segment(at, each, overview, is_small) for at, each in enumerate(overview.segments)]
+    starts = [run.started_at for run in overview.runs]
+    segments = [_show_segment(at, each, overview, starts, is_small) for at, each in enumerate(overview.segments)]
     segments.sort(key=lambda each: (each["chip"]["class"] not in _WRONG, each["chip"]["class"] != "bad"))
     anchors = {each["key"]: each["anchor"] for each in segments}
     workspaces = list(dict.fromkeys(each.row.target.workspace for each in overview.segments))
@@ -78,17 +80,16 @@ def _list_tiles(overview: Overview, segments: Sequence[Mapping[str, Any]]) -> li
 
 def _add_up(overview: Overview) -> list[tuple[datetime, int]]:
     """The members of all segments together after each run, and now."""
-    current: dict[int, int] = {}
-    changes: dict[int, list[tuple[int, int]]] = {}
-    for at, each in enumerate(overview.segments):
+    changes: dict[int, int] = {}
+    for each in overview.segments:
+        before = 0
         for point in each.points:
             if point.members is not None:
-                changes.setdefault(point.run, []).append((at, point.members))
+                changes[point.run] = changes.get(point.run, 0) + point.members - before
+                before = point.members
     points, total = [], 0
     for run in sorted(changes, reverse=True):
-        for at, members in changes[run]:
-            total += members - current.get(at, 0)
-            current[at] = members
+        total += changes[run]
         points.append((overview.runs[run].started_at, total))
     return [*points, (overview.created_at, sum(each.row.members or 0 for each in overview.segments))]
 
@@ -96,14 +97,17 @@ def _add_up(overview: Overview) -> list[tuple[datetime, int]]:
 # --- one segment -------------------------------------------------------------------------------------------------
 
 
-def _show_segment(at: int, past: SegmentPast, overview: Overview, is_small: bool) -> dict[str, Any]:
+def _show_segment(
+    at: int, past: SegmentPast, overview: Overview, starts: Sequence[datetime], is_small: bool
+) -> dict[str, Any]:
     row, runs, segment = past.row, overview.runs, past.row.target.segment
-    known = [(runs[point.run].started_at, point.members) for point in past.points if point.members is not None]
+    known = [(starts[point.run], point.members) for point in past.points if point.members is not None]
     if row.members is not None:
         known.append((overview.created_at, row.members))
-    before = [members for moment, members in known if moment <= overview.created_at - RECENT]
+    begin = overview.created_at - RECENT
+    before = next((members for moment, members in reversed(known) if moment <= begin), None)
     title = row.title or segment.segment or ""
-    flow = [(runs[point.run].started_at, point.added, point.removed) for point in past.points]
+    flow = [(starts[point.run], point.added, point.removed) for point in past.points]
     nearest = max((each for each in past.nearest if each.share), key=lambda each: each.share or 0, default=None)
     return {
         "key": (row.target.workspace, segment.segment_id),
@@ -113,7 +117,7 @@ def _show_segment(at: int, past: SegmentPast, overview: Overview, is_small: bool
         "chip": _choose_chip(row),
         "when": minute(row.last.at).text if row.last else "",
         "members": row.members,
-        "change": known[-1][1] - before[-1] if before and row.members is not None else None,
+        "change": None if before is None or row.members is None else row.members - before,
         "unmatched": row.unmatched,
         "spark": draw_spark([members for _, members in known]),
         "nearest": None if nearest is None else _show_reach(nearest, runs),
@@ -141,6 +145,11 @@ def _make_chip(status: str) -> dict[str, str]:
     marker, style = _WORDS.get(status, ("✗", "red"))
     shown = "quiet" if status == "paused" else name_class(style)
     return {"text": f"{marker} {status.replace('_', ' ')}", "class": shown}
+
+
+@cache
+def _is_wrong(status: str) -> bool:
+    return _make_chip(status)["class"] in _WRONG
 
 
 def _list_facts(row: StatusRow) -> list[tuple[str, str]]:
@@ -279,7 +288,7 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
 
 
 def _rank_part(part: RunPart) -> tuple[bool, int]:
-    return _make_chip(part.status)["class"] not in _WRONG, -part.added - part.removed
+    return not _is_wrong(part.status), -part.added - part.removed
 
 
 def _show_part(part: RunPart, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:

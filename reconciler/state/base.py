@@ -1,6 +1,6 @@
 """What the state is to the rest of the program: reading it, and writing it under a lock."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -206,6 +206,15 @@ def read_listing(
     identity = None if spec is None else SpecIdentity(origin, spec)
     is_proved, was_sent = proved_at is not None, attempted_at is not None
     return Listing(segment_id, name, title, identity, lineage, is_proved, was_sent, bool(is_note))
+
+
+def write_numbers(segment_ids: Collection[int]) -> str:
+    """Write the common table expression `numbers` with a row, `segment_id`, for each of these segments.
+
+    Its rows lead into the tables by their indexes; a list after IN may have too many parameters for a driver.
+    """
+    rows = ", ".join(f"({segment_id:d})" for segment_id in segment_ids)
+    return f"numbers (segment_id) AS ({f'VALUES {rows}' if rows else 'SELECT 0 WHERE false'})"
 
 
 # --- numbers by status -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What the state says to people: the numbers of each segment, its stored ids, and the past runs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, bindparam, text
@@ -13,19 +13,22 @@ from reconciler.models.history import HistoryRow, LastRun, Outcome, RunRecord
 from reconciler.models.id_status import IdStatus
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
-from reconciler.state.base import SegmentRow, write_statuses
+from reconciler.state.base import SegmentRow, write_numbers, write_statuses
 from reconciler.state.database import Reader, find_segment
-from reconciler.state.lock import SegmentRef, find_row, read_holder
+from reconciler.state.lock import find_rows, read_holder
 from reconciler.state.members import count_ids
-from reconciler.state.runs import Watch, find_outcome, read_record, read_runs
+from reconciler.state.runs import Watch, find_outcomes, read_record, read_runs
 from reconciler.state.runtime import Processes
 
 _MEMBERS_PER_LIST = 10_000
 
 _SEGMENTS = """
-SELECT s.*, r.started_at, r.ended_at, r.exit_code FROM reconcile_segments s
-LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace
-"""
+WITH {numbers} SELECT s.*, r.started_at, r.ended_at, r.exit_code
+FROM numbers n JOIN reconcile_segments s ON s.workspace = :workspace AND s.segment_id = n.segment_id
+LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace"""
+
+_NUMBERS = text("SELECT workspace, segment_id FROM reconcile_segments ORDER BY workspace, segment_id")
+_MARKED = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
 
 _DOCUMENTS = text(
     "SELECT run_id, document FROM reconcile_runs "
@@ -39,6 +42,21 @@ _BEGINS_SO = "substr(r.run_id, 1, length(:prefix)) = :prefix"
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What a state says of some segments of a workspace at one moment, by their numbers.
+
+    A segment that has never been written to may have an outcome and a holder: its first run failed, or goes on.
+    """
+
+    segments: dict[int, SegmentRecord] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    """What became of each in its last run; one before its first is missing."""
+    holders: dict[int, str] = field(default_factory=dict)
+    """Descriptions of the holders of their locks; one is missing whose lock is free, or its holder is dead, or its
+    lease ended."""
+
+
+@dataclass(frozen=True)
 class Records:
     """Reads a state without a lock; a state that is missing has no records. Every method raises StateError."""
 
@@ -47,26 +65,23 @@ class Records:
     processes: Processes
 
     def segment(self, workspace: str, segment_id: int) -> SegmentRecord | None:
-        found = self._read_segments(
-            "s.workspace = :workspace AND s.segment_id = :segment_id", workspace=workspace, segment_id=segment_id
-        )
-        return found[0] if found else None
+        return self.standing(workspace, [segment_id]).segments.get(segment_id)
 
     def segments(self) -> list[SegmentRecord]:
         """Return all segments, in the order of their workspaces and ids."""
-        return self._read_segments("true")
-
-    def holder(self, workspace: str, segment_id: int) -> str | None:
-        """Describe the holder of a segment's lock; None: it is free, its holder is dead, or its lease ended."""
-        with self.reader.read() as connection:
-            return self._find_holder(connection, workspace, segment_id) if connection is not None else None
-
-    def outcome(self, workspace: str, segment_id: int) -> Outcome | None:
-        """Find what became of a segment in its last run; None before the first."""
         with self.reader.read() as connection:
             if connection is None:
-                return None
-            return find_outcome(connection, self._watch(connection), workspace, segment_id)
+                return []
+            numbers: dict[str, list[int]] = {}
+            for workspace, segment_id in connection.execute(_NUMBERS):
+                numbers.setdefault(workspace, []).append(segment_id)
+            found = [self._read_standing(connection, workspace, some).segments for workspace, some in numbers.items()]
+            return [each[segment_id] for each in found for segment_id in sorted(each)]
+
+    def standing(self, workspace: str, segment_ids: Collection[int]) -> Standing:
+        """Return what is known of some segments of a workspace, in one transaction."""
+        with self.reader.read() as connection:
+            return Standing() if connection is None else self._read_standing(connection, workspace, segment_ids)
 
     def runs(
         self, workspace: str, limit: int, *, prefix: str = "", segment_id: int | None = None, since: float = 0.0
@@ -145,50 +160,48 @@ class Records:
         for at in range(0, len(ids), _MEMBERS_PER_LIST):
             yield ids[at : at + _MEMBERS_PER_LIST]
 
-    def _read_segments(self, which: str, **values: object) -> list[SegmentRecord]:
-        marks = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
-        records = []
-        with self.reader.read() as connection:
-            if connection is None:
-                return []
-            for row in connection.execute(
-                text(f"{_SEGMENTS} WHERE {which} ORDER BY s.workspace, s.segment_id"), values
-            ).all():
-                counts = count_ids(self.reader.pieces, connection, row.segment_key)
-                marked = dict(map(tuple, connection.execute(marks, {"key": row.segment_key})))
-                last_run = None
-                if row.last_run_id is not None:
-                    started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
-                    last_run = LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
-                record = SegmentRecord(
-                    workspace=row.workspace,
-                    segment_id=row.segment_id,
-                    name=row.name,
-                    id_type=row.id_type,
-                    lineage=row.lineage,
-                    serial=row.serial,
-                    members=counts.stored,
-                    unsettled=counts.unsettled,
-                    unmatched=counts.unmatched,
-                    rejected=marked.get("rejected", 0),
-                    removed=marked.get("removed", 0),
-                    completed_at=_moment(row.completed_at),
-                    confirmed_at=_moment(row.confirmed_at),
-                    last_run=last_run,
-                    holder=self._find_holder(connection, row.workspace, row.segment_id),
-                    restored=row.restored_at is not None,
-                    title=row.title,
-                    last=find_outcome(connection, self._watch(connection), row.workspace, row.segment_id),
-                )
-                records.append(record)
-        return records
+    def _read_standing(self, connection: Connection, workspace: str, segment_ids: Collection[int]) -> Standing:
+        """Read what is known of segments: some statements for all of them, and two for each that count its ids.
 
-    def _find_holder(self, connection: Connection, workspace: str, segment_id: int) -> str | None:
-        now = self.reader.now(connection)
-        holder = read_holder(find_row(connection, SegmentRef(workspace, segment_id, "")))
-        if holder is None or holder.is_gone(now, self.clock.boot(), self.processes):
-            return None
-        return holder.describe(now)
+        Those may take a while each, and a server may end what takes too long.
+        """
+        watch = self._watch(connection)
+        locks = find_rows(connection, workspace, segment_ids)
+        outcomes = find_outcomes(connection, watch, workspace, locks, segment_ids)
+        standing = Standing(outcomes=outcomes)
+        for segment_id, row in locks.items():
+            holder = read_holder(row)
+            if holder is not None and not holder.is_gone(*watch):
+                standing.holders[segment_id] = holder.describe(watch.now)
+        statement = text(_SEGMENTS.format(numbers=write_numbers(segment_ids)))
+        for row in connection.execute(statement, {"workspace": workspace}).all():
+            counts = count_ids(self.reader.pieces, connection, row.segment_key)
+            marked = dict(map(tuple, connection.execute(_MARKED, {"key": row.segment_key})))
+            last_run = None
+            if row.last_run_id is not None:
+                started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)
+                last_run = LastRun(row.last_run_id, started_at, _moment(row.ended_at), row.exit_code)
+            standing.segments[row.segment_id] = SegmentRecord(
+                workspace=row.workspace,
+                segment_id=row.segment_id,
+                name=row.name,
+                id_type=row.id_type,
+                lineage=row.lineage,
+                serial=row.serial,
+                members=counts.stored,
+                unsettled=counts.unsettled,
+                unmatched=counts.unmatched,
+                rejected=marked.get("rejected", 0),
+                removed=marked.get("removed", 0),
+                completed_at=_moment(row.completed_at),
+                confirmed_at=_moment(row.confirmed_at),
+                last_run=last_run,
+                holder=standing.holders.get(row.segment_id),
+                restored=row.restored_at is not None,
+                title=row.title,
+                last=outcomes.get(row.segment_id),
+            )
+        return standing
 
     def _watch(self, connection: Connection) -> Watch:
         return Watch(self.reader.now(connection), self.clock.boot(), self.processes)

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import InitVar, asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, StateError, StateSetBack
-from reconciler.state.base import LEAST_FENCE_SECONDS
+from reconciler.state.base import LEAST_FENCE_SECONDS, write_numbers
 from reconciler.state.database import Database, add_row, run
 from reconciler.state.runtime import Processes, ProcessIdentity, Runtime, is_alive, is_dead
 from reconciler.state.schema import refuse_moved, select_version
@@ -104,6 +104,15 @@ def update_segment(connection: Connection, segment: SegmentRef, assignments: str
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
     statement = text(f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}")
     return connection.execute(statement, segment.values()).one_or_none()
+
+
+def find_rows(connection: Connection, workspace: str, segment_ids: Collection[int]) -> dict[int, Row[Any]]:
+    """Find the rows of several segments, by their numbers."""
+    statement = (
+        f"WITH {write_numbers(segment_ids)} SELECT l.* FROM numbers n JOIN reconcile_locks l "
+        "ON l.workspace = :workspace AND l.segment_id = n.segment_id"
+    )
+    return {row.segment_id: row for row in connection.execute(text(statement), {"workspace": workspace})}
 
 
 def read_holder(row: Row[Any] | None) -> Holder | None:

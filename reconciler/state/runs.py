@@ -1,16 +1,19 @@
 """The past runs in a state, and what became of each segment in them; also of a run that was killed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, text
 
 from reconciler.errors import ExitCode
 from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPart, RunRecord, RunState
-from reconciler.state.lock import LEAST_LEASE, SegmentRef, find_row, read_holder
+from reconciler.state.base import write_numbers
+from reconciler.state.lock import LEAST_LEASE, read_holder
 from reconciler.state.runtime import Processes, ProcessIdentity, is_alive, is_dead
 
 DECLINED = "declined"
@@ -47,11 +50,21 @@ UNION ALL
 SELECT segment_id, NULL, NULL, 0 FROM reconcile_locks WHERE workspace = :workspace AND run_id = :run_id"""
 """What the audit log and the journal say of a run that has not ended; a row without a direction: it had the lock."""
 
-_LAST = """
-SELECT t.run_id, t.status, t.code, coalesce(t.ended_at, r.ended_at, r.started_at) AS at, r.started_at
-FROM reconcile_run_segments t LEFT JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace
-WHERE t.workspace = :workspace AND t.segment_id = :segment_id AND (t.code IS NULL OR t.code <> :declined)
-AND t.ended_at IS {} NULL ORDER BY {} DESC LIMIT 1"""
+_COUNTED = """FROM reconcile_run_segments t
+        LEFT JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace
+        WHERE t.workspace = :workspace AND t.segment_id = n.segment_id AND (t.code IS NULL OR t.code <> :declined)"""
+_LAST = f"""
+WITH {{numbers}}, latest AS (
+    SELECT n.segment_id, coalesce(
+        (SELECT t.run_id {_COUNTED} AND t.ended_at IS NOT NULL ORDER BY t.ended_at DESC LIMIT 1),
+        (SELECT t.run_id {_COUNTED} ORDER BY r.started_at DESC LIMIT 1)
+    ) AS run_id FROM numbers n
+)
+SELECT n.segment_id, t.run_id, t.status, t.code, coalesce(t.ended_at, r.ended_at, r.started_at) AS at, r.started_at
+FROM latest n JOIN reconcile_run_segments t
+    ON t.run_id = n.run_id AND t.workspace = :workspace AND t.segment_id = n.segment_id
+LEFT JOIN reconcile_runs r ON r.run_id = t.run_id AND r.workspace = t.workspace"""
+"""The last run of each segment. Runs of an earlier version wrote no time for each: they count where no other does."""
 
 _LAST_STATUSES = """
 SELECT s.segment_id, (
@@ -62,9 +75,12 @@ SELECT s.segment_id, (
 FROM (SELECT DISTINCT segment_id FROM reconcile_run_segments WHERE workspace = :workspace) s"""
 
 _LEFT_BY = """
-SELECT b.run_id, b."at" FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
-WHERE s.workspace = :workspace AND s.segment_id = :segment_id ORDER BY b.seq DESC LIMIT 1"""
-"""The run that wrote the last row of a segment's journal, which a run that ends leaves empty."""
+WITH {numbers}, latest AS (
+    SELECT s.segment_id, (SELECT max(b.seq) FROM reconcile_batches b WHERE b.segment_key = s.segment_key) AS seq
+    FROM numbers n JOIN reconcile_segments s ON s.workspace = :workspace AND s.segment_id = n.segment_id
+)
+SELECT l.segment_id, b.run_id, b."at" FROM latest l JOIN reconcile_batches b ON b.seq = l.seq"""
+"""The runs that wrote the last row of each segment's journal, which a run that ends leaves empty."""
 
 _PARTS = text("""
 SELECT run_id, workspace, segment_id, name, status, code, added, removed, rejected, unsettled, title
@@ -124,41 +140,52 @@ def read_record(connection: Connection, row: HistoryRow) -> RunRecord:
 def find_statuses(connection: Connection, workspace: str) -> dict[int, str]:
     """Find the status of each segment of a workspace in the last run that ended, but for those that somebody declined.
 
-    Unlike that of `find_outcome` it is never that of a run that was killed.
+    Unlike that of `find_outcomes` it is never that of a run that was killed.
     """
     found = connection.execute(text(_LAST_STATUSES), {"workspace": workspace, "declined": DECLINED}).all()
     return {row.segment_id: row.status for row in found if row.status is not None}
 
 
-def find_outcome(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
-    """Find what became of a segment in its last run; None: there was none, or somebody said no.
+def find_outcomes(
+    connection: Connection, watch: Watch, workspace: str, locks: Mapping[int, Row[Any]], segment_ids: Collection[int]
+) -> dict[int, Outcome]:
+    """Find what became of segments in their last runs, by their numbers; of one that is missing there was none, or
+    somebody said no. `locks`: their rows.
 
     A run that was killed has left its lock or its journal; one that began later than that counts all the same.
     """
-    values = {"workspace": workspace, "segment_id": segment_id, "declined": DECLINED}
-    last = connection.execute(text(_LAST.format("NOT", "t.ended_at")), values).one_or_none()
-    # A run of an earlier version wrote no time for each segment.
-    last = last or connection.execute(text(_LAST.format("", "r.started_at")), values).one_or_none()
-    killed = _find_killed(connection, watch, workspace, segment_id)
-    if killed is not None and (last is None or (last.started_at or 0.0) <= killed.at.timestamp()):
-        return killed
-    return None if last is None else Outcome(last.status, last.code, last.run_id, datetime.fromtimestamp(last.at, UTC))
+    numbers, values = write_numbers(segment_ids), {"workspace": workspace, "declined": DECLINED}
+    last = {row.segment_id: row for row in connection.execute(text(_LAST.format(numbers=numbers)), values)}
+    left_by = {row.segment_id: row for row in connection.execute(text(_LEFT_BY.format(numbers=numbers)), values)}
+    outcomes = {
+        row.segment_id: Outcome(row.status, row.code, row.run_id, datetime.fromtimestamp(row.at, UTC))
+        for row in last.values()
+    }
+    for segment_id in segment_ids:
+        killed = _find_killed(connection, watch, workspace, locks.get(segment_id), left_by.get(segment_id))
+        if killed is None:
+            continue
+        found = last.get(segment_id)
+        if found is None or (found.started_at or 0.0) <= killed.at.timestamp():
+            outcomes[segment_id] = killed
+    return outcomes
 
 
-def _find_killed(connection: Connection, watch: Watch, workspace: str, segment_id: int) -> Outcome | None:
-    row = find_row(connection, SegmentRef(workspace, segment_id, ""))
-    holder = read_holder(row)
+def _find_killed(
+    connection: Connection, watch: Watch, workspace: str, lock: Row[Any] | None, left: Row[Any] | None
+) -> Outcome | None:
+    """Find the run that was killed while it worked on a segment. `left`: what its journal says of it."""
+    holder = read_holder(lock)
     if holder is not None and (
         not holder.is_gone(watch.now, watch.boot, watch.processes) or is_alive(holder.identity, watch.processes)
     ):
         return None
-    if row is not None and holder is not None:
-        run_id, at = row.run_id, holder.heartbeat_at
+    if lock is not None and holder is not None:
+        run_id, at = lock.run_id, holder.heartbeat_at
+    elif left is not None:
+        run_id, at = left.run_id, left.at
     else:
-        left = connection.execute(text(_LEFT_BY), {"workspace": workspace, "segment_id": segment_id}).one_or_none()
-        if left is None:
-            return None
-        run_id, at = left
+        return None
     if connection.execute(text(_NOT_ENDED), {"run_id": run_id, "workspace": workspace}).first() is None:
         return None
     return Outcome(KILLED, None, run_id, datetime.fromtimestamp(at, UTC))
@@ -194,8 +221,8 @@ def _read_parts(connection: Connection, run_ids: Sequence[str]) -> dict[tuple[st
     parts: dict[tuple[str, str], list[RunPart]] = {}
     for start in range(0, len(run_ids), _RUNS_AT_ONCE):
         some = {"run_ids": list(run_ids[start : start + _RUNS_AT_ONCE])}
-        for run_id, workspace, *values in connection.execute(_PARTS, some).all():
-            parts.setdefault((run_id, workspace), []).append(RunPart(*values))
+        for key, rows in groupby(connection.execute(_PARTS, some).all(), itemgetter(0, 1)):
+            parts[key] = [RunPart._make(row[2:]) for row in rows]
     return parts
 
 
@@ -213,7 +240,7 @@ def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[
             field = (
                 {"add": "added", "remove": "removed"}[row.direction] if row.outcome == "acknowledged" else "unsettled"
             )
-            part = replace(part, **{field: getattr(part, field) + row.number})
+            part = part._replace(**{field: getattr(part, field) + row.number})
         parts[row.segment_id] = part
     return [parts[segment_id] for segment_id in sorted(parts)]
 

@@ -12,7 +12,7 @@ from reconciler.models.plan import PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import open_records, open_snapshot
 from reconciler.state import store as store_module
-from reconciler.state.database import find_environments
+from reconciler.state.database import Reader, find_environments
 from reconciler.state.history import Records
 from tests.support.states import (
     ACKNOWLEDGED,
@@ -42,7 +42,7 @@ def test_a_missing_state_has_no_records_and_stays_missing(state: StateFixture):
     found = records(state)
     assert list(open_snapshot(state.settings).listings("production")) == []
     assert found.segment("production", 56) is None
-    assert found.holder("production", 56) is None
+    assert found.standing("production", [56]).holders.get(56) is None
     assert found.runs("production", 10) == []
     assert found.run("run-1") == []
     assert list(found.members("production", 56)) == []
@@ -102,12 +102,41 @@ def test_the_holder_is_named_while_it_lives(state: StateFixture):
         store.begin("run-1", "production", "apply", [], None)
         with store.lock(state.target(), "run-1", "apply", None) as segment:
             segment.complete()
-            assert "pid 100 on here" in (records(state).holder("production", 56) or "")
+            assert "pid 100 on here" in (records(state).standing("production", [56]).holders.get(56) or "")
             record = records(state).segment("production", 56)
             assert record is not None
             assert "pid 100" in (record.holder or "")
-            assert records(state, neighbour).holder("production", 56) is None, "it is dead, as its neighbour can see"
-    assert records(state).holder("production", 56) is None
+            assert records(state, neighbour).standing("production", [56]).holders.get(56) is None, (
+                "it is dead, as its neighbour can see"
+            )
+    assert records(state).standing("production", [56]).holders.get(56) is None
+
+
+def test_several_segments_are_told_at_once_as_each_alone(state: StateFixture, monkeypatch: pytest.MonkeyPatch):
+    for segment_id, ids in ((56, "ab"), (57, "")):
+        state.clock.time += 60
+        with state.store() as store:
+            store.begin(f"run-{segment_id}", "production", "apply", [], None)
+            with store.lock(state.target(segment_id), f"run-{segment_id}", "apply", None) as segment:
+                if ids:
+                    (seq,) = segment.intend([add(*ids)])
+                    segment.settle([(seq, ACKNOWLEDGED)])
+                segment.complete()
+            store.end(f"run-{segment_id}", "production", 0, "{}", segments_of(state))
+    began: list[bool] = []
+    read = Reader.read
+    monkeypatch.setattr(Reader, "read", lambda reader: began.append(True) or read(reader))
+
+    found = records(state).standing("production", [57, 58, -1, 56])
+
+    assert len(began) == 1, "one transaction sees one moment"
+    assert {each.segment_id: each.members for each in found.segments.values()} == {56: 2, 57: 0}
+    assert {number: outcome.run_id for number, outcome in found.outcomes.items()} == {56: "run-57"}
+    assert found.holders == {}
+    assert records(state).standing("production", []).segments == {}
+    for number in (56, 57):
+        assert found.segments[number] == records(state).segment("production", number)
+    assert records(state).segments() == [found.segments[56], found.segments[57]]
 
 
 def test_a_listing_has_the_name_and_the_spec_that_the_last_lock_gave(state: StateFixture):

@@ -24,7 +24,7 @@ def records(state: StateFixture, machine: FakeMachine | None = None) -> Records:
 
 
 def last(state: StateFixture, machine: FakeMachine | None = None) -> tuple[str, str | None, str] | None:
-    found = records(state, machine).outcome("production", 56)
+    found = records(state, machine).standing("production", [56]).outcomes.get(56)
     return None if found is None else (found.status, found.code, found.run_id)
 
 
@@ -62,15 +62,15 @@ def only_run(state: StateFixture, machine: FakeMachine | None = None, **which: i
 def test_before_the_first_run_there_is_no_outcome(state: StateFixture) -> None:
     assert last(state) is None
     run(state, "other", RunStatus.APPLIED)
-    assert records(state).outcome("production", 57) is None
-    assert records(state).outcome("staging", 56) is None
+    assert records(state).standing("production", [57]).outcomes.get(57) is None
+    assert records(state).standing("staging", [56]).outcomes.get(56) is None
 
 
 def test_each_segment_has_its_own_outcome(sqlite_state: StateFixture) -> None:
     run(sqlite_state, "one", RunStatus.APPLIED)
     run(sqlite_state, "two", RunStatus.FAILED, "source", locks=False)
 
-    found = records(sqlite_state).outcome("production", 56)
+    found = records(sqlite_state).standing("production", [56]).outcomes.get(56)
 
     assert last(sqlite_state) == ("failed", "source", "two")
     assert found is not None
@@ -110,7 +110,7 @@ def test_what_an_earlier_version_wrote_is_read_with_the_time_of_its_run(sqlite_s
         connection.execute(sqlalchemy.text("UPDATE reconcile_run_segments SET ended_at = NULL, code = NULL"))
     sqlite_state.clock.time += 60
 
-    found = records(sqlite_state).outcome("production", 56)
+    found = records(sqlite_state).standing("production", [56]).outcomes.get(56)
 
     assert last(sqlite_state) == ("partial", None, "old")
     assert found is not None
