@@ -37,6 +37,10 @@ _SCHEMA = pyarrow.schema([("value", pyarrow.string()), ("typed", pyarrow.bool_()
 _INTEGERS = ((63, "Int64"), (127, "Int128"))
 
 
+_READ_ONLY = "readonly"
+"""The setting; with 2 a query may only read, and carry settings of its own, as the driver's do."""
+
+
 @dataclass(frozen=True)
 class Column:
     """The column of the ids, as the server describes it."""
@@ -91,6 +95,9 @@ class ClickHouseSource(RowSource):
         connection = self._connect(stack).connection.driver_connection
         assert connection is not None
         client: Client = connection.client
+        allowed = client.server_settings.get(_READ_ONLY)  # a user may be read-only already, and may not say so again
+        if client.get_client_setting(_READ_ONLY) is None and (allowed is None or allowed[1:] == ("0", 0)):
+            client.set_client_setting(_READ_ONLY, "2")
         return client
 
     def _describe(self, client: Client, query: Query) -> Column:

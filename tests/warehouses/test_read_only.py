@@ -58,3 +58,10 @@ def test_what_only_this_database_can_write_changes_nothing(kept, warehouse):
             read(warehouse.open(), write)
 
         assert is_untouched(warehouse), write
+
+
+def test_a_query_of_clickhouse_runs_in_its_mode_for_reading(kept, warehouse):
+    if not warehouse.url.startswith("clickhousedb:"):
+        return  # a transaction, a session, or nothing at all
+    assert read(warehouse.open(), "SELECT toString(getSetting('readonly')) AS id") == [("2", True)]
+    warehouse.execute("INSERT INTO kept (id, number) VALUES ('b', 1)")  # others are not bound by it

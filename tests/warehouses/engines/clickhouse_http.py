@@ -33,10 +33,11 @@ class Handler(BaseHTTPRequestHandler):
             for name, text in settings.items()
             if name.startswith("param_")
         }
-        arrow = {name: text for name, text in settings.items() if name.startswith("output_format_arrow")}
+        passed = ("output_format_arrow", "readonly")
+        chosen = {name: text for name, text in settings.items() if name.startswith(passed)}
         try:
             with ExitStack() as stack:
-                stream = self.run(stack, body or settings["query"], params or None, arrow)
+                stream = self.run(stack, body or settings["query"], params or None, chosen)
                 first = stream.read(65536)
                 self.send_response(200)
                 self.send_header("Transfer-Encoding", "chunked")
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def run(self, stack: ExitStack, query: str, *given: Any) -> Any:
-        """Run a query. The engine in the process streams Arrow alone; of its clients each has one stream."""
+        """Run a query. The engine in the process streams Arrow alone; each of its clients has one stream."""
         server: Any = self.server
         if query.rstrip().endswith("ArrowStream"):
             return stack.enter_context(
@@ -87,9 +88,10 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def start(folder: Path) -> Iterator[Started]:
     """Open a database in the folder, and serve it on a port of 127.0.0.1."""
-    with closing(clickhouse.connect(folder)) as client:
+    # What is read with a setting leaves it in its client, so the tests have another one.
+    with closing(clickhouse.connect(folder)) as client, closing(clickhouse.connect(folder)) as reader:
         server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads, server.lock, server.client = True, threading.Lock(), client
+        server.daemon_threads, server.lock, server.client = True, threading.Lock(), reader
         server.connect = lambda: clickhouse.connect(folder)
         server.authorization = "Basic " + b64encode(f"reader:{PASSWORD}".encode()).decode()
         threading.Thread(target=server.serve_forever, daemon=True).start()
