@@ -84,6 +84,18 @@ def read(blocks: object) -> set[str]:
     return {each for block in blocks for each in block.split(chr(ROW_END))}
 
 
+def end_at(change: int) -> Life:
+    """A life that ends with a change that lasts: a commit, or what was written at the source."""
+    life, changes = Life(), itertools.count(1)
+
+    def watch(number: int, name: str) -> None:
+        if name in ("after a commit", "before a statement of the source") and next(changes) == change:
+            life.end = number
+
+    life.watch = watch
+    return life
+
+
 @pytest.fixture
 def world(state: StateFixture) -> World:
     return World(state)
@@ -143,7 +155,7 @@ def test_a_death_at_any_step_forgets_nothing(state: StateFixture, pairs: Sequenc
         world.send((add("a", "b", "c"), ACKNOWLEDGED))
         with world.locked() as held:
             held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([batch for batch, _ in pairs])])
-        world.life = Life(end)
+        world.life = end_at(end)
         with suppress(Death), world.locked() as held:
             held.flush()
         died, world.life = world.life.is_over, Life()
@@ -233,18 +245,6 @@ def mortal_in(world: World, module: ModuleType) -> Iterator[None]:
 
     with mock.patch.object(module, "open_database", mortal):
         yield
-
-
-def end_at(change: int) -> Life:
-    """A life that ends with a change that lasts: a commit, or what was written at the source."""
-    life, changes = Life(), itertools.count(1)
-
-    def watch(number: int, name: str) -> None:
-        if name in ("after a commit", "before a statement of the source") and next(changes) == change:
-            life.end = number
-
-    life.watch = watch
-    return life
 
 
 def erase(world: World, id: str) -> Kept:
