@@ -130,10 +130,26 @@ def _open_bigquery(cursor: Any, at: int) -> Batches | None:
     return None if job is None else job.result().to_arrow_iterable()
 
 
+def _open_databricks(cursor: Any, at: int) -> Batches | None:
+    queue = getattr(cursor.active_result_set, "results", None)
+    # What an old cluster answers is no Arrow.
+    if cursor.description[at][1] not in _DATABRICKS or type(queue).__name__ == "ColumnQueue":
+        return None
+    return _fetch_tables(cursor)
+
+
+def _fetch_tables(cursor: Any) -> Iterator[Any]:
+    while (table := cursor.fetchmany_arrow(_ROWS_AT_ONCE)).num_rows:  # the empty one at the end may lack its columns
+        yield table
+
+
+_ROWS_AT_ONCE = 50_000
 _SNOWFLAKE_FIXED, _SNOWFLAKE_TEXT = 0, 2
 _BIGQUERY = frozenset({"STRING", "INTEGER", "INT64", "NUMERIC"})
+_DATABRICKS = frozenset({"string", "tinyint", "smallint", "int", "bigint", "decimal"})
 DRIVERS: Mapping[str, Callable[[Any, int], Batches | None]] = {
     "snowflake": _open_snowflake,
     "bigquery": _open_bigquery,
+    "databricks": _open_databricks,
 }
 """Those that give Arrow as well as rows."""

@@ -63,7 +63,7 @@ _SCANNED = re.compile(
 _DRAINING = frozenset({"pymysql"})
 """Drivers that read a result to its end before they close it, however much is left; a closed socket ends that."""
 
-_BY_COLUMN = frozenset({"snowflake", "bigquery"})
+_BY_COLUMN = frozenset({"snowflake", "bigquery", "databricks"})
 """Drivers that give Arrow as well as rows, where pyarrow is installed."""
 
 _REWRITTEN = {"databricks": re.compile(r"%\(\w+\)s")}

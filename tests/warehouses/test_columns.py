@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -100,6 +101,64 @@ def test_what_the_driver_raises_while_it_is_read_is_told_as_its_own():
 
     with pytest.raises(SourceError, match=r"^source warehouse: Connection reset by peer$"):
         read_batches(fail())
+
+
+# --- Databricks, whose driver meets no server here -------------------------------------------------------------------
+
+
+class ArrowQueue:
+    """What the driver has of an answer in Arrow."""
+
+
+class ColumnQueue:
+    """What it has of any other one."""
+
+
+class DatabricksCursor:
+    """A cursor of databricks-sql-connector as its source has it, with some tables as the result."""
+
+    def __init__(self, kind: str, *arrays: pa.Array, queue: type = ArrowQueue) -> None:
+        self.description = [("other", "string", *[None] * 5), ("id", kind, *[None] * 5)]
+        self.active_result_set = SimpleNamespace(results=queue())
+        self.tables = [pa.table({"other": pa.nulls(len(each)), "id": each}) for each in arrays]
+
+    def fetchmany_arrow(self, size: int) -> pa.Table:
+        return self.tables.pop(0) if self.tables else pa.table({})
+
+
+def open_databricks(cursor: DatabricksCursor) -> columns.Batches | None:
+    return columns.DRIVERS["databricks"](cursor, 1)
+
+
+@pytest.mark.parametrize(
+    ("described", "case"),
+    [("string", "texts"), ("bigint", "integers"), ("decimal", "decimals"), ("decimal", "wide integers")],
+)
+def test_a_result_of_databricks_is_written_as_rows_are(described, case):
+    kind, values = WRITTEN[case]
+    batches = open_databricks(DatabricksCursor(described, pa.array(values, kind), pa.array(values[:1], kind)))
+
+    assert batches is not None
+    with read_columns(batches, 1, SCRUBBER, QUERY) as found, reader().cursor() as cursor:
+        assert found is not None
+        read = list(rows_of(ValueStream(found.rows, found.select), cursor))
+    assert read == [write(value) for value in [*values, *values[:1]]]
+
+
+def test_a_result_of_databricks_without_rows_is_read_to_its_end():
+    batches = open_databricks(DatabricksCursor("string"))
+
+    assert batches is not None
+    assert list(batches) == []
+
+
+@pytest.mark.parametrize("described", ["double", "float", "boolean", "date", "timestamp", "binary", "array", "variant"])
+def test_another_type_of_databricks_is_left_to_the_reader_of_rows(described):
+    assert open_databricks(DatabricksCursor(described, pa.array(["a"]))) is None
+
+
+def test_a_cluster_that_answers_without_arrow_is_read_by_rows():
+    assert open_databricks(DatabricksCursor("string", queue=ColumnQueue)) is None
 
 
 def test_the_ids_of_this_database_come_by_column(warehouse, people, monkeypatch):

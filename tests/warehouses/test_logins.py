@@ -16,6 +16,8 @@ import certifi
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from databricks.sql import client as databricks_cursor
+from databricks.sql import utils as databricks_utils
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
@@ -376,6 +378,11 @@ def test_databricks_behind_a_certificate_of_an_unknown_authority(databricks):
 
     assert refuse(DATABRICKS, access_token="s3cret", **options).hint == Kind.CERTIFICATE.value
     assert databricks.requests == []
+
+
+def test_what_the_reader_of_columns_asks_of_databricks_is_in_its_driver():
+    assert callable(databricks_cursor.Cursor.fetchmany_arrow)
+    assert databricks_utils.ColumnQueue.__name__ == "ColumnQueue"
 
 
 # --- ClickHouse ------------------------------------------------------------------------------------------------------
