@@ -165,12 +165,21 @@ def refusal(value: str, typed: str, id_type: IdType) -> str:
 
 
 def is_plain(value: str, id_type: IdType) -> str:
-    """An SQL expression: whether this is printable ASCII, and surely an id; the other rules need not be asked."""
-    if id_type is IdType.EMAIL:
-        return f"strlen({value}) <= {MAX_ID_BYTES} AND regexp_full_match({value}, '{_SQL_PLAIN_EMAIL}')"
-    # What a URL need not escape are letters, digits and `-_.~`; this takes half the time of a pattern.
+    """An SQL expression: whether this is printable ASCII, and surely an id; the other rules need not be asked.
+
+    In JSON control characters, quotes and backslashes are escaped: what grows by nothing but its quotes has none. That
+    takes half the time of the pattern, which only the rest meets.
+    """
     fits = f"strlen({value}) BETWEEN 1 AND {MAX_ID_BYTES}"
-    return f"{fits} AND (url_encode({value}) = {value} OR regexp_full_match({value}, '{_SQL_PLAIN}'))"
+    plain = (
+        f"strlen({value}) = length({value}) AND NOT contains({value}, ' ') AND NOT contains({value}, chr(127)) "
+        f"AND try(strlen(CAST(to_json({value}) AS VARCHAR))) = strlen({value}) + 2"
+    )
+    pattern = _SQL_PLAIN
+    if id_type is IdType.EMAIL:
+        plain += f" AND {value} LIKE '_%@_%' AND {value} NOT LIKE '%@%@%'"
+        pattern = _SQL_PLAIN_EMAIL
+    return f"{fits} AND (({plain}) OR regexp_full_match({value}, '{pattern}'))"
 
 
 def has_control(value: str) -> str:

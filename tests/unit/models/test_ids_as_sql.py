@@ -2,7 +2,9 @@
 
 import unicodedata
 from collections.abc import Iterator
+from contextlib import closing
 
+import adbc_driver_sqlite.dbapi
 import duckdb
 import pytest
 from hypothesis import given, settings
@@ -100,3 +102,17 @@ def test_whatever_is_printable_ascii_needs_the_quick_look_alone(database: duckdb
     for values, id_type in ((ids, IdType.ID), (emails, IdType.EMAIL)):
         quick = f"SELECT value FROM (SELECT unnest($1::VARCHAR[]) AS value) WHERE NOT ({is_plain('value', id_type)})"
         assert database.execute(quick, [values]).fetchall() == []
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_bytes_that_are_no_utf8_are_no_text_whatever_they_look_like(
+    database: duckdb.DuckDBPyConnection, id_type: IdType
+) -> None:
+    texts = [b"a@b\xff", b"\xc3a@b", b"a@\x80b", b"a@b\xed\xa0\x80", b"a@\xf0\x9f\x98", b"a@b" + b"c" * 20 + b"\xfe"]
+    select = " UNION ALL ".join(f"SELECT CAST(x'{text.hex()}' AS TEXT) AS value" for text in texts)
+    with closing(adbc_driver_sqlite.dbapi.connect(":memory:")) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute(select)
+        database.register("bytes", cursor.fetch_arrow().__arrow_c_stream__())
+        found = database.execute(f"SELECT {refusal('value', 'true', id_type)} FROM bytes").fetchall()
+
+    assert found == [(Invalid.TYPE.name,)] * len(texts)
