@@ -340,9 +340,10 @@ class SegmentApply:
             segment.flush()
         except Exception as error:
             log.debug("flushing %s failed", self.target.label, exc_info=True)
+            known = as_known(error)
             parts.warn(
                 f"{self.target.label}: what was sent is recorded in the state, and not yet at the source, which the "
-                f"next run does: {as_known(error).message}"
+                f"next run does: {known.message}. {known.hint}"
             )
 
     def _forget(self, parts: Parts, segment: "LockedSegment") -> bool:

@@ -6,6 +6,8 @@
 import json
 import signal
 import sqlite3
+import uuid
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -23,6 +25,7 @@ class Session:
 
     def __init__(self, project: Project, url: str, schema: str = "members") -> None:
         self.project, self.url, self.schema = project, url, schema
+        self.owner = url
         self.write("source")
 
     @property
@@ -37,7 +40,7 @@ class Session:
         self.project.spec.write_text(text)
 
     def execute(self, statement: str) -> None:
-        with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
+        with psycopg.connect(self.owner.replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute(statement.encode())
 
     def fill(self, *ids: str) -> None:
@@ -200,3 +203,76 @@ def test_two_states_and_a_restored_state_are_refused(session: Session) -> None:
     assert "older copy" in refused.err
     session.do("refresh", "--yes")
     assert (session.plan()["status"], session.plan()["stored"]) == ("unchanged", 2)
+
+
+# --- rights in PostgreSQL ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(session: Session) -> Iterator[Session]:
+    """The session of a role that may read all there is, and write nothing."""
+    role = f"reader_{uuid.uuid4().hex}"
+    session.fill("p0001", "p0002")
+    session.execute(f"CREATE ROLE {role} LOGIN IN ROLE pg_read_all_data")
+    session.url = session.url.replace("postgres@", f"{role}@")
+    session.write("source")
+    yield session
+    session.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def let(reader: Session, *words: str) -> None:
+    role = reader.url.partition("//")[2].partition("@")[0]
+    for statement in words:
+        reader.execute(statement.format(role=role, schema=reader.schema))
+
+
+def test_a_role_that_may_only_read_is_told_which_rights_are_needed(reader: Session) -> None:
+    told = " ".join(reader.do(*APPLY).err.split())
+    assert "recorded in the state, and not yet at the source, which the next run does" in told
+    assert "permission denied for schema members" in told
+    assert "needs CREATE and USAGE there, or SELECT, INSERT and DELETE in reconcile_base" in told
+
+    let(reader, "GRANT CREATE ON SCHEMA {schema} TO {role}", "ALTER ROLE {role} SET default_transaction_read_only = on")
+    assert "read-only transaction" in " ".join(reader.do(*APPLY).err.split())
+    let(reader, "ALTER ROLE {role} RESET default_transaction_read_only")
+    assert "not yet at the source" not in reader.do(*APPLY).err
+    assert (reader.plan()["status"], reader.plan()["compare"]) == ("unchanged", "pushdown")
+
+
+def test_tables_that_an_owner_made_need_no_right_to_make_any_and_a_plan_only_reads(reader: Session) -> None:
+    tables = "reconcile_base, {schema}.reconcile_changes, {schema}.reconcile_heads"
+    mine, reader.url = reader.url, reader.owner
+    reader.write("source")
+    reader.do(*APPLY)
+    reader.url = mine
+    reader.write("source")
+    assert (reader.plan()["status"], reader.plan()["compare"]) == ("unchanged", "pushdown")
+
+    reader.fill("p0002", "p0003")
+    let(reader, "ALTER ROLE {role} SET default_transaction_read_only = on")
+    assert reader.plan()["compare"] == "pushdown"
+    let(reader, "ALTER ROLE {role} RESET default_transaction_read_only")
+    let(reader, f"GRANT SELECT, INSERT, DELETE ON {{schema}}.{tables} TO {{role}}")
+    reader.do(*APPLY)
+    reader.do("refresh", "--yes")
+    assert reader.plan()["status"] == "unchanged"
+    assert reader.members() == {"p0002", "p0003"}
+
+
+@pytest.mark.parametrize("driver", ["pg8000", "asyncpg"])
+def test_a_driver_that_holds_no_members_is_refused_with_what_to_write(session: Session, driver: str) -> None:
+    session.url = session.url.replace("psycopg", driver)
+    session.write("source")
+    refused = session.run("validate")
+    assert refused.code == 64
+    assert f"not supported for a source of postgresql+{driver} (`warehouse`); name no driver" in " ".join(
+        (refused.err + refused.out).split()
+    )
+
+
+def test_a_schema_that_is_not_there_is_named(session: Session) -> None:
+    session.fill("p0001")
+    session.execute(f"DROP SCHEMA {session.schema}")
+    told = " ".join(session.do(*APPLY).err.split())
+    assert 'schema "members" does not exist' in told
+    assert "writes to the schema members" in told
