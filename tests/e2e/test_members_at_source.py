@@ -276,3 +276,16 @@ def test_a_schema_that_is_not_there_is_named(session: Session) -> None:
     told = " ".join(session.do(*APPLY).err.split())
     assert 'schema "members" does not exist' in told
     assert "writes to the schema members" in told
+
+
+def test_a_query_that_writes_is_refused_where_it_is_compared_too(session: Session) -> None:
+    session.fill("p0001", "p0002")
+    session.do(*APPLY)
+    session.execute(
+        "CREATE TABLE kept (id text); CREATE FUNCTION keep() RETURNS text LANGUAGE sql "
+        "AS $$ INSERT INTO kept VALUES ('p0003') RETURNING id $$"
+    )
+    session.execute(f"CREATE OR REPLACE VIEW {session.schema}_people AS SELECT keep() AS id")
+    refused = session.run("plan")
+    assert refused.code == 1
+    assert "read-only transaction" in " ".join((refused.err + refused.out).split())

@@ -8,14 +8,20 @@ from types import ModuleType
 from unittest import mock
 
 import duckdb
+import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
 
 from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Batch, BatchResult
 from reconciler.models.comparison import ROW_END
+from reconciler.models.fields import Secret
+from reconciler.models.options import NO_OPTIONS
 from reconciler.models.spec import MembersAt
+from reconciler.sources.failures import Scrubber
 from reconciler.sources.members import MembersInTables
+from reconciler.sources.postgres_members import PostgresSession, PostgresWithMembers
 from reconciler.state import at_source, moves, open_database, open_snapshot, person
 from reconciler.state.lock import SegmentRef
 from reconciler.state.locked_segment import LockedSegment
@@ -28,6 +34,38 @@ from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remo
 KEY = "production/56"
 
 
+class MortalTables(PostgresWithMembers):
+    """Tables in a PostgreSQL; the process may die before each statement that writes, and before each commit."""
+
+    def __init__(self, url: URL, scrubber: Scrubber, life: Life) -> None:
+        super().__init__(url, scrubber, NO_OPTIONS)
+        self.life = life
+
+    @contextmanager
+    def begin(self) -> Iterator[PostgresSession]:
+        with super().begin() as session:
+            yield MortalSession(session.connection, session.statements, self.life)
+
+
+@dataclass(frozen=True)
+class MortalSession(PostgresSession):
+    life: Life
+
+    def create(self) -> None:
+        self.life.step("before the tables are made")
+        super().create()
+
+    def run(self, statement: str) -> None:
+        self.life.step("before a statement of the source")
+        super().run(statement)
+
+    @contextmanager
+    def lend(self, ids: Sequence[str]) -> Iterator[str]:
+        with super().lend(ids) as given:
+            yield given
+            self.life.step("before what was lent is committed")
+
+
 @dataclass
 class World:
     """A state whose members stand in a warehouse. At step `life.end` the process dies."""
@@ -36,8 +74,13 @@ class World:
     warehouse: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
     life: Life = field(default_factory=Life)
     takes_delete: bool = True
+    server: str = ""
+    """The URL of a PostgreSQL that is the warehouse instead."""
 
     def members(self) -> MembersInTables:
+        if self.server:
+            address, scrubber = make_url(self.server), Scrubber.of("warehouse", Secret(self.server))
+            return MembersInTables("warehouse", MortalTables(address, scrubber, self.life))
         tables = TablesInDuckDB(self.warehouse, takes_delete=self.takes_delete)
         tables.before = lambda _: self.life.step("before a statement of the source")
         return MembersInTables("warehouse", tables)
@@ -142,31 +185,43 @@ def test_unknown_outcomes_and_changes_of_mind_are_counted_exactly(world: World, 
     assert (world.there(), world.count()) == (set(members), len(members))
 
 
-@pytest.mark.parametrize("pairs", [[(remove("a"), ACKNOWLEDGED), (add("d", "e"), ACKNOWLEDGED)]])
-def test_a_death_at_any_step_forgets_nothing(state: StateFixture, pairs: Sequence[tuple[Batch, BatchResult]]) -> None:
+def test_a_death_at_any_step_forgets_nothing(state: StateFixture) -> None:
     """The second run dies; a third one removes what the second had added, and brings all of it there."""
-    end = 0
-    while True:
-        end += 1
-        world = World(StateFixture(f"{state.url}{end}" if state.url.startswith("sqlite") else state.url))
-        world.state.machine.running[100] = f"t{end}"
-        if end > 1 and not state.url.startswith("sqlite"):
+    for end in itertools.count(1):
+        is_file = state.url.startswith("sqlite")
+        if end > 1 and not is_file:
             return  # one database for all: the first death is enough of it
-        world.send((add("a", "b", "c"), ACKNOWLEDGED))
-        with world.locked() as held:
-            held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([batch for batch, _ in pairs])])
-        world.life = end_at(end)
-        with suppress(Death), world.locked() as held:
-            held.flush()
-        died, world.life = world.life.is_over, Life()
-        assert world.stored() == set("bcde"), end
-        world.state.machine.running = {101: "later"}
-        world.state.machine.pid = 101
-        world.send((remove("d"), ACKNOWLEDGED))
-        assert (world.there(), world.stored(), world.count()) == (set("bce"), set("bce"), 3), end
-        if not died:
+        world = World(StateFixture(f"{state.url}{end}" if is_file else state.url))
+        if not die(world, end):
             assert end > 5
             return
+
+
+def test_a_death_at_any_step_forgets_nothing_in_postgresql(sqlite_state: StateFixture, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as warehouse:
+        for end in itertools.count(1):
+            warehouse.execute("DROP TABLE IF EXISTS reconcile_base, reconcile_changes, reconcile_heads")
+            if not die(World(StateFixture(f"{sqlite_state.url}{end}"), server=postgres_url), end):
+                assert end > 7
+                return
+
+
+def die(world: World, end: int) -> bool:
+    """Fill, then die at a step of the second flush; tell whether it came to that."""
+    world.state.machine.running[100] = f"t{end}"
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([remove("a"), add("d", "e")])])
+    world.life = end_at(end)
+    with suppress(Death), world.locked() as held:
+        held.flush()
+    died, world.life = world.life.is_over, Life()
+    assert world.stored() == set("bcde"), end
+    world.state.machine.running = {101: "later"}
+    world.state.machine.pid = 101
+    world.send((remove("d"), ACKNOWLEDGED))
+    assert (world.there(), world.stored(), world.count()) == (set("bce"), set("bce"), 3), end
+    return died
 
 
 def test_a_source_that_fails_leaves_the_changes_here(world: World) -> None:
