@@ -78,13 +78,13 @@ def _compare(target: Target, head: Head, place: StoredAtSource, tables: Tables) 
     members.check(place.key, place.head, place.attempted)
     tables.begin("answered")
     with (
+        tables.translating(broken_query()),
         tables.lend("laid") as laid,
         members.compare(segment, place.key, place.head, laid, *_UNCHANGED) as answer,
     ):
         if isinstance(answer, NotPossible):
             return answer
-        with tables.translating(broken_query()):
-            rows = tables.load("answered", answer.rows)
+        rows = tables.load("answered", answer.rows)
     log.debug("%s: compared at the source; rows that travelled: %d", target.label, rows)
     ((number, total),) = tables.fetch("SELECT sum(members), sum(total::DECIMAL(38, 0)) FROM answered")
     check_members(segment.source, place.head, int(number or 0), int(total or 0))
