@@ -101,7 +101,7 @@ def _list_moves(result: Result) -> list[str]:
     """
     plans = [each for each in result.segments if each.counts is not None] if isinstance(result, Plan) else []
     changed = [each for each in plans if each.counts and each.counts.is_changed]
-    quiet = [each for each in plans if each not in changed]
+    quiet = [each for each in plans if each.counts and not each.counts.is_changed]
     moves = [_write_move(each) for each in changed]
     if len(quiet) > MANY:
         return [*moves, f"- {len(quiet):,} {'other ' if moves else ''}segments: nobody enters or leaves."]
