@@ -23,6 +23,7 @@ import termios
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.fork_command import NUMBER, ask_for_fork, read_number
@@ -183,8 +184,26 @@ def become(streams: list[int], words: list[str], folder: str, environment: dict[
     sys.argv = ["-c", *words]
 
 
+def leave(codes: list[int]) -> None:
+    """End at once, when all else is done: to free what is shared with the server would copy all of it before.
+
+    `codes`: what the command ended with, once it has.
+    """
+    with suppress(OSError, ValueError):  # Python tells of it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for code in codes:
+            os._exit(code)
+
+
 if __name__ == "__main__":
+    ended: list[int] = []
+    atexit.register(leave, ended)  # the first that is registered is the last that runs
     serve(sys.argv[1])
     from reconciler.cli import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        ended += [end.code] if isinstance(end.code, int) else []
+        raise

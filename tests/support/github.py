@@ -279,7 +279,7 @@ def make_commands(folder: Path, outside: Path) -> Path:
     """Make a folder for PATH: `reconcile` of this tree, `python`, and fakes for what reaches outside."""
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
-    python = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
+    python = f"exec {shlex.quote(sys.executable)} -I -S"
     client = [sys.executable, "-I", "-S", fork_command.__file__, find_server()]
     lines = {"reconcile": f'exec {shlex.join(client)} "$@"'}
     for name in ("gh", "curl", "pip", "sleep"):
