@@ -13,7 +13,6 @@ from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import RunStatus
 from reconciler.models.spec import GuardSettings, Target
 from reconciler.operations.context import Parts
-from reconciler.state import open_snapshot
 from tests.reliability.orders import Order, Window
 from tests.reliability.worlds import SETTLE, Life, ModelSets, Planet, finish
 from tests.support.states import FakeClock, StateFixture
@@ -93,7 +92,7 @@ class Founding(Planet):
     def _gather(self, store: object, sets: ModelSets, life: Life, order: Order) -> Parts:
         parts = super()._gather(store, sets, life, order)  # type: ignore[arg-type]
         app = MortalRegistry(self.remote.present, self.remote.arrive_due, self.registry, life)
-        listings = open_snapshot(self.state.settings).listings
+        listings = self.state.snapshot.listings
         return replace(parts, app=app, list_known=lambda: listings("production"))
 
 

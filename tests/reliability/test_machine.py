@@ -18,7 +18,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from reconciler.models.guards import Guard
 from reconciler.models.results import RunStatus, SegmentRun
-from reconciler.state import open_snapshot
 from reconciler.state.admin import unlock
 from reconciler.state.runtime import Runtime
 from tests.reliability.orders import STRICT, Order, Sealed
@@ -284,7 +283,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def _is_spent(self, plan: Sealed) -> bool:
         """A process may die right after it was written down, too."""
-        return open_snapshot(self.planet.state.settings).is_spent(plan.file.plan.plan_id)
+        return self.planet.state.snapshot.is_spent(plan.file.plan.plan_id)
 
     # --- the laws -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentAppl
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
 from reconciler.operations.refresh import Adopt, refresh_segment
-from reconciler.state import open_database, open_snapshot
+from reconciler.state import open_database
 from reconciler.state.base import Snapshot
 from reconciler.state.database import Database
 from reconciler.state.runtime import Runtime
@@ -367,7 +367,7 @@ class Planet:
 
     def _run(self, life: Life, order: Order, failing: Container[int]) -> SegmentRun:
         target = self.aim(order.guards, retired=order.retires, paused=order.pauses)
-        snapshot, run_id = open_snapshot(self.state.settings), f"run-{next(self.runs)}"
+        snapshot, run_id = self.state.snapshot, f"run-{next(self.runs)}"
         plan_id = order.sealed.file.plan.plan_id if order.sealed else None
         options = ApplyOptions(run_id, PlanOptions({target.label: order.allowed}), plan_id, order.confirms)
         with self._open_store(life, failing, order.lock_timeout) as store:
@@ -420,7 +420,7 @@ class Planet:
         self.check_claims()
 
     def _take_over(self, life: Life, store: StateStore) -> None:
-        target, snapshot, run_id = self.target, open_snapshot(self.state.settings), f"run-{next(self.runs)}"
+        target, snapshot, run_id = self.target, self.state.snapshot, f"run-{next(self.runs)}"
         store.begin(run_id, target.workspace, "refresh", (), None)
         stack = ExitStack()
         try:
@@ -446,7 +446,7 @@ class Planet:
 
     def seal(self, desired: Iterable[str], path: Path, age: timedelta = timedelta(0)) -> Sealed:
         """`plan --out`: takes no lock, and sends nothing."""
-        snapshot, options = open_snapshot(self.state.settings), PlanOptions()
+        snapshot, options = self.state.snapshot, PlanOptions()
         comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.state.clock.wall)
         head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
         plan, changes = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
@@ -475,12 +475,12 @@ class Planet:
 
     def look(self) -> set_model.StateModel:
         """What the state says of each id."""
-        snapshot, now = open_snapshot(self.state.settings), self.state.clock.time
+        snapshot, now = self.state.snapshot, self.state.clock.time
         return set_model.read_state(read_world(snapshot, self.target, now)[0])
 
     def is_known(self) -> bool:
         """Whether the state knows the segment."""
-        return not open_snapshot(self.state.settings).head("production", 56).is_new
+        return not self.state.snapshot.head("production", 56).is_new
 
     def check_claims(self) -> None:
         """The snapshot claims no id with a last attempt other than an acknowledged add, and forgets none."""
@@ -497,16 +497,16 @@ class Planet:
         self.remote.arrive_due()
         assert not self.remote.pending
         assert self.remote.present == set(desired)
-        assert self.look().stored == set(desired)
-        assert not self.look().unsettled
-        self.check_log()
+        state = self.look()
+        assert state.stored == set(desired)
+        assert not state.unsettled
+        self.check_log(state)
 
-    def check_log(self) -> None:
+    def check_log(self, state: set_model.StateModel) -> None:
         """The audit log says of all who are stored that they entered last, of others that they left, or nothing."""
         latest = self.state.latest_changes()
-        held, stored = self.look().held, self.look().stored
-        assert {member for member in stored if latest.get(member) is not ADD} == set()
-        assert {member for member, last in latest.items() if last is ADD and member not in held} == set()
+        assert {member for member in state.stored if latest.get(member) is not ADD} == set()
+        assert {member for member, last in latest.items() if last is ADD and member not in state.held} == set()
 
 
 class _Hand:

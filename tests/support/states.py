@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from reconciler.models.ids import IdType
 from reconciler.models.spec import DestinationSettings, Segment, SourceSettings, Spec, StateSettings, Target
 from reconciler.state import audit, open_reader, open_snapshot, open_store
 from reconciler.state.base import Overlaid, Snapshot, Stored
+from reconciler.state.database import Reader
 from reconciler.state.runtime import ProcessIdentity, Runtime
 from reconciler.state.store import StateStore
 
@@ -110,6 +112,15 @@ class StateFixture:
     def settings(self) -> StateSettings:
         return StateSettings(url=Secret(self.url))
 
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """What reads the state, as often as wanted: it connects anew each time."""
+        return open_snapshot(self.settings)
+
+    @cached_property
+    def reader(self) -> Reader:
+        return open_reader(self.settings, self.clock)
+
     @contextmanager
     def store(self, *, lock_timeout: float = 0.0, machine: FakeMachine | None = None) -> Iterator[StateStore]:
         around = Runtime(self.clock, machine or self.machine, heartbeat=self.pulse)
@@ -127,7 +138,7 @@ class StateFixture:
 
     def trace(self, id: str) -> list[tuple[str, str, str]]:
         """What the audit log says of one id: run, direction, reason."""
-        with open_reader(self.settings, self.clock).read() as connection:
+        with self.reader.read() as connection:
             assert connection is not None
             found = audit.find(connection, "production", id)
         return [(event.run_id, event.direction, event.reason) for event in found]
@@ -135,7 +146,7 @@ class StateFixture:
     def latest_changes(self) -> dict[str, Direction]:
         """The latest change of each id that the audit log has."""
         latest = {}
-        with open_reader(self.settings, self.clock).read() as connection:
+        with self.reader.read() as connection:
             assert connection is not None
             rows = connection.execute(text("SELECT direction, number, ids FROM reconcile_audit ORDER BY audit_key"))
             for direction, number, ids in rows:
@@ -144,13 +155,13 @@ class StateFixture:
 
     def look(self, segment_id: int = 56) -> Contents:
         """Read everything through the reading side; both of its ways must say the same."""
-        snapshot = open_snapshot(self.settings)
+        snapshot = self.snapshot
         with snapshot.read_segment("production", segment_id) as stored:
             check_few(snapshot, stored, segment_id)
             return contents_of(stored)
 
     def marks(self) -> dict[tuple[str, str], tuple[str | None, float]]:
-        with open_snapshot(self.settings).read_segment("production", 56) as stored:
+        with self.snapshot.read_segment("production", 56) as stored:
             rows = fetch(stored.marks())
         return {(id, mark): (direction, at) for id, mark, direction, at in rows}
 
