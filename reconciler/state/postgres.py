@@ -166,7 +166,9 @@ def _locate_tables(connection: Connection, key: int) -> StateTables:
 
 def _make_engine(address: PostgresAddress, **options: Any) -> Engine:
     with explained(address):
-        engine = create_engine(address.url.reveal(), pool_pre_ping=True, hide_parameters=True, **options)
+        engine = create_engine(
+            address.url.reveal(), pool_pre_ping=True, hide_parameters=True, use_native_hstore=False, **options
+        )
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:

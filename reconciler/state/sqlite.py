@@ -5,6 +5,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, Pool, StaticPool, Table, create_engine, event
@@ -117,13 +119,18 @@ class SqliteReader(_File, Reader):
     placeholder = "?"
 
     def __init__(self, address: SqliteAddress, clock: Clock, must_exist: bool) -> None:
-        engine = _make_engine(lambda: _connect(reading_uri(address.path)), NullPool)
-        super().__init__(address, engine, must_exist)
+        super().__init__(address, _make_reading_engine(address.path), must_exist)
         self._clock = clock
 
 
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+@lru_cache(maxsize=16)
+def _make_reading_engine(path: Path) -> Engine:
+    """Make what holds no connection, but the statements that were compiled: a run reads a state a few times."""
+    return _make_engine(lambda: _connect(reading_uri(path)), NullPool)
 
 
 def _make_engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
