@@ -22,7 +22,8 @@ def people(warehouse):
     fill = [f"INSERT INTO {name} VALUES (501, 501), (502, 502)" for name in OURS]
     warehouse.execute("; ".join([*drop, *create, *fill, "INSERT INTO vips VALUES (1, 1), (2, 2), (3, 3)"]))
     yield warehouse
-    warehouse.execute("; ".join(drop))
+    if warehouse.name.startswith("postgres"):  # the others are of one test
+        warehouse.execute("; ".join(drop))
 
 
 def ids(warehouse, query, id_column=None, **params):
