@@ -28,6 +28,9 @@ if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and shutil.disk_usage(S
 # No test trusts the authorities of the system, and reading their certificates takes 20 ms, in each run anew.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("unit") / "customerio/localhost.pem")
 
+# No test depends on the width of the terminal that it is started from.
+os.environ.pop("COLUMNS", None)
+
 # Where the tests run under `nohup`, the processes that they start would ignore a hangup, too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -39,12 +42,15 @@ settings.register_profile("random", print_blob=True, **SLOW)
 settings.load_profile("reconcile")
 
 
+LONGEST = ("tests/reliability", "tests/e2e/test_state_server.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts a PostgreSQL with `server`: by its fixtures, or by a parameter that names one.
 
     The longest tests come first, so that none of them is the last to end.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/reliability"))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
         parameters = item.callspec.id if hasattr(item, "callspec") else ""
         names = getattr(item, "fixturenames", ())

@@ -22,6 +22,8 @@ class Postgres:
     """A running server; it listens on a socket in its own folder, and on no port."""
 
     folder: Path
+    connection: "psycopg.Connection[tuple[object, ...]]"
+    """As its superuser."""
 
     def url(self, database: str) -> str:
         """A SQLAlchemy URL of a database."""
@@ -37,8 +39,7 @@ class Postgres:
         self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def execute(self, statement: str) -> None:
-        with psycopg.connect(f"postgresql://postgres@/postgres?host={self.folder}", autocommit=True) as connection:
-            connection.execute(statement)
+        self.connection.execute(statement.encode())
 
 
 @contextmanager
@@ -51,10 +52,11 @@ def run_postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="pg-")).resolve()
     server = _start(folder)
     try:
-        postgres = Postgres(folder)
-        postgres.execute("ALTER SYSTEM SET fsync = off")
-        postgres.execute("SELECT pg_reload_conf()")
-        yield postgres
+        with psycopg.connect(f"postgresql://postgres@/postgres?host={folder}", autocommit=True) as connection:
+            postgres = Postgres(folder, connection)
+            postgres.execute("ALTER SYSTEM SET fsync = off")
+            postgres.execute("SELECT pg_reload_conf()")
+            yield postgres
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
