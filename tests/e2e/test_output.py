@@ -13,6 +13,8 @@ import pytest
 
 from reconciler.errors import StateError
 from reconciler.state.store import StateStore
+from tests.support import fork_command
+from tests.support.forks import find_server
 from tests.support.project import Project, Result, people, segment
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\n::error::pwned\r##[error]pwned\u202e"
@@ -25,9 +27,17 @@ def filled(project: Project) -> Project:
     return project
 
 
+ANEW = [sys.executable, "-c", "from reconciler.cli import main; main()"]
+
+
 def run_into(project: Project, where: str, *words: str, **environment: str) -> Result:
-    """Run `reconcile` with its streams redirected as a shell does it; undecodable bytes come back as \\x…."""
-    line = f"{shlex.join([sys.executable, '-c', 'from reconciler.cli import main; main()', *words])} {where}"
+    """Run `reconcile` with its streams redirected as a shell does it; undecodable bytes come back as \\x….
+
+    Python starts anew where it is about its start: for a closed stream, and for variables that it reads.
+    """
+    is_forked = "&-" not in where and not environment
+    client = [sys.executable, "-I", "-S", fork_command.__file__, find_server()] if is_forked else ANEW
+    line = f"{shlex.join([*client, *words])} {where}"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=project.folder,
@@ -78,7 +88,7 @@ def test_an_apply_that_can_tell_nobody_is_done_all_the_same(filled: Project, whe
 
 
 def test_an_apply_whose_document_finds_no_room_says_where_it_stands(filled: Project) -> None:
-    done = run_into(filled, ">/dev/full", "apply", "spec.yaml")
+    done = run_into(filled, ">/dev/full", "apply", "spec.yaml", PYTHONUTF8="1")
 
     assert "No space left on device" in done.err
     assert "reconcile history spec.yaml" in done.err
