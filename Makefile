@@ -8,7 +8,7 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses test-orchestrators setup lock lint types imports docs screenshot bench mutants wheel clean
+.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses test-orchestrators test-image setup lock lint types imports docs screenshot bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -50,6 +50,10 @@ ORCHESTRATORS := dbt dagster airflow
 test-orchestrators: $(ORCHESTRATORS:%=.venv-%/ready)
 	@failed=; for name in $(ORCHESTRATORS); do \
 	  .venv-$$name/bin/pytest -q tests/orchestrators/test_$$name.py || failed="$$failed $$name"; done; test -z "$$failed"
+
+# The container image, where it can be built; elsewhere it says what was not done.
+test-image:
+	.ci/image
 
 setup: .venv/ready
 
