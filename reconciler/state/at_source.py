@@ -16,12 +16,12 @@ from reconciler.state.base import DROPPED, SegmentRow
 from reconciler.state.database import Database, find_segment, run
 from reconciler.state.lock import HeldLock, SegmentRef, update_segment
 
-MOST_CHANGED = 200_000
-"""Changes that are brought to the source before a run ends."""
-
 MOST_OF_BASE = 0.05
+"""A part of the members: changes above it and the number are brought to the source, or make a new base there."""
+MOST_CHANGED = 200_000
+"""Changes that the state has."""
 LEAST_CHANGED = 10_000
-"""Changes since a base, as a part of the members and as a number, above both of which a new base is written."""
+"""Changes since a base."""
 
 IDS_PER_LIST = 50_000
 

@@ -210,7 +210,9 @@ class LockedSegment:
                 more = journal.compact_chunk(self._database, connection, key, id_type, self._audited, known)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
-            if self._at_source is not None and at_source.count_changed(self._database, key) > at_source.MOST_CHANGED:
+            # Each flush has all members of the segment read once, to see that all arrived.
+            most = max(at_source.MOST_CHANGED, (row.members_rows or 0) * at_source.MOST_OF_BASE)
+            if self._at_source is not None and at_source.count_changed(self._database, key) > most:
                 with suppress(ReconcileError), self._mutex:  # the state keeps them, and the end of the run tries again
                     self._at_source.flush()
 

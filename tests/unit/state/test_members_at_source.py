@@ -272,6 +272,17 @@ def test_many_changes_make_a_new_base(world: World, monkeypatch: pytest.MonkeyPa
     assert len(generations) == 2
 
 
+def test_a_run_brings_there_what_has_changed_once_it_is_much(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_source, "MOST_CHANGED", 0)
+    monkeypatch.setattr(at_source, "MOST_OF_BASE", 0.5)
+    world.send((add("a", "b", "c", "d"), ACKNOWLEDGED))
+    with world.locked() as held:
+        for change, members in (("e", "abcd"), ("f", "abcd"), ("g", "abcdefg")):
+            held.settle([(seq, ACKNOWLEDGED) for seq in held.intend([add(change)])])
+            held.compact()
+            assert world.there() == set(members)
+
+
 def test_the_place_of_the_members_is_not_changed_by_the_key_alone(world: World) -> None:
     world.send((add("a"), ACKNOWLEDGED))
     with world.state.store() as store, pytest.raises(StateError, match="at the source") as refusal:
