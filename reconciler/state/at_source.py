@@ -145,12 +145,17 @@ class MembersWriter:
             if row is not None:
                 self.source.drop(row.members_key or "", kept)
 
+    def check(self) -> None:
+        """Check that the tables have the head that the state has recorded. Raises SourceError, StateError."""
+        row = self._find()
+        if row is not None and row.members_head is not None:
+            self.source.check(row.members_key or "", row.members_head, row.attempted)
+
     def holds(self, ids: Sequence[str]) -> bool:
         """Tell whether one of a few ids is a member there; all that has changed was appended before."""
         row = self._find()
         if row is None or row.members_head is None:
             return False
-        self.source.check(row.members_key or "", row.members_head, row.attempted)
         return bool(self.source.holds(row.members_key or "", row.members_head, ids))
 
     def erase(self, ids: Sequence[str]) -> bool:

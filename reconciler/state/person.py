@@ -298,14 +298,28 @@ def _erase_there(
             source = find_source(each.segment_id)
             segment = SegmentRef(each.workspace, each.segment_id, each.name)
             lock, locked = stack.enter_context(hold(settings, database, segment, source, "state erase", runtime))
+            writer = MembersWriter(source, lock, lock.write)
+            _check_there(each, writer)
             locked.recover()
             locked.flush()
-            found.append((each, MembersWriter(source, lock, lock.write), _list_forms_there(each, id)))
+            found.append((each, writer, _list_forms_there(each, id)))
         _raise_held([each for each, writer, forms in found if writer.holds(forms)])
         having = [one for one in found if one[1].source.generations_of(one[0].members_key, one[2])]
         kept = [each for each, writer, forms in having if not writer.erase(forms)]
         with database.read() as connection:
             return _There(_list_there(connection), kept, len(having))
+
+
+def _check_there(row: Row[Any], writer: MembersWriter) -> None:
+    """Raise StateError where the tables are not those of the segment: nothing may be written into others."""
+    try:
+        writer.check()
+    except StateError as error:
+        raise StateError(
+            f"segment {row.segment_id} of workspace {row.workspace}: {error.message}; nothing was erased",
+            f"{error.hint}; if its members stand at a source of another spec, move them into the state first: "
+            "`reconcile state copy` with that SPEC and `--members local`",
+        ) from None
 
 
 def _list_there(connection: Connection) -> list[Row[Any]]:

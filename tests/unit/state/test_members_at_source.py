@@ -366,6 +366,16 @@ def test_a_member_is_not_erased_and_nothing_of_the_person_is_lost(world: World) 
     assert (count_rows(world, "b"), world.there(), world.state.trace("b")) == (1, set("bc"), [("run", "add", "query")])
 
 
+def test_tables_of_another_source_are_told_and_nothing_is_erased(world: World) -> None:
+    fill_and_leave(world)
+    other = World(world.state)
+    with pytest.raises(StateError, match="segment 56 of workspace production: the members at the source") as refusal:
+        erase(other, "a")
+    assert "a source of another spec" in refusal.value.hint
+    assert other.warehouse.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
+    assert (count_rows(world, "a"), len(world.state.trace("a"))) == (2, 2)
+
+
 def test_where_tables_take_no_delete_a_new_generation_lacks_the_person_and_the_rest_is_told(world: World) -> None:
     world.takes_delete = False
     fill_and_leave(world)
