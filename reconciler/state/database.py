@@ -38,9 +38,14 @@ _ROWS_AT_ONCE = 100
 
 _FIND_TABLES = {
     "sqlite": r"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'",
-    "postgresql": f"SELECT '{VERSION_TABLE}' WHERE to_regclass('{VERSION_TABLE}') IS NOT NULL",
+    "postgresql": f"SELECT relname FROM pg_catalog.pg_class WHERE relname = '{VERSION_TABLE}' "
+    "AND relkind IN ('r', 'p', 'f', 'v', 'm') AND pg_catalog.pg_table_is_visible(oid)",
 }
-"""All names in a file, which is the state's alone; of a server, whether ours is there."""
+"""All names in a file, which is the state's alone; of a server, whether ours is there.
+
+`to_regclass` would do for the latter, but it may answer from a cache that knows nothing of a table that another process
+has made since this transaction began.
+"""
 
 
 class Backend(ABC):
