@@ -109,17 +109,18 @@ class DuckSource:
             connection.begin()
             data_time = self._ask_freshness(connection, segment)
             with self._explaining(connection, query):
-                relation, all_typed, _ = _select(connection, query)
-                rows = relation.limit(few + 1).fetchall() if few else ()
+                select, all_typed, _ = _select(connection, query)
+                # As text: to limit a relation takes four times as long as the query of a small segment.
+                rows = connection.execute(f"{select} LIMIT {few + 1}", list(query.values)).fetchall() if few else ()
             if few and len(rows) <= few:
                 block = write_typed([(*row, True) for row in rows] if all_typed else rows)
                 yield ValueStream(block, SELECT_LINES, data_time)
                 return
             with self._explaining(connection, query):
+                relation = connection.sql(select, params=list(query.values))
                 stream = StartedRelation(relation.__arrow_c_stream__())
             with explaining_stream(self._scrubber, query):
-                select = ALL_TYPED if all_typed else ValueStream.select
-                yield ValueStream(stream, select, data_time)
+                yield ValueStream(stream, ALL_TYPED if all_typed else ValueStream.select, data_time)
 
     def check(self, segment: Segment) -> None:
         query = Query.of(segment, "duckdb")
@@ -202,10 +203,10 @@ def _find_known(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str
     return known
 
 
-def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb.DuckDBPyRelation, bool, str]:
+def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[str, bool, str]:
     """Select the ids of a query, by the type of their column.
 
-    Give their relation; whether all are typed by that type; and the type itself, if no value of it can be an id.
+    Give the statement; whether all are typed by that type; and the type itself, if no value of it can be an id.
     """
     sql, values = query.numbered("$"), list(query.values)
     types = connection.sql(query.derived("*", sql), params=values).types
@@ -223,4 +224,4 @@ def _select(connection: duckdb.DuckDBPyConnection, query: Query) -> tuple[duckdb
     else:
         what = f"CASE WHEN {column} IS NULL THEN NULL ELSE '' END AS value, {column} IS NULL AS typed"
     by_position = f"({', '.join(f'c{number}' for number in range(len(types)))})"
-    return connection.sql(query.derived(what, sql, by_position), params=values), all_typed, unfit
+    return query.derived(what, sql, by_position), all_typed, unfit
