@@ -143,13 +143,6 @@ class MembersAtSource(Protocol):
         """Give the generations in which a row, of whatever serial, has one of these ids."""
         ...
 
-    def erase(self, key: str, ids: Sequence[str], /) -> bool:
-        """Delete all rows with these ids, which are no members: members stay the same, wherever it is cut short.
-
-        False: nothing was deleted, as these tables take no DELETE.
-        """
-        ...
-
     def compare(
         self,
         segment: Segment,

@@ -170,14 +170,6 @@ class MembersInTables:
                 session.run(statement)
         return True
 
-    def erase(self, key: str, ids: Sequence[str]) -> bool:
-        if not self.tables.takes_delete:
-            return False
-        with self.tables.begin() as session:
-            for statement in self.tables.statements.erase(key, ids):
-                session.run(statement)
-        return True
-
     def generations_of(self, key: str, ids: Sequence[str]) -> set[int]:
         with self.tables.begin() as session:
             if not {BASE, CHANGES} <= set(session.names()):

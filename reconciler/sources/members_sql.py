@@ -154,20 +154,11 @@ class Statements:
             for table in (BASE, CHANGES, HEADS)  # cut short, a head without its members is found out
         ]
 
-    def erase(self, key: str, ids: Iterable[str]) -> list[str]:
-        """Delete rows of ids that are no members. Without its row in the base, an id is still none."""
-        which = self._rows_of(key, ids)
-        return [f"DELETE FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES)]
-
     def generations_of(self, key: str, ids: Iterable[str]) -> str:
-        """Give the generations that have a row of one of the ids."""
-        which = self._rows_of(key, ids)
-        return " UNION ".join(f"SELECT generation FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES))
-
-    def _rows_of(self, key: str, ids: Iterable[str]) -> str:
-        # By their digests: a DELETE takes no lent table everywhere, and nothing that logs it learns the ids.
+        """Give the generations that have a row of one of the ids: nothing that logs it learns these."""
         digests = ", ".join(f"'{md5(each.encode(), usedforsecurity=False).hexdigest()}'" for each in ids)
-        return f"segment_key = {write_name(key)} AND md5(id) IN ({digests})"
+        which = f"segment_key = {write_name(key)} AND md5(id) IN ({digests})"
+        return " UNION ".join(f"SELECT generation FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES))
 
     # --- what is read -------------------------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class MembersWriter:
             forget_changes(connection, key)
         if changed > max(LEAST_CHANGED, there.rows * MOST_OF_BASE):
             with suppress(ReconcileError):  # a later flush tries again
-                self._rewrite(name, there)
+                self.drop_generations(there.generation, self._rewrite(name, there).generation)
 
     def write_generation(self, ids: Iterator[list[str]]) -> MembersHead:
         """Write a generation above all that are there; it does not count before it is recorded."""
@@ -159,22 +159,23 @@ class MembersWriter:
         return bool(self.source.holds(row.members_key or "", row.members_head, ids))
 
     def erase(self, ids: Sequence[str]) -> bool:
-        """Delete all rows of ids that are no members. False: the tables take no DELETE; then what counts has none."""
+        """Write a generation without ids that are no members, and drop all others. Cut short, it goes on where it was.
+
+        False: the tables take no DELETE, so that old rows stay. Raises SourceError.
+        """
         row = self._find()
         assert row is not None
         name, head = row.members_key or "", row.members_head
-        if self.source.erase(name, ids):
-            return True
-        if head is not None and head.generation in self.source.generations_of(name, ids):
-            self._rewrite(name, head)
-        return False
+        if head is not None and max(self.source.generations_of(name, ids), default=0) >= head.generation:
+            head = self._rewrite(name, head)
+        return self.source.drop(name, () if head is None else (head.generation,))
 
-    def _rewrite(self, name: str, head: MembersHead) -> None:
-        """Make a base of base and changes, and drop what is older than the one before."""
+    def _rewrite(self, name: str, head: MembersHead) -> MembersHead:
+        """Make a base of base and changes, which counts from then on."""
         there = self.source.rewrite(name, head, self._attempt("attempted_generation").attempted[0])
         with self._write() as connection:
             record(connection, self._segment, there)
-        self.drop_generations(head.generation, there.generation)
+        return there
 
     def _attempt(self, column: str, least: int = 0) -> SegmentRow:
         """Draw the next number, above `least`, for what is about to be written at the source; give the row with it."""

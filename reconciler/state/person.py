@@ -283,7 +283,7 @@ def _erase_there(
 ) -> _There:
     """Take an id out of the tables at the source, where it is no member of any segment, under the locks of these.
 
-    What counts there stays the same, so it may be cut short anywhere. Raises as `erase`, and SourceError.
+    The members there stay the same, so it may be cut short anywhere. Raises as `erase`, and SourceError.
     """
     with database.read() as connection:
         there = _list_there(connection)

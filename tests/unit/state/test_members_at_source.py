@@ -349,9 +349,10 @@ def test_a_person_who_left_is_erased_in_every_table_and_the_members_fit_their_he
     assert (count_rows(world, "a"), count_rows(world, "d")) == (2, 1)
 
     assert erase(world, "a") == Kept(changes=2, marks=1, segments=1, at_source=1)
-    assert erase(world, "d") == Kept(changes=2, marks=1, segments=1, at_source=1)
-
     assert (count_rows(world, "a"), count_rows(world, "d")) == (0, 0)
+    assert erase(world, "d") == Kept(changes=2, marks=1, segments=1), "the new generation had no row of it"
+
+    assert world.warehouse.execute("SELECT DISTINCT generation FROM reconcile_heads").fetchall() == [(2,)]
     assert (world.there(), world.count()) == (set("bc"), 2)
     assert erase(world, "a") == Kept(0, 0, 0)
     world.send((add("a"), ACKNOWLEDGED))
