@@ -233,7 +233,8 @@ class RowSource:
             given = {**self.url.query, **self.options.reveal()}
             if unknown := refuse_unknown(source, dialect, given):
                 raise unknown
-            seconds = read_login_seconds(dialect, given)
+            # A SQLite through a driver of its own (SQLCipher) stays with the thread that opened it, and is no server.
+            seconds = None if dialect == "sqlite" else read_login_seconds(dialect, given)
             arguments = write_arguments(self.url, self.options)
             engine = create_engine(
                 self.url, poolclass=NullPool, pool_logging_name=_POOL, hide_parameters=True, **arguments

@@ -1,7 +1,7 @@
 """A query can't change the warehouse."""
 
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import StaticPool, create_engine, event
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
@@ -117,7 +117,8 @@ def test_sql_server_must_at_least_be_given_a_select(query):
 
 
 def test_sql_server_gets_a_select_as_it_is(monkeypatch):
-    engine, statements = create_engine("sqlite://"), []
+    anywhere = {"check_same_thread": False}  # a login has a thread of its own
+    engine, statements = create_engine("sqlite://", poolclass=StaticPool, connect_args=anywhere), []
     event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     monkeypatch.setattr("reconciler.sources.rows.create_engine", lambda *_, **__: engine)
     url = make_url("mssql+pyodbc://server/database")
