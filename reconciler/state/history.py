@@ -52,8 +52,7 @@ class Standing:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     """What became of each in its last run; one before its first is missing."""
     holders: dict[int, str] = field(default_factory=dict)
-    """Descriptions of the holders of their locks; one is missing whose lock is free, or its holder is dead, or its
-    lease ended."""
+    """Descriptions of the holders of their locks; none where a lock is free, its holder dead, or its lease ended."""
 
 
 @dataclass(frozen=True)

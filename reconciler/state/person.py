@@ -172,7 +172,7 @@ class Kept:
     segments: int
     plans: int = 0
     at_source: int = 0
-    """Segments whose tables at the source have rows with it, which do not count."""
+    """Segments with rows of it in their tables at the source, which do not count."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _There:
 
     segments: list[Row[Any]]
     kept: list[Row[Any]]
-    """Those whose tables take no DELETE, and still have old rows of it."""
+    """Those with tables that take no DELETE, and still have old rows of it."""
     number: int
     """How many had rows of it."""
 

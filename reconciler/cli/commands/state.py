@@ -21,6 +21,7 @@ from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import MembersAt, Spec, Target
 from reconciler.operations.load import load_segments
+from reconciler.operations.members import move, open_each, open_for
 from reconciler.operations.titles import read_number, recall
 from reconciler.operations.trace import check_id
 from reconciler.render import json_documents
@@ -30,6 +31,7 @@ from reconciler.state import admin, open_records, open_snapshot, person
 from reconciler.state import rename as renaming
 from reconciler.state import restore as restoring
 from reconciler.state.location import SqliteAddress, parse
+from reconciler.state.moves import drop_at_source
 
 MOST_NAMED = 10
 """How many segments a question names."""
@@ -76,8 +78,6 @@ def members_at_source(name: str, spec: Spec, segment_id: int) -> Iterator[Member
     if not open_snapshot(spec.state).head(spec.destination.workspace, segment_id).at_source:
         yield None
         return
-    from reconciler.operations.members import open_for  # it opens sources
-
     (whole,) = load_segments([name]).specs
     with open_for(whole, segment_id) as source:
         yield source
@@ -113,8 +113,6 @@ def forget(
         forget_note(console, found, segment_id, yes, lock_timeout)
         return
     confirm(console, f"Forget {describe(record)}? They stay at Customer.io, and no later run removes them.", yes)
-    from reconciler.state.moves import drop_at_source
-
     with members_at_source(spec, found, segment_id) as source:
 
         def drop(key: str) -> None:
@@ -276,8 +274,6 @@ def copy(
 
 
 def move_members(console: Console, name: str, to: MembersAt, lock_timeout: float) -> None:
-    from reconciler.operations.members import move  # it opens sources
-
     place = "at the source" if to is MembersAt.SOURCE else "in the state"
     for each in move(load_segments([name]), to, warn=console.warning, lock_timeout=lock_timeout):
         if each.moved is not None:
@@ -302,8 +298,6 @@ def erase(console: Console, spec: flags.OneSpec, id: MemberId, yes: flags.Yes = 
     check_id(member)
     settings = load_one(spec).state
     address = parse(settings.url)
-    from reconciler.operations.members import open_each  # it opens sources
-
     with open_each(lambda: load_segments([spec]).specs[0]) as find_source:
         if not yes:
             kept = person.find_kept(settings, member, find_source)
