@@ -144,7 +144,8 @@ class Siege:
         process.communicate(timeout=300)
         bomb.cancel()
         trigger.process = None
-        wait_for_requests(self.project.sandbox)
+        # A change that was acknowledged may be reversed at once: the sandbox must have made it by then.
+        wait_for_requests(self.project.sandbox, applied=True)
 
     def _end_and_compare(self) -> None:
         """A run that nothing happens to, with new query results."""

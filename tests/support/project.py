@@ -232,8 +232,8 @@ def segment(segment_id: int, table: str, *lines: str) -> str:
     return "\n".join([f"segment_id: {segment_id}", f"query: SELECT id FROM {table}", *lines])
 
 
-def wait_for_requests(sandbox: Sandbox) -> None:
-    """Return once the sandbox has done all that ended clients had asked for.
+def wait_for_requests(sandbox: Sandbox, *, applied: bool = False) -> None:
+    """Return once the sandbox has done all that ended clients had asked for; with `applied` also what it does late.
 
     What `settle` promises is about the delays of Customer.io. On a busy machine a thread of the sandbox may read a
     request, or end a hang, after that time only, and what it does then says nothing about the product.
@@ -241,6 +241,6 @@ def wait_for_requests(sandbox: Sandbox) -> None:
     with urlopen(f"{sandbox.url}/sandbox"):  # whatever connected before has been accepted then
         pass
     deadline = time.monotonic() + 120
-    while sandbox.connections:
+    while sandbox.connections or (applied and sandbox.workspace.pending()):
         assert time.monotonic() < deadline, "a request that nobody waits for is still being answered"
         time.sleep(0.01)
