@@ -60,9 +60,6 @@ _SCANNED = re.compile(
 )
 """The strings and quoted names that these scanners read as the database does."""
 
-_DRAINING = frozenset({"pymysql"})
-"""Drivers that read a result to its end before they close it, however much is left; a closed socket ends that."""
-
 _BY_COLUMN = frozenset({"snowflake", "bigquery", "databricks"})
 """Drivers that give Arrow as well as rows, where pyarrow is installed."""
 
@@ -173,8 +170,6 @@ class RowSource:
                     data_time = read_answer(rows)
             result = self._run(connection, query)
             stack.callback(_close, result)
-            if result.dialect.driver in _DRAINING:
-                stack.callback(_drop, connection)
             at, unfit = _choose_ids(result, query)
             columns = None if unfit else stack.enter_context(self._read_columns(result, at, query))
             if columns is not None:
@@ -279,12 +274,6 @@ def _close(opened: Connection | CursorResult[Any]) -> None:
     """
     with suppress(Exception):
         opened.close()
-
-
-def _drop(connection: Connection) -> None:
-    """Close the socket of a connection; the server rolls back."""
-    with suppress(Exception):
-        connection.invalidate()
 
 
 def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:

@@ -19,7 +19,8 @@ HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" =
 """In a virtual environment of `make test-warehouses` the engines that it is for; in any other one all of them."""
 
 if HERE is not ALL and VENV != ".venv-warehouses":
-    collect_ignore = ["test_logins.py", "test_members.py"]  # their drivers are in that one, as a user has them
+    # Their drivers are in that one, as a user has them.
+    collect_ignore = ["test_logins.py", "test_members.py", "test_past_one_machine.py"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
