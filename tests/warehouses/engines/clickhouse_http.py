@@ -54,15 +54,15 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
-    def run(self, stack: ExitStack, query: str, *given: Any) -> Any:
+    def run(self, stack: ExitStack, query: str, params: dict[str, Any] | None, chosen: dict[str, str]) -> Any:
         """Run a query. The engine in the process streams Arrow alone; each of its clients has one stream."""
         server: Any = self.server
         if query.rstrip().endswith("ArrowStream"):
-            return stack.enter_context(
-                closing(stack.enter_context(closing(server.connect())).raw_stream(query, *given))
-            )
+            client = stack.enter_context(closing(server.connect()))
+            return stack.enter_context(closing(client.raw_stream(query, params, chosen)))
+        chosen.pop("readonly", None)  # the one client that all share would keep it
         with server.lock:
-            return BytesIO(server.client.raw_query(query, *given))
+            return BytesIO(server.client.raw_query(query, params, chosen))
 
     def read_on(self, stream: Any) -> bytes:
         try:
