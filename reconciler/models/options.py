@@ -6,7 +6,7 @@ repeats a value, which may be a secret.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
@@ -58,6 +58,14 @@ OF_MEMBERS = {
 }
 """What the options of tables of members in Spark may be: a pattern, and how a refusal says it."""
 
+OF_MEMBERS_IN_DATABRICKS = {
+    "members_schema": (
+        r"[\w-]+(\.[\w-]+)?",
+        "must be the name of a schema (reconcile, main.reconcile), of letters, digits, `_` and `-`",
+    ),
+}
+"""The same for Databricks' own driver, which has a `schema` of its own."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -72,6 +80,11 @@ class Options:
         """Give all values, each time as new objects: a driver may change them."""
         values: dict[str, Any] = json.loads(self.text)
         return values
+
+    def without(self, names: Collection[str]) -> "Options":
+        """Give the options but for some."""
+        values = {name: value for name, value in self.reveal().items() if name not in names}
+        return Options(json.dumps(values, sort_keys=True), self.secrets)
 
     def files(self) -> Iterator[tuple[Place, str]]:
         """Give the place and the path of each file that is named."""
@@ -104,23 +117,25 @@ def find_refused(url: DatabaseUrl, options: Mapping[str, object]) -> dict[str, s
     if url.is_file:
         return dict.fromkeys(options, "is not taken: SQLite and DuckDB have no options")
     refused = {name: "can't be set: what is read depends on it" for name in options if name in _FIXED}
-    return refused | _find_wrong_of_members(options) if url.dialect == "sc" else refused
+    known = {"sc": OF_MEMBERS, "databricks": OF_MEMBERS_IN_DATABRICKS}.get(url.dialect, {})
+    return refused | _find_wrong_of_members(options, known)
 
 
-def _find_wrong_of_members(options: Mapping[str, object]) -> dict[str, str]:
-    """Find what is wrong with the options of tables of members in Spark, a misspelt name included.
+def _find_wrong_of_members(options: Mapping[str, object], known: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Find what is wrong with the options of tables of members, a misspelt name included.
 
-    Any other name is a header for the server.
+    Any other name is for the driver; in Spark it is a header for the server.
     """
     wrong = {}
     for name, value in options.items():
-        pattern, reason = OF_MEMBERS.get(name, ("", ""))
+        pattern, reason = known.get(name, ("", ""))
         is_left_out = isinstance(value, Unset) or value == ""
         if pattern and not is_left_out and not re.fullmatch(pattern, str(value), re.ASCII):
             wrong[name] = reason
-        close = get_close_matches(name.lower(), OF_MEMBERS, n=1, cutoff=0.75)
-        if close and name not in OF_MEMBERS and not name.lower().startswith("x-"):
-            wrong[name] = f"is not known; the options for tables of members are {', '.join(OF_MEMBERS)}"
+        close = get_close_matches(name.lower(), known, n=1, cutoff=0.75)
+        if close and name not in known and not name.lower().startswith("x-"):
+            one = "option for tables of members is" if len(known) == 1 else "options for tables of members are"
+            wrong[name] = f"is not known; the {one} {', '.join(known)}"
     return wrong
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 UNKNOWN_URL = "unset://"
 """What stands for the URL of a source while it is not known."""
 
-_HOLDS_MEMBERS = frozenset({("sc", ""), ("postgresql", "psycopg")})
+_HOLDS_MEMBERS = frozenset({("sc", ""), ("postgresql", "psycopg"), ("databricks", "")})
 """Dialects and drivers of the sources that can hold the members of a state."""
 
 _URL = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?:\+(?P<driver>\w+))?://(?P<rest>.*)", re.DOTALL)

@@ -1,6 +1,7 @@
 """The warehouse side: runs a segment's query, read-only, and streams its ids as columns."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from reconciler.errors import SourceError
@@ -64,6 +65,10 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
             from reconciler.sources.clickhouse import ClickHouseSource
 
             return ClickHouseSource(server, scrubber, options)
+        if server.drivername == "databricks" and find_spec("pyarrow") is not None:  # else its rows alone are read
+            from reconciler.sources.databricks_members import DatabricksWithMembers
+
+            return DatabricksWithMembers.of(server, scrubber, options)
         return RowSource(server, scrubber, options)
     except ImportError as error:
         raise missing_driver(name, server.drivername, error) from None

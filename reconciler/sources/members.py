@@ -19,6 +19,8 @@ from reconciler.sources.members_sql import BASE, CHANGES, HEADS, TABLES, Stateme
 IDS_AT_ONCE = 250_000
 """Ids of one statement that appends. 150 bytes each, as an id may have, they stay below the 128 MB of a message."""
 
+BYTES_AT_ONCE = 128_000_000
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -83,6 +85,8 @@ class MembersInTables:
     source: str
     """Its name in the spec."""
     tables: TablesAtSource
+    bytes_at_once: int = BYTES_AT_ONCE
+    """The most that the ids of one statement may take, with a byte more each."""
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class MembersInTables:
         statements, rows, total = self.tables.statements, 0, 0
         with self.tables.begin() as session:
             session.create()
-            for some in _gather(ids):
+            for some in _gather(ids, self.bytes_at_once):
                 with session.lend(some) as given:
                     session.run(statements.add_base(key, generation, given))
                 rows, total = rows + len(some), total + sum_of(some)
@@ -131,7 +135,7 @@ class MembersInTables:
         with self.tables.begin() as session:
             for direction, lists in groupby(changes, itemgetter(0)):
                 op = 1 if direction is Direction.ADD else 0
-                for some in _gather(ids for _, ids in lists):
+                for some in _gather((ids for _, ids in lists), self.bytes_at_once):
                     with session.lend(some) as given:
                         session.run(statements.add_changes(key, head.generation, serial, op, given))
                     rows, total = rows + len(some), total + sum_of(some)
@@ -228,13 +232,26 @@ class MembersInTables:
         )
 
 
-def _gather(lists: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Give the ids in longer lists, each for one statement."""
+def _gather(lists: Iterable[list[str]], most: int) -> Iterator[list[str]]:
+    """Give the ids in longer lists, each for one statement, with `most` bytes in none of them."""
     gathered: list[str] = []
-    for ids in lists:
-        if len(gathered) + len(ids) > IDS_AT_ONCE and gathered:
+    size = 0
+    for ids, bytes_of_ids in _split(lists, most):
+        if gathered and (len(gathered) + len(ids) > IDS_AT_ONCE or size + bytes_of_ids > most):
             yield gathered
-            gathered = []
+            gathered, size = [], 0
         gathered += ids
+        size += bytes_of_ids
     if gathered:
         yield gathered
+
+
+def _split(lists: Iterable[list[str]], most: int) -> Iterator[tuple[list[str], int]]:
+    """Give each list with its number of bytes; one that has too many in halves."""
+    for ids in lists:
+        size = len("".join(ids).encode()) + len(ids)
+        if size > most and len(ids) > 1:
+            middle = len(ids) // 2
+            yield from _split((ids[:middle], ids[middle:]), most)
+        else:
+            yield ids, size

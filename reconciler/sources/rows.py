@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from time import sleep
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, Connection, CursorResult, Dialect
@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Scalar
-from reconciler.models.freshness import check_columns, read_answer
+from reconciler.models.freshness import DataTime, check_columns, read_answer
 from reconciler.models.options import NO_OPTIONS, Options
 from reconciler.models.spec import Segment
 from reconciler.models.sql import Kind, Piece, Statement
@@ -76,6 +76,9 @@ _MARKS = {
     "numeric_dollar": "${number}",
 }
 
+
+Values: TypeAlias = tuple[Scalar, ...] | dict[str, Scalar]
+"""Params as a driver takes them."""
 
 _POOL = "reconcile"
 """Names the log of our pools, which is switched off: a cursor that can't be closed is logged with what the database
@@ -162,12 +165,7 @@ class RowSource:
         query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:
             connection = self._connect(stack, is_repeatable=freshness is not None)
-            data_time = None
-            if freshness is not None:
-                with naming_freshness(), closing(self._run(connection, freshness)) as answer:
-                    with self.scrubber.explaining(Exception, freshness):
-                        rows = answer.fetchmany(2)
-                    data_time = read_answer(rows)
+            data_time = self._ask_freshness(connection, freshness)
             result = self._run(connection, query)
             stack.callback(_close, result)
             at, unfit = _choose_ids(result, query)
@@ -183,6 +181,14 @@ class RowSource:
                 fit=not unfit,
             )
             yield ValueStream(blocks, SELECT_LINES, data_time)
+
+    def _ask_freshness(self, connection: Connection, freshness: Query | None) -> DataTime | None:
+        if freshness is None:
+            return None
+        with naming_freshness(), closing(self._run(connection, freshness)) as answer:
+            with self.scrubber.explaining(Exception, freshness):
+                rows = answer.fetchmany(2)
+            return read_answer(rows)
 
     @contextmanager
     def _read_columns(self, result: CursorResult[Any], at: int, query: Query) -> "Iterator[Columns | None]":
@@ -260,12 +266,17 @@ class RowSource:
         sql, values = write_query(query, connection.dialect)
         if self.url.get_backend_name() not in _UNWRAPPED:
             sql = query.derived("*", sql) + condition
-        with self.scrubber.explaining(Exception, query):
-            options = {"stream_results": True, "no_parameters": not values}
-            result = connection.execution_options(**options).exec_driver_sql(sql, values or None)
+        result = self._execute(connection, sql, values, query)
         if not result.returns_rows:
             raise self._refuse()
         return result
+
+    def _execute(
+        self, connection: Connection, sql: str, values: Values, query: Query | None = None
+    ) -> CursorResult[Any]:
+        with self.scrubber.explaining(Exception, query):
+            options = {"stream_results": True, "no_parameters": not values}
+            return connection.execution_options(**options).exec_driver_sql(sql, values or None)
 
 
 def _close(opened: Connection | CursorResult[Any]) -> None:
@@ -283,7 +294,7 @@ def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | Non
     return at, find_unfit(described[at][1], result.dialect) if described else None
 
 
-def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...] | dict[str, Scalar]]:
+def write_query(query: Query, dialect: Dialect) -> tuple[str, Values]:
     """Write the query for a driver, with its params as the driver takes them. Raises SourceError."""
     numbers = {name: at for at, name in enumerate(query.params, start=1)}
     keys = {name: f"{query.name}_{at}" for name, at in numbers.items()}
@@ -303,13 +314,11 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     doubled: Collection[Kind] = ()  # the pieces in which `%` has to be written twice
     if paramstyle in ("format", "pyformat") and driver not in _NEVER_READ and driver not in _SCANNING:
         doubled = tuple(Kind) if query.params or dialect.name in _ALWAYS_READ else ()
-    if query.params and driver in _REWRITTEN:
-        code = "".join(":" if p.kind is Kind.PARAM else p.text for p in statement.pieces if p.kind is not Kind.COMMENT)
-        if found := _REWRITTEN[driver].search(code):
-            raise SourceError(
-                f"the driver {driver} would change {found[0]} in this query, as it has params",
-                "Write a string in parts, for example '%' || '(x)s'.",
-            )
+    if query.params and (rewritten := find_rewritten(query, driver)):
+        raise SourceError(
+            f"the driver {driver} would change {rewritten} in this query, as it has params",
+            "Write a string in parts, for example '%' || '(x)s'.",
+        )
     if query.params and driver in _SCANNING:
         for piece in statement.pieces:
             if piece.kind is Kind.QUOTED and not _SCANNED.fullmatch(piece.text):
@@ -326,3 +335,12 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, tuple[Scalar, ...]
     if paramstyle in ("pyformat", "named"):
         return sql, {keys[name]: value for name, value in query.params.items() if name not in nulls}
     return sql, query.values
+
+
+def find_rewritten(query: Query, driver: str) -> str:
+    """Find what a driver would change in the text of a query if any params came with it."""
+    if driver not in _REWRITTEN:
+        return ""
+    pieces = [piece for piece in query.statement.pieces if piece.kind is not Kind.COMMENT]
+    found = _REWRITTEN[driver].search("".join(":" if each.kind is Kind.PARAM else each.text for each in pieces))
+    return found[0] if found else ""

@@ -23,21 +23,10 @@ from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import stream_batches
 from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables
+from reconciler.sources.members_arrow import ANSWER, read_answer
 from reconciler.sources.members_sql import SPARK, TABLES, Statements
 from reconciler.sources.spark import SparkSource
 
-_ANSWER = pyarrow.schema(
-    {
-        "stays": pyarrow.bool_(),
-        "id": pyarrow.string(),
-        "typed": pyarrow.bool_(),
-        "flags": pyarrow.int64(),
-        "number": pyarrow.int64(),
-        "held": pyarrow.int64(),
-        "members": pyarrow.int64(),
-        "total": pyarrow.string(),
-    }
-)
 _OVERLAY = pyarrow.schema({"id": pyarrow.string(), "flags": pyarrow.int16(), "travels": pyarrow.bool_()})
 _KINDS = {pyarrow.string(): "STRING", pyarrow.int16(): "SMALLINT", pyarrow.bool_(): "BOOLEAN"}
 
@@ -170,7 +159,7 @@ class SparkWithMembers(SparkSource):
 
             def stream(statement: str) -> AbstractContextManager[ArrowStream]:
                 plan = SQL(statement, named_args=args).to_proto(client)
-                return stream_batches(_read(client, plan), _ANSWER, self._scrubber, query)
+                return stream_batches(_read(client, plan), ANSWER, self._scrubber, query)
 
             with self._lend_overlay(overlay) as laid:
                 yield Asked(values, laid, stream, data_time, all_typed=True)
@@ -179,23 +168,4 @@ class SparkWithMembers(SparkSource):
 def _read(client: Any, plan: Any) -> Iterator[pyarrow.RecordBatch]:
     for part in client.to_table_as_iterator(plan, {}):
         for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
-            ids, typed = _decode(batch.column("id"), batch.column("typed"))
-            columns = {**{name: batch.column(name) for name in _ANSWER.names}, "id": ids, "typed": typed}
-            arrays = [columns[one.name].cast(one.type) for one in _ANSWER]
-            yield pyarrow.RecordBatch.from_arrays(arrays, schema=_ANSWER)
-
-
-def _decode(ids: pyarrow.Array, typed: pyarrow.Array) -> tuple[pyarrow.Array, pyarrow.Array]:
-    """Give ids that are UTF-8; a string of Spark need be none, and is then of no type that may be an id."""
-    raw = ids.cast(pyarrow.binary())
-    try:
-        return raw.cast(pyarrow.string()), typed
-    except pyarrow.ArrowInvalid:
-        found = []
-        for value, is_typed in zip(raw.to_pylist(), typed.to_pylist(), strict=True):
-            try:
-                found.append((value and value.decode(), is_typed))
-            except UnicodeDecodeError:
-                found.append(("", False))
-        texts, kinds = zip(*found, strict=True)
-        return pyarrow.array(texts, pyarrow.string()), pyarrow.array(kinds, pyarrow.bool_())
+            yield read_answer(batch)

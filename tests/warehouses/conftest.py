@@ -20,7 +20,7 @@ HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" =
 
 if HERE is not ALL and VENV != ".venv-warehouses":
     # Their drivers are in that one, as a user has them.
-    collect_ignore = ["test_logins.py", "test_members.py", "test_past_one_machine.py"]
+    collect_ignore = ["test_logins.py", "test_members.py", "test_members_of_databricks.py", "test_past_one_machine.py"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

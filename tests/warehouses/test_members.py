@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sandbox.http import Call
-from reconciler.sandbox.workspace import Direction
 from tests.e2e.test_members_at_source import (
     APPLY,
-    Session,
     test_a_kill_in_the_middle_of_an_apply_loses_nothing,
     test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten,
     test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused,
@@ -25,6 +22,7 @@ from tests.e2e.test_members_at_source import (
 from tests.support.project import Project
 from tests.warehouses.engine import NotHad, Started
 from tests.warehouses.engines import sail
+from tests.warehouses.sessions import SessionOnSail
 from tests.warehouses.watched import stand_before
 
 __all__ = [  # pytest runs them here, too
@@ -47,45 +45,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         pytest.fail(f"Sail was not run: {error}", pytrace=False)
 
 
-class SailSession(Session):
+class SailSession(SessionOnSail):
     """A project whose spec has its members in tables of Delta."""
 
     table_format = "delta"
 
     def __init__(self, project: Project, server: Started, schema: str) -> None:
-        self.server, self.folder = server, project.folder / "lake"
-        super().__init__(project, server.url, schema)
+        self.folder = project.folder / "lake"
+        super().__init__(project, server, schema)
 
     @property
     def options(self) -> dict[str, str]:
         return {"schema": self.schema, "location": str(self.folder), "table_format": self.table_format}
 
-    def execute(self, statement: str) -> None:
-        self.server.execute(statement.replace("REPLACE VIEW", "REPLACE TEMP VIEW"))
-
     def drop(self, table: str) -> None:
         shutil.rmtree(self.folder)
         super().drop(table)
-
-    def kill_apply(self, direction: Direction, *, applied: bool) -> int:
-        """Kill an apply in the middle of its first request in a direction; `applied`: once it has taken effect."""
-        aim: list[subprocess.Popen[bytes]] = []
-        ready = threading.Event()
-
-        def strike(call: Call) -> None:
-            if ready.wait(60) and aim and call.direction is direction:
-                process = aim.pop()
-                process.kill()
-                process.wait(60)
-
-        sandbox = self.project.sandbox
-        (sandbox.on_answer if applied else sandbox.on_arrival)(strike)
-        words = [str(Path(sys.prefix) / "bin" / "reconcile"), APPLY[0], "spec.yaml", *APPLY[1:]]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(words, cwd=self.project.folder, **streams) as process:
-            aim.append(process)
-            ready.set()
-            return process.wait(120)
 
     @contextmanager
     def watched(self, words: bytes, then: Callable[[], object], *, passes_on: bool) -> Iterator[None]:

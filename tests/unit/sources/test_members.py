@@ -11,7 +11,7 @@ from reconciler.models.members import MembersHead
 from reconciler.sources import open_members as open_source_members
 from reconciler.sources.members import MembersInTables
 from reconciler.sources.members_sql import SPARK, Statements
-from tests.support.members_in_duckdb import open_members
+from tests.support.members_in_duckdb import TablesInDuckDB, open_members
 from tests.unit.sources.conftest import Warehouse
 
 KEY = "it's/1"
@@ -110,6 +110,18 @@ def test_another_state_that_writes_there_is_noticed(members: MembersInTables, he
 
     with pytest.raises(StateError, match="another state writes there"):
         members.check(KEY, head, (9, 0))
+
+
+def test_ids_go_up_in_statements_of_so_many_bytes_at_most() -> None:
+    asked: list[str] = []
+    lists = [["a", "b", "é"], ["d", "e"], ["too long"]]
+    with duckdb.connect(":memory:") as connection:
+        members = MembersInTables("warehouse", TablesInDuckDB(connection, before=asked.append), bytes_at_once=6)
+
+        head = members.write_generation(KEY, "a lineage", 1, iter(lists))
+
+        assert read(members, head) == sorted(each for ids in lists for each in ids)
+    assert sum("reconcile_base SELECT" in each for each in asked) == 4  # a | b é | d e | too long
 
 
 def test_no_check_makes_an_engine_gather_all_ids_in_one_place() -> None:

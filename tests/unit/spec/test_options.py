@@ -172,6 +172,7 @@ def test_a_file_has_no_options(write, url):
 
 
 SPARK = HEAD.replace("snowflake://etl@account/db", "sc://spark.example.com:15002")
+DATABRICKS = HEAD.replace("snowflake://etl@account/db", "databricks://h?http_path=/sql/1.0/warehouses/1")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,27 @@ def test_an_option_for_tables_of_members_that_is_wrong(write, line, message):
 )
 def test_options_for_tables_of_members_that_are_right(write, lines):
     assert load_one(write(SPARK + "".join(f"      {line}\n" for line in lines) + REST), {"NOWHERE": ""}).sources
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("member_schema: reconcile", "member_schema` is not known; the option for tables of members is members_schema"),
+        ("members_schema: a.b.c", "members_schema` must be the name of a schema (reconcile, main.reconcile)"),
+        ("members_schema: 'a`b'", "members_schema` must be the name of a schema"),
+    ],
+)
+def test_an_option_for_tables_of_members_in_databricks_that_is_wrong(write, line, message):
+    (problem,) = problems_of(write(DATABRICKS + f"      {line}\n" + REST), {})
+
+    assert problem.startswith(f"spec.yaml:6: `sources.warehouse.options.{message}")
+
+
+@pytest.mark.parametrize("options", ["", "      members_schema: my-catalog.reconcile\n      schema: shop\n"])
+def test_members_in_databricks_need_no_schema(write, options):
+    given = DATABRICKS + "      access_token: t\n" + options + REST + "state: {members: source}\n"
+
+    assert load_one(write(given), {}).sources
 
 
 def test_members_in_spark_need_a_schema(write):

@@ -1,0 +1,169 @@
+"""A state with its members at an *emulated* Databricks: its real driver, in front of Sail with tables of Delta."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from reconciler.models.batches import Direction
+from reconciler.models.comparison import NotPossible
+from reconciler.models.fields import Secret
+from reconciler.models.members import MembersHead
+from reconciler.models.options import read_options
+from reconciler.sources import databricks_members, open_members, open_source
+from reconciler.sources.databricks_members import BYTES_AT_ONCE
+from reconciler.sources.members import MembersInTables
+from tests.e2e.test_members_at_source import (
+    APPLY,
+    test_a_kill_in_the_middle_of_an_apply_loses_nothing,
+    test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten,
+    test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused,
+    test_tables_that_were_lost_are_told_and_a_refresh_mends_them,
+    test_two_states_and_a_restored_state_are_refused,
+)
+from tests.support.project import Project
+from tests.unit.sources.conftest import segment
+from tests.warehouses.engine import NotHad
+from tests.warehouses.engines import _databricks as databricks
+from tests.warehouses.sessions import SessionOnSail
+
+__all__ = [  # pytest runs them here, too
+    "test_a_kill_in_the_middle_of_an_apply_loses_nothing",
+    "test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten",
+    "test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused",
+    "test_tables_that_were_lost_are_told_and_a_refresh_mends_them",
+    "test_two_states_and_a_restored_state_are_refused",
+]
+
+pytestmark = pytest.mark.xdist_group("members")
+
+KEY = "production/56"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[databricks.Warehouse]:
+    try:
+        with databricks.start(tmp_path_factory.mktemp("databricks")) as started:
+            yield started
+    except NotHad as error:
+        pytest.fail(f"Databricks was not emulated: {error}", pytrace=False)
+
+
+@pytest.fixture
+def schema(server: databricks.Warehouse, request: pytest.FixtureRequest) -> str:
+    name = f"m{abs(hash(request.node.name))}"
+    server.make_schema(name)
+    return name
+
+
+class DatabricksSession(SessionOnSail):
+    """A project whose spec has its members in an emulated Databricks."""
+
+    server: databricks.Warehouse
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {**self.server.options, "members_schema": self.schema}
+
+
+@pytest.fixture
+def session(project: Project, server: databricks.Warehouse, schema: str) -> DatabricksSession:
+    return DatabricksSession(project, server, schema)
+
+
+@pytest.fixture
+def members(server: databricks.Warehouse, schema: str) -> MembersInTables:
+    options = read_options({**server.options, "members_schema": schema})
+    found = open_members("warehouse", open_source("warehouse", Secret(server.url), options))
+    assert isinstance(found, MembersInTables)
+    return found
+
+
+def read(members: MembersInTables, head: MembersHead) -> set[str]:
+    with members.read(KEY, head) as blocks:
+        return set("\x1e".join(blocks).split("\x1e"))
+
+
+def test_no_statement_holds_an_id(session: DatabricksSession) -> None:
+    session.fill("p0001", "p0002", "p0003")
+    session.do(*APPLY)
+    session.fill("p0001", "p0004")
+    before = len(session.server.service.statements)
+    session.do(*APPLY)
+    session.do("drift")
+
+    asked = session.server.service.statements[before:]
+    assert any("reconcile_changes SELECT" in each for each in asked)
+    assert not [each for each in asked if "p000" in each]
+
+
+def test_ids_with_any_character_that_may_be_in_one_come_back(members: MembersInTables) -> None:
+    odd = [
+        "it's",
+        'a "b"',
+        "\\n",
+        "\\",
+        "%(x)s",
+        ":reconcile_ids_0",
+        "a,b|c",
+        "né",
+        "𝄞",
+        "a\u2028b",
+        "a  b",
+        "{x}",
+        "?",
+    ]
+
+    base = members.write_generation(KEY, "a lineage", 1, iter([odd]))
+    head = members.append(KEY, base, 1, iter([(Direction.REMOVE, odd[:2]), (Direction.ADD, ["-- c"])]))
+
+    assert read(members, head) == {*odd[2:], "-- c"}
+    assert members.holds(KEY, head, [*odd, "other"]) == set(odd[2:])
+
+
+def test_more_ids_than_a_statement_takes_go_up_in_several(
+    members: MembersInTables, server: databricks.Warehouse
+) -> None:
+    ids = [f"{number:05}" + "é" * 70 for number in range(2 * BYTES_AT_ONCE // 146 + 1)]
+    before = len(server.service.statements)
+
+    head = members.write_generation(KEY, "a lineage", 1, iter([ids]))
+
+    assert head.rows == len(ids)
+    assert sum("reconcile_base SELECT" in each for each in server.service.statements[before:]) >= 3
+    assert read(members, head) == set(ids)
+
+
+OVERLAY = pa.schema({"id": pa.string(), "flags": pa.int16(), "travels": pa.bool_()})
+
+
+@pytest.mark.parametrize(
+    ("query", "most", "reason"),
+    [
+        ("SELECT 'a' AS id", 10, "more than a statement of Databricks takes"),
+        ("SELECT '%(x)s' AS id", BYTES_AT_ONCE, "would change a string of the query"),
+        ("SELECT DATE '2026-01-01' AS id", BYTES_AT_ONCE, "ids of type date"),
+        ("SELECT CAST(7 AS DECIMAL(10, 2)) AS id", BYTES_AT_ONCE, "ids of type decimal"),
+    ],
+)
+def test_what_can_not_be_asked_there_is_compared_here(
+    members: MembersInTables, monkeypatch: pytest.MonkeyPatch, query: str, most: int, reason: str
+) -> None:
+    head = members.write_generation(KEY, "a lineage", 1, iter([["a"]]))
+    monkeypatch.setattr(databricks_members, "BYTES_AT_ONCE", most)
+    overlay = pa.table([["b", "a long id"], [2, None], [False, True]], schema=OVERLAY)
+
+    with members.compare(segment(query), KEY, head, overlay, (), (1,)) as answer:
+        assert isinstance(answer, NotPossible)
+        assert reason in answer.reason
+
+
+def test_a_schema_that_is_not_there_is_told(session: DatabricksSession) -> None:
+    session.fill("p0001")
+    session.execute(f"DROP DATABASE {session.schema}")
+
+    refused = session.run(*APPLY)
+
+    assert refused.code == 1
+    assert f"writes to the schema {session.schema}" in " ".join(refused.err.split())
+    assert session.members() == set()
