@@ -9,10 +9,9 @@ visible. A database that can do this gives a `MembersAtSource`.
     reconcile_heads    segment_key, lineage, generation, serial, members, total, written_at: written last
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from hashlib import md5
 from typing import Protocol
 
 from reconciler.errors import StateError
@@ -31,17 +30,8 @@ class MembersHead:
     """0: the base alone."""
     rows: int
     sum: int
-    """Of `number_of` each member."""
+    """Of a number of each member, which the source can tell from it, too (see `sources.members_sql`)."""
     lineage: str
-
-
-def number_of(member: str) -> int:
-    """Give the 60-bit number of an id, as every engine can tell it from the bytes of its UTF-8."""
-    return int(md5(member.encode(), usedforsecurity=False).hexdigest()[:15], 16)
-
-
-def sum_of(members: Iterable[str]) -> int:
-    return sum(map(number_of, members))
 
 
 def check_members(source: str, head: MembersHead, rows: int, total: int) -> None:
@@ -86,7 +76,7 @@ class Answer:
     `id` (utf8 or binary: bytes that need be no UTF-8; null where it stays, and for a NULL), `typed` (boolean as in
     ValueStream; null: no row of the query has it), `flags` (null: the state does not hold it), `number` (of rows of the
     query), `held` (number of ids with these flags), `members` (of these, ids of M, the members at the source), and
-    `total` (text: the sum of `number_of` those)."""
+    `total` (text: the sum of their numbers, as in `MembersHead.sum`)."""
     data_time: DataTime | None = None
 
 

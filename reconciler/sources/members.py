@@ -12,7 +12,7 @@ from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible
 from reconciler.models.freshness import DataTime
-from reconciler.models.members import Answer, MembersHead, check_members, disagree, sum_of
+from reconciler.models.members import Answer, MembersHead, check_members, disagree
 from reconciler.models.spec import Segment
 from reconciler.sources.members_sql import BASE, CHANGES, HEADS, TABLES, Statements
 
@@ -125,7 +125,7 @@ class MembersInTables:
             for some in _gather(ids, self.bytes_at_once):
                 with session.lend(some) as given:
                     session.run(statements.add_base(key, generation, given))
-                rows, total = rows + len(some), total + sum_of(some)
+                rows, total = rows + len(some), total + statements.dialect.sum_of(some)
             return self._finish_base(session, key, MembersHead(generation, 0, rows, total, lineage))
 
     def append(
@@ -138,7 +138,7 @@ class MembersInTables:
                 for some in _gather((ids for _, ids in lists), self.bytes_at_once):
                     with session.lend(some) as given:
                         session.run(statements.add_changes(key, head.generation, serial, op, given))
-                    rows, total = rows + len(some), total + sum_of(some)
+                    rows, total = rows + len(some), total + statements.dialect.sum_of(some)
             (found,) = session.fetch(statements.count_changes(key, head, serial))
             before, sum_before, after, sum_after, arrived, sum_arrived = (int(number or 0) for number in found)
             check_members(self.source, head, before, sum_before)
@@ -191,7 +191,7 @@ class MembersInTables:
             yield self._verify(head, lists)
 
     def _verify(self, head: MembersHead, lists: Iterable[list[str]]) -> Iterator[str]:
-        rows, total = 0, 0
+        rows, total, sum_of = 0, 0, self.tables.statements.dialect.sum_of
         for ids in lists:
             rows, total = rows + len(ids), total + sum_of(ids)
             if ids:

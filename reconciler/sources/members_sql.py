@@ -4,7 +4,7 @@ A few words differ by dialect. No statement holds an id: ids come in tables that
 same rules for what comes back). Keys and lineages stand in them as `write_name` writes them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import md5
 from urllib.parse import quote
@@ -24,6 +24,19 @@ TABLES = {
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
 
+def _sum_md5(ids: Iterable[str]) -> int:
+    """Sum the first 60 bits of the MD5 of each id's UTF-8, which every engine can tell."""
+    return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[:15], 16) for each in ids)
+
+
+def _sum_xxhash(ids: Iterable[str]) -> int:
+    """Sum what `xxhash64` of Spark SQL gives: XXH64 of each id's UTF-8 with the seed 42, as a signed number."""
+    from xxhash import xxh64_intdigest
+
+    sign = 1 << 63
+    return sum((xxh64_intdigest(each.encode(), 42) ^ sign) - sign for each in ids)
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The words that differ; `{}` is an expression."""
@@ -31,11 +44,13 @@ class Dialect:
     text: str
     """The type of texts, compared by their bytes."""
     number: str
-    """The 60-bit number of an id (`models.members.number_of`), of a type in which a sum of many fits."""
+    """The number of an id, of a type in which a sum of many fits; null for null."""
     length: str
     """The number of its bytes."""
     matches: str
     """Whether `{0}` matches the pattern `{1}`."""
+    sum_of: Callable[[Iterable[str]], int] = _sum_md5
+    """Gives the sum of the numbers of ids."""
     string: str = "{}"
     """An expression for a string, compared by its bytes."""
     lower: str = f"translate({{}}, '{_UPPER}', '{_LOWER}')"
@@ -46,7 +61,9 @@ class Dialect:
 
 SPARK = Dialect(
     text="STRING",
-    number="CAST(CAST(conv(substr(md5({}), 1, 15), 16, 10) AS BIGINT) AS DECIMAL(38,0))",
+    # MD5 would take as long as the rest of the comparison. Of NULL `xxhash64` gives its seed.
+    number="CASE WHEN {0} IS NOT NULL THEN CAST(xxhash64({0}) AS DECIMAL(38,0)) END",
+    sum_of=_sum_xxhash,
     length="octet_length({})",
     matches="{} RLIKE '{}'",
 )

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.models.fields import Secret
+from reconciler.models.options import read_options
+from reconciler.sources import spark_members
+from reconciler.sources.members_sql import SPARK
 from tests.e2e.test_members_at_source import (
     APPLY,
     test_a_kill_in_the_middle_of_an_apply_loses_nothing,
@@ -128,6 +132,25 @@ def test_a_session_of_its_own_finds_the_tables_again(session: SailSession) -> No
     lost = session.run("plan")
     assert lost.code == 1
     assert "reconcile refresh" in lost.err
+
+
+def test_the_number_of_an_id_is_the_same_there_and_here(server: Started) -> None:
+    ids = [
+        "1",
+        "user-000000000000000042",
+        "x" * 150,
+        "ann@example.com",
+        "zażółć gęślą jaźń",
+        "\U0001f600",
+        "~",
+        "p0001",
+    ]
+    values = ", ".join(f"('{each}')" for each in ids)
+    source = spark_members.SparkWithMembers("lake", Secret(server.url), read_options({"schema": "reconcile"}))
+    with source.keep():
+        numbers = source.fetch(f"SELECT CAST({SPARK.number.format('id')} AS STRING) FROM VALUES {values} AS t (id)")
+        assert [int(number) for (number,) in numbers] == [SPARK.sum_of([each]) for each in ids]
+        assert source.fetch(f"SELECT {SPARK.number.format('CAST(NULL AS STRING)')} AS n") == [(None,)]
 
 
 def test_tables_of_parquet_take_whole_runs_and_tell_what_no_delete_leaves(session: SailSession) -> None:
