@@ -11,7 +11,7 @@ from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, select, text
+from sqlalchemy import Connection, Row, Select, Table, select
 
 from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError, UsageError
@@ -20,7 +20,7 @@ from reconciler.models.fields import Secret
 from reconciler.models.ids import IdType
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, plans, schema
-from reconciler.state.database import Backend, Database, Reader, find_segment, run
+from reconciler.state.database import Backend, Database, Reader, execute, find_segment, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
 from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, SegmentRef, break_locks, find_row, read_holder
@@ -252,7 +252,7 @@ def refuse_live_locks(
     """
     keep_others_out(connection)
     now = database.now(connection)
-    for row in connection.execute(text(_LIVE_LOCKS)):
+    for row in execute(connection, _LIVE_LOCKS):
         holder = read_holder(row) if concerns(row.workspace, row.segment_id) else None
         if holder is not None and not holder.is_gone(now, runtime.clock.boot(), runtime.processes):
             words = holder.describe(now)

@@ -7,13 +7,13 @@ added again. Members are those at the source without the dropped ones, and the a
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.errors import ReconcileError, StateError
 from reconciler.models.batches import Direction
 from reconciler.models.members import OF_ANOTHER, MembersAtSource, MembersHead
 from reconciler.state.base import DROPPED, SegmentRow
-from reconciler.state.database import Database, find_segment, run
+from reconciler.state.database import Database, execute, find_segment, run
 from reconciler.state.lock import HeldLock, SegmentRef, update_segment
 
 MOST_OF_BASE = 0.05
@@ -60,7 +60,7 @@ def count_changed(database: Database, key: int) -> int:
         for table in ("reconcile_members", "reconcile_dropped")
     )
     with database.read() as connection:
-        number: int = connection.execute(text(f"SELECT {statement}"), {"key": key}).scalar_one()
+        number: int = execute(connection, f"SELECT {statement}", {"key": key}).scalar_one()
         return number
 
 
@@ -74,13 +74,11 @@ def list_changes(database: Database, key: int) -> Iterator[tuple[Direction, list
 
 def list_ids(database: Database, key: int, table: str) -> Iterator[list[str]]:
     """List the ids under a key in short transactions: nothing changes them meanwhile."""
-    statement = text(
-        f"SELECT id FROM {table} WHERE segment_key = :key AND id > :after ORDER BY id LIMIT {IDS_PER_LIST}"
-    )
+    statement = f"SELECT id FROM {table} WHERE segment_key = :key AND id > :after ORDER BY id LIMIT {IDS_PER_LIST}"
     after = ""
     while True:
         with database.read() as connection:
-            ids = list(connection.execute(statement, {"key": key, "after": after}).scalars())
+            ids = list(execute(connection, statement, {"key": key, "after": after}).scalars())
         if not ids:
             return
         yield ids

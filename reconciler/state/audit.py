@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert
 
 from reconciler.errors import StateError
 from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
 from reconciler.models.ids import IdType, fold
-from reconciler.state.database import Database, run
+from reconciler.state.database import Database, execute, run
 from reconciler.state.lock import SegmentRef
 from reconciler.state.tables import AUDIT
 
@@ -96,13 +96,13 @@ def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
 
     Segment by segment, so that the index leads to the few rows with the id in their range; no other ids are read.
     """
-    segments = text("SELECT DISTINCT segment_id FROM reconcile_audit WHERE workspace = :workspace")
+    segments = "SELECT DISTINCT segment_id FROM reconcile_audit WHERE workspace = :workspace"
     found = []
-    for segment_id in connection.execute(segments, {"workspace": workspace}).scalars().all():
+    for segment_id in execute(connection, segments, {"workspace": workspace}).scalars().all():
         for id_type in IdType:
             form = fold(id, id_type)
             values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
-            for row in connection.execute(text(_IN_RANGE), values):
+            for row in execute(connection, _IN_RANGE, values):
                 if _holds(unpack(row.ids, row.number), form):
                     event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
                     found.append((row.at, row.audit_key, event))
@@ -116,8 +116,7 @@ def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterat
         "AND segment_id = :segment_id AND run_id = :run_id AND pending_key IS NULL ORDER BY audit_key"
     )
     values = {"workspace": segment.workspace, "segment_id": segment.segment_id, "run_id": run_id}
-    streaming = connection.execution_options(yield_per=100)
-    for row in streaming.execute(text(statement), values):
+    for row in execute(connection, statement, values, rows_at_once=100):
         ids, id_type = unpack(row.ids, row.number), IdType(row.id_type)
         yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), ids, id_type)
 
@@ -138,17 +137,17 @@ def prune(
 
 def list_places(connection: Connection, id: str) -> list[tuple[str, str, int, list[int]]]:
     """List the segments with rows that have an id: as it is written there, workspace, number, keys of those rows."""
-    segments = text("SELECT DISTINCT workspace, segment_id FROM reconcile_audit")
-    in_range = text(
+    segments = "SELECT DISTINCT workspace, segment_id FROM reconcile_audit"
+    in_range = (
         "SELECT audit_key, number, ids FROM reconcile_audit WHERE workspace = :workspace "
         "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type"
     )
     places = []
-    for workspace, segment_id in connection.execute(segments).all():
+    for workspace, segment_id in execute(connection, segments).all():
         for id_type in IdType:
             form = fold(id, id_type)
             values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
-            rows = connection.execute(in_range, values)
+            rows = execute(connection, in_range, values)
             if keys := [row.audit_key for row in rows if _holds(unpack(row.ids, row.number), form)]:
                 places.append((form, workspace, segment_id, keys))
     return places
@@ -156,7 +155,7 @@ def list_places(connection: Connection, id: str) -> list[tuple[str, str, int, li
 
 def erase(database: Database, keys: Sequence[int], id: str) -> None:
     """Take one id out of the rows with these keys, in bounded transactions. What is erased already stays so."""
-    select = text(f"SELECT number, ids FROM reconcile_audit WHERE audit_key = :key{database.row_lock}")
+    select = f"SELECT number, ids FROM reconcile_audit WHERE audit_key = :key{database.row_lock}"
     update = (
         "UPDATE reconcile_audit SET number = :number, first_id = :first, last_id = :last, ids = :ids "
         "WHERE audit_key = :key"
@@ -164,7 +163,7 @@ def erase(database: Database, keys: Sequence[int], id: str) -> None:
     for start in range(0, len(keys), ROWS_PER_TRANSACTION):
         with database.write() as connection:
             for key in keys[start : start + ROWS_PER_TRANSACTION]:
-                row = connection.execute(select, {"key": key}).one_or_none()
+                row = execute(connection, select, {"key": key}).one_or_none()
                 if row is None:  # pruned meanwhile
                     continue
                 ids = [each for each in unpack(row.ids, row.number) if each != id]

@@ -1,21 +1,21 @@
 """Segments that Customer.io was asked to create: written down before it is asked, as intents are."""
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.models.plan import Creation
-from reconciler.state.database import run
+from reconciler.state.database import execute, run
 
 _WHERE = "workspace = :workspace AND title = :title"
 
 
 def find(connection: Connection, workspace: str, title: str) -> Creation | None:
     """Find the latest request to create a segment of this title, unless it surely came to nothing."""
-    statement = text(
+    statement = (
         "SELECT c.asked_at, r.plan_id, c.segment_id FROM reconcile_creations c "
         "LEFT JOIN reconcile_runs r ON r.run_id = c.run_id AND r.workspace = c.workspace "
         "WHERE c.workspace = :workspace AND c.title = :title"
     )
-    row = connection.execute(statement, {"workspace": workspace, "title": title}).one_or_none()
+    row = execute(connection, statement, {"workspace": workspace, "title": title}).one_or_none()
     return None if row is None else Creation(*row)
 
 

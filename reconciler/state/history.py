@@ -14,7 +14,7 @@ from reconciler.models.id_status import IdStatus
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
 from reconciler.state.base import SegmentRow, write_numbers, write_statuses
-from reconciler.state.database import Reader, find_segment
+from reconciler.state.database import Reader, execute, find_segment
 from reconciler.state.lock import find_rows, read_holder
 from reconciler.state.members import count_ids
 from reconciler.state.runs import Watch, find_outcomes, read_record, read_runs
@@ -27,8 +27,8 @@ WITH {numbers} SELECT s.*, r.started_at, r.ended_at, r.exit_code
 FROM numbers n JOIN reconcile_segments s ON s.workspace = :workspace AND s.segment_id = n.segment_id
 LEFT JOIN reconcile_runs r ON r.run_id = s.last_run_id AND r.workspace = s.workspace"""
 
-_NUMBERS = text("SELECT workspace, segment_id FROM reconcile_segments ORDER BY workspace, segment_id")
-_MARKED = text("SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark")
+_NUMBERS = "SELECT workspace, segment_id FROM reconcile_segments ORDER BY workspace, segment_id"
+_MARKED = "SELECT mark, count(*) FROM reconcile_marks WHERE segment_key = :key GROUP BY mark"
 
 _DOCUMENTS = text(
     "SELECT run_id, document FROM reconcile_runs "
@@ -72,7 +72,7 @@ class Records:
             if connection is None:
                 return []
             numbers: dict[str, list[int]] = {}
-            for workspace, segment_id in connection.execute(_NUMBERS):
+            for workspace, segment_id in execute(connection, _NUMBERS):
                 numbers.setdefault(workspace, []).append(segment_id)
             found = [self._read_standing(connection, workspace, some).segments for workspace, some in numbers.items()]
             return [each[segment_id] for each in found for segment_id in sorted(each)]
@@ -133,8 +133,8 @@ class Records:
             UNION ALL
             SELECT id FROM id_status WHERE status = {IdStatus.STORED:d}
             ORDER BY 1"""
-            streaming = connection.execution_options(yield_per=_MEMBERS_PER_LIST)
-            found = streaming.execute(text(statement), {"key": segment.segment_key}).scalars()
+            values = {"key": segment.segment_key}
+            found = execute(connection, statement, values, rows_at_once=_MEMBERS_PER_LIST).scalars()
             if segment.members_head is not None:
                 yield from self._add_those_at_source(connection, segment, source, set(found))
                 return
@@ -150,7 +150,7 @@ class Records:
         statement = f"""
         WITH {write_statuses(self.reader.pieces)} SELECT id FROM id_status WHERE decided
         UNION SELECT id FROM reconcile_dropped WHERE segment_key = :key"""
-        others = set(connection.execute(text(statement), {"key": segment.segment_key}).scalars())
+        others = set(execute(connection, statement, {"key": segment.segment_key}).scalars())
         source.check(key, head, segment.attempted)
         with source.read(key, head) as rows:
             for block in rows:
@@ -172,10 +172,10 @@ class Records:
             holder = read_holder(row)
             if holder is not None and not holder.is_gone(*watch):
                 standing.holders[segment_id] = holder.describe(watch.now)
-        statement = text(_SEGMENTS.format(numbers=write_numbers(segment_ids)))
-        for row in connection.execute(statement, {"workspace": workspace}).all():
+        statement = _SEGMENTS.format(numbers=write_numbers(segment_ids))
+        for row in execute(connection, statement, {"workspace": workspace}).all():
             counts = count_ids(self.reader.pieces, connection, row.segment_key)
-            marked = dict(map(tuple, connection.execute(_MARKED, {"key": row.segment_key})))
+            marked = dict(map(tuple, execute(connection, _MARKED, {"key": row.segment_key})))
             last_run = None
             if row.last_run_id is not None:
                 started_at = _moment(row.started_at) or datetime.fromtimestamp(row.last_run_at, UTC)

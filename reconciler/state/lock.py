@@ -8,12 +8,12 @@ from dataclasses import InitVar, asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from reconciler.clock import Clock
 from reconciler.errors import LeaseLost, StateError, StateSetBack
 from reconciler.state.base import LEAST_FENCE_SECONDS, write_numbers
-from reconciler.state.database import Database, add_row, run
+from reconciler.state.database import Database, add_row, execute, run
 from reconciler.state.runtime import Processes, ProcessIdentity, Runtime, is_alive, is_dead
 from reconciler.state.schema import refuse_moved, select_version
 
@@ -102,8 +102,8 @@ def update_segment(connection: Connection, segment: SegmentRef, assignments: str
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
-    statement = text(f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}")
-    return connection.execute(statement, segment.values()).one_or_none()
+    statement = f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}"
+    return execute(connection, statement, segment.values()).one_or_none()
 
 
 def find_rows(connection: Connection, workspace: str, segment_ids: Collection[int]) -> dict[int, Row[Any]]:
@@ -112,7 +112,7 @@ def find_rows(connection: Connection, workspace: str, segment_ids: Collection[in
         f"WITH {write_numbers(segment_ids)} SELECT l.* FROM numbers n JOIN reconcile_locks l "
         "ON l.workspace = :workspace AND l.segment_id = n.segment_id"
     )
-    return {row.segment_id: row for row in connection.execute(text(statement), {"workspace": workspace})}
+    return {row.segment_id: row for row in execute(connection, statement, {"workspace": workspace})}
 
 
 def read_holder(row: Row[Any] | None) -> Holder | None:

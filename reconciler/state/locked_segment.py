@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert
 
 from reconciler.errors import ReconcileError, StateError, StateSetBack
 from reconciler.models.audit import Reason
@@ -19,7 +19,7 @@ from reconciler.models.plan import Creation, Head
 from reconciler.models.spec import SpecIdentity
 from reconciler.state import at_source, audit, creations, journal, members
 from reconciler.state.base import SegmentRow
-from reconciler.state.database import find_segment, read_head, run
+from reconciler.state.database import execute, find_segment, read_head, run
 from reconciler.state.lock import WHERE_SEGMENT, HeldLock, update_segment
 from reconciler.state.tables import SEGMENTS
 
@@ -136,7 +136,7 @@ class LockedSegment:
             row = self._find(connection)
             if row is None:
                 return None
-            found: float | None = connection.execute(text(statement), {"key": row.segment_key}).scalar()
+            found: float | None = execute(connection, statement, {"key": row.segment_key}).scalar()
             return found
 
     def attempted_at(self) -> float | None:
@@ -168,9 +168,9 @@ class LockedSegment:
 
     def split(self, seq: int, result: BatchResult, parts: Sequence[Batch]) -> list[int]:
         """Replace one batch by parts of it, the intents of which are then durable; return their journal numbers."""
-        statement = text("SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq")
+        statement = "SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"
         with self._write() as connection:
-            row = connection.execute(statement, {"seq": seq}).one()
+            row = execute(connection, statement, {"seq": seq}).one()
             now, skew = self._settle(connection, [(seq, result)])
             unknown_at = row.unknown_at if result.unknown_at is None else min(result.unknown_at + skew, now)
             key = row.segment_key
@@ -333,11 +333,11 @@ class LockedSegment:
 
     def _watch_rejected(self, ids: Iterator[list[str]], seen: list[str]) -> Iterator[list[str]]:
         """Pass ids on, and add to `seen` those that were rejected once."""
-        statement = text("SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected'")
+        statement = "SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected'"
         with self._database.read() as connection:
             row = self._find(connection)
             values = {"key": None if row is None else row.segment_key}
-            rejected = set(connection.execute(statement, values).scalars())
+            rejected = set(execute(connection, statement, values).scalars())
         for some in ids:
             seen += rejected.intersection(some)
             yield some

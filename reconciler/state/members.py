@@ -6,12 +6,12 @@ The set is in the temporary table `picked` (see `Database.pick`).
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.models.batches import Direction
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.state.base import write_counts
-from reconciler.state.database import run
+from reconciler.state.database import execute, run
 from reconciler.state.lock import WHERE_SEGMENT, SegmentRef
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
@@ -110,7 +110,7 @@ def add_echoes(connection: Connection, key: int, direction: Direction) -> None:
 def list_marked(connection: Connection, key: int, mark: Mark) -> Sequence[str]:
     """List those that are picked and have a mark."""
     statement = f"SELECT id FROM reconcile_marks WHERE {_OF_PICKED} AND mark = :mark"
-    return connection.execute(text(statement), {"key": key, "mark": mark.value}).scalars().all()
+    return execute(connection, statement, {"key": key, "mark": mark.value}).scalars().all()
 
 
 def list_new(connection: Connection, key: int) -> Sequence[str]:
@@ -120,7 +120,7 @@ def list_new(connection: Connection, key: int) -> Sequence[str]:
         "(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) AND NOT EXISTS "
         "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unsettled')"
     )
-    return connection.execute(text(statement), {"key": key}).scalars().all()
+    return execute(connection, statement, {"key": key}).scalars().all()
 
 
 # --- the whole of a segment --------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def new_key(connection: Connection, segment: SegmentRef) -> int:
     statement = (
         "INSERT INTO reconcile_keys (workspace, segment_id) VALUES (:workspace, :segment_id) RETURNING segment_key"
     )
-    key: int = connection.execute(text(statement), segment.values()).scalar_one()
+    key: int = execute(connection, statement, segment.values()).scalar_one()
     return key
 
 
@@ -166,7 +166,7 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
         "AND segment_key NOT IN (SELECT segment_key FROM reconcile_segments)"
     )
     with write() as connection:
-        left_over = connection.execute(text(statement), segment.values()).scalars().all()
+        left_over = execute(connection, statement, segment.values()).scalars().all()
     for key in left_over:
         for table in ("reconcile_members", "reconcile_dropped", "reconcile_marks"):
             statement = (
@@ -188,4 +188,4 @@ def sweep(write: Callable[[], AbstractContextManager[Connection]], segment: Segm
 
 def count_ids(pieces: str, connection: Connection, key: int) -> StateCounts:
     """Count a segment's ids by status."""
-    return StateCounts(*connection.execute(text(write_counts(pieces)), {"key": key}).one())
+    return StateCounts(*execute(connection, write_counts(pieces), {"key": key}).one())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.models.audit import Reason
 from reconciler.models.batches import Direction
@@ -18,7 +18,7 @@ from reconciler.models.comparison import FIELD_END, ROW_END
 from reconciler.models.id_status import Mark
 from reconciler.models.plan import Head
 from reconciler.state import audit
-from reconciler.state.database import Reader, find_segment, read_head
+from reconciler.state.database import Reader, execute, find_segment, read_head
 
 ROWS_PER_BLOCK = 50
 
@@ -84,19 +84,19 @@ def reading_sent(reader: Reader, workspace: str, segment_id: int, run_id: str) -
 def _read_sent(connection: Connection, place: Mapping[str, object], key: int | None) -> Iterator[str]:
     run_id = place["run_id"]
     find_first = f"SELECT min(audit_key) FROM reconcile_audit WHERE {_OF_SEGMENT} AND run_id = :run_id AND reason IN "
-    first = connection.execute(text(f"{find_first} {_REVERSIBLE} AND {_COUNTS_OR_UNKNOWN}"), place).scalar()
-    find_seq = text("SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND run_id = :run_id")
-    first_seq = connection.execute(find_seq, {"key": key, "run_id": run_id}).scalar()
+    first = execute(connection, f"{find_first} {_REVERSIBLE} AND {_COUNTS_OR_UNKNOWN}", place).scalar()
+    find_seq = "SELECT min(seq) FROM reconcile_batches WHERE segment_key = :key AND run_id = :run_id"
+    first_seq = execute(connection, find_seq, {"key": key, "run_id": run_id}).scalar()
     if first is not None:
         first_seq = 0  # what is in the journal now was sent after all that is in the log
     if first_seq is None:
         return
     values = {**place, "key": key, "first_seq": first_seq}
-    unmatched = frozenset(connection.execute(text(_UNMATCHED_NOW), values).scalars())
+    unmatched = frozenset(execute(connection, _UNMATCHED_NOW, values).scalars())
     parts = chain(() if first is None else _read_log(connection, {**values, "first": first}, unmatched))
     if key is not None:
         parts = chain(parts, _read_journal(connection, {**values, "first": first_seq}, unmatched))
-        rejected = connection.execute(text(_REJECTED_SINCE), values).scalars().all()
+        rejected = execute(connection, _REJECTED_SINCE, values).scalars().all()
         if rejected:  # sent by a later run: what the run itself sent was not refused
             parts = chain(parts, [_Part(own=False, adds=True, sure=True, ids=rejected)])
     numbered = enumerate(part for part in parts if part.ids)
@@ -108,7 +108,7 @@ def _read_sent(connection: Connection, place: Mapping[str, object], key: int | N
 
 
 def _read_log(connection: Connection, values: Mapping[str, object], unmatched: frozenset[str]) -> Iterator[_Part]:
-    for row in connection.execution_options(yield_per=100).execute(text(_SINCE), values):
+    for row in execute(connection, _SINCE, values, rows_at_once=100):
         own, ids = row.run_id == values["run_id"], audit.unpack(row.ids, row.number)
         sure = row.pending_key is None if own else row.reason in _SENT
         if own and not sure:
@@ -118,7 +118,7 @@ def _read_log(connection: Connection, values: Mapping[str, object], unmatched: f
 
 def _read_journal(connection: Connection, values: Mapping[str, object], unmatched: frozenset[str]) -> Iterator[_Part]:
     """Read what is not compacted yet: that an id was unmatched before, its mark says."""
-    for row in connection.execution_options(yield_per=100).execute(text(_NOT_COMPACTED), values):
+    for row in execute(connection, _NOT_COMPACTED, values, rows_at_once=100):
         own, ids = row.run_id == values["run_id"], row.ids.split("\n")
         sure = not own or row.outcome == "acknowledged"
         if own:
@@ -185,7 +185,7 @@ def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None
             return None
 
         def fetch(statement: str, **more: object) -> list[tuple[Any, ...]]:
-            return [tuple(row) for row in connection.execute(text(statement), {**values, **more})]
+            return [tuple(row) for row in execute(connection, statement, {**values, **more})]
 
         of_run = "WHERE workspace = :workspace AND run_id = :run_id"
         runs = fetch(f"SELECT started_at FROM reconcile_runs {of_run}")

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError
@@ -22,7 +22,7 @@ from reconciler.models.spec import StateSettings
 from reconciler.state import audit, journal, open_database, open_reader, plans
 from reconciler.state.admin import keep_others_out, refuse_live_locks
 from reconciler.state.at_source import MembersWriter
-from reconciler.state.database import Backend, Database, run
+from reconciler.state.database import Backend, Database, execute, run
 from reconciler.state.location import SqliteAddress
 from reconciler.state.lock import SegmentRef, break_locks, find_row, read_holder
 from reconciler.state.moves import hold
@@ -102,7 +102,7 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
         forgotten = {}
         for segment_id in {event.segment_id for event in events} - {each.segment_id for each in found}:
             values = {"workspace": workspace, "segment_id": segment_id}
-            if (name := connection.execute(text(_LAST_NAME), values).scalar()) is not None:
+            if (name := execute(connection, _LAST_NAME, values).scalar()) is not None:
                 forgotten[segment_id] = name
         return Person(tuple(found), tuple(events), forgotten)
 
@@ -111,7 +111,7 @@ def _list_not_recorded(connection: Connection, there: Presence, id: str) -> list
     """List what was acknowledged of an id and is in the journal yet: a run goes on, or was killed."""
     form = fold(id, there.id_type or IdType.ID)
     values = {"key": there.key, "id": form, **_find_line(form)}
-    rows = connection.execute(text(_NOT_RECORDED), values).all()
+    rows = execute(connection, _NOT_RECORDED, values).all()
     return [
         AuditEvent(there.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason)) for row in rows
     ]
@@ -129,17 +129,17 @@ def find(
         marks=f'SELECT id, mark, direction, "at" FROM {of_segment}',
         since=since,
     )
-    status = text(f"WITH {statuses} SELECT status, decided, add_at, remove_at FROM id_status")
-    is_member = text("SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)")
-    for row in connection.execute(text(_SEGMENTS)).all():
+    status = f"WITH {statuses} SELECT status, decided, add_at, remove_at FROM id_status"
+    is_member = "SELECT EXISTS (SELECT 1 FROM reconcile_members WHERE segment_key = :key AND id = :id)"
+    for row in execute(connection, _SEGMENTS).all():
         if workspace not in (None, row.workspace):
             continue
         id_type = None if row.id_type is None else IdType(row.id_type)
         form = id if id_type is None else fold(id, id_type)
         values = {"key": row.segment_key, "id": form, **_find_line(form)}
-        said = connection.execute(status, values).one_or_none()
+        said = execute(connection, status, values).one_or_none()
         found = IdStatus(0 if said is None else said.status)
-        if (said is None or not said.decided) and connection.execute(is_member, values).scalar_one():
+        if (said is None or not said.decided) and execute(connection, is_member, values).scalar_one():
             found = IdStatus.STORED
         doubtful_at = 0.0 if said is None else max(said.add_at or 0.0, said.remove_at or 0.0)
         is_elsewhere = row.members_generation is not None and not found
@@ -328,7 +328,7 @@ def _list_there(connection: Connection) -> list[Row[Any]]:
         "SELECT workspace, segment_id, name, id_type, members_key, serial FROM reconcile_segments "
         "WHERE members_generation IS NOT NULL ORDER BY workspace, segment_id"
     )
-    return list(connection.execute(text(statement)).all())
+    return list(execute(connection, statement).all())
 
 
 def _list_forms_there(row: Row[Any], id: str) -> list[str]:
@@ -392,7 +392,7 @@ def _list_names(presences: Sequence[Presence | Row[Any]]) -> str:
 
 def _has_rows(connection: Connection, key: int, id: str) -> bool:
     values = {"key": key, "id": id, **_find_line(id)}
-    return bool(connection.execute(text(_HAS_ROWS), values).scalar_one())
+    return bool(execute(connection, _HAS_ROWS, values).scalar_one())
 
 
 def _erase_rows(connection: Connection, key: int, id: str) -> None:
@@ -400,7 +400,7 @@ def _erase_rows(connection: Connection, key: int, id: str) -> None:
     for table in ("reconcile_members", "reconcile_marks"):
         run(connection, f"DELETE FROM {table} WHERE segment_key = :key AND id = :id", key=key, id=id)
     select = f"SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND {_IN_BATCH}"
-    for seq, ids in connection.execute(text(select), {"key": key, **_find_line(id)}).all():
+    for seq, ids in execute(connection, select, {"key": key, **_find_line(id)}).all():
         left = [each for each in ids.split(journal.ID_END) if each != id]
         if left:
             update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"

@@ -5,12 +5,12 @@ from datetime import datetime
 from itertools import islice
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.clock import Clock
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_database, open_reader
-from reconciler.state.database import run
+from reconciler.state.database import execute, run
 from reconciler.state.tables import PLAN_LINES
 
 LINES_AT_ONCE = 50
@@ -33,8 +33,7 @@ def read(settings: StateSettings, plan_id: str) -> Iterator[bytes]:
     """Read the lines of a plan; none where the state does not keep it. Raises StateError."""
     with open_reader(settings, Clock()).read() as connection:
         if connection is not None:
-            in_parts = {"yield_per": LINES_AT_ONCE}
-            yield from connection.execute(text(_LINES), {"plan_id": plan_id}, execution_options=in_parts).scalars()
+            yield from execute(connection, _LINES, {"plan_id": plan_id}, rows_at_once=LINES_AT_ONCE).scalars()
 
 
 # --- the end of a plan -------------------------------------------------------------------------------------------
@@ -55,11 +54,11 @@ def find_holding(connection: Connection, forms: Iterable[str]) -> dict[str, set[
     function = "position(:written in line)" if connection.dialect.name == "postgresql" else "instr(line, :written)"
     found: dict[str, set[tuple[str, int]]] = {}
     for form in forms:
-        lines = connection.execute(text(_HOLDING.format(function)), {"written": orjson.dumps(form)}).all()
+        lines = execute(connection, _HOLDING.format(function), {"written": orjson.dumps(form)}).all()
         for plan_id, line in lines:
             if line.startswith(b'{"segment"') and form in orjson.loads(line)["ids"]:
                 found.setdefault(plan_id, set())
     for plan_id, places in found.items():
-        header = connection.execute(text(f"{_LINES} LIMIT 1"), {"plan_id": plan_id}).scalar_one()
+        header = execute(connection, f"{_LINES} LIMIT 1", {"plan_id": plan_id}).scalar_one()
         places |= {(each["workspace"], each["segment_id"]) for each in orjson.loads(header)["segments"]}
     return found

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
 
 from reconciler.models.comparison import FIELD_END, ROW_END, DatabaseIdentity, StateTables
 from reconciler.models.plan import Head
 from reconciler.state import tables
 from reconciler.state.base import Stored
-from reconciler.state.database import Backend, Database, Reader, run, transaction
+from reconciler.state.database import Backend, Database, Reader, execute, run, transaction
 from reconciler.state.failures import explained
 from reconciler.state.location import PostgresAddress
 
@@ -78,7 +78,7 @@ class _Server(Backend):
 
     def now(self, connection: Connection) -> float:
         """Read the server's clock as it is now, and not as the transaction began."""
-        seconds = connection.execute(text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"))
+        seconds = execute(connection, "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
         return float(seconds.scalar_one())
 
 
@@ -133,7 +133,7 @@ class PostgresReader(_Server, Reader):
     placeholder = "%s"
 
     def __init__(self, address: PostgresAddress, must_exist: bool) -> None:
-        super().__init__(address, _make_engine(address, poolclass=NullPool), must_exist)
+        super().__init__(address, _make_reading_engine(address), must_exist)
 
     def identify_database(self) -> DatabaseIdentity:
         with transaction(self._engine, self.address, reading=True) as connection:
@@ -146,13 +146,13 @@ class PostgresReader(_Server, Reader):
 
 
 def _identify(connection: Connection) -> DatabaseIdentity:
-    return DatabaseIdentity(_WHICH_DATABASE, str(connection.execute(text(_WHICH_DATABASE)).scalar_one()))
+    return DatabaseIdentity(_WHICH_DATABASE, str(execute(connection, _WHICH_DATABASE).scalar_one()))
 
 
 def _locate_tables(connection: Connection, key: int) -> StateTables:
     """Name the tables with their schemas: another session may have another search path."""
-    moment = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-    found = connection.execute(text(_WHICH_TABLES)).all()
+    moment = execute(connection, "SELECT pg_export_snapshot()").scalar_one()
+    found = execute(connection, _WHICH_TABLES).all()
     schemas = {name: schema for name, schema, _ in found}
     members, marks, journal = (
         query.format(schema=f"{schemas[table.name]}.", key=key)
@@ -162,6 +162,12 @@ def _locate_tables(connection: Connection, key: int) -> StateTables:
 
 
 # --- connections -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def _make_reading_engine(address: PostgresAddress) -> Engine:
+    """Make what holds no connection, but what it was told of the server: a run reads a state a few times."""
+    return _make_engine(address, poolclass=NullPool)
 
 
 def _make_engine(address: PostgresAddress, **options: Any) -> Engine:

@@ -6,14 +6,14 @@ Where both names stand for one environment of Customer.io, which the first editi
 from collections.abc import Iterable
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.models.fields import WorkspaceName
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_database, plans
 from reconciler.state.admin import refuse_live_locks
-from reconciler.state.database import Database, find_environments, run
+from reconciler.state.database import Database, execute, find_environments, run
 from reconciler.state.lock import move_locks
 from reconciler.state.runtime import Runtime
 from reconciler.state.schema import refuse_moved, select_version
@@ -120,7 +120,7 @@ def _check_new_name(environments: dict[str, int], old: str, new: str, others: It
 
 
 def _find_segments(connection: Connection, workspace: str) -> set[int]:
-    return set(connection.execute(text(_OF_WORKSPACE), {"workspace": workspace}).scalars())
+    return set(execute(connection, _OF_WORKSPACE, {"workspace": workspace}).scalars())
 
 
 def _list_segments(numbers: list[int]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError, UsageError
@@ -24,7 +24,7 @@ from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, schema
 from reconciler.state.admin import copy_file, refuse_live_locks
-from reconciler.state.database import find_schema, run
+from reconciler.state.database import execute, find_schema, run
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.history import Records
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
@@ -132,7 +132,7 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
                 "UPDATE reconcile_segments SET change_token = :token, plan_id = NULL, plan_base = NULL, "
                 "restored_at = :now WHERE workspace = :workspace AND segment_id = :segment_id"
             )
-            segments = connection.execute(text("SELECT workspace, segment_id FROM reconcile_segments")).mappings()
+            segments = execute(connection, "SELECT workspace, segment_id FROM reconcile_segments").mappings()
             for segment in segments.all():
                 run(connection, statement, token=uuid.uuid4().hex, now=now, **segment)
             run(connection, "DELETE FROM reconcile_plan_lines")
@@ -148,7 +148,7 @@ def _count(connection: Connection) -> Contents:
         "+ (SELECT coalesce(sum(members_rows), 0) FROM reconcile_segments)"
         "- (SELECT count(*) FROM reconcile_dropped)"
     )
-    return Contents(*connection.execute(text(statement)).one())
+    return Contents(*execute(connection, statement).one())
 
 
 # --- replacing the old state -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, text
 from reconciler.errors import ExitCode
 from reconciler.models.history import KILLED, Actor, HistoryRow, Outcome, RunPart, RunRecord, RunState
 from reconciler.state.base import write_numbers
+from reconciler.state.database import execute
 from reconciler.state.lock import LEAST_LEASE, read_holder
 from reconciler.state.runtime import Processes, ProcessIdentity, is_alive, is_dead
 
@@ -107,8 +108,8 @@ def read_runs(
     """Read the runs `r` for which `which` is true, with their segments, or with `:segment_id` alone if it is given."""
     segment_id = values.get("segment_id")
     where = f"{which} AND {_TOUCHED}" if segment_id is not None else which
-    statement = text(f"SELECT {_RUN_COLUMNS} FROM reconcile_runs r WHERE {where} {order}")
-    found_runs = connection.execute(statement, values).all()
+    statement = f"SELECT {_RUN_COLUMNS} FROM reconcile_runs r WHERE {where} {order}"
+    found_runs = execute(connection, statement, values).all()
     ended = _read_parts(connection, [row.run_id for row in found_runs if row.ended_at is not None])
     rows = []
     for row in found_runs:
@@ -133,7 +134,7 @@ def read_record(connection: Connection, row: HistoryRow) -> RunRecord:
         "SELECT tool_version, allowed, plan_id, document FROM reconcile_runs "
         "WHERE run_id = :run_id AND workspace = :workspace"
     )
-    found = connection.execute(text(statement), {"run_id": row.run_id, "workspace": row.workspace}).one()
+    found = execute(connection, statement, {"run_id": row.run_id, "workspace": row.workspace}).one()
     return RunRecord(row, found.tool_version, tuple(json.loads(found.allowed)), found.plan_id, found.document)
 
 
@@ -142,7 +143,7 @@ def find_statuses(connection: Connection, workspace: str) -> dict[int, str]:
 
     Unlike that of `find_outcomes` it is never that of a run that was killed.
     """
-    found = connection.execute(text(_LAST_STATUSES), {"workspace": workspace, "declined": DECLINED}).all()
+    found = execute(connection, _LAST_STATUSES, {"workspace": workspace, "declined": DECLINED}).all()
     return {row.segment_id: row.status for row in found if row.status is not None}
 
 
@@ -155,8 +156,8 @@ def find_outcomes(
     A run that was killed has left its lock or its journal; one that began later than that counts all the same.
     """
     numbers, values = write_numbers(segment_ids), {"workspace": workspace, "declined": DECLINED}
-    last = {row.segment_id: row for row in connection.execute(text(_LAST.format(numbers=numbers)), values)}
-    left_by = {row.segment_id: row for row in connection.execute(text(_LEFT_BY.format(numbers=numbers)), values)}
+    last = {row.segment_id: row for row in execute(connection, _LAST.format(numbers=numbers), values)}
+    left_by = {row.segment_id: row for row in execute(connection, _LEFT_BY.format(numbers=numbers), values)}
     outcomes = {
         row.segment_id: Outcome(row.status, row.code, row.run_id, datetime.fromtimestamp(row.at, UTC))
         for row in last.values()
@@ -186,7 +187,7 @@ def _find_killed(
         run_id, at = left.run_id, left.at
     else:
         return None
-    if connection.execute(text(_NOT_ENDED), {"run_id": run_id, "workspace": workspace}).first() is None:
+    if execute(connection, _NOT_ENDED, {"run_id": run_id, "workspace": workspace}).first() is None:
         return None
     return Outcome(KILLED, None, run_id, datetime.fromtimestamp(at, UTC))
 
@@ -199,8 +200,8 @@ def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
             return RunState.RUNNING
         if is_dead(identity, watch.processes):
             return RunState.KILLED
-    statement = text("SELECT * FROM reconcile_locks WHERE run_id = :run_id")
-    holders = [read_holder(row) for row in connection.execute(statement, {"run_id": run.run_id}).all()]
+    statement = "SELECT * FROM reconcile_locks WHERE run_id = :run_id"
+    holders = [read_holder(row) for row in execute(connection, statement, {"run_id": run.run_id}).all()]
     held = [holder for holder in holders if holder is not None]
     if any(not holder.is_gone(watch.now, watch.boot, watch.processes) for holder in held):
         return RunState.RUNNING
@@ -229,10 +230,10 @@ def _read_parts(connection: Connection, run_ids: Sequence[str]) -> dict[tuple[st
 def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[RunPart]:
     """Read what is known of a run that has not ended."""
     values = {"run_id": run.run_id, "workspace": run.workspace}
-    names = text("SELECT segment_id, name, title FROM reconcile_segments WHERE workspace = :workspace")
-    known = {row.segment_id: row for row in connection.execute(names, {"workspace": run.workspace})}
+    names = "SELECT segment_id, name, title FROM reconcile_segments WHERE workspace = :workspace"
+    known = {row.segment_id: row for row in execute(connection, names, {"workspace": run.workspace})}
     parts: dict[int, RunPart] = {}
-    for row in connection.execute(text(_SENT), values):
+    for row in execute(connection, _SENT, values):
         called = known.get(row.segment_id)
         name, title = (f"id:{row.segment_id}", None) if called is None else (called.name, called.title)
         part = parts.get(row.segment_id) or RunPart(row.segment_id, name, state.value, title=title)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError, StateUnreachable
@@ -18,7 +18,7 @@ from reconciler.models.members import MembersAtSource
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target
 from reconciler.state import audit, plans
-from reconciler.state.database import Database, add_row, find_environments, run
+from reconciler.state.database import Database, add_row, execute, find_environments, run
 from reconciler.state.lock import NOTHING_SENT, HeldLock, LeaseTerms, SegmentRef, find_terms, try_lock
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.members import sweep
@@ -127,7 +127,7 @@ class StateStore:
                         title=segment.title,
                         ended_at=now,
                     )
-            forgotten = connection.execute(text(_FORGOTTEN)).all()
+            forgotten = execute(connection, _FORGOTTEN).all()
         for forgotten_workspace, segment_id in forgotten:
             with suppress(LockHeld, StateError):  # a later run ends it
                 self._sweep_forgotten(SegmentRef(forgotten_workspace, segment_id, f"id:{segment_id}"), run_id)
@@ -173,7 +173,7 @@ class StateStore:
         while found == _RUNS_PER_TRANSACTION:
             with self.database.write() as connection:
                 values = {"workspace": workspace, "before": before}
-                run_ids = connection.execute(text(_OLD_RUNS.format(which)), values).scalars().all()
+                run_ids = execute(connection, _OLD_RUNS.format(which), values).scalars().all()
                 for table in ("reconcile_run_segments", "reconcile_runs"):
                     statement = f"DELETE FROM {table} WHERE workspace = :workspace AND run_id = :run_id"
                     for run_id in run_ids:
@@ -299,8 +299,8 @@ class StateStore:
 
 def _find_specs(connection: Connection, workspace: str) -> dict[int, SpecIdentity]:
     """Find the specs that listed the segments of a workspace last."""
-    statement = text("SELECT segment_id, origin, spec FROM reconcile_segments WHERE workspace = :workspace")
-    rows = connection.execute(statement, {"workspace": workspace})
+    statement = "SELECT segment_id, origin, spec FROM reconcile_segments WHERE workspace = :workspace"
+    rows = execute(connection, statement, {"workspace": workspace})
     return {row.segment_id: SpecIdentity(row.origin, row.spec or "") for row in rows}
 
 
@@ -316,7 +316,7 @@ def _write(numbers: Iterable[int]) -> str:
 
 def _find_name(connection: Connection, run_id: str, workspace: str, segments: Sequence[SegmentRun | RefreshRow]) -> str:
     """Find the name that a run's workspace has in the history: `state rename` waits for locks, and it may have none."""
-    statement = text("SELECT workspace FROM reconcile_runs WHERE run_id = :run_id AND ended_at IS NULL")
-    begun = set(connection.execute(statement, {"run_id": run_id}).scalars())
+    statement = "SELECT workspace FROM reconcile_runs WHERE run_id = :run_id AND ended_at IS NULL"
+    begun = set(execute(connection, statement, {"run_id": run_id}).scalars())
     renamed = begun - {segment.target.workspace for segment in segments}
     return renamed.pop() if workspace not in begun and len(renamed) == 1 else workspace
