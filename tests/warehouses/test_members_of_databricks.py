@@ -1,18 +1,25 @@
 """A state with its members at an *emulated* Databricks: its real driver, in front of Sail with tables of Delta."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
+import duckdb
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from sqlalchemy.engine import make_url
 
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import NotPossible
+from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.fields import Secret
 from reconciler.models.members import MembersHead
 from reconciler.models.options import read_options
+from reconciler.models.spec import Segment
 from reconciler.sources import databricks_members, open_members, open_source
-from reconciler.sources.databricks_members import BYTES_AT_ONCE
-from reconciler.sources.members import MembersInTables
+from reconciler.sources.databricks_members import BYTES_AT_ONCE, DatabricksWithMembers
+from reconciler.sources.failures import Scrubber
+from reconciler.sources.members import Asked, MembersInTables
 from tests.e2e.test_members_at_source import (
     APPLY,
     test_a_kill_in_the_middle_of_an_apply_loses_nothing,
@@ -21,10 +28,15 @@ from tests.e2e.test_members_at_source import (
     test_tables_that_were_lost_are_told_and_a_refresh_mends_them,
     test_two_states_and_a_restored_state_are_refused,
 )
+from tests.fakes.members_worlds import MembersComparer, select_rows
+from tests.fakes.random_worlds import worlds
+from tests.fakes.set_model import World
 from tests.support.project import Project
+from tests.unit.diff.test_comparison import check_query
 from tests.unit.sources.conftest import segment
 from tests.warehouses.engine import NotHad
 from tests.warehouses.engines import _databricks as databricks
+from tests.warehouses.engines._spark import write_text
 from tests.warehouses.sessions import SessionOnSail
 
 __all__ = [  # pytest runs them here, too
@@ -82,6 +94,43 @@ def members(server: databricks.Warehouse, schema: str) -> MembersInTables:
 def read(members: MembersInTables, head: MembersHead) -> set[str]:
     with members.read(KEY, head) as blocks:
         return set("\x1e".join(blocks).split("\x1e"))
+
+
+class WorldTables(DatabricksWithMembers):
+    """The real tables, but that the rows of a world say themselves whether they are typed."""
+
+    @contextmanager
+    def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
+        with super().ask(segment, overlay) as asked:
+            assert not isinstance(asked, NotPossible), asked
+            yield replace(asked, values=select_rows(segment), all_typed=False)
+
+
+@pytest.fixture(scope="module")
+def comparer(server: databricks.Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersComparer]:
+    """A set engine that has an emulated Databricks compare."""
+    server.make_schema("worlds")
+    server.execute("CREATE TEMP VIEW people AS SELECT '' AS id")
+    options = read_options({**server.options, "members_schema": "worlds"})
+    tables = WorldTables.of(make_url(server.url), Scrubber.of("warehouse", Secret(server.url)), options)
+
+    def write(number: int, world: World) -> None:
+        rows = [(value.text, value.typed) for value in world.values]
+        texts = (("CAST(NULL AS STRING)" if text is None else write_text(text), typed) for text, typed in rows)
+        selects = [f"SELECT {number} AS world, {text} AS value, {typed} AS typed" for text, typed in texts]
+        nothing = f"SELECT {number} AS world, '' AS value, true AS typed WHERE false"
+        server.execute(f"CREATE OR REPLACE TEMP VIEW world_rows AS {' UNION ALL '.join([nothing, *selects])}")
+
+    with duckdb.connect(":memory:") as database:
+        comparer = MembersComparer(tables.open_members(), write, tmp_path_factory.mktemp("spill"), database)
+        with comparer.engine.keep():
+            yield comparer
+
+
+@settings(max_examples=10, deadline=None)  # each writes members in ten commits of Delta
+@given(world=worlds(with_people=False))
+def test_it_compares_as_the_model_says(comparer: MembersComparer, world: World) -> None:
+    check_query(comparer, replace(world, exclusive=False))
 
 
 def test_no_statement_holds_an_id(session: DatabricksSession) -> None:
