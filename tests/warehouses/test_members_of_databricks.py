@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from sqlalchemy.engine import make_url
 
+from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.fields import Secret
-from reconciler.models.members import MembersHead
+from reconciler.models.members import Answer, MembersHead
 from reconciler.models.options import read_options
 from reconciler.models.spec import Segment
 from reconciler.sources import databricks_members, open_members, open_source
@@ -202,9 +204,63 @@ def test_what_can_not_be_asked_there_is_compared_here(
     monkeypatch.setattr(databricks_members, "BYTES_AT_ONCE", most)
     overlay = pa.table([["b", "a long id"], [2, None], [False, True]], schema=OVERLAY)
 
-    with members.compare(segment(query), KEY, head, overlay, (), (1,)) as answer:
+    with members.compare(segment(query), KEY, head, overlay, (0,), (1,)) as answer:
         assert isinstance(answer, NotPossible)
         assert reason in answer.reason
+
+
+def test_a_query_with_params_and_an_overlay_is_one_statement(members: MembersInTables) -> None:
+    head = members.write_generation(KEY, "a lineage", 1, iter([["a", "b"]]))
+    overlay = pa.table([["b", "c"], [None, 2], [True, False]], schema=OVERLAY)
+
+    with members.compare(segment("SELECT :low AS id", low="b"), KEY, head, overlay, (0,), (1,)) as answer:
+        assert isinstance(answer, Answer)
+        rows = pa.RecordBatchReader.from_stream(answer.rows).read_all().to_pylist()
+
+    found = {row["id"]: (row["stays"], row["flags"], row["number"], row["members"]) for row in rows}
+    assert found == {"a": (False, 1, 0, 1), "b": (False, 1, 1, 1), "c": (False, 2, 0, 0)}
+
+
+def test_a_server_that_answers_without_arrow_is_refused(members: MembersInTables) -> None:
+    queue = type("ColumnQueue", (), {})()  # as the driver calls what it has of such an answer
+    result = SimpleNamespace(cursor=SimpleNamespace(active_result_set=SimpleNamespace(results=queue)))
+    assert isinstance(members.tables, DatabricksWithMembers)
+
+    with pytest.raises(SourceError, match="answers without Arrow"):
+        list(members.tables.read(result))
+
+
+@pytest.fixture
+def refusals(server: databricks.Warehouse) -> Iterator[dict[str, str]]:
+    yield server.service.refusals
+    server.service.refusals.clear()
+
+
+def test_a_right_that_is_missing_is_told_and_the_next_run_writes(
+    session: DatabricksSession, refusals: dict[str, str]
+) -> None:
+    session.fill("p0001", "p0002")
+    refusals["CREATE TABLE"] = (
+        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User has no CREATE TABLE on Schema. SQLSTATE: 42501"
+    )
+    told = " ".join(session.do(*APPLY).err.split())
+    refusals.clear()
+
+    assert "recorded in the state, and not yet at the source, which the next run does" in told
+    assert "needs USE CATALOG, USE SCHEMA and CREATE TABLE, or SELECT and MODIFY on reconcile_base" in told
+    assert session.members() == {"p0001", "p0002"}
+    assert "not yet at the source" not in session.do(*APPLY).err
+    assert (session.plan()["status"], session.plan()["compare"]) == ("unchanged", "pushdown")
+
+
+def test_what_is_said_of_a_statement_with_ids_shows_none(session: DatabricksSession, refusals: dict[str, str]) -> None:
+    session.fill("p0001", "p0002")
+    refusals["INSERT INTO"] = "[PARSE_SYNTAX_ERROR] Syntax error at or near 'p0001'. SQLSTATE: 42601"
+
+    told = session.do(*APPLY).err
+
+    assert "Syntax error" in told
+    assert "p0001" not in told
 
 
 def test_a_schema_that_is_not_there_is_told(session: DatabricksSession) -> None:

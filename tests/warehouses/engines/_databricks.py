@@ -64,6 +64,8 @@ class Service:
     def __init__(self, client: "SparkConnectClient") -> None:
         self.client = client
         self.statements: list[str] = []
+        self.refusals: dict[str, str] = {}
+        """What is said of a statement that begins so."""
         self.results: dict[bytes, tuple[pa.Table, int]] = {}
         self._numbers = count(1)
 
@@ -119,6 +121,9 @@ class Service:
 
     def _run(self, statement: str, params: list[Any]) -> pa.Table:
         self.statements.append(statement)
+        for beginning, words in self.refusals.items():
+            if statement.startswith(beginning):
+                raise Refused(words)
         if len(params) > 255 or sum(len(each.value.stringValue.encode()) for each in params if each.value) > 1_000_000:
             raise Refused("[PARAMETERS_TOO_LARGE] The parameters exceed a limit. SQLSTATE: 54000")
         given = {each.name: _read_param(each) for each in params}
