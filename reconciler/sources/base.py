@@ -38,7 +38,7 @@ class ValueStream:
 
     `select` is SQL of DuckDB over `incoming`: the stream, or the lines of the blocks of text (column `line`). It gives
     `value` (text; null: NULL), the value written exactly (`7`, never `7.0`), and `typed` (boolean), true where the
-    *source* gave a string, integer, UUID or integral decimal.
+    *source* gave a string, integer, UUID or integral decimal. `value` may be no UTF-8; the rules of ids refuse it then.
     """
 
     rows: Rows

@@ -84,7 +84,7 @@ class SqliteSource:
         reader = self._open_columns()
         with reader.connect(_uri_of(self._file), query) as connection:
             data_time = self._ask_freshness(freshness, lambda *asked: reader.fetch(connection, *asked))
-            with reader.stream(connection, query, _select_bytes(reader, query, at, width)) as rows:
+            with reader.stream(connection, query, _select_raw(reader, query, at, width)) as rows:
                 yield ValueStream(rows, reader.typed, data_time)
 
     def _open_columns(self) -> "ColumnReader":
@@ -124,7 +124,7 @@ class SqliteSource:
         query, freshness = Query.of(segment, "sqlite"), Query.of_freshness(segment, "sqlite")
         names, _ = self._describe(query)
         at, reader = choose(names, query.id_column), self._open_columns()
-        reader.prepare(_uri_of(self._file), query, _select_bytes(reader, query, at, len(names)))
+        reader.prepare(_uri_of(self._file), query, _select_raw(reader, query, at, len(names)))
         if freshness:
             with naming_freshness():
                 self._prepare_freshness(freshness)
@@ -207,6 +207,6 @@ def _select(what: str, query: Query, columns: str = "") -> str:
     return f"WITH {query.name}{columns} AS (\n{query.numbered('?')}\n) SELECT {what} FROM {query.name}"
 
 
-def _select_bytes(reader: "ColumnReader", query: Query, at: int, width: int) -> str:
+def _select_raw(reader: "ColumnReader", query: Query, at: int, width: int) -> str:
     by_position = f"({', '.join(f'c{number}' for number in range(width))})"  # so no name needs quoting
     return _select(reader.raw(f"c{at}"), query, by_position)

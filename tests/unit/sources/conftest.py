@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import psycopg
@@ -42,14 +42,21 @@ def read(source: Source, query: str, id_column: str | None = None, **params: Sca
 
 
 def rows_of(values: ValueStream, reading: duckdb.DuckDBPyConnection) -> Iterator[Row]:
-    """Every (value, typed), one after the other."""
+    """Every (value, typed), one after the other. What is no UTF-8 counts as not typed, as by the rules of ids."""
+    is_text = "(value IS NULL OR try(decode(encode(value))) IS NOT NULL)"
+    yield from select_from(values, f"if({is_text}, value, ''), typed AND {is_text}", reading)
+
+
+def select_from(values: ValueStream, what: str, reading: duckdb.DuckDBPyConnection) -> Iterator[Any]:
+    """What SQL makes of each `value` and `typed`, one after the other."""
+    select = f"SELECT {what} FROM ({values.select})"
     if isinstance(values.rows, Iterator):
         lines = "SELECT unnest(string_split(block, chr(30))) AS line FROM (VALUES ($1)) AS blocks (block)"
         for block in values.rows:
-            yield from reading.execute(f"WITH incoming AS ({lines}) {values.select}", [block]).fetchall()
+            yield from reading.execute(f"WITH incoming AS ({lines}) {select}", [block]).fetchall()
         return
     reading.register("incoming", values.rows)
-    result = reading.execute(values.select)
+    result = reading.execute(select)
     while rows := result.fetchmany(100_000):
         yield from rows
 

@@ -6,9 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.models.ids import Invalid, write_exactly
+from reconciler.models.ids import IdType, Invalid, identify, normalize, refusal, write_exactly
+from reconciler.sources.sqlite_columns import ColumnReader
 
-from .conftest import open_url, read, reader, rows_of, segment
+from .conftest import open_url, read, reader, rows_of, segment, select_from
 
 Row = tuple[str | None, bool]
 
@@ -38,6 +39,23 @@ SQLITE = {
         "SELECT 7 UNION ALL SELECT NULL UNION ALL SELECT x'61' UNION ALL SELECT 'a' UNION ALL SELECT 7.5",
         [("7", True), (None, True), ("", False), ("a", True), ("", False)],
     ),
+    "a column of texts and then a real": (
+        "SELECT id FROM texts UNION ALL SELECT 7.5 LIMIT 9",
+        [("a", True), ("", False)],
+    ),
+    "a column of texts and then an integer": (
+        "SELECT id FROM texts UNION ALL SELECT 7 LIMIT 9",
+        [("a", True), ("7", True)],
+    ),
+    "a column of texts and then bytes": (
+        "SELECT id FROM texts UNION ALL SELECT x'61' LIMIT 9",
+        [("a", True), ("", False)],
+    ),
+    "a column of numbers and then a text": (
+        "SELECT n FROM numbers UNION ALL SELECT '7.5' LIMIT 9",
+        [("7", True), ("7.5", True)],
+    ),
+    "blanks where the order ignores them": ("SELECT ' ' COLLATE RTRIM", [(" ", True)]),
     "a text with a NUL": ("SELECT 'a' || char(0) || 'b'", [("a\0b", True)]),
     "a boolean, which is an integer": ("SELECT true", [("1", True)]),
 }
@@ -108,10 +126,24 @@ def test_what_every_database_has_is_read_alike(warehouse, case):
 @pytest.mark.parametrize("reader", ["sqlite", "sqlite_rows"])
 def test_sqlite_types_count_value_by_value(request, reader, case):
     warehouse = request.getfixturevalue(f"{reader}_warehouse")
+    warehouse.execute("CREATE TABLE texts (id TEXT); INSERT INTO texts VALUES ('a')")
+    warehouse.execute("CREATE TABLE numbers (n NUMERIC); INSERT INTO numbers VALUES (7)")
     query, expected = SQLITE[case]
 
     assert warehouse.read(query) == expected
     assert oracle(warehouse.raw(query)) == expected
+
+
+def test_a_real_next_to_texts_is_no_text_in_an_older_sqlite_either():
+    """Python's library may be older than the driver's, and give a union the affinity of one of its parts."""
+    union = "SELECT id FROM texts UNION ALL SELECT 7.5 LIMIT 9"
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript("CREATE TABLE texts (id TEXT); INSERT INTO texts VALUES ('a')")
+        rows = connection.execute(
+            f"WITH given (c0) AS ({union}) SELECT CAST(text AS BLOB) FROM (SELECT {ColumnReader.raw('c0')} FROM given)"
+        ).fetchall()
+
+    assert rows == [(b"a",), (b"\xff",)]
 
 
 @pytest.mark.parametrize("case", DUCKDB)
@@ -154,6 +186,32 @@ def test_a_sqlite_text_that_is_no_utf_8_is_not_typed(either_sqlite_warehouse):
     rows = either_sqlite_warehouse.read("SELECT CAST(x'ff41' AS TEXT) UNION ALL SELECT 'a'")
 
     assert rows == [("", False), ("a", True)]
+
+
+NO_UTF_8 = (
+    *("ff", "80", "c3", "ff41", "41ff", "c341", "4180", "20ff", "22ff", "40ff", "e282", "c080", "eda080", "f4908080"),
+    *("f0908d", "41" * 11 + "c3", "41" * 12 + "c3", "41" * 149 + "c3", "41" * 200 + "ff"),
+)
+"""Bytes, some of them short enough for DuckDB to hold a text in place, some ASCII but for one."""
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_the_rules_of_ids_refuse_a_sqlite_text_that_is_no_utf_8(either_sqlite_warehouse, id_type):
+    texts = [*NO_UTF_8, "41", "4140c3a9", "c3a9" * 75, "410042", "22", "7f"]
+    query = " UNION ALL ".join(f"SELECT CAST(x'{text}' AS TEXT)" for text in texts)
+
+    why = refusal("value", "typed", id_type)
+    with (
+        either_sqlite_warehouse.source.stream_values(segment(query)) as values,
+        closing(reader().cursor()) as cursor,
+    ):
+        judged = list(
+            select_from(values, f"{why}, CASE WHEN ({why}) IS NULL THEN {normalize('value', id_type)} END", cursor)
+        )
+
+    expected = [identify(bytes.fromhex(text).decode(errors="surrogateescape"), id_type) for text in texts]
+    assert judged == [(each.name, None) if isinstance(each, Invalid) else (None, each) for each in expected]
+    assert {reason for reason, _ in judged[: len(NO_UTF_8)]} == {Invalid.TYPE.name}
 
 
 @pytest.mark.parametrize("value", ["FE4E554C4C", "FE", "FF", "00"])
