@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff.changes import Changes
@@ -14,7 +14,7 @@ from tests.fakes import set_model
 from tests.fakes.arrow_streams import AnyComparer, LocalComparer
 from tests.fakes.members_worlds import MembersComparer
 from tests.fakes.random_worlds import IDS, make_crowd, worlds
-from tests.fakes.set_model import Outcome, World
+from tests.fakes.set_model import MarkRow, Outcome, Value, World
 
 pytestmark = pytest.mark.slow
 
@@ -76,13 +76,21 @@ def test_a_read_back_of_a_crowd_shows_what_the_model_says(local_comparer: LocalC
         assert set_model.Takeover(*map(collect, lists)) == set_model.adopt(world, known_only)
 
 
+SENT_AGAIN = World(
+    values=(Value("a"), Value("b")), marks=(MarkRow("a", "unmatched", None, 5.0),), people=(), exclusive=False
+)
+"""`a` is sent again, and `b` for the first time."""
+
+
 @many
+@example(world=SENT_AGAIN)
 @given(world=worlds(with_people=True))
 def test_any_query_compares_as_the_model_says(comparer: AnyComparer, world: World) -> None:
     check_query(comparer, world)
 
 
 @settings(max_examples=settings.default.max_examples // 4, deadline=None)  # each writes members in ten transactions
+@example(world=SENT_AGAIN)
 @given(world=worlds(with_people=True))
 def test_a_postgresql_that_has_the_members_compares_as_the_model_says(
     members_server_comparer: MembersComparer, world: World
@@ -99,16 +107,8 @@ def check_query(comparer: AnyComparer | MembersComparer, world: World) -> None:
         assert replace(changes.head, id_type=None) == replace(comparer.head, id_type=None)
         assert outcome(changes) == set_model.compare(world)
         assert counts.desired == counts.unchanged + counts.add + counts.resend
-
-
-@many
-@given(world=worlds(with_people=True))
-def test_a_batch_tells_which_of_its_ids_are_only_sent_again(comparer: AnyComparer, world: World) -> None:
-    with comparer.compare(world) as comparison:
-        changes = comparison.compare()
-
         again = [member for batch in changes.batches(Direction.ADD) for member in batch.resends]
-        assert len(again) == changes.counts.resend
+        assert len(again) == counts.resend
         assert set(again) <= set(ids_of(changes, Direction.ADD)) & set_model.read_state(world).marked_unmatched
 
 
