@@ -55,7 +55,7 @@ def _read_state(target: Target, read_segment: ReadSegment, tables: Tables) -> tu
     with read_segment(target) as stored:
         place = stored.at_source
         if place is None:
-            return NotPossible("the state has nothing of this segment yet", is_new=stored.head.is_new)
+            return NotPossible("nothing of this segment stands there yet", is_new=True)
         if stored.head.id_type not in (None, segment.id_type):
             return NotPossible("the state has ids of another type")
         if not load_marks(stored, tables):

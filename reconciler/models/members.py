@@ -86,8 +86,12 @@ class MembersAtSource(Protocol):
     Every method raises SourceError (unreachable, no right to write) or StateError (what is there disagrees).
     """
 
+    def check_schema(self) -> None:
+        """Check that the schema for the tables is there; nothing is made."""
+        ...
+
     def last(self, key: str, /) -> MembersHead | None:
-        """Give the greatest head that is there."""
+        """Give the greatest head that is there. A schema that is not there is an error."""
         ...
 
     def check(self, key: str, head: MembersHead, attempted: tuple[int, int], /) -> None:

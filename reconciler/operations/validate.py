@@ -87,6 +87,9 @@ def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | No
     check_head(target, head)
     if not target.segment.retired:
         context.source(target).check(target.segment)
+    members = context.members_at_source(target)
+    if members is not None:
+        members.check_schema()
     found = context.preflight(target)
     check_environment(target, head.environment_id, found)
     check_name(target, context.environments(target), found)

@@ -147,6 +147,9 @@ class DatabricksSession:
     lent: dict[str, str] = field(default_factory=dict, repr=False)
     """The params with the ids that are lent now."""
 
+    def check_schema(self) -> None:
+        self.names()
+
     def names(self) -> Collection[str]:
         where = f" IN {self.source.quoted_schema}" if self.source.schema else ""
         return {str(row[1]) for row in self.fetch(f"SHOW TABLES{where} LIKE 'reconcile_*'")} & TABLES.keys()

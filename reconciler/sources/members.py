@@ -39,6 +39,10 @@ class Asked:
 class Session(Protocol):
     """Statements that one method of `MembersInTables` runs. Raises SourceError."""
 
+    def check_schema(self) -> None:
+        """Raise SourceError where the schema for our tables is not there, unless `create` makes it."""
+        ...
+
     def names(self) -> Collection[str]:
         """List the tables of our schema that are there."""
         ...
@@ -90,8 +94,13 @@ class MembersInTables:
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
+    def check_schema(self) -> None:
+        with self.tables.begin() as session:
+            session.check_schema()
+
     def last(self, key: str) -> MembersHead | None:
         with self.tables.begin() as session:
+            session.check_schema()
             return max(self._list_heads(session, key), default=None)
 
     def check(self, key: str, head: MembersHead, attempted: tuple[int, int]) -> None:

@@ -34,6 +34,7 @@ IDS_PER_LIST = 50_000
 _ERRORS = (psycopg.Error, adbc_driver_manager.Error)
 
 _NAMES = "SELECT name FROM unnest(%s::text[]) AS names (name) WHERE to_regclass(%s || name) IS NOT NULL"
+_SCHEMA = "SELECT CASE WHEN %s = '' THEN current_schema() ELSE to_regnamespace(%s)::text END"
 _ALONE = "SELECT pg_advisory_xact_lock(7236285017246081)"
 """One process makes the tables at a time: `IF NOT EXISTS` does not wait for another one that makes them, too."""
 _DURABLE = """SELECT set_config('synchronous_commit',
@@ -70,7 +71,7 @@ class PostgresWithMembers(PostgresSource):
                     problem = f"the database's encoding is {encoding}, and members need UTF8"
                     raise SourceError(f"source {self._scrubber.source}: {problem}", "Set `members: local`.")
                 connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-                yield PostgresSession(connection, self.statements)
+                yield PostgresSession(connection, self.statements, self._scrubber.source)
 
     @contextmanager
     def ask(self, segment: Segment, overlay: ArrowStream) -> Iterator[Asked | NotPossible]:
@@ -117,6 +118,18 @@ class PostgresSession:
 
     connection: psycopg.Connection[Any] = field(repr=False)
     statements: Statements
+    source: str
+
+    def check_schema(self) -> None:
+        schema = self.statements.prefix.removesuffix(".")
+        found = self.connection.execute(_SCHEMA, (schema, schema)).fetchone()
+        if not found or found[0] is None:
+            named = f"the schema {schema}, which is to hold members," if schema else "a current schema to hold members"
+            raise SourceError(
+                f"source {self.source}: {named} is not there",
+                "Create it (CREATE SCHEMA), or name another one in the source's `options.schema`. "
+                "See docs/members-at-the-source.md.",
+            )
 
     def names(self) -> Collection[str]:
         rows = self.connection.execute(_NAMES, (list(TABLES), self.statements.prefix)).fetchall()

@@ -64,6 +64,10 @@ class SparkWithMembers(SparkSource):
         with self.keep():
             yield self
 
+    def check_schema(self) -> None:
+        if not self._location:
+            self.names()
+
     def names(self) -> Collection[str]:
         if self._location:  # a catalog in memory has forgotten them; they are there
             self.create()

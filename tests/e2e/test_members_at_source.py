@@ -120,6 +120,34 @@ def test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten(sessi
     assert (first["status"], first["first_fill"], first["stored"]) == ("changes", True, 0)
 
 
+def test_a_first_run_that_left_nothing_at_the_source_blocks_no_later_one(session: Session) -> None:
+    text = session.project.spec.read_text()
+    options = f"options: {json.dumps(session.options)}\n"
+    session.project.spec.write_text(text.replace(options, f"{options}    compare: pushdown\n"))
+    session.execute(f"CREATE VIEW {session.schema}_people AS SELECT 'p0001' AS id WHERE false")
+    session.do(*APPLY)
+    session.fill("p0001", "p0002")
+    assert session.plan()["compare"] == "local"
+    assert session.kill_apply(Direction.ADD, applied=True) == -signal.SIGKILL
+    session.fill("p0001", "p0003")
+    session.do(*APPLY)
+    assert session.members() == {"p0001", "p0003"}
+    assert (session.plan()["status"], session.plan()["compare"]) == ("unchanged", "pushdown")
+
+
+def test_a_schema_that_is_not_there_is_told_before_anything_is_sent(session: Session) -> None:
+    session.fill("p0001")
+    text = session.project.spec.read_text()
+    session.project.spec.write_text(text.replace(json.dumps(session.options), '{"schema": "nowhere"}'))
+    for words in ("validate --connect", "plan", " ".join(APPLY)):
+        told = session.run(words)
+        assert told.code == 1, words
+        shown = " ".join((told.out + told.err).split())
+        assert 'the schema "nowhere", which is to hold members, is not there' in shown
+        assert "CREATE SCHEMA" in shown
+    assert not session.members()
+
+
 def test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused(session: Session) -> None:
     session.write("local")
     session.fill("p0001", "p0002", "p0003")
@@ -268,14 +296,6 @@ def test_a_driver_that_holds_no_members_is_refused_with_what_to_write(session: S
     assert f"not supported for a source of postgresql+{driver} (`warehouse`); name no driver" in " ".join(
         (refused.err + refused.out).split()
     )
-
-
-def test_a_schema_that_is_not_there_is_named(session: Session) -> None:
-    session.fill("p0001")
-    session.execute(f"DROP SCHEMA {session.schema}")
-    told = " ".join(session.do(*APPLY).err.split())
-    assert 'schema "members" does not exist' in told
-    assert "writes to the schema members" in told
 
 
 def test_a_query_that_writes_is_refused_where_it_is_compared_too(session: Session) -> None:

@@ -40,6 +40,9 @@ class TablesInDuckDB:
     def begin(self) -> Iterator["TablesInDuckDB"]:
         yield self
 
+    def check_schema(self) -> None:
+        """It is always there."""
+
     def names(self) -> Collection[str]:
         with closing(self.database.cursor()) as cursor:
             found = cursor.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()
