@@ -4,14 +4,14 @@ Its JSON Schema is generated from the same models.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from reconciler.errors import SpecError, UsageError
+from reconciler.errors import SpecError, SpecProblem, UsageError
 from reconciler.models.fields import REFERENCE, Duration, Limit, Secret, Unset, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.options import Options
@@ -63,6 +63,7 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
     problems = sorted({problem for draft in drafts for problem in draft.problems})
     if problems:
         raise SpecError(problems, _HINT)
+    _warn_of_unused([path for path, draft in found.items() if draft is None], readable)
     parts = zip(readable, files, queries, strict=True)
     specs = [_resolve(draft, file, texts) for draft, file, texts in parts if file is not None]
     # Specs that name one state have one setting of it: it must exist for all of them if it must for one.
@@ -80,6 +81,20 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
         spec.model_copy(update={"state": spec.state.model_copy(update=update)})
         for spec, update in zip(specs, shared, strict=True)
     )
+
+
+def _warn_of_unused(others: Iterable[Path], drafts: Collection[Draft]) -> None:
+    """Warn of files without segments that no spec extends: one that lost its segments looks the same."""
+    if any(draft.lacks_base for draft in drafts):
+        return
+    used = {os.path.realpath(base) for draft in drafts for base in draft.document.bases}
+    for path in others:
+        if os.path.realpath(path) not in used:
+            message = "`segments` is missing, and no spec here extends this file: it was passed over."
+            warning = SpecProblem(str(path), 1, message)
+            for draft in drafts:
+                for _, name in draft.segments():
+                    draft.warnings.setdefault(str(name), set()).add(warning)
 
 
 def list_patterns(paths: Sequence[str]) -> list[str]:

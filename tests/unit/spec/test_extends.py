@@ -158,6 +158,19 @@ def test_in_a_folder_a_file_that_lists_no_segments_is_no_spec(write, tmp_path):
     specs = load(["specs"], SITE)
 
     assert [spec.path for spec in specs] == [Path("specs/vip.yaml")]
+    assert not [warning for segment in specs[0].segments for warning in segment.warnings]
+
+
+def test_in_a_folder_a_file_without_segments_that_no_spec_extends_is_warned_of(write):
+    write(BASE, "specs/envs/base.yaml")
+    write(SPEC, "specs/vip.yaml")
+    write(BASE, "specs/lost.yaml")
+
+    (spec,) = load(["specs"], SITE)
+
+    assert {str(warning) for segment in spec.segments for warning in segment.warnings} == {
+        "specs/lost.yaml:1: `segments` is missing, and no spec here extends this file: it was passed over."
+    }
 
 
 def test_named_by_itself_it_lacks_its_segments(write):
