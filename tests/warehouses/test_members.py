@@ -13,7 +13,6 @@ import pytest
 
 from reconciler.models.fields import Secret
 from reconciler.models.options import read_options
-from reconciler.sources import spark_members
 from reconciler.sources.members_sql import SPARK
 from tests.e2e.test_members_at_source import (
     APPLY,
@@ -146,7 +145,9 @@ def test_the_number_of_an_id_is_the_same_there_and_here(server: Started) -> None
         "p0001",
     ]
     values = ", ".join(f"('{each}')" for each in ids)
-    source = spark_members.SparkWithMembers("lake", Secret(server.url), read_options({"schema": "reconcile"}))
+    from reconciler.sources.spark_members import SparkWithMembers  # not above: a worker of xdist would be ended
+
+    source = SparkWithMembers("lake", Secret(server.url), read_options({"schema": "reconcile"}))
     with source.keep():
         numbers = source.fetch(f"SELECT CAST({SPARK.number.format('id')} AS STRING) FROM VALUES {values} AS t (id)")
         assert [int(number) for (number,) in numbers] == [SPARK.sum_of([each]) for each in ids]
