@@ -44,7 +44,7 @@ class MortalTables(PostgresWithMembers):
     @contextmanager
     def begin(self) -> Iterator[PostgresSession]:
         with super().begin() as session:
-            yield MortalSession(session.connection, session.statements, self.life)
+            yield MortalSession(session.connection, session.statements, session.source, self.life)
 
 
 @dataclass(frozen=True)
