@@ -108,7 +108,7 @@ class MembersInTables:
             missing = TABLES.keys() - set(session.names())
             if missing:
                 raise disagree(self.source, f"the table {min(missing)} is not there")
-            heads = self._list_heads(session, key)
+            heads = self._read_heads(session, key)
         if head not in heads:
             raise disagree(self.source, "its last number that the state knows is not there")
         greater = [each for each in heads if (each.generation, each.serial) > (head.generation, head.serial)]
@@ -118,8 +118,9 @@ class MembersInTables:
             raise disagree(self.source, "they are newer than the state, which may be an older copy")
 
     def _list_heads(self, session: Session, key: str) -> list[MembersHead]:
-        if HEADS not in session.names():
-            return []
+        return self._read_heads(session, key) if HEADS in session.names() else []
+
+    def _read_heads(self, session: Session, key: str) -> list[MembersHead]:
         return [
             MembersHead(int(generation), int(serial), int(members), int(total), unquote(lineage))
             for generation, serial, members, total, lineage in session.fetch(self.tables.statements.heads(key))

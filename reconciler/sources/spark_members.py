@@ -44,6 +44,8 @@ class SparkWithMembers(SparkSource):
         if self._location:
             ending += f" LOCATION '{self._location}/{{table}}'"
         self.statements = Statements(replace(SPARK, ending=ending), f"{self._quoted}.")
+        self._created: SparkConnectClient | None = None
+        """By which the tables were made that a catalog may have forgotten."""
 
     @property
     def _quoted(self) -> str:
@@ -69,8 +71,10 @@ class SparkWithMembers(SparkSource):
             self.names()
 
     def names(self) -> Collection[str]:
-        if self._location:  # a catalog in memory has forgotten them; they are there
-            self.create()
+        with self._share() as client:
+            if self._location and client is not self._created:  # a catalog in memory has forgotten them; they are there
+                self.create()
+                self._created = client
         return {str(row[1]) for row in self.fetch(f"SHOW TABLES IN {self._quoted}")} & TABLES.keys()
 
     def create(self) -> None:
