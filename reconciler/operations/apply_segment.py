@@ -196,7 +196,7 @@ class SegmentApply:
                 if self.target.segment.segment_id is not None:
                     segment = locks.enter_context(take(self.target, waits=waits))
             if self.check_made is not None:
-                self.check_made(self.target.segment.segment_id, segment.creation())
+                self.check_made(self.target.segment.segment_id, segment.creations.find())
             yield segment
 
     def _run_locked(
@@ -296,16 +296,16 @@ class SegmentApply:
         self, parts: Parts, segment: "LockedSegment", plan: SegmentPlan
     ) -> Iterator[tuple["LockedSegment", "Comparison"]]:
         """Create the segment under the lock of its title, then take the lock of its number."""
-        segment.begin_creation()
+        segment.creations.begin()
         self.tally = Tally(created=True)  # until it is certain that it was not
         answer = ask_to_create(self.target, segment, parts)
         if not answer.may_be_applied:
             self.tally = Tally()
-            segment.end_creation(None)
+            segment.creations.end(None)
             raise explain_refusal(self.target, answer)
         if answer.segment_id is None:
             raise explain_unknown(self.target, answer)
-        segment.end_creation(answer.segment_id)
+        segment.creations.end(answer.segment_id)
         self.target = self.target.changed(segment_id=answer.segment_id)
         self.plan = replace(plan, target=self.target)
         parts.report(Created(self.target))

@@ -28,7 +28,7 @@ def find_made(target: Target, segment: "LockedSegment", parts: Parts) -> Target:
 
     Raises ReconcileError, also where a stop cuts a wait short.
     """
-    creation = segment.creation()
+    creation = segment.creations.find()
     if creation is None or target.segment.paused:
         return target
     seconds = seconds_left(creation.asked_at, segment, target.spec.destination.settle)

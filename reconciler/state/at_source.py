@@ -103,6 +103,12 @@ class MembersWriter:
         self._segment = lock.segment
         self._write = write
 
+    def is_flush_due(self, row: SegmentRow) -> bool:
+        """Tell whether the state has so many changes that they are flushed before the run ends."""
+        # Each flush has all members of the segment read once, to see that all arrived.
+        most = max(MOST_CHANGED, (row.members_rows or 0) * MOST_OF_BASE)
+        return count_changed(self._database, row.segment_key) > most
+
     def flush(self) -> None:
         """Append what has changed, and record the head; nobody changes it meanwhile. Raises SourceError, StateError."""
         row = self._find()
@@ -135,6 +141,22 @@ class MembersWriter:
         last = self.source.last(row.members_key or "")
         row = self._attempt("attempted_generation", 0 if last is None else last.generation)
         return self.source.write_generation(row.members_key or "", row.lineage, row.attempted[0], ids)
+
+    def write_adopted(self, ids: Iterator[list[str]]) -> tuple[MembersHead, list[str]]:
+        """Write a generation of what a `refresh` read; return also those of its ids that were rejected once."""
+        statement = "SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected'"
+        with self._database.read() as connection:
+            row = find_segment(connection, self._segment.workspace, self._segment.segment_id)
+            values = {"key": None if row is None else row.segment_key}
+            rejected = set(execute(connection, statement, values).scalars())
+        seen: list[str] = []
+
+        def watch() -> Iterator[list[str]]:
+            for some in ids:
+                seen.extend(rejected.intersection(some))
+                yield some
+
+        return self.write_generation(watch()), seen
 
     def drop_generations(self, *kept: int) -> None:
         """Drop all generations at the source but some; they do not count any more, and what fails is left there."""

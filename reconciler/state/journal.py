@@ -85,6 +85,12 @@ def _is_readable(text: str, ids: Sequence[str]) -> bool:
     return is_plain and all(ids) and has_utf8(text)
 
 
+def write_retry(connection: Connection, seq: int, now: float) -> None:
+    """Record that one more attempt of a batch is about to start."""
+    statement = "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq"
+    run(connection, statement, now=now, seq=seq)
+
+
 def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchResult]], now: float, skew: float) -> None:
     """Record outcomes; a batch that certainly was not applied leaves the journal.
 
@@ -106,6 +112,27 @@ def write_outcomes(connection: Connection, results: Sequence[tuple[int, BatchRes
         else:
             statement = "UPDATE reconcile_batches SET outcome = 'unknown', at = :at, unknown_at = :at WHERE seq = :seq"
             run(connection, statement, at=unknown_at, seq=seq)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def find_batch(connection: Connection, seq: int) -> tuple[int, float | None]:
+    """Return the key of a batch's segment, and when an attempt of unknown outcome was given up that had its ids."""
+    statement = "SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"
+    key, unknown_at = execute(connection, statement, {"seq": seq}).one()
+    return key, unknown_at
+
+
+def find_doubtful_at(connection: Connection, key: int) -> float | None:
+    """Return when the latest attempt of unknown outcome was given up, even if an acknowledged one followed."""
+    statement = (
+        "SELECT max(at) FROM (SELECT CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS at "
+        "FROM reconcile_batches WHERE segment_key = :key UNION ALL "
+        "SELECT at FROM reconcile_marks WHERE segment_key = :key AND mark IN ('unsettled', 'echo')) AS doubts"
+    )
+    found: float | None = execute(connection, statement, {"key": key}).scalar()
+    return found
 
 
 # --- recovery ----------------------------------------------------------------------------------------------------

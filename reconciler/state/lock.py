@@ -2,6 +2,7 @@
 
 import math
 import threading
+import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import InitVar, asdict, dataclass
@@ -231,6 +232,44 @@ class HeldLock:
         statement = f"UPDATE reconcile_locks SET {_NO_HOLDER} WHERE {WHERE_SEGMENT} AND fence = :fence"
         with self.database.write() as connection:
             run(connection, statement, fence=self.fence, **self.segment.values())
+
+
+class ChangeTokens:
+    """The change tokens that a segment's row may have, as only its lock's holder changes them; None: it has no row.
+
+    A row with another one is of an earlier time: the database has lost what was written to it.
+    """
+
+    def __init__(self) -> None:
+        self._possible: set[str | None] = set()
+        self._drawn: list[str | None] = []
+
+    def check(self, token: str | None) -> bool:
+        """Return whether the row may have this token; the first one that is checked is taken as it is."""
+        self._possible = self._possible or {token}
+        return token in self._possible
+
+    def draw(self) -> str:
+        """Draw a token for the row, to be written by the transaction that is open."""
+        token = uuid.uuid4().hex
+        self._drawn.append(token)
+        return token
+
+    def drop(self) -> None:
+        """Say that the transaction that is open deletes the row."""
+        self._drawn.append(None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Follow a transaction: once it is committed, the row has the token that was drawn last in it."""
+        self._drawn.clear()
+        try:
+            yield
+        except BaseException:
+            self._possible.update(self._drawn)  # a transaction that failed may be committed nevertheless
+            raise
+        if self._drawn:
+            self._possible = {self._drawn[-1]}
 
 
 def break_locks(connection: Connection, now: float, segment: SegmentRef | None = None) -> None:

@@ -15,54 +15,17 @@ from reconciler.models.comparison import Adoption, Findings
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.members import MembersAtSource, other_place
-from reconciler.models.plan import Creation, Head
+from reconciler.models.plan import Head
 from reconciler.models.spec import SpecIdentity
-from reconciler.state import at_source, audit, creations, journal, members
+from reconciler.state import at_source, audit, journal, members
 from reconciler.state.base import SegmentRow
-from reconciler.state.database import execute, find_segment, read_head, run
-from reconciler.state.lock import WHERE_SEGMENT, HeldLock, update_segment
+from reconciler.state.creations import Creations
+from reconciler.state.database import find_segment, read_head, run
+from reconciler.state.lock import WHERE_SEGMENT, ChangeTokens, HeldLock, update_segment
 from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
 """After this time of writing, other segments write: their heartbeats wait behind ours."""
-
-
-class ChangeTokens:
-    """The change tokens that a segment's row may have, as only its lock's holder changes them; None: it has no row.
-
-    A row with another one is of an earlier time: the database has lost what was written to it.
-    """
-
-    def __init__(self) -> None:
-        self._possible: set[str | None] = set()
-        self._drawn: list[str | None] = []
-
-    def check(self, token: str | None) -> bool:
-        """Return whether the row may have this token; the first one that is checked is taken as it is."""
-        self._possible = self._possible or {token}
-        return token in self._possible
-
-    def draw(self) -> str:
-        """Draw a token for the row, to be written by the transaction that is open."""
-        token = uuid.uuid4().hex
-        self._drawn.append(token)
-        return token
-
-    def drop(self) -> None:
-        """Say that the transaction that is open deletes the row."""
-        self._drawn.append(None)
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Follow a transaction: once it is committed, the row has the token that was drawn last in it."""
-        self._drawn.clear()
-        try:
-            yield
-        except BaseException:
-            self._possible.update(self._drawn)  # a transaction that failed may be committed nevertheless
-            raise
-        if self._drawn:
-            self._possible = {self._drawn[-1]}
 
 
 class LockedSegment:
@@ -98,7 +61,7 @@ class LockedSegment:
         self._plan_id = plan_id
         self._spec = spec
         self._title = title
-        """By which the spec names the segment."""
+        self.creations = Creations(lock, self._write, title, run_id)
         self._reason = reason
         self._at_source = None if source is None else at_source.MembersWriter(source, lock, self._write)
         self._audited = lock.segment if audits else None
@@ -127,17 +90,9 @@ class LockedSegment:
 
     def doubtful_at(self) -> float | None:
         """Return when the latest attempt of unknown outcome was given up, even if an acknowledged one followed."""
-        statement = (
-            "SELECT max(at) FROM (SELECT CASE WHEN outcome = 'acknowledged' THEN unknown_at ELSE at END AS at "
-            "FROM reconcile_batches WHERE segment_key = :key UNION ALL "
-            "SELECT at FROM reconcile_marks WHERE segment_key = :key AND mark IN ('unsettled', 'echo')) AS doubts"
-        )
         with self._database.read() as connection:
             row = self._find(connection)
-            if row is None:
-                return None
-            found: float | None = execute(connection, statement, {"key": row.segment_key}).scalar()
-            return found
+            return None if row is None else journal.find_doubtful_at(connection, row.segment_key)
 
     def attempted_at(self) -> float | None:
         """Return when the latest attempt ended that was or may have been accepted."""
@@ -158,8 +113,7 @@ class LockedSegment:
     def retry(self, seq: int) -> None:
         """Record, durably, that one more attempt of this batch is about to start."""
         with self._write() as connection:
-            statement = "UPDATE reconcile_batches SET attempts = attempts + 1, at = :now WHERE seq = :seq"
-            run(connection, statement, now=self._database.now(connection), seq=seq)
+            journal.write_retry(connection, seq, self._database.now(connection))
 
     def settle(self, results: Sequence[tuple[int, BatchResult]]) -> None:
         """Record outcomes. A batch that certainly was not applied puts its ids back to where they were."""
@@ -168,12 +122,11 @@ class LockedSegment:
 
     def split(self, seq: int, result: BatchResult, parts: Sequence[Batch]) -> list[int]:
         """Replace one batch by parts of it, the intents of which are then durable; return their journal numbers."""
-        statement = "SELECT segment_key, unknown_at FROM reconcile_batches WHERE seq = :seq"
         with self._write() as connection:
-            row = execute(connection, statement, {"seq": seq}).one()
+            key, unknown_at = journal.find_batch(connection, seq)
             now, skew = self._settle(connection, [(seq, result)])
-            unknown_at = row.unknown_at if result.unknown_at is None else min(result.unknown_at + skew, now)
-            key = row.segment_key
+            if result.unknown_at is not None:
+                unknown_at = min(result.unknown_at + skew, now)
             return journal.write_intents(connection, key, self._run_id, parts, self._reason, now, unknown_at)
 
     def _settle(self, connection: Connection, results: Sequence[tuple[int, BatchResult]]) -> tuple[float, float]:
@@ -210,9 +163,7 @@ class LockedSegment:
                 more = journal.compact_chunk(self._database, connection, key, id_type, self._audited, known)
                 if not more:
                     members.prune(connection, row.segment_key, self._database.now(connection))
-            # Each flush has all members of the segment read once, to see that all arrived.
-            most = max(at_source.MOST_CHANGED, (row.members_rows or 0) * at_source.MOST_OF_BASE)
-            if self._at_source is not None and at_source.count_changed(self._database, key) > most:
+            if self._at_source is not None and self._at_source.is_flush_due(row):
                 with suppress(ReconcileError), self._mutex:  # the state keeps them, and the end of the run tries again
                     self._at_source.flush()
 
@@ -271,7 +222,7 @@ class LockedSegment:
             key = members.new_key(connection, self._segment)
         there, seen = None, list[str]()
         if self._at_source is not None:
-            there = self._at_source.write_generation(self._watch_rejected(adoption.members(), seen))
+            there, seen = self._at_source.write_adopted(adoption.members())
         for ids in adoption.members() if there is None else ():
             with self._write() as connection:
                 self._database.pick(connection, ids)
@@ -331,24 +282,12 @@ class LockedSegment:
             with self._mutex:  # the changes stay as they are meanwhile
                 self._at_source.flush()
 
-    def _watch_rejected(self, ids: Iterator[list[str]], seen: list[str]) -> Iterator[list[str]]:
-        """Pass ids on, and add to `seen` those that were rejected once."""
-        statement = "SELECT id FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected'"
-        with self._database.read() as connection:
-            row = self._find(connection)
-            values = {"key": None if row is None else row.segment_key}
-            rejected = set(execute(connection, statement, values).scalars())
-        for some in ids:
-            seen += rejected.intersection(some)
-            yield some
-
     def complete(self) -> None:
         """Record that a run of this segment came to its end with nothing unsettled by it."""
         with self._write() as connection:
             key = self._ensure_row(connection)
             # Ids that an earlier run saw refused are forgotten: what is still wanted was tried again since.
-            statement = "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before"
-            run(connection, statement, key=key, before=self.lease.acquired_at)
+            members.drop_rejected(connection, key, self.lease.acquired_at)
             self._update(connection, "completed_at = :now", now=self._database.now(connection))
 
     def forget(self) -> bool:
@@ -389,32 +328,6 @@ class LockedSegment:
             changes = "name = :name, title = :title, origin = :origin, spec = :spec"
             origin, path = (None, None) if spec is None else (spec.origin, spec.path)
             self._update(connection, changes, name=self._segment.name, title=title, origin=origin, spec=path)
-
-    # --- a segment that is not made yet: this is the lock of its title ---------------------------------------------
-
-    def creation(self) -> Creation | None:
-        """Return the latest request to create a segment of this title, unless it surely came to nothing."""
-        if self._title is None:
-            return None
-        with self._database.read() as connection:
-            return creations.find(connection, self._segment.workspace, self._title)
-
-    def begin_creation(self) -> None:
-        """Make durable that Customer.io is about to be asked to create the segment."""
-        assert self._title is not None
-        with self._write() as connection:
-            now = self._database.now(connection)
-            creations.begin(connection, self._segment.workspace, self._title, self._run_id, now)
-
-    def end_creation(self, segment_id: int | None) -> None:
-        """Record the number of the segment that was created; None: it surely was not."""
-        assert self._title is not None
-        place = self._segment.workspace, self._title
-        with self._write() as connection:
-            if segment_id is None:
-                creations.cancel(connection, *place)
-            else:
-                creations.end(connection, *place, segment_id)
 
     # --- transactions and the row of the segment ------------------------------------------------------------------
 

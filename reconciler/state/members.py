@@ -126,6 +126,12 @@ def list_new(connection: Connection, key: int) -> Sequence[str]:
 # --- the whole of a segment --------------------------------------------------------------------------------------
 
 
+def drop_rejected(connection: Connection, key: int, before: float) -> None:
+    """Forget the ids that were refused before a time."""
+    statement = "DELETE FROM reconcile_marks WHERE segment_key = :key AND mark = 'rejected' AND at < :before"
+    run(connection, statement, key=key, before=before)
+
+
 def prune(connection: Connection, key: int, now: float) -> None:
     """Forget tombstones and echoes that are too old to matter."""
     statement = (

@@ -62,6 +62,13 @@ class Status:
     direction: Direction | None = None
 
 
+class NoCreations:
+    """Of a segment that nobody asked Customer.io to create."""
+
+    def find(self) -> Creation | None:
+        return None
+
+
 class FakeLease:
     """Lasts until `ends` says that it does not: it is told how often it was asked."""
 
@@ -111,6 +118,7 @@ class FakeHeld:
         self.latest_doubt: float | None = None
         self.latest_attempt: float | None = None
         self.mutex = threading.RLock()
+        self.creations = NoCreations()
         self._head = head or Head("lineage", 7, "id", completed=True)
         self._clock = clock or FakeClock()
         self._fault = fault
@@ -125,9 +133,6 @@ class FakeHeld:
 
     def now(self) -> float:
         return self._clock()
-
-    def creation(self) -> Creation | None:
-        return None
 
     def doubtful_at(self) -> float | None:
         return self.latest_doubt
