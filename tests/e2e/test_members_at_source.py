@@ -1,13 +1,13 @@
 """A state with its members at the source: the commands as a user runs them, kills and losses included.
 
-`tests/warehouses/test_members.py` runs the same on Sail.
+`tests/warehouses/test_members_on_sail.py` runs the same on Sail.
 """
 
 import json
 import signal
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -29,7 +29,7 @@ class Session:
         self.write("source")
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> Mapping[str, object]:
         return {"schema": self.schema}
 
     def write(self, members: str, state: str = "state.db") -> None:

@@ -4,12 +4,17 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler.sandbox.server import Sandbox
 from tests.support.project import Project
-from tests.warehouses.engine import Engine, NotHad, Warehouse
+from tests.warehouses.engine import Engine, NotHad, Started, Warehouse
+from tests.warehouses.engines import sail
+
+if TYPE_CHECKING:
+    from tests.warehouses.engines import _databricks as databricks  # its driver is in one virtual environment alone
 
 FILES = sorted(path.stem for path in (Path(__file__).parent / "engines").glob("[!_]*.py"))
 ALL: dict[str, Engine] = {name: importlib.import_module(f"tests.warehouses.engines.{name}").ENGINE for name in FILES}
@@ -20,7 +25,13 @@ HERE = {name: engine for name, engine in ALL.items() if f".venv-{engine.venv}" =
 
 if HERE is not ALL and VENV != ".venv-warehouses":
     # Their drivers are in that one, as a user has them.
-    collect_ignore = ["test_logins.py", "test_members.py", "test_members_of_databricks.py", "test_past_one_machine.py"]
+    collect_ignore = [
+        "test_logins.py",
+        "test_members.py",
+        "test_members_of_databricks.py",
+        "test_members_on_sail.py",
+        "test_past_one_machine.py",
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,3 +71,25 @@ def project(tmp_path: Path) -> Iterator[Project]:
         sandbox.add_people((f"p{number:04}", f"p{number:04}@example.com") for number in range(1000))
         sandbox.create_segment("VIP", id=56)
         yield Project(tmp_path, sandbox)
+
+
+@pytest.fixture(scope="session")
+def sail_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A server of Sail for tables of members."""
+    try:
+        with sail.start(tmp_path_factory.mktemp("sail")) as started:
+            yield started
+    except NotHad as error:
+        pytest.fail(f"Sail was not run: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def databricks_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[databricks.Warehouse]":
+    """An emulated Databricks for tables of members."""
+    from tests.warehouses.engines import _databricks
+
+    try:
+        with _databricks.start(tmp_path_factory.mktemp("databricks")) as started:
+            yield started
+    except NotHad as error:
+        pytest.fail(f"Databricks was not emulated: {error}", pytrace=False)

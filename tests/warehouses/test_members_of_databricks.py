@@ -22,73 +22,40 @@ from reconciler.sources import databricks_members, open_members, open_source
 from reconciler.sources.databricks_members import BYTES_AT_ONCE, DatabricksWithMembers
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.members import Asked, MembersInTables
-from tests.e2e.test_members_at_source import (
-    APPLY,
-    test_a_kill_in_the_middle_of_an_apply_loses_nothing,
-    test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten,
-    test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused,
-    test_tables_that_were_lost_are_told_and_a_refresh_mends_them,
-    test_two_states_and_a_restored_state_are_refused,
-)
+from tests.e2e.test_members_at_source import APPLY
 from tests.fakes.members_worlds import MembersComparer, select_rows
 from tests.fakes.random_worlds import worlds
 from tests.fakes.set_model import World
 from tests.support.project import Project
 from tests.unit.diff.test_comparison import check_query
 from tests.unit.sources.conftest import segment
-from tests.warehouses.engine import NotHad
 from tests.warehouses.engines import _databricks as databricks
 from tests.warehouses.engines._spark import write_text
-from tests.warehouses.sessions import SessionOnSail
-
-__all__ = [  # pytest runs them here, too
-    "test_a_kill_in_the_middle_of_an_apply_loses_nothing",
-    "test_a_spec_is_planned_applied_changed_drifted_refreshed_and_forgotten",
-    "test_members_are_moved_to_the_source_and_back_and_the_key_alone_is_refused",
-    "test_tables_that_were_lost_are_told_and_a_refresh_mends_them",
-    "test_two_states_and_a_restored_state_are_refused",
-]
+from tests.warehouses.sessions import DatabricksSession
 
 pytestmark = pytest.mark.xdist_group("members")
 
 KEY = "production/56"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[databricks.Warehouse]:
-    try:
-        with databricks.start(tmp_path_factory.mktemp("databricks")) as started:
-            yield started
-    except NotHad as error:
-        pytest.fail(f"Databricks was not emulated: {error}", pytrace=False)
-
-
 @pytest.fixture
-def schema(server: databricks.Warehouse, request: pytest.FixtureRequest) -> str:
+def schema(databricks_server: databricks.Warehouse, request: pytest.FixtureRequest) -> str:
     name = f"m{abs(hash(request.node.name))}"
-    server.make_schema(name)
+    databricks_server.make_schema(name)
     return name
 
 
-class DatabricksSession(SessionOnSail):
-    """A project whose spec has its members in an emulated Databricks."""
-
-    server: databricks.Warehouse
-
-    @property
-    def options(self) -> dict[str, str]:
-        return {**self.server.options, "members_schema": self.schema}
+@pytest.fixture
+def session(
+    project: Project, databricks_server: databricks.Warehouse, request: pytest.FixtureRequest
+) -> DatabricksSession:
+    return DatabricksSession(project, databricks_server, f"m{abs(hash(request.node.name))}")
 
 
 @pytest.fixture
-def session(project: Project, server: databricks.Warehouse, schema: str) -> DatabricksSession:
-    return DatabricksSession(project, server, schema)
-
-
-@pytest.fixture
-def members(server: databricks.Warehouse, schema: str) -> MembersInTables:
-    options = read_options({**server.options, "members_schema": schema})
-    found = open_members("warehouse", open_source("warehouse", Secret(server.url), options))
+def members(databricks_server: databricks.Warehouse, schema: str) -> MembersInTables:
+    options = read_options({**databricks_server.options, "members_schema": schema})
+    found = open_members("warehouse", open_source("warehouse", Secret(databricks_server.url), options))
     assert isinstance(found, MembersInTables)
     return found
 
@@ -109,19 +76,25 @@ class WorldTables(DatabricksWithMembers):
 
 
 @pytest.fixture(scope="module")
-def comparer(server: databricks.Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersComparer]:
+def comparer(
+    databricks_server: databricks.Warehouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MembersComparer]:
     """A set engine that has an emulated Databricks compare."""
-    server.make_schema("worlds")
-    server.execute("CREATE TEMP VIEW people AS SELECT '' AS id")
-    options = read_options({**server.options, "members_schema": "worlds"})
-    tables = WorldTables.of(make_url(server.url), Scrubber.of("warehouse", Secret(server.url)), options)
+    databricks_server.make_schema("worlds")
+    databricks_server.execute("CREATE TEMP VIEW people AS SELECT '' AS id")
+    options = read_options({**databricks_server.options, "members_schema": "worlds"})
+    tables = WorldTables.of(
+        make_url(databricks_server.url), Scrubber.of("warehouse", Secret(databricks_server.url)), options
+    )
 
     def write(number: int, world: World) -> None:
         rows = [(value.text, value.typed) for value in world.values]
         texts = (("CAST(NULL AS STRING)" if text is None else write_text(text), typed) for text, typed in rows)
         selects = [f"SELECT {number} AS world, {text} AS value, {typed} AS typed" for text, typed in texts]
         nothing = f"SELECT {number} AS world, '' AS value, true AS typed WHERE false"
-        server.execute(f"CREATE OR REPLACE TEMP VIEW world_rows AS {' UNION ALL '.join([nothing, *selects])}")
+        databricks_server.execute(
+            f"CREATE OR REPLACE TEMP VIEW world_rows AS {' UNION ALL '.join([nothing, *selects])}"
+        )
 
     with duckdb.connect(":memory:") as database:
         comparer = MembersComparer(tables.open_members(), write, tmp_path_factory.mktemp("spill"), database)
@@ -173,15 +146,15 @@ def test_ids_with_any_character_that_may_be_in_one_come_back(members: MembersInT
 
 
 def test_more_ids_than_a_statement_takes_go_up_in_several(
-    members: MembersInTables, server: databricks.Warehouse
+    members: MembersInTables, databricks_server: databricks.Warehouse
 ) -> None:
     ids = [f"{number:05}" + "é" * 70 for number in range(2 * BYTES_AT_ONCE // 146 + 1)]
-    before = len(server.service.statements)
+    before = len(databricks_server.service.statements)
 
     head = members.write_generation(KEY, "a lineage", 1, iter([ids]))
 
     assert head.rows == len(ids)
-    assert sum("reconcile_base SELECT" in each for each in server.service.statements[before:]) >= 3
+    assert sum("reconcile_base SELECT" in each for each in databricks_server.service.statements[before:]) >= 3
     assert read(members, head) == set(ids)
 
 
@@ -231,9 +204,9 @@ def test_a_server_that_answers_without_arrow_is_refused(members: MembersInTables
 
 
 @pytest.fixture
-def refusals(server: databricks.Warehouse) -> Iterator[dict[str, str]]:
-    yield server.service.refusals
-    server.service.refusals.clear()
+def refusals(databricks_server: databricks.Warehouse) -> Iterator[dict[str, str]]:
+    yield databricks_server.service.refusals
+    databricks_server.service.refusals.clear()
 
 
 def test_a_right_that_is_missing_is_told_and_the_next_run_writes(
@@ -272,3 +245,25 @@ def test_a_schema_that_is_not_there_is_told(session: DatabricksSession) -> None:
     assert refused.code == 1
     assert f"writes to the schema {session.schema}" in " ".join(refused.err.split())
     assert session.members() == set()
+
+
+def test_a_statement_that_the_driver_repeats_since_its_answer_was_lost_does_no_harm(session: DatabricksSession) -> None:
+    service = session.server.service
+    session.fill("p0001", "p0002", "p0003")
+    service.lost.append("reconcile_base SELECT")
+    told = " ".join(session.do(*APPLY).err.split())
+    assert "not yet at the source, which the next run does" in told
+    assert "of 3 ids that were appended, its tables show 6" in told
+    assert "not yet at the source" not in session.do(*APPLY).err
+    assert (session.plan()["status"], session.plan()["compare"]) == ("unchanged", "pushdown")
+
+    session.fill("p0001", "p0004")
+    service.lost += ["reconcile_changes SELECT", "reconcile_heads SELECT"]
+    before = len(service.statements)
+    assert "not yet at the source" not in session.do(*APPLY).err
+    written = [each for each in service.statements[before:] if "INSERT" in each]
+    assert [len(written), len(set(written)), service.lost] == [5, 3, []]
+    after = session.plan()
+    assert (after["status"], after["compare"], after["stored"]) == ("unchanged", "pushdown", 2)
+    assert session.do("state show", "vip", "--members").out == "p0001\np0004\n"
+    assert session.members() == {"p0001", "p0004"}

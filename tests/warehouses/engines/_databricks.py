@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from databricks.sql.thrift_api.TCLIService import TCLIService, ttypes
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
-from thrift.transport.TTransport import TMemoryBuffer
+from thrift.transport.TTransport import TMemoryBuffer, TTransportException
 
 from tests.warehouses.engines import sail
 from tests.warehouses.engines._spark import write_text
@@ -66,6 +66,8 @@ class Service:
         self.statements: list[str] = []
         self.refusals: dict[str, str] = {}
         """What is said of a statement that begins so."""
+        self.lost: list[str] = []
+        """One statement with each of these words runs, and its answer does not arrive."""
         self.results: dict[bytes, tuple[pa.Table, int]] = {}
         self._numbers = count(1)
 
@@ -91,6 +93,10 @@ class Service:
                 status=_DONE, operationState=ttypes.TOperationState.ERROR_STATE, displayMessage=str(error)
             )
             return ttypes.TExecuteStatementResp(_DONE, handle, ttypes.TSparkDirectResults(operationStatus=failed))
+        for words in self.lost:
+            if words in request.statement:
+                self.lost.remove(words)
+                raise TTransportException  # which the handler of the protocol passes on
         self.results[handle.operationId.guid] = table, 0
         done = ttypes.TGetOperationStatusResp(status=_DONE, operationState=ttypes.TOperationState.FINISHED_STATE)
         return ttypes.TExecuteStatementResp(
@@ -189,7 +195,11 @@ def serve(client: "SparkConnectClient", token: str) -> Iterator[tuple[str, Servi
             answered = TMemoryBuffer()
             is_known = self.headers["Authorization"] == f"Bearer {token}"
             if is_known:
-                processor.process(TBinaryProtocol(asked), TBinaryProtocol(answered))
+                try:
+                    processor.process(TBinaryProtocol(asked), TBinaryProtocol(answered))
+                except TTransportException:
+                    self.close_connection = True
+                    return
             self.send_response(200 if is_known else 401)
             self.send_header("Content-Type", "application/x-thrift")
             self.send_header("Content-Length", str(len(answered.getvalue())))
