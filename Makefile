@@ -8,7 +8,11 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # Tests start hundreds of processes: what Python compiles is kept, also in a container that has this switched off.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses test-orchestrators test-image setup lock lint types imports docs screenshot bench mutants wheel clean
+# What is never imported is never compiled. One pip installs into all environments.
+INSTALL := -m pip install --quiet --no-compile
+INTO = $(BIN)/python -m pip --python $(@D)/bin/python install --quiet --no-compile
+
+.PHONY: demo test test-fast test-random test-newest test-lowest test-warehouses test-orchestrators test-image setup environments lock lint types imports docs screenshot bench mutants wheel clean
 
 demo: setup
 	@$(BIN)/reconcile demo
@@ -28,8 +32,8 @@ test-random: setup
 # The tests that start no PostgreSQL, on the newest and on the lowest versions that pyproject.toml allows.
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	.venv-newest/bin/python -m pip install --quiet --editable '.[postgres]' --group dev
+	.venv-newest/bin/python $(INSTALL) --upgrade 'pip>=25.1'
+	.venv-newest/bin/python $(INSTALL) --editable '.[postgres]' --group dev
 	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal -m "not server"
 
 test-lowest: .venv-lowest/ready
@@ -64,16 +68,25 @@ $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready): .venv-%/ready: require
 # A lock is complete. To pip a name with extras, and without, are two, and it misses the one that is not in there.
 $(ORCHESTRATORS:%=.venv-%/ready): COMPLETE := --no-deps
 
-.venv/ready .venv-lowest/ready $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready):
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet $(COMPLETE) --require-hashes --requirement $<
-	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/ready:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(INSTALL) --require-hashes --requirement $<
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(EMULATORS:%=%/ready): .venv-%/ready: requirements/%.lock
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $<
+.venv-lowest/ready $(WAREHOUSES:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready): | .venv/ready
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(INTO) $(COMPLETE) --require-hashes --requirement $<
+	$(INTO) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(EMULATORS:%=%/ready): .venv-%/ready: requirements/%.lock | .venv/ready
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(INTO) --require-hashes --requirement $<
+	@touch $@
+
+# All that the tests of `.ci/run` need, which `make -j` makes side by side.
+environments: setup .venv-lowest/ready $(WAREHOUSES:%=%/ready) $(EMULATORS:%=%/ready) $(ORCHESTRATORS:%=.venv-%/ready)
 
 # Writes requirements/*.lock anew: the newest versions of what `make` installs, of what a user needs, and the lowest.
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
