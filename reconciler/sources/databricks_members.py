@@ -21,7 +21,7 @@ from reconciler.models.sql import lexicon_of, parse
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import stream_batches
 from reconciler.sources.failures import Kind, Scrubber
-from reconciler.sources.members import Asked, MembersInTables
+from reconciler.sources.members import Asked, MembersInTables, list_spark_tables, quote_schema
 from reconciler.sources.members_arrow import ANSWER, read_answer
 from reconciler.sources.members_sql import SPARK, TABLES, Statements
 from reconciler.sources.rows import RowSource, Values, find_rewritten, write_query
@@ -57,11 +57,7 @@ class DatabricksWithMembers(RowSource):
 
     @property
     def statements(self) -> Statements:
-        return Statements(replace(SPARK, ending=" USING DELTA"), f"{self.quoted_schema}." if self.schema else "")
-
-    @property
-    def quoted_schema(self) -> str:
-        return ".".join(f"`{part}`" for part in self.schema.split("."))
+        return Statements(replace(SPARK, ending=" USING DELTA"), f"{quote_schema(self.schema)}." if self.schema else "")
 
     def open_members(self) -> MembersInTables:
         return MembersInTables(self.scrubber.source, self, BYTES_AT_ONCE)
@@ -151,8 +147,10 @@ class DatabricksSession:
         self.names()
 
     def names(self) -> Collection[str]:
-        where = f" IN {self.source.quoted_schema}" if self.source.schema else ""
-        return {str(row[1]) for row in self.fetch(f"SHOW TABLES{where} LIKE 'reconcile_*'")} & TABLES.keys()
+        if self.source.schema:
+            name = self.source.scrubber.source
+            return list_spark_tables(name, self.fetch, self.source.schema, "members_schema")
+        return {str(row[1]) for row in self.fetch("SHOW TABLES LIKE 'reconcile_*'")} & TABLES.keys()
 
     def create(self) -> None:
         missing = TABLES.keys() - set(self.names())

@@ -82,6 +82,39 @@ class TablesAtSource(Protocol):
         ...
 
 
+def refuse_schema(source: str, named: str, option: str = "schema") -> SourceError:
+    """Give the error for a schema for our tables that is not there."""
+    return SourceError(
+        f"source {source}: {named} is not there",
+        f"Create it (CREATE SCHEMA), or name another one in the source's `options.{option}`. "
+        "See docs/members-at-the-source.md.",
+    )
+
+
+def list_spark_tables(
+    source: str, fetch: Callable[[str], Sequence[Sequence[Any]]], schema: str, option: str
+) -> set[str]:
+    """List those of our tables that are in a schema of Spark SQL. Raises SourceError."""
+    *catalog, name = schema.split(".")
+    try:
+        rows = fetch(f"SHOW TABLES IN {quote_schema(schema)} LIKE 'reconcile_*'")
+    except SourceError as error:
+        where = f" IN {quote_schema('.'.join(catalog))}" if catalog else ""
+        try:
+            is_there = bool(fetch(f"SHOW DATABASES{where} LIKE '{name}'"))
+        except SourceError:
+            raise error from None
+        if is_there:
+            raise
+        raise refuse_schema(source, f"the schema {schema}, which is to hold members,", option) from None
+    return {str(row[1]) for row in rows} & TABLES.keys()
+
+
+def quote_schema(schema: str) -> str:
+    """Quote each part of a schema's name, as Spark SQL does."""
+    return ".".join(f"`{part}`" for part in schema.split("."))
+
+
 @dataclass(frozen=True)
 class MembersInTables:
     """The `MembersAtSource` of a database with such tables."""

@@ -22,7 +22,7 @@ from reconciler.models.options import Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import PushdownSession
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.members import Asked, MembersInTables
+from reconciler.sources.members import Asked, MembersInTables, refuse_schema
 from reconciler.sources.members_sql import BASE, CHANGES, POSTGRES, TABLES, Statements
 from reconciler.sources.postgres import PostgresSource
 
@@ -125,11 +125,7 @@ class PostgresSession:
         found = self.connection.execute(_SCHEMA, (schema, schema)).fetchone()
         if not found or found[0] is None:
             named = f"the schema {schema}, which is to hold members," if schema else "a current schema to hold members"
-            raise SourceError(
-                f"source {self.source}: {named} is not there",
-                "Create it (CREATE SCHEMA), or name another one in the source's `options.schema`. "
-                "See docs/members-at-the-source.md.",
-            )
+            raise refuse_schema(self.source, named)
 
     def names(self) -> Collection[str]:
         rows = self.connection.execute(_NAMES, (list(TABLES), self.statements.prefix)).fetchall()

@@ -22,9 +22,9 @@ from reconciler.models.options import OF_MEMBERS, Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import stream_batches
-from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables
+from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables, list_spark_tables, quote_schema
 from reconciler.sources.members_arrow import ANSWER, read_answer
-from reconciler.sources.members_sql import SPARK, TABLES, Statements
+from reconciler.sources.members_sql import SPARK, Statements
 from reconciler.sources.spark import SparkSource
 
 _OVERLAY = pyarrow.schema({"id": pyarrow.string(), "flags": pyarrow.int16(), "travels": pyarrow.bool_()})
@@ -43,13 +43,9 @@ class SparkWithMembers(SparkSource):
         ending = f" USING {self._format}"
         if self._location:
             ending += f" LOCATION '{self._location}/{{table}}'"
-        self.statements = Statements(replace(SPARK, ending=ending), f"{self._quoted}.")
+        self.statements = Statements(replace(SPARK, ending=ending), f"{quote_schema(self._schema)}.")
         self._created: SparkConnectClient | None = None
         """By which the tables were made that a catalog may have forgotten."""
-
-    @property
-    def _quoted(self) -> str:
-        return ".".join(f"`{part}`" for part in self._schema.split("."))
 
     @property
     def takes_delete(self) -> bool:
@@ -75,11 +71,11 @@ class SparkWithMembers(SparkSource):
             if self._location and client is not self._created:  # a catalog in memory has forgotten them; they are there
                 self.create()
                 self._created = client
-        return {str(row[1]) for row in self.fetch(f"SHOW TABLES IN {self._quoted}")} & TABLES.keys()
+        return list_spark_tables(self._name, self.fetch, self._schema, "schema")
 
     def create(self) -> None:
         if self._location:
-            self.run(f"CREATE DATABASE IF NOT EXISTS {self._quoted}")
+            self.run(f"CREATE DATABASE IF NOT EXISTS {quote_schema(self._schema)}")
         for statement in self.statements.create():
             self.run(statement)
 

@@ -1,5 +1,6 @@
 """Projects whose members are in tables of Sail."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,13 @@ class SessionOnSail(Session):
         """Let the spec name this port of the server."""
         self.reached_port = port
         self.write("source")
+
+    def name_nowhere(self) -> None:
+        """Let the spec name a schema that is not there, and nothing of which one could be made."""
+        text = self.project.spec.read_text()
+        own = {key: value for key, value in self.options.items() if key not in ("location", "table_format")}
+        key = "members_schema" if "members_schema" in own else "schema"
+        self.project.spec.write_text(text.replace(json.dumps(self.options), json.dumps({**own, key: "nowhere"})))
 
     def kill_apply(self, direction: Direction, *, applied: bool) -> int:
         """Kill an apply in the middle of its first request in a direction; `applied`: once it has taken effect."""

@@ -236,17 +236,6 @@ def test_what_is_said_of_a_statement_with_ids_shows_none(session: DatabricksSess
     assert "p0001" not in told
 
 
-def test_a_schema_that_is_not_there_is_told(session: DatabricksSession) -> None:
-    session.fill("p0001")
-    session.execute(f"DROP DATABASE {session.schema}")
-
-    refused = session.run(*APPLY)
-
-    assert refused.code == 1
-    assert f"writes to the schema {session.schema}" in " ".join(refused.err.split())
-    assert session.members() == set()
-
-
 def test_a_statement_that_the_driver_repeats_since_its_answer_was_lost_does_no_harm(session: DatabricksSession) -> None:
     service = session.server.service
     session.fill("p0001", "p0002", "p0003")

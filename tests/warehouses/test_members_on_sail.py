@@ -78,3 +78,18 @@ def test_kills_between_append_and_head_and_commit_and_tables_of_another_time_sen
     assert session.members() == {"p0001", "p0007"}
     session.do(*APPLY)
     assert session.members() == {"p0001", "p0008"}
+
+
+@pytest.mark.parametrize("words", [("validate", "--connect"), ("plan",), APPLY])
+def test_a_schema_that_is_not_there_is_told_before_anything_is_sent(
+    session: SessionOnSail, words: tuple[str, ...]
+) -> None:
+    session.fill("p0001")
+    session.name_nowhere()
+    told = session.run(*words)
+    shown = " ".join((told.out + told.err).split())
+    assert told.code == 1
+    assert "the schema nowhere, which is to hold members, is not there" in shown
+    assert "CREATE SCHEMA" in shown
+    assert not session.members()
+    assert not session.project.sandbox.writes
