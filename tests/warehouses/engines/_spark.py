@@ -130,6 +130,10 @@ def serve_java(server: str, folder: Path, port: int, settings: Mapping[str, str]
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.shuffle.partitions": "2",
+        # Of queries of a few rows most would be spent on compiling them.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.sql.warehouse.dir": f"{folder}/tables",
     }
     words = [f"{home}/bin/spark-submit", "--class", server, "--master", "local[2]", "--driver-memory", "1g"]
