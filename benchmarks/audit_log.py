@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks import data
 from benchmarks.cases import Row, Sent, compare, serving, short
 from benchmarks.measure import RECONCILE, Series, run_in_turn
-from reconciler.models.audit import Reason
 from reconciler.models.batches import MAX_BATCH, Direction
+from reconciler.models.history import Reason
 from reconciler.spec import load
 from reconciler.state import audit, open_store
 from reconciler.state.lock import SegmentRef

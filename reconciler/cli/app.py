@@ -32,8 +32,11 @@ COMMANDS = {
     "schema": "print the JSON Schema of a spec, or of a JSON document",
     "state": "inspect and repair the state database",
 }
-"""The line of each command in `reconcile --help`. In the module of its name is, under the same name, the command: a
-function or, for `state`, a Typer group."""
+"""The line of each command in `reconcile --help`."""
+
+MODULES = dict.fromkeys(("status", "history", "trace"), "records")
+"""The modules of `commands` that have several commands; any other command is in the module of its name. Under its own
+name it is there: a function or, for `state`, a Typer group."""
 
 SUMMARY = "Make Customer.io manual segments equal to SQL queries: plan, guard, apply, verify."
 EPILOG = """A flag can be set by a variable: RECONCILE_FORMAT=json is --format json. The command line wins; consents and
@@ -55,7 +58,7 @@ class LazyCommand(TyperCommand):
 @cache
 def load_command(name: str) -> Any:
     """Import a command's module and build the command, once for all its runs in this process."""
-    return build(name, getattr(import_module(f"reconciler.cli.commands.{name}"), name))
+    return build(name, getattr(import_module(f"reconciler.cli.commands.{MODULES.get(name, name)}"), name))
 
 
 def build(name: str, command: Any) -> Any:

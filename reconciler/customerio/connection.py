@@ -15,11 +15,10 @@ import httpx
 from reconciler import __version__
 from reconciler.clock import boot_seconds
 from reconciler.customerio.clients import AppClient, TrackClient
-from reconciler.customerio.network import Deadline, PoolTransport
+from reconciler.customerio.network import Deadline, PoolTransport, Resolver
 from reconciler.customerio.outcomes import Endpoint
 from reconciler.customerio.proxy import Proxy, find_proxy
 from reconciler.customerio.rate_limit import Limiter
-from reconciler.customerio.resolver import Resolver
 from reconciler.customerio.transport import Transport
 from reconciler.errors import DestinationError
 from reconciler.models.fields import Secret

@@ -6,9 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.errors import SpecProblem
-from reconciler.models.audit import Trace
 from reconciler.models.comparison import DriftCounts
-from reconciler.models.history import NOBODY, Actor, History, LastRun, Outcome, RunRecord
+from reconciler.models.history import NOBODY, Actor, History, LastRun, Outcome, RunRecord, Trace
 from reconciler.models.plan import Orphan, Plan, Problem, SegmentPlan
 from reconciler.models.spec import SpecIdentity, Target
 

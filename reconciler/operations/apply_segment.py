@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.errors import DestinationError, LockHeld, ReconcileError, SegmentError, StaleError, as_known
-from reconciler.models.audit import Reason
 from reconciler.models.comparison import Counts
 from reconciler.models.events import Confirming, Created, Finished, Planned, Postponed, Reading, Sending
+from reconciler.models.history import Reason
 from reconciler.models.plan import Head, PlanStatus, SegmentPlan
 from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.models.spec import Target

@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from reconciler.errors import PRECEDENCE, SIGNALLED, ExitCode, ReconcileError, SourceError, fill_hint
-from reconciler.models.audit import Trace
-from reconciler.models.history import History, RunRecord
+from reconciler.models.history import History, RunRecord, Trace
 from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from reconciler.errors import UsageError
-from reconciler.models.audit import AuditEvent, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.fields import Secret
+from reconciler.models.history import AuditEvent, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.id_status import UNSETTLED, IdStatus
 from reconciler.models.ids import can_be_stored
 from reconciler.models.spec import Spec, Target

@@ -13,10 +13,9 @@ import httpx
 
 from reconciler import __version__
 from reconciler.clock import boot_seconds
-from reconciler.customerio.network import Deadline, PoolTransport
+from reconciler.customerio.network import Deadline, PoolTransport, Resolver
 from reconciler.customerio.outcomes import HTTPX_FAILURES, sort_failure
 from reconciler.customerio.proxy import find_proxy
-from reconciler.customerio.resolver import Resolver
 from reconciler.errors import ReconcileError
 from reconciler.models.fields import Secret
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from reconciler.escaping import clean
-from reconciler.models.audit import Trace
 from reconciler.models.guards import ALLOW_FLAGS, Guard
-from reconciler.models.history import History, RunRecord, shorten
+from reconciler.models.history import History, RunRecord, Trace, shorten
 from reconciler.models.plan import Cause, Plan, PlanStatus, Problem, SegmentPlan
 from reconciler.models.results import (
     Drift,
@@ -32,8 +31,8 @@ from reconciler.models.spec import Ownership
 from reconciler.render import Options, past_runs, report, sentences
 from reconciler.render.causes import share_causes
 from reconciler.render.json_documents import document
+from reconciler.render.past_runs import read_result
 from reconciler.render.report import Breach, Cell, Column, FirstFill, Line, Report, fill
-from reconciler.render.stored_documents import read_result
 from reconciler.render.trace import describe_trace
 
 _ORDER = list(report.MARKS)

@@ -12,8 +12,7 @@ from typing import Any
 
 from reconciler import __version__
 from reconciler.escaping import escape_json
-from reconciler.models.audit import Trace
-from reconciler.models.history import History, RunRecord
+from reconciler.models.history import History, RunRecord, Trace
 from reconciler.models.plan import Examples, Plan, SegmentPlan
 from reconciler.models.results import (
     Drift,

@@ -9,10 +9,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
-from reconciler.models.audit import Reason, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.guards import Guard
-from reconciler.models.history import KILLED, RunState
+from reconciler.models.history import KILLED, Reason, RunState, TraceStatus
 from reconciler.models.ids import IdType
 from reconciler.models.plan import PlanStatus
 from reconciler.models.results import DriftStatus, Management, RefreshStatus, RunStatus

@@ -11,8 +11,8 @@ from reconciler.models.overview import GuardReach, Overview, Point, SegmentPast
 from reconciler.models.results import StatusRow
 from reconciler.render import past_runs, sentences
 from reconciler.render.charts import draw_flow, draw_line, draw_spark
+from reconciler.render.html import name_class, write_page
 from reconciler.render.json_documents import write_time
-from reconciler.render.page import name_class, write_page
 from reconciler.render.report import MARKS, minute, span
 
 KIND = "report"

@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.batches import Direction
-from reconciler.models.history import shorten
+from reconciler.models.history import Reason, Trace, TraceEvent, TraceRow, TraceStatus, shorten
 from reconciler.render import sentences
 from reconciler.render.json_documents import write_time
 from reconciler.render.report import Cell, Column, Line, Report, fill

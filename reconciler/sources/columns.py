@@ -153,3 +153,44 @@ DRIVERS: Mapping[str, Callable[[Any, int], Batches | None]] = {
     "databricks": _open_databricks,
 }
 """Those that give Arrow as well as rows."""
+
+
+# --- the rows of a comparison at the source, where an engine gives and takes them as Arrow --------------------------
+
+ANSWER = pa.schema(
+    {
+        "stays": pa.bool_(),
+        "id": pa.string(),
+        "typed": pa.bool_(),
+        "flags": pa.int64(),
+        "number": pa.int64(),
+        "held": pa.int64(),
+        "members": pa.int64(),
+        "total": pa.string(),
+    }
+)
+"""As `models.members.Answer` has them."""
+
+
+def read_answer(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Give a batch of what the comparison returned with the columns of `ANSWER`."""
+    ids, typed = _decode(batch.column("id"), batch.column("typed"))
+    columns = {**{name: batch.column(name) for name in ANSWER.names}, "id": ids, "typed": typed}
+    arrays = [columns[one.name].cast(one.type) for one in ANSWER]
+    return pa.RecordBatch.from_arrays(arrays, schema=ANSWER)
+
+
+def _decode(ids: pa.Array, typed: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Give ids that are UTF-8; a string of Spark need be none, and is then of no type that may be an id."""
+    raw = ids.cast(pa.binary())
+    try:
+        return raw.cast(pa.string()), typed
+    except pa.ArrowInvalid:
+        found = []
+        for value, is_typed in zip(raw.to_pylist(), typed.to_pylist(), strict=True):
+            try:
+                found.append((value and value.decode(), is_typed))
+            except UnicodeDecodeError:
+                found.append(("", False))
+        texts, kinds = zip(*found, strict=True)
+        return pa.array(texts, pa.string()), pa.array(kinds, pa.bool_())

@@ -19,10 +19,9 @@ from reconciler.models.options import OF_MEMBERS_IN_DATABRICKS, Options
 from reconciler.models.spec import Segment
 from reconciler.models.sql import lexicon_of, parse
 from reconciler.sources.base import Query, choose
-from reconciler.sources.columns import stream_batches
+from reconciler.sources.columns import ANSWER, read_answer, stream_batches
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.members import Asked, MembersInTables, list_spark_tables, quote_schema
-from reconciler.sources.members_arrow import ANSWER, read_answer
 from reconciler.sources.members_sql import SPARK, TABLES, Statements
 from reconciler.sources.rows import RowSource, Values, find_rewritten, write_query
 

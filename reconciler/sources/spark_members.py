@@ -21,9 +21,8 @@ from reconciler.models.fields import Secret
 from reconciler.models.options import OF_MEMBERS, Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, choose
-from reconciler.sources.columns import stream_batches
+from reconciler.sources.columns import ANSWER, read_answer, stream_batches
 from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables, list_spark_tables, quote_schema
-from reconciler.sources.members_arrow import ANSWER, read_answer
 from reconciler.sources.members_sql import SPARK, Statements
 from reconciler.sources.spark import SparkSource
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, insert
 
 from reconciler.errors import StateError
-from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
+from reconciler.models.history import AuditEvent, Reason
 from reconciler.models.ids import IdType, fold
 from reconciler.state.database import Database, execute, run
 from reconciler.state.lock import SegmentRef

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from sqlalchemy import Connection, insert
 
 from reconciler.errors import StateError
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.history import Reason
 from reconciler.models.id_status import Mark
 from reconciler.models.ids import IdType, has_utf8
 from reconciler.state import audit, members

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from sqlalchemy import Connection, insert
 
 from reconciler.errors import ReconcileError, StateError, StateSetBack
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction
 from reconciler.models.comparison import Adoption, Findings
+from reconciler.models.history import Reason
 from reconciler.models.id_status import Mark, StateCounts
 from reconciler.models.ids import IdType
 from reconciler.models.members import MembersAtSource, other_place

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.history import Reason
 from reconciler.models.id_status import Mark
 from reconciler.models.plan import Head
 from reconciler.state import audit

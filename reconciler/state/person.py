@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row
 
 from reconciler.clock import Clock
 from reconciler.errors import StateError
-from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
+from reconciler.models.history import AuditEvent, Reason
 from reconciler.models.id_status import LATE_SECONDS, UNSETTLED, IdStatus, Mark, write_id_status
 from reconciler.models.ids import IdType, fold
 from reconciler.models.members import MembersAtSource

@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 from reconciler import __version__
 from reconciler.errors import LockHeld, StateError, StateUnreachable
 from reconciler.git import identify
-from reconciler.models.audit import Reason
-from reconciler.models.history import NOBODY, Actor
+from reconciler.models.history import NOBODY, Actor, Reason
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target

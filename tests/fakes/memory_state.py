@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.errors import StateError
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from reconciler.models.comparison import Adoption
+from reconciler.models.history import Reason
 from reconciler.models.id_status import StateCounts
 from reconciler.models.plan import Creation, Head
 from reconciler.models.results import Run

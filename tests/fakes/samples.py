@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
 from reconciler.models.fields import Limit, Secret
 from reconciler.models.guards import judge
-from reconciler.models.history import Actor
+from reconciler.models.history import Actor, Reason, Trace, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.ids import IdType
 from reconciler.models.plan import Head, Plan, PlanStatus, Problem, RemoteFacts, SegmentPlan, UsedBy
 from reconciler.models.results import Drift, DriftStatus, Run, RunStatus, SegmentDrift, SegmentRun, Tally

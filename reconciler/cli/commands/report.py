@@ -11,8 +11,8 @@ from reconciler.errors import ExitCode
 from reconciler.files import OutputFile
 from reconciler.operations.load import load_segments
 from reconciler.operations.report import report as read_overview
+from reconciler.render.html import is_report
 from reconciler.render.overview import write_overview
-from reconciler.render.page import is_report
 from reconciler.render.sentences import count
 from reconciler.spec import Needed
 

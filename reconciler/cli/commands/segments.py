@@ -13,8 +13,7 @@ from reconciler.errors import UsageError
 from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT
 from reconciler.operations.load import load_segments
 from reconciler.operations.segments import list_segments
-from reconciler.render.exposures import write_exposures
-from reconciler.render.scaffold import write_scaffold
+from reconciler.render.yaml_entries import write_exposures, write_scaffold
 from reconciler.spec import Needed
 
 

@@ -12,7 +12,7 @@ import typer
 
 from reconciler.cli import flags
 from reconciler.cli.commands import SHARED_OPTIONS, declare, with_console
-from reconciler.cli.commands.trace import MemberId, read_id
+from reconciler.cli.commands.records import MemberId, read_id
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from reconciler.models.audit import Reason
+from reconciler.models.history import Reason
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY
 from reconciler.state.members import ECHO_SECONDS, TOMBSTONE_SECONDS
 from reconciler.state.tables import METADATA

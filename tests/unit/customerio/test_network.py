@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from reconciler.customerio.connection import open_client
-from reconciler.customerio.network import IDLE_SECONDS, Deadline
+from reconciler.customerio.network import IDLE_SECONDS, Deadline, Resolver
 from reconciler.customerio.outcomes import CallResult
 from reconciler.customerio.proxy import find_proxy
-from reconciler.customerio.resolver import Resolver
 from reconciler.customerio.retry import parse_retry_after
 from reconciler.customerio.transport import Call, Transport
 from reconciler.errors import DestinationError

@@ -8,7 +8,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from reconciler.customerio.resolver import Resolver
+from reconciler.customerio.network import Resolver
 from reconciler.models.batches import Batch, BatchResult, Direction, Outcome
 from tests.fakes.wire import SEGMENT, FakeGate, RawServer, destination, read_request, reply
 from tests.unit.customerio.conftest import Clients

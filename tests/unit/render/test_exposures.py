@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from reconciler.render.exposures import choose_name, write_exposures
+from reconciler.render.yaml_entries import choose_name, write_exposures
 from reconciler.spec import Needed, load
 
 SPEC = """\

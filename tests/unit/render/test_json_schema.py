@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 
 from reconciler.errors import SpecProblem
-from reconciler.models.audit import Reason, Trace, TraceEvent, TraceRow, TraceStatus
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import Counts, DriftCounts
-from reconciler.models.history import History, HistoryRow, LastRun, Outcome, RunRecord
+from reconciler.models.history import (
+    History,
+    HistoryRow,
+    LastRun,
+    Outcome,
+    Reason,
+    RunRecord,
+    Trace,
+    TraceEvent,
+    TraceRow,
+    TraceStatus,
+)
 from reconciler.models.plan import Examples, Plan, RemoteFacts, SegmentPlan
 from reconciler.models.results import (
     Drift,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.errors import SpecError
 from reconciler.escaping import one_line, sanitize
 from reconciler.models.results import Management, Segments, WorkspaceSegment
-from reconciler.render.scaffold import write_scaffold
+from reconciler.render.yaml_entries import write_scaffold
 from reconciler.spec import load
 from tests.fakes import samples
 

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Connection
 
 from reconciler.errors import StateError
-from reconciler.models.audit import AuditEvent, Reason
 from reconciler.models.batches import Direction
+from reconciler.models.history import AuditEvent, Reason
 from reconciler.models.ids import IdType
 from reconciler.state import audit, open_reader, open_records, open_snapshot, open_store
 from reconciler.state.admin import forget

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.models.audit import Reason
 from reconciler.models.batches import BatchResult, Outcome
+from reconciler.models.history import Reason
 from tests.support.states import (
     ACKNOWLEDGED,
     NOT_STARTED,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, BatchResult
+from reconciler.models.history import Reason
 from reconciler.state.locked_segment import LockedSegment
 from tests.support.states import (
     ACKNOWLEDGED,

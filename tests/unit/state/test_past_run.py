@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Batch, Direction
 from reconciler.models.comparison import FIELD_END, ROW_END
+from reconciler.models.history import Reason
 from reconciler.models.ids import IdType
 from reconciler.state import open_reader
 from reconciler.state.past_run import PastRun, find_past_run, reading_sent

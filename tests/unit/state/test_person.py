@@ -2,8 +2,8 @@
 
 from sqlalchemy import text
 
-from reconciler.models.audit import Reason
 from reconciler.models.batches import Direction
+from reconciler.models.history import Reason
 from reconciler.models.id_status import IdStatus
 from reconciler.models.ids import IdType
 from reconciler.state import audit, person

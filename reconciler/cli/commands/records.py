@@ -1,4 +1,4 @@
-"""`reconcile trace`: shows when and why one person entered and left each segment."""
+"""What the state has on record: `reconcile status`, `history` and `trace`."""
 
 import sys
 from typing import Annotated
@@ -14,6 +14,53 @@ from reconciler.cli.documents import show
 from reconciler.errors import UsageError
 from reconciler.operations.load import load_segments
 from reconciler.spec import Needed
+
+
+@with_console
+def status(
+    console: Console,
+    specs: flags.Specs,
+    select: flags.Select = None,
+    exclude: flags.Exclude = None,
+    output: flags.OutputFormat = flags.Format.TEXT,
+) -> int:
+    """Show what the state holds of each segment, which run holds its lock, and segments that no named spec lists."""
+    result = reconciler.status(load_segments(specs, select or (), exclude or (), Needed.STATE))
+    show(console, result, output)
+    return result.exit_code
+
+
+@with_console
+def history(
+    console: Console,
+    spec: flags.OneSpec,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Show this run in full: its id, four or more of its first characters, or `last`.",
+            show_default=False,
+        ),
+    ] = None,
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Only runs that worked on this segment (its name, or `id:56`).", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only runs since then: 30d, 12h, or a date (UTC).", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
+    output: flags.OutputFormat = flags.Format.TEXT,
+) -> int:
+    """List the past runs of a spec's workspaces, newest first, or show one run in full."""
+    loaded = load_segments([spec], needed=Needed.STATE)
+    result = reconciler.history(loaded, run_id, segment=segment, since=since, limit=limit)
+    show(console, result, output)
+    return result.exit_code
+
 
 MemberId = Annotated[
     str,
