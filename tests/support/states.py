@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import duckdb
 import pytest
 from sqlalchemy import text
 
@@ -22,6 +21,7 @@ from reconciler.state.base import Overlaid, Snapshot, Stored
 from reconciler.state.database import Reader
 from reconciler.state.runtime import ProcessIdentity, Runtime
 from reconciler.state.store import StateStore
+from tests.support.one_duckdb import open_cursor
 
 ACKNOWLEDGED = BatchResult(Outcome.ACKNOWLEDGED, 1)
 NOT_STARTED = BatchResult(Outcome.NOT_STARTED)
@@ -230,7 +230,7 @@ def fetch(stream: Rows) -> list[tuple]:
     """Read all rows, whichever way they come."""
     if isinstance(stream, Iterator):
         return [_parse(row) for block in stream for row in block.split(chr(ROW_END))]
-    with duckdb.connect() as connection:
+    with open_cursor() as connection:
         return connection.execute("SELECT * FROM stream").fetchall()
 
 
@@ -240,7 +240,7 @@ def _parse(row: str) -> tuple:
 
 
 def types_of(stream: ArrowStream) -> dict[str, str]:
-    with duckdb.connect() as connection:
+    with open_cursor() as connection:
         return {row[0]: row[1] for row in connection.execute("DESCRIBE SELECT * FROM stream").fetchall()}
 
 

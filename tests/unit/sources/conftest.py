@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from reconciler.sources.base import SELECT_LINES, Source, ValueStream
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.messages import list_secrets
 from reconciler.sources.rows import RowSource
+from tests.support.one_duckdb import open_cursor, open_file
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
@@ -37,7 +37,7 @@ def open_url(url: str) -> Source:
 
 def read(source: Source, query: str, id_column: str | None = None, **params: Scalar) -> list[Row]:
     """Every (value, typed) that a query gives, in order."""
-    with source.stream_values(segment(query, id_column, **params)) as values, closing(reader().cursor()) as cursor:
+    with source.stream_values(segment(query, id_column, **params)) as values, open_cursor() as cursor:
         return list(rows_of(values, cursor))
 
 
@@ -63,21 +63,8 @@ def select_from(values: ValueStream, what: str, reading: duckdb.DuckDBPyConnecti
 
 def values_of(block: str) -> list[Row]:
     """Every (value, typed) of a block of text."""
-    with closing(reader().cursor()) as cursor:
+    with open_cursor() as cursor:
         return list(rows_of(ValueStream(iter([block]), SELECT_LINES), cursor))
-
-
-@cache
-def reader() -> duckdb.DuckDBPyConnection:
-    """One for all tests, as making one is slow."""
-    return duckdb.connect(config={"threads": 1})
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _close_reader() -> Iterator[None]:
-    yield
-    reader().close()
-    reader.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -133,7 +120,7 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
     file = tmp_path / "warehouse.duckdb"
 
     def run(sql: str) -> list[object]:
-        with closing(duckdb.connect(str(file))) as connection:
+        with open_file(file) as connection:
             return [row[0] for row in connection.execute(sql).fetchall()]
 
     run("CREATE TABLE nobody (id TEXT)")

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import ModuleType
 
-import duckdb
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -21,6 +20,7 @@ from reconciler.sources.drivers import choose_driver
 from reconciler.sources.failures import Kind, Scrubber, classify
 from reconciler.sources.messages import DatabaseMessage, list_secrets, redact
 from reconciler.sources.rows import RowSource
+from tests.support.one_duckdb import open_cursor
 
 from .conftest import open_url, rows_of, segment
 
@@ -168,7 +168,7 @@ def test_a_table_that_may_not_be_read(postgres_warehouse):
 
 
 def read_some_and_break(warehouse, query):
-    with warehouse.source.stream_values(segment(query)) as values, duckdb.connect(config={"threads": 1}) as reading:
+    with warehouse.source.stream_values(segment(query)) as values, open_cursor() as reading:
         rows = rows_of(values, reading)
         next(rows)
         warehouse.raw(
@@ -366,14 +366,14 @@ def test_rows_come_before_the_query_has_ended_and_the_rest_may_be_left(request, 
     warehouse = request.getfixturevalue(f"{reader}_warehouse")
     query = ENDLESS[reader.partition("_")[0]]
 
-    with warehouse.source.stream_values(segment(query)) as values, duckdb.connect() as reading:
+    with warehouse.source.stream_values(segment(query)) as values, open_cursor() as reading:
         rows = list(islice(rows_of(values, reading), 3))
 
     assert len(rows) == 3
 
 
 def count(values):
-    with duckdb.connect() as reading:
+    with open_cursor() as reading:
         return sum(value is not None for value, _ in rows_of(values, reading))
 
 

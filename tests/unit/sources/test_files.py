@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.errors import SourceError
 from reconciler.sources.failures import Kind
+from tests.support.one_duckdb import open_cursor, open_file
 
 from .conftest import open_url, read, segment
 
@@ -132,7 +133,7 @@ def files(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "names.csv").write_text("jane\njoe\n")
     (tmp_path / "broken.parquet").write_text("jane" * 100)
-    with duckdb.connect() as connection:
+    with open_cursor() as connection:
         connection.execute("COPY (SELECT 'c1' AS customer_id) TO 'customers.parquet'")
     return tmp_path
 
@@ -172,7 +173,7 @@ def test_a_missing_file_that_a_param_names_is_told_by_the_params_name():
 
 def test_the_names_that_duckdb_proposes_are_its_own_and_no_values(tmp_path):
     (tmp_path / "names.csv").write_text("jane\njoe\n")
-    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+    with open_file(tmp_path / "w.duckdb") as connection:
         connection.execute("CREATE TABLE customers (customer_id TEXT)")
         connection.execute(f"CREATE VIEW people AS FROM '{tmp_path}/names.csv'")
     url = f"duckdb:///{tmp_path}/w.duckdb"

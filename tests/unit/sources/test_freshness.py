@@ -1,9 +1,7 @@
 """When data was loaded: asked through every reader, in the transaction of the segment's query, and never shown."""
 
-from contextlib import closing
 from datetime import UTC, datetime
 
-import duckdb
 import pytest
 
 from reconciler.errors import SourceError
@@ -12,6 +10,7 @@ from reconciler.models.freshness import DataTime, read_answer
 from reconciler.models.spec import FreshnessSettings, GuardSettings, Segment
 from reconciler.sources import check_query, postgres, rows, sqlite
 from reconciler.sources.base import Source
+from tests.support.one_duckdb import open_cursor
 
 from .conftest import open_url, rows_of, segment
 
@@ -156,7 +155,7 @@ def test_what_was_asked_about_is_what_is_read(request, monkeypatch, reader):
 
     monkeypatch.setattr(MODULES[reader], "read_answer", empty_it)
     asked = asking("SELECT max(loaded_at) FROM loads", "SELECT id FROM loads")
-    with warehouse.source.stream_values(asked) as values, closing(duckdb.connect()) as reading:
+    with warehouse.source.stream_values(asked) as values, open_cursor() as reading:
         found = list(rows_of(values, reading))
 
     assert values.data_time == DataTime(MIDNIGHT)

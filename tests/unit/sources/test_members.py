@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import duckdb
 import pytest
 
 from reconciler.errors import StateError
@@ -12,6 +11,7 @@ from reconciler.sources import open_members as open_source_members
 from reconciler.sources.members import MembersInTables
 from reconciler.sources.members_sql import SPARK, Statements
 from tests.support.members_in_duckdb import TablesInDuckDB, open_members
+from tests.support.one_duckdb import empty_tables
 from tests.unit.sources.conftest import Warehouse
 
 KEY = "it's/1"
@@ -24,8 +24,8 @@ Execute = Callable[[str], object]
 def database(request: pytest.FixtureRequest) -> Iterator[tuple[Execute, MembersInTables]]:
     """Runs statements where the tables are, and the members in them."""
     if request.param == "duckdb":
-        with duckdb.connect(":memory:") as connection:
-            yield connection.execute, open_members(connection)
+        connection = empty_tables()
+        yield connection.execute, open_members(connection)
         return
     warehouse: Warehouse = request.getfixturevalue("postgres_warehouse")
     warehouse.execute("DROP TABLE IF EXISTS reconcile_base, reconcile_changes, reconcile_heads")
@@ -115,12 +115,11 @@ def test_another_state_that_writes_there_is_noticed(members: MembersInTables, he
 def test_ids_go_up_in_statements_of_so_many_bytes_at_most() -> None:
     asked: list[str] = []
     lists = [["a", "b", "é"], ["d", "e"], ["too long"]]
-    with duckdb.connect(":memory:") as connection:
-        members = MembersInTables("warehouse", TablesInDuckDB(connection, before=asked.append), bytes_at_once=6)
+    members = MembersInTables("warehouse", TablesInDuckDB(empty_tables(), before=asked.append), bytes_at_once=6)
 
-        head = members.write_generation(KEY, "a lineage", 1, iter(lists))
+    head = members.write_generation(KEY, "a lineage", 1, iter(lists))
 
-        assert read(members, head) == sorted(each for ids in lists for each in ids)
+    assert read(members, head) == sorted(each for ids in lists for each in ids)
     assert sum("reconcile_base SELECT" in each for each in asked) == 4  # a | b é | d e | too long
 
 

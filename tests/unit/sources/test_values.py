@@ -8,8 +8,9 @@ import pytest
 
 from reconciler.models.ids import IdType, Invalid, identify, normalize, refusal, write_exactly
 from reconciler.sources.sqlite_columns import ColumnReader
+from tests.support.one_duckdb import open_cursor
 
-from .conftest import open_url, read, reader, rows_of, segment, select_from
+from .conftest import open_url, read, rows_of, segment, select_from
 
 Row = tuple[str | None, bool]
 
@@ -203,7 +204,7 @@ def test_the_rules_of_ids_refuse_a_sqlite_text_that_is_no_utf_8(either_sqlite_wa
     why = refusal("value", "typed", id_type)
     with (
         either_sqlite_warehouse.source.stream_values(segment(query)) as values,
-        closing(reader().cursor()) as cursor,
+        open_cursor() as cursor,
     ):
         judged = list(
             select_from(values, f"{why}, CASE WHEN ({why}) IS NULL THEN {normalize('value', id_type)} END", cursor)
@@ -256,6 +257,6 @@ def test_types_without_an_id_in_them_are_told_by_the_server(postgres_warehouse):
 def test_rows_come_as_text_where_they_are_few_and_all_the_same_where_they_are_more(request, name, few, is_whole):
     source = request.getfixturevalue(name).source
     query = "SELECT id FROM (SELECT 'a' AS id UNION ALL SELECT NULL UNION ALL SELECT 'a') t WHERE 1 < :number"
-    with source.stream_values(segment(query, number=2), few) as values, closing(reader().cursor()) as cursor:
+    with source.stream_values(segment(query, number=2), few) as values, open_cursor() as cursor:
         assert isinstance(values.rows, Iterator) == is_whole
         assert sorted(rows_of(values, cursor), key=str) == [("a", True), ("a", True), (None, True)]

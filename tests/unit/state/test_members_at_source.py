@@ -29,6 +29,7 @@ from reconciler.state.person import Kept
 from reconciler.state.runtime import Runtime
 from tests.reliability.worlds import Death, Life, MortalDatabase
 from tests.support.members_in_duckdb import TablesInDuckDB
+from tests.support.one_duckdb import empty_tables
 from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remove, unknown
 
 KEY = "production/56"
@@ -71,7 +72,7 @@ class World:
     """A state whose members stand in a warehouse. At step `life.end` the process dies."""
 
     state: StateFixture
-    warehouse: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
+    warehouse: duckdb.DuckDBPyConnection = field(default_factory=empty_tables)
     life: Life = field(default_factory=Life)
     takes_delete: bool = True
     server: str = ""
@@ -369,7 +370,7 @@ def test_a_member_is_not_erased_and_nothing_of_the_person_is_lost(world: World) 
 
 def test_tables_of_another_source_are_told_and_nothing_is_erased(world: World) -> None:
     fill_and_leave(world)
-    other = World(world.state)
+    other = World(world.state, warehouse=duckdb.connect())
     with pytest.raises(StateError, match="segment 56 of workspace production: the members at the source") as refusal:
         erase(other, "a")
     assert "a source of another spec" in refusal.value.hint
