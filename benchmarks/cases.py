@@ -77,6 +77,7 @@ def plan_files(folder: Path, size: int, times: int) -> Iterator[Row]:
             "plan, Parquet": plan_words("parquet.yaml"),
             "reading both (Parquet)": script("floor", "parquet", str(desired), state),
             "plan, no change": plan_words("same.yaml"),
+            **{limit: (*plan_words("sqlite.yaml"), "--memory-limit", limit) for limit in ("512MB", "2GB")},
             "naive script": script("naive", str(warehouse), str(snapshot)),
         },
         folder,
@@ -90,6 +91,8 @@ def plan_files(folder: Path, size: int, times: int) -> Iterator[Row]:
         "plan, 1% churn, Parquet source", size, series["plan, Parquet"], series["reading both (Parquet)"], "≤ 3"
     )
     yield compare("plan, no change, SQLite source", size, series["plan, no change"], floor, "≤ 2")
+    for limit, goal in (("512MB", "≤ 700 MB"), ("2GB", "≤ 1.5")):
+        yield compare(f"plan, 1% churn, SQLite source, --memory-limit {limit}", size, series[limit], floor, goal)
     naive = series["naive script"]
     yield Row("(the naive script)", short(size), naive.wall, naive.cpu, naive.memory)
 
