@@ -33,7 +33,7 @@ from tests.warehouses.engines import _databricks as databricks
 from tests.warehouses.engines._spark import write_text
 from tests.warehouses.sessions import DatabricksSession
 
-pytestmark = pytest.mark.xdist_group("members")
+pytestmark = pytest.mark.xdist_group("members of Databricks")
 
 KEY = "production/56"
 

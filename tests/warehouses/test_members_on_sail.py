@@ -26,12 +26,11 @@ __all__ = [  # pytest runs them here, too
     "test_two_states_and_a_restored_state_are_refused",
 ]
 
-pytestmark = pytest.mark.xdist_group("members")
-
 SESSIONS = {"sail_server": SailSession, "databricks_server": DatabricksSession}
+GROUPS = {"sail_server": "members", "databricks_server": "members of Databricks"}
 
 
-@pytest.fixture(params=SESSIONS)
+@pytest.fixture(params=[pytest.param(each, marks=pytest.mark.xdist_group(GROUPS[each])) for each in SESSIONS])
 def session(project: Project, request: pytest.FixtureRequest) -> SessionOnSail:
     server = request.getfixturevalue(request.param)
     return SESSIONS[request.param](project, server, f"m{abs(hash(request.node.name))}")

@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "past-one-machine.md"
 START, *SESSION = re.findall(r"```sh\n(.*?)```(?:\n```text\n(.*?)```)?", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 (SPEC,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
-pytestmark = pytest.mark.xdist_group("members")
+pytestmark = pytest.mark.xdist_group("past one machine")
 
 
 def shorten(text: str) -> str:
