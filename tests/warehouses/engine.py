@@ -13,6 +13,10 @@ from reconciler.sources.base import Source
 ERRORS = ("a wrong password", "an unreachable server", "an error of a row", "a name without a param")
 
 
+MARKS = "%(x)s in a string"
+"""A mark of other drivers in a query with params."""
+
+
 class NotHad(Exception):
     """The engine can't be had on this machine; the text says what to install."""
 
@@ -69,7 +73,7 @@ class Engine:
 
     emulated: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict)
-    """What the engine can't have (of `test_values.KINDS`, of `test_values.TEXTS`, ERRORS), each with the reason."""
+    """What the engine can't have (of `test_values.KINDS`, of `test_values.TEXTS`, ERRORS or MARKS), with reasons."""
 
     text: Callable[[str], str] = lambda text: "'" + text.replace("'", "''") + "'"
     """Writes a text as a literal."""

@@ -230,10 +230,28 @@ def test_what_is_said_of_a_statement_with_ids_shows_none(session: DatabricksSess
     session.fill("p0001", "p0002")
     refusals["INSERT INTO"] = "[PARSE_SYNTAX_ERROR] Syntax error at or near 'p0001'. SQLSTATE: 42601"
 
-    told = session.do(*APPLY).err
+    told = " ".join(session.do(*APPLY).err.split())
 
     assert "Syntax error" in told
     assert "p0001" not in told
+    assert "Correct the query" not in told
+    assert "is one of `members: source`, and no query of the spec" in told
+    assert "reconcile state copy SPEC --members local" in told
+
+
+def test_a_table_that_is_gone_under_a_statement_with_ids_is_no_name_in_the_query(
+    session: DatabricksSession, refusals: dict[str, str]
+) -> None:
+    session.fill("p0001")
+    refusals["INSERT INTO"] = (
+        "[TABLE_OR_VIEW_NOT_FOUND] The table or view `reconcile_base` cannot be found. SQLSTATE: 42P01"
+    )
+
+    told = " ".join(session.do(*APPLY).err.split())
+
+    assert "reconcile_base" in told
+    assert "Check the names in the query" not in told
+    assert "needs USE CATALOG, USE SCHEMA and CREATE TABLE" in told
 
 
 def test_a_statement_that_the_driver_repeats_since_its_answer_was_lost_does_no_harm(session: DatabricksSession) -> None:

@@ -16,7 +16,7 @@ from reconciler.sources.base import Source
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.rows import RowSource
 from tests.unit.sources.conftest import Row, read, segment
-from tests.warehouses.engine import ERRORS, Value, Warehouse
+from tests.warehouses.engine import ERRORS, MARKS, Value, Warehouse
 
 KINDS = (
     *("an integer", "the smallest integer", "the largest integer", "an integer that a double can't hold"),
@@ -116,7 +116,7 @@ def judge(row: Row) -> str | None:
 
 def test_every_kind_of_value_is_in_the_table_of_the_engine(warehouse):
     assert set(KINDS) <= set(warehouse.engine.values) | set(warehouse.engine.lacks)
-    assert set(warehouse.engine.lacks) <= {*KINDS, *TEXTS, *ERRORS}
+    assert set(warehouse.engine.lacks) <= {*KINDS, *TEXTS, *ERRORS, MARKS}
 
 
 def test_each_value_becomes_its_id_or_is_refused(warehouse, sources):

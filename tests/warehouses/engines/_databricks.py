@@ -51,7 +51,7 @@ _TYPES = (
     (pa.types.is_struct, "STRUCT"),
     (lambda _: True, "INTERVAL_DAY_TIME"),
 )
-_READ = {"STRING": str, "BOOLEAN": lambda text: text == "true", "DOUBLE": float, "FLOAT": float}
+_READ = {"STRING": str, "BOOLEAN": lambda text: text.lower() == "true", "DOUBLE": float, "FLOAT": float}
 
 
 class Refused(Exception):
