@@ -67,6 +67,9 @@ _REWRITTEN = {"databricks": re.compile(r"%\(\w+\)s")}
 """What a driver makes a mark of, wherever it stands in a query with params, whatever its name. Source:
 `_interpolate_named_markers` of databricks-sql-connector."""
 
+_READING_TO_THE_END = frozenset({"pymysql", "mysqldb"})
+"""Drivers of which a cursor that is closed reads the rows that are left. Source: `SSCursor.close` of both."""
+
 _MARKS = {
     "qmark": "?",
     "format": "%s",
@@ -168,6 +171,7 @@ class RowSource:
             data_time = self._ask_freshness(connection, freshness)
             result = self._run(connection, query)
             stack.callback(_close, result)
+            stack.callback(_kill_query, connection, result)
             at, unfit = _choose_ids(result, query)
             columns = None if unfit else stack.enter_context(self._read_columns(result, at, query))
             if columns is not None:
@@ -285,6 +289,19 @@ def _close(opened: Connection | CursorResult[Any]) -> None:
     """
     with suppress(Exception):
         opened.close()
+
+
+def _kill_query(connection: Connection, result: CursorResult[Any]) -> None:
+    """Have the server end a query of which rows are left, where closing its cursor would read all of them.
+
+    Their protocol has no other way, and below a cursor a closed connection has the driver fail later, on stderr. Where
+    the server does not let it, the cursor reads them.
+    """
+    if result.cursor is None or result.dialect.driver not in _READING_TO_THE_END:
+        return
+    with suppress(Exception), connection.engine.connect() as other:
+        driven: Any = connection.connection.driver_connection
+        other.exec_driver_sql(f"KILL QUERY {driven.thread_id():d}")
 
 
 def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:

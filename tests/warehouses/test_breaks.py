@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
+import pyarrow as pa
 import pytest
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
-from tests.unit.sources.conftest import read
+from tests.unit.sources.conftest import read, segment
 from tests.warehouses.engine import Warehouse
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 TABLES = ", ".join(f"digits {name}" for name in "abcde")
 NUMBER = "(" + " + ".join(f"{10**place} * {name}.number" for place, name in enumerate("abcde")) + ")"
 ROWS = 100_000
+READ_AT_ONCE = ("redshift+redshift_connector",)
+"""Drivers that read every row of a query before they give the first."""
 CUT = 300_000
 """Bytes after which the connection breaks; the rows are more."""
 
@@ -64,26 +67,63 @@ def test_a_connection_that_breaks_in_the_middle_of_the_rows_fails_the_read(wareh
 def cutting(target: int) -> Iterator[int]:
     """A port that forwards to another, and breaks the connection once `CUT` bytes have come back."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=_accept, args=(listener, target), daemon=True).start()
+        threading.Thread(target=_accept, args=(listener, target, CUT, []), daemon=True).start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _accept(listener: socket.socket, target: int) -> None:
+def _accept(listener: socket.socket, target: int, most: int | None, passed: list[int]) -> None:
     with suppress(OSError):
         while True:
             front, _ = listener.accept()
             back = socket.create_connection(("127.0.0.1", target))
-            for one, other, most in ((front, back, None), (back, front, CUT)):
-                threading.Thread(target=_forward, args=(one, other, most), daemon=True).start()
+            threading.Thread(target=_forward, args=(front, back, None, []), daemon=True).start()
+            threading.Thread(target=_forward, args=(back, front, most, passed), daemon=True).start()
 
 
-def _forward(one: socket.socket, other: socket.socket, most: int | None) -> None:
-    passed = 0
+def _forward(one: socket.socket, other: socket.socket, most: int | None, passed: list[int]) -> None:
     with suppress(OSError):
-        while (data := one.recv(65536)) and (most is None or passed < most):
+        while (data := one.recv(65536)) and (most is None or sum(passed) < most):
             other.sendall(data)
-            passed += len(data)
+            passed.append(len(data))
     for end in (one, other):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_read_that_is_left_early_is_not_read_to_its_end(warehouse):
+    url = make_url(warehouse.url)
+    if "an unreachable server" in warehouse.engine.lacks or not url.port or url.drivername in READ_AT_ONCE:
+        return
+    query = f"SELECT {NUMBER} AS id, '{'a long text' * 10}' AS more FROM {TABLES}, digits f"
+    with passing(url.port) as (port, passed):
+        source = warehouse.open(warehouse.url.replace(f":{url.port}/", f":{port}/"))
+
+        with source.stream_values(segment(query, "id")) as values:
+            if isinstance(values.rows, Iterator):
+                next(values.rows)
+            else:
+                pa.RecordBatchReader.from_stream(values.rows).read_next_batch()
+
+    assert 0 < sum(passed) < 10 * ROWS * len("a long text") * 10 // 2
+
+
+def test_a_read_to_its_end_ends_no_query_of_mysql(warehouse):
+    if not warehouse.url.startswith("mysql"):
+        return
+    kills = "SELECT variable_value AS id FROM information_schema.global_status WHERE variable_name = 'COM_KILL'"
+    before = read(warehouse.open(), kills)
+
+    assert len(read(warehouse.open(), f"SELECT {NUMBER} AS id FROM {TABLES}")) == ROWS
+
+    assert read(warehouse.open(), kills) == before
+
+
+@contextmanager
+def passing(target: int) -> Iterator[tuple[int, list[int]]]:
+    """A port that forwards to another, and the numbers of bytes that have come back."""
+    passed: list[int] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=_accept, args=(listener, target, None, passed), daemon=True).start()
+        yield listener.getsockname()[1], passed
+        listener.shutdown(socket.SHUT_RDWR)
