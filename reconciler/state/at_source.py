@@ -104,7 +104,7 @@ class MembersWriter:
         self._write = write
 
     def is_flush_due(self, row: SegmentRow) -> bool:
-        """Tell whether the state has so many changes that they are flushed before the run ends."""
+        """Tell whether the changes in the state are to be flushed before the run ends."""
         # Each flush has all members of the segment read once, to see that all arrived.
         most = max(MOST_CHANGED, (row.members_rows or 0) * MOST_OF_BASE)
         return count_changed(self._database, row.segment_key) > most
