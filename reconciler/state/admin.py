@@ -1,7 +1,6 @@
 """Administration of a state: forgetting a segment, breaking a lock, backups, upgrades, moves."""
 
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,16 +16,14 @@ from reconciler.clock import Clock
 from reconciler.errors import LockHeld, StateError, UsageError
 from reconciler.files import OutputFile
 from reconciler.models.fields import Secret
-from reconciler.models.ids import IdType
 from reconciler.models.spec import StateSettings
 from reconciler.state import open_address, open_database, open_reader, plans, schema
 from reconciler.state.database import Backend, Database, Reader, execute, find_segment, run
 from reconciler.state.failures import explained
 from reconciler.state.location import Address, SqliteAddress, is_empty_database, make_file, parse, reading_uri
-from reconciler.state.lock import NOTHING_SENT, WHERE_SEGMENT, SegmentRef, break_locks, find_row, read_holder
-from reconciler.state.locked_segment import LockedSegment
+from reconciler.state.lock import SegmentRef, break_locks, delete_segment, find_row, read_holder
 from reconciler.state.members import sweep
-from reconciler.state.runtime import Runtime
+from reconciler.state.runtime import THIS_MACHINE, Runtime
 from reconciler.state.store import StateStore
 from reconciler.state.tables import LOCKS, METADATA, PLAN_LINES
 
@@ -39,7 +36,7 @@ def forget(
     segment_id: int,
     *,
     lock_timeout: float = 0.0,
-    runtime: Runtime | None = None,
+    runtime: Runtime = THIS_MACHINE,
     drop: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Drop all that the state knows of a segment, under its lock, and tell whether it knew anything.
@@ -47,33 +44,20 @@ def forget(
     `drop` is told the key of members at a source, which go first: what is left without them names `refresh`.
     Nothing is removed at Customer.io. Raises LockHeld, StateError.
     """
-    runtime = runtime or Runtime()
     segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database:
-        store = StateStore(database, runtime, lock_timeout)
-        try:
-            run_id = uuid.uuid4().hex
-            lock = store.take_lock(segment, run_id, "state forget", NOTHING_SENT)
-        except LockHeld as error:
-            message = f"segment {segment_id} of workspace {workspace} is {error.message}"
-            raise LockHeld(message, error.hint, holder=error.holder) from None
-        try:
-            with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
-                locked = LockedSegment(lock, IdType.ID, run_id, None, audits=settings.audit is not None)
-                locked.recover()
-                locked.compact()  # what a dead run was acknowledged is in the audit log then
-                with database.read() as connection:
-                    row = find_segment(connection, workspace, segment_id)
-                if row is not None and row.members_generation is not None and row.members_key:
-                    drop(row.members_key)
+        store = StateStore(database, runtime, lock_timeout, settings=settings)
+        with store.hold(segment, "state forget") as (lock, locked):
+            locked.recover()
+            locked.compact()  # what a dead run was acknowledged is in the audit log then
+            with database.read() as connection:
+                row = find_segment(connection, workspace, segment_id)
+            if row is not None and row.members_generation is not None and row.members_key:
+                drop(row.members_key)
             with lock.write() as connection:
                 plans.drop_expired(connection, database.now(connection))
-                known = run(connection, f"DELETE FROM reconcile_segments WHERE {WHERE_SEGMENT}", **segment.values())
-                known += run(connection, f"DELETE FROM reconcile_creations WHERE {WHERE_SEGMENT}", **segment.values())
-            with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
-                sweep(lock.write, segment)
-        finally:
-            lock.release()
+                known = delete_segment(connection, segment)
+            sweep(lock.write, segment)
     return known > 0
 
 
@@ -87,10 +71,9 @@ class FoundLock:
 
 
 def find_lock(
-    settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime | None = None
+    settings: StateSettings, workspace: str, segment_id: int, *, runtime: Runtime = THIS_MACHINE
 ) -> FoundLock | None:
     """Find the lock of a segment; None: it is free. Raises StateError."""
-    runtime = runtime or Runtime()
     reader = open_reader(settings.model_copy(update={"must_exist": True}), runtime.clock)
     with reader.read() as connection:
         assert connection is not None
@@ -109,13 +92,12 @@ def unlock(
     segment_id: int,
     *,
     found: FoundLock | None = None,
-    runtime: Runtime | None = None,
+    runtime: Runtime = THIS_MACHINE,
 ) -> str | None:
     """Break a segment's lock and describe its holder, which can write no more; None: it had none.
 
     Raises StateError, also where the lock is not the one that was `found` any more.
     """
-    runtime = runtime or Runtime()
     segment = SegmentRef(workspace, segment_id, f"id:{segment_id}")
     with open_database(settings, runtime.clock, creates=False) as database, database.write() as connection:
         row = find_row(connection, segment, database.row_lock)
@@ -190,13 +172,12 @@ def copy_file(address: SqliteAddress, path: Path) -> None:
 # --- upgrades ----------------------------------------------------------------------------------------------------
 
 
-def upgrade(settings: StateSettings, *, runtime: Runtime | None = None) -> Path | None:
+def upgrade(settings: StateSettings, *, runtime: Runtime = THIS_MACHINE) -> Path | None:
     """Bring an older schema up to date; a SQLite file is copied first. Give the copy's path.
 
     None: nothing was copied, as the schema is up to date, or as the server has backups of its own. Refuses while a
     lock lives. Raises StateError, LockHeld.
     """
-    runtime = runtime or Runtime()
     address = parse(settings.url)
     version = open_reader(settings, runtime.clock).find_schema()
     if not version:
@@ -267,7 +248,7 @@ def refuse_live_locks(
 # --- moves -------------------------------------------------------------------------------------------------------
 
 
-def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = None) -> None:
+def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime = THIS_MACHINE) -> None:
     """Move a whole state, lineage and all but locks, into another database that holds none.
 
     The old place is closed once the copy is there: every later use of it is refused, with the new place named. Cut
@@ -275,7 +256,6 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime | None = No
 
     Raises UsageError, with nothing changed, where there is something already; StateError, LockHeld.
     """
-    runtime = runtime or Runtime()
     origin, target = parse(settings.url), parse(to)
     if _identify(origin) == _identify(target):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")

@@ -85,12 +85,6 @@ def list_ids(database: Database, key: int, table: str) -> Iterator[list[str]]:
         after = ids[-1]
 
 
-def forget_changes(connection: Connection, key: int) -> None:
-    """Forget what has changed, as the members at the source have it now."""
-    for table in ("reconcile_members", "reconcile_dropped"):
-        run(connection, f"DELETE FROM {table} WHERE segment_key = :key", key=key)
-
-
 class MembersWriter:
     """Writes one segment's members at their source, under its lock. What it writes counts once the state records it."""
 
@@ -129,7 +123,8 @@ class MembersWriter:
             changed += row.members_changed or 0
         with self._write() as connection:
             record(connection, self._segment, there, changed)
-            forget_changes(connection, key)
+            for table in ("reconcile_members", "reconcile_dropped"):  # the members at the source have it now
+                run(connection, f"DELETE FROM {table} WHERE segment_key = :key", key=key)
         if changed > max(LEAST_CHANGED, there.rows * MOST_OF_BASE):
             with suppress(ReconcileError):  # a later flush tries again
                 self.drop_generations(there.generation, self._rewrite(name, there).generation)

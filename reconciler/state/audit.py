@@ -9,9 +9,9 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Row, insert
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Direction
@@ -28,7 +28,7 @@ ROWS_PER_TRANSACTION = 500
 
 _IN_RANGE = (
     "SELECT audit_key, run_id, at, direction, reason, number, ids FROM reconcile_audit WHERE workspace = :workspace "
-    "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type AND pending_key IS NULL"
+    "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type"
 )
 
 UNKNOWN = -1
@@ -99,26 +99,22 @@ def find(connection: Connection, workspace: str, id: str) -> list[AuditEvent]:
     segments = "SELECT DISTINCT segment_id FROM reconcile_audit WHERE workspace = :workspace"
     found = []
     for segment_id in execute(connection, segments, {"workspace": workspace}).scalars().all():
-        for id_type in IdType:
-            form = fold(id, id_type)
-            values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
-            for row in execute(connection, _IN_RANGE, values):
-                if _holds(unpack(row.ids, row.number), form):
-                    event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
-                    found.append((row.at, row.audit_key, event))
+        for _, rows in _find_rows(connection, f"{_IN_RANGE} AND pending_key IS NULL", workspace, segment_id, id):
+            for row in rows:
+                event = AuditEvent(segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
+                found.append((row.at, row.audit_key, event))
     return [event for *_, event in sorted(found, key=lambda each: each[:2])]
 
 
-def read_run(connection: Connection, run_id: str, segment: SegmentRef) -> Iterator[Change]:
-    """Read what one run changed in a segment, in the order in which it was recorded."""
-    statement = (
-        "SELECT at, direction, reason, id_type, number, ids FROM reconcile_audit WHERE workspace = :workspace "
-        "AND segment_id = :segment_id AND run_id = :run_id AND pending_key IS NULL ORDER BY audit_key"
-    )
-    values = {"workspace": segment.workspace, "segment_id": segment.segment_id, "run_id": run_id}
-    for row in execute(connection, statement, values, rows_at_once=100):
-        ids, id_type = unpack(row.ids, row.number), IdType(row.id_type)
-        yield Change(run_id, row.at, Direction(row.direction), Reason(row.reason), ids, id_type)
+def _find_rows(
+    connection: Connection, statement: str, workspace: str, segment_id: int, id: str
+) -> Iterator[tuple[str, list[Row[Any]]]]:
+    """Find the rows of a segment that have an id, and how it is written there, by each id type."""
+    for id_type in IdType:
+        form = fold(id, id_type)
+        values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
+        rows = execute(connection, statement, values)
+        yield form, [row for row in rows if _holds(unpack(row.ids, row.number), form)]
 
 
 def prune(
@@ -138,19 +134,12 @@ def prune(
 def list_places(connection: Connection, id: str) -> list[tuple[str, str, int, list[int]]]:
     """List the segments with rows that have an id: as it is written there, workspace, number, keys of those rows."""
     segments = "SELECT DISTINCT workspace, segment_id FROM reconcile_audit"
-    in_range = (
-        "SELECT audit_key, number, ids FROM reconcile_audit WHERE workspace = :workspace "
-        "AND segment_id = :segment_id AND first_id <= :id AND last_id >= :id AND id_type = :id_type"
-    )
-    places = []
-    for workspace, segment_id in execute(connection, segments).all():
-        for id_type in IdType:
-            form = fold(id, id_type)
-            values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
-            rows = execute(connection, in_range, values)
-            if keys := [row.audit_key for row in rows if _holds(unpack(row.ids, row.number), form)]:
-                places.append((form, workspace, segment_id, keys))
-    return places
+    return [
+        (form, workspace, segment_id, [row.audit_key for row in rows])
+        for workspace, segment_id in execute(connection, segments).all()
+        for form, rows in _find_rows(connection, _IN_RANGE, workspace, segment_id, id)
+        if rows
+    ]
 
 
 def erase(database: Database, keys: Sequence[int], id: str) -> None:

@@ -20,10 +20,6 @@ def _read_nothing() -> Iterator[str]:
     return iter(())
 
 
-def _count_nothing() -> StateCounts:
-    return StateCounts(0, 0, 0)
-
-
 @dataclass
 class Stored:
     """One consistent view of a segment in the state: everything is read in one transaction, each stream once.
@@ -46,7 +42,7 @@ class Stored:
     without an outcome), `at` (double: latest attempt that may have carried it), `unknown_at` (double or null: of an
     acknowledged one, the latest earlier attempt of unknown outcome), `ids` (utf8, joined by line feeds)."""
 
-    count: Callable[[], StateCounts] = _count_nothing
+    count: Callable[[], StateCounts] = lambda: StateCounts(0, 0, 0)
     """Counts the ids by status."""
 
     state_tables: Callable[[], StateTables] | None = None

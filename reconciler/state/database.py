@@ -343,11 +343,6 @@ def find_segment(connection: Connection, workspace: str, segment_id: int) -> Seg
     return None if found is None else SegmentRow(*found)
 
 
-def find_environment(connection: Connection, workspace: str) -> int | None:
-    """The environment at Customer.io to which a workspace's name is bound."""
-    return find_environments(connection).get(workspace)
-
-
 def find_environments(connection: Connection) -> dict[str, int]:
     """The environments at Customer.io to which the names of workspaces are bound."""
     return dict(map(tuple, execute(connection, "SELECT name, environment_id FROM reconcile_workspaces")))
@@ -355,7 +350,7 @@ def find_environments(connection: Connection) -> dict[str, int]:
 
 def read_head(connection: Connection, workspace: str, row: SegmentRow | None) -> Head:
     """Return the head of a segment with this row."""
-    environment_id = find_environment(connection, workspace)
+    environment_id = find_environments(connection).get(workspace)
     return Head(environment_id=environment_id) if row is None else row.head(environment_id)
 
 

@@ -182,12 +182,16 @@ def _drop_unreadable(connection: Connection, key: int) -> None:
     select = "SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND (ids LIKE :row OR ids LIKE :field)"
     values = {"key": key, "row": f"%{chr(ROW_END)}%", "field": f"%{chr(FIELD_END)}%"}
     for seq, ids in execute(connection, select, values).all():
-        kept = [id for id in ids.split(ID_END) if _is_readable(id, (id,))]
-        if kept:
-            update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
-            run(connection, update, ids=ID_END.join(kept), number=len(kept), seq=seq)
-        else:
-            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
+        keep_ids(connection, seq, [id for id in ids.split(ID_END) if _is_readable(id, (id,))])
+
+
+def keep_ids(connection: Connection, seq: int, ids: Sequence[str]) -> None:
+    """Let a row have these ids alone; without any it is deleted."""
+    if ids:
+        update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
+        run(connection, update, ids=ID_END.join(ids), number=len(ids), seq=seq)
+    else:
+        run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
 
 
 # --- compaction --------------------------------------------------------------------------------------------------

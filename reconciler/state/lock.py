@@ -102,6 +102,12 @@ def update_segment(connection: Connection, segment: SegmentRef, assignments: str
     run(connection, statement, **values, **segment.values())
 
 
+def delete_segment(connection: Connection, segment: SegmentRef) -> int:
+    """Delete a segment's row, and what it says of its creation; return how many rows that were."""
+    tables = ("reconcile_segments", "reconcile_creations")
+    return sum(run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **segment.values()) for table in tables)
+
+
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:
     statement = f"SELECT * FROM reconcile_locks WHERE {WHERE_SEGMENT}{suffix}"
     return execute(connection, statement, segment.values()).one_or_none()

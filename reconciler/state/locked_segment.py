@@ -20,8 +20,8 @@ from reconciler.models.spec import SpecIdentity
 from reconciler.state import at_source, audit, journal, members
 from reconciler.state.base import SegmentRow
 from reconciler.state.creations import Creations
-from reconciler.state.database import find_segment, read_head, run
-from reconciler.state.lock import WHERE_SEGMENT, ChangeTokens, HeldLock, update_segment
+from reconciler.state.database import find_segment, read_head
+from reconciler.state.lock import ChangeTokens, HeldLock, delete_segment, update_segment
 from reconciler.state.tables import SEGMENTS
 
 SECONDS_PER_TURN = 1.0
@@ -304,8 +304,7 @@ class LockedSegment:
             if self._at_source is not None:
                 self._at_source.source.drop(row.members_key or "", ())
             self._tokens.drop()
-            for table in ("reconcile_segments", "reconcile_creations"):
-                run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **self._segment.values())
+            delete_segment(connection, self._segment)
         members.sweep(self._write, self._segment)
         return True
 

@@ -4,23 +4,19 @@ What is moved is written whole under a new key, or as a new generation, and coun
 cut short before that, all is as it was.
 """
 
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from reconciler.errors import LockHeld, ReconcileError, StateError
+from reconciler.errors import ReconcileError, StateError
 from reconciler.models.comparison import ROW_END
-from reconciler.models.ids import IdType
 from reconciler.models.members import OF_ANOTHER, MembersAtSource
 from reconciler.models.spec import MembersAt, StateSettings
 from reconciler.state import at_source, members, open_database
 from reconciler.state.base import SegmentRow
 from reconciler.state.database import Database, find_segment, run
-from reconciler.state.lock import NOTHING_SENT, HeldLock, SegmentRef, update_segment
-from reconciler.state.locked_segment import LockedSegment
-from reconciler.state.runtime import Runtime
+from reconciler.state.lock import HeldLock, SegmentRef, update_segment
+from reconciler.state.runtime import THIS_MACHINE, Runtime
 from reconciler.state.store import StateStore
 
 _FORGET_HEAD = ", ".join(
@@ -40,16 +36,16 @@ def move_members(
     *,
     warn: Callable[[str], None],
     lock_timeout: float = 0.0,
-    runtime: Runtime | None = None,
+    runtime: Runtime = THIS_MACHINE,
 ) -> int | None:
     """Move the members of one segment under its lock; return how many they are. None: they were there already.
 
     Raises LockHeld, StateError, SourceError; then they are where they were.
     """
-    runtime = runtime or Runtime()
     with open_database(settings, runtime.clock, creates=False) as database:
         there = source if to is MembersAt.LOCAL else None
-        with hold(settings, database, segment, there, "state copy", runtime, lock_timeout) as (lock, locked):
+        store = StateStore(database, runtime, lock_timeout, settings=settings)
+        with store.hold(segment, "state copy", there) as (lock, locked):
             row = _find(database, segment)
             if row is None or (row.members_generation is not None) == (to is MembersAt.SOURCE):
                 return None
@@ -64,31 +60,6 @@ def move_members(
             if to is MembersAt.LOCAL and row.members_key:
                 drop_at_source(source, row.members_key, warn)
             return locked.count().stored
-
-
-@contextmanager
-def hold(
-    settings: StateSettings,
-    database: Database,
-    segment: SegmentRef,
-    source: MembersAtSource | None,
-    command: str,
-    runtime: Runtime,
-    lock_timeout: float = 0.0,
-) -> Iterator[tuple[HeldLock, LockedSegment]]:
-    """Hold the lock of a segment while the block runs, for a command that sends nothing. Raises LockHeld."""
-    store, run_id = StateStore(database, runtime, lock_timeout), uuid.uuid4().hex
-    try:
-        lock = store.take_lock(segment, run_id, command, NOTHING_SENT)
-    except LockHeld as error:
-        message = f"segment {segment.segment_id} of workspace {segment.workspace} is {error.message}"
-        raise LockHeld(message, error.hint, holder=error.holder) from None
-    try:
-        with runtime.heartbeat(lock.renew, lock.terms.heartbeat):
-            audits = settings.audit is not None
-            yield lock, LockedSegment(lock, IdType.ID, run_id, None, audits=audits, source=source)
-    finally:
-        lock.release()
 
 
 def drop_at_source(source: MembersAtSource, key: str, warn: Callable[[str], None]) -> None:

@@ -25,9 +25,9 @@ from reconciler.state.at_source import MembersWriter
 from reconciler.state.database import Backend, Database, execute, run
 from reconciler.state.location import SqliteAddress
 from reconciler.state.lock import SegmentRef, break_locks, find_row, read_holder
-from reconciler.state.moves import hold
-from reconciler.state.runtime import Runtime
+from reconciler.state.runtime import THIS_MACHINE, Runtime
 from reconciler.state.schema import refuse_moved, select_version
+from reconciler.state.store import StateStore
 
 _SEGMENTS = """
 SELECT k.segment_key, k.workspace, k.segment_id, s.name, s.id_type, s.members_generation FROM reconcile_keys k
@@ -221,13 +221,14 @@ def find_kept(settings: StateSettings, id: str, find_source: FindSource | None =
     found = [
         each
         for each in there
-        if find_source and find_source(each.segment_id).generations_of(each.members_key, _list_forms_there(each, id))
+        if find_source
+        and find_source(each.segment_id).generations_of(each.members_key, list_forms(id, IdType(each.id_type)))
     ]
     return replace(traces.count(), at_source=len(found))
 
 
 def erase(
-    settings: StateSettings, id: str, *, find_source: FindSource | None = None, runtime: Runtime | None = None
+    settings: StateSettings, id: str, *, find_source: FindSource | None = None, runtime: Runtime = THIS_MACHINE
 ) -> Kept:
     """Take an id out of audit log, tombstones, echoes and rejections, in every workspace; return what it was.
 
@@ -240,7 +241,6 @@ def erase(
     Raises LockHeld where a run works with an affected segment, or with any of a file; StateError where the state holds
     the id, or where a request with it may still arrive. Then nothing is changed.
     """
-    runtime = runtime or Runtime()
     with open_database(settings, runtime.clock, creates=False) as database:
         is_file = isinstance(database.address, SqliteAddress)
         there = _erase_there(settings, database, id, find_source, runtime)
@@ -252,9 +252,9 @@ def erase(
             places = traces.places().union(*traces.plans.values())
             refuse_live_locks(database, connection, runtime, lambda *place: is_file or place in places)
             _refuse_held(traces)
-            for workspace, segment_id in places:  # a holder that is suspended now finds its lock gone
-                if _is_locked(connection, workspace, segment_id):
-                    break_locks(connection, database.now(connection), SegmentRef(workspace, segment_id, ""))
+            for segment in (SegmentRef(*place, "") for place in places):
+                if read_holder(find_row(connection, segment)) is not None:  # who is suspended now finds its lock gone
+                    break_locks(connection, database.now(connection), segment)
             for each in traces.presences:
                 for form in list_forms(id, each.id_type):
                     _erase_rows(connection, each.key, form)
@@ -292,17 +292,18 @@ def _erase_there(
         _refuse_held(_find_traces(database, connection, id))
     if find_source is None:
         raise _lacks_source()
+    store = StateStore(database, runtime, settings=settings)
     with ExitStack() as stack:
         found = []
         for each in there:
             source = find_source(each.segment_id)
             segment = SegmentRef(each.workspace, each.segment_id, each.name)
-            lock, locked = stack.enter_context(hold(settings, database, segment, source, "state erase", runtime))
+            lock, locked = stack.enter_context(store.hold(segment, "state erase", source))
             writer = MembersWriter(source, lock, lock.write)
             _check_there(each, writer)
             locked.recover()
             locked.flush()
-            found.append((each, writer, _list_forms_there(each, id)))
+            found.append((each, writer, list_forms(id, IdType(each.id_type))))
         _raise_held([each for each, writer, forms in found if writer.holds(forms)])
         having = [one for one in found if one[1].source.generations_of(one[0].members_key, one[2])]
         kept = [each for each, writer, forms in having if not writer.erase(forms)]
@@ -329,10 +330,6 @@ def _list_there(connection: Connection) -> list[Row[Any]]:
         "WHERE members_generation IS NOT NULL ORDER BY workspace, segment_id"
     )
     return list(execute(connection, statement).all())
-
-
-def _list_forms_there(row: Row[Any], id: str) -> list[str]:
-    return list_forms(id, IdType(row.id_type))
 
 
 def _refuse_worked(connection: Connection, there: _There) -> None:
@@ -401,13 +398,4 @@ def _erase_rows(connection: Connection, key: int, id: str) -> None:
         run(connection, f"DELETE FROM {table} WHERE segment_key = :key AND id = :id", key=key, id=id)
     select = f"SELECT seq, ids FROM reconcile_batches WHERE segment_key = :key AND {_IN_BATCH}"
     for seq, ids in execute(connection, select, {"key": key, **_find_line(id)}).all():
-        left = [each for each in ids.split(journal.ID_END) if each != id]
-        if left:
-            update = "UPDATE reconcile_batches SET ids = :ids, number = :number WHERE seq = :seq"
-            run(connection, update, ids=journal.ID_END.join(left), number=len(left), seq=seq)
-        else:
-            run(connection, "DELETE FROM reconcile_batches WHERE seq = :seq", seq=seq)
-
-
-def _is_locked(connection: Connection, workspace: str, segment_id: int) -> bool:
-    return read_holder(find_row(connection, SegmentRef(workspace, segment_id, ""))) is not None
+        journal.keep_ids(connection, seq, [each for each in ids.split(journal.ID_END) if each != id])

@@ -15,7 +15,7 @@ from reconciler.state import open_database, plans
 from reconciler.state.admin import refuse_live_locks
 from reconciler.state.database import Database, execute, find_environments, run
 from reconciler.state.lock import move_locks
-from reconciler.state.runtime import Runtime
+from reconciler.state.runtime import THIS_MACHINE, Runtime
 from reconciler.state.schema import refuse_moved, select_version
 from reconciler.state.store import POLL_SECONDS
 from reconciler.state.tables import LOCKS, METADATA
@@ -33,7 +33,7 @@ DELETE FROM reconcile_creations WHERE workspace = :new AND EXISTS (
 
 
 def rename(
-    settings: StateSettings, old: str, new: str, *, lock_timeout: float = 0.0, runtime: Runtime | None = None
+    settings: StateSettings, old: str, new: str, *, lock_timeout: float = 0.0, runtime: Runtime = THIS_MACHINE
 ) -> int:
     """Give a workspace another name in the state, and return how many segments it has under that name.
 
@@ -47,7 +47,6 @@ def rename(
         raise UsageError(f"the new name can't be used: it {reason}", "give another name") from None
     if old == new:
         raise UsageError("the old and the new name are the same", "nothing was changed")
-    runtime = runtime or Runtime()
     deadline = runtime.clock.boot() + lock_timeout
     with open_database(settings, runtime.clock, creates=False) as database:
         while True:

@@ -29,7 +29,7 @@ from reconciler.state.failures import explained, is_damage
 from reconciler.state.history import Records
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
 from reconciler.state.lock import break_locks
-from reconciler.state.runtime import Processes, Runtime
+from reconciler.state.runtime import THIS_MACHINE, Processes, Runtime
 from reconciler.state.sqlite import SqliteReader
 
 _OWN_TOOLS = (
@@ -86,12 +86,11 @@ def list_segments(address: SqliteAddress) -> list[SegmentRecord] | None:
         raise
 
 
-def restore(settings: StateSettings, file: Path, *, runtime: Runtime | None = None) -> Restored:
+def restore(settings: StateSettings, file: Path, *, runtime: Runtime = THIS_MACHINE) -> Restored:
     """Put a backup in the place of the state. Plan files that were made before are stale then.
 
     Refuses while a run is alive, and where the file is no state. Raises UsageError, LockHeld, StateError.
     """
-    runtime = runtime or Runtime()
     address = find_target(settings, file)
     path = Path(os.path.realpath(address.path))
     with ExitStack() as stack:

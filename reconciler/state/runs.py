@@ -1,7 +1,7 @@
 """The past runs in a state, and what became of each segment in them; also of a run that was killed."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -248,7 +248,8 @@ def _read_known(connection: Connection, run: Row[Any], state: RunState) -> list[
 
 def _as_row(run: Row[Any], state: RunState, parts: Sequence[RunPart]) -> HistoryRow:
     is_known = run.ended_at is not None and bool(parts)
-    numbers = [_add_up(parts, name) if is_known else None for name in ("added", "removed", "rejected", "unsettled")]
+    names = ("added", "removed", "rejected", "unsettled")
+    numbers = {name: sum(getattr(part, name) for part in parts) if is_known else None for name in names}
     return HistoryRow(
         run_id=run.run_id,
         started_at=datetime.fromtimestamp(run.started_at, UTC),
@@ -257,16 +258,9 @@ def _as_row(run: Row[Any], state: RunState, parts: Sequence[RunPart]) -> History
         ended_at=None if run.ended_at is None else datetime.fromtimestamp(run.ended_at, UTC),
         exit_code=run.exit_code,
         segments=len(parts) if is_known else None,
-        added=numbers[0],
-        removed=numbers[1],
-        rejected=numbers[2],
-        unsettled=numbers[3],
+        **numbers,
         actor=Actor(run.actor_user, run.actor_host, run.actor_commit, run.actor_job),
         reason=run.reason,
         status=state,
         parts=tuple(parts),
     )
-
-
-def _add_up(parts: Iterable[RunPart], name: str) -> int:
-    return sum(getattr(part, name) for part in parts)

@@ -130,3 +130,6 @@ class Runtime:
     clock: Clock = field(default_factory=Clock)
     processes: Processes = field(default_factory=Processes)
     heartbeat: Heartbeat = heartbeat_in_thread
+
+
+THIS_MACHINE = Runtime()

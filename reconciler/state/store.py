@@ -2,6 +2,7 @@
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from reconciler import __version__
 from reconciler.errors import LockHeld, StateError, StateUnreachable
 from reconciler.git import identify
 from reconciler.models.history import NOBODY, Actor, Reason
+from reconciler.models.ids import IdType
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import RefreshRow, SegmentRun, Tally
 from reconciler.models.spec import DEFAULT_AUDIT, DEFAULT_HISTORY, SpecIdentity, StateSettings, Target
@@ -226,6 +228,24 @@ class StateStore:
             holder=taken.holder,
             shared=f"locked by {taken.process}{waited}",
         )
+
+    @contextmanager
+    def hold(
+        self, segment: SegmentRef, command: str, source: MembersAtSource | None = None
+    ) -> Iterator[tuple[HeldLock, LockedSegment]]:
+        """Take the lock of a segment, for a command that sends nothing; leaving gives it back. Raises LockHeld."""
+        run_id = uuid.uuid4().hex
+        try:
+            lock = self.take_lock(segment, run_id, command, NOTHING_SENT)
+        except LockHeld as error:
+            message = f"segment {segment.segment_id} of workspace {segment.workspace} is {error.message}"
+            raise LockHeld(message, error.hint, holder=error.holder) from None
+        try:
+            with self.runtime.heartbeat(lock.renew, lock.terms.heartbeat):
+                audits = self.settings is not None and self.settings.audit is not None
+                yield lock, LockedSegment(lock, IdType.ID, run_id, None, audits=audits, source=source)
+        finally:
+            lock.release()
 
     @contextmanager
     def lock(
