@@ -108,6 +108,10 @@ Parallel = Annotated[
 Reason = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Why it is run; kept in the history.", show_default=False)
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only runs since then: 30d, 12h, or a date (UTC).", show_default=False),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 # The options that each command takes before and after its name. None: not given.

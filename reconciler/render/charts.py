@@ -54,7 +54,8 @@ def draw_line(points: Sequence[tuple[datetime, int]], most: int) -> Chart | None
         svg.Polygon(points=[*places, *floor], class_=["area"]),
         svg.Polyline(points=places, class_=["line"]),
     ]
-    return Chart(_write(elements, WIDTH, HEIGHT), _mark_rows(rows), _mark_columns(kept[0][0], kept[-1][0]))
+    marks = [Mark(f"{value:,}", place) for value, place in _list_rows(rows)]
+    return Chart(_write(elements, WIDTH, HEIGHT), marks, _mark_columns(kept[0][0], kept[-1][0]))
 
 
 def draw_flow(points: Sequence[tuple[datetime, int, int]], most: int) -> Chart | None:
@@ -127,10 +128,6 @@ def _list_rows(rows: tuple[float, float, float]) -> list[tuple[int, float]]:
     low, high, step = rows
     number = round((high - low) / step)
     return [(round(low + at * step), round(100 * at / number, 1)) for at in range(number + 1)]
-
-
-def _mark_rows(rows: tuple[float, float, float]) -> list[Mark]:
-    return [Mark(f"{value:,}", place) for value, place in _list_rows(rows)]
 
 
 def _mark_columns(begin: datetime, end: datetime) -> list[Mark]:

@@ -4,7 +4,7 @@ A page needs nothing from elsewhere: it is for a browser or an artefact of a CI 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from reconciler.models.results import Result, Run
 from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
 from reconciler.render.json_documents import write_time
-from reconciler.render.report import ORPHANS, Cell, Column, Line, Report, Row
+from reconciler.render.report import ORPHANS, Column, Row, rank_lines
 
 BEGIN = "<!DOCTYPE html>\n<!-- reconcile {} -->\n"
 """How a page of a kind begins."""
@@ -86,13 +86,14 @@ def write(result: Result, options: Options) -> str:
     if isinstance(result, Run):
         plans = tuple(each.plan for each in result.segments)
     moment = getattr(result, "created_at", None)
+    columns, lines = rank_lines(report)
     page = write_page(
         "document.html",
         report.kind,
         {
             "report": report,
             "made": write_time(moment) if moment else None,
-            "table": _make_table(report),
+            "table": _drop_empty(columns, [line.row for line in lines]),
             "orphans": _drop_empty(ORPHANS, report.orphans),
             "orphan_advice": sentences.ORPHAN_ADVICE,
             "troubles": sorted(report.troubles, key=lambda each: each.rank),
@@ -104,19 +105,6 @@ def write(result: Result, options: Options) -> str:
         },
     )
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
-
-
-def _make_table(report: Report) -> Table:
-    """The main table; of several workspaces, each line names its own."""
-    lines, columns = sorted(report.lines, key=lambda line: line.rank), report.columns
-    if len({line.target.workspace for line in lines if line.target}) > 1:
-        columns = [Column("Workspace"), *columns]
-        lines = [replace(each, row=[Cell(_name_workspace(each)), *each.row]) for each in lines]
-    return _drop_empty(columns, [line.row for line in lines])
-
-
-def _name_workspace(line: Line) -> str:
-    return line.target.workspace if line.target else ""
 
 
 def _drop_empty(columns: Sequence[Column[Any]], rows: Sequence[Row]) -> Table:

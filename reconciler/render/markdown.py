@@ -15,7 +15,7 @@ from reconciler.models.results import Result
 from reconciler.models.spec import Region
 from reconciler.render import Options, sentences
 from reconciler.render.describe import describe
-from reconciler.render.report import MANY, ORPHANS, Cell, Column, Line, Report, Row, collapse
+from reconciler.render.report import MANY, ORPHANS, Column, Line, Report, Row, collapse, rank_lines
 
 MAX_BYTES = 60_000
 """A document is shorter than this. GitHub refuses a comment of more than 65,536 characters."""
@@ -153,21 +153,13 @@ def _explain(columns: Sequence[Column[Any]], rows: Sequence[Row], clauses: Itera
 
 def _write_lines(report: Report) -> list[str]:
     """The main table; of several workspaces, each line names its own. Many quiet lines share one."""
-    lines, columns = sorted(report.lines, key=lambda line: line.rank), report.columns
-    if len({line.target.workspace for line in lines if line.target}) > 1:
-        columns = [Column("Workspace"), *columns]
-        lines = [_with_workspace(line) for line in lines]
-    elif not any(line.target for line in lines):
+    columns, lines = rank_lines(report)
+    if not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
     rows = collapse(lines, report.quiet, len(lines) > MANY)
     clauses = [clause for line in lines for clause in line.clauses]
     words = _explain(columns, rows, clauses) if report.kind in ("plan", "undo") else []
     return [*_table(columns, rows, TABLE_BYTES, report.noun), *words]
-
-
-def _with_workspace(line: Line) -> Line:
-    workspace = Cell(line.target.workspace if line.target else "")
-    return replace(line, row=[workspace, *line.row], before_name=line.before_name + 1)
 
 
 def _write_orphans(report: Report) -> list[str]:

@@ -259,7 +259,7 @@ def _show_failure(failure: Any, runs: Sequence[HistoryRow]) -> dict[str, Any]:
 def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:
     result = past_runs.tell_result(run)
     is_bad = run.exit_code not in (0, None) or run.status is RunState.KILLED
-    parts = sorted(run.parts, key=_rank_part)
+    parts = sorted(run.parts, key=lambda part: (not _is_wrong(part.status), -part.added - part.removed))
     told = parts[:MOST_PARTS] if at < RUNS_IN_DETAIL else []
     facts = {
         "Run": shorten(run.run_id),
@@ -285,10 +285,6 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
         "parts": [_show_part(part, run, anchors) for part in told],
         "more": len(parts) - len(told),
     }
-
-
-def _rank_part(part: RunPart) -> tuple[bool, int]:
-    return not _is_wrong(part.status), -part.added - part.removed
 
 
 def _show_part(part: RunPart, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, assert_never
@@ -150,6 +150,18 @@ class Report:
 def fill(columns: Sequence[Column[T]], value: T | None) -> list[Cell]:
     """Make the cells of one line; without a value they are empty."""
     return [Cell() if value is None else column.fill(value) for column in columns]
+
+
+def rank_lines(report: Report) -> tuple[Sequence[Column[Any]], list[Line]]:
+    """Give the main table, what is wrong first; of several workspaces, each line names its own."""
+    lines = sorted(report.lines, key=lambda line: line.rank)
+    if len({line.target.workspace for line in lines if line.target}) <= 1:
+        return report.columns, lines
+    names = [Cell(line.target.workspace if line.target else "") for line in lines]
+    return [Column("Workspace"), *report.columns], [
+        replace(line, row=[name, *line.row], before_name=line.before_name + 1)
+        for name, line in zip(names, lines, strict=True)
+    ]
 
 
 def collapse(lines: Sequence[Line], word: str, is_short: bool) -> list[Row]:

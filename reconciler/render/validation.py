@@ -79,7 +79,8 @@ def write_annotations(result: Validation) -> list[str]:
 
 def _write_command(name: str, file: str | None, line: int | None, message: str) -> str:
     place = {} if file is None else {"file": _name_file(file), "line": str(line)}
-    properties = ",".join(f"{key}={_escape_property(value)}" for key, value in (place | {"title": TITLE}).items())
+    escaped = {key: _escape(value).replace(":", "%3A").replace(",", "%2C") for key, value in place.items()}
+    properties = ",".join(f"{key}={value}" for key, value in (escaped | {"title": TITLE}).items())
     return f"::{name} {properties}::{_escape(message)}"
 
 
@@ -92,7 +93,3 @@ def _name_file(file: str) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _escape_property(text: str) -> str:
-    return _escape(text).replace(":", "%3A").replace(",", "%2C")

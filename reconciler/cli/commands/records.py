@@ -48,10 +48,7 @@ def history(
             metavar="NAME", help="Only runs that worked on this segment (its name, or `id:56`).", show_default=False
         ),
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only runs since then: 30d, 12h, or a date (UTC).", show_default=False),
-    ] = None,
+    since: flags.Since = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of runs to list.")] = 20,
     output: flags.OutputFormat = flags.Format.TEXT,
 ) -> int:

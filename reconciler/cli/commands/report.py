@@ -27,10 +27,7 @@ def report(
     ],
     select: flags.Select = None,
     exclude: flags.Exclude = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only runs since then: 30d, 12h, or a date (UTC).", show_default=False),
-    ] = None,
+    since: flags.Since = None,
 ) -> int:
     """Write one HTML page: members over time, runs, guards, drift at the last read-back, failures, orphans.
 
