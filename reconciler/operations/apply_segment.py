@@ -20,7 +20,6 @@ from reconciler.operations.creation import (
     CheckMade,
     ask_to_create,
     check_absent,
-    explain_refusal,
     explain_unknown,
     find_made,
 )
@@ -302,7 +301,8 @@ class SegmentApply:
         if not answer.may_be_applied:
             self.tally = Tally()
             segment.creations.end(None)
-            raise explain_refusal(self.target, answer)
+            message = f"{self.target.where}: segment {self.target.segment.segment!r} was not created: {answer.message}"
+            raise DestinationError(message, answer.hint, code="creation")
         if answer.segment_id is None:
             raise explain_unknown(self.target, answer)
         segment.creations.end(answer.segment_id)

@@ -30,7 +30,8 @@ def _find_in_spec(spec: Spec, ref: str) -> Sequence[Segment]:
         raise UsageError(
             f"git:{ref}: {spec.path} is in no git work tree", "run it in the clone of the specs, or select by name"
         )
-    named = {path: _path_in(tree, path) for path in _list_files(spec)}
+    queries = (Path(segment.query_file) for segment in spec.segments if segment.query_file is not None)
+    named = {path: _path_in(tree, path) for path in (spec.path, *spec.extended, *queries)}
     then = tree.read(tree.resolve(ref), sorted({path for path in named.values() if path is not None}))
 
     def is_changed(path: Path) -> bool:
@@ -49,11 +50,6 @@ def _find_in_spec(spec: Spec, ref: str) -> Sequence[Segment]:
         or _write(now, "sources", segment.source) != _write(before, "sources", segment.source)
         or (segment.query_file is not None and is_changed(Path(segment.query_file)))
     ]
-
-
-def _list_files(spec: Spec) -> list[Path]:
-    queries = [Path(segment.query_file) for segment in spec.segments if segment.query_file is not None]
-    return [spec.path, *spec.extended, *queries]
 
 
 def _path_in(tree: WorkTree, path: Path) -> str | None:

@@ -74,9 +74,3 @@ def explain_unknown(target: Target, made: CreationResult) -> DestinationError:
         "if it is not there; nothing was sent to it",
         code="creation",
     )
-
-
-def explain_refusal(target: Target, made: CreationResult) -> DestinationError:
-    """Make the error for a segment that surely was not created."""
-    message = f"{target.where}: segment {target.segment.segment!r} was not created: {made.message}"
-    return DestinationError(message, made.hint, code="creation")

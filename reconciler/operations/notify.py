@@ -61,7 +61,7 @@ def _tell(command: str, result: RunResult | RefreshResult | DriftResult, actor: 
         own = [row for row in rows if webhook in dict(_list_webhooks(row.target))]
         told = [Told(row, None if is_drift else _find_before(row.target, known)) for row in own]
         if when is None:
-            told = [replace(each, is_news=_is_troubled(each)) for each in told]
+            told = [replace(each, is_news=str(each.row.status) in TROUBLED or each.before in TROUBLED) for each in told]
         else:
             told = [each for each in told if _is_news(each, when, is_drift)]
         if told:
@@ -98,7 +98,3 @@ def _is_news(told: Told, when: Collection[str], is_drift: bool) -> bool:
     if is_drift:
         return status in when
     return not is_declined(told.row) and told.before != status and (status in when or told.before in when)
-
-
-def _is_troubled(told: Told) -> bool:
-    return str(told.row.status) in TROUBLED or told.before in TROUBLED

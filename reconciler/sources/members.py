@@ -134,7 +134,7 @@ class MembersInTables:
     def last(self, key: str) -> MembersHead | None:
         with self.tables.begin() as session:
             session.check_schema()
-            return max(self._list_heads(session, key), default=None)
+            return max(self._read_heads(session, key), default=None) if HEADS in session.names() else None
 
     def check(self, key: str, head: MembersHead, attempted: tuple[int, int]) -> None:
         with self.tables.begin() as session:
@@ -149,9 +149,6 @@ class MembersInTables:
             raise disagree(self.source, "another state writes there, too")
         if any((each.generation, each.serial) > attempted for each in greater):
             raise disagree(self.source, "they are newer than the state, which may be an older copy")
-
-    def _list_heads(self, session: Session, key: str) -> list[MembersHead]:
-        return self._read_heads(session, key) if HEADS in session.names() else []
 
     def _read_heads(self, session: Session, key: str) -> list[MembersHead]:
         return [
