@@ -1,6 +1,6 @@
-"""Commands of a job in CI that reach outside: `gh`, `curl`, `pip`, `sleep`. Each writes its call into a folder.
+"""The command `gh` of a job in CI, which reaches outside.
 
-Called as `python ci_commands.py FOLDER NAME ARGUMENTS…`; the folder is the one that tests/support/github.py keeps.
+Called as `python ci_commands.py FOLDER ARGUMENTS…`; the folder is the one that tests/support/github.py keeps.
 """
 
 import json
@@ -29,14 +29,8 @@ FILTERS: dict[str, Callable[[Any], list[Any]]] = {
 """What each filter of the page gives. Where there is a jq, it must say the same."""
 
 
-def main(folder: Path, name: str, words: list[str]) -> int:
-    with (folder / "calls.jsonl").open("a") as calls:
-        calls.write(json.dumps([name, *words]) + "\n")
-    if name == "curl":
-        (folder / "sent.json").write_bytes(sys.stdin.buffer.read())
-    if name == "gh":
-        return {"api": api, "run": run}[words[0]](folder, words[1:])
-    return 0
+def main(folder: Path, words: list[str]) -> int:
+    return {"api": api, "run": run}[words[0]](folder, words[1:])
 
 
 def api(folder: Path, words: list[str]) -> int:
@@ -116,4 +110,4 @@ def show(filter_: str, data: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -124,8 +124,8 @@ class GitHub:
 
     def calls(self, name: str) -> list[list[str]]:
         """The calls of a command, with their arguments."""
-        file = self.outside / "calls.jsonl"
-        calls = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        file = self.outside / "calls"
+        calls = [call.split("\x1f")[:-1] for call in file.read_text().split("\x1e")[:-1]] if file.exists() else []
         return [words[1:] for words in calls if words[0] == name]
 
     # --- the runner ---
@@ -279,11 +279,13 @@ def make_commands(folder: Path, outside: Path) -> Path:
     """Make a folder for PATH: `reconcile` of this tree, `python`, and fakes for what reaches outside."""
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
-    python = f"exec {shlex.quote(sys.executable)} -I -S"
     client = [sys.executable, "-I", "-S", fork_command.__file__, find_server()]
     lines = {"reconcile": f'exec {shlex.join(client)} "$@"'}
-    for name in ("gh", "curl", "pip", "sleep"):
-        lines[name] = f'{python} {shlex.quote(ci_commands.__file__)} {shlex.quote(str(outside))} {name} "$@"'
+    gh = [sys.executable, "-I", "-S", ci_commands.__file__, str(outside)]
+    calls, sent = (shlex.quote(f"{outside}/{name}") for name in ("calls", "sent.json"))
+    work = {"gh": f'exec {shlex.join(gh)} "$@"', "curl": f"cat > {sent}", "pip": "", "sleep": ""}
+    for name, line in work.items():  # each notes its call: as words ended by 037, and 036
+        lines[name] = f"printf '%s\\037' {name} \"$@\" >> {calls}; printf '\\036' >> {calls}\n{line}"
     for name, line in lines.items():
         (folder / name).write_text(f"#!/bin/sh\n{line}\n")
         (folder / name).chmod(0o755)
