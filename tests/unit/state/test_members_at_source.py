@@ -22,7 +22,7 @@ from reconciler.models.spec import MembersAt
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.members import MembersInTables
 from reconciler.sources.postgres_members import PostgresSession, PostgresWithMembers
-from reconciler.state import at_source, moves, open_database, open_snapshot, person
+from reconciler.state import at_source, moves, open_database, open_records, open_snapshot, person
 from reconciler.state.lock import SegmentRef
 from reconciler.state.locked_segment import LockedSegment
 from reconciler.state.person import Kept
@@ -260,6 +260,17 @@ def test_a_refresh_writes_a_new_generation_above_all_others(world: World) -> Non
     with world.locked() as held:
         held.replace_snapshot(adoption(members=["b", "x"]))
     assert (world.there(), world.count()) == ({"b", "x"}, 2)
+
+
+def test_a_refresh_forgets_that_an_id_was_rejected_which_is_there_by_now(world: World) -> None:
+    with world.locked() as held:
+        held.reject(["bad", "good by now"])
+
+        held.replace_snapshot(adoption(members=["good by now"]))
+
+    segment = open_records(world.state.settings).segment("production", 56)
+    assert segment is not None
+    assert (world.there(), segment.rejected) == ({"good by now"}, 1)
 
 
 def test_many_changes_make_a_new_base(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
