@@ -246,7 +246,7 @@ def check_kept(target: Target, past: PastRun, run_id: str, warn: Callable[[str],
     audit = target.spec.state.audit
     assert audit is not None
     reported, kept = past.reported.get(target.segment_id, 0), past.kept.get(target.segment_id, 0)
-    if kept >= reported:
+    if kept + past.resent.get(target.segment_id, 0) >= reported:
         return
     if kept:
         warn(

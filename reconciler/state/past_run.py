@@ -145,6 +145,8 @@ class PastRun:
     """Numbers of ids that it added or removed, as it said itself; empty where it did not come to its end."""
     kept: Mapping[int, int]
     """Of these, those that audit log and journal have; 0 where it only sent what has an unknown outcome."""
+    resent: Mapping[int, int]
+    """Numbers of ids that the audit log has as sent again. The run reports one as added if it was unsettled, too."""
     names: Mapping[int, str]
     """What its spec called its segments."""
     unknown_since: frozenset[int]
@@ -176,6 +178,10 @@ SELECT segment_id, CAST(sum(number) AS bigint) FROM (
     WHERE s.workspace = :workspace AND b.run_id = :run_id
 ) kept GROUP BY segment_id"""
 
+_RESENT = f"""
+SELECT segment_id, CAST(sum(number) AS bigint) FROM reconcile_audit
+WHERE workspace = :workspace AND run_id = :run_id AND reason = '{Reason.RESEND}' GROUP BY segment_id"""
+
 
 def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None:
     """Find what a state knows of a run in one workspace; None: nothing. Raises StateError."""
@@ -201,6 +207,7 @@ def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None
             id_types=id_types,
             reported={segment_id: number for segment_id, number, _ in segments},
             kept=dict(map(tuple, fetch(_KEPT))),
+            resent=dict(map(tuple, fetch(_RESENT))),
             names={segment_id: name for segment_id, _, name in segments},
             unknown_since=frozenset(row[0] for row in fetch(_LATER_UNKNOWN, started_at=started_at)),
         )

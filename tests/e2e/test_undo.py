@@ -269,6 +269,16 @@ def test_who_was_never_there_is_not_put_in(two: Project) -> None:
     assert list_sealed_of(two, again) == [], "it was only sent again"
 
 
+def test_who_was_never_there_and_may_have_been_sent_is_not_put_in_either(two: Project) -> None:
+    two.want("vip", [*BEFORE, "ghost"])
+    two.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0")
+    two.sandbox.inject(drops(segment_id=56, direction=Direction.ADD, times=None))
+    two.run("apply", "spec.yaml")
+    two.sandbox.faults.clear()
+    again = apply(two)
+    assert list_sealed_of(two, again) == [], "it was reported as added, and only sent again"
+
+
 def test_somebody_with_a_refused_add_by_a_later_run_is_left_alone(two: Project, night: str) -> None:
     two.want("vip", [*people(0), *NIGHT])
     two.sandbox.inject(poison("p0000", times=None))
