@@ -15,7 +15,8 @@ from reconciler.sources import columns
 from reconciler.sources.base import Query, ValueStream
 from reconciler.sources.columns import read_columns
 from reconciler.sources.failures import Scrubber
-from tests.unit.sources.conftest import Row, reader, rows_of, segment
+from tests.support.one_duckdb import open_cursor
+from tests.unit.sources.conftest import Row, rows_of, segment
 
 SCRUBBER = Scrubber.of("warehouse", Secret("snowflake://user:password@account/db"))
 QUERY = Query.of(segment("SELECT id FROM people"), "snowflake")
@@ -24,7 +25,7 @@ QUERY = Query.of(segment("SELECT id FROM people"), "snowflake")
 def read_batches(batches: Iterator[pa.Array] | list[pa.Array]) -> list[Row] | None:
     """Every (value, typed); None: they are left to the reader of rows."""
     tables = (pa.table({"other": pa.nulls(len(array)), "id": array}) for array in batches)
-    with read_columns(tables, 1, SCRUBBER, QUERY) as found, reader().cursor() as cursor:
+    with read_columns(tables, 1, SCRUBBER, QUERY) as found, open_cursor() as cursor:
         return None if found is None else list(rows_of(ValueStream(found.rows, found.select), cursor))
 
 
@@ -139,7 +140,7 @@ def test_a_result_of_databricks_is_written_as_rows_are(described, case):
     batches = open_databricks(DatabricksCursor(described, pa.array(values, kind), pa.array(values[:1], kind)))
 
     assert batches is not None
-    with read_columns(batches, 1, SCRUBBER, QUERY) as found, reader().cursor() as cursor:
+    with read_columns(batches, 1, SCRUBBER, QUERY) as found, open_cursor() as cursor:
         assert found is not None
         read = list(rows_of(ValueStream(found.rows, found.select), cursor))
     assert read == [write(value) for value in [*values, *values[:1]]]
