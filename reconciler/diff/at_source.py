@@ -89,7 +89,7 @@ def _compare(target: Target, head: Head, place: StoredAtSource, tables: Tables) 
     ((number, total),) = tables.fetch("SELECT sum(members), sum(total::DECIMAL(38, 0)) FROM answered")
     check_members(segment.source, place.head, int(number or 0), int(total or 0))
 
-    judged = f"SELECT id, number, {refusal('id', 'typed', segment.id_type)} AS refused {_MOVED} AND typed IS NOT NULL"
+    judged = f"SELECT id, number, {refusal('id', 'typed', segment.id_type)} AS refused {_MOVED} AND number > 0"
     normal = normalize("id", segment.id_type)
     tables.create("desired", f"SELECT refused, if(refused IS NULL, {normal}, NULL) AS id, number FROM ({judged})")
     tables.create("known", f"SELECT id, flags {_MOVED} AND flags IS NOT NULL")

@@ -74,9 +74,9 @@ class Answer:
     rows: ArrowStream
     """`stays` (boolean): the ids of this row need no change; else it is one id, which may change, or one invalid value.
     `id` (utf8 or binary: bytes that need be no UTF-8; null where it stays, and for a NULL), `typed` (boolean as in
-    ValueStream; null: no row of the query has it), `flags` (null: the state does not hold it), `number` (of rows of the
-    query), `held` (number of ids with these flags), `members` (of these, ids of M, the members at the source), and
-    `total` (text: the sum of their numbers, as in `MembersHead.sum`)."""
+    ValueStream), `flags` (null: the state does not hold it), `number` (of rows of the query that have it), `held`
+    (number of ids with these flags), `members` (of these, ids of M, the members at the source), and `total` (text: the
+    sum of their numbers, as in `MembersHead.sum`)."""
     data_time: DataTime | None = None
 
 

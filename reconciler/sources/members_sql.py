@@ -209,22 +209,20 @@ class Statements:
 
         An id that is not desired stays with the flags of `left`, a desired one with those of `kept`.
         """
-        # Where the rows are grouped by what they are joined by, an engine moves them to its workers once.
-        grouped, typed, given_key = ("id", "true", "id") if all_typed else ("id, typed", "typed", _TYPED_ID)
+        typed, and_typed = ("true", "") if all_typed else ("typed", ", typed")
         return _COMPARE.format(
             values=values,
             value=self._fold("value", id_type),
-            grouped=grouped,
             typed=typed,
-            given_key=given_key,
+            and_typed=and_typed,
+            base_row=_BASE_ROW,
             base=self._base(key, head.generation),
             changes=f"{self._changes(key, head.generation)} AND serial <= {head.serial}",
             overlay=overlay,
-            member=_member("op", "in_base"),
             left=", ".join(map(str, sorted(left))),
             kept=", ".join(map(str, sorted(kept))),
-            sure="\n             AND ".join(self._sure("h.id", id_type)),
-            total=self._sum("CASE WHEN member = 1 THEN matched_id END"),
+            sure="\n             AND ".join(self._sure("id", id_type)),
+            total=self._sum("member_id"),
             text=self._plain,
         )
 
@@ -268,51 +266,55 @@ class Statements:
         return conditions
 
 
-_TYPED_ID = "CASE WHEN typed THEN id END"
-
-
-def _member(op: str, base: str = "CASE WHEN b.id IS NULL THEN 0 ELSE 1 END") -> str:
+def _member(op: str) -> str:
     """1 for a member, else 0: by its last change, else by the base."""
-    return f"coalesce({op}, {base})"
+    return f"coalesce({op}, CASE WHEN b.id IS NULL THEN 0 ELSE 1 END)"
 
 
-# The query of the user comes first, since it must not see the names that follow. Each part is used once: an engine may
-# work out a part as often as it is named. `given` has the query's rows, each id once; so has `known` the ids of the
-# members, of dropped ones and of the overlay; one join, one grouping, and only what may change travels.
+_BASE_ROW = 1 << 40
+"""What a row of the base counts in `weight`, where one of the query counts 1: so both are told by one sum."""
+
+# The query of the user comes first, since it must not see the names that follow. All rows are grouped by their ids once:
+# an engine need not move a side twice, sort it, or keep it for a join. A row of the base is its change 0, and a row that
+# is there twice makes its member count twice, so that it is found out. Only what may change travels.
 _COMPARE = """
 WITH given AS (
-    SELECT id, {typed} AS typed, {given_key} AS given_key, count(*) AS number FROM (
-        SELECT {value} AS id, typed FROM (
+    SELECT {value} AS id, typed FROM (
 {values}
-        ) v) folded
-    GROUP BY {grouped}
-), small AS (
-    SELECT id, max(entry) % 2 AS op, max(flags) AS flags, max(travels) AS travels FROM (
-        SELECT id, serial * 2 + op AS entry, CAST(NULL AS SMALLINT) AS flags, 0 AS travels FROM {changes}
-        UNION ALL
-        SELECT id, CAST(NULL AS BIGINT), flags, CASE WHEN travels THEN 1 ELSE 0 END FROM {overlay} laid
-    ) entries GROUP BY id
+    ) v
+), every AS (
+    SELECT id, typed, CAST(1 AS BIGINT) AS weight, CAST(NULL AS BIGINT) AS entry, CAST(NULL AS SMALLINT) AS flags,
+        0 AS travels
+    FROM given
+    UNION ALL
+    SELECT id, true, CAST({base_row} AS BIGINT), CAST(1 AS BIGINT), CAST(NULL AS SMALLINT), 0 FROM ({base}) b
+    UNION ALL
+    SELECT id, true, CAST(0 AS BIGINT), serial * 2 + op, CAST(NULL AS SMALLINT), 0 FROM {changes}
+    UNION ALL
+    SELECT id, true, CAST(0 AS BIGINT), CAST(NULL AS BIGINT), flags, CASE WHEN travels THEN 1 ELSE 0 END
+    FROM {overlay} laid
+), grouped AS (
+    SELECT id, {typed} AS typed, CAST(sum(weight) AS BIGINT) AS weight, coalesce(max(entry) % 2, 0) AS is_member,
+        max(flags) AS flags, max(travels) AS travels
+    FROM every GROUP BY id{and_typed}
 ), known AS (
-    SELECT id, member, travels, CASE WHEN flags IS NULL AND member = 1 THEN 1 ELSE flags END AS flags FROM (
-        SELECT id, {member} AS member, travels, flags FROM (
-            SELECT coalesce(b.id, s.id) AS id, s.op, CASE WHEN b.id IS NULL THEN 0 ELSE 1 END AS in_base,
-                coalesce(s.travels, 0) AS travels, s.flags
-            FROM ({base}) b FULL OUTER JOIN small s ON b.id = s.id
-        ) side_by_side
-    ) joined
+    SELECT id, typed, weight % {base_row} AS number, travels,
+        CASE WHEN is_member = 1 AND weight >= 2 * {base_row} THEN 2 ELSE is_member END AS members,
+        CASE WHEN is_member = 1 AND flags IS NULL THEN 1 ELSE flags END AS flags
+    FROM grouped
 ), matched AS (
-    SELECT coalesce(g.id, h.id) AS id, h.id AS matched_id, g.typed, g.number, h.flags, h.member,
-        CASE WHEN g.number IS NULL THEN coalesce(h.flags, 0) IN ({left})
-             WHEN g.typed AND h.flags IN ({kept}) AND h.travels = 0
+    SELECT id, typed, number, members, flags,
+        CASE WHEN number = 0 THEN coalesce(flags, 0) IN ({left})
+             WHEN typed AND flags IN ({kept}) AND travels = 0
              AND {sure} THEN true
              ELSE false END AS stays
-    FROM given g FULL OUTER JOIN known h ON g.given_key = h.id
+    FROM known
 )
-SELECT stays, moved_id AS id, moved_typed AS typed, flags, coalesce(sum(number), 0) AS number, count(flags) AS held,
-    coalesce(sum(member), 0) AS members, coalesce({total}, '0') AS total
+SELECT stays, moved_id AS id, typed, flags, sum(number) AS number, count(flags) AS held, sum(members) AS members,
+    coalesce({total}, '0') AS total
 FROM (
-    SELECT stays, CASE WHEN NOT stays THEN id END AS moved_id, CASE WHEN NOT stays THEN typed END AS moved_typed,
-        flags, number, member, matched_id
+    SELECT stays, CASE WHEN NOT stays THEN id END AS moved_id, typed, flags, number, members,
+        CASE WHEN members > 0 THEN id END AS member_id
     FROM matched
 ) found
-GROUP BY stays, moved_id, moved_typed, flags"""
+GROUP BY stays, moved_id, typed, flags"""

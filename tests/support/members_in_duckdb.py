@@ -100,9 +100,9 @@ class TablesInDuckDB:
             if self.values is not None:
                 values = self.values(segment)
             else:
-                relation, all_typed, _ = _select(cursor, Query.of(segment, "duckdb"))
+                text, all_typed, _ = _select(cursor, Query.of(segment, "duckdb"))
                 columns = "value, true AS typed" if all_typed else "value, typed"
-                values = f"SELECT {columns} FROM (\n{relation.sql_query()}\n) q"
+                values = f"SELECT {columns} FROM (\n{text}\n) q"
             yield Asked(values, laid, self._stream, all_typed=all_typed)
 
     def _stream(self, statement: str) -> AbstractContextManager[ArrowStream]:

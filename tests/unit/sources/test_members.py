@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
+import duckdb
 import pytest
 
 from reconciler.errors import StateError
 from reconciler.models.batches import Direction
-from reconciler.models.members import MembersHead
+from reconciler.models.members import Answer, MembersHead
 from reconciler.sources import open_members as open_source_members
 from reconciler.sources.members import MembersInTables
 from reconciler.sources.members_sql import SPARK, Statements
 from tests.support.members_in_duckdb import TablesInDuckDB, open_members
 from tests.support.one_duckdb import empty_tables
-from tests.unit.sources.conftest import Warehouse
+from tests.unit.sources.conftest import Warehouse, segment
 
 KEY = "it's/1"
 
@@ -54,6 +55,19 @@ def read(members: MembersInTables, head: MembersHead) -> list[str]:
         return sorted("\x1e".join(blocks).split("\x1e"))
 
 
+def count_compared(members: MembersInTables, head: MembersHead) -> tuple[int, int]:
+    """Compare with a query of one member, and give number and sum of the members that the answer tells."""
+    with duckdb.connect() as engine:
+        nothing = engine.sql("SELECT '' AS id, 0::SMALLINT AS flags, false AS travels WHERE false")
+        with members.compare(segment("SELECT 'b' AS id"), KEY, head, nothing, (0,), (1,)) as answer:
+            assert isinstance(answer, Answer)
+            engine.register("answered", answer.rows.__arrow_c_stream__())
+            numbers = engine.sql(
+                "SELECT sum(members::BIGINT)::BIGINT, sum(total::DECIMAL(38, 0))::BIGINT FROM answered"
+            )
+            return numbers.fetchall()[0]
+
+
 def test_members_are_the_base_and_its_changes(members: MembersInTables, head: MembersHead) -> None:
     assert (members.last(KEY), read(members, head)) == (head, ["b", "c", "d", "é"])
     assert members.holds(KEY, head, ["a", "c"]) == {"c"}
@@ -89,8 +103,10 @@ def test_a_new_generation_has_the_same_members(members: MembersInTables, head: M
 def test_what_others_changed_is_noticed(
     execute: Execute, members: MembersInTables, head: MembersHead, change: str
 ) -> None:
+    assert count_compared(members, head) == (head.rows, head.sum)
     execute(change)
 
+    assert count_compared(members, head) != (head.rows, head.sum)
     with pytest.raises(StateError, match="not as the state left them"):
         read(members, head)
     with pytest.raises(StateError, match="not as the state left them"):
