@@ -21,7 +21,7 @@ from reconciler.models.sql import lexicon_of, parse
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import ANSWER, read_answer, stream_batches
 from reconciler.sources.failures import Kind, Scrubber
-from reconciler.sources.members import Asked, MembersInTables, list_spark_tables, quote_schema
+from reconciler.sources.members import Asked, MembersInTables, explain_ours, list_spark_tables, quote_schema
 from reconciler.sources.members_sql import SPARK, TABLES, Statements
 from reconciler.sources.rows import RowSource, Values, find_rewritten, write_query
 
@@ -37,9 +37,6 @@ _INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
 
 _OURS = Query(parse(f"SELECT {', '.join(TABLES)}", (), lexicon_of("databricks")), {}, None)
 """Has the names that a message about a statement with ids may show."""
-
-_OF_QUERY = (Kind.SYNTAX, Kind.TYPES, Kind.DATA, Kind.RAISED, Kind.PARAMS, Kind.READ_ONLY, Kind.OTHER)
-"""What would have a user mend a query."""
 
 
 @dataclass(frozen=True)
@@ -199,25 +196,20 @@ class DatabricksSession:
                 opened = self.source.open(self.connection, statement, dict(self.lent), self._query)
                 result = stack.enter_context(opened)
             except SourceError as error:
-                raise SourceError(error.message, self._find_hint(error.hint), code=error.code) from None
+                raise self._explain(error) from None
             yield result
 
-    def _find_hint(self, found: str) -> str:
+    def _explain(self, error: SourceError) -> SourceError:
         """Give the next step for a statement of ours: what is found is for a query of the spec, or for a login."""
-        if found in _OF_QUERY:
-            return (
-                "The statement is one of `members: source`, and no query of the spec: nothing of it counts until the "
-                "next run has written it. If that is refused, too, move the members into the state (`reconcile state "
-                "copy SPEC --members local`), and report what Databricks says."
-            )
-        if found in (Kind.DENIED, Kind.OPTIONS, Kind.MISSING):
-            place = f"the schema {self.source.schema}" if self.source.schema else "the current schema"
-            return (
-                f"`members: source` writes to {place} (`options.members_schema`), which has to be there; the "
-                "source's user needs USE CATALOG, USE SCHEMA and CREATE TABLE, or SELECT and MODIFY on "
-                f"{', '.join(TABLES)}. See docs/members-at-the-source.md."
-            )
-        return found
+        if error.hint not in (Kind.DENIED, Kind.OPTIONS, Kind.MISSING):
+            return explain_ours(error, "Databricks")
+        place = f"the schema {self.source.schema}" if self.source.schema else "the current schema"
+        hint = (
+            f"`members: source` writes to {place} (`options.members_schema`), which has to be there; the "
+            "source's user needs USE CATALOG, USE SCHEMA and CREATE TABLE, or SELECT and MODIFY on "
+            f"{', '.join(TABLES)}. See docs/members-at-the-source.md."
+        )
+        return SourceError(error.message, hint, code=error.code)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,28 @@ from reconciler.models.comparison import ROW_END, ArrowStream, NotPossible
 from reconciler.models.freshness import DataTime
 from reconciler.models.members import Answer, MembersHead, check_members, disagree
 from reconciler.models.spec import Segment
+from reconciler.sources.failures import Kind
 from reconciler.sources.members_sql import BASE, CHANGES, HEADS, TABLES, Statements
 
 IDS_AT_ONCE = 250_000
 """Ids of one statement that appends. 150 bytes each, as an id may have, they stay below the 128 MB of a message."""
 
 BYTES_AT_ONCE = 128_000_000
+
+_NOT_OURS = frozenset(
+    {
+        Kind.SYNTAX,
+        Kind.TYPES,
+        Kind.DATA,
+        Kind.RAISED,
+        Kind.PARAMS,
+        Kind.READ_ONLY,
+        Kind.OTHER,
+        Kind.MISSING,
+        Kind.OPTIONS,
+    }
+)
+"""What would have a user mend a query, or a login."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,18 @@ def refuse_schema(source: str, named: str, option: str = "schema") -> SourceErro
         f"Create it (CREATE SCHEMA), or name another one in the source's `options.{option}`. "
         "See docs/members-at-the-source.md.",
     )
+
+
+def explain_ours(error: SourceError, database: str) -> SourceError:
+    """Give the error for a statement of ours that `database` refused: no query or login is to be mended for it."""
+    if error.hint not in _NOT_OURS:
+        return error
+    hint = (
+        "The statement is one of `members: source`, and no query of the spec: nothing of it counts until the "
+        "next run has written it. If that is refused, too, move the members into the state (`reconcile state "
+        f"copy SPEC --members local`), and report what {database} says."
+    )
+    return SourceError(error.message, hint, code=error.code)
 
 
 def list_spark_tables(

@@ -274,9 +274,9 @@ def _member(op: str) -> str:
 _BASE_ROW = 1 << 40
 """What a row of the base counts in `weight`, where one of the query counts 1: so both are told by one sum."""
 
-# The query of the user comes first, since it must not see the names that follow. All rows are grouped by their ids once:
-# an engine need not move a side twice, sort it, or keep it for a join. A row of the base is its change 0, and a row that
-# is there twice makes its member count twice, so that it is found out. Only what may change travels.
+# The query of the user comes first, since it must not see the names that follow. All rows are grouped by their ids
+# once: an engine need not move a side twice, sort it, or keep it for a join. A row of the base is its change 0, and one
+# that is there twice makes its member count twice, so that it is found out. Only what may change travels.
 _COMPARE = """
 WITH given AS (
     SELECT {value} AS id, typed FROM (

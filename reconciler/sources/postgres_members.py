@@ -22,7 +22,7 @@ from reconciler.models.options import Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import PushdownSession
 from reconciler.sources.failures import Scrubber
-from reconciler.sources.members import Asked, MembersInTables, refuse_schema
+from reconciler.sources.members import Asked, MembersInTables, explain_ours, refuse_schema
 from reconciler.sources.members_sql import BASE, CHANGES, POSTGRES, TABLES, Statements
 from reconciler.sources.postgres import PostgresSource
 
@@ -95,13 +95,13 @@ class PostgresWithMembers(PostgresSource):
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        """As `Scrubber.explaining`; where a right is missing it says which are needed."""
+        """As `Scrubber.explaining`, for statements of ours; where a right is missing it says which are needed."""
         try:
             yield
         except _ERRORS as error:
             found = self._scrubber.explain(error)
             if error.sqlstate not in ("42501", "3F000", "25006"):
-                raise found from None
+                raise explain_ours(found, "PostgreSQL") from None
             schema = f"the schema {self._schema}" if self._schema else "the current schema (or set `options.schema`)"
             raise SourceError(
                 found.message,

@@ -189,7 +189,8 @@ class RowSource:
     def _ask_freshness(self, connection: Connection, freshness: Query | None) -> DataTime | None:
         if freshness is None:
             return None
-        with naming_freshness(), closing(self._run(connection, freshness)) as answer:
+        end = " LIMIT 2" if connection.dialect.driver in _READING_TO_THE_END else ""
+        with naming_freshness(), closing(self._run(connection, freshness, end)) as answer:
             with self.scrubber.explaining(Exception, freshness):
                 rows = answer.fetchmany(2)
             return read_answer(rows)
@@ -265,11 +266,11 @@ class RowSource:
             raise self.scrubber.explain(error) from None
         return connection
 
-    def _run(self, connection: Connection, query: Query, condition: str = "") -> CursorResult[Any]:
-        """Run a query in the transaction of a connection, and give its result."""
+    def _run(self, connection: Connection, query: Query, end: str = "") -> CursorResult[Any]:
+        """Run a query in the transaction of a connection, and give its result. `end`: of the statement around it."""
         sql, values = write_query(query, connection.dialect)
         if self.url.get_backend_name() not in _UNWRAPPED:
-            sql = query.derived("*", sql) + condition
+            sql = query.derived("*", sql) + end
         result = self._execute(connection, sql, values, query)
         if not result.returns_rows:
             raise self._refuse()

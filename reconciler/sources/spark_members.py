@@ -22,7 +22,14 @@ from reconciler.models.options import OF_MEMBERS, Options
 from reconciler.models.spec import Segment
 from reconciler.sources.base import Query, choose
 from reconciler.sources.columns import ANSWER, read_answer, stream_batches
-from reconciler.sources.members import IDS_AT_ONCE, Asked, MembersInTables, list_spark_tables, quote_schema
+from reconciler.sources.members import (
+    IDS_AT_ONCE,
+    Asked,
+    MembersInTables,
+    explain_ours,
+    list_spark_tables,
+    quote_schema,
+)
 from reconciler.sources.members_sql import SPARK, Statements
 from reconciler.sources.spark import SparkSource
 
@@ -88,12 +95,20 @@ class SparkWithMembers(SparkSource):
                 client = self._client
             yield client
 
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """As `Scrubber.explaining`, for statements of ours."""
+        try:
+            yield
+        except Exception as error:
+            raise explain_ours(self._scrubber.explain(error), "Spark") from None
+
     def run(self, statement: str) -> None:
-        with self._share() as client, self._scrubber.explaining(Exception):
+        with self._share() as client, self._explaining():
             client.execute_command(SQL(statement).command(client))
 
     def fetch(self, statement: str) -> Sequence[Sequence[Any]]:
-        with self._share() as client, self._scrubber.explaining(Exception):
+        with self._share() as client, self._explaining():
             table, _, _ = client.to_table(SQL(statement).to_proto(client), {})
             return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
@@ -103,7 +118,7 @@ class SparkWithMembers(SparkSource):
             yield self._read_ids(client, SQL(statement).to_proto(client))
 
     def _read_ids(self, client: Any, plan: Any) -> Iterator[list[str]]:
-        with self._scrubber.explaining(Exception):
+        with self._explaining():
             for part in client.to_table_as_iterator(plan, {}):
                 for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
                     yield batch.column(0).to_pylist()
@@ -133,7 +148,7 @@ class SparkWithMembers(SparkSource):
         if not table.num_rows:
             kinds = ", ".join(f"{each.name} {_KINDS[each.type]}" for each in table.schema)
         with self._share() as client:
-            with self._scrubber.explaining(Exception):
+            with self._explaining():
                 rows = LocalRelation(table if kinds is None else None, kinds)
                 view = CreateView(child=rows, name=name, is_global=False, replace=True)
                 client.execute_command(view.command(client))

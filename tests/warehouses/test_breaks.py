@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
+from reconciler.models.spec import FreshnessSettings, GuardSettings
 from tests.unit.sources.conftest import read, segment
 from tests.warehouses.engine import Warehouse
 
@@ -106,6 +107,22 @@ def test_a_read_that_is_left_early_is_not_read_to_its_end(warehouse):
                 pa.RecordBatchReader.from_stream(values.rows).read_next_batch()
 
     assert 0 < sum(passed) < 10 * ROWS * len("a long text") * 10 // 2
+
+
+def test_the_time_of_the_data_is_no_reason_to_read_many_rows(warehouse):
+    url = make_url(warehouse.url)
+    if "an unreachable server" in warehouse.engine.lacks or not url.port or url.drivername in READ_AT_ONCE:
+        return
+    query = f"SELECT CURRENT_TIMESTAMP FROM {TABLES}"
+    settings = FreshnessSettings.model_validate({"query": query, "max_age": "26h"})
+    asking = segment("SELECT 1 AS id").model_copy(update={"guards": GuardSettings(freshness=settings)})
+    with passing(url.port) as (port, passed):
+        source = warehouse.open(warehouse.url.replace(f":{url.port}/", f":{port}/"))
+
+        with pytest.raises(SourceError, match="more than one row"), source.stream_values(asking):
+            pass
+
+    assert 0 < sum(passed) < 5 * ROWS
 
 
 def test_a_read_to_its_end_ends_no_query_of_mysql(warehouse):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
 from reconciler.models.options import read_options
 from reconciler.sources.members_sql import SPARK
@@ -61,6 +62,10 @@ def test_the_number_of_an_id_is_the_same_there_and_here(sail_server: Started) ->
         numbers = source.fetch(f"SELECT CAST({SPARK.number.format('id')} AS STRING) FROM VALUES {values} AS t (id)")
         assert [int(number) for (number,) in numbers] == [SPARK.sum_of([each]) for each in ids]
         assert source.fetch(f"SELECT {SPARK.number.format('CAST(NULL AS STRING)')} AS n") == [(None,)]
+        for ask, statement in ((source.fetch, "SELECT 1 FROM nowhere"), (source.run, "INSERT INTO nowhere SELECT 1")):
+            with pytest.raises(SourceError) as caught:
+                ask(statement)
+            assert "is one of `members: source`, and no query of the spec" in caught.value.hint
 
 
 def test_tables_of_parquet_take_whole_runs_and_tell_what_no_delete_leaves(session: SailSession) -> None:

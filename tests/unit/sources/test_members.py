@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import duckdb
 import pytest
 
-from reconciler.errors import StateError
+from reconciler.errors import SourceError, StateError
 from reconciler.models.batches import Direction
 from reconciler.models.members import Answer, MembersHead
 from reconciler.sources import open_members as open_source_members
@@ -111,6 +111,18 @@ def test_what_others_changed_is_noticed(
         read(members, head)
     with pytest.raises(StateError, match="not as the state left them"):
         members.append(KEY, head, 6, iter([(Direction.ADD, ["z"])]))
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_what_refuses_a_statement_of_ours_has_nobody_mend_a_query(
+    execute: Execute, members: MembersInTables, head: MembersHead
+) -> None:
+    execute("ALTER TABLE reconcile_changes RENAME COLUMN op TO was")
+
+    with pytest.raises(SourceError, match='"op"') as caught:
+        members.append(KEY, head, 6, iter([(Direction.ADD, ["z"])]))
+
+    assert "is one of `members: source`, and no query of the spec" in caught.value.hint
 
 
 @pytest.mark.parametrize("table", ["reconcile_base", "reconcile_changes", "reconcile_heads"])
