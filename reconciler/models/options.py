@@ -17,7 +17,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from reconciler.models.fields import Reference, Resolved, Scalar, Unset, read_scalar
-from reconciler.models.urls import DatabaseUrl, resolve_path
+from reconciler.models.urls import WAREHOUSES, DatabaseUrl, resolve_path
 
 Place: TypeAlias = tuple[str | int, ...]
 """The way to a value of the options: names, and positions in lists from 0."""
@@ -58,13 +58,19 @@ OF_MEMBERS = {
 }
 """What the options of tables of members in Spark may be: a pattern, and how a refusal says it."""
 
-OF_MEMBERS_IN_DATABRICKS = {
+OF_MEMBERS_ELSEWHERE = {
     "members_schema": (
         r"[\w-]+(\.[\w-]+)?",
         "must be the name of a schema (reconcile, main.reconcile), of letters, digits, `_` and `-`",
     ),
 }
-"""The same for Databricks' own driver, which has a `schema` of its own."""
+"""The same for Databricks and BigQuery, of which a driver may have a `schema` of its own."""
+
+_OF_MEMBERS_BY_DIALECT: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "sc": OF_MEMBERS,
+    **dict.fromkeys(WAREHOUSES, OF_MEMBERS_ELSEWHERE),
+    "snowflake": {"members_schema": OF_MEMBERS["schema"]},  # a name that needs no quotes, in either case
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def find_refused(url: DatabaseUrl, options: Mapping[str, object]) -> dict[str, s
     if url.is_file:
         return dict.fromkeys(options, "is not taken: SQLite and DuckDB have no options")
     refused = {name: "can't be set: what is read depends on it" for name in options if name in _FIXED}
-    known = {"sc": OF_MEMBERS, "databricks": OF_MEMBERS_IN_DATABRICKS}.get(url.dialect, {})
+    known = _OF_MEMBERS_BY_DIALECT.get(url.dialect, {})
     return refused | _find_wrong_of_members(options, known)
 
 

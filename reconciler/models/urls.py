@@ -15,7 +15,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 UNKNOWN_URL = "unset://"
 """What stands for the URL of a source while it is not known."""
 
-_HOLDS_MEMBERS = frozenset({("sc", ""), ("postgresql", "psycopg"), ("databricks", "")})
+WAREHOUSES = frozenset({"databricks", "snowflake", "bigquery"})
+"""Dialects of which a driver of SQLAlchemy reaches tables of members, in the schema that `members_schema` names."""
+
+_HOLDS_MEMBERS = frozenset({("sc", ""), ("postgresql", "psycopg"), *((name, "") for name in WAREHOUSES)})
 """Dialects and drivers of the sources that can hold the members of a state."""
 
 _URL = re.compile(r"(?P<dialect>[A-Za-z]\w*)(?:\+(?P<driver>\w+))?://(?P<rest>.*)", re.DOTALL)

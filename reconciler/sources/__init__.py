@@ -11,7 +11,7 @@ from reconciler.models.members import MembersAtSource
 from reconciler.models.options import NO_OPTIONS, Options, find_refused
 from reconciler.models.spec import Segment
 from reconciler.models.sql import DIALECTS
-from reconciler.models.urls import DatabaseUrl
+from reconciler.models.urls import WAREHOUSES, DatabaseUrl
 from reconciler.sources.base import HoldsMembers, Query, Source, naming_freshness
 from reconciler.sources.failures import Scrubber
 
@@ -65,10 +65,10 @@ def open_source(name: str, url: Secret, options: Options = NO_OPTIONS) -> Source
             from reconciler.sources.clickhouse import ClickHouseSource
 
             return ClickHouseSource(server, scrubber, options)
-        if server.drivername == "databricks" and find_spec("pyarrow") is not None:  # else its rows alone are read
-            from reconciler.sources.databricks_members import DatabricksWithMembers
+        if server.drivername in WAREHOUSES and find_spec("pyarrow") is not None:  # else its rows alone are read
+            from reconciler.sources.warehouse_members import BY_DIALECT
 
-            return DatabricksWithMembers.of(server, scrubber, options)
+            return BY_DIALECT[server.drivername].of(server, scrubber, options)
         return RowSource(server, scrubber, options)
     except ImportError as error:
         raise missing_driver(name, server.drivername, error) from None

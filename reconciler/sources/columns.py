@@ -174,8 +174,8 @@ ANSWER = pa.schema(
 
 def read_answer(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Give a batch of what the comparison returned with the columns of `ANSWER`."""
-    ids, typed = _decode(batch.column("id"), batch.column("typed"))
-    columns = {**{name: batch.column(name) for name in ANSWER.names}, "id": ids, "typed": typed}
+    columns = dict(zip(ANSWER.names, batch.columns, strict=True))
+    columns["id"], columns["typed"] = _decode(columns["id"], columns["typed"])
     arrays = [columns[one.name].cast(one.type) for one in ANSWER]
     return pa.RecordBatch.from_arrays(arrays, schema=ANSWER)
 

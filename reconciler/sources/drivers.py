@@ -55,6 +55,10 @@ _FIXED: dict[str, dict[str, object]] = {
 """What the driver is told whatever the URL says. In another character set MySQL would give `?` for what that lacks.
 BigQuery's Storage API takes a right of its own; where it is not installed, the driver warns on the terminal."""
 
+_FOR_MEMBERS: dict[str, dict[str, object]] = {"snowflake": {"paramstyle": "qmark", "isolation_level": "AUTOCOMMIT"}}
+"""Arguments of `create_engine` for the tables of members. Params in another style Snowflake's driver writes into the
+statement, which the server keeps; and its dialect begins a transaction."""
+
 LOGIN = "connect_timeout"
 """The option of every source of a server for the seconds that a login may take."""
 
@@ -158,11 +162,12 @@ def _list_known(dialect: str) -> frozenset[str]:
 _DATABRICKS_LOGINS = frozenset({"access_token", "credentials_provider", "auth_type", "use_kernel", "_use_cert_as_auth"})
 
 
-def write_arguments(url: URL, options: Options) -> dict[str, Any]:
+def write_arguments(url: URL, options: Options, *, for_members: bool = False) -> dict[str, Any]:
     """Give the arguments of `create_engine` for a source. Raises ValueError for options that make no login."""
     dialect, driver, given = url.get_backend_name(), url.drivername.rpartition("+")[2], options.reveal()
     # To mysqlconnector any `%s` is a mark, also in a string; a name of ours stands nowhere else.
     arguments: dict[str, Any] = {"paramstyle": "pyformat"} if driver == "mysqlconnector" else {}
+    arguments |= _FOR_MEMBERS.get(dialect, {}) if for_members else {}
     arguments |= {name: given.pop(name) for name in _OF_DIALECTS.get(dialect, ()) if name in given}
     if driver not in _TAKE_LOGIN:
         given.pop(LOGIN, None)
@@ -171,6 +176,8 @@ def write_arguments(url: URL, options: Options) -> dict[str, Any]:
             given["credentials_provider"] = _log_in_databricks(url, given)
         if not url.password and not _DATABRICKS_LOGINS & set(given):  # the driver would open a browser
             raise ValueError("no login is given: a token, or oauth_client_id and oauth_client_secret")
+    if dialect == "snowflake" and "paramstyle" in arguments:  # the dialect keeps it to itself
+        given["paramstyle"] = arguments["paramstyle"]
     return {**arguments, "connect_args": given | _FIXED.get(driver, {})}
 
 

@@ -1,4 +1,4 @@
-"""The statements of members at the source, written once for Spark SQL, PostgreSQL and DuckDB (see `models.members`).
+"""The statements of members at the source, written once for all databases (see `models.members`).
 
 A few words differ by dialect. No statement holds an id: ids come in tables that are lent for it (`models.ids` has the
 same rules for what comes back). Keys and lineages stand in them as `write_name` writes them.
@@ -17,7 +17,7 @@ TABLES = {
     BASE: "segment_key {text}, generation BIGINT, id {text}",
     CHANGES: "segment_key {text}, generation BIGINT, serial BIGINT, op SMALLINT, id {text}",
     HEADS: "segment_key {text}, lineage {text}, generation BIGINT, serial BIGINT, members BIGINT, "
-    "total DECIMAL(38,0), written_at {text}",
+    "total {decimal}, written_at {text}",
 }
 
 
@@ -27,6 +27,11 @@ _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 def _sum_md5(ids: Iterable[str]) -> int:
     """Sum the first 60 bits of the MD5 of each id's UTF-8, which every engine can tell."""
     return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[:15], 16) for each in ids)
+
+
+def _sum_lower_md5(ids: Iterable[str]) -> int:
+    """Sum what `MD5_NUMBER_LOWER64` of Snowflake gives: the last 64 bits of the MD5 of each id's UTF-8."""
+    return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[16:], 16) for each in ids)
 
 
 def _sum_xxhash(ids: Iterable[str]) -> int:
@@ -48,11 +53,15 @@ class Dialect:
     length: str
     """The number of its bytes."""
     matches: str
-    """Whether `{0}` matches the pattern `{1}`."""
+    """Whether something in `{0}` matches the pattern `{1}`."""
+    decimal: str = "DECIMAL(38,0)"
+    """The type of a sum of numbers."""
     sum_of: Callable[[Iterable[str]], int] = _sum_md5
     """Gives the sum of the numbers of ids."""
     string: str = "{}"
     """An expression for a string, compared by its bytes."""
+    digest: str = "md5({})"
+    """The MD5 of a text, in hexadecimal."""
     lower: str = f"translate({{}}, '{_UPPER}', '{_LOWER}')"
     """An ASCII text with A-Z in lower case."""
     ending: str = ""
@@ -81,6 +90,23 @@ POSTGRES = Dialect(
     string='({} COLLATE "C")',
     lower="lower({})",  # 5 µs less a text than `translate`; under the collation C it is the same
 )
+BIGQUERY = Dialect(
+    text="STRING",
+    decimal="BIGNUMERIC(38,0)",
+    number="CAST(CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5({})), 1, 15)) AS INT64) AS BIGNUMERIC(38,0))",
+    digest="TO_HEX(MD5({}))",
+    length="BYTE_LENGTH({})",
+    matches="REGEXP_CONTAINS({}, r'{}')",
+    ending=" CLUSTER BY segment_key, generation",
+)
+SNOWFLAKE = Dialect(
+    text="VARCHAR",
+    decimal="NUMBER(37,0)",
+    number="CAST(MD5_NUMBER_LOWER64({}) AS NUMBER(37,0))",
+    sum_of=_sum_lower_md5,
+    length="OCTET_LENGTH({})",
+    matches="REGEXP_INSTR({}, '{}') > 0",
+)
 
 _ASCII = "^[ -~]*$"
 _SPACES = "".join(character for character in WHITE_SPACE if character == " " or character > "\x85")
@@ -101,9 +127,10 @@ class Statements:
     prefix: str
 
     def create(self) -> list[str]:
+        text, decimal, ending = self.dialect.text, self.dialect.decimal, self.dialect.ending
         return [
-            f"CREATE TABLE IF NOT EXISTS {self.prefix}{table} ({columns.format(text=self.dialect.text)})"
-            f"{self.dialect.ending.format(table=table)}"
+            f"CREATE TABLE IF NOT EXISTS {self.prefix}{table} ({columns.format(text=text, decimal=decimal)})"
+            f"{ending.format(table=table)}"
             for table, columns in TABLES.items()
         ]
 
@@ -122,7 +149,8 @@ class Statements:
             f"INSERT INTO {self.prefix}{HEADS} SELECT {write_name(key)} AS segment_key, "
             f"{write_name(head.lineage)} AS lineage, CAST({head.generation} AS BIGINT) AS generation, "
             f"CAST({head.serial} AS BIGINT) AS serial, CAST({head.rows} AS BIGINT) AS members, "
-            f"CAST('{head.sum}' AS DECIMAL(38,0)) AS total, CAST(current_timestamp AS {self._plain}) AS written_at"
+            f"CAST('{head.sum}' AS {self.dialect.decimal}) AS total, "
+            f"CAST(current_timestamp AS {self._plain}) AS written_at"
         )
 
     # --- what is written ----------------------------------------------------------------------------------------------
@@ -153,8 +181,8 @@ class Statements:
             f"SELECT coalesce(b.id, c.id) AS id, c.sent, "
             f"{_member('c.before')} AS before, {_member('c.after')} AS after "
             f"FROM ({self._base(key, head.generation)}) b FULL OUTER JOIN ("
-            f"SELECT id, max(CASE WHEN serial <= {head.serial} THEN serial * 2 + op END) % 2 AS before, "
-            f"max(serial * 2 + op) % 2 AS after, max(CASE WHEN serial = {serial} THEN 1 END) AS sent "
+            f"SELECT id, mod(max(CASE WHEN serial <= {head.serial} THEN serial * 2 + op END), 2) AS before, "
+            f"mod(max(serial * 2 + op), 2) AS after, max(CASE WHEN serial = {serial} THEN 1 END) AS sent "
             f"FROM {self._changes(key, head.generation)} AND (serial <= {head.serial} OR serial = {serial}) "
             "GROUP BY id) c ON b.id = c.id"
         )
@@ -174,8 +202,9 @@ class Statements:
     def generations_of(self, key: str, ids: Iterable[str]) -> str:
         """Give the generations that have a row of one of the ids: nothing that logs it learns these."""
         digests = ", ".join(f"'{md5(each.encode(), usedforsecurity=False).hexdigest()}'" for each in ids)
-        which = f"segment_key = {write_name(key)} AND md5(id) IN ({digests})"
-        return " UNION ".join(f"SELECT generation FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES))
+        which = f"segment_key = {write_name(key)} AND {self.dialect.digest.format('id')} IN ({digests})"
+        found = (f"SELECT generation FROM {self.prefix}{table} WHERE {which}" for table in (BASE, CHANGES))
+        return " UNION ALL ".join(found)
 
     # --- what is read -------------------------------------------------------------------------------------------------
 
@@ -185,7 +214,7 @@ class Statements:
             return self._base(key, head.generation)
         return (
             f"SELECT coalesce(b.id, c.id) AS id FROM ({self._base(key, head.generation)}) b FULL OUTER JOIN ("
-            f"SELECT id, max(serial * 2 + op) % 2 AS op FROM {self._changes(key, head.generation)} "
+            f"SELECT id, mod(max(serial * 2 + op), 2) AS op FROM {self._changes(key, head.generation)} "
             f"AND serial <= {head.serial} GROUP BY id) c ON b.id = c.id WHERE {_member('c.op')} = 1"
         )
 
@@ -254,7 +283,7 @@ class Statements:
         """Conditions under which a member, which has no control characters, is an id for sure."""
         text, octets = self.dialect.string.format(member), self.dialect.length.format(member)
         # Of an ASCII text a few comparisons tell what else takes a regular expression, which is slow.
-        is_ascii, unpadded = f"{octets} = char_length({member})", f"{text} >= '!' AND {member} NOT LIKE '% '"
+        is_ascii, unpadded = f"{octets} = length({member})", f"{text} >= '!' AND {member} NOT LIKE '% '"
         conditions = [f"{octets} BETWEEN 1 AND {MAX_ID_BYTES}"]
         if id_type is IdType.EMAIL:
             return [*conditions, is_ascii, unpadded, f"{member} LIKE '_%@_%'", f"{member} NOT LIKE '%@%@%'"]
@@ -290,11 +319,11 @@ WITH given AS (
     SELECT id, true, CAST(0 AS BIGINT), CAST(NULL AS BIGINT), flags, CASE WHEN travels THEN 1 ELSE 0 END
     FROM {overlay} laid
 ), grouped AS (
-    SELECT id, {typed} AS typed, CAST(sum(weight) AS BIGINT) AS weight, coalesce(max(entry) % 2, 0) AS is_member,
+    SELECT id, {typed} AS typed, CAST(sum(weight) AS BIGINT) AS weight, coalesce(mod(max(entry), 2), 0) AS is_member,
         max(flags) AS flags, max(travels) AS travels
     FROM every GROUP BY id{and_typed}
 ), known AS (
-    SELECT id, typed, weight % {base_row} AS number, travels,
+    SELECT id, typed, mod(weight, {base_row}) AS number, travels,
         CASE WHEN is_member = 1 AND weight >= 2 * {base_row} THEN 2 ELSE is_member END AS members,
         CASE WHEN is_member = 1 AND flags IS NULL THEN 1 ELSE flags END AS flags
     FROM grouped

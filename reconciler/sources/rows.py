@@ -70,7 +70,7 @@ _REWRITTEN = {"databricks": re.compile(r"%\(\w+\)s")}
 _READING_TO_THE_END = frozenset({"pymysql", "mysqldb"})
 """Drivers of which a cursor that is closed reads the rows that are left. Source: `SSCursor.close` of both."""
 
-_MARKS = {
+MARKS = {
     "qmark": "?",
     "format": "%s",
     "pyformat": "%({key})s",
@@ -231,7 +231,7 @@ class RowSource:
     def _refuse(self) -> SourceError:
         return SourceError(f"source {self.scrubber.source}: the query is not a SELECT", "Write a SELECT.")
 
-    def _connect(self, stack: ExitStack, *, is_repeatable: bool = False) -> Connection:
+    def _connect(self, stack: ExitStack, *, is_repeatable: bool = False, for_members: bool = False) -> Connection:
         """Connect, read-only. `is_repeatable`: several statements are to see one moment, where the database can."""
         source, dialect = self.scrubber.source, self.url.get_backend_name()
         try:
@@ -241,7 +241,7 @@ class RowSource:
                 raise unknown
             # A SQLite through a driver of its own (SQLCipher) stays with the thread that opened it, and is no server.
             seconds = None if dialect == "sqlite" else read_login_seconds(dialect, given)
-            arguments = write_arguments(self.url, self.options)
+            arguments = write_arguments(self.url, self.options, for_members=for_members)
             engine = create_engine(
                 self.url, poolclass=NullPool, pool_logging_name=_POOL, hide_parameters=True, **arguments
             )
@@ -271,12 +271,12 @@ class RowSource:
         sql, values = write_query(query, connection.dialect)
         if self.url.get_backend_name() not in _UNWRAPPED:
             sql = query.derived("*", sql) + end
-        result = self._execute(connection, sql, values, query)
+        result = self.execute(connection, sql, values, query)
         if not result.returns_rows:
             raise self._refuse()
         return result
 
-    def _execute(
+    def execute(
         self, connection: Connection, sql: str, values: Values, query: Query | None = None
     ) -> CursorResult[Any]:
         with self.scrubber.explaining(Exception, query):
@@ -312,8 +312,17 @@ def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | Non
     return at, find_unfit(described[at][1], result.dialect) if described else None
 
 
-def write_query(query: Query, dialect: Dialect) -> tuple[str, Values]:
-    """Write the query for a driver, with its params as the driver takes them. Raises SourceError."""
+def reads_percent(dialect: Dialect, *, has_params: bool) -> bool:
+    """Tell whether a driver reads `%%` as `%` anywhere in a statement."""
+    is_read = dialect.paramstyle in ("format", "pyformat") and dialect.driver not in _NEVER_READ | _SCANNING
+    return is_read and (has_params or dialect.name in _ALWAYS_READ)
+
+
+def write_query(query: Query, dialect: Dialect, *, has_others: bool = False) -> tuple[str, Values]:
+    """Write the query for a driver, with its params as the driver takes them. Raises SourceError.
+
+    `has_others`: params of ours come with it.
+    """
     numbers = {name: at for at, name in enumerate(query.params, start=1)}
     keys = {name: f"{query.name}_{at}" for name, at in numbers.items()}
     used: list[str] = []
@@ -326,12 +335,13 @@ def write_query(query: Query, dialect: Dialect) -> tuple[str, Values]:
         if name in nulls:
             return "NULL"
         used.append(name)
-        return _MARKS[paramstyle].format(key=keys[name], number=numbers[name])
+        return MARKS[paramstyle].format(key=keys[name], number=numbers[name])
 
     statement = query.statement
-    doubled: Collection[Kind] = ()  # the pieces in which `%` has to be written twice
-    if paramstyle in ("format", "pyformat") and driver not in _NEVER_READ and driver not in _SCANNING:
-        doubled = tuple(Kind) if query.params or dialect.name in _ALWAYS_READ else ()
+    # The pieces in which `%` has to be written twice.
+    doubled: Collection[Kind] = (
+        tuple(Kind) if reads_percent(dialect, has_params=has_others or bool(query.params)) else ()
+    )
     if query.params and (rewritten := find_rewritten(query, driver)):
         raise SourceError(
             f"the driver {driver} would change {rewritten} in this query, as it has params",

@@ -28,6 +28,7 @@ if HERE is not ALL and VENV != ".venv-warehouses":
     collect_ignore = [
         "test_logins.py",
         "test_members.py",
+        "test_members_in_warehouses.py",
         "test_members_of_databricks.py",
         "test_members_on_sail.py",
         "test_past_one_machine.py",
@@ -35,9 +36,10 @@ if HERE is not ALL and VENV != ".venv-warehouses":
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run it on each engine; one engine is started once, by one worker."""
+    """Run it on each engine, or on those that its module names; one engine is started once, by one worker."""
     if "warehouse" in metafunc.fixturenames:
-        engines = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in HERE]
+        names = getattr(metafunc.module, "ENGINES", HERE)
+        engines = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
         metafunc.parametrize("warehouse", engines, indirect=True, scope="session")
 
 

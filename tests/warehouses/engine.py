@@ -115,9 +115,10 @@ class Warehouse:
     def execute(self, sql: str) -> None:
         self.started.execute(sql)
 
-    def open(self, url: str | None = None) -> Source:
+    def open(self, url: str | None = None, options: Mapping[str, object] = {}) -> Source:
         """The source as a spec with this URL would have it."""
-        return open_source("warehouse", Secret(url or self.url), read_options(self.started.options))
+        given = {**self.started.options, **options}
+        return open_source("warehouse", Secret(url or self.url), read_options(given))
 
     def fill(self, name: str, ids: list[str]) -> None:
         """Make a table anew, with these ids numbered from 0."""

@@ -1,11 +1,11 @@
-"""Projects whose members are in tables of Sail."""
+"""Projects whose members are in tables of a warehouse."""
 
 import json
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +24,7 @@ COMMAND = (str(Path(sys.prefix) / "bin" / "reconcile"), APPLY[0], "spec.yaml", *
 QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-class OnSail(Protocol):
+class Server(Protocol):
     """A running server."""
 
     @property
@@ -34,24 +34,22 @@ class OnSail(Protocol):
     def execute(self) -> Callable[[str], object]: ...
 
 
-class SessionOnSail(Session):
-    """A project whose spec has its members in Sail, whichever driver reaches them."""
+class WarehouseSession(Session):
+    """A project whose spec has its members in a warehouse."""
 
-    def __init__(self, project: Project, server: OnSail, schema: str, folder: Path, address: str) -> None:
-        """`folder`: where the files of the tables are; `address`: of the server, with its port."""
-        self.server, self.folder = server, folder
-        self.port = address.partition("127.0.0.1:")[2].partition("/")[0]
-        self.reached_port = self.port
-        """The port that the spec names."""
+    server: Server
+
+    def __init__(self, project: Project, server: Server, schema: str) -> None:
+        self.server = server
         super().__init__(project, server.url, schema)
 
-    def execute(self, statement: str) -> None:
-        self.server.execute(statement.replace("REPLACE VIEW", "REPLACE TEMP VIEW"))
+    @property
+    def options(self) -> Mapping[str, object]:
+        options = self.server.options if isinstance(self.server, Started) else {}
+        return {**options, "members_schema": self.schema}
 
-    def reach(self, port: str) -> None:
-        """Let the spec name this port of the server."""
-        self.reached_port = port
-        self.write("source")
+    def execute(self, statement: str) -> None:
+        self.server.execute(statement)
 
     def name_nowhere(self) -> None:
         """Let the spec name a schema that is not there, and nothing of which one could be made."""
@@ -77,6 +75,26 @@ class SessionOnSail(Session):
             aim.append(process)
             ready.set()
             return process.wait(120)
+
+
+class SessionOnSail(WarehouseSession):
+    """A project whose spec has its members in Sail, whichever driver reaches them."""
+
+    def __init__(self, project: Project, server: Server, schema: str, folder: Path, address: str) -> None:
+        """`folder`: where the files of the tables are; `address`: of the server, with its port."""
+        self.folder = folder
+        self.port = address.partition("127.0.0.1:")[2].partition("/")[0]
+        self.reached_port = self.port
+        """The port that the spec names."""
+        super().__init__(project, server, schema)
+
+    def execute(self, statement: str) -> None:
+        super().execute(statement.replace("REPLACE VIEW", "REPLACE TEMP VIEW"))
+
+    def reach(self, port: str) -> None:
+        """Let the spec name this port of the server."""
+        self.reached_port = port
+        self.write("source")
 
     @contextmanager
     def watched(self, words: bytes, then: Callable[[], object], *, passes_on: bool) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
@@ -11,17 +10,16 @@ import pytest
 from hypothesis import given, settings
 from sqlalchemy.engine import make_url
 
-from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.fields import Secret
 from reconciler.models.members import Answer, MembersHead
 from reconciler.models.options import read_options
 from reconciler.models.spec import Segment
-from reconciler.sources import databricks_members, open_members, open_source
-from reconciler.sources.databricks_members import BYTES_AT_ONCE, DatabricksWithMembers
+from reconciler.sources import open_members, open_source
 from reconciler.sources.failures import Scrubber
 from reconciler.sources.members import Asked, MembersInTables
+from reconciler.sources.warehouse_members import DatabricksWithMembers
 from tests.e2e.test_members_at_source import APPLY
 from tests.fakes.members_worlds import MembersComparer, select_rows
 from tests.fakes.random_worlds import worlds
@@ -148,7 +146,7 @@ def test_ids_with_any_character_that_may_be_in_one_come_back(members: MembersInT
 def test_more_ids_than_a_statement_takes_go_up_in_several(
     members: MembersInTables, databricks_server: databricks.Warehouse
 ) -> None:
-    ids = [f"{number:05}" + "é" * 70 for number in range(2 * BYTES_AT_ONCE // 146 + 1)]
+    ids = [f"{number:05}" + "é" * 70 for number in range(2 * DatabricksWithMembers.most_bytes // 146 + 1)]
     before = len(databricks_server.service.statements)
 
     head = members.write_generation(KEY, "a lineage", 1, iter([ids]))
@@ -165,16 +163,16 @@ OVERLAY = pa.schema({"id": pa.string(), "flags": pa.int16(), "travels": pa.bool_
     ("query", "most", "reason"),
     [
         ("SELECT 'a' AS id", 10, "more than a statement of Databricks takes"),
-        ("SELECT '%(x)s' AS id", BYTES_AT_ONCE, "would change a string of the query"),
-        ("SELECT DATE '2026-01-01' AS id", BYTES_AT_ONCE, "ids of type date"),
-        ("SELECT CAST(7 AS DECIMAL(10, 2)) AS id", BYTES_AT_ONCE, "ids of type decimal"),
+        ("SELECT '%(x)s' AS id", DatabricksWithMembers.most_bytes, "would change a string of the query"),
+        ("SELECT DATE '2026-01-01' AS id", DatabricksWithMembers.most_bytes, "ids of type date"),
+        ("SELECT CAST(7 AS DECIMAL(10, 2)) AS id", DatabricksWithMembers.most_bytes, "ids of type decimal"),
     ],
 )
 def test_what_can_not_be_asked_there_is_compared_here(
     members: MembersInTables, monkeypatch: pytest.MonkeyPatch, query: str, most: int, reason: str
 ) -> None:
     head = members.write_generation(KEY, "a lineage", 1, iter([["a"]]))
-    monkeypatch.setattr(databricks_members, "BYTES_AT_ONCE", most)
+    monkeypatch.setattr(DatabricksWithMembers, "most_bytes", most)
     overlay = pa.table([["b", "a long id"], [2, None], [False, True]], schema=OVERLAY)
 
     with members.compare(segment(query), KEY, head, overlay, (0,), (1,)) as answer:
@@ -192,15 +190,6 @@ def test_a_query_with_params_and_an_overlay_is_one_statement(members: MembersInT
 
     found = {row["id"]: (row["stays"], row["flags"], row["number"], row["members"]) for row in rows}
     assert found == {"a": (False, 1, 0, 1), "b": (False, 1, 1, 1), "c": (False, 2, 0, 0)}
-
-
-def test_a_server_that_answers_without_arrow_is_refused(members: MembersInTables) -> None:
-    queue = type("ColumnQueue", (), {})()  # as the driver calls what it has of such an answer
-    result = SimpleNamespace(cursor=SimpleNamespace(active_result_set=SimpleNamespace(results=queue)))
-    assert isinstance(members.tables, DatabricksWithMembers)
-
-    with pytest.raises(SourceError, match="answers without Arrow"):
-        list(members.tables.read(result))
 
 
 @pytest.fixture

@@ -228,6 +228,24 @@ def test_members_in_databricks_need_no_schema(write, options):
     assert load_one(write(given), {}).sources
 
 
+@pytest.mark.parametrize(("url", "schema"), [("snowflake://u@account/db", "a-b"), ("bigquery://project/shop", "'a`b'")])
+def test_a_schema_for_members_in_another_warehouse_that_is_wrong(write, url, schema):
+    given = HEAD.replace("snowflake://etl@account/db", url) + f"      members_schema: {schema}\n" + REST
+    (problem,) = problems_of(write(given), {})
+
+    assert problem.startswith("spec.yaml:6: `sources.warehouse.options.members_schema` must be the name of a schema")
+
+
+@pytest.mark.parametrize(
+    ("url", "schema"),
+    [("snowflake://u@account/db", "analytics.reconcile"), ("bigquery://project/shop", "my-project.reconcile")],
+)
+def test_members_in_another_warehouse(write, url, schema):
+    given = HEAD.replace("snowflake://etl@account/db", url) + f"      members_schema: {schema}\n" + REST
+
+    assert load_one(write(given + "state: {members: source}\n"), {}).sources
+
+
 def test_members_in_spark_need_a_schema(write):
     name = write(SPARK + "      token: t\n" + REST + "state: {members: source}\n")
 

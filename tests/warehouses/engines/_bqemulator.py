@@ -8,7 +8,9 @@ import bqemulator.server
 import jwt
 from bqemulator.api.routes import jobs
 from bqemulator.cli import main
+from bqemulator.domain.errors import NotFoundError
 from bqemulator.jobs import executor
+from bqemulator.sql import inner_query
 from bqemulator.storage.engine import DuckDBEngine
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -35,7 +37,19 @@ def create_app_with_tokens(*args):
     return app
 
 
+expand = inner_query.expand_information_schema
+
+
+def expand_what_is_there(sql, project, catalog):
+    """Refuse the tables of a data set that is not there, as BigQuery does; the emulator finds none."""
+    for name in re.findall(r"`(\w+)`\.INFORMATION_SCHEMA", sql):
+        if catalog.get_dataset(project, name) is None:
+            raise NotFoundError(f"Not found: Dataset {project}:{name} was not found in location US")
+    return expand(sql, project, catalog)
+
+
 bqemulator.server.create_app = create_app_with_tokens
+inner_query.expand_information_schema = expand_what_is_there
 # The driver quotes the names of params, as it may at BigQuery; the emulator binds only those without quotes.
 executor.bind_parameters = lambda sql, params=None: bind(re.sub(r'\$"(reconcile_\w+)"', r"$\1", sql), params)
 DuckDBEngine._load_spatial = lambda engine: None  # an extension from the network, which nothing here asks for

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import re
 import sys
 
 import uvicorn
@@ -27,5 +28,40 @@ async def login(request: Request) -> JSONResponse:
     return JSONResponse(answer)
 
 
-routes = [Route("/session/v1/login-request", login, methods=["POST"]), *server.routes]
+LOWER = "CAST('0x' || SUBSTR(MD5({}), {}, 8) AS BIGINT)"
+
+
+def write_for_duckdb(sql: str) -> str:
+    """Write what the emulator lacks by what it has."""
+
+    def write_number(found: re.Match[str]) -> str:
+        return f"({LOWER.format(found[1], 17)} * CAST(4294967296 AS NUMBER(37,0)) + {LOWER.format(found[1], 25)})"
+
+    sql = re.sub(r"MD5_NUMBER_LOWER64\(([^()]*)\)", write_number, sql).replace("OCTET_LENGTH(", "strlen(")
+    return re.sub(r"TO_VARCHAR\(TO_BINARY\((.*?), 'UTF-8'\), 'UTF-8'\)", r"\1", sql)
+
+
+async def query(request: Request) -> JSONResponse:
+    """Run a statement; one that names a schema which is not there is refused, as at Snowflake."""
+    body = await request.body()
+    is_packed = request.headers.get("Content-Encoding") == "gzip"
+    asked = json.loads(gzip.decompress(body) if is_packed else body)
+    asked["sqlText"] = write_for_duckdb(asked["sqlText"])
+    if named := re.search(r" IN SCHEMA (\w+)$", asked["sqlText"]):
+        cursor = server.to_conn(server.to_token(request)).cursor()
+        schemata = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = '{named[1].upper()}'"
+        if not cursor.execute(schemata).fetchall():
+            refusal = f"SQL compilation error:\nSchema 'SHOP.{named[1].upper()}' does not exist or not authorized."
+            data = {"errorCode": "002003", "sqlState": "02000"}
+            return JSONResponse({"data": data, "code": "002003", "message": refusal, "success": False})
+    body = json.dumps(asked).encode()
+    request._body = gzip.compress(body) if is_packed else body
+    return await server.query_request(request)
+
+
+routes = [
+    Route("/session/v1/login-request", login, methods=["POST"]),
+    Route("/queries/v1/query-request", query, methods=["POST"]),
+    *server.routes,
+]
 uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="warning")
