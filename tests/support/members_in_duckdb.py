@@ -1,6 +1,7 @@
 """Members at a source that is a DuckDB: the neutral statements, run by an engine that needs no server."""
 
 import itertools
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from reconciler.sources.members import Asked, MembersInTables
 from reconciler.sources.members_sql import DUCKDB, TABLES, Statements
 
 IDS_PER_LIST = 1000
+
+_CREATING = threading.Lock()
+"""Two transactions of DuckDB can't make a table at once, though each would be content with one that is there."""
 
 
 def open_members(
@@ -49,8 +53,9 @@ class TablesInDuckDB:
         return {str(name) for (name,) in found} & TABLES.keys()
 
     def create(self) -> None:
-        for statement in self.statements.create():
-            self.run(statement)
+        with _CREATING:
+            for statement in self.statements.create():
+                self.run(statement)
 
     def run(self, statement: str) -> None:
         self.before(statement)
