@@ -58,18 +58,20 @@ OF_MEMBERS = {
 }
 """What the options of tables of members in Spark may be: a pattern, and how a refusal says it."""
 
-OF_MEMBERS_ELSEWHERE = {
-    "members_schema": (
-        r"[\w-]+(\.[\w-]+)?",
-        "must be the name of a schema (reconcile, main.reconcile), of letters, digits, `_` and `-`",
-    ),
-}
-"""The same for Databricks and BigQuery, of which a driver may have a `schema` of its own."""
+MEMBERS_SCHEMA = "members_schema"
+"""The option of the warehouses of which a driver may have a `schema` of its own."""
 
+_A_SCHEMA = (
+    r"[\w-]+(\.[\w-]+)?",
+    "must be the name of a schema (reconcile, main.reconcile), of letters, digits, `_` and `-`",
+)
+_UNQUOTED = (
+    r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?",
+    "must be the name of a schema (reconcile, analytics.reconcile) that needs no quotes: letters, digits and `_`",
+)
 _OF_MEMBERS_BY_DIALECT: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "sc": OF_MEMBERS,
-    **dict.fromkeys(WAREHOUSES, OF_MEMBERS_ELSEWHERE),
-    "snowflake": {"members_schema": OF_MEMBERS["schema"]},  # a name that needs no quotes, in either case
+    **{name: {MEMBERS_SCHEMA: _UNQUOTED if name == "snowflake" else _A_SCHEMA} for name in WAREHOUSES},
 }
 
 

@@ -55,7 +55,9 @@ _FIXED: dict[str, dict[str, object]] = {
 """What the driver is told whatever the URL says. In another character set MySQL would give `?` for what that lacks.
 BigQuery's Storage API takes a right of its own; where it is not installed, the driver warns on the terminal."""
 
-_FOR_MEMBERS: dict[str, dict[str, object]] = {"snowflake": {"paramstyle": "qmark", "isolation_level": "AUTOCOMMIT"}}
+_FOR_MEMBERS: dict[str, dict[str, Any]] = {
+    "snowflake": {"paramstyle": "qmark", "isolation_level": "AUTOCOMMIT", "connect_args": {"paramstyle": "qmark"}}
+}
 """Arguments of `create_engine` for the tables of members. Params in another style Snowflake's driver writes into the
 statement, which the server keeps; and its dialect begins a transaction."""
 
@@ -176,9 +178,7 @@ def write_arguments(url: URL, options: Options, *, for_members: bool = False) ->
             given["credentials_provider"] = _log_in_databricks(url, given)
         if not url.password and not _DATABRICKS_LOGINS & set(given):  # the driver would open a browser
             raise ValueError("no login is given: a token, or oauth_client_id and oauth_client_secret")
-    if dialect == "snowflake" and "paramstyle" in arguments:  # the dialect keeps it to itself
-        given["paramstyle"] = arguments["paramstyle"]
-    return {**arguments, "connect_args": given | _FIXED.get(driver, {})}
+    return {**arguments, "connect_args": given | _FIXED.get(driver, {}) | arguments.get("connect_args", {})}
 
 
 def _log_in_databricks(url: URL, given: dict[str, Any]) -> Callable[[], Callable[[], dict[str, str]]]:

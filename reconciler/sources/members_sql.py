@@ -92,20 +92,21 @@ POSTGRES = Dialect(
 )
 BIGQUERY = Dialect(
     text="STRING",
-    decimal="BIGNUMERIC(38,0)",
+    decimal="BIGNUMERIC(38,0)",  # a sum of NUMERIC, too, but the emulator's is narrow
     number="CAST(CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5({})), 1, 15)) AS INT64) AS BIGNUMERIC(38,0))",
     digest="TO_HEX(MD5({}))",
     length="BYTE_LENGTH({})",
     matches="REGEXP_CONTAINS({}, r'{}')",
-    ending=" CLUSTER BY segment_key, generation",
+    ending=" DEFAULT COLLATE '' CLUSTER BY segment_key, generation",
 )
 SNOWFLAKE = Dialect(
     text="VARCHAR",
-    decimal="NUMBER(37,0)",
+    decimal="NUMBER(37,0)",  # of 38 digits the emulator makes a BIGINT
     number="CAST(MD5_NUMBER_LOWER64({}) AS NUMBER(37,0))",
     sum_of=_sum_lower_md5,
     length="OCTET_LENGTH({})",
     matches="REGEXP_INSTR({}, '{}') > 0",
+    ending=" DEFAULT_DDL_COLLATION = ''",
 )
 
 _ASCII = "^[ -~]*$"
@@ -299,18 +300,19 @@ def _member(op: str) -> str:
 _BASE_ROW = 1 << 40
 """What a row of the base counts in `weight`, where one of the query counts 1: so both are told by one sum."""
 
-# The query of the user comes first, since it must not see the names that follow. All rows are grouped by their ids
-# once: an engine need not move a side twice, sort it, or keep it for a join. A row of the base is its change 0, and one
-# that is there twice makes its member count twice, so that it is found out. Only what may change travels.
+# The query of the user comes first, since it must not see the names that follow, and in Snowflake it sees its own. All
+# rows are grouped by their ids once: an engine need not move a side twice, sort it, or keep it for a join. A row of the
+# base is its change 0, and one that is there twice makes its member count twice, so that it is found out. Only what may
+# change travels.
 _COMPARE = """
-WITH given AS (
+WITH reconcile_given AS (
     SELECT {value} AS id, typed FROM (
 {values}
     ) v
 ), every AS (
     SELECT id, typed, CAST(1 AS BIGINT) AS weight, CAST(NULL AS BIGINT) AS entry, CAST(NULL AS SMALLINT) AS flags,
         0 AS travels
-    FROM given
+    FROM reconcile_given
     UNION ALL
     SELECT id, true, CAST({base_row} AS BIGINT), CAST(1 AS BIGINT), CAST(NULL AS SMALLINT), 0 FROM ({base}) b
     UNION ALL

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, Connection, CursorResult, Dialect
 
 from reconciler.errors import SourceError
 from reconciler.models.comparison import ArrowStream, NotPossible
-from reconciler.models.options import OF_MEMBERS_ELSEWHERE, Options
+from reconciler.models.options import MEMBERS_SCHEMA, Options
 from reconciler.models.spec import Segment
 from reconciler.models.sql import lexicon_of, parse
 from reconciler.sources.base import BLOCK_ROWS, Query, choose
@@ -29,6 +29,9 @@ from reconciler.sources.rows import MARKS, RowSource, Values, find_rewritten, re
 
 _OURS = Query(parse(f"SELECT {', '.join(TABLES)}", (), lexicon_of("databricks")), {}, None)
 """Has the names that a message about a statement with ids may show."""
+
+_NO_SCHEMA = re.compile(r"\bschema\b.* does not exist|object does not exist|not found: dataset", re.IGNORECASE)
+"""How Snowflake and BigQuery say that a schema is not there."""
 
 Fetch: TypeAlias = Callable[[str], Sequence[Sequence[Any]]]
 """Runs a statement of ours, and gives its rows. Raises SourceError."""
@@ -62,7 +65,7 @@ class RowSourceWithMembers(RowSource, ABC):
     def of(cls, url: URL, scrubber: Scrubber, options: Options) -> "RowSourceWithMembers":
         """`options`: arguments of the driver, and ours."""
         schema = str(options.reveal().get("members_schema", ""))
-        return cls(url, scrubber, options.without(OF_MEMBERS_ELSEWHERE), schema=schema)
+        return cls(url, scrubber, options.without((MEMBERS_SCHEMA,)), schema=schema)
 
     @property
     @abstractmethod
@@ -77,14 +80,16 @@ class RowSourceWithMembers(RowSource, ABC):
         """Tell by its description whether the ids of a column are compared there as they are here."""
 
     def ask_schema(self, fetch: Fetch, statement: str, schema: str) -> Sequence[Sequence[Any]]:
-        """Ask for the tables of a schema. Raises SourceError."""
+        """Ask for the tables of a schema. Raises SourceError; one that is not there is told as such."""
         try:
             return fetch(statement)
         except SourceError as error:
-            if error.hint not in (Kind.MISSING, Kind.OPTIONS):
+            if not schema or not _NO_SCHEMA.search(error.message):
                 raise
-            named = f"the schema {schema}, which is to hold members,"
-            raise refuse_schema(self.scrubber.source, named, "members_schema") from None
+            refusal = refuse_schema(
+                self.scrubber.source, f"the schema {schema}, which is to hold members,", "members_schema"
+            )
+            raise SourceError(f"{refusal.message}, or not shown to the source's user", refusal.hint) from None
 
     def open_members(self) -> MembersInTables:
         return MembersInTables(self.scrubber.source, self, self.most_bytes)

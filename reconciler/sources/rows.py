@@ -38,7 +38,8 @@ _READ_ONLY = {
     "sqlite": "PRAGMA query_only = ON",
 }
 """What makes a connection read-only; PostgreSQL's family has an option of SQLAlchemy. SQL Server, Snowflake, BigQuery,
-Databricks and Redshift have nothing of the kind: there, nothing is ever committed, and a derived table can't write."""
+Databricks and Redshift have nothing of the kind: there, no query is ever committed (but next to tables of members in
+Snowflake), and a derived table can't write."""
 
 _UNWRAPPED = frozenset({"mssql"})
 """No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""

@@ -41,7 +41,7 @@ class SnowflakeWithMembers(RowSourceWithMembers):
     """Snowflake."""
 
     database = "Snowflake"
-    rights = "USAGE and CREATE TABLE on the schema, or SELECT, INSERT and DELETE"
+    rights = "USAGE on the schema, and CREATE TABLE there or SELECT, INSERT and DELETE"
     most_bytes = 900_000  # 1 MB is what Snowflake advises for a statement and its params. Source: Query size limits
     lines = (
         "SELECT CAST(f.value AS VARCHAR) AS id "
@@ -49,14 +49,16 @@ class SnowflakeWithMembers(RowSourceWithMembers):
     )
     value = "TO_VARCHAR(TO_BINARY(CAST({} AS VARCHAR), 'UTF-8'), 'UTF-8')"  # a text of bytes has no collation
     quote = '"'
+    unnamed = r"(?![A-Za-z_][\w$ -]*$).*"  # it is called by its expression, in which the value of a param may stand
 
     @property
     def statements(self) -> Statements:
         return Statements(SNOWFLAKE, f"{self.schema}." if self.schema else "")
 
     def list_tables(self, fetch: Fetch) -> Collection[str]:
-        show = "SHOW TERSE TABLES LIKE 'RECONCILE_%'"
-        rows = self.ask_schema(fetch, f"{show} IN SCHEMA {self.schema}", self.schema) if self.schema else fetch(show)
+        # Without a place it would list those of all schemas; IN SCHEMA without a name is the current one.
+        show = f"SHOW TERSE TABLES LIKE 'RECONCILE_%' IN SCHEMA {self.schema}".rstrip()
+        rows = self.ask_schema(fetch, show, self.schema)
         return {str(row[1]).lower() for row in rows} & TABLES.keys()
 
     def is_exact(self, column: Sequence[Any]) -> bool:
@@ -68,7 +70,7 @@ class BigQueryWithMembers(RowSourceWithMembers):
     """BigQuery: a schema is a data set."""
 
     database = "BigQuery"
-    rights = "the role BigQuery Data Editor on the data set, or that role"
+    rights = "the role BigQuery Data Editor on the data set, or Metadata Viewer there and Data Editor"
     most_bytes = 3_000_000  # a request may have 10 MB, in which a character may take six. Source: Quotas and limits
     lines = "SELECT id FROM UNNEST(SPLIT({}, '\\n')) AS id"
     value = "COLLATE(CAST({} AS STRING), '')"  # the empty collation compares bytes. Source: Collation concepts
@@ -76,14 +78,16 @@ class BigQueryWithMembers(RowSourceWithMembers):
     unnamed = r"f\d+_"
 
     @property
+    def data_set(self) -> str:
+        return self.schema or self.url.database or ""
+
+    @property
     def statements(self) -> Statements:
-        return Statements(BIGQUERY, f"{quote_schema(self.schema)}." if self.schema else "")
+        return Statements(BIGQUERY, f"{quote_schema(self.data_set)}.")
 
     def list_tables(self, fetch: Fetch) -> Collection[str]:
-        schema = self.schema or self.url.database or ""
-        rows = self.ask_schema(
-            fetch, f"SELECT table_name FROM {quote_schema(schema)}.INFORMATION_SCHEMA.TABLES", schema
-        )
+        listing = f"SELECT table_name FROM {quote_schema(self.data_set)}.INFORMATION_SCHEMA.TABLES"
+        rows = self.ask_schema(fetch, listing, self.data_set)
         return {str(row[0]) for row in rows} & TABLES.keys()
 
     def is_exact(self, column: Sequence[Any]) -> bool:

@@ -21,7 +21,7 @@ from reconciler.models.fields import (
     read_retention,
 )
 from reconciler.models.ids import IdType, Invalid, identify
-from reconciler.models.options import find_refused
+from reconciler.models.options import MEMBERS_SCHEMA, find_refused
 from reconciler.models.spec import (
     DEFAULT_AUDIT,
     DEFAULT_HISTORY,
@@ -214,8 +214,10 @@ def _check_members(draft: Draft) -> None:
                 message = f"is source, which is not supported for a source of {parsed.scheme} (`{show(name)}`); {way}"
                 draft.refuse_value(where, message)
             options = ("sources", name, "options")
-            if parsed.dialect == "sc" and "schema" not in draft.keys(options) and not draft.is_refused(options):
-                needed = show_path((*options, "schema"))
+            # Elsewhere there is a schema that is the current one.
+            own = {"sc": "schema", "bigquery": "" if parsed.database else MEMBERS_SCHEMA}.get(parsed.dialect)
+            if own and own not in draft.keys(options) and not draft.is_refused(options):
+                needed = show_path((*options, own))
                 draft.refuse_value(where, f"is source, which needs {needed}: the schema for the tables of members")
 
 

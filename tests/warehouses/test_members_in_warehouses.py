@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from sqlalchemy import Engine, event
 
+from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.members import Answer, MembersHead
 from reconciler.models.spec import Segment
 from reconciler.sources import open_members
+from reconciler.sources.failures import Kind
 from reconciler.sources.members import Asked, MembersInTables, Session, TablesAtSource
-from reconciler.sources.members_sql import Statements
+from reconciler.sources.members_sql import TABLES, Statements
 from reconciler.sources.row_members import RowSourceWithMembers
 from tests.e2e.test_members_at_source import (
     test_a_kill_in_the_middle_of_an_apply_loses_nothing,
@@ -209,6 +211,32 @@ def test_no_statement_holds_an_id(members: MembersInTables) -> None:
     assert not [each for each in asked if "p000" in each]
 
 
+def test_without_a_schema_the_tables_are_in_the_current_one(warehouse: Warehouse, members: MembersInTables) -> None:
+    members.write_generation(KEY, "a lineage", 1, iter([["a"]]))
+    here = open_members("warehouse", warehouse.open())
+    try:
+        assert here.last(KEY) is None
+        head = here.write_generation(KEY, "a lineage", 1, iter([["b", "c"]]))
+
+        assert (here.last(KEY), head.rows) == (head, 2)
+    finally:
+        for table in TABLES:
+            warehouse.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def test_only_a_schema_that_is_not_there_is_told_as_such(warehouse: Warehouse) -> None:
+    tables = warehouse.open(options={"members_schema": "nowhere"})
+    assert isinstance(tables, RowSourceWithMembers)
+
+    def refuse(_statement: str) -> list[Any]:
+        raise SourceError("source warehouse: Quota exceeded: too many bytes scanned", Kind.OPTIONS)
+
+    with pytest.raises(SourceError, match="Quota exceeded"):
+        tables.list_tables(refuse)
+    with pytest.raises(SourceError, match=r"the schema nowhere, .* is not there, or not shown to the source's user"):
+        tables.open_members().check_schema()
+
+
 def test_more_ids_than_a_statement_takes_go_up_in_several(members: MembersInTables) -> None:
     ids = [f"{number:05}" + "é" * 10 for number in range(3_000)]
 
@@ -240,6 +268,16 @@ def test_what_can_not_be_asked_there_is_compared_here(
     with members.compare(segment(query), KEY, head, overlay, (0,), (1,)) as answer:
         assert isinstance(answer, NotPossible)
         assert reason in answer.reason
+
+
+def test_a_column_without_a_name_is_compared_here(warehouse: Warehouse, members: MembersInTables) -> None:
+    head = members.write_generation(KEY, "a lineage", 1, iter([["a"]]))
+    unnamed = {"snowflake": "SELECT CONCAT('a', 'b')", "bigquery": "SELECT 'ab' AS f0_"}  # as BigQuery would call it
+    query = unnamed[warehouse.url.partition(":")[0]]
+
+    with members.compare(segment(query), KEY, head, OVERLAY.empty_table(), (0,), (1,)) as answer:
+        assert isinstance(answer, NotPossible)
+        assert "has no name" in answer.reason
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,15 @@ def test_members_in_databricks_need_no_schema(write, options):
     assert load_one(write(given), {}).sources
 
 
-@pytest.mark.parametrize(("url", "schema"), [("snowflake://u@account/db", "a-b"), ("bigquery://project/shop", "'a`b'")])
+@pytest.mark.parametrize(
+    ("url", "schema"),
+    [
+        ("snowflake://u@account/db", "a-b"),
+        ("snowflake://u@account/db", "a.b.c"),
+        ("snowflake://u@account/db", "1x"),
+        ("bigquery://project/shop", "'a`b'"),
+    ],
+)
 def test_a_schema_for_members_in_another_warehouse_that_is_wrong(write, url, schema):
     given = HEAD.replace("snowflake://etl@account/db", url) + f"      members_schema: {schema}\n" + REST
     (problem,) = problems_of(write(given), {})
@@ -244,6 +252,14 @@ def test_members_in_another_warehouse(write, url, schema):
     given = HEAD.replace("snowflake://etl@account/db", url) + f"      members_schema: {schema}\n" + REST
 
     assert load_one(write(given + "state: {members: source}\n"), {}).sources
+
+
+def test_members_in_bigquery_need_a_data_set(write):
+    given = HEAD.replace("snowflake://etl@account/db", "bigquery://project") + "      location: EU\n" + REST
+    name = write(given + "state: {members: source}\n")
+
+    (problem,) = problems_of(name, {})
+    assert "`state.members` is source, which needs `sources.warehouse.options.members_schema`" in problem
 
 
 def test_members_in_spark_need_a_schema(write):
