@@ -179,9 +179,15 @@ class MembersInTables:
             raise disagree(self.source, "they are newer than the state, which may be an older copy")
 
     def _read_heads(self, session: Session, key: str) -> list[MembersHead]:
+        found = session.fetch(self.tables.statements.heads(key))
+        if any(int(folded) for *_, folded in found):
+            raise SourceError(
+                f"source {self.source}: its tables of members have a collation, so ids would be the same that are not",
+                f"Drop {', '.join(TABLES)}, give their schema the binary collation, and run `reconcile refresh SPEC`.",
+            )
         return [
             MembersHead(int(generation), int(serial), int(members), int(total), unquote(lineage))
-            for generation, serial, members, total, lineage in session.fetch(self.tables.statements.heads(key))
+            for generation, serial, members, total, lineage, _ in found
         ]
 
     # --- what is written ----------------------------------------------------------------------------------------------

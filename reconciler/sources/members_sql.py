@@ -109,6 +109,9 @@ SNOWFLAKE = Dialect(
     ending=" DEFAULT_DDL_COLLATION = ''",
 )
 
+_APART = (("a", "A"), ("e", "é"), ("", " "))
+"""Texts that are not the same, and that a collation may take for the same."""
+
 _ASCII = "^[ -~]*$"
 _SPACES = "".join(character for character in WHITE_SPACE if character == " " or character > "\x85")
 _PADDED = f"^[{_SPACES}]|[{_SPACES}]$"
@@ -138,9 +141,14 @@ class Statements:
     # --- heads --------------------------------------------------------------------------------------------------------
 
     def heads(self, key: str) -> str:
-        """Give generation, serial, members, total (text) and lineage of each head."""
+        """Give generation, serial, members, total (text) and lineage of each head, and whether texts are folded.
+
+        Folded: 1 where the table has a collation that overlooks case, accents or blanks at an end; else 0.
+        """
+        folded = " OR ".join(f"concat(lineage, '{one}') = concat(lineage, '{other}')" for one, other in _APART)
         return (
-            f"SELECT generation, serial, members, CAST(total AS {self._plain}) AS total, lineage "
+            f"SELECT generation, serial, members, CAST(total AS {self._plain}) AS total, lineage, "
+            f"CASE WHEN {folded} THEN 1 ELSE 0 END AS folded "
             f"FROM {self.prefix}{HEADS} WHERE segment_key = {write_name(key)}"
         )
 

@@ -125,6 +125,18 @@ def test_what_refuses_a_statement_of_ours_has_nobody_mend_a_query(
     assert "is one of `members: source`, and no query of the spec" in caught.value.hint
 
 
+@pytest.mark.parametrize("collation", ["NOCASE", "NOACCENT"])
+@pytest.mark.parametrize("database", ["duckdb"], indirect=True)
+def test_tables_that_do_not_compare_bytes_are_refused(
+    execute: Execute, members: MembersInTables, head: MembersHead, collation: str
+) -> None:
+    execute(f"ALTER TABLE reconcile_heads ALTER lineage TYPE VARCHAR COLLATE {collation}")
+
+    for ask in (lambda: members.check(KEY, head, (3, 5)), lambda: members.last(KEY)):
+        with pytest.raises(SourceError, match="tables of members have a collation"):
+            ask()
+
+
 @pytest.mark.parametrize("table", ["reconcile_base", "reconcile_changes", "reconcile_heads"])
 def test_a_lost_table_is_noticed(execute: Execute, members: MembersInTables, head: MembersHead, table: str) -> None:
     execute(f"DROP TABLE {table}")
