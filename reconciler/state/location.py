@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,16 +85,28 @@ def is_missing(path: Path) -> bool:
     Raises NotPlain for a device, a FIFO or a folder, and another OSError where that can't be found out.
     """
     try:
-        check_plain(path)
+        _check_state(path)
         return path.stat().st_size == 0 and not Path(f"{path}-wal").exists()
     except FileNotFoundError:
         return True
 
 
+def _check_state(path: Path) -> None:
+    """Like `check_plain`, and raise sqlite3.DatabaseError for a file of one byte.
+
+    SQLite takes it for an empty one, and would write over it. Source: `unixFileSize` in its os_unix.c.
+    """
+    check_plain(path)
+    if path.stat().st_size == 1:
+        error = sqlite3.DatabaseError("file is not a database")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
+
+
 def make_private(path: Path) -> None:
     """Make the file and its folder if they are missing, readable by their owner alone before SQLite opens the file."""
     with suppress(FileNotFoundError):
-        check_plain(path)
+        _check_state(path)
     make_folder(path)
     with suppress(FileExistsError):
         make_file(path)

@@ -35,6 +35,16 @@ def side_files(project: Project) -> list[str]:
     return sorted(path.name for path in project.state_file.parent.iterdir() if path.name != "state.db")
 
 
+@pytest.mark.parametrize("verb", ["copy", "backup"])
+def test_a_file_of_one_byte_is_not_replaced(filled: Project, verb: str) -> None:
+    other = filled.folder / "other"
+    other.write_text("x")
+
+    to = "sqlite:///other" if verb == "copy" else "other"
+    assert filled.run("state", verb, "spec.yaml", "--to", to).code == 64
+    assert other.read_text() == "x"
+
+
 # --- restore ---------------------------------------------------------------------------------------------------------
 
 

@@ -34,9 +34,10 @@ def fail_at_both(url: str) -> list[StateError]:
     return errors
 
 
-def test_a_file_that_is_not_a_database_is_refused_and_left_alone(tmp_path):
+@pytest.mark.parametrize("size", [1, 2, 99, 100, 5_000])
+def test_a_file_that_is_not_a_database_is_refused_and_left_alone(tmp_path, size):
     file = tmp_path / "state.db"
-    file.write_text("a list of groceries, long enough to be read as a header\n" * 100)
+    file.write_text(("a list of groceries, long enough to be read as a header\n" * 100)[:size])
     file.chmod(0o644)
     before = file.read_bytes()
     for error in fail_at_both(f"sqlite:///{file}"):
