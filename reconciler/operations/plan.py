@@ -55,12 +55,14 @@ Compare = Callable[["Comparison"], "Changes"]
 class PlanOptions:
     """How to plan. `allowed` has the guards that may be passed, by `workspace/name`; `show_ids`: number of examples.
 
-    `is_undo`: the changes reverse a run, and are sent to a paused segment, too.
+    `is_undo`: the changes reverse a run, and are sent to a paused segment, too. `looks_up`: with an App key the segment
+    is looked up though nothing changes.
     """
 
     allowed: Mapping[str, frozenset[Guard]] = field(default_factory=dict)
     show_ids: int = 0
     is_undo: bool = False
+    looks_up: bool = False
 
 
 def plan(
@@ -92,7 +94,8 @@ def plan(
         refuse_stdin(loaded)
     state = find_server_state(loaded) if out == STATE else None
     refuse_shared(loaded.specs)
-    options = PlanOptions(resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty), show_ids)
+    allowed = resolve_allowed(loaded.targets, allow_removals, allow_additions, allow_empty)
+    options = PlanOptions(allowed, show_ids, looks_up=True)
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         # An older plan file is deleted before anything is read, whether or not this plan is sealed.
@@ -243,7 +246,8 @@ def plan_segment(
     changes = compare(comparison) if compare else comparison.compare()
     counts = changes.counts
     remote = RemoteFacts()
-    if counts.is_changed or counts.resend or (head.is_new and not segment.retired):  # else it is not worth a request
+    asks = (options.looks_up or head.is_new) and not segment.retired
+    if asks or counts.is_changed or counts.resend:  # else it is not worth a request
         remote = RemoteFacts(members=0) if segment.segment_id is None else look_up(target, app, warn)
     if there and head.is_new:
         remote = replace(remote, members=there.people)

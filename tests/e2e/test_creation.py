@@ -588,6 +588,7 @@ def test_the_list_of_segments_is_asked_for_once_a_run(new: Project) -> None:
 
     new.write({"vip": segment(56, "vip"), "old": segment(57, "vip")})
     assert lists(new, "apply", "spec.yaml") == 0
+    assert lists(new, "plan", "spec.yaml") == 1
 
 
 def vars_of(fault: Fault) -> dict[str, object]:

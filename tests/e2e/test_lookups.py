@@ -29,13 +29,31 @@ def test_a_plan_asks_for_members_and_uses_of_what_changes_and_for_one_list(three
     assert "now that the state does not know" in " ".join(three.run("plan", "spec.yaml").out.split())
 
 
-def test_an_apply_that_nobody_reads_asks_for_neither_and_an_unchanged_plan_for_nothing(three: Project) -> None:
+def test_an_apply_that_nobody_reads_asks_for_neither_and_an_unchanged_plan_for_the_list(three: Project) -> None:
     assert three.run("apply", "spec.yaml").code == 0
     assert not {"customer_count", "used_by"} & set(paths(three))
 
     three.sandbox.reset_calls()
-    assert three.run("plan", "spec.yaml").code == 0
+    planned = three.json("plan")
+    assert (planned.code, {each["status"] for each in planned.document["segments"]}) == (0, {"unchanged"})
+    assert all(each["title"] for each in planned.document["segments"])
+    assert paths(three).count("segments") == 1
     assert not {"customer_count", "used_by"} & set(paths(three))
+
+    three.sandbox.reset_calls()
+    assert three.run("apply", "spec.yaml").code == 0
+    assert "segments" not in paths(three)
+
+
+def test_a_plan_tells_of_a_segment_that_is_gone_though_nothing_changes(three: Project) -> None:
+    assert three.run("apply", "spec.yaml").code == 0
+    three.sandbox.workspace.delete_segment(57)
+
+    planned = three.json("plan")
+
+    assert planned.code == 1
+    assert [each["status"] for each in planned.document["segments"]] == ["unchanged", "failed", "unchanged"]
+    assert planned.document["segments"][1]["error"]["code"] == "no_such_segment"
 
 
 def test_what_is_not_answered_in_time_is_not_known_and_said_once(three: Project) -> None:

@@ -137,7 +137,6 @@ def test_nothing_to_send_makes_no_request(three: Project) -> None:
     assert three.run("apply", "spec.yaml").code == 0
     three.sandbox.reset_calls()
     assert three.run("apply", "spec.yaml").code == 0
-    assert three.run("plan", "spec.yaml").code == 0
     assert three.sandbox.calls == []
 
 

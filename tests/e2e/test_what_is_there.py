@@ -427,7 +427,7 @@ def test_a_first_fill_says_how_many_are_there_also_where_it_has_nothing_to_send(
     assert project.run("apply", "spec.yaml").code == 0
     project.sandbox.reset_calls()
     assert project.run(command, "spec.yaml").code == 0
-    assert project.sandbox.calls == [], "only the first time"
+    assert not [call for call in project.sandbox.calls if call.path.endswith("customer_count")], "only the first time"
 
 
 # -- what was sent, and has not arrived yet
