@@ -110,7 +110,7 @@ class WorldTables(TablesAtSource):
 def comparer(warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersComparer]:
     """A set engine that has an emulated warehouse compare."""
     make_schema(warehouse, "worlds")
-    warehouse.execute("CREATE OR REPLACE VIEW one_row AS SELECT '' AS id")
+    warehouse.fill("people", [])  # which the query of a world names
     tables = warehouse.open(options={"members_schema": "worlds"})
     assert isinstance(tables, RowSourceWithMembers)
     text_type = warehouse.engine.text_type
@@ -122,7 +122,7 @@ def comparer(warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> 
             for text, typed in rows
         )
         selects = [f"SELECT {number} AS world, {text} AS value, {str(typed).lower()} AS typed" for text, typed in texts]
-        nothing = f"SELECT {number} AS world, '' AS value, true AS typed FROM one_row WHERE 1 = 0"
+        nothing = f"SELECT {number} AS world, '' AS value, true AS typed FROM people WHERE 1 = 0"
         warehouse.execute(f"CREATE OR REPLACE VIEW world_rows AS {' UNION ALL '.join([nothing, *selects])}")
 
     with duckdb.connect(":memory:") as database:
