@@ -21,7 +21,7 @@ from reconciler.models.options import MEMBERS_SCHEMA, Options
 from reconciler.models.spec import Segment
 from reconciler.models.sql import lexicon_of, parse
 from reconciler.sources.base import BLOCK_ROWS, Query, choose
-from reconciler.sources.columns import ANSWER, open_batches, read_answer, stream_batches
+from reconciler.sources.columns import ANSWER, Batches, open_batches, read_answer, stream_batches
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.members import Asked, MembersInTables, explain_ours, refuse_schema
 from reconciler.sources.members_sql import TABLES, Statements
@@ -90,6 +90,10 @@ class RowSourceWithMembers(RowSource, ABC):
                 self.scrubber.source, f"the schema {schema}, which is to hold members,", "members_schema"
             )
             raise SourceError(f"{refusal.message}, or not shown to the source's user", refusal.hint) from None
+
+    def read(self, result: CursorResult[Any], at: int) -> Batches | None:
+        """Have the driver give a result by column; None where it is to be read by rows. Raises what the driver does."""
+        return open_batches(result, at)
 
     def open_members(self) -> MembersInTables:
         return MembersInTables(self.scrubber.source, self, self.most_bytes)
@@ -168,7 +172,7 @@ class RowSourceWithMembers(RowSource, ABC):
     def _stream(self, connection: Connection, statement: str, values: Values, query: Query) -> Iterator[ArrowStream]:
         with closing(self.execute(connection, statement, values, query)) as result:
             with self.scrubber.explaining(Exception, query):
-                batches = open_batches(result, ANSWER.names.index("id"))
+                batches = self.read(result, ANSWER.names.index("id"))
             answers = _read_rows(result) if batches is None else map(read_answer, _list_batches(batches))
             with stream_batches(answers, ANSWER, self.scrubber, query) as rows:
                 yield rows
@@ -242,7 +246,7 @@ class RowSession:
 
     def _read_ids(self, result: CursorResult[Any]) -> Iterator[list[str]]:
         with self.source.scrubber.explaining(Exception, self._query):
-            batches = open_batches(result, 0)
+            batches = self.source.read(result, 0)
             if batches is not None:
                 for batch in batches:
                     yield batch.column(0).to_pylist()

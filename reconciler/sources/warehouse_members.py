@@ -4,6 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy.engine import CursorResult
+
+from reconciler.errors import SourceError
+from reconciler.sources.columns import Batches
 from reconciler.sources.members import list_spark_tables, quote_schema
 from reconciler.sources.members_sql import BIGQUERY, SNOWFLAKE, SPARK, TABLES, Statements
 from reconciler.sources.row_members import Fetch, RowSourceWithMembers
@@ -34,6 +38,15 @@ class DatabricksWithMembers(RowSourceWithMembers):
 
     def is_exact(self, column: Sequence[Any]) -> bool:
         return column[1] == "string" or column[1] in _INTEGERS or (column[1] == "decimal" and column[5] == 0)
+
+    def read(self, result: CursorResult[Any], at: int) -> Batches:
+        batches = super().read(result, at)
+        if batches is None:  # what an old cluster answers was never seen
+            raise SourceError(
+                f"source {self.scrubber.source}: the server answers without Arrow",
+                "Use a SQL warehouse, or a cluster with Databricks Runtime 14.2 or later; or set `members: local`.",
+            )
+        return batches
 
 
 @dataclass(frozen=True)

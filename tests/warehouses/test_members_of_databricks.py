@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from sqlalchemy.engine import make_url
 
+from reconciler.errors import SourceError
 from reconciler.models.batches import Direction
 from reconciler.models.comparison import ArrowStream, NotPossible
 from reconciler.models.fields import Secret
@@ -190,6 +192,17 @@ def test_a_query_with_params_and_an_overlay_is_one_statement(members: MembersInT
 
     found = {row["id"]: (row["stays"], row["flags"], row["number"], row["members"]) for row in rows}
     assert found == {"a": (False, 1, 0, 1), "b": (False, 1, 1, 1), "c": (False, 2, 0, 0)}
+
+
+def test_a_server_that_answers_without_arrow_is_refused(members: MembersInTables) -> None:
+    queue = type("ColumnQueue", (), {})()  # as the driver calls what it has of such an answer
+    description = [("stays", "boolean"), ("id", "string")]
+    cursor = SimpleNamespace(active_result_set=SimpleNamespace(results=queue), description=description)
+    result = SimpleNamespace(cursor=cursor, dialect=SimpleNamespace(driver="databricks"))
+    assert isinstance(members.tables, DatabricksWithMembers)
+
+    with pytest.raises(SourceError, match="answers without Arrow"):
+        members.tables.read(result, 1)
 
 
 @pytest.fixture
