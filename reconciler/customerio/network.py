@@ -110,8 +110,9 @@ class Deadline(threading.local):
         self.clock = clock
         self._at = math.inf
 
-    def set(self, seconds: float) -> None:
-        self._at = self.clock() + seconds
+    def set(self, at: float) -> None:
+        """`at`: by `clock`."""
+        self._at = at
 
     @property
     def is_over(self) -> bool:

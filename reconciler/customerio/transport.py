@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from reconciler.customerio.network import LEAST_SECONDS, Deadline, Stream
+from reconciler.customerio.network import Deadline, Stream
 from reconciler.customerio.outcomes import (
     HTTPX_FAILURES,
     NOT_STARTED,
@@ -101,7 +101,7 @@ class Transport:
 
         `try_start` is called before each attempt, with its number from 1, when only sending is left. Where it returns
         False, no attempt starts any more. Nor does one, of any call, once the API can't be reached at all, or refuses
-        the keys.
+        the keys. What it says is good for the time-out of the attempt, which begins before it is asked.
         """
         last, unknown_at, is_held = NOT_STARTED, None, False
         ends: list[str] = []
@@ -115,8 +115,12 @@ class Transport:
                         if number == 1:
                             ends_at = self.clock() + MAX_SECONDS
                         began = self.clock()
-                        if self.closed_by is None and ends_at > began and (try_start is None or try_start(number)):
-                            result = self._exchange(call, number, ends_at, permit)
+                        while self.closed_by is None and ends_at > began and (try_start is None or try_start(number)):
+                            over_at = min(began + self.timeout, ends_at)
+                            result = self._exchange(call, number, over_at, permit)
+                            if result.outcome is not Outcome.NOT_STARTED:
+                                break
+                            began = self.clock()  # the process was suspended: it is asked anew
             if result.outcome is Outcome.NOT_STARTED:
                 is_held = ends_at > self.clock()
                 break
@@ -160,8 +164,8 @@ class Transport:
             return result
         return replace(result, closed_by=self.closed_by)
 
-    def _exchange(self, call: Call, number: int, ends_at: float, permit: Permit) -> AttemptResult:
-        """Send one request and read its answer."""
+    def _exchange(self, call: Call, number: int, over_at: float, permit: Permit) -> AttemptResult:
+        """Send one request and read its answer, unless the time of the attempt is over by then."""
         steps = {REQUEST_BEGINS: permit.begin, REQUEST_ENDS: permit.end}
 
         def report(event: str, info: Mapping[str, Any]) -> None:
@@ -171,8 +175,10 @@ class Transport:
 
         began = self.clock()
         with self._lend_client() as client:
-            seconds = max(min(self.timeout, ends_at - self.clock()), LEAST_SECONDS)
-            self.deadline.set(seconds)
+            self.deadline.set(over_at)
+            seconds = min(over_at - self.clock(), self.timeout)  # by rounding it could be more
+            if seconds <= 0:
+                return NOT_STARTED
             try:
                 request = client.build_request(
                     call.method,

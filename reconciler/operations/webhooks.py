@@ -68,7 +68,7 @@ def _deliver(url: str, body: bytes, ends_at: float, answer: Future[str | None]) 
 def _attempt(url: str, body: bytes, seconds: float) -> Failure | None:
     """Post once. httpx's own client is not used: it logs the address."""
     parts, deadline = urlsplit(url), Deadline(boot_seconds)
-    deadline.set(seconds)
+    deadline.set(boot_seconds() + seconds)
     try:
         tls, proxy = httpx.create_ssl_context(), find_proxy(f"{parts.scheme}://{parts.netloc}")
     except (OSError, ssl.SSLError):

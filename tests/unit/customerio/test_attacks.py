@@ -237,7 +237,7 @@ def test_a_request_does_not_leave_after_its_deadline(inner: Inner, time: FakeTim
     """A machine may be suspended between the decision to send and the sending."""
     deadline = Deadline(time.clock)
     stream = Stream(inner, deadline)
-    deadline.set(10)
+    deadline.set(time.clock() + 10)
     time.advance(11)
 
     with pytest.raises(httpcore.WriteTimeout):

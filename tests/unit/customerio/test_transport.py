@@ -213,6 +213,38 @@ def test_a_gate_that_is_shut_lets_nothing_leave() -> None:
     assert script.allowed == []
 
 
+@pytest.mark.parametrize(("timeout", "suspended"), [(10, 10), (10, 62), (300, 130)])
+def test_a_process_suspended_right_after_the_gate_asks_it_again(timeout: float, suspended: float) -> None:
+    """Its lease may be over by now: what the gate said is good for the time-out of one attempt."""
+    time = FakeTime()
+
+    class Suspended(FakeGate):
+        def try_start(self, attempt: int) -> bool:
+            answer = super().try_start(attempt) and len(self.asked) == 1
+            time.advance(suspended)
+            return answer
+
+    script, gate = Script(time, [OK]), Suspended()
+    result = run(script, gate, timeout=timeout)
+
+    assert (result.outcome, result.attempts, script.allowed) == (Outcome.NOT_STARTED, 0, [])
+    assert gate.asked[0] == 1
+
+
+def test_the_time_that_the_gate_takes_is_a_part_of_the_attempt() -> None:
+    time = FakeTime()
+
+    class Slow(FakeGate):
+        def try_start(self, attempt: int) -> bool:
+            time.advance(3)
+            return super().try_start(attempt)
+
+    script = Script(time, [OK])
+    result = run(script, Slow(), timeout=10)
+
+    assert (result.outcome, script.allowed) == (Outcome.ACKNOWLEDGED, [7])
+
+
 def test_a_gate_that_shuts_after_an_attempt_ends_with_what_is_known() -> None:
     result = run(Script(FakeTime(), [LOST, OK]), FakeGate(last=1))
 
