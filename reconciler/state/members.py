@@ -85,13 +85,9 @@ def drop_marks(connection: Connection, key: int, *marks: Mark) -> None:
 
 
 def add_tombstones(connection: Connection, key: int) -> None:
-    """Give the picked ids a tombstone as of their times; one that was only unmatched was never there, and gets none."""
+    """Give the picked ids a tombstone as of their times; also unmatched ones, which a later add may have brought."""
     statement = (
-        f"{_INSERT_MARKS} SELECT :key, p.id, 'removed', NULL, p.at FROM picked p WHERE NOT EXISTS "
-        "(SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id AND m.mark = 'unmatched') "
-        "OR EXISTS (SELECT 1 FROM reconcile_marks m WHERE m.segment_key = :key AND m.id = p.id "
-        "AND m.mark = 'unsettled') OR EXISTS "
-        f"(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) ORDER BY p.id {_OVERWRITE}"
+        f"{_INSERT_MARKS} SELECT :key, p.id, 'removed', NULL, p.at FROM picked p WHERE true ORDER BY p.id {_OVERWRITE}"
     )
     run(connection, statement, key=key)
 

@@ -211,6 +211,21 @@ def test_what_was_removed_and_is_still_there_becomes_unsettled_and_ends_with_6(t
     assert twenty.sandbox.members(56) == set(people(*range(5, 20)))
 
 
+def test_an_unmatched_id_that_came_late_and_whose_removal_is_late_becomes_unsettled(twenty: Project) -> None:
+    twenty.sandbox.pull_members(56, people(3))
+    assert twenty.json("apply", "--confirm", "--confirm-timeout", "0").segments["vip"]["unmatched"] == 1
+    assert twenty.run("apply", "spec.yaml").code == 0  # it is sent again, and is there
+    twenty.want("vip", [id for id in people(*range(20)) if id not in people(3)])
+    twenty.sandbox.inject(late(direction=REMOVE))
+
+    done = twenty.json("apply", "--confirm", "--confirm-timeout", "0")
+
+    assert (done.code, done.segments["vip"]["unsettled"]) == (6, 1)
+    twenty.sandbox.faults.clear()
+    assert twenty.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0").code == 0
+    assert twenty.sandbox.members(56) == set(people(*range(20))) - set(people(3))
+
+
 def test_refresh_marks_unmatched_and_unsettled_in_the_same_way(twenty: Project) -> None:
     twenty.sandbox.pull_members(56, people(1))
     twenty.want("vip", people(*range(18)))

@@ -252,13 +252,14 @@ def test_a_mark_that_is_there_keeps_its_time_where_a_tombstone_lingers(sqlite_st
     }
 
 
-def test_a_removal_leaves_a_tombstone_with_its_time_for_ids_that_were_held_or_unknown(sqlite_state: StateFixture):
+def test_a_removal_leaves_a_tombstone_with_its_time_for_each_id(sqlite_state: StateFixture):
+    """Also for one that was unmatched: sent again since its read-back, it may be there."""
     state, (a, b, c, d) = sqlite_state, IDS
     state.send((Batch(Direction.ADD, (a, b, c)), ACKNOWLEDGED))
     with state.store() as store, store.lock(state.target(), "run", "apply", None) as segment:
         segment.record(findings(vanished=[a, b]))
     state.send((Batch(Direction.ADD, (b,)), unknown(NOW - 3)), (Batch(Direction.REMOVE, (a, b, c, d)), ACKNOWLEDGED))
-    assert state.marks() == {(id, "removed"): (None, NOW) for id in (b, c, d)}
+    assert state.marks() == {(id, "removed"): (None, NOW) for id in (a, b, c, d)}
     state.clock.time += 60
     state.send((Batch(Direction.REMOVE, (c,)), ACKNOWLEDGED))
     assert state.marks()[c, "removed"] == (None, NOW + 60)
