@@ -307,7 +307,7 @@ def no_spill_folder(parent: Path | None) -> SegmentError:
 def not_confirmed(kept: str, *, is_stopped: bool = False) -> ReconcileError:
     """Give the error for a no, or for a question that a stop ended. `kept` says what was not done."""
     if is_stopped:
-        return ReconcileError(f"stopped before it was confirmed; {kept}", "run it again", code="stopped")
+        return ReconcileError(f"stopped before it was confirmed; {kept}", "run it again", code="declined")
     return ReconcileError(f"not confirmed; {kept}", "answer yes, or give --yes", code="declined")
 
 

@@ -260,6 +260,8 @@ class AppClient:
     ) -> dict[str, Any]:
         """Return the object at a path; `missing` says what a 404 means."""
         result = self.transport.call(Call("GET", path, params))
+        if result.outcome is Outcome.NOT_STARTED and result.closed_by is None:
+            raise DestinationError("stopped while Customer.io was read", "run it again", code="stopped")
         if result.outcome is not Outcome.ACKNOWLEDGED:
             is_segment = missing == NO_SUCH_SEGMENT and result.last.status == 404 and not result.last.is_page
             code = "no_such_segment" if is_segment else None

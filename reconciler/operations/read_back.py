@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.customerio import App
@@ -113,7 +113,7 @@ def shows_what_was_sent(found: DriftCounts, added: int, adopted: int, head: Head
 
 @dataclass(frozen=True)
 class Confirmation:
-    """How waiting for agreement ended. `drift` is None where no whole read was had."""
+    """How waiting for agreement ended. `drift` is None where no whole read was had, or a stop cut the waiting short."""
 
     drift: DriftCounts | None
     error: IncompleteRead | None = None
@@ -145,6 +145,10 @@ def wait_for_agreement(
             read_back(target, comparison, app)
         except IncompleteRead as error:
             latest = Confirmation(None, error)
+        except DestinationError:
+            if pause(0):  # a stop cut the read short: nothing failed
+                return Confirmation(None)
+            raise
         else:
             latest = Confirmation(comparison.drift())
         now, is_whole = clock(), latest.drift is not None
@@ -153,6 +157,8 @@ def wait_for_agreement(
         was_whole = was_whole or is_whole
         found = latest.drift
         is_enough = found and not find_unmatched(target, found.unmatched_after, found.held)
-        if (latest.agrees and is_enough) or now >= deadline or pause(min(seconds, deadline - now)):
+        if (latest.agrees and is_enough) or now >= deadline:
             return latest
+        if pause(min(seconds, deadline - now)):
+            return replace(latest, drift=None)  # what is not there may still come: nothing is recorded of it
         seconds = min(seconds * 2, LONGEST_PAUSE)

@@ -1,5 +1,7 @@
 """`max_unmatched` through the command line: the warehouse's key is not Customer.io's id, and somebody is told."""
 
+import signal
+
 import pytest
 
 from tests.support.project import Project, people, segment
@@ -103,6 +105,39 @@ def test_an_unchanged_segment_with_confirm_in_its_spec_is_judged_each_time(proje
     for _ in range(2):
         done = project.json("apply", "--confirm-timeout", "0")
         assert (done.code, done.segments["vip"]["error"]["code"]) == (6, "max_unmatched")
+
+
+def test_a_run_stopped_while_it_reads_back_takes_nobody_for_unmatched(project):
+    """No guard judges the removal of unmatched ids, and these only show late."""
+    project.sandbox.configure(apply_delay=1)
+    project.want("vip", people(*range(40)))
+    write(project)
+    reads = []
+
+    def is_last_of_the_first(call):
+        reads.append(call.path) if call.path.endswith("customer_count") else None
+        return len(reads) == 2
+
+    done = project.hit("apply", "spec.yaml", "--confirm", at=is_last_of_the_first, by=signal.SIGTERM)
+
+    assert done.code == 143, done.err
+    row = project.json("status").segments["vip"]
+    assert (row["members"], row["unmatched"], row["last"]["status"]) == (40, 0, "applied")
+    project.sandbox.configure(apply_delay=0)
+    project.want("vip", people(1, 2))
+    assert project.json("apply").code == 3, "the guard counts them"
+
+
+@pytest.mark.parametrize("path", ["customer_count", "membership"])
+def test_a_run_stopped_in_the_middle_of_a_read_back_did_all_that_it_was_to_do(project, path):
+    project.want("vip", people(*range(40)))
+    write(project)
+
+    done = project.hit("apply", "spec.yaml", "--confirm", at=lambda call: call.path.endswith(path), by=signal.SIGTERM)
+
+    assert done.code == 143, done.err
+    row = project.json("status").segments["vip"]
+    assert (row["members"], row["unmatched"], row["last"]["status"], row["last"]["code"]) == (40, 0, "applied", None)
 
 
 def test_a_retired_segment_wants_nobody_and_is_not_judged(project):
