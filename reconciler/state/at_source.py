@@ -6,6 +6,7 @@ added again. Members are those at the source without the dropped ones, and the a
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import chain, count
 
 from sqlalchemy import Connection
 
@@ -43,9 +44,12 @@ _RECORD = (
 """Assignments to a segment's row; serials begin anew with each generation."""
 
 
-def name_key(segment: SegmentRef) -> str:
-    """Name a segment at the source. A workspace that is renamed later keeps the key."""
-    return f"{segment.workspace}/{segment.segment_id}"
+def draw_key(connection: Connection, segment: SegmentRef) -> str:
+    """Name a segment at the source, as no other one of this state is: a workspace that is renamed keeps its keys."""
+    statement = "SELECT members_key FROM reconcile_segments WHERE members_key IS NOT NULL"
+    taken = set(execute(connection, statement).scalars())
+    first = f"{segment.workspace}/{segment.segment_id}"
+    return next(key for key in chain([first], (f"{first}/{number}" for number in count(2))) if key not in taken)
 
 
 def record(connection: Connection, segment: SegmentRef, head: MembersHead, changed: int = 0) -> None:

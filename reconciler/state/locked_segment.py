@@ -412,7 +412,7 @@ class LockedSegment:
             "plan_base": None if self._plan_id is None else 0,
         }
         if self._at_source is not None:
-            row_values |= at_source.FIRST_VALUES | {"members_key": at_source.name_key(self._segment)}
+            row_values |= at_source.FIRST_VALUES | {"members_key": at_source.draw_key(connection, self._segment)}
         connection.execute(insert(SEGMENTS), row_values)
         return key
 

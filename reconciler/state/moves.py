@@ -87,7 +87,8 @@ def _require(database: Database, segment: SegmentRef) -> SegmentRow:
 
 def _move_there(database: Database, lock: HeldLock, segment: SegmentRef, source: MembersAtSource) -> None:
     row = _require(database, segment)
-    name = row.members_key or at_source.name_key(segment)
+    with database.read() as connection:
+        name = row.members_key or at_source.draw_key(connection, segment)
     last = source.last(name)
     if last is not None and last.lineage != row.lineage:
         raise StateError(*OF_ANOTHER)
