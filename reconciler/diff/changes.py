@@ -30,6 +30,10 @@ class Changes(ABC):
         """Under `exclusive`: ids that are desired and in the segment, and not stored yet; sorted, in lists."""
 
     @abstractmethod
+    def stored_additions(self) -> Iterator[list[str]]:
+        """Under `exclusive`: ids that are desired, stored and not in the segment; sorted, in lists."""
+
+    @abstractmethod
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         """The first ids of a direction."""
 

@@ -52,6 +52,10 @@ class ChangesInTables(Changes):
             return iter(())
         return self._tables.stream(list_ids("changes", select([Change.ADOPT], self._exclusive)))
 
+    def stored_additions(self) -> Iterator[list[str]]:
+        flags = [each for each in select([Change.ADD], self._exclusive) if Flag.STORED in each]
+        return self._tables.stream(list_ids("changes", flags)) if self._has_any and flags else iter(())
+
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         if not self._has_any:
             return ()

@@ -34,6 +34,9 @@ class FewChanges(Changes):
     def already_there(self) -> Iterator[list[str]]:
         return iter(())
 
+    def stored_additions(self) -> Iterator[list[str]]:
+        return iter(())
+
     def examples(self, direction: Direction, number: int) -> tuple[str, ...]:
         return tuple(self._sort(*SENT[direction])[:number])
 

@@ -254,6 +254,7 @@ class SegmentApply:
         if may_go_on and counts.adopt:
             segment.add_found(changes.already_there, Reason.ADOPTED)
         if may_go_on and plan.has_work:
+            segment.bring_here(changes.stored_additions)
             if counts.reversed_at is not None:
                 self._wait_since(parts, segment, counts.reversed_at)
             parts.report(Sending(target, 0, counts.add + counts.remove + counts.resend))

@@ -67,6 +67,8 @@ class LockedSegment:
         self._audited = lock.segment if audits else None
         self._mutex = threading.RLock()
         self._seconds_written = 0.0
+        self._has_brought = False
+        """Batches that are not settled yet may have members that the state has brought here."""
         self._tokens = ChangeTokens()
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -151,21 +153,33 @@ class LockedSegment:
             self._update(connection, changes, recovered=recovered, now=now)
         members.sweep(self._write, self._segment)
 
+    def bring_here(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        """Let the state itself have members that stand at the source and are about to be added, until the next flush.
+
+        What becomes of an id is counted from the batches alone, and an id that is added was no member at the source.
+        """
+        if self._at_source is None:
+            return
+        self.compact()
+        for ids in find():
+            with self._change(ids) as (connection, key):
+                members.bring_here(connection, key)
+            self._has_brought = True
+
     def compact(self, known: Mapping[int, Batch] = MappingProxyType({})) -> None:
         """Move settled batches into the members, in chunks. `known`: batches at hand, by their journal number."""
-        more = True
-        while more:
+        while True:
             with self._write() as connection:
                 row = self._find(connection)
                 if row is None:
                     return
                 key, id_type = row.segment_key, IdType(row.id_type)
-                more = journal.compact_chunk(self._database, connection, key, id_type, self._audited, known)
-                if not more:
-                    members.prune(connection, row.segment_key, self._database.now(connection))
-            if self._at_source is not None and self._at_source.is_flush_due(row):
-                with suppress(ReconcileError), self._mutex:  # the state keeps them, and the end of the run tries again
-                    self._at_source.flush()
+                if not journal.compact_chunk(self._database, connection, key, id_type, self._audited, known):
+                    members.prune(connection, key, self._database.now(connection))
+                    break
+        if self._at_source is not None and not self._has_brought and self._at_source.is_flush_due(row):
+            with suppress(ReconcileError), self._mutex:  # the state keeps them, and the end of the run tries again
+                self._at_source.flush()
 
     # --- what was found out ---------------------------------------------------------------------------------------
 

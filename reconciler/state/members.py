@@ -62,6 +62,20 @@ def drop_members(connection: Connection, key: int, *, were_stored: bool = True) 
     run(connection, f"DELETE FROM reconcile_members WHERE {_OF_PICKED}", key=key)
 
 
+def bring_here(connection: Connection, key: int) -> None:
+    """Let the state itself have those that are picked, which are members; at the source they are none from then on."""
+    statement = (
+        "INSERT INTO reconcile_dropped (segment_key, id) SELECT :key, p.id FROM picked p WHERE NOT EXISTS "
+        "(SELECT 1 FROM reconcile_members s WHERE s.segment_key = :key AND s.id = p.id) ON CONFLICT DO NOTHING"
+    )
+    run(connection, statement, key=key)
+    statement = (
+        "INSERT INTO reconcile_members (segment_key, id) SELECT :key, p.id FROM picked p WHERE true "
+        "ON CONFLICT DO NOTHING"
+    )
+    run(connection, statement, key=key)
+
+
 def add_marks(
     connection: Connection,
     key: int,

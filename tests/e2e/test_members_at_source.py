@@ -14,9 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from reconciler.sandbox.faults import Fault, answers, late
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.workspace import Direction
 from tests.support.project import Project, Result
 
+ADD = Direction.ADD
 APPLY = ("apply", "--yes", "--allow-removals", "vip")
 
 
@@ -252,6 +256,57 @@ def let(reader: Session, *words: str) -> None:
     role = reader.url.partition("//")[2].partition("@")[0]
     for statement in words:
         reader.execute(statement.format(role=role, schema=reader.schema))
+
+
+@pytest.mark.parametrize("members", ["source", "local"])
+@pytest.mark.parametrize(
+    ("fault", "unmatched", "unsettled"), [(late(direction=ADD), 1, 0), (answers(500, times=None, direction=ADD), 0, 1)]
+)
+def test_under_exclusive_one_who_was_taken_out_and_is_wanted_no_more_is_no_member(
+    session: Session, members: str, fault: Fault, unmatched: int, unsettled: int
+) -> None:
+    """Members at the source say the same as members in the state."""
+    session.write(members)
+    spec = session.project.spec
+    spec.write_text(spec.read_text().replace("segment_id: 56", "segment_id: 56\n    ownership: exclusive"))
+    session.fill("p0001", "p0002", "p0003")
+    session.do("apply", "--yes")
+    session.project.sandbox.pull_members(56, ["p0002"])
+
+    session.project.sandbox.inject(fault)
+    done = session.run("apply", "--yes", "--confirm", "--confirm-timeout", "0")
+    session.project.sandbox.faults.clear()
+    row = session.project.json("status").segments["vip"]
+    assert (done.code, row["members"], row["unmatched"], row["unsettled"]) == (6 * unsettled, 2, unmatched, unsettled)
+
+    session.fill("p0001", "p0003")
+    session.do("apply", "--yes")
+    assert session.project.stored("vip") == session.members() == {"p0001", "p0003"}
+    assert session.plan()["status"] == "unchanged"
+
+
+def test_a_workspace_that_takes_a_name_that_was_renamed_has_rows_of_its_own(session: Session) -> None:
+    session.fill("1", "2")
+    session.do("apply", "--yes")
+    session.do("state rename", "default", "main")
+    other = session.project.folder / "other.yaml"
+    other.write_text(session.project.spec.read_text())
+    session.project.spec.write_text(other.read_text().replace("workspace: default", "workspace: main"))
+    with Sandbox(settings=Settings(environment_id=9)) as sandbox:
+        sandbox.add_people([("1", None), ("2", None)])
+        sandbox.create_segment("vip", id=56)
+        other.write_text(other.read_text().replace(session.project.sandbox.url, sandbox.url))
+
+        refused = session.project.run("apply", "other.yaml", "--yes")
+        refreshed = session.project.run("refresh", "other.yaml", "--yes")
+        applied = session.project.run("apply", "other.yaml", "--yes")
+
+    assert refused.code == 1
+    assert "another state wrote" in refused.out
+    assert (refreshed.code, applied.code) == (0, 0), refreshed.err + applied.err
+    assert session.project.stored("vip", "other.yaml") == {"1", "2"}
+    assert session.project.stored("vip") == {"1", "2"}
+    assert session.plan()["status"] == "unchanged"
 
 
 def test_a_role_that_may_only_read_is_told_which_rights_are_needed(reader: Session) -> None:

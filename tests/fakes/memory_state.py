@@ -179,6 +179,9 @@ class FakeHeld:
         self._write("compact")
         self.steps.append(Step("compact"))
 
+    def bring_here(self, find: Callable[[], Iterator[list[str]]]) -> None:
+        """It has all members."""
+
     def add_found(self, find: Callable[[], Iterator[list[str]]], reason: Reason) -> None:
         self._write("add_found")
         self.found += [member for ids in find() for member in ids]

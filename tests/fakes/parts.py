@@ -294,6 +294,7 @@ class FakeChanges:
     batches: Callable[[Direction], Iterator[Batch]]
     already_there: Callable[[], Iterator[list[str]]] = lambda: iter(())
     examples: Callable[[Direction, int], tuple[str, ...]] = lambda direction, number: ()
+    stored_additions: Callable[[], Iterator[list[str]]] = lambda: iter(())
 
 
 @dataclass

@@ -30,7 +30,7 @@ from reconciler.state.runtime import Runtime
 from tests.reliability.worlds import Death, Life, MortalDatabase
 from tests.support.members_in_duckdb import TablesInDuckDB
 from tests.support.one_duckdb import empty_tables
-from tests.support.states import ACKNOWLEDGED, StateFixture, add, adoption, remove, unknown
+from tests.support.states import ACKNOWLEDGED, REFUSED, StateFixture, add, adoption, findings, remove, unknown
 
 KEY = "production/56"
 
@@ -184,6 +184,56 @@ def test_unknown_outcomes_and_changes_of_mind_are_counted_exactly(world: World, 
     with world.locked() as held:
         held.flush()
     assert (world.there(), world.count()) == (set(members), len(members))
+
+
+@pytest.mark.parametrize(
+    ("steps", "members"),
+    [
+        ([(add("a"), ACKNOWLEDGED)], "abc"),
+        ([(add("a"), unknown(1.0))], "bc"),
+        ([(add("a"), REFUSED)], "abc"),
+        ([(add("a"), unknown(1.0)), (remove("a"), ACKNOWLEDGED)], "bc"),
+        ([(add("a"), unknown(1.0)), (add("a"), ACKNOWLEDGED)], "abc"),
+        ([(add("a"), ACKNOWLEDGED), "vanished"], "bc"),
+        ([(add("a"), ACKNOWLEDGED), "vanished", (remove("a"), ACKNOWLEDGED)], "bc"),
+        ([(add("a"), ACKNOWLEDGED), "vanished", "appeared"], "abc"),
+        ([(remove("b"), ACKNOWLEDGED), (add("a"), ACKNOWLEDGED), (remove("a"), unknown(1.0))], "c"),
+    ],
+)
+def test_a_member_that_is_added_again_as_it_was_not_there_is_counted_exactly(world: World, steps, members: str) -> None:
+    """As `ownership: exclusive` does: the real membership lacks it."""
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.bring_here(lambda: iter([["a"]]))
+        assert (world.stored(), world.count()) == (set("abc"), 3)
+        for step in steps:
+            match step:
+                case "vanished":
+                    held.record(findings(vanished=["a"]))
+                case "appeared":
+                    held.record(findings(appeared=["a"]))
+                case batch, answer:
+                    held.settle([(held.intend([batch])[0], answer)])
+                    held.compact()
+    assert (world.stored(), world.count()) == (set(members), len(members))
+    with world.locked() as held:
+        held.flush()
+    assert (world.there(), world.count()) == (set(members), len(members))
+
+
+def test_what_was_brought_here_stays_until_all_that_was_sent_is_settled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_source, "MOST_CHANGED", 0)
+    world.send((add("a", "b", "c"), ACKNOWLEDGED))
+    with world.locked() as held:
+        held.bring_here(lambda: iter([["a", "b"]]))
+        first, second = held.intend([add("a"), add("b")])
+        held.settle([(first, ACKNOWLEDGED)])
+        held.compact()  # the second is under way
+        held.settle([(second, unknown(1.0))])
+        held.flush()
+    assert (world.there(), world.count()) == (set("ac"), 2)
 
 
 def test_a_death_at_any_step_forgets_nothing(state: StateFixture) -> None:
