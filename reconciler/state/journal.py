@@ -236,14 +236,14 @@ def compact_chunk(
             run(connection, statement, **values)
         else:
             database.pick_batches(connection, **values)
-            if audited is not None and outcome == "acknowledged":
-                unmatched = frozenset(members.list_marked(connection, key, Mark.UNMATCHED))
+            is_known = outcome == "acknowledged"
+            if audited is not None:
+                unmatched = frozenset[str]()
+                if is_known or direction == Direction.REMOVE:  # an add that is in doubt may be what brings it there
+                    unmatched = frozenset(members.list_marked(connection, key, Mark.UNMATCHED))
                 changes = _list_changes(connection, id_type, known, **values, unmatched=unmatched)
-                audit.write(connection, audited, changes)
-            if outcome == "unknown":
-                if audited is not None:
-                    changes = _list_changes(connection, id_type, known, **values)
-                    audit.write(connection, audited, changes, audit.UNKNOWN)
+                audit.write(connection, audited, changes, None if is_known else audit.UNKNOWN)
+            if not is_known:
                 members.drop_members(connection, key, were_stored=direction == Direction.REMOVE)
                 members.add_marks(connection, key, Mark.UNSETTLED, direction=Direction(direction))
             elif direction == Direction.ADD:
