@@ -196,6 +196,11 @@ def _plan_one(
             check_kept(target, past, run_id, context.warn)
         if past is None or target.segment_id not in past.kept:
             return _leave(context, target)
+        if target.segment_id in past.retired:
+            context.warn(
+                f"{target.label}: the run emptied it as a retired segment, and the undo leaves that as it is; the next "
+                "apply adds the ids that its query returns"
+            )
 
         def compare(comparison: "Comparison") -> "Changes":
             return _reverse(comparison, target, past, run_id, readers[target.spec.state])

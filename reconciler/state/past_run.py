@@ -145,6 +145,8 @@ class PastRun:
     """Numbers of ids that it added or removed, as it said itself; empty where it did not come to its end."""
     kept: Mapping[int, int]
     """Of these, those that audit log and journal have; 0 where it only sent what has an unknown outcome."""
+    retired: frozenset[int]
+    """Segments that it emptied as retired ones."""
     resent: Mapping[int, int]
     """Numbers of ids that the audit log has as sent again. The run reports one as added if it was unsettled, too."""
     names: Mapping[int, str]
@@ -178,6 +180,12 @@ SELECT segment_id, CAST(sum(number) AS bigint) FROM (
     WHERE s.workspace = :workspace AND b.run_id = :run_id
 ) kept GROUP BY segment_id"""
 
+_RETIRED = f"""
+SELECT DISTINCT segment_id FROM reconcile_audit
+WHERE workspace = :workspace AND run_id = :run_id AND reason = '{Reason.RETIRED}'
+UNION SELECT DISTINCT s.segment_id FROM reconcile_batches b JOIN reconcile_segments s ON s.segment_key = b.segment_key
+WHERE s.workspace = :workspace AND b.run_id = :run_id AND b.reason = '{Reason.RETIRED}'"""
+
 _RESENT = f"""
 SELECT segment_id, CAST(sum(number) AS bigint) FROM reconcile_audit
 WHERE workspace = :workspace AND run_id = :run_id AND reason = '{Reason.RESEND}' GROUP BY segment_id"""
@@ -207,6 +215,7 @@ def find_past_run(reader: Reader, workspace: str, run_id: str) -> PastRun | None
             id_types=id_types,
             reported={segment_id: number for segment_id, number, _ in segments},
             kept=dict(map(tuple, fetch(_KEPT))),
+            retired=frozenset(row[0] for row in fetch(_RETIRED)),
             resent=dict(map(tuple, fetch(_RESENT))),
             names={segment_id: name for segment_id, _, name in segments},
             unknown_since=frozenset(row[0] for row in fetch(_LATER_UNKNOWN, started_at=started_at)),

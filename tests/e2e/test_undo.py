@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -401,6 +402,38 @@ def test_what_was_emptied_as_retired_is_not_brought_back(two: Project) -> None:
     two.write(entries)
     planned = undo(two, run)
     assert (planned.code, planned.segments["old"]["status"], list_sealed(two)) == (0, "unchanged", [])
+    assert "default/old: the run emptied it as a retired segment, and the undo leaves that as it is" in planned.err
+
+
+def test_an_unmatched_id_whose_removal_took_two_runs_is_not_brought_back(two: Project) -> None:
+    """It was never there: the first run's removal had an unknown outcome, the next run's was acknowledged."""
+    two.want("vip", [*BEFORE, "nobody"])
+    assert two.run("apply", "spec.yaml", "--confirm", "--confirm-timeout", "0").code == 0
+    two.want("vip", BEFORE)
+    two.sandbox.inject(answers(503, times=None, direction=Direction.REMOVE))
+    run = two.json("apply").document["run_id"]
+    two.sandbox.faults.clear()
+    assert apply(two) != run
+
+    planned = undo(two, run)
+
+    assert (planned.code, planned.segments["vip"]["status"], list_sealed(two)) == (0, "unchanged", [])
+
+
+def test_a_run_is_undone_also_where_the_one_id_of_a_later_run_was_erased(two: Project) -> None:
+    two.want("vip", people(0, 1, 2, 4))
+    run = apply(two)
+    two.want("vip", people(0, 1, 2))
+    apply(two)
+    with closing(sqlite3.connect(two.state_file)) as state, state:
+        for table in ("reconcile_marks", "reconcile_batches"):
+            state.execute(f"UPDATE {table} SET at = at - 3601")
+    assert two.run("state", "erase", "spec.yaml", *people(4), "--yes").code == 0
+    assert "No change of this id is kept" in two.run("trace", "spec.yaml", *people(4)).out
+
+    planned = undo(two, run)
+
+    assert (planned.code, list_sealed(two)) == (0, [("add", people(3))])
 
 
 def test_a_segment_that_its_spec_no_longer_lists_is_named(two: Project, night: str) -> None:
