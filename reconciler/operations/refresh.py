@@ -4,6 +4,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from reconciler.errors import (
 from reconciler.escaping import show_title
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Confirming, Event, ReadBack
+from reconciler.models.id_status import StateCounts
 from reconciler.models.results import RefreshRow, RefreshStatus
 from reconciler.models.spec import Target
 from reconciler.operations.actor import find_actor, read_reason
@@ -166,7 +168,8 @@ def refresh_segment(
     head = segment.head()
     check_pin(target, head)
     is_retyped = head.id_type not in (None, target.segment.id_type)
-    unsettled = segment.count().unsettled if is_retyped else 0
+    before = segment.count() if is_retyped else StateCounts(0, 0, 0)
+    unsettled = before.unsettled
     if unsettled:  # which the ids of the old type alone settle
         raise SegmentError(
             f"{target.where}: the state holds segment {target.segment_id} by {head.id_type}, and "
@@ -186,8 +189,18 @@ def refresh_segment(
     for doubt in doubts:  # now, as a read-back that fails for the same reason says it
         warn(doubt)
     found = comparison.drift()
+    if before.stored and found.unkeyed:  # they may be ours, and would never be removed any more
+        raise SegmentError(
+            f"{target.where}: {found.unkeyed:,} of the {found.remote:,} members have no {target.segment.id_type}, and "
+            f"the state holds {before.stored:,} by {head.id_type}: it would forget those of them that it holds, and "
+            "they would stay in the segment",
+            f"set id_type back to {head.id_type}, and apply a query without the people who have no "
+            f"{target.segment.id_type}; or, if all of them may stay, forget the segment (`reconcile state forget SPEC "
+            "NAME`) and refresh it then",
+            code="id_type",
+        )
 
-    before_writing(found)
+    before_writing(replace(found, stored=before.stored) if is_retyped else found)
     # The next plan of a retired segment removes everybody, and no guard stops it.
     known_only = adopt is Adopt.KNOWN or target.segment.retired
     if known_only and is_retyped:

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.sandbox.faults import answers, late, shifts
 from reconciler.sandbox.workspace import Direction
-from tests.support.project import Project, people, segment
+from tests.support.project import Project, one_line, people, segment
 
 ADD, REMOVE = Direction.ADD, Direction.REMOVE
 
@@ -552,6 +552,23 @@ def test_a_refresh_takes_the_members_over_under_another_id_type(twenty: Project)
     assert (planned["add"], planned["remove"], planned["unchanged"], planned["first_fill"]) == (2, 2, 18, False)
     assert twenty.run("apply", "spec.yaml").code == 0
     assert twenty.sandbox.members(56) == set(people(*range(2, 22)))
+
+
+def test_a_refresh_under_another_id_type_forgets_nobody_who_lacks_it(project: Project) -> None:
+    project.sandbox.add_people([("a", None), ("b", "b@example.com")])
+    project.want("vip", ["a", "b"])
+    project.write({"vip": segment(56, "vip")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.write({"vip": segment(56, "vip", "id_type: email", "invalid: skip")})
+
+    done = project.run("refresh", "spec.yaml", "--yes")
+
+    assert done.code == 1
+    assert "1 of the 2 members have no email, and the state holds 2 by id" in one_line(done.out)
+    assert project.stored("vip") == {"a", "b"}
+    assert project.run("state", "forget", "spec.yaml", "vip", "--yes").code == 0
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
+    assert project.stored("vip") == {"b@example.com"}
 
 
 def test_under_another_id_type_nobody_is_known_yet(twenty: Project) -> None:

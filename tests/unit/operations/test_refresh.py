@@ -1,6 +1,7 @@
 """Refresh of one segment."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -70,8 +71,17 @@ def test_a_read_that_fails_takes_nothing_over(app: FakeApp | None, error: type[R
 
 def test_a_refresh_takes_over_under_another_id_type() -> None:
     held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
-    row = take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    row = take_over(held, FakeComparison(drifts=[replace(DRIFTED, unkeyed=0)]), FakeApp(make_people(5)))
     assert row.status is RefreshStatus.REFRESHED
+
+
+def test_a_refresh_under_another_id_type_is_refused_where_members_lack_it() -> None:
+    held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
+    with pytest.raises(SegmentError, match="1 of the 9 members have no id, and the state holds 1 by email"):
+        take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    assert held.snapshots == []
+    row = take_over(FakeHeld([], head=held.head()), FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)))
+    assert row.status is RefreshStatus.REFRESHED, "it holds nobody"
 
 
 def test_a_refresh_that_is_not_confirmed_changes_nothing() -> None:
@@ -95,7 +105,7 @@ def test_a_refresh_under_another_id_type_is_refused_while_an_outcome_is_unknown(
 def test_nobody_is_known_by_another_id_type() -> None:
     held = FakeHeld(["ada"], head=Head("lineage", 7, "email"))
     with pytest.raises(SegmentError, match="--adopt known"):
-        take_over(held, FakeComparison(drifts=[DRIFTED]), FakeApp(make_people(5)), Adopt.KNOWN)
+        take_over(held, FakeComparison(drifts=[replace(DRIFTED, unkeyed=0)]), FakeApp(make_people(5)), Adopt.KNOWN)
     assert held.snapshots == []
 
 
