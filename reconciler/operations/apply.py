@@ -24,7 +24,7 @@ from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_share
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions, as_undone
-from reconciler.operations.plan_checks import check_age, check_environment, check_heads, check_number
+from reconciler.operations.plan_checks import bind_new, check_age, check_environment, check_heads, check_number
 from reconciler.operations.results import RunResult
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
 from reconciler.plan_file import PLAN_AGAIN, PlanFile, SealedPlan
@@ -244,7 +244,7 @@ def check_as_a_whole(
             raise kind(message, error.hint)
     is_spent = any(snapshot_of(each.target).is_spent(plan.plan_id) for each in segments)
     check_age(plan, datetime.now(UTC), spent=is_spent)
-    check_heads(plan, [each.head for each in segments])
+    check_heads(plan, [bind_new(each.head, each.target, snapshot_of(each.target)) for each in segments])
 
 
 def compare_with_file(file: PlanFile, index: int) -> Compare:

@@ -33,6 +33,7 @@ from reconciler.operations.load import (
 )
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
+from reconciler.operations.plan_checks import bind_new
 from reconciler.operations.read_back import read_back, warn_of_unmatched
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
@@ -118,7 +119,7 @@ def plan(
         ]
         warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
         if draft is not None:
-            segments = [bind_to_environment(context, segment) for segment in segments]
+            segments = [_bind(context, segment) for segment in segments]
         if rows is not None and not context.stop.is_set():
             rows.write([at for at, each in enumerate(segments) if each.error is None])
             if rows.formulas:
@@ -201,6 +202,12 @@ def spool(draft: Draft, index: int, changes: "Changes") -> None:
     """Write the ids of one segment into the draft."""
     for direction in (Direction.REMOVE, Direction.ADD):
         draft.spool(index, changes.batches(direction))
+
+
+def _bind(context: Context, segment: SegmentPlan) -> SegmentPlan:
+    """Bind a segment of a plan file to its environment and to the state that it was planned from."""
+    head = bind_new(segment.head, segment.target, context.snapshot(segment.target))
+    return bind_to_environment(context, replace(segment, head=head))
 
 
 def bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.errors import PlanFileError
 from reconciler.models.plan import Creation, Head
 from reconciler.models.spec import Target
 from reconciler.plan_file import AGAIN, SealedPlan, SealedSegment
+from reconciler.state.base import Snapshot
 
 MAX_CLOCK_LEAD = timedelta(minutes=5)
 """How far the clock of the machine that made a plan file may be ahead of ours."""
@@ -67,6 +69,13 @@ def find_targets(sealed: SealedPlan, targets: Sequence[Target]) -> tuple[Target,
         found.append(now)
     _refuse(problems)
     return tuple(found)
+
+
+def bind_new(head: Head, target: Target, snapshot: Snapshot) -> Head:
+    """Give a head; that of a segment which the state does not know with what differs once it was forgotten again."""
+    if not head.is_new:
+        return head
+    return replace(head, change_token=snapshot.find_forgetting(target.workspace, target.segment_id))
 
 
 def check_heads(sealed: SealedPlan, heads: Sequence[Head]) -> None:

@@ -89,6 +89,10 @@ class Snapshot(Protocol):
 
     def is_spent(self, plan_id: str) -> bool: ...
 
+    def find_forgetting(self, workspace: str, segment_id: int) -> str | None:
+        """Give what differs after each time that the state forgot a segment, or was restored; None: it never did."""
+        ...
+
     def listings(self, workspace: str) -> Sequence[Listing]: ...
 
     def environments(self) -> Mapping[str, int]: ...
@@ -168,6 +172,13 @@ def find_at_source(
     if source is None or row.members_head is None:
         return None
     return StoredAtSource(source, row.members_key or "", row.members_head, row.attempted, added, dropped)
+
+
+FORGETTING = (
+    "SELECT token FROM reconcile_forgotten "
+    "WHERE workspace = '' OR (workspace = {workspace} AND segment_id = {segment_id}) ORDER BY workspace"
+)
+"""The tokens of a segment, of which `Snapshot.find_forgetting` makes one text."""
 
 
 DROPPED = """(SELECT d.segment_key, d.id FROM reconcile_dropped d WHERE NOT EXISTS (

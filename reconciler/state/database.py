@@ -19,6 +19,7 @@ from reconciler.state import schema
 from reconciler.state.base import (
     BLOCK_ROWS,
     DROPPED,
+    FORGETTING,
     HEAD_COLUMNS,
     LISTINGS,
     FewStored,
@@ -212,6 +213,14 @@ class Reader(Backend):
                 return False
             statement = "SELECT 1 FROM reconcile_plans WHERE plan_id = :plan_id"
             return execute(connection, statement, {"plan_id": plan_id}).first() is not None
+
+    def find_forgetting(self, workspace: str, segment_id: int) -> str | None:
+        with self.read() as connection:
+            if connection is None:
+                return None
+            statement = FORGETTING.format(workspace=":workspace", segment_id=":segment_id")
+            tokens = execute(connection, statement, {"workspace": workspace, "segment_id": segment_id}).scalars()
+            return "-".join(tokens) or None
 
     def environments(self) -> Mapping[str, int]:
         with self.read() as connection:

@@ -50,6 +50,10 @@ class SegmentRef:
         return {"workspace": self.workspace, "segment_id": self.segment_id}
 
 
+ALL_SEGMENTS = SegmentRef("", 0, "")
+"""Stands for all segments in `reconcile_forgotten`."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """The process that has a lock, and until when."""
@@ -105,7 +109,19 @@ def update_segment(connection: Connection, segment: SegmentRef, assignments: str
 def delete_segment(connection: Connection, segment: SegmentRef) -> int:
     """Delete a segment's row, and what it says of its creation; return how many rows that were."""
     tables = ("reconcile_segments", "reconcile_creations")
-    return sum(run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **segment.values()) for table in tables)
+    deleted = sum(run(connection, f"DELETE FROM {table} WHERE {WHERE_SEGMENT}", **segment.values()) for table in tables)
+    if deleted:
+        mark_forgotten(connection, segment)
+    return deleted
+
+
+def mark_forgotten(connection: Connection, segment: SegmentRef) -> None:
+    """Let no plan of a first fill that was made before fit the segment any more, which the state does not know."""
+    statement = (
+        "INSERT INTO reconcile_forgotten (workspace, segment_id, token) VALUES (:workspace, :segment_id, :token) "
+        "ON CONFLICT (workspace, segment_id) DO UPDATE SET token = excluded.token"
+    )
+    run(connection, statement, **segment.values(), token=uuid.uuid4().hex)
 
 
 def find_row(connection: Connection, segment: SegmentRef, suffix: str = "") -> Row[Any] | None:

@@ -28,7 +28,7 @@ from reconciler.state.database import execute, find_schema, run
 from reconciler.state.failures import explained, is_damage
 from reconciler.state.history import Records
 from reconciler.state.location import SqliteAddress, folder_lock, is_missing, make_folder, make_uri, parse, side_files
-from reconciler.state.lock import break_locks
+from reconciler.state.lock import ALL_SEGMENTS, break_locks, mark_forgotten
 from reconciler.state.runtime import THIS_MACHINE, Processes, Runtime
 from reconciler.state.sqlite import SqliteReader
 
@@ -134,6 +134,7 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
             segments = execute(connection, "SELECT workspace, segment_id FROM reconcile_segments").mappings()
             for segment in segments.all():
                 run(connection, statement, token=uuid.uuid4().hex, now=now, **segment)
+            mark_forgotten(connection, ALL_SEGMENTS)  # nor one of a segment that the backup does not know
             run(connection, "DELETE FROM reconcile_plan_lines")
             contents = _count(connection)
     with draft.open("rb") as copy:

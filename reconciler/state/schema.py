@@ -10,7 +10,7 @@ from reconciler.state.location import Address, SqliteAddress
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-REVISION = "0006"
+REVISION = "0007"
 """The schema that this version of the tool reads and writes; migrations carry the same names."""
 
 VERSION_TABLE = "reconcile_version"

@@ -20,6 +20,7 @@ from reconciler.models.results import Listing
 from reconciler.state import schema
 from reconciler.state.base import (
     DROPPED,
+    FORGETTING,
     HEAD_COLUMNS,
     JOURNAL_LINES,
     LISTINGS,
@@ -77,6 +78,13 @@ class ColumnarSnapshot:
         statement = f"SELECT 1 AS spent FROM reconcile_plans WHERE plan_id = {_quote(plan_id)}"
         with explained(self._address), self._connect() as (driver, execute):
             return bool(driver.fetch(execute(statement)))
+
+    def find_forgetting(self, workspace: str, segment_id: int) -> str | None:
+        if self._is_empty:
+            return None
+        statement = FORGETTING.format(workspace=_quote(workspace), segment_id=int(segment_id))
+        with explained(self._address), self._connect() as (driver, execute):
+            return "-".join(token for (token,) in driver.fetch(execute(statement))) or None
 
     def environments(self) -> Mapping[str, int]:
         """As they were when this was made."""

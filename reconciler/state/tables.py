@@ -80,6 +80,17 @@ SEGMENTS = Table(
     "(generation 0: none written yet; null: they are here), attempted_* the highest numbers that may be there",
 )
 
+FORGOTTEN = Table(
+    "reconcile_forgotten",
+    METADATA,
+    Column("workspace", Text, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    Column("token", Text, nullable=False),
+    PrimaryKeyConstraint("workspace", "segment_id"),
+    comment="Segments that were forgotten; the token is drawn anew each time, and sealed into plans of a first "
+    "fill. The row without a workspace stands for all segments: the state was restored",
+)
+
 CREATIONS = Table(
     "reconcile_creations",
     METADATA,

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from reconciler.sandbox.faults import answers, poison
-from tests.support.project import Project, Result, people, segment
+from tests.support.project import Project, Result, one_line, people, segment
 
 SPEC_56 = "segment_id: 56\nquery: SELECT id FROM vip WHERE id > :low\nparams: {low: a}"
 
@@ -31,6 +31,57 @@ def refused(project: Project, plan: str = "sealed.plan") -> Result:
     assert done.code == 4, done.out + done.err
     assert project.sandbox.writes == []
     return done
+
+
+def forget(project: Project) -> None:
+    assert project.run("state", "forget", "spec.yaml", "vip", "--yes").code == 0
+
+
+def retire(project: Project) -> None:
+    spec = project.spec.read_text()
+    project.write({"vip": "segment_id: 56\nretired: true"})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.spec.write_text(spec)
+
+
+def restore(project: Project) -> None:
+    assert project.run("state", "restore", "spec.yaml", "state.backup", "--yes").code == 0
+
+
+@pytest.mark.parametrize("end", [forget, retire, restore])
+def test_a_plan_of_a_first_fill_is_stale_once_the_state_has_forgotten_the_segment(
+    project: Project, end: Callable[[Project], None]
+) -> None:
+    """Else it would bring back people who were removed since."""
+    project.want("vip", people(1, 2, 3))
+    project.want("churn", people(4))
+    both = {"vip": segment(56, "vip", "guards: {max_removals: 100%}"), "churn": segment(57, "churn")}
+    project.write(both)
+    assert project.run("apply", "spec.yaml", "--select", "churn").code == 0
+    assert project.run("state", "backup", "spec.yaml", "--to", "state.backup").code == 0
+    seal(project, "--select", "vip")
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(1))
+    assert project.run("apply", "spec.yaml").code == 0
+
+    project.write({"vip": both["vip"]})
+    end(project)
+
+    assert "vip in spec.yaml is stale: its state has changed since the plan was made" in one_line(refused(project).err)
+    project.want("vip", people(1, 5))
+    seal(project, out="new.plan")
+    assert project.run("apply", "new.plan").code == 0, "one that is made now fits"
+
+
+def test_a_plan_of_a_first_fill_fits_whatever_other_segment_was_forgotten(project: Project) -> None:
+    project.want("vip", people(1, 2, 3))
+    project.write({"vip": segment(56, "vip"), "churn": segment(57, "vip")})
+    assert project.run("apply", "spec.yaml", "--select", "churn").code == 0
+    seal(project, "--select", "vip")
+    assert project.run("state", "forget", "spec.yaml", "churn", "--yes").code == 0
+
+    assert project.run("apply", "sealed.plan").code == 0
+    assert project.sandbox.members(56) == set(people(1, 2, 3))
 
 
 @pytest.fixture

@@ -129,6 +129,9 @@ class FakeSnapshot:
     def environments(self) -> dict[str, int]:
         raise NotImplementedError
 
+    def find_forgetting(self, workspace: str, segment_id: int) -> str | None:
+        return None
+
     def is_spent(self, plan_id: str) -> bool:
         raise NotImplementedError
 

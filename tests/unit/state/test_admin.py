@@ -15,6 +15,7 @@ from reconciler.models.results import RunStatus, SegmentRun, Tally
 from reconciler.state import admin, open_snapshot, store_plan
 from reconciler.state.admin import backup, copy_tables, copy_to, forget, is_empty
 from reconciler.state.database import Database, add_row
+from reconciler.state.lock import SegmentRef, mark_forgotten
 from reconciler.state.runtime import Runtime
 from reconciler.state.tables import METADATA
 from tests.support.states import (
@@ -50,6 +51,7 @@ def fill(state: StateFixture) -> None:
         with store.database.write() as connection:
             values = {"run_id": "run", "asked_at": NOW, "segment_id": 56}
             add_row(connection, "reconcile_creations", workspace="production", title="VIP customers", **values)
+            mark_forgotten(connection, SegmentRef("production", 9, "old"))
     store_plan(state.settings, "plan-2", datetime.now(UTC), [b"a plan", b"of two lines"])
 
 

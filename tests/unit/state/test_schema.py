@@ -15,7 +15,7 @@ from reconciler.git import identify
 from reconciler.models.fields import Secret
 from reconciler.models.spec import SpecIdentity, StateSettings
 from reconciler.state import open_records, open_snapshot, open_store, read_plan, schema, store_plan
-from reconciler.state.admin import upgrade
+from reconciler.state.admin import forget, upgrade
 from reconciler.state.database import create_tables
 from reconciler.state.runtime import Runtime
 from reconciler.state.schema import REVISION, VERSION_TABLE
@@ -418,3 +418,46 @@ def test_an_upgrade_from_schema_0004_keeps_all_of_it_and_then_keeps_plans(fourth
     assert fourth.trace("b") == fourth.trace("x") == [("run-2", "add", "query")]
     store_plan(fourth.settings, "p", datetime.now(UTC), [b"one", b"two"])
     assert list(read_plan(fourth.settings, "p")) == [b"one", b"two"]
+
+
+# --- a state of schema 0006, as it was before forgotten segments were remembered --------------------------------------
+
+
+@pytest.fixture
+def sixth(state: StateFixture) -> StateFixture:
+    """The state of schema 0004 with a plan, and with a segment whose members stand at the source."""
+    make_old_state(state.url, "fourth_schema")
+    with connect(state.url).begin() as connection:
+        migrate(connection, "0006")
+        for statement in (
+            "UPDATE reconcile_segments SET members_key = 'staging/5', members_generation = 2, members_serial = 1, "
+            "members_rows = 3, members_sum = '7', members_changed = 1, attempted_generation = 2, attempted_serial = 1 "
+            "WHERE workspace = 'staging'",
+            "INSERT INTO reconcile_dropped SELECT segment_key, 'gone' FROM reconcile_segments "
+            "WHERE workspace = 'staging'",
+        ):
+            connection.exec_driver_sql(statement)
+    return state
+
+
+def test_a_state_of_schema_0006_is_refused_with_the_command_to_run(sixth: StateFixture):
+    with pytest.raises(StateError, match="older schema") as caught:
+        open_snapshot(sixth.settings)
+    assert "state upgrade" in caught.value.hint
+
+
+def test_an_upgrade_from_schema_0006_keeps_all_of_it_and_has_forgotten_nothing(sixth: StateFixture):
+    def read() -> dict[str, list[tuple[object, ...]]]:
+        with connect(sixth.url).begin() as connection:
+            names = sorted(name for name in describe(connection) if name != VERSION_TABLE)
+            found = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").all() for name in names}
+            return {name: sorted(map(tuple, rows), key=repr) for name, rows in found.items()}
+
+    before = read()
+    upgrade(sixth.settings, runtime=Runtime(sixth.clock, sixth.machine))
+
+    assert read() == {**before, "reconcile_forgotten": []}
+    assert open_snapshot(sixth.settings).find_forgetting("production", 56) is None
+    assert forget(sixth.settings, "production", 56, runtime=Runtime(sixth.clock, sixth.machine))
+    assert open_snapshot(sixth.settings).find_forgetting("production", 56) is not None
+    assert open_snapshot(sixth.settings).find_forgetting("production", 58) is None
