@@ -25,7 +25,7 @@ from reconciler.escaping import show_title
 from reconciler.models.comparison import DriftCounts
 from reconciler.models.events import Confirming, Event, ReadBack
 from reconciler.models.id_status import StateCounts
-from reconciler.models.results import RefreshRow, RefreshStatus
+from reconciler.models.results import RefreshRow, RefreshStatus, StopSignal
 from reconciler.models.spec import Target
 from reconciler.operations.actor import find_actor, read_reason
 from reconciler.operations.context import Context
@@ -92,7 +92,8 @@ def refresh(
         for at, target in enumerate(targets):
             rows.append(_refresh_one(context, target, history, Adopt(adopt), approve, refusals.get(at)))
             context.report(ReadBack(rows[-1]))
-        result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings))
+        signal = context.stop.number if isinstance(context.stop, StopSignal) else None
+        result = RefreshResult(run_id, created_at, tuple(rows), tuple(context.warnings), stopped_by=signal)
         return context.observed("refresh", history.end(result))
 
 

@@ -95,15 +95,19 @@ class DriftResult(Drift, WithDocument):
 
 @dataclass(frozen=True)
 class RefreshResult(Refresh, WithDocument):
-    """What `refresh` took over."""
+    """What `refresh` took over. `stopped_by`: the signal that stopped it, or None."""
+
+    stopped_by: int | None = None
 
     @property
     def exit_code(self) -> int:
-        """Give at most 1 for a failure, as nothing is changed at Customer.io.
+        """Give at most 1 for a failure, as nothing is changed at Customer.io; for a signal 128 and its number.
 
         A member that was removed and is still there is unsettled from now on, as after a confirmation: something is
         left to do.
         """
+        if self.stopped_by is not None:
+            return SIGNALLED + self.stopped_by
         return _choose_code(RunStatus.PARTIAL if each.unsettled else each.status for each in self.segments)
 
 

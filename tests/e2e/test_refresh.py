@@ -1,10 +1,8 @@
 """`refresh` from the command line, over several segments at once."""
 
-from tests.support.project import Project, segment
+import signal
 
-
-def people(*numbers: int) -> list[str]:
-    return [f"p{number:04}" for number in numbers]
+from tests.support.project import Project, people, segment
 
 
 def test_all_segments_of_a_spec_are_taken_over_in_one_run(project: Project) -> None:
@@ -45,3 +43,16 @@ def test_where_nobody_can_be_asked_a_refresh_needs_a_yes(project: Project) -> No
     assert "--yes" in refused.err
     assert not project.state_file.exists()
     assert project.sandbox.calls == []
+
+
+def test_a_refresh_that_was_stopped_says_so_in_the_history(project: Project) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")})
+    assert project.run("apply", "spec.yaml").code == 0
+
+    done = project.hit("refresh", "spec.yaml", "--yes", at=lambda call: "membership" in call.path, by=signal.SIGTERM)
+
+    assert done.code == 143
+    last = project.json("history").document["runs"][0]
+    assert (last["command"], last["exit_code"]) == ("refresh", 143)
+    assert "stopped (143)" in project.run("history", "spec.yaml").out
