@@ -96,6 +96,10 @@ class Once(Generic[Key, Part]):
                     raise
             return self._parts[key]
 
+    def made(self) -> list[Part]:
+        """The parts that there are."""
+        return list(self._parts.values())
+
 
 class Context(ExitStack):
     """The parts of one operation, which leaving it closes; its methods may be called from several threads.
@@ -199,13 +203,20 @@ class Context(ExitStack):
             try:
                 futures = [pool.submit(work, item) for item in items]
                 while wait(futures, TURN_SECONDS).not_done:
-                    if self.stop.is_set() and self._engine is not None and not self._is_interrupted:
-                        self._is_interrupted = True
-                        self._engine.interrupt()  # the comparisons that run can't see the stop
+                    if self.stop.is_set():
+                        self._interrupt()
             except BaseException:
                 self.stop.set()
                 raise
             return [future.result() for future in futures]
+
+    def _interrupt(self) -> None:
+        """End the queries and comparisons that run, which can't see the stop."""
+        for source in self._sources.made():
+            source.interrupt()
+        if self._engine is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            self._engine.interrupt()
 
     def check_stop(self) -> None:
         """Raise SegmentError once the operation is to stop."""

@@ -1,14 +1,15 @@
 """What a source is to the rest of the program, and what all of them use."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from reconciler.errors import SourceError
+from reconciler.errors import SourceError, stopped
 from reconciler.files import NotPlain, check_readable
 from reconciler.models.comparison import (
     FIELD_END,
@@ -64,6 +65,44 @@ class Source(Protocol):
     def check(self, segment: Segment) -> None:
         """Prepare the queries without reading them (for `validate --connect`). Raises SourceError."""
         ...
+
+    def interrupt(self) -> None:
+        """End the statements that run, where the driver can, and let none begin; from any thread, again and again."""
+        ...
+
+
+class Interruption:
+    """Ends the statements of one source, and fails what they were for as stopped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: list[Callable[[], object]] = []
+        self._is_set = False
+
+    @contextmanager
+    def ending(self, end: Callable[[], object]) -> Iterator[None]:
+        """Call `end` in another thread at an interruption, while the block runs. Raises SegmentError then."""
+        with self._lock:
+            if self._is_set:
+                raise stopped()
+            self._ends.append(end)
+        try:
+            yield
+        except Exception as error:
+            if self._is_set:
+                raise stopped() from error
+            raise
+        finally:
+            with self._lock:  # `end` needs what is closed next
+                self._ends.remove(end)
+
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: one that is about to run is ended by the next call."""
+        with self._lock:
+            self._is_set = True
+            for end in self._ends:
+                with suppress(Exception):
+                    end()
 
 
 @dataclass(frozen=True)

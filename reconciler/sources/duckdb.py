@@ -18,6 +18,7 @@ from reconciler.sources.base import (
     ALL_TYPED,
     MEMORY_LIMIT,
     SELECT_LINES,
+    Interruption,
     Query,
     ValueStream,
     choose,
@@ -92,6 +93,7 @@ class DuckSource:
         """`database`: the path of the file; empty, or `:memory:`, for none."""
         self._file = None if database in ("", ":memory:") else Path(database)
         self._scrubber = scrubber
+        self._interruption = Interruption()
         self._database = EmbeddedDuckDB(MEMORY_LIMIT, prepare=self._attach)
         self._catalog: str | None = None
         if self._file is not None:
@@ -166,8 +168,11 @@ class DuckSource:
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self._file is not None:
             require(self._file, self._scrubber.source)
-        with self._database.cursor(self._catalog) as connection:
+        with self._database.cursor(self._catalog) as connection, self._interruption.ending(connection.interrupt):
             yield connection
+
+    def interrupt(self) -> None:
+        self._interruption.interrupt()
 
     def _attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Attach, rather than open: one file can't be open twice with settings that differ. Raises SourceError."""

@@ -30,6 +30,7 @@ from reconciler.sources.base import (
     ALL_TYPED,
     MEMORY_LIMIT,
     SELECT_LINES,
+    Interruption,
     PushdownSession,
     Query,
     ValueStream,
@@ -75,6 +76,7 @@ _PARAMETERS_HINT = (
 )
 
 _ERRORS = (psycopg.Error, adbc_driver_manager.Error)
+_CANCEL_SECONDS = 5.0
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 
 
@@ -104,6 +106,7 @@ class PostgresSource:
             self._conninfo = make_conninfo(**given)
         self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
         self._connections = Connections()
+        self._interruption = Interruption()
 
     def _write_option(self, name: str, value: object) -> str:
         """Write an option as libpq takes it, the client of both drivers. Raises SourceError."""
@@ -147,6 +150,9 @@ class PostgresSource:
             self._plan_freshness(Query.of_freshness(segment, "postgresql"))
         if plan.unfit:
             raise refuse_type(plan.unfit)
+
+    def interrupt(self) -> None:
+        self._interruption.interrupt()
 
     def is_database(self, identity: DatabaseIdentity) -> bool:
         with self._connections.slots, self._ask() as asking:
@@ -218,7 +224,8 @@ class PostgresSource:
         """
         with self._scrubber.explaining(_ERRORS):
             connection = self._connections.connect(lambda: psycopg.connect(self._conninfo, prepare_threshold=None))
-        with self._scrubber.explaining(_ERRORS, query), connection:
+        ending = self._interruption.ending(lambda: connection.cancel_safe(timeout=_CANCEL_SECONDS))
+        with connection, ending, self._scrubber.explaining(_ERRORS, query):
             connection.execute("SET TRANSACTION READ ONLY")
             yield connection
 
@@ -235,6 +242,8 @@ class PostgresSource:
         with ExitStack() as stack:
             with self._scrubber.explaining(_ERRORS, query):
                 cursor = stack.enter_context(closing(connection.cursor()))
+            stack.enter_context(self._interruption.ending(cursor.adbc_cancel))
+            with self._scrubber.explaining(_ERRORS, query):
                 cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(BATCH_BYTES)})
                 cursor.execute(sql)
                 stream = cursor.fetch_arrow()

@@ -209,6 +209,9 @@ class RowSource:
         with nullcontext() if batches is None else read_columns(batches, at, self.scrubber, query) as columns:
             yield columns
 
+    def interrupt(self) -> None:
+        """Nothing ends: a query is awaited."""
+
     def check(self, segment: Segment) -> None:
         query, freshness = self._read_queries(segment)
         with self.connections.slots, ExitStack() as stack:

@@ -118,6 +118,9 @@ class SparkSource:
             with stream_batches(batches, schema, self._scrubber, query) as rows:
                 yield ValueStream(rows, column.select, data_time)
 
+    def interrupt(self) -> None:
+        """Nothing ends: a query is awaited."""
+
     def check(self, segment: Segment) -> None:
         query, freshness = Query.of(segment, "sc"), Query.of_freshness(segment, "sc")
         with self._connect() as client:

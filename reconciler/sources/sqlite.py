@@ -12,7 +12,16 @@ from urllib.parse import quote
 from reconciler.errors import SourceError
 from reconciler.models.freshness import DataTime, check_columns, read_answer, refuse_kind
 from reconciler.models.spec import Segment
-from reconciler.sources.base import SELECT_LINES, Query, ValueStream, choose, naming_freshness, read_blocks, require
+from reconciler.sources.base import (
+    SELECT_LINES,
+    Interruption,
+    Query,
+    ValueStream,
+    choose,
+    naming_freshness,
+    read_blocks,
+    require,
+)
 from reconciler.sources.failures import Scrubber
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ class SqliteSource:
     def __init__(self, path: str | None, scrubber: Scrubber) -> None:
         self._file = None if path is None else Path(path)
         self._scrubber = scrubber
+        self._interruption = Interruption()
         # Queries are prepared one at a time, in Python's SQLite library; columns are read through the driver's own.
         # Closing a file in one drops the locks that the other holds on it: this connection stays open.
         self._lock = threading.Lock()
@@ -66,7 +76,7 @@ class SqliteSource:
         """Read through Python's library."""
         with self._scrubber.explaining(sqlite3.Error, query):
             connection = _connect(_uri_of(self._file))
-        with closing(connection):
+        with closing(connection), self._interruption.ending(connection.interrupt):
             with self._scrubber.explaining(sqlite3.Error, query):
                 connection.text_factory = _decode
                 connection.executescript("PRAGMA query_only = ON; BEGIN")
@@ -82,7 +92,7 @@ class SqliteSource:
     def _read_columns(self, query: Query, freshness: Query | None, at: int, width: int) -> Iterator[ValueStream]:
         """Read through the driver."""
         reader = self._open_columns()
-        with reader.connect(_uri_of(self._file), query) as connection:
+        with reader.connect(_uri_of(self._file), query) as connection, self._interruption.ending(_let_run):
             data_time = self._ask_freshness(freshness, lambda *asked: reader.fetch(connection, *asked))
             with reader.stream(connection, query, _select_raw(reader, query, at, width)) as rows:
                 yield ValueStream(rows, reader.typed, data_time)
@@ -129,6 +139,9 @@ class SqliteSource:
             with naming_freshness():
                 self._prepare_freshness(freshness)
 
+    def interrupt(self) -> None:
+        self._interruption.interrupt()
+
     def _has_few_bytes(self) -> bool:
         """Tell whether the file is small; once and for all, as the two libraries must not read it side by side."""
         with self._lock:
@@ -161,6 +174,10 @@ class SqliteSource:
 
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+
+def _let_run() -> None:
+    """Nothing: the driver that reads by column has no way to end a statement. Source: its `cancel` says so."""
 
 
 def _decode(text: bytes) -> str:
