@@ -22,7 +22,7 @@ WITH_IDS = {
 
 WITHOUT_IDS = {
     "reconcile_workspaces", "reconcile_keys", "reconcile_segments", "reconcile_creations", "reconcile_locks",
-    "reconcile_runs", "reconcile_run_segments", "reconcile_plans",
+    "reconcile_runs", "reconcile_run_segments", "reconcile_plans", "reconcile_forgotten",
 }  # fmt: skip
 
 
