@@ -20,7 +20,15 @@ from reconciler.operations.actor import find_actor, read_reason
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
-from reconciler.operations.load import Loaded, Names, refuse_flags, refuse_shared, require_app_keys, resolve_allowed
+from reconciler.operations.load import (
+    Loaded,
+    Names,
+    refuse_flags,
+    refuse_less,
+    refuse_shared,
+    require_app_keys,
+    resolve_allowed,
+)
 from reconciler.operations.lookups import Lookups
 from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions, as_undone
@@ -64,6 +72,13 @@ def apply(
     """
     file = loaded.plan_file
     with nullcontext() if file is None else closing(file):
+        refuse_less(
+            0,
+            show_ids=show_ids,
+            confirm_timeout=confirm_timeout,
+            lock_timeout=lock_timeout,
+            lookup_timeout=lookup_timeout,
+        )
         if file is not None:
             refuse_flags(
                 {"allow_removals": allow_removals, "allow_additions": allow_additions, "allow_empty": allow_empty}

@@ -122,8 +122,8 @@ class Context(ExitStack):
         super().__init__()
         if memory_limit is not None and (read_size(memory_limit) or 0) < (read_size(MIN_MEMORY) or 0):
             raise UsageError(f"the memory limit {memory_limit!r} can't be used", f"give {MIN_MEMORY} or more")
-        if not 1 <= parallel <= MOST_PARALLEL:
-            raise UsageError(f"{parallel} segments can't be processed concurrently", f"give 1 to {MOST_PARALLEL}")
+        if not isinstance(parallel, int) or not 1 <= parallel <= MOST_PARALLEL:
+            raise UsageError(f"{parallel!r} segments can't be processed concurrently", f"give 1 to {MOST_PARALLEL}")
         unset = {target.spec.path: target.spec.unset for target in targets if target.spec.unset}
         if unset:
             problems = [f"{path}: the environment lacks {', '.join(names)}" for path, names in unset.items()]

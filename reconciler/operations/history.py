@@ -11,7 +11,12 @@ from reconciler.models.fields import read_duration
 from reconciler.models.history import LAST, LEAST_PREFIX, NOBODY, SHORT, Actor, HistoryRow, RunRecord, shorten
 from reconciler.models.plan import Examples
 from reconciler.models.spec import StateSettings
-from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared
+from reconciler.operations.load import (
+    Loaded,
+    refuse_less,
+    refuse_plan_file,
+    refuse_shared,
+)
 from reconciler.operations.notify import read_known, tell
 from reconciler.operations.results import HistoryResult, PastRun, RefreshResult, RunResult
 from reconciler.operations.titles import read_number, recall
@@ -56,6 +61,7 @@ def history(
     minutes, hours or days (`30d`), or a date; without a zone it is UTC.
     """
     refuse_plan_file(loaded, "history")
+    refuse_less(1, limit=limit)
     refuse_shared(loaded.specs)
     if run_id is not None:
         if segment is not None or since is not None:

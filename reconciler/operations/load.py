@@ -125,6 +125,13 @@ def refuse_plan_file(loaded: Loaded, command: str) -> None:
         raise UsageError(f"{command} takes specs; a plan file can only be applied", "name the specs")
 
 
+def refuse_less(least: int, **given: object) -> None:
+    """Raise UsageError for an argument that is no number, or one below `least`."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            raise UsageError(f"{name} is {value!r}", f"give a number that is {least} or more")
+
+
 def refuse_stdin(loaded: Loaded) -> None:
     """Raise UsageError where a plan is to be sealed of a spec from stdin: it has no path by which `apply` finds it."""
     if any(spec.path == STDIN for spec in loaded.specs):

@@ -26,6 +26,7 @@ from reconciler.operations.load import (
     Loaded,
     Names,
     find_server_state,
+    refuse_less,
     refuse_plan_file,
     refuse_shared,
     refuse_stdin,
@@ -91,6 +92,7 @@ def plan(
     UsageError before anything is read.
     """
     refuse_plan_file(loaded, "plan")
+    refuse_less(0, show_ids=show_ids, lookup_timeout=lookup_timeout)
     if out is not None:
         refuse_stdin(loaded)
     state = find_server_state(loaded) if out == STATE else None

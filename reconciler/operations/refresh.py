@@ -30,7 +30,13 @@ from reconciler.models.spec import Target
 from reconciler.operations.actor import find_actor, read_reason
 from reconciler.operations.context import Context
 from reconciler.operations.history import RunHistory
-from reconciler.operations.load import Loaded, refuse_plan_file, refuse_shared, require_app_keys
+from reconciler.operations.load import (
+    Loaded,
+    refuse_less,
+    refuse_plan_file,
+    refuse_shared,
+    require_app_keys,
+)
 from reconciler.operations.read_back import read_back, seconds_left, wait_for_arrival, warn_of_unmatched
 from reconciler.operations.results import RefreshResult, as_problem
 from reconciler.operations.titles import find_shared, resolve_made
@@ -71,6 +77,7 @@ def refresh(
     Raises UsageError, and SpecError where an App API key is missing.
     """
     refuse_plan_file(loaded, "refresh")
+    refuse_less(0, lock_timeout=lock_timeout)
     if adopt not in set(Adopt):
         raise UsageError(f"adopt is {adopt!r}", f"give {' or '.join(Adopt)}")
     require_app_keys(loaded.targets, "refresh")

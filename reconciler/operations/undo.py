@@ -28,6 +28,7 @@ from reconciler.operations.load import (
     Loaded,
     Names,
     list_targets,
+    refuse_less,
     refuse_plan_file,
     refuse_shared,
     refuse_stdin,
@@ -78,6 +79,7 @@ def undo(
     of that run.
     """
     refuse_plan_file(loaded, "undo")
+    refuse_less(0, show_ids=show_ids, lookup_timeout=lookup_timeout)
     refuse_stdin(loaded)
     if out == STATE:
         raise UsageError("an undo is sealed into a file, and not into a state", "name a file after --out")

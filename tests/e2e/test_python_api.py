@@ -106,9 +106,9 @@ def test_approval_is_asked_for_with_the_whole_plan(here: Project, answer: bool, 
     assert len(here.sandbox.members(56)) == members
 
 
-@pytest.mark.parametrize(("stopped", "code"), [(False, "declined"), (True, "stopped")])
+@pytest.mark.parametrize(("stopped", "said"), [(False, "not confirmed"), (True, "stopped before it was confirmed")])
 @pytest.mark.parametrize("name", ["apply", "refresh"])
-def test_a_no_says_so_unless_a_stop_gave_it(here: Project, name: str, stopped: bool, code: str) -> None:
+def test_a_no_says_so_and_whether_a_stop_gave_it(here: Project, name: str, stopped: bool, said: str) -> None:
     stop = threading.Event()
 
     def approve(*shown: object) -> bool:
@@ -118,7 +118,8 @@ def test_a_no_says_so_unless_a_stop_gave_it(here: Project, name: str, stopped: b
 
     result = getattr(reconciler, name)(reconciler.load("spec.yaml"), approve=approve, stop=stop)
 
-    assert [segment.error.code for segment in result.segments] == [code]
+    assert [segment.error.code for segment in result.segments] == ["declined"]
+    assert said in result.segments[0].error.message
     assert here.stored("vip") == here.sandbox.members(56) == set()
 
 
@@ -130,7 +131,14 @@ def test_a_no_says_so_unless_a_stop_gave_it(here: Project, name: str, stopped: b
         lambda: reconciler.plan(reconciler.load("spec.yaml"), allow_empty="nobody"),
         lambda: reconciler.plan(reconciler.load("spec.yaml"), memory_limit="1MB"),
         lambda: reconciler.apply(reconciler.load("spec.yaml"), parallel=0),
+        lambda: reconciler.apply(reconciler.load("spec.yaml"), parallel="four"),
+        lambda: reconciler.apply(reconciler.load("spec.yaml"), confirm_timeout=-1),
+        lambda: reconciler.apply(reconciler.load("spec.yaml"), lock_timeout=float("nan")),
+        lambda: reconciler.plan(reconciler.load("spec.yaml"), show_ids=-1),
+        lambda: reconciler.plan(reconciler.load("spec.yaml"), lookup_timeout="10"),
         lambda: reconciler.refresh(reconciler.load("spec.yaml"), adopt="some"),
+        lambda: reconciler.refresh(reconciler.load("spec.yaml"), lock_timeout=-1),
+        lambda: reconciler.history(reconciler.load("spec.yaml"), limit=0),
         lambda: reconciler.history(reconciler.load("spec.yaml"), "0123abcd"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_memory_limit_that_cannot_be_used_is_refused_at_once(limit: str) -> No
         Context((), limit)
 
 
-@pytest.mark.parametrize("parallel", [0, 65])
+@pytest.mark.parametrize("parallel", [0, 65, "x"])
 def test_a_number_of_concurrent_segments_that_cannot_be_used_is_refused(parallel: int) -> None:
     with pytest.raises(UsageError, match="concurrently"):
         Context((), parallel=parallel)
