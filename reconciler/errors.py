@@ -292,7 +292,7 @@ _SYSTEM_HINTS = {
 
 def stopped() -> SegmentError:
     """Give the error of a comparison that a signal ended."""
-    return SegmentError("stopped while the ids were read or compared", "run it again; nothing was sent", code="stopped")
+    return SegmentError("stopped while the ids were read or compared", "run it again", code="stopped")
 
 
 def no_spill_folder(parent: Path | None) -> SegmentError:

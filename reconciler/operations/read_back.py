@@ -143,14 +143,13 @@ def wait_for_agreement(
     while True:
         try:
             read_back(target, comparison, app)
+            latest = Confirmation(comparison.drift())
         except IncompleteRead as error:
             latest = Confirmation(None, error)
-        except DestinationError:
-            if pause(0):  # a stop cut the read short: nothing failed
+        except SegmentError:
+            if pause(0):  # a stop cut the read or the comparison short: nothing failed
                 return Confirmation(None)
             raise
-        else:
-            latest = Confirmation(comparison.drift())
         now, is_whole = clock(), latest.drift is not None
         if deadline is None or (is_whole and not was_whole):
             deadline = now + timeout

@@ -23,6 +23,7 @@ from reconciler.operations.apply import compare_with_file
 from reconciler.operations.apply_segment import ApplyOptions, Phase, SegmentApply
 from reconciler.operations.context import Parts
 from reconciler.operations.plan import PlanOptions, plan_segment
+from reconciler.operations.plan_checks import bind_new
 from reconciler.operations.refresh import Adopt, refresh_segment
 from reconciler.state import open_database
 from reconciler.state.base import Snapshot
@@ -450,6 +451,7 @@ class Planet:
         comparison = ModelComparison(snapshot, self.target, sorted(desired), self.size, self.state.clock.wall)
         head = snapshot.head(self.target.workspace, self.target.segment.segment_id)
         plan, changes = plan_segment(self.target, head, comparison, None, options, lambda words: None)  # type: ignore[arg-type]
+        plan = replace(plan, head=bind_new(plan.head, self.target, snapshot))
         batches = [*changes.batches(REMOVE), *changes.batches(ADD)]
         return seal_plan(path, plan, batches, sorted(desired), age)
 
