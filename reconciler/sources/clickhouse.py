@@ -33,6 +33,9 @@ _TYPES = {
 }
 """For each kind of column, how `value` and `typed` are written."""
 
+_IDS = "ids"
+"""What the column of the ids is called, alone in its SELECT, before it is written as `value` and `typed`."""
+
 _SCHEMA = pyarrow.schema([("value", pyarrow.string()), ("typed", pyarrow.bool_())])
 _INTEGERS = ((63, "Int64"), (127, "Int128"))
 
@@ -72,9 +75,11 @@ class ClickHouseSource(RowSource):
             data_time = self._ask_freshness(client, freshness)
             column = self._describe(client, query)
             name = "`" + column.name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-            value, typed = (each.format(name) for each in _TYPES[column.kind])
+            value, typed = (each.format(_IDS) for each in _TYPES[column.kind])
             sql, values = _write(query)
-            sql = query.derived(f"CAST({value} AS Nullable(String)) AS value, {typed} AS typed", sql)
+            # Apart, since an alias wins over a column of its SELECT: here a column of the query may be called `typed`.
+            ids = query.derived(f"{name} AS {_IDS}", sql)
+            sql = query.derived(f"CAST({value} AS Nullable(String)) AS value, {typed} AS typed", ids)
             with self.scrubber.explaining(Exception, query):
                 batches = stack.enter_context(client.query_arrow_stream(sql, values))
             rows = stack.enter_context(stream_batches(map(_cast, batches), _SCHEMA, self.scrubber, query))

@@ -109,6 +109,17 @@ def test_a_column_is_found_by_its_name(warehouse, people):
         ids_of(warehouse, "SELECT 1 AS one, id AS who FROM people")
 
 
+@pytest.mark.parametrize("name", ["value", "typed", "ids", "id", "c0", "text", "incoming"])
+def test_a_column_may_have_a_name_of_ours(warehouse, people, name):
+    quote = warehouse.engine.quote
+    for written in (name, f"{quote}{name.upper()}{quote}", f"{quote}{name}{quote}"):
+        alone = ids_of(warehouse, f"SELECT number AS {written} FROM people")
+        others = [f"'x' AS {other}" for other in ("value", "typed", "ids") if other != name]
+        among = ids_of(warehouse, f"SELECT {', '.join(others)}, number + 0 AS {written} FROM people", name)
+
+        assert alone == among == Counter(str(number) for number in range(10)), written
+
+
 def test_a_query_without_rows_has_its_columns_all_the_same(warehouse, people):
     assert ids_of(warehouse, "SELECT 1 AS one, id FROM people WHERE 1 = 0", "id") == Counter()
     with pytest.raises(SourceError, match="has no column"):

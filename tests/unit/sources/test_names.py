@@ -38,6 +38,14 @@ def test_a_table_may_have_any_name(people, name):
     assert ids(people, query) == ["1", "2", "3", "501", "502"]
 
 
+@pytest.mark.parametrize("name", [*OURS, "ids", "text", "line", "incoming"])
+def test_a_column_may_have_any_name(people, name):
+    for written in (name, f'"{name.upper()}"', f'"{name}"'):
+        assert ids(people, f"SELECT id AS {written} FROM vips") == ["1", "2", "3"]
+        others = ", ".join(f"'x' AS {other}" for other in OURS if other != name)
+        assert ids(people, f"SELECT {others}, id AS {written} FROM vips", name) == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize("name", ["q", "raw"])
 def test_a_view_may_read_a_table_of_any_name(people, name):
     people.execute(f"CREATE VIEW around AS SELECT id FROM {name}")
