@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import pyarrow
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
+from reconciler.errors import SourceError
 from reconciler.models.fields import Scalar
 from reconciler.models.freshness import DataTime, check_columns, read_answer
 from reconciler.models.spec import Segment
@@ -42,6 +44,23 @@ _INTEGERS = ((63, "Int64"), (127, "Int128"))
 
 _READ_ONLY = "readonly"
 """The setting; with 2 a query may only read, and carry settings of its own, as the driver's do."""
+
+_LIMITED = ("result", "read", "timeout", "group_by", "sort", "distinct", "join", "set", "transfer")
+_WHOLE = {
+    "skip_unavailable_shards": "0",
+    **{f"{what}_overflow_mode": "throw" for what in _LIMITED},
+    **{f"{what}_overflow_mode_leaf": "throw" for what in ("read", "timeout")},
+    **{f"{store}_ignore_file_doesnt_exist": "0" for store in ("s3", "hdfs", "azure")},
+}
+"""Settings with which a result may lack a part without an error, and the value with which it never does."""
+
+_ASK_WHOLE = (
+    "SELECT groupArray(name), groupArray(value), groupArray(readonly) FROM system.settings "
+    f"WHERE name IN {tuple(_WHOLE)}"
+)
+
+_ALL_ROWS = " SETTINGS limit = 0, offset = 0"
+"""How a statement of ours ends: the server tells nobody of these two settings that it has them."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ class ClickHouseSource(RowSource):
             sql, values = _write(query)
             # Apart, since an alias wins over a column of its SELECT: here a column of the query may be called `typed`.
             ids = query.derived(f"{name} AS {_IDS}", sql)
-            sql = query.derived(f"CAST({value} AS Nullable(String)) AS value, {typed} AS typed", ids)
+            sql = query.derived(f"CAST({value} AS Nullable(String)) AS value, {typed} AS typed", ids) + _ALL_ROWS
             with self.scrubber.explaining(Exception, query):
                 batches = stack.enter_context(client.query_arrow_stream(sql, values))
             rows = stack.enter_context(stream_batches(map(_cast, batches), _SCHEMA, self.scrubber, query))
@@ -100,10 +119,33 @@ class ClickHouseSource(RowSource):
         connection = self._connect(stack).connection.driver_connection
         assert connection is not None
         client: Client = connection.client
+        self._read_whole(client)
         allowed = client.server_settings.get(_READ_ONLY)  # a user may be read-only already, and may not say so again
         if client.get_client_setting(_READ_ONLY) is None and (allowed is None or allowed[1:] == ("0", 0)):
             client.set_client_setting(_READ_ONLY, "2")
         return client
+
+    def _read_whole(self, client: Client) -> None:
+        """Set back each setting that may cut a result. Raises SourceError where the user may not change one."""
+        client.query_limit = 0
+        with self.scrubber.explaining(Exception):
+            try:
+                rows = client.query(f"{_ASK_WHOLE}{_ALL_ROWS}").result_rows
+            except DatabaseError:
+                client.query(_ASK_WHOLE)  # if this may be asked, it is the limit that may not be taken away
+                rows = []
+        settings = list(zip(*rows[0], strict=True)) if rows else []
+        settings = settings or [("limit or offset", "not 0", True)]
+        cutting = [(name, value, is_fixed) for name, value, is_fixed in settings if value != _WHOLE.get(name)]
+        if fixed := [f"{name} = {value}" for name, value, is_fixed in cutting if is_fixed]:
+            raise SourceError(
+                f"source {self.scrubber.source}: the server may cut a result short without an error, by a setting that "
+                f"its user may not change: {', '.join(fixed)}",
+                "Have the setting taken out of the user's profile, or read with another user.",
+            )
+        with self.scrubber.explaining(Exception):
+            for name, _, _ in cutting:
+                client.set_client_setting(name, _WHOLE[name])
 
     def _describe(self, client: Client, query: Query) -> Column:
         columns = self._list_columns(client, query)
@@ -121,7 +163,7 @@ class ClickHouseSource(RowSource):
         with naming_freshness():
             sql, values = _write(query)
             with self.scrubber.explaining(Exception, query):
-                rows = client.query(f"{query.derived('*', sql)} LIMIT 2", values).result_rows
+                rows = client.query(f"{query.derived('*', sql)} LIMIT 2{_ALL_ROWS}", values).result_rows
             return read_answer(rows)
 
 

@@ -55,6 +55,9 @@ _FIXED: dict[str, dict[str, object]] = {
 """What the driver is told whatever the URL says. In another character set MySQL would give `?` for what that lacks.
 BigQuery's Storage API takes a right of its own; where it is not installed, the driver warns on the terminal."""
 
+_OF_SESSIONS: dict[str, dict[str, object]] = {"snowflake": {"ROWS_PER_RESULTSET": 0}}
+"""Parameters of a session that its driver sets, whatever the options say: Snowflake cuts a longer result short."""
+
 _FOR_MEMBERS: dict[str, dict[str, Any]] = {
     "snowflake": {"paramstyle": "qmark", "isolation_level": "AUTOCOMMIT", "connect_args": {"paramstyle": "qmark"}}
 }
@@ -178,6 +181,9 @@ def write_arguments(url: URL, options: Options, *, for_members: bool = False) ->
             given["credentials_provider"] = _log_in_databricks(url, given)
         if not url.password and not _DATABRICKS_LOGINS & set(given):  # the driver would open a browser
             raise ValueError("no login is given: a token, or oauth_client_id and oauth_client_secret")
+    if driver in _OF_SESSIONS:
+        ours, asked = _OF_SESSIONS[driver], given.get("session_parameters") or {}
+        given["session_parameters"] = {name: asked[name] for name in asked if name.upper() not in ours} | ours
     return {**arguments, "connect_args": given | _FIXED.get(driver, {}) | arguments.get("connect_args", {})}
 
 

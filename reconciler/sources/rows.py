@@ -41,6 +41,9 @@ _READ_ONLY = {
 Databricks and Redshift have nothing of the kind: there, no query is ever committed (but next to tables of members in
 Snowflake), and a derived table can't write."""
 
+_WHOLE = dict.fromkeys(("mysql", "mariadb"), f"SET SESSION sql_select_limit = {2**64 - 1}")
+"""What keeps a setting of the server or of the URL from ending each result early, without an error."""
+
 _UNWRAPPED = frozenset({"mssql"})
 """No WITH and no ORDER BY in a derived table. Such a query runs as it is, also to be checked, and is rolled back."""
 
@@ -262,8 +265,9 @@ class RowSource:
             if dialect in ("postgresql", "cockroachdb"):
                 level = {"isolation_level": "REPEATABLE READ"} if is_repeatable and dialect == "postgresql" else {}
                 connection.execution_options(postgresql_readonly=True, **level)
-            if dialect in _READ_ONLY:
-                connection.exec_driver_sql(_READ_ONLY[dialect])
+            for statements in (_WHOLE, _READ_ONLY):
+                if dialect in statements:
+                    connection.exec_driver_sql(statements[dialect])
         except ImportError as error:
             raise missing_driver(source, self.url.drivername, error) from None
         except Exception as error:  # a driver may raise anything before SQLAlchemy wraps it

@@ -32,6 +32,8 @@ if HERE is not ALL and VENV != ".venv-warehouses":
         "test_members_of_databricks.py",
         "test_members_on_sail.py",
         "test_past_one_machine.py",
+        "test_whole_results_of_clickhouse.py",
+        "test_whole_results_of_mariadb.py",
     ]
 
 

@@ -46,9 +46,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_options_go_to_the_driver(told):
-    refuse("snowflake://etl@account/db", role="ANALYST", login_timeout=20, session_parameters={"A": 1})
+    refuse("redshift+redshift_connector://etl@host/db", ssl=True, timeout=20, hosts=["a"])
 
-    assert told["connect_args"] == {"role": "ANALYST", "login_timeout": 20, "session_parameters": {"A": 1}}
+    assert told["connect_args"] == {"ssl": True, "timeout": 20, "hosts": ["a"]}
+
+
+@pytest.mark.parametrize("given", [{}, {"A": 1}, {"A": 1, "ROWS_PER_RESULTSET": 5}, {"rows_per_resultset": 5}])
+def test_snowflake_gives_all_rows_whatever_the_user_or_the_options_say(told, given):
+    refuse("snowflake://etl@account/db", role="ANALYST", session_parameters=given)
+
+    others = {"A": 1} if "A" in given else {}
+    assert told["connect_args"] == {"role": "ANALYST", "session_parameters": {**others, "ROWS_PER_RESULTSET": 0}}
 
 
 def test_what_sqlalchemys_dialect_takes_goes_to_it(told):
