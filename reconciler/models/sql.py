@@ -183,8 +183,9 @@ class Statement:
         )
 
     def first_word(self) -> str:
-        """Give the first word, in lower case, behind any parentheses; empty where there is none."""
-        code = next((piece.text for piece in self.pieces if not _is_blank(piece)), "")
+        """Give the first word, in lower case, behind any parentheses and comments; empty where there is none."""
+        other = {Kind.COMMENT: " ", Kind.QUOTED: "'", Kind.PARAM: ":"}
+        code = "".join(other.get(piece.kind, piece.text) for piece in self.pieces)
         return (re.match(r"[\s(]*(\w*)", code) or ["", ""])[1].lower()
 
 

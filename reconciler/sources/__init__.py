@@ -12,15 +12,8 @@ from reconciler.models.options import NO_OPTIONS, Options, find_refused
 from reconciler.models.spec import Segment
 from reconciler.models.sql import DIALECTS
 from reconciler.models.urls import WAREHOUSES, DatabaseUrl
-from reconciler.sources.base import HoldsMembers, Query, Source, naming_freshness
+from reconciler.sources.base import HoldsMembers, Query, Source
 from reconciler.sources.failures import Scrubber
-
-_NO_QUERIES = (
-    *("insert", "update", "delete", "merge", "replace", "upsert", "create", "drop", "alter", "truncate", "rename"),
-    *("grant", "revoke", "pragma", "attach", "detach", "use", "begin", "start", "commit", "rollback", "savepoint"),
-    *("set", "copy", "load", "vacuum", "analyze", "call", "exec", "execute", "do", "lock"),
-)
-"""How a statement begins that is no query in any database."""
 
 _URL_HINT = "Write it as dialect://user:password@host:port/database; escape special characters of a password as %XX."
 
@@ -124,24 +117,12 @@ def check_query(name: str, url: Secret | None, segment: Segment) -> None:
     dialects = DIALECTS if url is None else (_parse(name, url).dialect,)
     for dialect in dialects:
         try:
-            _check_in_dialect(segment, dialect)
+            Query.of(segment, dialect)
+            Query.of_freshness(segment, dialect)
         except SourceError as error:
             refusals.append(error)
     if len(refusals) == len(dialects):
         raise refusals[0]
-
-
-def _check_in_dialect(segment: Segment, dialect: str) -> None:
-    _refuse_no_query(Query.of(segment, dialect))
-    if freshness := Query.of_freshness(segment, dialect):
-        with naming_freshness():
-            _refuse_no_query(freshness)
-
-
-def _refuse_no_query(query: Query) -> None:
-    word = query.statement.first_word()
-    if word in _NO_QUERIES:
-        raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
 
 
 def _parse(name: str, url: Secret) -> DatabaseUrl:

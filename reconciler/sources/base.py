@@ -30,6 +30,42 @@ from reconciler.models.sql import Statement, lexicon_of, parse
 MEMORY_LIMIT = "256MB"
 """Of the embedded DuckDB of one source."""
 
+_NO_QUERIES = frozenset(
+    {
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "replace",
+        "upsert",
+        "create",
+        "drop",
+        "undrop",
+        "alter",
+        "truncate",
+        "rename",
+    }
+    | {
+        "grant",
+        "revoke",
+        "deny",
+        "pragma",
+        "attach",
+        "detach",
+        "install",
+        "load",
+        "use",
+        "begin",
+        "start",
+        "commit",
+        "end",
+    }
+    | {"rollback", "abort", "savepoint", "set", "reset", "unset", "copy", "put", "get", "vacuum", "analyze", "optimize"}
+    | {"checkpoint", "refresh", "call", "exec", "execute", "do", "declare", "prepare", "lock", "kill", "system"}
+    | {"explain", "show", "describe", "desc", "summarize", "exists", "check", "list", "help"}
+)
+"""How a statement begins that is no query in any database, though one may take it for a derived table."""
+
 ALL_TYPED = "SELECT value, true AS typed FROM incoming"
 
 
@@ -169,6 +205,8 @@ class Query:
     @classmethod
     def _read(cls, text: str, params: Mapping[str, Scalar], dialect: str, id_column: str | None = None) -> "Query":
         statement = parse(text, params.keys(), lexicon_of(dialect))
+        if (word := statement.first_word()) in _NO_QUERIES:
+            raise SourceError(f"the query is no query: it begins with {word.upper()}", "Write a SELECT.")
         return cls(statement, {name: params[name] for name in statement.names()}, id_column)
 
     @cached_property

@@ -52,3 +52,15 @@ def test_validate_tells_a_column_that_can_hold_no_id(project: Project, value: st
 
     assert checked.code == 1, checked.out + checked.err
     assert "no value of this type can be an id" in checked.out + checked.err
+
+
+@pytest.mark.parametrize("query", ["SHOW TABLES", "DESCRIBE SELECT 1 AS id", "SUMMARIZE SELECT 1 AS id"])
+def test_what_is_no_query_is_refused_by_each_command(project: Project, query: str) -> None:
+    project.write({"vip": segment(56, "vip").replace("SELECT id FROM vip", query)})
+    project.spec.write_text(project.spec.read_text().replace(SQLITE, "'duckdb:///:memory:'"))
+
+    for command, *words, code in (("validate", 64), ("validate", "--connect", 64), ("plan", 1), ("apply", "--yes", 1)):
+        done = project.run(command, "spec.yaml", *words)
+
+        assert done.code == code, done.out + done.err
+        assert f"the query is no query: it begins with {query.split()[0]}" in done.out + done.err

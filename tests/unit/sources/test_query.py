@@ -1,9 +1,13 @@
-"""Which column of a query holds the ids."""
+"""What is a query, and which column of it holds the ids."""
 
 import pytest
 
 from reconciler.errors import SourceError
+from reconciler.models.fields import Secret
+from reconciler.sources import check_query
 from reconciler.sources.base import choose
+
+from .conftest import segment
 
 CASED = ("sqlite", "duckdb", "postgres", "sqlite_rows", "postgres_rows")
 
@@ -62,3 +66,46 @@ def test_every_reader_refuses_a_name_that_two_columns_have(warehouse):
 
 def test_a_column_without_a_name_is_read(warehouse):
     assert warehouse.read("SELECT lower('A')") == [("a", True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "EXPLAIN SELECT 'a' AS id",
+        "explain analyze SELECT 'a' AS id",
+        "SHOW TABLES",
+        "-- all\n(/* of */ Show Tables)",
+        "DESCRIBE SELECT 'a' AS id",
+        "DESC people",
+        "SUMMARIZE SELECT 'a' AS id",
+        "PRAGMA table_list",
+        "CALL pragma_version()",
+        "EXEC people",
+    ],
+)
+def test_every_reader_refuses_what_is_answered_and_is_no_query(warehouse, text):
+    for use in (warehouse.read, lambda query: warehouse.source.check(segment(query))):
+        with pytest.raises(SourceError, match=r"^the query is no query: it begins with [A-Z]+$") as caught:
+            use(text)
+
+        assert caught.value.hint == "Write a SELECT."
+    for url in (None, Secret("mssql+pyodbc://server/database"), Secret(warehouse.url)):
+        with pytest.raises(SourceError, match="is no query"):
+            check_query("warehouse", url, segment(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM people",
+        "TABLE people",
+        "VALUES ('a')",
+        "PIVOT people ON id USING count(*)",
+        "WITH q AS (FROM people) FROM q",
+    ],
+)
+def test_what_is_a_query_of_duckdb_is_none_of_these(duckdb_warehouse, text):
+    duckdb_warehouse.execute("CREATE TABLE people AS SELECT 'a' AS id")
+
+    duckdb_warehouse.source.check(segment(text))
+    assert len(duckdb_warehouse.read(text)) == 1

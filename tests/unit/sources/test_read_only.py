@@ -112,7 +112,7 @@ def test_sql_server_must_at_least_be_given_a_select(query):
     url = make_url("mssql+pyodbc://server/database")
     source = RowSource(url, Scrubber.of("warehouse", Secret(str(url))))
 
-    with pytest.raises(SourceError, match="not a SELECT"):
+    with pytest.raises(SourceError, match=r"not a SELECT|is no query"):
         source.check(segment(query))
 
 
