@@ -45,6 +45,15 @@ _FIXED = frozenset(
 )
 """Options on which it depends that ids arrive as they are, and that nothing is committed."""
 
+_ENCODINGS = frozenset({"charset", "client_encoding", "encoding", "use_unicode"})
+_UTF_8 = re.compile(r"utf-?8(mb4)?|al32utf8|1|true", re.IGNORECASE)
+"""What a URL may say of an encoding."""
+
+_OVERRIDDEN = {("mysql", ""), ("mysql", "pymysql"), ("mariadb", ""), ("mariadb", "pymysql"), ("postgresql", "psycopg")}
+"""Dialects and drivers that are told the encoding whatever the URL says of it."""
+
+_CANT_BE_SET = "can't be set: what is read depends on it"
+
 OF_MEMBERS = {
     "schema": (
         r"\w+(\.\w+)*",
@@ -124,9 +133,21 @@ def find_refused(url: DatabaseUrl, options: Mapping[str, object]) -> dict[str, s
     """Find the options that no source of this URL takes, each with the reason, which continues the name."""
     if url.is_file:
         return dict.fromkeys(options, "is not taken: SQLite and DuckDB have no options")
-    refused = {name: "can't be set: what is read depends on it" for name in options if name in _FIXED}
+    refused = {name: _CANT_BE_SET for name in options if name.lower() in _FIXED}
     known = _OF_MEMBERS_BY_DIALECT.get(url.dialect, {})
     return refused | _find_wrong_of_members(options, known)
+
+
+def find_refused_parameters(url: DatabaseUrl) -> dict[str, str]:
+    """Find the parameters of a URL that no source takes, each with the reason, which continues the name."""
+    if url.is_file or url.dialect == "sc":
+        return {}
+    is_overridden = (url.dialect, url.driver) in _OVERRIDDEN
+    return {
+        name: _CANT_BE_SET
+        for name, value in url.parameters
+        if name.lower() in _FIXED and not (name.lower() in _ENCODINGS and (is_overridden or _UTF_8.fullmatch(value)))
+    }
 
 
 def _find_wrong_of_members(options: Mapping[str, object], known: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import product
+from itertools import pairwise, product
 
 from reconciler.errors import SourceError
 
@@ -53,7 +53,8 @@ class Lexicon:
     `quoted` (strings, quoted identifiers), `line` (comments) and `marks` (what binds a value other than our params) are
     regular expressions. Block comments are `/* */` everywhere; `nested`: they may hold others; `executed`: how one
     begins that the database runs. `paths`: a colon right behind a value leads into it (`payload:country`) and is no
-    param. `alternatives` are the other ways in which the database, depending on its version or settings, may read.
+    param. `statements`: words that may not stand in a query, as each begins another statement, without a semicolon, or
+    writes. `alternatives` are the other ways in which the database, depending on its version or settings, may read.
     """
 
     quoted: tuple[str, ...] = (_STANDARD, _DOUBLE)
@@ -62,6 +63,7 @@ class Lexicon:
     marks: str = ""
     executed: str = ""
     paths: bool = False
+    statements: frozenset[str] = frozenset()
     alternatives: "tuple[Lexicon, ...]" = ()
 
 
@@ -86,6 +88,44 @@ _CLICKHOUSE = Lexicon(
     (_LINE, _SLASHES, _HASH_BEFORE_SPACE),
     nested=True,
 )
+_TRANSACT = frozenset(
+    {
+        "insert",
+        "into",
+        "update",
+        "updatetext",
+        "delete",
+        "merge",
+        "truncate",
+        "writetext",
+        "create",
+        "alter",
+        "drop",
+        "add",
+    }
+    | {"trigger", "begin", "commit", "rollback", "save", "grant", "revoke", "deny", "revert", "setuser", "set", "use"}
+    | {
+        "exec",
+        "execute",
+        "declare",
+        "print",
+        "raiserror",
+        "waitfor",
+        "if",
+        "while",
+        "goto",
+        "return",
+        "break",
+        "continue",
+    }
+    | {"open", "close", "deallocate", "readtext", "backup", "restore", "dump", "load", "checkpoint", "reconfigure"}
+    | {"kill", "shutdown", "dbcc", "lineno"}
+)
+"""Reserved words of Transact-SQL: unless it is quoted, none is a name. Source: its manual, "Reserved Keywords"."""
+
+_TRANSACT_HINTS = frozenset({("use", "hint"), ("use", "plan"), ("merge", "join"), ("merge", "union")})
+"""What two of these words are in a query that reads: hints."""
+
 _OTHERS = (_BACKTICK, _BRACKET, _DOLLAR)
 _UNKNOWN = _any_of(
     [
@@ -115,7 +155,7 @@ _LEXICONS = (
     ("impala impala4", Lexicon(_UNDOUBLED)),
     ("mariadb mysql oceanbase tidb", _MYSQL),
     ("materialize", replace(_POSTGRES, quoted=(*_POSTGRES.quoted[:3], _DOLLAR_ANY_TAG), line=(_LINE,))),
-    ("mssql", Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True)),
+    ("mssql", Lexicon((_STANDARD, _DOUBLE, _BRACKET), nested=True, statements=_TRANSACT)),
     ("auroradsql postgresql", _POSTGRES),
     ("redshift", replace(_POSTGRES, quoted=(_BACKSLASHED, _DOUBLE, _DOLLAR))),
     ("risingwave", replace(_POSTGRES, quoted=(_ESCAPED, *_POSTGRES.quoted[1:]), line=(_LINE,))),
@@ -239,10 +279,29 @@ def _check_statement(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
             raise SourceError(problem, missing + ONLY_PARAMS)
     if depth:
         raise SourceError("the query has a parenthesis that is never closed", "Check its parentheses.")
+    if lexicon.statements and (word := _find_statement(pieces, lexicon.statements)):
+        raise SourceError(
+            f"the query holds {word.upper()}, which begins another statement or writes",
+            f"Give one SELECT that only reads; a name like this stands in brackets: [{word}].",
+        )
     pieces = _without_outer_parentheses(pieces)
     if _NAME.fullmatch("".join("" if piece.kind is Kind.COMMENT else piece.text for piece in pieces)):
         raise SourceError("the query is not a SELECT", "Write a SELECT.")  # in parentheses, a name would be a query
     return Statement(pieces)
+
+
+def _find_statement(pieces: Iterable[Piece], words: frozenset[str]) -> str:
+    """Find the first of some words in the code of a query, behind its first word; empty: there is none."""
+    other = {Kind.COMMENT: " ", Kind.QUOTED: " ' ", Kind.PARAM: " ' "}
+    code = "".join(other.get(piece.kind, piece.text) for piece in pieces)
+    found = re.findall(r"[\w@#$]+|'", code.lower())
+    for word, following in pairwise([*found[1:], ""]):
+        # A number, or a sign of money, ends where a word begins: `1DELETE` is two words.
+        ends = [each for each in words if word.endswith(each)] if re.match(r"[\d$]", word) else []
+        hits = ends or ([word] if word in words and (word, following) not in _TRANSACT_HINTS else [])
+        if hits:
+            return max(hits, key=len)
+    return ""
 
 
 def scan(query: str, params: Collection[str], lexicon: Lexicon) -> Iterator[Piece]:

@@ -123,12 +123,16 @@ class DatabaseUrl:
         return {name: unquote(value) for name, value in pairs}
 
     @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The parameters of the URL of a server, decoded."""
+        return parse_qsl(self.rest.partition("?")[2], keep_blank_values=True)
+
+    @property
     def host(self) -> str:
         """The host of a server, also where it is a parameter; several are separated by commas. Empty: none is named."""
         host = self.rest.partition("?")[0].partition("/")[0].rpartition("@")[2]
         named = re.sub(r":\d*$", "", host).strip("[]")
-        parameters = parse_qsl(self.rest.partition("?")[2])
-        return named or ", ".join(value for name, value in parameters if name == "host")
+        return named or ", ".join(value for name, value in self.parameters if name == "host" and value)
 
     @property
     def is_file(self) -> bool:

@@ -8,7 +8,7 @@ from reconciler.errors import SourceError
 from reconciler.files import check_readable
 from reconciler.models.fields import Secret
 from reconciler.models.members import MembersAtSource
-from reconciler.models.options import NO_OPTIONS, Options, find_refused
+from reconciler.models.options import NO_OPTIONS, Options, find_refused, find_refused_parameters
 from reconciler.models.spec import Segment
 from reconciler.models.sql import DIALECTS
 from reconciler.models.urls import WAREHOUSES, DatabaseUrl
@@ -94,7 +94,9 @@ def _open_spark(name: str, url: Secret, options: Options) -> Source:
 
 
 def _check_options(name: str, url: DatabaseUrl, options: Options) -> None:
-    """Refuse an option that can't be passed on, and one that names a file which can't be read."""
+    """Refuse an option, or a parameter of the URL, that can't be passed on, and a file that can't be read."""
+    for parameter, reason in find_refused_parameters(url).items():
+        raise SourceError(f"source {name}: `{parameter}` in its url {reason}", "Leave it out.")
     for option, reason in find_refused(url, options.reveal()).items():
         raise SourceError(f"source {name}: `options.{option}` {reason}", "Mend it, or leave it out.")
     for place, path in options.files():

@@ -21,7 +21,7 @@ from reconciler.models.fields import (
     read_retention,
 )
 from reconciler.models.ids import IdType, Invalid, identify
-from reconciler.models.options import MEMBERS_SCHEMA, find_refused
+from reconciler.models.options import MEMBERS_SCHEMA, find_refused, find_refused_parameters
 from reconciler.models.spec import (
     DEFAULT_AUDIT,
     DEFAULT_HISTORY,
@@ -174,13 +174,16 @@ def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> Non
 
 
 def _check_options(draft: Draft, source: KeyPath) -> None:
-    """Refuse options that no source of this URL takes."""
+    """Refuse options, and parameters of the URL, that no source of this URL takes."""
     url = draft.value((*source, "url"))
     if not isinstance(url, str) or draft.is_refused((*source, "url")):
         return
     with suppress(ValueError):
+        parsed = DatabaseUrl.parse(url)
+        for name, reason in find_refused_parameters(parsed).items():
+            draft.refuse_value((*source, "url"), f"has the parameter {name}, which {reason}")
         options = {name: draft.value((*source, "options", name)) for name in draft.keys((*source, "options"))}
-        for name, reason in find_refused(DatabaseUrl.parse(url), options).items():
+        for name, reason in find_refused(parsed, options).items():
             draft.refuse_key((*source, "options", name), reason)
 
 

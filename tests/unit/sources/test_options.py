@@ -8,7 +8,8 @@ import pytest
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Reference, Secret
-from reconciler.models.options import Options, read_options
+from reconciler.models.options import Options, find_refused_parameters, read_options
+from reconciler.models.urls import DatabaseUrl
 from reconciler.sources import open_source
 from reconciler.sources.base import Source
 from reconciler.sources.failures import Kind, Scrubber
@@ -89,6 +90,39 @@ def test_the_time_for_a_login_is_told_to_no_driver_that_would_end_a_query_by_it(
 
     assert told["connect_args"].get("connect_timeout") == (5 if arrives else None)
     assert "timeout" not in told["connect_args"]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("mssql+pyodbc://etl@host/db?driver=x&autocommit=true", "autocommit"),
+        ("mssql+pyodbc://etl@host/db?driver=x&AutoCommit=", "AutoCommit"),
+        ("snowflake://etl@account/db?autocommit=False", "autocommit"),
+        ("mysql://etl@host/db?autocommit=1", "autocommit"),
+        ("mysql+mysqldb://etl@host/db?charset=latin1", "charset"),
+        ("mysql+mysqldb://etl@host/db?charset=utf8mb4&use_unicode=0", "use_unicode"),
+        ("oracle+oracledb://etl@host/db?encoding=WE8ISO8859P1", "encoding"),
+        ("databricks://token:t@host?use_inline_params=true", "use_inline_params"),
+    ],
+)
+def test_what_no_option_may_say_no_url_may_say_either(url, name):
+    with pytest.raises(SourceError, match=rf"`{name}` in its url can't be set: what is read depends on it"):
+        open_with(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql+mysqldb://etl@host/db?charset=utf8mb4&use_unicode=1",
+        "mysql://etl@host/db?charset=latin1",
+        "mssql+pymssql://etl@host/db?charset=UTF-8",
+        "postgresql://etl@host/db?client_encoding=latin1",
+    ],
+)
+def test_a_url_may_say_that_texts_are_utf_8_and_what_is_overridden(url):
+    found = find_refused_parameters(DatabaseUrl.parse(url))
+
+    assert found == {}
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from sqlalchemy.engine import make_url
 
 from reconciler.errors import SourceError
 from reconciler.models.fields import Secret
+from reconciler.sources import check_query
 from reconciler.sources.failures import Kind, Scrubber
 from reconciler.sources.rows import RowSource
 
@@ -114,6 +115,56 @@ def test_sql_server_must_at_least_be_given_a_select(query):
 
     with pytest.raises(SourceError, match=r"not a SELECT|is no query"):
         source.check(segment(query))
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("SELECT id FROM people DELETE FROM people COMMIT", "DELETE"),
+        ("SELECT id FROM people\nDROP TABLE people", "DROP"),
+        ("SELECT id INTO copy_of FROM people", "INTO"),
+        ("WITH x AS (SELECT id FROM people) DELETE FROM x OUTPUT deleted.id", "DELETE"),
+        ("WITH x AS (SELECT id FROM people) UPDATE x SET id = 'b' OUTPUT inserted.id", "UPDATE"),
+        ("SELECT id FROM (DELETE FROM people OUTPUT deleted.id) q", "DELETE"),
+        ("SELECT id FROM people/**/exec clean", "EXEC"),
+        ("SELECT 'a'Execute('clean')", "EXECUTE"),
+        ("SELECT id FROM people WHERE id = 1COMMIT", "COMMIT"),
+        ("SELECT 1.TRUNCATE TABLE people", "TRUNCATE"),
+        ("SELECT $DROP TABLE people", "DROP"),
+        ("SELECT 0xFFMERGE INTO people USING more ON 1 = 1", "MERGE"),
+        ("SELECT [id]INSERT people SELECT id FROM people", "INSERT"),
+        ("SELECT id FROM people USE master", "USE"),
+        ("SELECT id FROM people IF 1 = 1 SHUTDOWN", "IF"),
+        ("SELECT id FROM people WHERE id = :low SET ROWCOUNT 5", "SET"),
+    ],
+)
+def test_sql_server_is_given_no_other_statement_behind_a_select(query, word):
+    """It needs no semicolon between statements."""
+    url = make_url("mssql+pyodbc://server/database")
+    source = RowSource(url, Scrubber.of("warehouse", Secret(str(url))))
+    asking = segment(query, low=1)
+
+    for use in (source.check, lambda asking: check_query("warehouse", Secret(str(url)), asking)):
+        with pytest.raises(SourceError, match=f"the query holds {word}, which begins another statement") as caught:
+            use(asking)
+
+        assert f"[{word.lower()}]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT [delete], \"set\", 'DROP TABLE' AS id -- COMMIT\nFROM people /* INTO */",
+        "SELECT @@rowcount AS inserted, x.updated, #into.id_set, DATEADD(day, 1, created) FROM people x",
+        "SELECT a.id FROM people a INNER MERGE JOIN more b ON a.id = b.id OPTION (MERGE UNION)",
+        "SELECT id FROM people OPTION (USE HINT ('x'), use plan N'<ShowPlanXML/>')",
+        "SELECT id FROM people GROUP BY GROUPING SETS ((id), ()) ORDER BY id OFFSET 5 ROWS FETCH NEXT 5 ROWS ONLY",
+        "SELECT id FROM OPENROWSET(BULK 'https://lake/*.parquet', FORMAT = 'PARQUET') AS r WHERE id = 10 AND n = 1e5",
+        "WITH x AS (SELECT CASE WHEN n > 1 THEN id END AS id FROM people) SELECT id FROM x WHERE id > 0x1F",
+    ],
+)
+def test_what_sql_server_reads_is_no_other_statement(query):
+    check_query("warehouse", Secret("mssql+pyodbc://server/database"), segment(query))
 
 
 def test_sql_server_gets_a_select_as_it_is(monkeypatch):

@@ -152,6 +152,13 @@ def test_what_is_no_option_is_an_error_on_its_line(write, lines, problems):
     assert problems_of(name, {}) == [f"spec.yaml:{problem}" for problem in problems]
 
 
+def test_a_parameter_of_the_url_that_no_option_may_be_is_an_error_on_its_line(write):
+    name = write(HEAD.replace("account/db", "account/db?autocommit=true").replace("    options:\n", "") + REST)
+
+    problem = "has the parameter autocommit, which can't be set: what is read depends on it"
+    assert problems_of(name, {}) == [f"spec.yaml:4: `sources.warehouse.url` {problem}."]
+
+
 @pytest.mark.parametrize("value", ["x", "[a]", "5", "'${V}'"])
 def test_options_that_are_no_mapping(write, value):
     name = write(HEAD.replace("options:\n", f"options: {value}\n") + REST)
