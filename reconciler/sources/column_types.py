@@ -4,6 +4,7 @@ A driver may give a value of such a type as a text or an integer: money, bytes a
 """
 
 import re
+from collections.abc import Callable
 from datetime import date, time, timedelta
 from typing import Any
 
@@ -32,6 +33,10 @@ _REDSHIFT = {
     **{702: "abstime", 1188: "interval", 1190: "interval", 3000: "geometry", 3001: "geography", 3999: "geometry"},
     **{4000: "super", 6551: "varbyte"},
 }
+_POSTGRES_IDS = frozenset({18, 19, 20, 21, 23, 25, 26, 705, 1042, 1043, 1700, 2950})
+"""char, name, int8, int2, int4, text, oid, unknown, bpchar, varchar, numeric, uuid: the types of ids, and what may be
+text or number besides. Their values are judged one by one."""
+
 _MYSQL = {4: "float", 5: "double", 7: "timestamp", 10: "date", 11: "time", 12: "datetime", 245: "json", 255: "geometry"}
 _SNOWFLAKE = {1: "real", 3: "date", 4: "timestamp", 6: "timestamp", 7: "timestamp", 8: "timestamp", 9: "object"}
 _SNOWFLAKE |= {5: "variant", 10: "array", 11: "binary", 12: "time", 13: "boolean", 14: "geography", 15: "geometry"}
@@ -48,8 +53,21 @@ Sources: pg_type.dat of PostgreSQL, oids.py of Redshift's driver, field_types.h 
 """
 
 
-def find_unfit(code: Any, dialect: Dialect) -> str | None:
-    """Give the name of a column's type if no value of it can be an id. `code` is from the cursor's description."""
+_ANY_TYPE = frozenset({"psycopg", "psycopg2", "pg8000"})
+"""Drivers of databases with types that a user makes: an enum is an id there, and a row is none."""
+
+ASK_TYPE = """
+SELECT quote_ident(n.nspname) || '.' || quote_ident(t.typname), t.typcategory = 'S' OR t.typtype = 'e'
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = {:d}
+"""
+"""Asks for the name of such a type, and whether its values are texts."""
+
+
+def find_unfit(code: Any, dialect: Dialect, ask: Callable[[str], tuple[str, bool] | None]) -> str | None:
+    """Give the name of a column's type if no value of it can be an id. `code` is from the cursor's description.
+
+    `ask` gives the answer of the database to `ASK_TYPE`; None: there is no such type.
+    """
     if code is None:
         return None
     if isinstance(code, type):
@@ -57,6 +75,10 @@ def find_unfit(code: Any, dialect: Dialect) -> str | None:
     numbers = _NUMBERS.get(dialect.driver, {})
     if isinstance(code, int) and code in numbers:
         return numbers[code]
+    if isinstance(code, int) and numbers.get(1082) and code not in _POSTGRES_IDS:
+        answer = ask(ASK_TYPE.format(code)) if dialect.driver in _ANY_TYPE else None
+        kind, is_text = answer or (f"number {code}", False)
+        return None if is_text else kind.removeprefix("pg_catalog.").strip('"')
     name = code if isinstance(code, str) else getattr(code, "name", None)
     if isinstance(name, str):
         return name.lower() if _NAMES.match(name) else None

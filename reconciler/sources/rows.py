@@ -176,7 +176,7 @@ class RowSource:
             result = self._run(connection, query)
             stack.callback(_close, result)
             stack.callback(_kill_query, connection, result)
-            at, unfit = _choose_ids(result, query)
+            at, unfit = self._choose_ids(connection, result, query)
             columns = None if unfit else stack.enter_context(self._read_columns(result, at, query))
             if columns is not None:
                 yield ValueStream(columns.rows, columns.select, data_time)
@@ -220,7 +220,7 @@ class RowSource:
         with self.connections.slots, ExitStack() as stack:
             connection = self._connect(stack)
             with closing(self._run(connection, query, " WHERE 1 = 0")) as result:
-                _, unfit = _choose_ids(result, query)
+                _, unfit = self._choose_ids(connection, result, query)
             if freshness is not None:
                 with naming_freshness(), closing(self._run(connection, freshness, " WHERE 1 = 0")) as result:
                     check_columns(len(result.keys()))
@@ -284,6 +284,18 @@ class RowSource:
             raise self._refuse()
         return result
 
+    def _choose_ids(self, connection: Connection, result: CursorResult[Any], query: Query) -> tuple[int, str | None]:
+        """Give the position of the ids, and their type if no value of it can be an id."""
+
+        def ask(sql: str) -> tuple[str, bool] | None:
+            with closing(self.execute(connection, sql, ())) as answer, self.scrubber.explaining(Exception):
+                rows: list[Any] = list(answer.fetchall())
+                return (str(rows[0][0]), bool(rows[0][1])) if rows else None
+
+        at = choose(list(result.keys()), query.id_column)
+        described = result.cursor.description if result.cursor is not None else None
+        return at, find_unfit(described[at][1], result.dialect, ask) if described else None
+
     def execute(
         self, connection: Connection, sql: str, values: Values, query: Query | None = None
     ) -> CursorResult[Any]:
@@ -311,13 +323,6 @@ def _kill_query(connection: Connection, result: CursorResult[Any]) -> None:
     with suppress(Exception), connection.engine.connect() as other:
         driven: Any = connection.connection.driver_connection
         other.exec_driver_sql(f"KILL QUERY {driven.thread_id():d}")
-
-
-def _choose_ids(result: CursorResult[Any], query: Query) -> tuple[int, str | None]:
-    """Give the position of the ids, and their type if no value of it can be an id."""
-    at = choose(list(result.keys()), query.id_column)
-    described = result.cursor.description if result.cursor is not None else None
-    return at, find_unfit(described[at][1], result.dialect) if described else None
 
 
 def reads_percent(dialect: Dialect, *, has_params: bool) -> bool:

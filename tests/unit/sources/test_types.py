@@ -98,8 +98,8 @@ class Object:
     __hash__ = None
 
 
-def described(code, driver="other", **objects):
-    return find_unfit(code, SimpleNamespace(driver=driver, dbapi=SimpleNamespace(**objects)))
+def described(code, driver="other", asked=None, **objects):
+    return find_unfit(code, SimpleNamespace(driver=driver, dbapi=SimpleNamespace(**objects)), lambda _: asked)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,11 @@ def test_drivers_that_tell_of_texts_and_numbers_or_nothing_are_believed_value_by
         ("pymysql", 252, None),
         ("psycopg2", 1082, "date"),
         ("psycopg2", 790, "money"),
-        ("psycopg2", 6551, None),
+        ("psycopg2", 6551, "number 6551"),
         ("redshift_connector", 6551, "varbyte"),
+        ("redshift_connector", 16999, "number 16999"),
+        ("redshift_connector", 1043, None),
+        ("psycopg2", 1043, None),
         ("redshift_connector", 4000, "super"),
         ("pg8000", 701, "double precision"),
         ("redshift_connector", 25, None),
@@ -189,6 +192,13 @@ def test_drivers_that_tell_of_texts_and_numbers_or_nothing_are_believed_value_by
 )
 def test_drivers_tell_by_the_numbers_of_their_protocol(driver, code, name):
     assert described(code, driver) == name
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000"])
+def test_the_database_is_asked_of_a_type_that_is_not_known(driver):
+    assert described(16999, driver, ("shop.mood", True)) is None
+    assert described(16999, driver, ("shop.pair", False)) == "shop.pair"
+    assert described(2278, driver, ("pg_catalog.void", False)) == "void"
 
 
 def test_drivers_tell_by_their_type_objects():

@@ -39,6 +39,9 @@ def start(url: str) -> Iterator[Started]:
                 "SET password_encryption = 'md5'",
                 f"CREATE ROLE reader SUPERUSER LOGIN PASSWORD '{PASSWORD}'",
                 "CREATE TYPE mood AS ENUM ('a', 'b')",
+                "CREATE TYPE pair AS (a integer, b text)",
+                "CREATE TYPE span AS RANGE (SUBTYPE = integer)",
+                "CREATE DOMAIN word AS text",
                 "CREATE FUNCTION write_it() RETURNS text LANGUAGE plpgsql AS "
                 "$$ BEGIN INSERT INTO kept VALUES ('z'); RETURN 'z'; END $$",
                 "CREATE FUNCTION raise_it(id text) RETURNS text LANGUAGE plpgsql AS "
@@ -131,6 +134,25 @@ VALUES = {
     "a point": Value("point(1, 2)", None),
     "a range": Value("int4range(1, 2)", None),
     "words": Value("CAST('a b' AS tsvector)", None),
+    "a domain": Value("CAST('a' AS word)", "a"),
+    "an oid": Value("CAST(7 AS oid)", "7"),
+    "a letter": Value("""CAST('x' AS "char")""", "x"),
+    "an array of enums": Value("ARRAY[CAST('a' AS mood)]", None),
+    "an array of dates": Value("ARRAY[DATE '2026-01-01']", None),
+    "an array of numbers": Value("ARRAY[1.5]", None),
+    "an array of names": Value("ARRAY[CAST('a' AS name)]", None),
+    "a row": Value("CAST(ROW(1, 'a') AS pair)", None),
+    "a row of no type": Value("ROW(1, 'a')", None),
+    "a range of one's own": Value("CAST('[1,2]' AS span)", None),
+    "a multirange": Value("CAST('{[1,2)}' AS int4multirange)", None),
+    "a place of a row": Value("CAST('(1,2)' AS tid)", None),
+    "a table": Value("CAST('pg_class' AS regclass)", None),
+    "a place in the log": Value("CAST('0/1' AS pg_lsn)", None),
+    "a transaction": Value("CAST('7' AS xid8)", None),
+    "a snapshot": Value("txid_current_snapshot()", None),
+    "a cursor": Value("CAST('x' AS refcursor)", None),
+    "oids": Value("CAST('1 2' AS oidvector)", None),
+    "small integers": Value("CAST('1 2' AS int2vector)", None),
 }
 
 WRITES = (
