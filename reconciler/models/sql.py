@@ -148,7 +148,10 @@ _LEXICONS = (
     ("db2 hana ibm_db_sa teradatasql", _any_of([Lexicon().quoted], [(_LINE,)])),
     ("doris pydoris", _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,), _SPARK.line, (_LINE, _HASH)])),
     ("druid pinot", Lexicon(line=(_LINE, _SLASHES))),
-    ("duckdb", replace(_POSTGRES, quoted=(_ESCAPED, *_POSTGRES.quoted[1:]), marks=r"\?\d*|(?<![\w$])\$\w+")),
+    (
+        "duckdb",
+        replace(_POSTGRES, quoted=(_ESCAPED, *_POSTGRES.quoted[1:], _BACKTICK), marks=r"\?\d*|(?<![\w$])\$\w+"),
+    ),
     ("firebird oracle", Lexicon((_ALTERNATIVE, _STANDARD, _DOUBLE))),
     ("hive maxcompute odps", _any_of([_SLASHED.quoted, _SPARK.quoted], [(_LINE,), _SPARK.line])),
     ("ibmi", Lexicon(nested=True)),

@@ -104,6 +104,7 @@ EXCEPTIONS = (
     # An operator ends where a comment begins: PostgreSQL's manual, 4.1.3 "Operators". `#-`, `|/` and `-|-` are some of
     # its operators, and sqlglot has the last in every dialect.
     (tuple(PAIRS), r"#--|\|/\*|-\|--"),
+    (("duckdb",), "`"),  # it begins a quoted name: DuckDB since 2.0; sqlglot has it for an operator
     (("duckdb",), r"//\*"),  # a division and a comment: base_tokenizer.cpp of DuckDB
     # A comment right behind the beginning of another is one, too: PostgreSQL's manual, 4.1.5 "Comments"; the lexers of
     # DuckDB, ClickHouse and Spark. sqlglot looks from the second character on.

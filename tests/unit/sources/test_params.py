@@ -121,6 +121,15 @@ def test_a_postgres_char_param_is_not_cut(postgres_warehouse):
     assert postgres_warehouse.read("SELECT 'yes' WHERE 'abc'::char(3) = :text", text="abc") == [("yes", True)]
 
 
+@pytest.mark.parametrize("name", ["score:low", "it's", "a``:low", "a--b", "/* a", "$1 ?", "$$"])
+def test_duckdb_may_have_names_in_backticks(duckdb_warehouse, name):
+    column = name.replace("``", "`")
+    duckdb_warehouse.execute(f'CREATE TABLE scores AS SELECT i AS "{column}" FROM range(4) AS r (i)')
+    query = f"SELECT `{name}` FROM scores WHERE `{name}` > :low AND ':low' <> '`' AND \"{column}\" < 9"
+
+    assert sorted(duckdb_warehouse.read(query, low=1)) == [("2", True), ("3", True)]
+
+
 def test_a_name_that_is_not_in_params_is_an_error_not_null(warehouse):
     with pytest.raises(SourceError) as caught:
         warehouse.read("SELECT 'yes' WHERE 1 = :misspelt OR 1 = 1", misspelled=1)
