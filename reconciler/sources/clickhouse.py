@@ -154,8 +154,11 @@ class ClickHouseSource(RowSource):
     def _list_columns(self, client: Client, query: Query) -> list[Column]:
         sql, values = _write(query)
         with self.scrubber.explaining(Exception, query):
-            rows = client.query(f"DESCRIBE TABLE (\n{sql}\n)", values).result_rows
-        return [Column(str(row[0]), str(row[1])) for row in rows]
+            described = client.query(f"DESCRIBE TABLE (\n{sql}\n)", values)
+        names = list(described.column_names)
+        # With `describe_include_subcolumns` there are rows of parts of columns, too.
+        part = names.index("is_subcolumn") if "is_subcolumn" in names else None
+        return [Column(str(row[0]), str(row[1])) for row in described.result_rows if part is None or not row[part]]
 
     def _ask_freshness(self, client: Client, query: Query | None) -> DataTime | None:
         if query is None:

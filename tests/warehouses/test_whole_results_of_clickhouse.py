@@ -1,4 +1,4 @@
-"""Where a setting of ClickHouse would end a result early without an error, all of it is read, or the query fails."""
+"""Where a setting of ClickHouse would cut a result, or add to it, it is read as it is, or the query fails."""
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -73,3 +73,13 @@ def test_a_user_who_may_change_no_setting_reads_all_or_is_told_why_not(warehouse
             use(source, "SELECT id FROM people")
 
         assert "profile" in caught.value.hint
+
+
+@pytest.mark.parametrize("settings", [{}, {"describe_compact_output": "1"}, {"readonly": "1"}], ids=str)
+def test_parts_of_columns_are_no_columns_of_a_query(warehouse, people, settings):
+    query = "SELECT toNullable(number) AS number FROM people"
+    freshness = FreshnessSettings.model_validate({"query": "SELECT toNullable('2026-01-01')", "max_age": "26h"})
+    asking = segment(query).model_copy(update={"guards": GuardSettings(freshness=freshness)})
+
+    warehouse.open(with_settings(warehouse, describe_include_subcolumns="1", **settings)).check(asking)
+    assert read_numbers(warehouse, query, describe_include_subcolumns="1", **settings) == ALL
