@@ -302,6 +302,33 @@ def there(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.mark.parametrize("folder", ["new", "new #1: ${HOME} 100%"])
+def test_a_copy_to_a_relative_file_says_the_url_that_a_spec_elsewhere_finds_it_by(
+    project: Project, folder: str
+) -> None:
+    project.want("vip", people(*range(20)))
+    vip, warehouse = segment(56, "vip"), f"sqlite:///{project.folder}/warehouse.db"
+    spec = project.write({"vip": vip}, name="specs/a.yaml")
+    spec.write_text(spec.read_text().replace("sqlite:///warehouse.db", warehouse))
+    assert project.run("apply", "specs/a.yaml").code == 0
+
+    to = folder.replace("%", "%25")
+    copied = project.run("state", "copy", "specs/a.yaml", "--to", f"sqlite:///{to}/copy.db")
+    said = next(line.strip() for line in copied.out.splitlines() if line.startswith("  sqlite:"))
+    spec.write_text(spec.read_text() + f"state:\n  url: {said}\n")
+    planned = project.run("plan", "specs/a.yaml", "--format", "json")
+
+    assert said.startswith(f"sqlite:///{project.folder}/new")
+    assert (planned.code, planned.segments["vip"]["stored"]) == (0, 20), planned.err
+
+
+def test_a_copy_to_a_server_repeats_no_url(filled: Project, postgres_url: str) -> None:
+    copied = filled.run("state", "copy", "spec.yaml", "--to", postgres_url)
+
+    assert "the URL that you gave to `--to`" in copied.out
+    assert "://" not in copied.out
+
+
 @pytest.mark.parametrize("there", ["sqlite", "postgresql"], indirect=True)
 def test_the_old_place_says_where_the_state_is_now(filled: Project, there: str) -> None:
     assert filled.run("state", "copy", "spec.yaml", "--to", there).code == 0

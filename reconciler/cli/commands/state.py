@@ -1,12 +1,14 @@
 """`reconcile state`: inspects and repairs the state database."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote as quote_url
 
 import typer
 
@@ -17,6 +19,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import clean_block, escape_data
+from reconciler.models.fields import Secret
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import MembersAt, Spec, Target
@@ -248,7 +251,11 @@ def copy(
     console: Console,
     spec: flags.OneSpec,
     to: Annotated[
-        str | None, typer.Option(metavar="URL", help="A SQLAlchemy URL: sqlite:/// or postgresql://.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A SQLAlchemy URL: sqlite:/// (relative to the working folder) or postgresql://.",
+        ),
     ] = None,
     members: Annotated[
         MembersAt | None,
@@ -266,11 +273,22 @@ def copy(
         move_members(console, spec, members, lock_timeout)
         return
     assert to is not None
-    admin.copy_to(load_one(spec).state, read_state_url(to, Path.cwd()))
+    place = read_state_url(to, Path.cwd())
+    admin.copy_to(load_one(spec).state, place)
+    is_file = isinstance(parse(place), SqliteAddress)
     console.report(
-        "Copied. Now set state.url in the spec to that URL. The old state is closed: every command on it says where it "
-        "is now. Keep it until a plan shows no change."
+        f"Copied. Now set `state.url` in the spec to {'this URL:' if is_file else 'the URL that you gave to `--to`.'}",
+        *([f"  {write_for_spec(place)}"] if is_file else []),
+        "The old state is closed: every command on it says where it is now. Keep it until a plan shows no change.",
     )
+
+
+def write_for_spec(url: Secret) -> str:
+    """Write the URL of a SQLite file so that it is one plain value in a spec, a variable or a shell: odd signs as %XX.
+
+    It must be absolute: a relative file is relative to the spec there.
+    """
+    return re.sub(r"[^\w/:.,+=@~%?&-]", lambda sign: quote_url(sign[0], errors="surrogateescape"), url.reveal())
 
 
 def move_members(console: Console, name: str, to: MembersAt, lock_timeout: float) -> None:
