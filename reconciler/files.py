@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from reconciler.errors import ReconcileError, UsageError
+from reconciler.models.urls import holds_url
 
 HEAD_BYTES = 4096
 """How much of a file is read to recognise it."""
@@ -35,6 +36,12 @@ class NotPlain(OSError):
     def __init__(self, mode: int) -> None:
         self.kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         super().__init__(errno.EINVAL, f"it is {self.kind}, not a plain file")
+
+
+def refuse_url(named: str, place: str, noun: str = "file") -> None:
+    """Raise UsageError, which does not repeat it, for a URL where a path is wanted. `place` is what it was given to."""
+    if holds_url(named):
+        raise UsageError(f"{place} takes the path of a {noun}, not a URL", f"name a {noun}, without a scheme and ://")
 
 
 def check_plain(path: Path) -> None:
@@ -89,6 +96,7 @@ class OutputFile:
 
     def check(self) -> None:
         """Raise UsageError unless the file may be written. Changes nothing."""
+        refuse_url(self.named, self.flag)
         hint = f"name another file after {self.flag}"
         if self.named == "-":
             raise UsageError(f"{self.flag} -: the {self.kind} is not written to stdout", hint)

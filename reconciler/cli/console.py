@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 
 import typer
 
-from reconciler.cli.defaults import is_from_variable
+from reconciler.cli.defaults import PREFIX, is_from_variable
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
 from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
@@ -238,11 +238,12 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
         known = _explain_usage(error)
     else:
         known = error if isinstance(error, ReconcileError) else unexpected(error)
-    hint = hide_urls(known.hint, argv)
+    words = [*argv, *(value for name, value in os.environ.items() if name.startswith(PREFIX))]
+    hint = hide_urls(known.hint, words)
     if isinstance(known, SpecError):
-        console.error(SpecError([hide_urls(problem, argv) for problem in known.problems], hint))
+        console.error(SpecError([hide_urls(problem, words) for problem in known.problems], hint))
     else:
-        console.error(ReconcileError(hide_urls(known.message, argv), hint, code=known.code))
+        console.error(ReconcileError(hide_urls(known.message, words), hint, code=known.code))
     if not isinstance(known, UsageError):
         console.print_traceback(error)
     return known.exit_code
@@ -269,7 +270,7 @@ def _explain_usage(error: Any) -> UsageError:
 
 
 def hide_urls(text: str, words: Sequence[str]) -> str:
-    """Replace the URLs that are words of the command line: one may hold a password."""
+    """Replace the URLs that are words of the command line, or values of variables: one may hold a password."""
     for word in words:
         if url := re.search(r"(\w[\w+]*://).+", word, re.DOTALL):
             for spelling in (url[0], repr(url[0])[1:-1]):

@@ -11,6 +11,7 @@ from typing import Any, cast
 from typer.core import TyperGroup, TyperOption
 
 from reconciler.errors import UsageError
+from reconciler.files import refuse_url
 
 PREFIX = "RECONCILE_"
 SPEC_VARIABLE, FOLDER_VARIABLE = f"{PREFIX}SPEC", f"{PREFIX}DIRECTORY"
@@ -116,7 +117,9 @@ def fill_spec(given: Mapping[str, Any], optional: Sequence[str], environment: Ma
 
 def find_default(environment: Mapping[str, str]) -> list[str]:
     """Find the specs for a command line that names none. Raises UsageError where there are none."""
-    if named := [path for path in environment.get(SPEC_VARIABLE, "").split(os.pathsep) if path]:
+    paths = environment.get(SPEC_VARIABLE, "")
+    refuse_url(paths, SPEC_VARIABLE, "spec")  # before it is split: a colon parts the paths
+    if named := [path for path in paths.split(os.pathsep) if path]:
         missing = [path for path in named if not (path == STDIN or has_magic(path) or os.path.lexists(path))]
         if missing:
             raise UsageError(f"{SPEC_VARIABLE}: no such spec: {', '.join(missing)}", "correct or unset it")

@@ -206,6 +206,11 @@ def make_absolute(text: str, folder: Path) -> str:
     return DatabaseUrl(url.dialect, url.driver, f"/{escaped}{question_mark}{query}").reveal()
 
 
+def holds_url(path: str) -> bool:
+    """Tell whether what should be the path of a file is a URL: it may hold a password, and must not be shown."""
+    return "://" in path
+
+
 def resolve_path(name: str, folder: Path) -> Path:
     """Give the path of a file that a spec names: relative to `folder`, with `~` as the home folder.
 

@@ -12,7 +12,7 @@ from reconciler.errors import SpecProblem
 from reconciler.models.fields import Reference, Resolved, Unset, read_boolean
 from reconciler.models.ids import has_utf8
 from reconciler.models.spec import STDIN
-from reconciler.models.urls import resolve_path
+from reconciler.models.urls import holds_url, resolve_path
 from reconciler.spec.files import read_text
 from reconciler.spec.yaml_reader import Document, KeyPath, Malformed, extend, parse, show
 
@@ -242,6 +242,8 @@ def _extend(
         return extend(document, Document(document.path, unknown, {})), True
     if not path_text or not path_text.isprintable():  # it is shown in the problems of that file
         return refuse("must be the path of a file")
+    if holds_url(path_text):
+        return refuse("must be the path of a file, not a URL")
     real = os.path.realpath(resolve_path(path_text, document.folder))
     if real in chain:
         return refuse("leads back to a file that extends this one")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import UsageError
-from reconciler.files import NotPlain, open_plain
+from reconciler.files import NotPlain, open_plain, refuse_url
 from reconciler.models.spec import STDIN
 
 SUFFIXES = (".yaml", ".yml")
@@ -22,10 +22,12 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 def expand(names: Sequence[str]) -> dict[Path, bool]:
     """Give every file that `names` mean, each once, in the order of the names: true for one that is named by itself.
 
-    Raises UsageError for a name that means no file at all, and for what can't be read on the way.
+    Raises UsageError for a name that means no file at all, for a URL, and for what can't be read on the way.
     """
     if not names:
         raise UsageError("No spec was named.", "Name a spec file, a folder or a glob.")
+    for name in names:
+        refuse_url(name, "SPEC", "spec")
     search = _Search()
     found = {name: [STDIN] if name == str(STDIN) else list(search.expand(name)) for name in names}
     if search.unreadable:

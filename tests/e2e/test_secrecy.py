@@ -204,6 +204,82 @@ def test_a_url_in_the_wrong_place_of_a_command_is_not_repeated(
     assert done.code == 64 or (words[-1] == "--to=URL" and done.code == 1)
 
 
+TAKES_A_FILE = (
+    ("init", "URL"),
+    ("-C", "URL", "plan"),
+    ("status", "--directory", "URL"),
+    ("validate", "URL"),
+    ("validate", "--format", "json", "URL"),
+    ("validate", "--format", "github", "URL"),
+    ("plan", "URL"),
+    ("plan", "spec.yaml", "URL"),
+    ("plan", "spec.yaml", "--out", "URL"),
+    ("plan", "spec.yaml", "--ids", "URL"),
+    ("apply", "URL", "--yes"),
+    ("drift", "URL"),
+    ("refresh", "URL", "--yes"),
+    ("status", "URL"),
+    ("history", "URL"),
+    ("trace", "URL", "somebody"),
+    ("segments", "URL"),
+    ("undo", "URL", "last", "--out", "undo.plan"),
+    ("undo", "spec.yaml", "last", "--out", "URL"),
+    ("report", "URL", "--out", "report.html"),
+    ("report", "spec.yaml", "--out", "URL"),
+    ("sandbox", "--people", "URL"),
+    ("sandbox", "--state", "URL"),
+    ("demo", "--keep", "URL"),
+    ("state", "show", "URL", "vip"),
+    ("state", "backup", "spec.yaml", "--to", "URL"),
+    ("state", "restore", "spec.yaml", "URL", "--yes"),
+    ("state", "erase", "URL", "somebody", "--yes"),
+)
+
+
+@pytest.mark.parametrize("words", TAKES_A_FILE, ids=" ".join)
+def test_a_url_where_a_path_is_wanted_is_refused_and_not_repeated(canaries: Project, words: tuple[str, ...]) -> None:
+    assert canaries.run("apply", "spec.yaml").code == 0
+    before = sorted(canaries.folder.iterdir())
+
+    for url in (f"postgresql://u:{PASSWORD}@h/db", f"postgresql://u:{PASSWORD}@h"):
+        refused = clean(canaries.run(*(url if word == "URL" else word for word in words)))
+
+        assert refused.code == 64, refused
+        assert "takes the path of a" in refused.err + refused.out
+        assert "not a URL" in refused.err + refused.out
+        assert sorted(canaries.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["RECONCILE_SPEC", "RECONCILE_DIRECTORY"])
+@pytest.mark.parametrize("command", ["plan", "status", "history", "init"])
+def test_a_url_in_a_variable_that_names_paths_is_refused_and_not_repeated(
+    canaries: Project, name: str, command: str
+) -> None:
+    canaries.environment[name] = f"postgresql://u:{PASSWORD}@h/db"
+
+    refused = clean(canaries.run(command))
+
+    if (name, command) != ("RECONCILE_SPEC", "init"):  # which reads no spec
+        assert refused.code == 64, refused
+        assert f"{name} takes the path of a" in refused.err
+
+
+def test_a_url_in_a_variable_of_another_flag_is_not_repeated(canaries: Project) -> None:
+    canaries.environment["RECONCILE_FORMAT"] = f"postgresql://u:{PASSWORD}@h/db"
+
+    assert clean(canaries.run("plan", "spec.yaml")).code == 64
+
+
+def test_a_url_as_what_a_spec_extends_is_refused_and_not_repeated(canaries: Project) -> None:
+    canaries.environment["BASE"] = f"postgresql://u:{PASSWORD}@h/db"
+    canaries.spec.write_text("extends: ${BASE}\n" + canaries.spec.read_text())
+
+    for command in ("plan", "validate", "status"):
+        refused = clean(canaries.run(command, "spec.yaml"))
+        assert refused.code == 64
+        assert "not a URL" in refused.err
+
+
 def test_a_signal_and_a_killed_process_say_no_id(canaries: Project) -> None:
     done = canaries.hit(
         "apply", "spec.yaml", "--verbose", at=lambda call: call.direction is not None, by=signal.SIGTERM

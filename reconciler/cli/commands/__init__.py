@@ -15,6 +15,7 @@ from reconciler.cli import flags
 from reconciler.cli.console import Console
 from reconciler.cli.defaults import FOLDER_VARIABLE, STDIN, fill_spec, find_flag, is_from_variable
 from reconciler.errors import ReconcileError, UsageError, fill_hint
+from reconciler.files import refuse_url
 
 SHARED_OPTIONS = (
     Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=flags.Verbose),
@@ -95,10 +96,11 @@ def declare(*parameters: Parameter) -> Callable[..., None]:
 
 def enter(folder: str) -> None:
     """Make a folder the working folder of this process. Raises UsageError where that can't be."""
+    flag = FOLDER_VARIABLE if os.environ.get(FOLDER_VARIABLE) == folder else "-C"
+    refuse_url(folder, flag, "folder")
     try:
         os.chdir(folder)
     except OSError as error:
-        flag = FOLDER_VARIABLE if os.environ.get(FOLDER_VARIABLE) == folder else "-C"
         raise UsageError(f"{flag} {folder}: {error.strerror}", "name a folder that is there") from None
 
 

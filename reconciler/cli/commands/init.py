@@ -11,7 +11,7 @@ from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console
 from reconciler.cli.defaults import DEFAULT_SPEC, SPEC_VARIABLE
 from reconciler.errors import UsageError
-from reconciler.files import open_plain
+from reconciler.files import open_plain, refuse_url
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "init"
 SPEC, QUERY, GITIGNORE = Path(DEFAULT_SPEC), Path("sql/example.sql"), Path(".gitignore")
@@ -20,9 +20,11 @@ SPEC, QUERY, GITIGNORE = Path(DEFAULT_SPEC), Path("sql/example.sql"), Path(".git
 @with_console
 def init(
     console: Console,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)] = Path(),
+    named: Annotated[str, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)] = ".",
 ) -> None:
     """Write a spec, a query file and a .gitignore to start from. Overwrites nothing."""
+    refuse_url(named, "DIR", "folder")
+    folder = Path(named)
     written = write_project(folder)
     spec = folder / SPEC
     is_default = folder == Path() and not os.environ.get(SPEC_VARIABLE)

@@ -10,6 +10,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.flags import repeatable
 from reconciler.cli.signals import stopping
 from reconciler.errors import UsageError
+from reconciler.files import refuse_url
 from reconciler.sandbox.server import DEFAULT_PORT, DEFAULT_SETTINGS, Credentials, Sandbox, open_sandbox
 from reconciler.sandbox.settings import parse_setting
 
@@ -21,7 +22,7 @@ def sandbox(
     console: Console,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 chooses a free one.")] = DEFAULT_PORT,
     people: Annotated[
-        list[Path] | None, repeatable("People to create: CSV or JSON lines with `id` and `email`.", "FILE")
+        list[str] | None, repeatable("People to create: CSV or JSON lines with `id` and `email`.", "FILE")
     ] = None,
     segment: Annotated[list[str] | None, repeatable("A segment to create.", "ID:NAME[:dynamic]")] = None,
     fault: Annotated[
@@ -41,14 +42,17 @@ def sandbox(
     api_key: Annotated[str, typer.Option(help="Key of the Track API.")] = "sandbox-key",
     app_api_key: Annotated[str, typer.Option(help="Key of the App API.")] = "sandbox-app-key",
     state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Load people and segments from this file; save them at the end.")
+        str | None, typer.Option(metavar="FILE", help="Load people and segments from this file; save them at the end.")
     ] = None,
 ) -> None:
     """Run a small Customer.io (Track and App API) on loopback, with injected faults on request. Ctrl-C ends it.
 
     A control endpoint at /sandbox/ changes people, segments, members and faults, and lists the requests.
     """
-    if str(state) == "-":
+    for flag, files in (("--people", people or ()), ("--state", [state] if state else ())):
+        for each in files:
+            refuse_url(each, flag)
+    if state == "-":
         raise UsageError("--state -: the state is not written to stdout", "name a file after --state")
     named = {"latency": latency, "region": region, "environment_id": environment_id}
     try:
@@ -57,12 +61,12 @@ def sandbox(
             stopping(console, "stopping the sandbox") as stop,
             open_sandbox(
                 port,
-                people=people or (),
+                people=[Path(each) for each in people or ()],
                 segments=segment or (),
                 faults=fault or (),
                 settings=settings,
                 credentials=Credentials(site_id, api_key, app_api_key),
-                state=state,
+                state=None if state is None else Path(state),
             ) as running,
         ):
             with console.reporting(f"the sandbox serves all the same, at {running.url}"):

@@ -19,6 +19,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
 from reconciler.escaping import clean_block, escape_data
+from reconciler.files import refuse_url
 from reconciler.models.fields import Secret
 from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
@@ -218,13 +219,15 @@ def backup(
 def restore(
     console: Console,
     spec: flags.OneSpec,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `state backup`.", show_default=False)],
+    named: Annotated[str, typer.Argument(metavar="FILE", help="A file of `state backup`.", show_default=False)],
     yes: flags.Yes = False,
 ) -> None:
     """Replace the state by a backup. It does not contain what was sent after it was made: run `refresh` then.
 
     It asks on a terminal; elsewhere it needs --yes.
     """
+    refuse_url(named, "FILE")
+    file = Path(named)
     console.require_consent("state restore", yes)
     settings = load_one(spec).state
     address = restoring.find_target(settings, file)
