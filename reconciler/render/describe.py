@@ -170,11 +170,12 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
     rank, quiet = _ORDER.index(status), status in (PlanStatus.UNCHANGED, RunStatus.UNCHANGED, DriftStatus.IN_SYNC)
     plan: SegmentPlan | None = None
     clauses: list[str] = []
+    owner: str | None = None
     match row:
         case SegmentPlan():
             plan, cells = row, [*fill(report.COUNTS, row.counts), report.NOTES.fill(row)]
             if row.counts is not None:
-                clauses = sentences.list_details(row, row.counts)
+                clauses, owner = sentences.list_details(row, row.counts), target.segment.owner
                 if verbose and row.engine == "in_database":
                     clauses.append("compared in the database")
                 if row.compare == "local" and target.is_at_source and not target.segment.retired:
@@ -213,6 +214,7 @@ def _describe_segment(row: SegmentRow | StatusRow, shared: Collection[str], verb
         breaches=breaches,
         clauses=clauses,
         examples=[(verb, ids) for verb, ids in examples if ids],
+        owner=owner,
     )
 
 

@@ -98,7 +98,7 @@ def write(result: Result, options: Options) -> str:
             "orphan_advice": sentences.ORPHAN_ADVICE,
             "troubles": sorted(report.troubles, key=lambda each: each.rank),
             "guards": _list_guards(plans),
-            "notes": [line for line in report.lines if (line.clauses or line.examples) and not line.shares],
+            "notes": [line for line in report.lines if (line.notes or line.examples) and not line.shares],
             "if_right": sentences.IF_RIGHT,
             "no_flag": sentences.NO_FLAG,
             "allowed_by": sentences.ALLOWED_BY,

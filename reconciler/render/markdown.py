@@ -68,8 +68,9 @@ def write(result: Result, options: Options) -> str:
     notes = []
     for line in report.lines:
         examples = [f"to {verb}, for example: {', '.join(map(escape_markdown, ids))}" for verb, ids in line.examples]
-        if (clauses := [*line.clauses, *examples]) and not line.shares:
-            notes.append(f"- **{escape_markdown(line.name)}**: {'; '.join(clauses)}")
+        clauses = [escape_markdown(each, MESSAGE_LENGTH) for each in line.clauses]
+        if (clauses or examples) and not line.shares:
+            notes.append(f"- **{escape_markdown(line.name)}**: {'; '.join([*clauses, *examples])}")
     first_fills = []
     if fill := report.first_fill:
         first_fills = [f"- {sentence}" for sentence in (fill.lost_state, fill.empty) if sentence]

@@ -108,6 +108,13 @@ class Line:
     """Details, each a clause."""
     examples: Sequence[tuple[str, Sequence[str]]] = ()
     """Some ids by what would be done with them, `remove` or `add`."""
+    owner: str | None = None
+    """Of the segment, as the spec has it; only in a plan."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The details and the owner, for formats that do not name the owner elsewhere."""
+        return [*self.clauses, *([f"owner: {self.owner}"] if self.owner else [])]
 
 
 @dataclass(frozen=True)

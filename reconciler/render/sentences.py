@@ -182,8 +182,6 @@ def list_details(plan: SegmentPlan, counts: Counts) -> list[str]:
         if names := [count(len(ids), noun) for ids, noun in users if ids]:
             effect = ": a change can send messages" if campaigns or drafts else ""
             clauses.append(f"used by {join(names)}{effect}")
-    if plan.target.segment.owner:
-        clauses.append(f"owner: {plan.target.segment.owner}")
     return clauses
 
 

@@ -59,8 +59,8 @@ def write(result: Result, options: Options) -> str:
     notes = []
     for line in report.lines:
         if not (line.quiet and leaves_out_quiet) and not (line.shares and not options.verbose):
-            if line.clauses:
-                notes.append(f"{line.name}: {'; '.join(line.clauses)}.")
+            if line.notes:
+                notes.append(f"{line.name}: {'; '.join(line.notes)}.")
             notes += [f"{line.name}, to {verb}, for example: {', '.join(ids)}" for verb, ids in line.examples]
     for note in notes:
         page.paragraph(note, marker="·")

@@ -94,7 +94,7 @@ def test_a_workspace_without_any_run_has_a_page(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_plan_is_a_page_of_ascii_with_foreign_text_as_text() -> None:
-    evil = samples.make_plan(remote=RemoteFacts(EVIL + "é", 1000))
+    evil = samples.make_plan(remote=RemoteFacts(EVIL + "é", 1000), owner=EVIL, description=EVIL)
     page = render(Plan(samples.TWO_AM, (evil, samples.make_blocked(), samples.make_failed())), Format.HTML, Options())
     assert page.isascii()
     assert page.startswith("<!DOCTYPE html>\n<!-- reconcile plan -->\n")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.models.comparison import Counts
-from reconciler.models.history import History, HistoryRow, RunRecord
-from reconciler.models.plan import Examples, Head, Plan, Problem, RemoteFacts, UsedBy
+from reconciler.models.guards import Guard, Verdict
+from reconciler.models.history import Actor, History, HistoryRow, RunPart, RunRecord
+from reconciler.models.plan import Examples, Head, Plan, PlanStatus, Problem, RemoteFacts, UsedBy
 from reconciler.models.results import (
     Drift,
     DriftStatus,
@@ -134,7 +135,12 @@ def test_a_past_run_is_a_document_of_any_fields() -> None:
 
 def hostile_run(name: str, status: RunStatus):
     problem = Problem(name, name, name)
-    plan = replace(samples.make_blocked(name, workspace=name, path=name, remote=RemoteFacts(name)))
+    about = {"owner": name, "description": name, "segment": name or None, "tags": (name,)}
+    remote = RemoteFacts(name, used_by=UsedBy(campaigns=(4,), names=((4, name),)))
+    plan = samples.make_blocked(name, workspace=name, path=name, remote=remote, **about)
+    freshness = Verdict(Guard.FRESHNESS, name, name, False, False, name)
+    if status is RunStatus.APPLIED:  # its plan goes through, so its notes have what was found of freshness
+        plan = replace(plan, status=PlanStatus.CHANGES, verdicts=(*plan.verdicts, freshness))
     plan = replace(plan, examples=Examples((name,), (name,)))
     return samples.run_of(plan, status, Tally(added=1, rejected=1), error=problem)
 
@@ -154,8 +160,14 @@ def write_all(name: str) -> list[str]:
         write_result(Status(samples.TWO_AM, (row,), (Orphan(name, 1, name),), (name,))),
         write_result(Refresh(name, samples.TWO_AM, (refreshed,), (name,))),
         write_document({"run_id": name, name: name, "allowed": [name], "warnings": [name], **make_document(name)}),
-        write_result(History(samples.TWO_AM, (HistoryRow(name, samples.TWO_AM, name, name),), (name,))),
+        write_result(History(samples.TWO_AM, (make_history_row(name),), (name,))),
     ]
+
+
+def make_history_row(name: str) -> HistoryRow:
+    part = RunPart(57, name, "failed", name, title=name)
+    row = HistoryRow(name, samples.TWO_AM, name, name, actor=Actor(name, name, name, name), reason=name)
+    return replace(row, parts=(part,))
 
 
 def make_document(name: str) -> dict[str, Any]:
@@ -293,6 +305,7 @@ def test_a_plan_says_of_each_segment_how_many_people_enter_and_leave() -> None:
         "1,200 people will enter, 1 person will leave. This can start the campaigns “Welcome \\*back\\*”, 7. "
         "Over \\*1,000\\*. Owner: ana@\u200bx.io."
     ) in written
+    assert written.count("ana@") == 1, "the notes do not say it again"
 
 
 def test_a_plan_links_to_its_segments_in_the_region_of_the_workspace() -> None:
