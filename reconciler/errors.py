@@ -304,11 +304,15 @@ def no_spill_folder(parent: Path | None) -> SegmentError:
     )
 
 
+DECLINED = "declined"
+"""The code of what was not done as the answer to a question was no: it is no failure."""
+
+
 def not_confirmed(kept: str, *, is_stopped: bool = False) -> ReconcileError:
     """Give the error for a no, or for a question that a stop ended. `kept` says what was not done."""
     if is_stopped:
-        return ReconcileError(f"stopped before it was confirmed; {kept}", "run it again", code="declined")
-    return ReconcileError(f"not confirmed; {kept}", "answer yes, or give --yes", code="declined")
+        return ReconcileError(f"stopped before it was confirmed; {kept}", "run it again", code=DECLINED)
+    return ReconcileError(f"not confirmed; {kept}", "answer yes, or give --yes", code=DECLINED)
 
 
 def unexpected(error: BaseException) -> ReconcileError:

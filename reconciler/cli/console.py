@@ -22,7 +22,7 @@ import typer
 from reconciler.cli.defaults import PREFIX, is_from_variable
 from reconciler.cli.flags import LogFormat
 from reconciler.cli.streams import Stream
-from reconciler.errors import ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
+from reconciler.errors import DECLINED, ExitCode, OutputError, ReconcileError, SpecError, UsageError, unexpected
 from reconciler.escaping import clean, clean_block, escape_lacking
 
 TERMINAL = Path("/dev/tty")
@@ -230,7 +230,7 @@ def explain(error: Exception, argv: Sequence[str]) -> int:
     """Print an error that reached the top, with its hint, and return the exit code."""
     console = _guess_console(argv)
     if isinstance(error, typer.Abort):
-        known = ReconcileError("stopped", "nothing was sent", code="declined")
+        known = ReconcileError("stopped", "nothing was sent", code=DECLINED)
     elif hasattr(error, "format_message"):  # a usage error of the command line parser
         if error.format_message().startswith("Usage:"):  # a group without a command answers with its whole help
             sys.stderr.write(f"{error.format_message()}\n")

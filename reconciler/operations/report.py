@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from reconciler.errors import StateError
+from reconciler.errors import DECLINED, StateError
 from reconciler.models.history import HistoryRow
 from reconciler.models.overview import Failure, GuardReach, Overview, Point, ReadBack, SegmentPast, measure_share
 from reconciler.models.results import RunStatus
@@ -103,7 +103,7 @@ def report(loaded: Loaded, *, since: str | datetime | None = None) -> Overview:
             before = one.stored.get(place, one.points[-1].members if one.points else None)
             members = None if before is None else before + part.added - part.removed
             one.points.append(Point(place, part.status, part.code, part.added, part.removed, members))
-            if part.status in _NOT_DONE:
+            if part.status in _NOT_DONE and part.code != DECLINED:
                 failure = _find_failure(failures, part.status, part.code or part.status)
                 failure.times, failure.last_run = failure.times + 1, place
                 failure.names.add(part.name)
@@ -179,6 +179,8 @@ def _take_values(one: _Past, failures: dict[tuple[str, str], Failure], place: in
             one.latest |= {name: reach} if is_latest else {}
             one.nearest |= {name: reach} if is_nearest else {}
     error = values["error"]
+    if error is not None and error["code"] == DECLINED:
+        return
     stopped = [guard for guard in guards if guard["breached"] and not guard["allowed"]]
     if error is not None or stopped:
         code = values["status"] if error is None else error["code"]

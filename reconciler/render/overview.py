@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+from reconciler.errors import DECLINED
 from reconciler.models.history import HistoryRow, RunPart, RunState, shorten
 from reconciler.models.overview import GuardReach, Overview, Point, SegmentPast
 from reconciler.models.results import StatusRow
@@ -138,18 +139,20 @@ def _choose_chip(row: StatusRow) -> dict[str, str]:
         return {"text": "✗ not read", "class": "bad"}
     if row.last is None:
         return {"text": "new", "class": "quiet"}
-    return _make_chip(row.last.status)
+    return _make_chip(row.last.status, row.last.code)
 
 
-def _make_chip(status: str) -> dict[str, str]:
+def _make_chip(status: str, code: str | None = None) -> dict[str, str]:
+    if code == DECLINED:
+        return {"text": f"! {sentences.NOT_CONFIRMED}", "class": "warn"}
     marker, style = _WORDS.get(status, ("✗", "red"))
     shown = "quiet" if status == "paused" else name_class(style)
     return {"text": f"{marker} {status.replace('_', ' ')}", "class": shown}
 
 
 @cache
-def _is_wrong(status: str) -> bool:
-    return _make_chip(status)["class"] in _WRONG
+def _is_wrong(status: str, code: str | None) -> bool:
+    return _make_chip(status, code)["class"] in _WRONG
 
 
 def _list_facts(row: StatusRow) -> list[tuple[str, str]]:
@@ -175,7 +178,7 @@ def _show_point(point: Point, run: HistoryRow) -> dict[str, Any]:
     return {
         "run": shorten(run.run_id),
         "when": minute(run.started_at).text,
-        "chip": _make_chip(point.status),
+        "chip": _make_chip(point.status, point.code),
         "code": point.code,
         "added": point.added,
         "removed": point.removed,
@@ -259,7 +262,7 @@ def _show_failure(failure: Any, runs: Sequence[HistoryRow]) -> dict[str, Any]:
 def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:
     result = past_runs.tell_result(run)
     is_bad = run.exit_code not in (0, None) or run.status is RunState.KILLED
-    parts = sorted(run.parts, key=lambda part: (not _is_wrong(part.status), -part.added - part.removed))
+    parts = sorted(run.parts, key=lambda part: (not _is_wrong(part.status, part.code), -part.added - part.removed))
     told = parts[:MOST_PARTS] if at < RUNS_IN_DETAIL else []
     facts = {
         "Run": shorten(run.run_id),
@@ -280,19 +283,27 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
         "deeds": past_runs.tell_deeds(run),
         "facts": [(name, value) for name, value in facts.items() if value] if at < RUNS_IN_DETAIL else [],
         "statuses": [
-            (f"{number:,}", _make_chip(status)) for status, number in Counter(part.status for part in parts).items()
+            (f"{number:,}", chip)
+            for chip, number in _count_chips([_make_chip(part.status, part.code) for part in parts])
         ],
         "parts": [_show_part(part, run, anchors) for part in told],
         "more": len(parts) - len(told),
     }
 
 
+def _count_chips(chips: Sequence[dict[str, str]]) -> list[tuple[dict[str, str], int]]:
+    """Count equal chips, in the order of the first of each."""
+    numbers = Counter(chip["text"] for chip in chips)
+    by_text = {chip["text"]: chip for chip in chips}
+    return [(by_text[text], number) for text, number in numbers.items()]
+
+
 def _show_part(part: RunPart, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:
     return {
         "name": part.name,
         "anchor": anchors.get((run.workspace, part.segment_id)),
-        "chip": _make_chip(part.status),
-        "code": part.code,
+        "chip": _make_chip(part.status, part.code),
+        "code": "" if part.code == DECLINED else part.code,
         "added": part.added,
         "removed": part.removed,
         "rejected": part.rejected,

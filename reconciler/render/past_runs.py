@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import SIGNALLED, ExitCode
+from reconciler.errors import DECLINED, SIGNALLED, ExitCode
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard, Verdict
 from reconciler.models.history import Actor, HistoryRow, RunPart, RunRecord, RunState, shorten
@@ -15,7 +15,7 @@ from reconciler.models.plan import Cause, Head, Orphan, PlanStatus, Problem, Rem
 from reconciler.models.results import Refresh, RefreshRow, RefreshStatus, Run, RunStatus, SegmentRun, StatusRow, Tally
 from reconciler.models.spec import DestinationSettings, Ownership, Segment, Spec, Target
 from reconciler.render.json_documents import write_time
-from reconciler.render.sentences import BAD, count, join, list_numbers, quote
+from reconciler.render.sentences import BAD, NOT_CONFIRMED, count, join, list_numbers, quote
 
 _RESULTS: Mapping[int, str] = {
     ExitCode.DONE: "done",
@@ -25,7 +25,6 @@ _RESULTS: Mapping[int, str] = {
     ExitCode.LOCKED: "locked",
     ExitCode.PARTIAL: "partly done",
 }
-_DECLINED = "declined"
 _MOST_NAMES, _MOST_RUNS = 3, 3
 
 
@@ -121,9 +120,7 @@ def _tell_troubles(parts: Sequence[RunPart]) -> list[str]:
     for status in BAD:
         for part in parts:
             if part.status == status:
-                word = (
-                    "not confirmed" if part.code == _DECLINED else f"{status}{f' ({part.code})' if part.code else ''}"
-                )
+                word = NOT_CONFIRMED if part.code == DECLINED else f"{status}{f' ({part.code})' if part.code else ''}"
                 troubles.setdefault(word, []).append(part.name)
     return [f"{word}: {list_some(names)}" for word, names in troubles.items()]
 

@@ -26,6 +26,7 @@ from reconciler.models.plan import PlanStatus
 from reconciler.models.results import SegmentRun
 from reconciler.models.spec import Target
 from reconciler.render.json_documents import write_time
+from reconciler.render.sentences import NOT_CONFIRMED, is_declined
 
 POSTPONED = "another run is at work on it: it comes last"
 
@@ -92,6 +93,8 @@ def describe_wait(waiting: Waiting) -> str:
 def describe_end(run: SegmentRun) -> str:
     """`applied: 10 removed, 20 added in 1.2 s`, or how else it ended."""
     tally = run.tally
+    if is_declined(run):
+        return NOT_CONFIRMED
     if not tally.touched:
         return str(run.status)
     numbers = f"{tally.removed:,} removed, {tally.added:,} added"

@@ -203,7 +203,7 @@ def _pad(cells: Sequence[Cell], line: Line) -> Row:
 def mark(row: SegmentRow) -> Cell:
     """`✓ applied`."""
     if sentences.is_declined(row):
-        return Cell("! not confirmed", "yellow")
+        return Cell(f"! {sentences.NOT_CONFIRMED}", "yellow")
     marker, style = MARKS[row.status]
     return Cell(f"{marker} {row.status.replace('_', ' ')}", style)
 

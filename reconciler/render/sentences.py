@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from signal import Signals
 
+from reconciler.errors import DECLINED
 from reconciler.escaping import clean
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
@@ -143,9 +144,13 @@ def describe_trouble(row: SegmentRow | StatusRow) -> str | None:
     return _TROUBLES.get(row.status)
 
 
+NOT_CONFIRMED = "not confirmed"
+"""What became of a segment for which the answer was no."""
+
+
 def is_declined(row: SegmentRow | StatusRow) -> bool:
     """Tell whether a segment was not done as the answer to a question was no."""
-    return row.error is not None and row.error.code == "declined"
+    return row.error is not None and row.error.code == DECLINED
 
 
 def write_notes(plan: SegmentPlan) -> str:
@@ -363,7 +368,7 @@ def _count_failed(rows: Sequence[SegmentRun | RefreshRow]) -> list[str]:
     """`1 failed`, `2 not confirmed`: a no is no failure."""
     declined = sum(map(is_declined, rows))
     failed = sum(row.status == RunStatus.FAILED for row in rows) - declined
-    return list_numbers((failed, "failed"), (declined, "not confirmed"))
+    return list_numbers((failed, "failed"), (declined, NOT_CONFIRMED))
 
 
 def _list_named(numbers: Mapping[str, int | None], *names: str) -> list[str]:

@@ -133,6 +133,20 @@ def test_a_no_is_no_failed_run(failing: Project) -> None:
     assert "failed" not in shown
 
 
+def test_a_no_is_no_failure_in_a_report_either(two: Project) -> None:
+    two.want("vip", people(1, 2, 3, 4, 5, 6))
+    with working_in(two.folder):
+        reconciler.apply(reconciler.load("spec.yaml"), approve=lambda plan: False)
+
+    assert two.run("report", "spec.yaml", "--out", "report.html").code == 0
+
+    page = (two.folder / "report.html").read_text()
+    assert "! not confirmed" in page
+    assert "Nothing failed" in page
+    assert "✗ failed" not in page
+    assert "<code>declined</code>" not in page
+
+
 def test_a_refresh_is_the_last_run_of_its_segments(project: Project) -> None:
     project.write({"vip": SEGMENTS["vip"]})
     project.want("vip", [])

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from reconciler.models.events import Confirming, Finished, Planned, Postponed, Reading, Sending, Waiting
+from reconciler.models.plan import Problem
 from reconciler.models.results import RunStatus, Tally
 from reconciler.render.progress import Progress, ProgressJson, ProgressLines
 from reconciler.render.progress_bars import ProgressBars
@@ -47,6 +48,10 @@ def test_plain_lines_tell_plans_waits_and_ends() -> None:
         (Planned(samples.make_failed()), "production/broken: failed"),
         (Planned(samples.make_unchanged()), "production/loyal: unchanged"),
         (Finished(samples.run_of(samples.make_failed(), RunStatus.LOCKED)), "production/broken: locked"),
+        (
+            Finished(samples.run_of(samples.make_plan(), RunStatus.FAILED, error=Problem("declined", "no", "yes"))),
+            "production/vip_customers: not confirmed",
+        ),
         (
             Finished(samples.run_of(samples.make_plan(), RunStatus.PARTIAL, Tally(added=1, rejected=2, unsettled=3))),
             "production/vip_customers: partial: 0 removed, 1 added, 2 rejected, 3 unsettled in 0.0 s",
