@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -259,6 +259,7 @@ def copy_to(settings: StateSettings, to: Secret, *, runtime: Runtime = THIS_MACH
     origin, target = parse(settings.url), parse(to)
     if _identify(origin) == _identify(target):
         raise UsageError("the copy would go to where the state already is", "name another URL in `--to`")
+    open_reader(settings, runtime.clock).find_schema()  # one that has moved already is no fault of `--to`
     _refuse_taken(settings, target, open_reader(StateSettings(url=to), runtime.clock), runtime.clock)
     with open_database(settings, runtime.clock, creates=False) as source, source.write() as reading:
         refuse_live_locks(source, reading, runtime)
@@ -280,31 +281,45 @@ def _refuse_taken(settings: StateSettings, target: Address, reader: Reader, cloc
     SQLite file may not.
     """
     try:
-        if reader.find_schema() not in ("", schema.REVISION):
-            raise _there_is_a_state(target)
-        with reader.read() as there:
-            if there is not None and not is_empty(there):
-                with open_reader(settings, clock).read() as connection:
-                    if connection is None or not is_same(connection, there):
-                        raise _there_is_a_state(target)
+        with _naming_to():
+            if reader.find_schema() not in ("", schema.REVISION):
+                raise _there_is_a_state(target)
+            with reader.read() as there:
+                if there is not None and not is_empty(there):
+                    with open_reader(settings, clock).read() as connection:
+                        if connection is None or not is_same(connection, there):
+                            raise _there_is_a_state(target)
     except StateError as error:
         if isinstance(target, SqliteAddress):
-            raise UsageError(f"--to: {error.message}; nothing was changed", _NAME_FREE) from None
+            raise UsageError(f"{error.message}; nothing was changed", _NAME_FREE) from None
+        raise
+
+
+@contextmanager
+def _naming_to() -> Iterator[None]:
+    """Tell an error of the place that a state is copied to with the flag that names it, and not with `state.url`."""
+    try:
+        yield
+    except StateError as error:
+        error.message = f"--to: {error.message}".replace("`state.url`", "`--to`")
+        error.hint = error.hint.replace("`state.url`", "`--to`")
         raise
 
 
 def _copy_rows(reading: Connection, to: Address, clock: Clock) -> None:
-    with open_address(to, clock) as target:
-        target.make_tables()
-        with target.write() as writing:
-            made = is_empty(writing)
-            if made:
-                copy_tables(reading, target, writing)
-            if is_same(reading, writing):
-                return
-            if not made:
-                raise _there_is_a_state(to)
-            raise StateError(f"the copy differs from the state ({to})", "nothing was changed; run it again")
+    with ExitStack() as stack:
+        with _naming_to():
+            target = stack.enter_context(open_address(to, clock))
+            target.make_tables()
+            writing = stack.enter_context(target.write())
+        made = is_empty(writing)
+        if made:
+            copy_tables(reading, target, writing)
+        if is_same(reading, writing):
+            return
+        if not made:
+            raise _there_is_a_state(to)
+        raise StateError(f"the copy differs from the state ({to})", "nothing was changed; run it again")
 
 
 def _there_is_a_state(address: Address) -> UsageError:

@@ -329,6 +329,41 @@ def test_a_copy_to_a_server_repeats_no_url(filled: Project, postgres_url: str) -
     assert "://" not in copied.out
 
 
+def test_a_place_to_copy_to_that_nobody_reaches_is_told_as_that_of_the_flag(filled: Project) -> None:
+    refused = filled.run("state", "copy", "spec.yaml", "--to", "postgresql://u:secret@127.0.0.1:1/x")
+
+    assert refused.code == 1
+    assert "error: --to: " in refused.err
+    assert "check `--to`" in refused.err
+    assert "state.url" not in refused.err
+
+
+def test_a_place_to_copy_to_that_may_not_be_written_is_told_as_that_of_the_flag(
+    filled: Project, postgres_url: str
+) -> None:
+    refused = filled.run(
+        "state", "copy", "spec.yaml", "--to", f"{postgres_url}&options=-csearch_path%3Dnone_of_this_name"
+    )
+
+    assert refused.code == 1
+    assert "error: --to: " in refused.err
+    assert "state.url" not in refused.err
+
+
+@pytest.mark.parametrize("there", ["sqlite", "postgresql"], indirect=True)
+def test_a_state_that_has_moved_is_told_as_that_of_the_spec(filled: Project, there: str) -> None:
+    assert filled.run("state", "copy", "spec.yaml", "--to", there).code == 0
+
+    for to in (there, "sqlite:///third.db"):
+        again = filled.run("state", "copy", "spec.yaml", "--to", to)
+
+        assert again.code == 1
+        assert "the state has moved to" in again.err
+        assert "set `state.url` to where it is now" in again.err
+        assert "--to" not in again.err
+    assert not (filled.folder / "third.db").exists()
+
+
 @pytest.mark.parametrize("there", ["sqlite", "postgresql"], indirect=True)
 def test_the_old_place_says_where_the_state_is_now(filled: Project, there: str) -> None:
     assert filled.run("state", "copy", "spec.yaml", "--to", there).code == 0
