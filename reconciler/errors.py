@@ -24,7 +24,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOENT, ENOSPC, EPERM, EROFS
 from pathlib import Path
@@ -108,20 +108,31 @@ class SpecProblem:
     file: str
     line: int
     message: str
+    hint: str = field(default="", compare=False)
+    """What to do about this one; empty: the hint of the error that it belongs to."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}"
 
 
 class SpecError(UsageError):
-    """A spec is wrong. `problems` are whole sentences, each with `file:line: ` in front, as far as a place is known."""
+    """A spec is wrong. `problems` are whole sentences, each with `file:line: ` in front, as far as a place is known.
+
+    Where the problems have several hints of their own, each sentence ends with its hint. `warnings`: what else a reader
+    of the spec would not expect.
+    """
 
     code = "spec"
 
-    def __init__(self, problems: Sequence[SpecProblem | str], hint: str = "") -> None:
-        self.places = tuple(problems)
-        self.problems = list(map(str, problems))
-        super().__init__("\n".join(self.problems), hint)
+    def __init__(
+        self, problems: Sequence[SpecProblem | str], hint: str = "", warnings: Sequence[SpecProblem] = ()
+    ) -> None:
+        self.places, self.warnings = tuple(problems), tuple(warnings)
+        hints = [each.hint if isinstance(each, SpecProblem) else "" for each in problems]
+        own = list(dict.fromkeys(filter(None, hints)))
+        ends = [f"; next: {each}" if each and len(own) > 1 else "" for each in hints]
+        self.problems = [f"{problem}{end}" for problem, end in zip(problems, ends, strict=True)]
+        super().__init__("\n".join(self.problems), own[0] if len(own) == 1 and not hint else hint)
 
 
 class SegmentError(ReconcileError):

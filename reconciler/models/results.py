@@ -35,6 +35,8 @@ class Finding:
     code: str
     message: str
     hint: str
+    has_own_hint: bool = False
+    """The hint is about this problem alone, and not one for all that is wrong with the specs."""
 
 
 @dataclass(frozen=True)

@@ -343,6 +343,8 @@ class Segment(SegmentKeys, frozen=True):
     query: str
     source: str
     line: int = 0
+    query_line: int = 0
+    """Of its query, or of the key that names it; 0: it is in another file, or it has none."""
     warnings: tuple[SpecProblem, ...] = ()
     """What a reader of the spec would not expect."""
 
@@ -428,9 +430,14 @@ class Target:
         """`file:line` of the segment."""
         return f"{self.spec.path}:{self.segment.line}"
 
-    def problem(self, message: str) -> SpecProblem:
+    def problem(self, message: str, hint: str = "") -> SpecProblem:
         """Give what is wrong with the segment's entry."""
-        return SpecProblem(str(self.spec.path), self.segment.line, message)
+        return SpecProblem(str(self.spec.path), self.segment.line, message, hint)
+
+    def query_problem(self, message: str, hint: str) -> SpecProblem:
+        """Give what is wrong with the segment's query."""
+        line = self.segment.query_line or self.segment.line
+        return SpecProblem(str(self.spec.path), line, message, hint)
 
     def definition(self, *, is_undo: bool = False) -> str:
         """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions.

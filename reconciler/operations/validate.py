@@ -31,12 +31,13 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
             url = source.url if source and source.url != Secret(UNKNOWN_URL) else None  # of a profile that is not here
             check_query(target.segment.source, url, target.segment)
         except SourceError as error:
-            problems.append(target.problem(f"segment {target.segment.name}: {error.message}"))
+            problems.append(target.query_problem(f"segment {target.segment.name}: {error.message}", error.hint))
+    warnings = tuple(dict.fromkeys(each for target in loaded.targets for each in target.segment.warnings))
     if problems:
-        raise SpecError(problems, "each segment takes one query, such as a SELECT")
+        raise SpecError(problems, warnings=warnings)
     result = Validation(
         datetime.now(UTC),
-        spec_warnings=tuple(dict.fromkeys(each for target in loaded.targets for each in target.segment.warnings)),
+        spec_warnings=warnings,
         unset=tuple(sorted({name for spec in loaded.specs for name in spec.unset})),
         specs=len(loaded.specs),
         segments=len(loaded.targets),
@@ -71,12 +72,13 @@ def describe_refusal(error: UsageError) -> Validation:
     """Give what is wrong with specs, or with the names of them, as a result."""
     places = error.places if isinstance(error, SpecError) else (error.message,)
     findings = [
-        Finding(each.file, each.line, error.code, each.message, error.hint)
+        Finding(each.file, each.line, error.code, each.message, each.hint or error.hint, bool(each.hint))
         if isinstance(each, SpecProblem)
         else Finding(None, None, error.code, each, error.hint)
         for each in places
     ]
-    return Validation(datetime.now(UTC), tuple(findings))
+    warnings = error.warnings if isinstance(error, SpecError) else ()
+    return Validation(datetime.now(UTC), tuple(findings), warnings)
 
 
 def _check_both_ends(context: Context, target: Target) -> tuple[Target, str | None]:

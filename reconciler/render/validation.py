@@ -69,7 +69,8 @@ def write_annotations(result: Validation) -> list[str]:
     lines = []
     for each in result.problems:
         # One hint for all that is wrong with the specs says no more than the problem itself.
-        hint = f"\nnext: {clean(each.hint)}" if each.hint and each.code != "spec" else ""
+        is_shown = each.hint and (each.code != "spec" or each.has_own_hint)
+        hint = f"\nnext: {clean(each.hint)}" if is_shown else ""
         lines.append(_write_command("error", each.file, each.line, clean(each.message) + hint))
     for warning in result.spec_warnings:
         lines.append(_write_command("warning", warning.file, warning.line, clean(warning.message)))

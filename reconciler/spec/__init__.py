@@ -62,7 +62,8 @@ def load(paths: Sequence[str], environment: Mapping[str, str], needed: Needed = 
     check_claims(readable)
     problems = sorted({problem for draft in drafts for problem in draft.problems})
     if problems:
-        raise SpecError(problems, _HINT)
+        warnings = {warning for draft in drafts for several in draft.warnings.values() for warning in several}
+        raise SpecError(problems, _HINT, sorted(warnings))
     _warn_of_unused([path for path, draft in found.items() if draft is None], readable)
     parts = zip(readable, files, queries, strict=True)
     specs = [_resolve(draft, file, texts) for draft, file, texts in parts if file is not None]
@@ -165,6 +166,13 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             return None
         return str(resolve_path(str(draft.value(where)), document.origin(where).folder))
 
+    def find_query_line(name: str) -> int:
+        for key in ("query", "query_file", "model"):
+            where = draft.setting(("segments", name), key)
+            if where is not None:
+                return document.line(where) if document.origin(where).path == document.path else 0
+        return 0
+
     def find_source(name: str, chosen: str | None) -> str:
         where = draft.setting(("segments", name), "source")
         return "" if where and draft.is_refused(where) else chosen or next(iter(file.sources))
@@ -191,6 +199,7 @@ def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:
             "tags": tuple(dict.fromkeys([*file.defaults.tags, *own.tags])),
             "guards": GuardSettings(**(guards | {"must_include": tuple(dict.fromkeys(sentinels))})),
             "line": document.line(("segments", name)),
+            "query_line": find_query_line(name),
             "warnings": tuple(sorted(draft.warnings.get(name, ()))),
         }
         segments.append(Segment(**keys))

@@ -42,6 +42,54 @@ def test_validate_and_plan_agree_on_queries_of_any_form(project: Project) -> Non
     }
 
 
+def test_validate_says_what_is_wrong_with_each_query_and_what_to_do(project: Project) -> None:
+    project.want("vip", ["p0001"])
+    project.write(
+        {
+            "mark": "segment_id: 56\nowner: crm\nquery: SELECT id FROM vip WHERE id = :who\nparams: {unused: 1}",
+            "quote": "segment_id: 57\nquery: |\n  SELECT id\n  FROM vip WHERE id = 'p",
+        }
+    )
+
+    told = project.run("validate", "spec.yaml")
+    document = project.json("validate").document
+    annotated = project.run("validate", "spec.yaml", "--format", "github")
+
+    line = {each: at for at, each in enumerate(project.spec.read_text().splitlines(), start=1)}
+    places = (line["    query: SELECT id FROM vip WHERE id = :who"], line["    query: |"])
+    assert told.code == 64
+    assert "`params` has no who." in told.err
+    assert "Look for a lone '." in told.err
+    assert "warning: spec.yaml:" in told.err
+    assert ".params.unused` is used nowhere" in told.err
+    assert tuple(each["line"] for each in document["problems"]) == places
+    assert [each["hint"][:12] for each in document["problems"]] == ["`params` has", "Look for a l"]
+    assert len(document["warnings"]) == 1
+    assert f"line={places[0]},title=reconcile validate::segment mark: " in annotated.out
+    assert "%0Anext: Look for a lone" in annotated.out
+    assert "::warning file=spec.yaml" in annotated.out
+
+
+def test_validate_of_one_wrong_query_says_its_next_step_on_a_line_of_its_own(project: Project) -> None:
+    project.want("vip", ["p0001"])
+    project.write({"vip": segment(56, "vip WHERE id = :who")})
+
+    told = project.run("validate", "spec.yaml")
+
+    assert "\n  next: `params` has no who." in told.err
+
+
+def test_validate_of_a_wrong_spec_says_what_else_is_odd(project: Project) -> None:
+    project.want("vip", ["p0001"])
+    project.write({"vip": segment(56, "vip", "params: {unused: 1}", "colour: red")})
+
+    told = project.run("validate", "spec.yaml")
+    document = project.json("validate").document
+
+    assert ".params.unused` is used nowhere" in told.err
+    assert len(document["warnings"]) == 1
+
+
 @pytest.mark.parametrize("value", ["DATE '2026-01-01'", "7.5::DOUBLE", "true", "'a'::BLOB", "['a']"])
 def test_validate_tells_a_column_that_can_hold_no_id(project: Project, value: str) -> None:
     entry = segment(56, "vip").replace("SELECT id FROM vip", f'"SELECT {value} AS id"')

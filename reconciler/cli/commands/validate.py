@@ -9,7 +9,7 @@ from reconciler.cli import flags
 from reconciler.cli.commands import with_console
 from reconciler.cli.console import Console, hide_urls
 from reconciler.cli.signals import cut_short
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, SpecError, UsageError
 from reconciler.models.results import Validation
 from reconciler.operations import validate as checks
 from reconciler.operations.load import load_segments
@@ -53,6 +53,9 @@ def validate(
         if output is not Output.TEXT:
             error.message = hide_urls(error.message, [*specs, *(select or ()), *(exclude or ())])
             show(console, checks.describe_refusal(error), output)
+        elif isinstance(error, SpecError):
+            for warning in error.warnings:
+                console.warning(str(warning))
         if output is Output.GITHUB:  # where both streams are one log
             return error.exit_code
         raise

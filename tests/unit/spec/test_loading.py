@@ -116,6 +116,7 @@ def test_every_key_of_a_spec_arrives(write):
                 allow_empty=True,
             ),
             line=26,
+            query_line=32,
         ),
     )
 
@@ -138,7 +139,9 @@ def test_what_is_left_out_takes_the_default_of_the_contract(write, head):
     assert spec.state.must_exist is False
     assert (str(spec.state.audit), str(spec.state.history)) == ("90d", "400d")
     assert spec.state.url.reveal() == f"sqlite:///{Path.cwd()}/.reconcile/state.db"
-    assert spec.segments == (Segment(name="vip", segment_id=1, query="SELECT 1", source="warehouse", line=4),)
+    assert spec.segments == (
+        Segment(name="vip", segment_id=1, query="SELECT 1", source="warehouse", line=4, query_line=4),
+    )
 
 
 @pytest.mark.parametrize("key", ["app_api_key", "track_url", "app_url"])
@@ -251,6 +254,7 @@ defaults:
                 allow_empty=True,
             ),
             line=16,
+            query_line=16,
         )
 
     def test_a_segments_own_key_wins_even_where_it_says_the_usual(self, write, head):
