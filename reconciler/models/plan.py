@@ -83,6 +83,8 @@ class RemoteFacts:
     title: str | None = None
     members: int | None = None
     used_by: UsedBy | None = None
+    unanswered: bool = False
+    """It was asked, and did not answer, or refused the key."""
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ def look_up(target: Target, app: App | None, warn: Callable[[str], None]) -> Rem
         segment = app.segments().get(segment_id)
     except (DestinationError, IncompleteRead) as error:
         tolerate(error, f"{target.spec.path}: the names of the segments are not known")
-        return RemoteFacts()
+        return RemoteFacts(unanswered=True)
     if segment is None:
         raise DestinationError(
             f"{target.where}: there is no segment {segment_id} in workspace {target.workspace!r}",

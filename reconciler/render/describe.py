@@ -241,14 +241,20 @@ def _describe_first_fill(
         else:  # no plan reads the members: those that the state does not know stay until a refresh
             is_at_risk = options.sqlite_unattended
             spec = sentences.quote(str(plan.target.spec.path))
-            command = f"reconcile refresh {spec} --select {sentences.quote(name)}"
+            needed = None
+            if plan.target.spec.destination.app_api_key is None:
+                needed = "`app_api_key`"
+            elif plan.remote.unanswered:
+                needed = "an `app_api_key` that the App API answers to (see the warnings)"
+            command = None if needed else f"reconcile refresh {spec} --select {sentences.quote(name)}"
             if number is None and is_over:
-                clause = (
-                    "members that it had before, if any, are unknown to the state, and stay (`reconcile drift` counts "
-                    "them)"
-                )
+                end = f"(`reconcile drift {spec}` counts them)"
+                if needed:
+                    end = f"(`drift`, which counts them, and `refresh`, which takes them over, need {needed})"
+                clause = f"members that it had before, if any, are unknown to the state, and stay {end}"
             elif number is None:
-                clause = "members that it may already have are unknown, and stay"
+                end = f" (`refresh`, which takes them over, needs {needed})" if needed else ""
+                clause = f"members that it may already have are unknown, and stay{end}"
             elif is_over:
                 clause = f"it had {members} that the state did not know, and they stay"
             else:

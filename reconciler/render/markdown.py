@@ -76,7 +76,7 @@ def write(result: Result, options: Options) -> str:
         first_fills = [f"- {sentence}" for sentence in (fill.lost_state, fill.empty) if sentence]
         for name, clause, command in fill.unknown:
             way = f"; to take them over: {_code(command)}" if command else ""
-            first_fills.append(f"- **{escape_markdown(name)}**: {clause}{way}")
+            first_fills.append(f"- **{escape_markdown(name)}**: {_prose(clause)}{way}")
     warnings = [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in report.warnings]
     lines = [
         f"<!-- reconcile {report.kind} -->",
@@ -221,6 +221,16 @@ def _write_trouble(line: Line) -> str:
             way += f" {_code(breach.flag)}"
         lines.append(f"  - {escape_markdown(breach.sentence)}; {way}")
     return "\n".join(lines)
+
+
+def _prose(text: str) -> str:
+    """A sentence with commands between backquotes, and with foreign text, all of which is escaped."""
+    pieces = re.split(r"(`[^`]*`|\s+)", text)
+    return "".join(_code(each[1:-1]) if each[:1] == "`" and each[1:] else _word(each) for each in pieces)
+
+
+def _word(text: str) -> str:
+    return " " if text.isspace() else escape_markdown(text, MESSAGE_LENGTH)
 
 
 def _code(text: str) -> str:

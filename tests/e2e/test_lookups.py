@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.sandbox.faults import parse_fault
-from tests.support.project import Project, people, segment
+from tests.support.project import Project, one_line, people, segment
 
 
 @pytest.fixture
@@ -87,3 +87,19 @@ def test_an_endpoint_that_refuses_the_key_is_not_tried_for_each_segment(three: P
     asked = paths(three)
     assert asked.count("customer_count") + asked.count("used_by") <= 16
     assert sum("is not known" in each for each in planned.document["warnings"]) == 1
+
+
+@pytest.mark.parametrize("key", ["none", "one that is refused"])
+def test_a_first_fill_says_that_a_takeover_needs_an_app_key_that_is_accepted(project: Project, key: str) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")})
+    if key == "none":
+        project.spec.write_text(project.spec.read_text().replace("app_api_key: sandbox-app-key", 'app_api_key: ""'))
+    project.sandbox.configure(app_key_revoked=True)
+
+    planned, applied = (one_line(project.run(command, "spec.yaml").out) for command in ("plan", "apply"))
+
+    assert "(`refresh`, which takes them over, needs " in planned
+    assert "`app_api_key`" in planned
+    assert "which takes them over, need " in applied
+    assert "reconcile refresh spec.yaml" not in planned + applied

@@ -20,11 +20,15 @@ ANN = Actor("ann", "laptop", "0123abcd", "https://ci.example/j/1")
 KNOWN = Head(lineage="abc", serial=7, id_type="id", completed=True, environment_id=12345)
 
 
-def make_target(name="vip_customers", segment_id=56, workspace="production", path="specs/vip.yaml", **more):
+def make_target(
+    name="vip_customers", segment_id=56, workspace="production", path="specs/vip.yaml", without_app_key=False, **more
+):
     segment = Segment.model_construct(
         name=name, segment_id=segment_id, query="SELECT 1", source="warehouse", line=12, **more
     )
-    destination = DestinationSettings.model_construct(workspace=workspace, api_key=Secret("hush"))
+    destination = DestinationSettings.model_construct(
+        workspace=workspace, api_key=Secret("hush"), app_api_key=None if without_app_key else Secret("hush")
+    )
     return Target(
         Spec(
             path=Path(path),

@@ -155,7 +155,7 @@ def write_all(name: str) -> list[str]:
     refreshed = RefreshRow(filled.target, RefreshStatus.FAILED, title=name, error=failed.error)
     return [
         write_result(Plan(samples.TWO_AM, plans, (name,)), sqlite_unattended=True),
-        write_result(samples.make_run(*runs, warnings=(name,))),
+        write_result(samples.make_run(*runs, samples.run_of(filled, tally=Tally(added=1)), warnings=(name,))),
         write_result(Drift(samples.TWO_AM, drifts, (name,))),
         write_result(Status(samples.TWO_AM, (row,), (Orphan(name, 1, name),), (name,))),
         write_result(Refresh(name, samples.TWO_AM, (refreshed,), (name,))),

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,7 +15,7 @@ from rich.cells import cell_len
 from reconciler.models.comparison import Counts
 from reconciler.models.guards import Guard
 from reconciler.models.history import History, HistoryRow, Outcome, RunPart, RunRecord, RunState
-from reconciler.models.plan import Examples, Plan, Problem, RemoteFacts
+from reconciler.models.plan import Examples, Head, Plan, Problem, RemoteFacts
 from reconciler.models.results import (
     Orphan,
     Refresh,
@@ -333,7 +334,10 @@ def test_a_first_fill_says_what_is_known_of_its_members(members: int | None, sai
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        (None, "members that it had before, if any, are unknown to the state, and stay (`reconcile drift` counts"),
+        (
+            None,
+            "members that it had before, if any, are unknown to the state, and stay (`reconcile drift specs/vip.yaml`",
+        ),
         (1234, "it had 1,234 members that the state did not know"),
     ],
 )
@@ -341,6 +345,29 @@ def test_after_a_first_fill_the_members_it_had_are_still_told(members: int | Non
     run = samples.make_run(samples.run_of(samples.make_first_fill(members=members), tally=Tally(added=1)))
     assert said in flatten(write(run))
     assert "reconcile refresh specs/vip.yaml --select newcomers" in write(run)
+
+
+@pytest.mark.parametrize("output", [Format.TEXT, Format.MARKDOWN, Format.HTML])
+@pytest.mark.parametrize(
+    ("lack", "needed"),
+    [
+        ({"without_app_key": True}, "`app_api_key`"),
+        ({"remote": RemoteFacts(unanswered=True)}, "an `app_api_key` that the App API answers to"),
+    ],
+    ids=["none", "one that is refused"],
+)
+def test_a_first_fill_without_an_app_key_proposes_no_command_that_needs_one(
+    lack: dict[str, Any], needed: str, output: Format
+) -> None:
+    filled = samples.make_plan("newcomers", counts=Counts(desired=5, add=5), head=Head(), **lack)
+
+    planned = flatten(render(Plan(samples.TWO_AM, (filled,)), output, Options(1000)))
+    applied = flatten(render(samples.make_run(samples.run_of(filled, tally=Tally(added=5))), output, Options(1000)))
+
+    assert f"(`refresh`, which takes them over, needs {needed}" in planned
+    assert f"(`drift`, which counts them, and `refresh`, which takes them over, need {needed}" in applied
+    assert "reconcile refresh" not in planned + applied
+    assert "reconcile drift" not in planned + applied
 
 
 @pytest.mark.parametrize(("strangers", "said"), [(0, False), (7, True)])
