@@ -369,6 +369,14 @@ class Context(ExitStack):
             return self._ask_once(self._environments, target, self.customerio(target)[0].ask_environment)
         return None
 
+    def find_closed(self, target: Target) -> DestinationError | None:
+        """Give what an earlier request has met that no other gets past, such as keys that are refused."""
+        try:
+            self.customerio(target)[0].check_open()
+        except DestinationError as error:
+            return error
+        return None
+
     def environments(self, target: Target) -> Mapping[str, int]:
         """The names of workspaces in the state with their environments, as they were when it was first asked."""
         return self._names.get(target.spec.state, lambda: self.snapshot(target).environments())
@@ -384,7 +392,14 @@ class Context(ExitStack):
 
     def checked_app(self, target: Target, head: Head) -> App | None:
         """The App API, which is asked nothing where the keys are of another environment than the state's."""
-        return check_before_reading(target, head, self.app(target), lambda: self.ask_environment(target), self.warn)
+        return check_before_reading(
+            target,
+            head,
+            self.app(target),
+            lambda: self.ask_environment(target),
+            self.warn,
+            lambda: self.find_closed(target),
+        )
 
     def list_segments(self, target: Target) -> dict[int, RemoteSegment]:
         """The segments of a workspace, from the one list of the run. Raises ReconcileError."""

@@ -39,7 +39,7 @@ from reconciler.operations.read_back import read_back, warn_of_unmatched
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
-from reconciler.operations.workspace import check_environment, check_head, look_up
+from reconciler.operations.workspace import check_environment, check_head, look_up, tell_cause
 from reconciler.plan_file import STATE, STORED, Draft, drafting, plan_output, seal
 from reconciler.state import store_plan
 
@@ -223,9 +223,10 @@ def bind_to_environment(context: Context, segment: SegmentPlan) -> SegmentPlan:
     except DestinationError as error:
         return as_failed_plan(target, error)
     if found is None:
-        context.warn(
+        unbound = (
             f"the plan file is bound to no environment of workspace {target.workspace}: Customer.io did not tell it"
         )
+        context.warn(tell_cause(unbound, target, context.find_closed(target)))
     return replace(segment, head=replace(segment.head, environment_id=found))
 
 

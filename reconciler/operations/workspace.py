@@ -153,11 +153,17 @@ class CheckedApp:
 
 
 def check_before_reading(
-    target: Target, head: Head, app: App | None, ask: Callable[[], int | None], warn: Callable[[str], None]
+    target: Target,
+    head: Head,
+    app: App | None,
+    ask: Callable[[], int | None],
+    warn: Callable[[str], None],
+    find_cause: Callable[[], ReconcileError | None] = lambda: None,
 ) -> App | None:
     """Give the App API of a target; its reads ask for the environment if the spec pins one or the state knows it.
 
     `ask` gives the environment id of the keys, None where Customer.io does not tell: a warning, as nothing is written.
+    `find_cause` then tells why, if that is known.
     """
     if app is None or (head.environment_id is None and target.spec.destination.workspace_id is None):
         return app
@@ -165,10 +171,18 @@ def check_before_reading(
     def check() -> None:
         found = ask()
         if found is None:
-            warn(f"workspace {target.workspace}: Customer.io does not tell which environment the keys are of")
+            problem = f"workspace {target.workspace}: Customer.io does not tell which environment the keys are of"
+            warn(tell_cause(problem, target, find_cause()))
         check_environment(target, head.environment_id, found)
 
     return CheckedApp(app, check)
+
+
+def tell_cause(problem: str, target: Target, cause: ReconcileError | None) -> str:
+    """Say why Customer.io did not tell an environment, and the next step; None: the cause is not known."""
+    if cause is not None:
+        return f"{problem}: {cause.message}; next: {cause.hint}"
+    return f"{problem}; next: `reconcile validate {shlex.quote(str(target.spec.path))} --connect` says why"
 
 
 # --- the segment --------------------------------------------------------------------------------------------------

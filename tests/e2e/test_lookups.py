@@ -1,5 +1,7 @@
 """What is asked only because a person reads it: side by side, within one time, and never in the way of a plan."""
 
+import re
+
 import pytest
 
 from reconciler.sandbox.faults import parse_fault
@@ -103,3 +105,26 @@ def test_a_first_fill_says_that_a_takeover_needs_an_app_key_that_is_accepted(pro
     assert "`app_api_key`" in planned
     assert "which takes them over, need " in applied
     assert "reconcile refresh spec.yaml" not in planned + applied
+
+
+@pytest.mark.parametrize("trouble", ["keys that are refused", "nobody answers"])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_plan_says_why_the_environment_of_the_keys_is_not_known(project: Project, trouble: str, sealed: bool) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")}, destination="" if sealed else "workspace_id: 3")
+    if trouble == "nobody answers":
+        text = project.spec.read_text()
+        project.spec.write_text(text.replace(f"track_url: {project.sandbox.url}", "track_url: http://127.0.0.1:1"))
+    project.sandbox.configure(track_key_revoked=True)
+
+    checked = project.run("validate", "spec.yaml", "--connect")
+    planned = project.json("plan", *(["--out", "sealed.plan"] if sealed else []))
+
+    [warning] = [each for each in planned.document["warnings"] if "environment" in each]
+    assert (checked.code, planned.code) == (1, 0)
+    if trouble == "keys that are refused":
+        cause = re.search("the Track API .*", one_line(checked.out).partition(" 1 spec, ")[0])
+        assert cause
+        assert warning.endswith(cause[0].replace(" next: ", "; next: "))
+    else:
+        assert warning.endswith("next: `reconcile validate spec.yaml --connect` says why")
