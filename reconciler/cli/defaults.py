@@ -48,8 +48,9 @@ def finish(command: Any, *, without: frozenset[str] = frozenset()) -> None:
     """Let each flag of a command, and of those below it, be set by a variable, but those of `without`.
 
     The parser reads the variable where the command line does not have the flag; an empty one is unset. The usage shows
-    that the spec may be left out.
+    that the spec may be left out. An error of the parser names its command.
     """
+    command.parse_args = partial(_parse, command.parse_args)
     for parameter in command.params:
         flag = find_flag(parameter)
         if flag is None:
@@ -67,6 +68,16 @@ def finish(command: Any, *, without: frozenset[str] = frozenset()) -> None:
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             finish(each, without=without)
+
+
+def _parse(parse: Callable[[Any, list[str]], list[str]], context: Any, words: list[str]) -> list[str]:
+    """Parse the words of a command; an error that does not say of which command it is gets its context."""
+    try:
+        return parse(context, words)
+    except Exception as error:
+        if getattr(error, "ctx", context) is None:
+            error.ctx = context  # type: ignore[attr-defined]
+        raise
 
 
 def _read_format(option: Any, read: Callable[[Any], str | None], context: Any) -> str | None:

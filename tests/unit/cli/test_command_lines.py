@@ -224,6 +224,11 @@ def test_the_short_flags_are_the_long_ones(probe: Probe, capsys: pytest.CaptureF
         (["-v", "plan", "--parallel", "0"], "reconcile plan"),
         (["state", "bogus"], "reconcile state"),
         (["state", "show"], "reconcile state show"),
+        (["--directory"], "reconcile"),
+        (["plan", "--out"], "reconcile plan"),
+        (["plan", "--quiet=1"], "reconcile plan"),
+        (["history", "spec.yaml", "-C"], "reconcile history"),
+        (["state", "show", "spec.yaml", "vip", "-C"], "reconcile state show"),
     ],
 )
 def test_a_usage_error_names_the_help_of_its_command(
