@@ -310,7 +310,7 @@ def _describe_document(document: Mapping[str, Any], kind: str) -> Report:
     for key, value in document.items():  # plain values, and lists of plain values that are not empty
         values = value if isinstance(value, list) else [value]
         if key != "warnings" and values and all(isinstance(each, str | int | float) for each in values):
-            facts.append(f"{_name(key)}: {', '.join(map(str, values))}")
+            facts.append(f"{_name(key)}: {', '.join(_write(each, key) for each in values)}")
     columns: list[Column[Any]] = []
     for place, key in enumerate(ordered):
         numeric = all(not isinstance(each.get(key), str) for each in segments)
@@ -318,7 +318,7 @@ def _describe_document(document: Mapping[str, Any], kind: str) -> Report:
         columns.append(Column(_name(key), right=numeric, drop=drop, flexible=not numeric))
     lines = []
     for each in segments:
-        row, error = [Cell(_write(each.get(key))) for key in ordered], each.get("error")
+        row, error = [Cell(_write(each.get(key), key)) for key in ordered], each.get("error")
         if isinstance(error, Mapping):
             message, hint = _write(error.get("message")), _write(error.get("hint"))
             where = re.escape(_write(each.get("spec"))) + r":\d+: "
@@ -347,9 +347,12 @@ def _name(key: object) -> str:
     return str(key).replace("_", " ")
 
 
-def _write(value: object) -> str:
+def _write(value: object, key: str = "") -> str:
+    """Write a value; the number of a segment has no separators, as in a spec."""
     if value is None:
         return ""
+    if key.endswith("_id"):
+        return str(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -55,6 +55,7 @@ def write_overview(overview: Overview) -> str:
         "orphan_advice": sentences.ORPHAN_ADVICE,
         "runs": [_show_run(at, run, anchors) for at, run in enumerate(runs[:MOST_RUNS])],
         "number_of_runs": len(runs),
+        "counted_runs": sentences.count(len(runs), "run"),
         "read_documents": overview.read_documents,
         "warnings": overview.warnings,
     }
@@ -68,15 +69,22 @@ def _list_tiles(overview: Overview, segments: Sequence[Mapping[str, Any]]) -> li
     rows = [each.row for each in overview.segments]
     wrong = sum(each["chip"]["class"] in _WRONG for each in segments)
     unmatched = sum(row.unmatched or 0 for row in rows)
+    is_unread = all(row.error is not None for row in rows)
     return [
-        (f"{len(rows):,}", "segments", ""),
-        (f"{sum(row.members or 0 for row in rows):,}", "members", ""),
+        (*_count(len(rows), "segment"), ""),
+        (*(("–", "members") if is_unread else _count(sum(row.members or 0 for row in rows), "member")), ""),
         (f"+{sum(run.added or 0 for run in recent):,}", "entered in 30 days", "good"),
         (f"−{sum(run.removed or 0 for run in recent):,}", "left in 30 days", "left"),
-        (f"{wrong:,}", "need attention", "bad" if wrong else ""),
+        (f"{wrong:,}", "needs attention" if wrong == 1 else "need attention", "bad" if wrong else ""),
         (f"{unmatched:,}", "unmatched", "warn" if unmatched else ""),
-        (f"{len(overview.orphans):,}", "orphans", "warn" if overview.orphans else ""),
+        (*_count(len(overview.orphans), "orphan"), "warn" if overview.orphans else ""),
     ]
+
+
+def _count(number: int, noun: str) -> tuple[str, str]:
+    """`1,234` and `members`, of which a tile shows the number larger."""
+    written, _, counted = sentences.count(number, noun).partition(" ")
+    return written, counted
 
 
 def _add_up(overview: Overview) -> list[tuple[datetime, int]]:
@@ -92,6 +100,8 @@ def _add_up(overview: Overview) -> list[tuple[datetime, int]]:
     for run in sorted(changes, reverse=True):
         total += changes[run]
         points.append((overview.runs[run].started_at, total))
+    if any(each.row.error is not None for each in overview.segments):
+        return points
     return [*points, (overview.created_at, sum(each.row.members or 0 for each in overview.segments))]
 
 

@@ -333,8 +333,12 @@ def summarise_status(status: Status) -> str:
     bad = list_numbers(
         *((sum(row.last is not None and row.last.status == word for row in rows), word.value) for word in BAD)
     )
+    unread = sum(row.error is not None for row in rows)
+    known = count(members, "member")
+    if unread:
+        known = "members not known" if unread == len(rows) else f"{known} in those that can be read"
     return _join_clauses(
-        f"{count(len(rows), 'segment')}, {count(members, 'member')}",
+        f"{count(len(rows), 'segment')}, {known}",
         [f"in the last run {join(bad)}"] if bad else [],
         list_numbers(
             (sum(row.unsettled or 0 for row in rows), "unsettled"),
@@ -342,7 +346,7 @@ def summarise_status(status: Status) -> str:
                 sum(not row.known and row.error is None and not row.target.segment.retired for row in rows),
                 "not in the state yet",
             ),
-            (sum(row.error is not None for row in rows), "can't be read"),
+            (unread, "can't be read"),
         ),
         [count(len(status.orphans), "orphan")] if status.orphans else [],
     )

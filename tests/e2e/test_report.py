@@ -1,5 +1,6 @@
 """`reconcile report` and `--format html`: what is on the page, in the file and in a real browser."""
 
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -91,6 +92,21 @@ def test_a_workspace_without_any_run_has_a_page(tmp_path: Path, monkeypatch: pyt
     assert run(["report", "--out", "report.html", "--quiet"]) == 0
     assert "No run has ended yet." in Path("report.html").read_text()
     assert not Path("state.db").exists()
+
+
+def test_a_report_counts_one_as_one_and_no_members_where_the_state_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_past(tmp_path, SHOP[:1], 1)
+    assert run(["report", "--out", "report.html", "--quiet"]) == 0
+    page = Path("report.html").read_text()
+    assert "<span>segment</span>" in page
+    assert "1 runs" not in page
+
+    Path("state.db").write_text("no database")
+    assert run(["report", "--out", "report.html", "--quiet"]) == 1
+    assert re.search(r">–</b><span>members</span>", Path("report.html").read_text())
 
 
 def test_a_plan_is_a_page_of_ascii_with_foreign_text_as_text() -> None:

@@ -22,6 +22,7 @@ from reconciler.models.results import (
     RefreshRow,
     RefreshStatus,
     RunStatus,
+    SegmentRecord,
     Status,
     StatusRow,
     Tally,
@@ -484,7 +485,30 @@ def test_status_shows_what_the_state_holds_and_the_orphans() -> None:
     assert "forget" not in shown
     assert "newcomers      59      new" in shown
     assert "broken can't be read: no such file" in shown
+    assert "3 segments, 1,234 members in those that can be read; 5 unsettled" in flatten(shown)
     assert "5 unsettled; 1 not in the state yet; 1 can't be read; 1 orphan." in flatten(shown)
+
+
+def test_the_members_in_a_state_that_can_not_be_read_are_not_known() -> None:
+    error = Problem("state", "no such file", "apply first")
+    rows = tuple(StatusRow(samples.make_target(name), False, error=error) for name in ("vip", "churn"))
+
+    assert "2 segments, members not known; 2 can't be read." in flatten(write(Status(samples.TWO_AM, rows), 80))
+
+
+def test_a_segment_of_the_state_is_shown_in_words_and_numbers_of_people() -> None:
+    record = SegmentRecord(
+        *("production", 56789, "vip_customers", "id", "lineage", 7),
+        *(12345, 1, 2, 3, 4),
+        *(samples.TWO_AM, None, None, None),
+        restored=False,
+    )
+
+    shown = flatten(write(record, 80))
+
+    assert "members: 12,345" in shown
+    assert "segment id: 56789" in shown
+    assert "restored: no" in shown
 
 
 def test_status_begins_with_what_failed_and_says_where_to_look() -> None:
