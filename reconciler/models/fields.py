@@ -128,7 +128,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_scalar(text: str) -> Scalar:
-    """Read a plain scalar as YAML 1.2 does."""
+    """Read a plain scalar as YAML 1.2's core schema does, but for numbers that stay texts.
+
+    These have a leading zero, are in base 8 or 16, infinite or no number, or have more than a hundred digits.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if _YAML_INTEGER.fullmatch(text):

@@ -2,7 +2,7 @@
 
 The reader works on libyaml's events, because its composer recurses in C: a file of a hundred thousand brackets
 ends the process. Plain scalars follow YAML 1.2's core schema, so `NO` is a text, `12:30` is a text and `1e3` is a
-number; a number with a leading zero (`007`, which YAML 1.1 reads as octal) stays a text, digit for digit.
+number. Some numbers of it stay texts, digit for digit: see `models.fields.read_scalar`.
 """
 
 import os
