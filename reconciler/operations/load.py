@@ -111,6 +111,9 @@ def load_segments(
     """Read specs and select segments of them. Raises UsageError, SpecError."""
     if stored := [path for path in paths if path.startswith(STORED)]:
         raise UsageError(f"{stored[0]} is a plan that a state keeps, and can only be applied", "name the specs")
+    if sealed := [path for path in paths if path != str(STDIN) and is_plan_file(Path(path))]:
+        hint = f"name the specs, or apply it: reconcile apply {shlex.quote(sealed[0])}"
+        raise UsageError(f"{sealed[0]} is a plan file, and can only be applied", hint)
     specs = read_specs(paths, os.environ, needed)
     return Loaded(specs, choose(list_targets(specs), select, exclude))
 

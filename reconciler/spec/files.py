@@ -40,7 +40,9 @@ def expand(names: Sequence[str]) -> dict[Path, bool]:
         if all(os.path.isdir(name) for name in empty if "\0" not in name):
             hint = "A folder needs at least one *.yaml or *.yml file; `reconcile init` writes one."
             raise UsageError(f"No spec in {listed}.", hint)
-        raise UsageError(f"No such spec: {listed}.", "Check the path; `reconcile init` writes a first spec.")
+        may_be_specs = any(Path(name).suffix.lower() in ("", *SUFFIXES) for name in empty)
+        advice = "; `reconcile init` writes a first spec" if may_be_specs else ""
+        raise UsageError(f"No such spec: {listed}.", f"Check the path{advice}.")
     once: dict[str, Path] = {}
     for path in (path for files in found.values() for path in files):
         once.setdefault(str(path) if path == STDIN else os.path.realpath(path), path)

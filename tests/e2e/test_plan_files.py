@@ -497,3 +497,30 @@ def test_a_journal_that_the_first_edition_let_an_edited_plan_poison_is_read_and_
 
     assert filled.json("plan").segments["vip"]["status"] == "unchanged"
     assert filled.stored("vip") == filled.sandbox.members(56) == set(people(*range(10, 120)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan",), ("validate",), ("drift",), ("refresh", "--yes"), ("status",), ("history",), ("segments",),
+        ("report", "--out", "report.html"), ("trace",), ("state", "show"),
+    ],
+)  # fmt: skip
+def test_a_plan_file_where_a_spec_is_wanted_can_only_be_applied(filled: Project, words: tuple[str, ...]) -> None:
+    assert filled.run("plan", "spec.yaml", "--out", "sealed.plan").code == 0
+    command = 2 if words[0] == "state" else 1
+    more = {"trace": ["p0001"], "state": ["vip"]}.get(words[0], [])
+
+    refused = filled.run(*words[:command], "./sealed.plan", *more, *words[command:])
+
+    assert refused.code == 64
+    assert "./sealed.plan is a plan file, and can only be applied" in refused.err
+    assert "reconcile apply ./sealed.plan" in refused.err
+
+
+@pytest.mark.parametrize(("name", "proposes"), [("nope.plan", False), ("nope.yaml", True), ("nope", True)])
+def test_only_for_what_may_be_a_spec_a_first_one_is_proposed(project: Project, name: str, proposes: bool) -> None:
+    refused = project.run("apply", name, "--yes")
+
+    assert refused.code == 64
+    assert ("reconcile init" in refused.err) == proposes
