@@ -170,9 +170,13 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Malformed:
     line = mark.line + 1 if mark else 1
     if "nesting depth" in (error.problem or ""):  # a limit of the parser, which reads ahead of the events
         return Malformed(line, _TOO_DEEP)
+    place, lines = error.problem_mark, text.split("\n")
+    read = lines[place.line][: place.column + 1] if place and line == place.line + 1 <= len(lines) else ""
+    if "tab character" in (error.problem or "") or (read.endswith("\t") and not read.strip()):
+        return Malformed(line, "A tab stands before the text; YAML indents with blanks alone.")
     # What the parser quotes from the file, but for its signs, may be a secret.
     problem = re.sub(r"'[^'<>]{4,}'", "'…'", error.problem or error.context or "it can't be parsed")
-    near = text.split("\n")[max(line - 2, 0) : line]
+    near = lines[max(line - 2, 0) : line]
     has_bare_reference = any(re.search(r"[\[{,].*\$\{", part) for part in near)
     hint = "; inside { } and [ ] a ${NAME} must stand in quotes" if has_bare_reference else ""
     return Malformed(line, f"The file is not YAML: {problem}{hint}.")
