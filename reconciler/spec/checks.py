@@ -310,7 +310,10 @@ def _check_removals(draft: Draft, segment: KeyPath) -> None:
 
 
 def check_claims(drafts: Iterable[Draft]) -> None:
-    """Refuse a number or a title that two segments of one workspace have, in a spec or across them, at each place."""
+    """Refuse a number or a title that two segments of one workspace have, in a spec or across them.
+
+    It is told once in a file, and at each of several files.
+    """
     claims: dict[tuple[str, str, object], list[tuple[Draft, KeyPath]]] = {}
     for draft in drafts:
         where = ("destination", "workspace")
@@ -329,9 +332,9 @@ def check_claims(drafts: Iterable[Draft]) -> None:
             elif isinstance(title, str) and not isinstance(title, Unset):
                 claims.setdefault((workspace, "segment", read_title(title)), []).append((draft, segment))
     for (_, key, value), rivals in claims.items():
-        if len(rivals) == 1:
-            continue
         for at, (draft, segment) in enumerate(rivals):
+            if at == 0 and (len(rivals) == 1 or any(other is draft for other, _ in rivals[1:])):
+                continue
             other, rival = rivals[1 if at == 0 else 0]
             line = other.document.line((*rival, key))
             shown = value if isinstance(value, int) else f"`{show(str(value))}`"

@@ -57,8 +57,6 @@ def test_create_that_is_inherited_means_nothing_to_a_number(write):
         (
             "  a: {segment: New 1, query: x}\n  b: {segment: ' New  1', query: y}\n",
             [
-                "spec.yaml:5: `segments.a.segment` is `New 1`, which `b` in the same workspace has too (spec.yaml:6); "
-                "one segment takes one query.",
                 "spec.yaml:6: `segments.b.segment` is `New 1`, which `a` in the same workspace has too (spec.yaml:5); "
                 "one segment takes one query.",
             ],
@@ -66,8 +64,6 @@ def test_create_that_is_inherited_means_nothing_to_a_number(write):
         (
             "  a: {segment: VIP, query: x}\n  b: {segment: VIP, query: y}\n",
             [
-                "spec.yaml:5: `segments.a.segment` is `VIP`, which `b` in the same workspace has too (spec.yaml:6); "
-                "one segment takes one query.",
                 "spec.yaml:6: `segments.b.segment` is `VIP`, which `a` in the same workspace has too (spec.yaml:5); "
                 "one segment takes one query.",
             ],

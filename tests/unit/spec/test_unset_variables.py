@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_named_may_give_what_is_missing_here(write):
 
     problems = find_problems(write(text), Needed.NONE)
 
-    assert len(problems) == 3  # both of one number, and the key
+    assert len(problems) == 2  # one number twice, and the key
     [spec] = load([write(text.replace("1, query: x, tag", "2, query: x, tags"))], {}, Needed.NONE)
     assert spec.unset == ("STAGE",)
 
