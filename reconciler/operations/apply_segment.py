@@ -386,9 +386,11 @@ class SegmentApply:
             status = RunStatus.APPLIED if tally.touched else RunStatus.UNCHANGED
         if error is None and status is RunStatus.FAILED and tally.rejected:
             error = DestinationError(
-                f"{self.target.where}: Customer.io refused each of the {tally.rejected:,} ids by itself (400)",
-                "check that they are ids of the spec's id_type, as Customer.io knows them; the next run tries them "
-                "again",
+                f"{self.target.where}: Customer.io refused "
+                + (
+                    "the one id (400)" if tally.rejected == 1 else f"each of the {tally.rejected:,} ids by itself (400)"
+                ),
+                "check the spec's id_type, and that Customer.io knows such ids; the next run tries again",
                 code="rejected",
             )
         if error is not None and error.code == "refused" and self.target.segment.retired:

@@ -164,8 +164,8 @@ class Lookups:
                 remote = replace(remote, used_by=replace(uses, names=known))
             filled.append(replace(plan, remote=remote))
         for message, number in unknown.items():
-            segments = "1 segment" if number == 1 else f"{number:,} segments"
-            warn(f"how many members {segments} have, and what uses them, is not known: {message}")
+            words = "segment has, and what uses it" if number == 1 else "segments have, and what uses them"
+            warn(f"how many members {number:,} {words}, is not known: {message}")
         return filled
 
     def close(self) -> None:

@@ -47,9 +47,9 @@ def tell_deeds(row: HistoryRow) -> str:
         changed = [part for part in row.parts if part.added or part.removed]
         where = changed[0].name if len(changed) == 1 else count(len(changed), "segment")
         clauses.append(f"{'' if row.is_over else 'at least '}{', '.join(moved)} in {where}")
-    taken_over = [part.name for part in row.parts if part.status == RefreshStatus.REFRESHED]
-    if taken_over:
-        clauses.append(f"taken over: {list_some(taken_over)}")
+    refreshed = [part.name for part in row.parts if part.status == RefreshStatus.REFRESHED]
+    if refreshed:
+        clauses.append(f"refreshed: {list_some(refreshed)}")
     if not row.is_over:
         known = [part.name for part in row.parts if not (part.added or part.removed)]
         clauses += [f"was at {list_some(known)}"] if known else []

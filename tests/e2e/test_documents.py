@@ -506,3 +506,16 @@ def test_a_segment_whose_ids_were_all_rejected_says_so(project: Project) -> None
     assert failed.segments["vip"]["error"]["code"] == "rejected"
     assert "2 ids" in failed.err
     assert "p0004" not in failed.out + failed.err
+
+
+@pytest.mark.parametrize(("ids", "words"), [((1,), "refused the one id (400)"), ((1, 2), "refused each of the 2 ids")])
+def test_refused_ids_are_counted_in_words_that_fit(project: Project, ids: tuple[int, ...], words: str) -> None:
+    project.want("vip", people(5))
+    project.write({"vip": segment(56, "vip")})
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(5, *ids))
+    project.sandbox.inject(poison(*people(*ids)))
+
+    applied = project.json("apply", "--allow-additions", "vip")
+
+    assert words in applied.segments["vip"]["error"]["message"]

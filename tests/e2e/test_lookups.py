@@ -128,3 +128,13 @@ def test_a_plan_says_why_the_environment_of_the_keys_is_not_known(project: Proje
         assert warning.endswith(cause[0].replace(" next: ", "; next: "))
     else:
         assert warning.endswith("next: `reconcile validate spec.yaml --connect` says why")
+
+
+def test_what_is_not_known_of_one_segment_is_said_of_one(project: Project) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")})
+
+    planned = project.json("plan", "--lookup-timeout", "0")
+
+    [warning] = [each for each in planned.document["warnings"] if "is not known" in each]
+    assert warning.startswith("how many members 1 segment has, and what uses it, is not known: ")

@@ -56,3 +56,28 @@ def test_a_refresh_that_was_stopped_says_so_in_the_history(project: Project) -> 
     last = project.json("history").document["runs"][0]
     assert (last["command"], last["exit_code"]) == ("refresh", 143)
     assert "stopped (143)" in project.run("history", "spec.yaml").out
+
+
+def test_the_number_of_unknown_members_can_not_be_read_as_one_of_removals(project: Project) -> None:
+    project.want("vip", people(1))
+    project.write({"vip": segment(56, "vip")})
+    project.sandbox.put_members(56, people(1, 2, 3, 4))
+
+    told = project.run("refresh", "spec.yaml", "--yes")
+    listed = project.run("history", "spec.yaml")
+
+    assert (
+        "4 that the state does not know are taken over; of these, the next plan removes those that the query does not "
+        "return"
+    ) in told.err
+    assert "refreshed: vip" in listed.out
+
+
+def test_a_refresh_that_took_over_nobody_does_not_say_so_in_the_history(project: Project) -> None:
+    project.want("vip", [])
+    project.write({"vip": segment(56, "vip")})
+    project.sandbox.put_members(56, people(1, 2))
+
+    assert project.run("refresh", "spec.yaml", "--yes", "--adopt", "known").code == 0
+
+    assert "taken over" not in project.run("history", "spec.yaml").out

@@ -54,11 +54,13 @@ def refresh(
     with cut_short(console) as stop:
 
         def approve(target: Target, found: DriftCounts, title: str | None) -> bool:
-            fate = "left alone" if adopt is Adopt.KNOWN else "taken over: the next plan removes those the query drops"
+            fate = "left alone"
+            if adopt is Adopt.ALL:
+                fate = "taken over; of these, the next plan removes those that the query does not return"
             parts = [
                 f"{target.label}: {found.remote:,} members are there, the state has {found.stored:,}",
                 f"not there of the state's: {found.missing:,}" if found.missing else "",
-                f"not known to the state, and {fate}: {found.strangers:,}" if found.strangers else "",
+                f"{found.strangers:,} that the state does not know are {fate}" if found.strangers else "",
             ]
             known = "; ".join(filter(None, parts))
             if yes:

@@ -557,7 +557,7 @@ def test_history_says_of_a_run_what_it_did_and_what_failed() -> None:
         ("declined", "not confirmed: vip"),
         ("stopped (143)", "nothing changed"),
         ("ended (77)", "nothing changed"),
-        ("done", "taken over: vip"),
+        ("done", "refreshed: vip"),
         ("running", "nothing is known to be sent"),
     ]
 
