@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import select
+import shlex
 import shutil
 import sys
 import traceback
@@ -44,6 +45,13 @@ class Console:
     log_format: LogFormat = LogFormat.TEXT
     stdin_is_taken: bool = False
     """stdin is a spec or an id: a question is answered on the terminal that controls this process."""
+    folder: str | None = None
+    """The one of `-C`, in which this process works."""
+
+    @property
+    def program(self) -> str:
+        """How a command to copy begins, so that it finds the same files where the user stands."""
+        return f"reconcile -C {shlex.quote(self.folder)}" if self.folder else "reconcile"
 
     # --- stdout -------------------------------------------------------------------------------------------------------
 

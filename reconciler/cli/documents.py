@@ -58,9 +58,11 @@ def show_sealed(
     if result.plan is not None:
         # Nothing else but JSON says it.
         console.info(f"Sealed into {where}. It can be applied once, for 24 hours.", always=output is not Format.JSON)
-        console.info(f"Apply exactly this with: reconcile apply {result.plan} {shlex.join(name_specs(loaded.specs))}")
+        console.info(
+            f"Apply exactly this with: {console.program} apply {result.plan} {shlex.join(name_specs(loaded.specs))}"
+        )
     elif result.plan_id:
-        console.info(f"Sealed into {out}. Apply exactly this with: reconcile apply {shlex.quote(str(out))}")
+        console.info(f"Sealed into {out}. Apply exactly this with: {console.program} apply {shlex.quote(str(out))}")
     return result.exit_code
 
 

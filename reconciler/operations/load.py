@@ -101,7 +101,7 @@ def open_stored_plan(name: str, paths: Sequence[str]) -> PlanFile:
         is_spent = open_snapshot(state).is_spent(plan_id)
         why = "it has been applied already" if is_spent else "it has expired, was erased, or is of another state"
         message = f"there is no plan {shlex.quote(name)} in the state any more: {why} ({parse(state.url)})"
-        raise PlanFileError(message, "Make a new plan: reconcile plan SPEC... --out state:")
+        raise PlanFileError(message, f"Make a new plan: reconcile plan {shlex.join(paths)} --out state:")
     return copy_stored_plan(name, chain([first], lines))
 
 

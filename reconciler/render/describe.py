@@ -108,7 +108,8 @@ def describe(result: Result, options: Options) -> Report:
                 first_fill=_describe_first_fill(plans, shared, options, is_over=True),
             )
         case Drift():
-            is_drifted = any(each.status is DriftStatus.DRIFTED for each in result.segments)
+            drifted = [each.target for each in result.segments if each.status is DriftStatus.DRIFTED]
+            legend = sentences.DRIFT_LEGEND.format(specs=sentences.name_specs(drifted))
             found = Report(
                 "drift",
                 sentences.summarise_drift(result),
@@ -117,7 +118,7 @@ def describe(result: Result, options: Options) -> Report:
                 trouble_title="Drifted and failed"
                 if any(each.counts and each.error for each in result.segments)
                 else "Failed",
-                remarks=[(sentences.DRIFT_LEGEND, "", "")] if is_drifted else [],
+                remarks=[(legend, "", "")] if drifted else [],
             )
         case Refresh():
             remarks = [(sentences.LINGERING_LEGEND, "", "")] if any(each.unsettled for each in result.segments) else []

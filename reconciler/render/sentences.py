@@ -34,9 +34,12 @@ from reconciler.render.json_documents import count_segments, summarise
 
 DRIFT_LEGEND = (
     "Missing: stored, and not there. Foreign: there, and not stored. Lingering: removed by reconcile in the last "
-    "hour, and still there. To mend it: `reconcile refresh`, then `reconcile apply`. It puts the missing back, and "
-    "removes the foreign that the query does not return; `refresh --adopt known` lets them stay."
+    "hour, and still there. To mend it: `reconcile refresh {specs}`, then `reconcile apply {specs}`. It puts the "
+    "missing back, and removes the foreign that the query does not return; `refresh --adopt known` lets them stay."
 )
+MOST_SPECS = 3
+"""Specs that a command to copy names."""
+
 LINGERING_LEGEND = "Lingering: removed by reconcile, and still there. The next apply removes them again, or adds them."
 ADOPTED_LEGEND = "The next plan removes those taken over that the query does not return."
 LOST_STATE = (
@@ -115,6 +118,12 @@ def name_segment(label: str, segment_id: int, title: str | None, members: int, *
     """`production/vip (segment 56, "VIP customers", 1,234 members)`, for a question about it."""
     called = "title not known" if title is None else f'"{title}"'
     return f"{label} ({', '.join([f'segment {segment_id}', called, count(members, 'member'), *more])})"
+
+
+def name_specs(targets: Iterable[Target]) -> str:
+    """The specs of some segments as the words of a command; of many `SPEC...`."""
+    paths = sorted({str(target.spec.path) for target in targets})
+    return " ".join(map(quote, paths)) if len(paths) <= MOST_SPECS else "SPEC..."
 
 
 def quote(text: str) -> str:

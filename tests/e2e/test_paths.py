@@ -155,3 +155,20 @@ def test_two_urls_of_one_postgresql_are_one_state(project: Project, postgres_url
     assert (status["orphans"], [each["members"] for each in status["segments"]]) == ([], [2, 2])
     runs = project.run("history", "second.yaml", "--format", "json").document["runs"]
     assert [run["command"] for run in runs] == ["refresh", "apply"]
+
+
+def test_under_c_the_next_commands_hold_where_the_user_stands(project: Project) -> None:
+    project.want("vip", ["p0001"])
+    project.write({"vip": segment(56, "vip")})
+    above = Project(project.folder.parent, project.sandbox)
+    name = project.folder.name
+
+    made = above.run("-C", name, "init", "first")
+    planned = above.run("plan", "-C", name, "spec.yaml", "--out", "sealed.plan")
+    applied = above.run("-C", name, "apply", "sealed.plan", "--yes")
+    backed_up = above.run("-C", name, "state", "backup", "spec.yaml", "--to", "backup.db")
+
+    assert f"reconcile -C {name} validate first/reconcile.yaml" in made.out
+    assert f"Apply exactly this with: reconcile -C {name} apply sealed.plan" in planned.err
+    assert applied.code == 0
+    assert f"reconcile -C {name} state restore spec.yaml backup.db" in backed_up.out

@@ -61,7 +61,9 @@ def test_the_stored_ids_are_sent_once_whatever_the_query_returns_now(server: Pro
     ]
     assert count_lines(postgres_url) == 0
     server.sandbox.reset_calls()
-    assert "applied already" in refused(server, name, "spec.yaml").err
+    spent = refused(server, name, "spec.yaml").err
+    assert "applied already" in spent
+    assert "reconcile plan spec.yaml --out state:" in spent
 
 
 def test_the_id_stands_on_stderr_where_the_document_is_text_also_with_quiet(server: Project) -> None:

@@ -40,10 +40,12 @@ def with_console(command: Callable[..., int | None]) -> Callable[..., int | None
     @wraps(command)
     def run(context: typer.Context, **given: Any) -> int | None:
         is_verbose, is_quiet = (bool(flags.find_shared(context, name)) for name in ("verbose", "quiet"))
-        console = Console(is_verbose, is_quiet, flags.find_shared(context, "log_format") or flags.LogFormat.TEXT)
+        folder = flags.find_shared(context, "directory")
+        log_format = flags.find_shared(context, "log_format") or flags.LogFormat.TEXT
+        console = Console(is_verbose, is_quiet, log_format, folder=folder)
         given = {each.name: given[each.name] for each in own}
         try:
-            if folder := flags.find_shared(context, "directory"):
+            if folder:
                 enter(folder)
             with console.log_records():
                 given = fill_spec(given, optional, os.environ)

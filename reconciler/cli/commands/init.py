@@ -33,8 +33,8 @@ def init(
         *(f"wrote {path}" for path in written),
         "",
         f"Next: edit {spec}, set the variables that it names, then:",
-        f"  reconcile validate{named}",
-        f"  reconcile plan{named}",
+        f"  {console.program} validate{named}",
+        f"  {console.program} plan{named}",
     )
 
 

@@ -125,7 +125,7 @@ def forget(
 
         if not admin.forget(found.state, workspace, segment_id, lock_timeout=lock_timeout, drop=drop):
             raise unknown_segment(found, segment_id)
-    refresh = f"reconcile refresh {shlex.quote(spec)} --select {quote(record.name)}"
+    refresh = f"{console.program} refresh {shlex.quote(spec)} --select {quote(record.name)}"
     console.report(
         f"Forgotten: {describe(record)}. Nobody was removed at Customer.io.",
         f"To manage it again, take it over first: {refresh}",
@@ -210,7 +210,7 @@ def backup(
     shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
     console.report(
         f"Copied to {shown}. It holds the ids of all members. To put it back:",
-        f"  reconcile state restore {shlex.quote(spec)} {shlex.quote(shown)}",
+        f"  {console.program} state restore {shlex.quote(spec)} {shlex.quote(shown)}",
     )
 
 
@@ -244,7 +244,7 @@ def restore(
     console.report(
         f"Restored: {restored.contents}. It does not know what was sent after the backup was made, and plan files from "
         "before are stale. Before the next apply, read what is really there:",
-        f"  reconcile refresh {shlex.quote(spec)}",
+        f"  {console.program} refresh {shlex.quote(spec)}",
     )
 
 

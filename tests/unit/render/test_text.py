@@ -166,8 +166,9 @@ Status     Segment        Id  Stored  Remote  Missing  Foreign  Lingering
 
 Missing: stored, and not there. Foreign: there, and not stored. Lingering:
 removed by reconcile in the last hour, and still there. To mend it: `reconcile
-refresh`, then `reconcile apply`. It puts the missing back, and removes the
-foreign that the query does not return; `refresh --adopt known` lets them stay.
+refresh specs/vip.yaml`, then `reconcile apply specs/vip.yaml`. It puts the
+missing back, and removes the foreign that the query does not return; `refresh
+--adopt known` lets them stay.
 
 Drift: 1 of 3 segments; 2 missing; 5 foreign, of these 1 lingering; 1 failed.
 """
