@@ -322,6 +322,17 @@ def test_a_copy_to_a_relative_file_says_the_url_that_a_spec_elsewhere_finds_it_b
     assert (planned.code, planned.segments["vip"]["stored"]) == (0, 20), planned.err
 
 
+def test_a_backup_of_a_server_says_how_it_is_put_back(filled: Project, postgres_url: str) -> None:
+    filled.write({"vip": segment(56, "vip")}, more=f"state: {{url: '{postgres_url}'}}\n")
+    assert filled.run("apply", "spec.yaml").code == 0
+
+    done = filled.run("state", "backup", "spec.yaml", "--to", "backup.db")
+
+    url = f"sqlite:///{filled.folder.resolve()}/backup.db"
+    assert f"set `state.url` to {url} for this command:\n  reconcile state copy spec.yaml --to URL\n" in done.out
+    assert "state restore" not in done.out
+
+
 def test_a_copy_to_a_server_repeats_no_url(filled: Project, postgres_url: str) -> None:
     copied = filled.run("state", "copy", "spec.yaml", "--to", postgres_url)
 

@@ -55,7 +55,7 @@ def refresh(
 
         def approve(target: Target, found: DriftCounts, title: str | None) -> bool:
             fate = "left alone"
-            if adopt is Adopt.ALL:
+            if adopt is Adopt.ALL and not target.segment.retired:
                 fate = "taken over; of these, the next plan removes those that the query does not return"
             parts = [
                 f"{target.label}: {found.remote:,} members are there, the state has {found.stored:,}",

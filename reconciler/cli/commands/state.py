@@ -208,10 +208,14 @@ def backup(
     path = admin.name_backup(settings, datetime.now(UTC)) if to is None else to
     admin.backup(settings, path)
     shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
-    console.report(
-        f"Copied to {shown}. It holds the ids of all members. To put it back:",
-        f"  {console.program} state restore {shlex.quote(spec)} {shlex.quote(shown)}",
-    )
+    copied = f"Copied to {shown}. It holds the ids of all members. To put it back"
+    if isinstance(parse(settings.url), SqliteAddress):
+        lines = [f"{copied}:", f"  {console.program} state restore {shlex.quote(spec)} {shlex.quote(shown)}"]
+    else:
+        url = f"sqlite:///{os.path.realpath(path)}"
+        copy = f"  {console.program} state copy {shlex.quote(spec)} --to URL"
+        lines = [f"{copied} into an empty database, set `state.url` to {url} for this command:", copy]
+    console.report(*lines)
 
 
 @state.command("restore", short_help="replace a SQLite state by a backup")
