@@ -123,6 +123,8 @@ _TRANSACT = frozenset(
 )
 """Reserved words of Transact-SQL: unless it is quoted, none is a name. Source: its manual, "Reserved Keywords"."""
 
+_BETWEEN_SELECTS = frozenset({"union", "all", "except", "intersect"})
+
 _TRANSACT_HINTS = frozenset({("use", "hint"), ("use", "plan"), ("merge", "join"), ("merge", "union")})
 """What two of these words are in a query that reads: hints."""
 
@@ -294,16 +296,25 @@ def _check_statement(pieces: Iterable[Piece], lexicon: Lexicon) -> Statement:
 
 
 def _find_statement(pieces: Iterable[Piece], words: frozenset[str]) -> str:
-    """Find the first of some words in the code of a query, behind its first word; empty: there is none."""
+    """Find the first of some words, or a second SELECT, behind the first word of a query's code; empty: neither."""
     other = {Kind.COMMENT: " ", Kind.QUOTED: " ' ", Kind.PARAM: " ' "}
     code = "".join(other.get(piece.kind, piece.text) for piece in pieces)
-    found = re.findall(r"[\w@#$]+|'", code.lower())
-    for word, following in pairwise([*found[1:], ""]):
+    found: list[str] = re.findall(r"[\w@#$]+|['()]", code.lower())
+    begin = next((at for at, word in enumerate(found) if word != "("), 0)
+    before, depth = "", 0
+    is_expected = found[begin : begin + 1] == ["with"]  # a SELECT of its own, outside of parentheses
+    for at, (word, following) in enumerate(pairwise([*found, ""]), start=-begin):
+        depth += {"(": 1, ")": -1}.get(word, 0)
         # A number, or a sign of money, ends where a word begins: `1DELETE` is two words.
-        ends = [each for each in words if word.endswith(each)] if re.match(r"[\d$]", word) else []
+        ends = [each for each in {*words, "select"} if word.endswith(each)] if re.match(r"[\d$]", word) else []
         hits = ends or ([word] if word in words and (word, following) not in _TRANSACT_HINTS else [])
-        if hits:
+        if word == "select" and depth == 0 and at > 0 and before not in _BETWEEN_SELECTS:
+            if not is_expected:
+                return word
+            is_expected = False
+        if at > 0 and hits:
             return max(hits, key=len)
+        before = word
     return ""
 
 
