@@ -88,6 +88,7 @@ FREE: dict[str, Any] = {
     "owner": "somebody@example.com",
     "tags": ("nightly",),
     "query_file": Path("sql/vip.sql"),
+    "query_line": 7,
     "model": "vip_customers",
     "confirm": True,
     "line": 13,
