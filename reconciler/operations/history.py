@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from reconciler.state.store import StateStore
 
 _LISTED = "`reconcile history SPEC` lists them"
-_NONE = "`reconcile apply SPEC` makes the first one"
 
 _MOST_CANDIDATES = 5
 
@@ -98,8 +97,7 @@ def find_run(loaded: Loaded, text: str) -> RunRecord:
         newest_first = [found[text]] if text in found else newest_first[:1]
     if not newest_first:
         message = "there is no run yet" if text == LAST else f"there is no run {text!r} in this state"
-        is_any = any(records.runs(workspace, 1) for records, workspace in _list_places(loaded))
-        raise UsageError(message, _LISTED if is_any else _NONE, code="no_run")
+        raise UsageError(message, _LISTED, code="no_run")
     if len(newest_first) > 1:
         several = [row for _, row in newest_first[:_MOST_CANDIDATES]]
         length = SHORT if len({shorten(row.run_id) for row in several}) == len(several) else None

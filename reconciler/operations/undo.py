@@ -127,8 +127,16 @@ def undo(
 
 
 def find_run_id(loaded: Loaded, run: str) -> str | ReconcileError:
-    """Find the run that is meant, or say that it goes on. Raises UsageError where it may be several, or is none."""
-    row = find_run(loaded, run).row
+    """Find the run that is meant, or say that the state knows none, or that it goes on.
+
+    Raises UsageError where it may be several.
+    """
+    try:
+        row = find_run(loaded, run).row
+    except UsageError as error:
+        if error.code != "no_run":
+            raise
+        return ReconcileError(f"{error.message}, and so nothing to undo", error.hint, code="audit")
     if row.status is RunState.RUNNING:
         return LockHeld(
             f"run {shorten(row.run_id)} is still at work", "end it, or wait until it has ended; then undo what it sent"
