@@ -6,6 +6,7 @@ Every check but `validate` reads the draft, not the models, so that it also repo
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import EnumType
+from types import NoneType, UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -135,6 +136,8 @@ def _annotation_at(where: KeyPath) -> Any:
         is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         parts = [each for each in get_args(annotation) if each is not ...]
         annotation = annotation.model_fields[step].annotation if is_model else parts[-1]
+        if isinstance(annotation, UnionType):  # of a key that may be left out
+            annotation = next((each for each in get_args(annotation) if each is not NoneType), annotation)
     return annotation
 
 

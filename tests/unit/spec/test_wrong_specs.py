@@ -88,6 +88,14 @@ def test_a_head_that_is_wrong(write, situation):
     assert problems_of(write(text + SEGMENT)) == [f"spec.yaml:{problem}" for problem in expected]
 
 
+def test_a_key_of_a_dbt_project_that_is_unknown(write):
+    text = "version: 1\nsources:\n  w: {dbt: {project: p, projct: x}}\ndestination: {site_id: s, api_key: k}\n"
+
+    first, _ = problems_of(write(text + SEGMENT))
+
+    assert first == "spec.yaml:3: `sources.w.dbt.projct` is not a known key; did you mean `project`?"
+
+
 WEBHOOKS = {
     "url: 5": "`url` of entry 1 of `notify` must be a text; put it in quotes.",
     "url: hooks.example.com/hidden": "`url` of entry 1 of `notify` must be an http:// or https:// URL.",
