@@ -302,7 +302,7 @@ def _find_statement(pieces: Iterable[Piece], words: frozenset[str]) -> str:
     found: list[str] = re.findall(r"[\w@#$]+|['()]", code.lower())
     begin = next((at for at, word in enumerate(found) if word != "("), 0)
     before, depth = "", 0
-    is_expected = found[begin : begin + 1] == ["with"]  # a SELECT of its own, outside of parentheses
+    is_expected = found[begin : begin + 1] != ["select"]  # behind WITH there is one outside of parentheses
     for at, (word, following) in enumerate(pairwise([*found, ""]), start=-begin):
         depth += {"(": 1, ")": -1}.get(word, 0)
         # A number, or a sign of money, ends where a word begins: `1DELETE` is two words.
