@@ -225,7 +225,7 @@ class PostgresSource:
         with self._scrubber.explaining(_ERRORS):
             connection = self._connections.connect(lambda: psycopg.connect(self._conninfo, prepare_threshold=None))
         ending = self._interruption.ending(lambda: connection.cancel_safe(timeout=_CANCEL_SECONDS))
-        with connection, ending, self._scrubber.explaining(_ERRORS, query):
+        with self._scrubber.explaining(_ERRORS, query), connection, ending:
             connection.execute("SET TRANSACTION READ ONLY")
             yield connection
 
