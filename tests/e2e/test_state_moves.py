@@ -326,11 +326,13 @@ def test_a_backup_of_a_server_says_how_it_is_put_back(filled: Project, postgres_
     filled.write({"vip": segment(56, "vip")}, more=f"state: {{url: '{postgres_url}'}}\n")
     assert filled.run("apply", "spec.yaml").code == 0
 
-    done = filled.run("state", "backup", "spec.yaml", "--to", "backup.db")
+    done = filled.run("state", "backup", "spec.yaml", "--to", "50% 1.db")
 
-    url = f"sqlite:///{filled.folder.resolve()}/backup.db"
+    url = f"sqlite:///{filled.folder.resolve()}/50%25%201.db"
     assert f"set `state.url` to {url} for this command:\n  reconcile state copy spec.yaml --to URL\n" in done.out
     assert "state restore" not in done.out
+    filled.write({"vip": segment(56, "vip")}, more=f"state: {{url: '{url}'}}\n")
+    assert filled.stored("vip") == set(people(*range(20)))
 
 
 def test_a_copy_to_a_server_repeats_no_url(filled: Project, postgres_url: str) -> None:

@@ -212,7 +212,7 @@ def backup(
     if isinstance(parse(settings.url), SqliteAddress):
         lines = [f"{copied}:", f"  {console.program} state restore {shlex.quote(spec)} {shlex.quote(shown)}"]
     else:
-        url = f"sqlite:///{os.path.realpath(path)}"
+        url = f"sqlite:///{quote_url(os.path.realpath(path), errors='surrogateescape')}"
         copy = f"  {console.program} state copy {shlex.quote(spec)} --to URL"
         lines = [f"{copied} into an empty database, set `state.url` to {url} for this command:", copy]
     console.report(*lines)
