@@ -28,13 +28,13 @@ def init(
     written = write_project(folder)
     spec = folder / SPEC
     is_default = folder == Path() and not os.environ.get(SPEC_VARIABLE)
-    named = "" if is_default else f" {shlex.quote(str(spec))}"
+    argument = "" if is_default else f" {shlex.quote(str(spec))}"
     console.report(
         *(f"wrote {path}" for path in written),
         "",
         f"Next: edit {spec}, set the variables that it names, then:",
-        f"  {console.program} validate{named}",
-        f"  {console.program} plan{named}",
+        f"  {console.program} validate{argument}",
+        f"  {console.program} plan{argument}",
     )
 
 
