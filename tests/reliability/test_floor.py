@@ -61,7 +61,7 @@ def test_a_file_that_cannot_grow_ends_the_run_with_words_and_the_next_run_conver
     )
     assert child.returncode in (1, 6), child.stdout + child.stderr
     assert "disk of the state" in child.stdout + child.stderr
-    assert "q0" not in child.stdout + child.stderr
+    assert not re.search(r"q\d{5}", child.stdout + child.stderr)
     assert "Traceback" not in child.stderr
 
     project.want("vip", crowd[6_000:7_000])
