@@ -254,6 +254,10 @@ class PlanFile:
     file: IO[bytes]
     spans: Sequence[Sequence[Span]]
 
+    @property
+    def is_stored(self) -> bool:
+        return str(self.path).startswith(STORED)
+
     def batches(self, index: int) -> Iterator[Batch]:
         """The batches of segment number `index`, removals first. Raises PlanFileError if the file has changed."""
         for span in self.spans[index]:
@@ -269,7 +273,7 @@ class PlanFile:
         if self.plan.undo_of is not None:
             spec = "SPEC..." if len(self.plan.specs()) == 1 else "SPEC"
             error.hint = error.hint.replace(PLAN_AGAIN, f"reconcile undo {spec} {self.plan.undo_of[:8]} --out FILE")
-        out = STATE if str(self.path).startswith(STORED) else str(self.path)
+        out = STATE if self.is_stored else str(self.path)
         error.hint = fill_hint(error.hint, {"SPEC...": self.plan.specs(), "FILE": [out]})
 
     def close(self) -> None:

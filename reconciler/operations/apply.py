@@ -23,6 +23,7 @@ from reconciler.operations.history import RunHistory
 from reconciler.operations.load import (
     Loaded,
     Names,
+    check_kept,
     refuse_flags,
     refuse_less,
     refuse_shared,
@@ -205,6 +206,8 @@ def _go_together(
     if file is not None:
         try:
             check_as_a_whole(file.plan, segments, context.snapshot)
+            for state in {each.target.spec.state.url: each.target.spec.state for each in segments}.values():
+                check_kept(file, state)
         except ReconcileError as error:
             _end_all(segments, error, file)
 

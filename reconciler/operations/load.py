@@ -98,11 +98,24 @@ def open_stored_plan(name: str, paths: Sequence[str]) -> PlanFile:
     lines = read_plan(state, plan_id)
     first = next(lines, None)
     if first is None:
-        is_spent = open_snapshot(state).is_spent(plan_id)
-        why = "it has been applied already" if is_spent else "it has expired, was erased, or is of another state"
-        message = f"there is no plan {shlex.quote(name)} in the state any more: {why} ({parse(state.url)})"
-        raise PlanFileError(message, f"Make a new plan: reconcile plan {shlex.join(paths)} --out state:")
+        raise _not_kept(name, state, paths)
     return copy_stored_plan(name, chain([first], lines))
+
+
+def check_kept(file: PlanFile, state: StateSettings) -> None:
+    """Raise PlanFileError if the state does not keep a plan any more of which `open_stored_plan` has made a copy.
+
+    Under the locks of its segments: until then somebody may be erased, and the plans with that person go.
+    """
+    if file.is_stored and next(read_plan(state, file.plan.plan_id), None) is None:
+        raise _not_kept(str(file.path), state, file.plan.specs())
+
+
+def _not_kept(name: str, state: StateSettings, paths: Sequence[str]) -> PlanFileError:
+    is_spent = open_snapshot(state).is_spent(name.removeprefix(STORED))
+    why = "it has been applied already" if is_spent else "it has expired, was erased, or is of another state"
+    message = f"there is no plan {shlex.quote(name)} in the state any more: {why} ({parse(state.url)})"
+    return PlanFileError(message, f"Make a new plan: reconcile plan {shlex.join(paths)} --out state:")
 
 
 def load_segments(

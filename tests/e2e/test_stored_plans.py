@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+import reconciler
 from tests.support.project import Project, Result, people, segment
 
 
@@ -240,6 +241,20 @@ def test_erasing_a_person_drops_the_plans_that_have_the_person_and_no_others(
     assert ask(postgres_url, "SELECT 1 FROM reconcile_plan_lines WHERE position('p0119'::bytea in line) > 0") == []
     refused(server, with_the_person, "spec.yaml")
     assert server.run("apply", without, "spec.yaml").code == 0
+
+
+def test_a_plan_whose_person_is_erased_after_it_was_opened_is_refused(
+    server: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(server.folder)
+    opened = reconciler.load([seal(server), "spec.yaml"])
+    assert server.run("state", "erase", "spec.yaml", "p0119", "--yes").code == 0
+
+    result = reconciler.apply(opened)
+
+    assert result.exit_code == 4
+    assert all(each.error and "was erased" in each.error.message for each in result.segments)
+    assert server.sandbox.writes == []
 
 
 def test_an_id_that_is_a_word_of_the_format_erases_no_plan(server: Project, postgres_url: str) -> None:
