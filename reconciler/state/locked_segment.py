@@ -315,8 +315,11 @@ class LockedSegment:
             row = self._find(connection)
             if row is None or members.count_ids(self._database.pieces, connection, row.segment_key).held:
                 return False
-            if self._at_source is not None:
-                self._at_source.source.drop(row.members_key or "", ())
+            if self._at_source is not None:  # cut short from here on, nothing there is missed
+                self._update(connection, "members_generation = 0")
+        if self._at_source is not None:
+            self._at_source.source.drop(row.members_key or "", ())
+        with self._write() as connection:
             self._tokens.drop()
             delete_segment(connection, self._segment)
         members.sweep(self._write, self._segment)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from unittest import mock
 
@@ -273,6 +274,31 @@ def die(world: World, end: int) -> bool:
     world.send((remove("d"), ACKNOWLEDGED))
     assert (world.there(), world.stored(), world.count()) == (set("bce"), set("bce"), 3), end
     return died
+
+
+def test_a_death_while_it_is_dropped_there_leaves_a_segment_that_can_be_forgotten(state: StateFixture) -> None:
+    world = World(state)
+    for steps in range(5):  # three statements there, then a commit here
+        world.send((add("a", "b"), ACKNOWLEDGED))
+        world.send((remove("a", "b"), ACKNOWLEDGED))
+        world.life = Life(watch=partial(end_after_source, world, steps))
+        with suppress(Death), world.locked() as held:
+            held.forget()
+        assert world.life.is_over, steps
+        world.life = Life()
+        world.state.machine.running = {101 + steps: "later"}
+        world.state.machine.pid = 101 + steps
+        assert world.stored() == set(), steps
+        with world.locked() as held:
+            held.forget()
+        assert open_records(world.state.settings).segment("production", 56) is None, steps
+        assert world.warehouse.execute("SELECT segment_key FROM reconcile_heads").fetchall() == [], steps
+
+
+def end_after_source(world: World, steps: int, number: int, name: str) -> None:
+    """Let the process die some steps after the first statement at the source."""
+    if world.life.end is None and "source" in name:
+        world.life.end = number + steps
 
 
 def test_a_source_that_fails_leaves_the_changes_here(world: World) -> None:
