@@ -16,7 +16,7 @@ from reconciler.errors import DestinationError, UsageError, as_known
 from reconciler.files import OutputFile
 from reconciler.ids_file import IdsDraft, drafting_ids, ids_output
 from reconciler.models.batches import Direction
-from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL
+from reconciler.models.comparison import DEFAULT_LOOKUP_TIMEOUT, DEFAULT_PARALLEL, Counts
 from reconciler.models.events import Event, Planned, Reading
 from reconciler.models.guards import Guard, judge, judge_freshness
 from reconciler.models.plan import Examples, Head, PlanStatus, RemoteFacts, SegmentPlan
@@ -266,6 +266,8 @@ def plan_segment(
     check_head(target, head)
     allowed = options.allowed.get(target.label, frozenset())
     verdicts = () if segment.retired else judge(segment.guards, counts, head.completed, allowed)
+    if not segment.retired:
+        _warn_of_unjudged(target, counts, warn)
     freshness = segment.guards.freshness
     if freshness is not None and compare is None and not segment.retired:  # a plan file was judged when it was made
         assert changes.data_time is not None, "it was asked with the query"
@@ -287,6 +289,18 @@ def plan_segment(
         target, status, head, counts, verdicts, remote=remote, examples=examples, engine=changes.engine, allowed=allowed
     )
     return made, changes
+
+
+def _warn_of_unjudged(target: Target, counts: Counts, warn: Callable[[str], None]) -> None:
+    """Warn of removals that are too many for `max_removals` only together with those that it does not judge."""
+    limit = target.segment.guards.max_removals
+    judged = counts.remove - counts.exempt_removes
+    if limit.is_exceeded(counts.remove, counts.held) and not limit.is_exceeded(judged, counts.held):
+        warn(
+            f"{target.label}: max_removals ({limit}) does not judge {counts.exempt_removes:,} of the {counts.remove:,} "
+            "removals: they repeat a removal, or are of ids that were not in the segment when it was last read, and "
+            "may be by now; to have these judged, run `reconcile refresh` first"
+        )
 
 
 def as_undone(target: Target) -> Target:

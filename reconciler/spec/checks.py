@@ -3,6 +3,7 @@
 Every check but `validate` reads the draft, not the models, so that it also reports where something else is wrong.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import EnumType
@@ -36,7 +37,7 @@ from reconciler.models.titles import read_title
 from reconciler.models.urls import UNKNOWN_URL, DatabaseUrl, check_source_url
 from reconciler.spec.draft import Draft, show_path, suggest
 from reconciler.spec.files import list_first
-from reconciler.spec.yaml_reader import KeyPath, show
+from reconciler.spec.yaml_reader import FoldedText, KeyPath, show
 
 _MESSAGES = {
     "int_type": "must be a whole number",
@@ -158,6 +159,7 @@ def check_sense(draft: Draft) -> None:
         _check_app_key(draft, segment)
         _check_sentinels(draft, segment)
         _check_removals(draft, segment)
+        _check_hashes(draft, segment)
 
 
 def _check_file(draft: Draft, where: KeyPath, default: str | None = None) -> None:
@@ -307,6 +309,30 @@ def _check_removals(draft: Draft, segment: KeyPath) -> None:
         return
     if where and limit and limit.percent is not None and limit.percent > 100:
         draft.warn(segment, where, "is over 100%, so that it never stops anything; write at most 100%")
+
+
+def _check_hashes(draft: Draft, segment: KeyPath) -> None:
+    """Look for texts that a `#` of theirs has ended, behind which no comment would begin like that."""
+
+    def check(where: KeyPath) -> None:
+        value = draft.value(where)
+        if isinstance(value, dict):
+            for key in value:
+                check((*where, key))
+        elif isinstance(value, list):
+            for at in range(len(value)):
+                check((*where, at))
+        elif isinstance(value, FoldedText) and re.match(r"#\w", value.comment):
+            if where == (*segment, "query") or where[-2:] == ("freshness", "query"):
+                return  # refused with all that is said of queries
+            message = "ends before ` #`, where YAML begins a comment: put it in quotes, or a blank behind the `#`"
+            if where in ((*segment, "segment"), (*segment, "title")):  # it may be the title of another segment
+                draft.refuse_value(where, message)
+            else:
+                draft.warn(segment, where, message)
+
+    check(segment)
+    check(("defaults",))
 
 
 # --- the specs of one run with each other ------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def read_draft(
         if isinstance(value, list):
             return [read_value((*where, at), child) for at, child in enumerate(value)]
         match where, value:
-            case (((*_, "params", _)), None) if where[0] in ("segments", "defaults"):
+            case ((("defaults", "params", _) | ("segments", _, "params", _) | (*_, "freshness", "params", _)), None):
                 pass  # to a query parameter, null means NULL
             case ("sources", _, "options", _, *_), None:  # the key may be a part of a secret, which a comma ended
                 draft.refused.add(where)
@@ -255,6 +255,9 @@ def _extend(
     if ("segments",) in base.lines:
         draft.add_problem(base.line(("segments",)), "`segments` can't stand in a file that others extend", path)
         base = base.without("segments")
+    version = base.data.get("version", 1) if isinstance(base.data, dict) else 1
+    if type(version) is not str and version != 1:  # that of the extending file would hide it
+        draft.add_problem(base.line(("version",)), "`version` must be 1", path)
     base, is_whole = _extend(draft, base, environment, needed, (*chain, real))
     return extend(document, base), is_whole
 

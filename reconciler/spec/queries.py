@@ -114,7 +114,7 @@ def _check_query(
     `where`: the key that the query comes from; `places`: where its params stand, a later place outweighs. Gives the
     query in pieces, or None where it can't be cut.
     """
-    if isinstance(query, FoldedText) and query.ends_at_hash:
+    if isinstance(query, FoldedText) and query.comment:
         draft.refuse_value(where, f"ends before ` #`, where a comment of YAML begins; put it in quotes, or {_BLOCK}")
         return None
     dialect = _find_dialect(draft, segment)

@@ -59,8 +59,8 @@ class FoldedText(str):
     """A text that YAML may have changed: `folds` are the positions before which a line break became a space."""
 
     folds: tuple[int, ...] = ()
-    ends_at_hash: bool = False
-    """A ` #`, where a comment begins, ended it."""
+    comment: str = ""
+    """What ended it, and follows it on its line: a `#` behind a blank."""
 
     def unfolded(self) -> str:
         """Give the text with its line breaks."""
@@ -298,11 +298,11 @@ class _Reader:
         is_plain = event.style in (None, "")
         is_flowed = event.style != "|" and last > first
         rest = self._lines[last][column:] if last < len(self._lines) else ""
-        ends_at_hash = is_plain and re.match(r"[ \t]+#", rest) is not None
+        comment = re.match(r"[ \t]+(#.*)", rest) if is_plain else None
         text = str(event.value)
-        if is_flowed or ends_at_hash:
+        if is_flowed or comment:
             text = folded = FoldedText(text)
-            folded.ends_at_hash = ends_at_hash
+            folded.comment = comment[1] if comment else ""
             if is_flowed:
                 self._flowed[self._scalars] = (event, folded)
         return read_scalar(text) if is_plain and event.tag is None else text

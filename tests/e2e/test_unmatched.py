@@ -150,3 +150,24 @@ def test_a_retired_segment_wants_nobody_and_is_not_judged(project):
     assert done.code == 0, done.out
     assert done.segments["vip"]["error"] is None
     assert not [warning for warning in done.document["warnings"] if "id_type" in warning]
+
+
+def test_removals_that_no_guard_judges_are_said_where_it_would_stop_them_and_a_refresh_has_them_judged(project):
+    """Emptied by hand, refreshed, filled again: until the next read-back all are unmatched, and are members."""
+    project.want("vip", people(*range(40)))
+    write(project, "guards: {max_removals: 10%}")
+    assert project.run("apply", "spec.yaml").code == 0
+    project.sandbox.workspace.set_members(56, [])
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
+    assert project.run("apply", "spec.yaml").code == 0
+    project.want("vip", people(0))
+
+    planned = project.json("plan")
+
+    assert (planned.code, planned.segments["vip"]["remove"]) == (0, 39)
+    (warning,) = [each for each in planned.document["warnings"] if "max_removals" in each]
+    assert warning.startswith("default/vip: max_removals (10%) does not judge 39 of the 39 removals")
+    assert project.run("refresh", "spec.yaml", "--yes").code == 0
+    judged = project.json("plan")
+    assert judged.code == 3
+    assert not any("max_removals" in each for each in judged.document["warnings"])

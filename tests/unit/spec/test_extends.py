@@ -123,6 +123,7 @@ def test_a_variable_of_a_value_that_is_replaced_is_not_needed(write):
         (BASE + "segments: {a: {segment_id: 1}}\n", "envs/base.yaml:12: `segments` can't stand in a file that others extend."),
         (BASE.replace("${SITE}", "${NONE}"), "envs/base.yaml:6: `destination.site_id` needs NONE, which is not set in the environment."),
         ("extends: ../spec.yaml\n", "envs/base.yaml:1: `extends` leads back to a file that extends this one."),
+        ("version: 2\n" + BASE[11:], "envs/base.yaml:1: `version` must be 1."),
         ("a: [\n", "envs/base.yaml:2: The file is not YAML: did not find expected node content."),
         ("version: 1\nversion: 1\n" + BASE[11:], "envs/base.yaml:2: The key `version` stands twice; the first is on line 1."),
     ],

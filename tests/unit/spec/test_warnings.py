@@ -371,3 +371,39 @@ def test_a_retired_segment_has_no_query_to_check(write):
     lines = ("retired: true", "guards: {freshness: {query: 'SELECT ${X}', max_age: 1h}}")
 
     assert warnings_of(write(head("sqlite:///w.db") + segment(*lines))) == {"a": ()}
+
+
+HASH = "ends before ` #`, where YAML begins a comment: put it in quotes, or a blank behind the `#`"
+
+
+@pytest.mark.parametrize("key", ["segment", "title"])
+def test_a_title_that_ends_at_its_hash_is_an_error(write, key):
+    """It may be the title of another segment."""
+    own = f"    {key}: Wave #2\n" + ("    segment_id: 1\n" if key == "title" else "")
+    spec = head("sqlite:///w.db").replace("key}", "key, app_api_key: app}")
+    written = write(f"{spec}segments:\n  a:\n{own}    query: SELECT 1\n")
+
+    assert problems_of(written) == [f"spec.yaml:6: `segments.a.{key}` {HASH}."]
+
+
+def test_another_text_that_ends_at_its_hash_is_a_warning(write):
+    own = segment("query: SELECT :club", "owner: crm #2", "tags: [a, Club #7", "  ]", "params:", "  club: Club #7")
+
+    assert warnings_of(write(head("sqlite:///w.db") + own))["a"] == (
+        f"spec.yaml:8: `segments.a.owner` {HASH}.",
+        f"spec.yaml:9: entry 2 of `segments.a.tags` {HASH}.",
+        f"spec.yaml:12: `segments.a.params.club` {HASH}.",
+    )
+
+
+def test_a_comment_behind_a_value_is_a_comment(write):
+    own = segment("query: SELECT 1", "owner: crm # of Club 7", "title: 'Wave #2' #2", "description: a#b ## see")
+    spec = head("sqlite:///w.db").replace("key}", "key, app_api_key: app}")
+
+    assert warnings_of(write(spec + own))["a"] == ()
+
+
+def test_what_is_inherited_is_said_of_each_heir(write):
+    spec = head("sqlite:///w.db") + "defaults: {owner: crm #2\n}\n" + segment("query: SELECT 1")
+
+    assert warnings_of(write(spec))["a"] == (f"spec.yaml:4: `defaults.owner` {HASH}.",)

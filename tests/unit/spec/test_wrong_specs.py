@@ -128,6 +128,7 @@ TAILS = {
     "segments missing": ("", ["1: `segments` is missing."]),
     "no segments": ("segments: {}\n", ["4: `segments` must not be empty."]),
     "segments without a body": ("segments:\n", ["4: `segments` has no value; give it one, or leave the key out."]),
+    "a pin without a value in a segment called params": ("segments:\n  params:\n    segment_id: 1\n    title:\n    query: x\n", ["7: `segments.params.title` has no value; give it one, or leave the key out."]),
     "a segment without a body": ("segments:\n  a:\n", ["5: `segments.a` has no value; give it one, or leave the key out."]),
     "an unknown key at the top": (SEGMENT + "segment: {}\n", ["5: `segment` is not a known key; did you mean `segments`?"]),
     "an unknown key that resembles nothing": (SEGMENT + "zzz: {}\n", ["5: `zzz` is not a known key."]),
