@@ -38,6 +38,8 @@ class Loaded:
     targets: tuple[Target, ...]
     plan_file: PlanFile | None = None
     """Open, and verified; `apply` closes it."""
+    is_chosen: bool = False
+    """`select` or `exclude` was given, whatever they leave out."""
 
     @property
     def shared(self) -> frozenset[str]:
@@ -128,7 +130,7 @@ def load_segments(
         hint = f"name the specs, or apply it: reconcile apply {shlex.quote(sealed[0])}"
         raise UsageError(f"{sealed[0]} is a plan file, and can only be applied", hint)
     specs = read_specs(paths, os.environ, needed)
-    return Loaded(specs, choose(list_targets(specs), select, exclude))
+    return Loaded(specs, choose(list_targets(specs), select, exclude), is_chosen=bool(select or exclude))
 
 
 # --- what an operation needs --------------------------------------------------------------------------------------

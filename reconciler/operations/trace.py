@@ -10,7 +10,7 @@ from reconciler.models.history import AuditEvent, TraceEvent, TraceRow, TraceSta
 from reconciler.models.id_status import UNSETTLED, IdStatus
 from reconciler.models.ids import can_be_stored
 from reconciler.models.spec import Spec, Target
-from reconciler.operations.load import Loaded, list_targets, refuse_plan_file
+from reconciler.operations.load import Loaded, refuse_plan_file
 from reconciler.operations.results import TraceResult
 from reconciler.operations.titles import recall
 from reconciler.state import open_snapshot, person
@@ -19,12 +19,12 @@ from reconciler.state import open_snapshot, person
 def trace(loaded: Loaded, id: str) -> TraceResult:
     """Find when and why one id entered and left each selected segment, oldest first, and where it is now.
 
-    Where all segments of the specs are selected, those that the state knows and no named spec lists are looked through,
-    too. The id is not in the result. Raises UsageError for a text that is no id, StateError.
+    Without a selection, segments that the state knows and no named spec lists are looked through, too. The id is not in
+    the result. Raises UsageError for a text that is no id, StateError.
     """
     refuse_plan_file(loaded, "trace")
     check_id(id)
-    is_whole = loaded.targets == list_targets(loaded.specs)
+    is_whole = not loaded.is_chosen
     events: list[TraceEvent] = []
     rows: list[TraceRow] = []
     warnings: list[str] = []

@@ -198,6 +198,7 @@ def _plan_one(
             check_kept(target, past, run_id, context.warn)
         if past is None or target.segment_id not in past.kept:
             return _leave(context, target)
+        check_types(target, past, run_id)
         if target.segment_id in past.retired:
             context.warn(
                 f"{target.label}: the run emptied it as a retired segment, and the undo leaves that as it is; the next "
@@ -271,8 +272,8 @@ def check_kept(target: Target, past: PastRun, run_id: str, warn: Callable[[str],
 
 
 def check_certain(target: Target, past: PastRun, run_id: str, head: Head) -> None:
-    """Raise SegmentError where ids of the run may be of another kind, or changed by others since in a way not known."""
-    segment_id, id_type, run = target.segment_id, target.segment.id_type, shorten(run_id)
+    """Raise SegmentError where ids of the run may have been changed by others since in a way not known."""
+    segment_id, run = target.segment_id, shorten(run_id)
     if head.is_new:
         raise SegmentError(
             f"{target.where}: the state has forgotten the segment since run {run}; who is in it is not known",
@@ -293,8 +294,12 @@ def check_certain(target: Target, past: PastRun, run_id: str, head: Head) -> Non
             "mend the query, and apply it",
             code="audit",
         )
-    others = past.id_types.get(segment_id, frozenset()) - {id_type.value}
-    if others:
+
+
+def check_types(target: Target, past: PastRun, run_id: str) -> None:
+    """Raise SegmentError where ids of the run, or of one after it, are of another type."""
+    id_type, run = target.segment.id_type, shorten(run_id)
+    if others := past.id_types.get(target.segment_id, frozenset()) - {id_type.value}:
         raise SegmentError(
             f"{target.where}: ids of run {run}, or of one after it, are of type {', '.join(sorted(others))}, and the "
             f"segment has {id_type} now",

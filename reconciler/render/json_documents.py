@@ -69,10 +69,11 @@ def document(result: Result | Validation) -> dict[str, Any]:
         left: dict[str, Any]
         if result.document:
             left = json.loads(result.document)
-        else:  # what the state knows of one that has not ended
+        else:  # one that has not ended has no document: that of the history, and what the state knows of its segments
             known = ("name", "segment_id", "title", "added", "removed", "unsettled")
             parts = [{name: getattr(part, name) for name in known} for part in row.parts]
-            left = {"run_id": row.run_id, "workspace": row.workspace, "segments": parts}
+            left = document(History(datetime.now(UTC), (row,)))
+            left |= {"run_id": row.run_id, "workspace": row.workspace, "segments": parts}
         return left | _write_fields(FROM_HISTORY, vars(row) | vars(result))
     if isinstance(result, SegmentRecord):
         fields = {name: write_time(each) if isinstance(each, datetime) else each for name, each in vars(result).items()}

@@ -102,7 +102,7 @@ SOURCES = {
     Document.DRIFT: "What `drift --format json` prints.",
     Document.REFRESH: "What `refresh --format json` prints, and `history SPEC RUN_ID` of a `refresh`.",
     Document.STATUS: "What `status --format json` prints.",
-    Document.HISTORY: "What `history --format json` prints without a RUN_ID.",
+    Document.HISTORY: "What `history --format json` prints without a RUN_ID, and for a run that has not ended.",
     Document.TRACE: "What `trace --format json` prints. The id is not in it.",
     Document.SEGMENTS: "What `segments --format json` prints.",
     Document.VALIDATE: "What `validate --format json` prints, also on exit 64.",
@@ -168,7 +168,14 @@ _WHO = (
 _WARNINGS = Field("warnings", "string", "Sentences about what is no error.", many=True)
 
 FROM_HISTORY = tuple(
-    Field(field.name, field.type, f"Only in `history`: {field.meaning}", field.nullable, field.many, optional=True)
+    Field(
+        field.name,
+        field.type,
+        f"Only in `history SPEC RUN`: {field.meaning}",
+        field.nullable,
+        field.many,
+        optional=True,
+    )
     for field in (
         _COMMAND,
         *_RUN_TIMES,
@@ -314,6 +321,25 @@ _PAST_RUN = (
     *_WHO,
     Field("outcome", OUTCOME[:2], "Of the segment that was asked for; null where none was.", NULLABLE),
 )
+_UNENDED = (
+    Field("run_id", "string", "Only in `history SPEC RUN`: the id of a run that has not ended.", optional=True),
+    Field("workspace", "string", "Only in `history SPEC RUN`: the workspace that it changes.", optional=True),
+    Field(
+        "segments",
+        (
+            Field("name", "string", "The segment's key in its spec."),
+            Field("segment_id", "integer", "The segment's id at Customer.io."),
+            Field("title", "string", "Its title at Customer.io; null if it is not known.", NULLABLE),
+            Field("added", "integer", "Ids with an acknowledged add."),
+            Field("removed", "integer", "Ids with an acknowledged remove."),
+            Field("unsettled", "integer", "Ids that were sent with an unknown outcome."),
+        ),
+        "Only in `history SPEC RUN`: what the state knows of its segments.",
+        many=True,
+        optional=True,
+    ),
+    *FROM_HISTORY,
+)
 _TRACE_EVENT = (
     Field("workspace", "string", "The workspace of the segment."),
     Field("segment", "string", "The segment's key in its spec, or its last one; null if it is not known.", NULLABLE),
@@ -418,6 +444,7 @@ DOCUMENTS: dict[Document, tuple[Field, ...]] = {
         Field("created_at", "time", "When the history was read."),
         Field("runs", _PAST_RUN, "Past runs, newest first.", many=True),
         _WARNINGS,
+        *_UNENDED,
     ),
     Document.TRACE: (
         *_head(Document.TRACE),

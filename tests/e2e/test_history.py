@@ -5,6 +5,7 @@ import json
 import pytest
 
 import reconciler
+from tests.support.json_schema import find_violations
 from tests.support.project import Project, people, working_in
 
 SEGMENTS = {
@@ -107,9 +108,10 @@ def test_a_run_that_was_killed_says_so_until_the_next_one_ends(project: Project)
     assert f"Run {run['run_id'][:8]} was killed while it worked on vip: run it again, and it goes on." in status
     shown = project.run("history", "spec.yaml", "last")
     assert "It was killed." in shown.out
-    assert (
-        json.loads(project.run("history", "spec.yaml", "last", "--format", "json").out)["segments"][0]["unsettled"] == 5
-    )
+    unended = json.loads(project.run("history", "spec.yaml", "last", "--format", "json").out)
+    assert unended["segments"][0]["unsettled"] == 5
+    assert (unended["kind"], unended["runs"]) == ("history", [run])
+    assert list(find_violations(unended, json.loads(project.run("schema", "history").out))) == []
 
     assert project.run("apply", "spec.yaml").code == 0
     assert project.json("status").segments["vip"]["last"]["status"] == "applied"

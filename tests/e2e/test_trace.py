@@ -82,6 +82,10 @@ def test_segments_that_no_spec_lists_are_told_unless_some_are_selected(two_runs:
     assert list_events(two_runs, STAYS, "--exclude", "tag:mail") == [("vip", "add", "query")]
     assert list_events(two_runs, STAYS, "--select", "risk") == []
     assert list_statuses(two_runs, STAYS, "--select", "risk") == {"risk": "unknown"}
+    two_runs.write({"vip": segment(56, "vip")})  # risk and news are listed by no spec now
+    assert "news" in list_statuses(two_runs, STAYS)
+    assert list_statuses(two_runs, STAYS, "--select", "vip") == {"vip": "stored"}
+    assert list_events(two_runs, STAYS, "--select", "vip") == [("vip", "add", "query")]
 
 
 def test_somebody_never_seen_has_no_changes_and_it_is_said_why_that_may_be(two_runs: Project) -> None:

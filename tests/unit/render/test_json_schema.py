@@ -17,6 +17,7 @@ from reconciler.models.history import (
     LastRun,
     Outcome,
     Reason,
+    RunPart,
     RunRecord,
     Trace,
     TraceEvent,
@@ -79,6 +80,8 @@ STATUS = Status(
     ORPHANS,
 )
 HISTORY = History(samples.TWO_AM, (PAST, HistoryRow("run-2", samples.TWO_AM, "refresh")), ("a warning",))
+KILLED_PART = RunPart(56, "vip", "killed", title="VIP")
+UNENDED = RunRecord(replace(PAST, ended_at=None, exit_code=None, parts=(KILLED_PART,)), "0.1.0", (), "7", None)
 TRACE = samples.make_trace(
     TraceEvent("production", None, 9, "run-2", samples.TWO_AM, Direction.REMOVE, Reason.UNDO),
     segments=(TraceRow("production", None, None, None, TraceStatus.REMOVED),),
@@ -122,6 +125,7 @@ RESULTS = [
     (Document.REFRESH, replace(REFRESH, segments=REFRESH.segments[:1])),
     (Document.STATUS, STATUS),
     (Document.HISTORY, HISTORY),
+    (Document.HISTORY, UNENDED),
     (Document.TRACE, samples.make_trace()),
     (Document.TRACE, TRACE),
     (Document.SEGMENTS, SEGMENTS),
@@ -234,6 +238,7 @@ ABOUT = {"description", "owner", "tags", "retired", "paused", "create", "uses"}
 IDENTITY = {"name", "workspace", "segment_id", "id_type", "spec"} | ABOUT
 OF_A_PLAN = {"compare", "first_fill", "guards", "title", "remote_members", "used_by"}
 HEAD = {"format_version", "kind", "tool_version"}
+OF_A_RUN = {"run_id", "workspace", "segments"} | {field.name for field in FROM_HISTORY}
 BODY = HEAD | {"workspace", "summary"}
 
 
@@ -260,7 +265,7 @@ def find(document: Document, name: str) -> Any:
         (DOCUMENTS[Document.RUN], [Run], set(), BODY | {field.name for field in FROM_HISTORY}),
         (DOCUMENTS[Document.DRIFT], [Drift], set(), BODY),
         (DOCUMENTS[Document.STATUS], [Status], set(), BODY),
-        (DOCUMENTS[Document.HISTORY], [History], set(), HEAD),
+        (DOCUMENTS[Document.HISTORY], [History], set(), HEAD | OF_A_RUN),
         (DOCUMENTS[Document.TRACE], [Trace], set(), HEAD),
     ],
 )
