@@ -292,10 +292,6 @@ def _text(*checks: _Check) -> BeforeValidator:
     return BeforeValidator(lambda value: _read_checked(value, checks))
 
 
-def _optional_text(check: _Check) -> PlainValidator:
-    return PlainValidator(lambda value: _read_checked(value, [check]) if value not in (None, "") else None)
-
-
 def _secret(*checks: _Check, may_be_empty: bool = False) -> PlainValidator:
     def read(value: object) -> Secret | None:
         if isinstance(value, Secret):
@@ -368,7 +364,12 @@ Occasions = Annotated[
     ),
     Field(title=f"`{ALWAYS}`, or list of statuses"),
 ]
-OptionalApiUrl = Annotated[str | None, _optional_text(check_api_url), _ANY_TEXT, Field(title="http(s) URL")]
+OptionalApiUrl = Annotated[
+    str | None,
+    PlainValidator(lambda value: _read_checked(value, [check_api_url]) if value not in (None, "") else None),
+    _ANY_TEXT,
+    Field(title="http(s) URL"),
+]
 Sentinel = Annotated[str, PlainValidator(_read_sentinel), WithJsonSchema({"type": ["string", "integer"]})]
 Sentinels = Annotated[tuple[Sentinel, ...], Strict(False), Field(title="list of ids")]
 ParameterName = Annotated[str, _text(_PARAMETER_NAME)]

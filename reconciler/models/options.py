@@ -105,9 +105,10 @@ class Options:
 
     def files(self) -> Iterator[tuple[Place, str]]:
         """Give the place and the path of each file that is named."""
-        return (
-            (place, text) for place, text in _walk(self.reveal()) if isinstance(text, str) and _is_file(place, text)
-        )
+        for place, text in _walk(self.reveal()):
+            is_named = place[-1] in _FILES or (place[-2:-1] == ("ssl",) and place[-1] in ("ca", "cert", "key"))
+            if is_named and isinstance(text, str) and text and text not in _NO_FILES:
+                yield place, text
 
     def with_paths(self, resolve: Callable[[Place, str], str]) -> "Options":
         """Give the same options with other paths of files."""
@@ -130,12 +131,25 @@ NO_OPTIONS = Options()
 
 
 def find_refused(url: DatabaseUrl, options: Mapping[str, object]) -> dict[str, str]:
-    """Find the options that no source of this URL takes, each with the reason, which continues the name."""
+    """Find the options that no source of this URL takes, each with the reason, which continues the name.
+
+    A name that is not known is for the driver, in Spark a header for the server; unless it is close to one of the
+    options for tables of members.
+    """
     if url.is_file:
         return dict.fromkeys(options, "is not taken: SQLite and DuckDB have no options")
     refused = {name: _CANT_BE_SET for name in options if name.lower() in _FIXED}
     known = _OF_MEMBERS_BY_DIALECT.get(url.dialect, {})
-    return refused | _find_wrong_of_members(options, known)
+    for name, value in options.items():
+        pattern, reason = known.get(name, ("", ""))
+        is_left_out = isinstance(value, Unset) or value == ""
+        if pattern and not is_left_out and not re.fullmatch(pattern, str(value), re.ASCII):
+            refused[name] = reason
+        close = get_close_matches(name.lower(), known, n=1, cutoff=0.75)
+        if close and name not in known and not name.lower().startswith("x-"):
+            one = "option for tables of members is" if len(known) == 1 else "options for tables of members are"
+            refused[name] = f"is not known; the {one} {', '.join(known)}"
+    return refused
 
 
 def find_refused_parameters(url: DatabaseUrl) -> dict[str, str]:
@@ -148,24 +162,6 @@ def find_refused_parameters(url: DatabaseUrl) -> dict[str, str]:
         for name, value in url.parameters
         if name.lower() in _FIXED and not (name.lower() in _ENCODINGS and (is_overridden or _UTF_8.fullmatch(value)))
     }
-
-
-def _find_wrong_of_members(options: Mapping[str, object], known: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Find what is wrong with the options of tables of members, a misspelt name included.
-
-    Any other name is for the driver; in Spark it is a header for the server.
-    """
-    wrong = {}
-    for name, value in options.items():
-        pattern, reason = known.get(name, ("", ""))
-        is_left_out = isinstance(value, Unset) or value == ""
-        if pattern and not is_left_out and not re.fullmatch(pattern, str(value), re.ASCII):
-            wrong[name] = reason
-        close = get_close_matches(name.lower(), known, n=1, cutoff=0.75)
-        if close and name not in known and not name.lower().startswith("x-"):
-            one = "option for tables of members is" if len(known) == 1 else "options for tables of members are"
-            wrong[name] = f"is not known; the {one} {', '.join(known)}"
-    return wrong
 
 
 def read_options(value: object) -> Options:
@@ -237,11 +233,6 @@ def _walk(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
             yield from _walk(child, (*at, step))
     else:
         yield at, value
-
-
-def _is_file(place: Place, text: str) -> bool:
-    is_named = place[-1] in _FILES or (place[-2:-1] == ("ssl",) and place[-1] in ("ca", "cert", "key"))
-    return is_named and bool(text) and text not in _NO_FILES
 
 
 SourceOptions = Annotated[

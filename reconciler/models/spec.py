@@ -430,14 +430,9 @@ class Target:
         """`file:line` of the segment."""
         return f"{self.spec.path}:{self.segment.line}"
 
-    def problem(self, message: str, hint: str = "") -> SpecProblem:
-        """Give what is wrong with the segment's entry."""
-        return SpecProblem(str(self.spec.path), self.segment.line, message, hint)
-
-    def query_problem(self, message: str, hint: str) -> SpecProblem:
-        """Give what is wrong with the segment's query."""
-        line = self.segment.query_line or self.segment.line
-        return SpecProblem(str(self.spec.path), line, message, hint)
+    def problem(self, message: str, hint: str = "", *, line: int = 0) -> SpecProblem:
+        """Give what is wrong with the segment's entry; `line`: where in it, 0 for its beginning."""
+        return SpecProblem(str(self.spec.path), line or self.segment.line, message, hint)
 
     def definition(self, *, is_undo: bool = False) -> str:
         """Give a digest of all that a sealed plan is bound to: not secrets, rates, tags and descriptions.

@@ -83,7 +83,9 @@ class DatabaseUrl:
         if dialect in _FILE_DIALECTS:
             _check_file(dialect, rest)
         elif dialect == "sc":
-            _check_connect(driver, rest)
+            connect = _CONNECT.fullmatch(rest)
+            if driver or connect is None or not 0 < int(connect["port"] or 15002) < 65_536:
+                raise ValueError(_NOT_CONNECT)
         else:
             _check_server(rest)
         if dialect in ("postgres", "postgresql"):  # whichever psycopg the URL names, psycopg 3 connects
@@ -234,12 +236,6 @@ def _check_file(dialect: str, rest: str) -> None:
     if "%00" in name:
         raise ValueError("holds a character that no path has")
     resolve_path(name, Path())
-
-
-def _check_connect(driver: str, rest: str) -> None:
-    match = _CONNECT.fullmatch(rest)
-    if driver or match is None or not 0 < int(match["port"] or 15002) < 65_536:
-        raise ValueError(_NOT_CONNECT)
 
 
 def _check_server(rest: str) -> None:

@@ -31,7 +31,8 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
             url = source.url if source and source.url != Secret(UNKNOWN_URL) else None  # of a profile that is not here
             check_query(target.segment.source, url, target.segment)
         except SourceError as error:
-            problems.append(target.query_problem(f"segment {target.segment.name}: {error.message}", error.hint))
+            message = f"segment {target.segment.name}: {error.message}"
+            problems.append(target.problem(message, error.hint, line=target.segment.query_line))
     warnings = tuple(dict.fromkeys(each for target in loaded.targets for each in target.segment.warnings))
     if problems:
         raise SpecError(problems, warnings=warnings)
