@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -152,16 +152,16 @@ def _check_members(source: MembersAtSource, target: Target, stored: Stored) -> N
             raise StateError(*OF_ANOTHER)
 
 
+@dataclass(eq=False, repr=False)
 class Comparison:
     """One segment's sets side by side. Either `compare`, `resume` or `undo` is called, once.
 
     `load_remote`, `drift`, `examine` and `adoption` may be called again and again: each reads the snapshot afresh.
     """
 
-    def __init__(self, target: Target, engine: SetEngine, stack: ExitStack) -> None:
-        self._target = target
-        self._engine = engine
-        self._stack = stack
+    _target: Target
+    _engine: SetEngine
+    _stack: ExitStack
 
     @cached_property
     def _in_tables(self) -> "ComparisonInTables":

@@ -63,7 +63,10 @@ def compare_few(segment: Segment, stored: FewStored, lines: list[str], data_time
     """Compare what a query returned, as lines of blocks, with what the state holds. Raises SourceError."""
     ids, returned = judge(lines, segment.id_type)
     refuse_bad(returned, segment)
-    known = _group(stored)
+    decided = [each for each in stored.overlay if each.decided]  # by marks and journal, which outweigh the members
+    known = {Flag.STORED: set(stored.members).difference(each.id for each in decided)}
+    for each in decided:
+        known.setdefault(Flag(each.status), set()).add(each.id)
     found = {Flag.DESIRED: ids.difference(*known.values())}
     for flags, some in known.items():
         found[flags] = some - ids
@@ -93,15 +96,6 @@ def judge(lines: list[str], id_type: IdType) -> tuple[set[str], Returned]:
             numbers[None] += 1
             ids.add(found)
     return ids, Returned(numbers)
-
-
-def _group(stored: FewStored) -> dict[Flag, set[str]]:
-    """Group the ids that the state knows by their flags: what marks and journal decide outweighs the members."""
-    decided = [each for each in stored.overlay if each.decided]
-    known = {Flag.STORED: set(stored.members).difference(each.id for each in decided)}
-    for each in decided:
-        known.setdefault(Flag(each.status), set()).add(each.id)
-    return known
 
 
 def _count(ids: Mapping[Flag, Collection[str]]) -> dict[Flag, int]:
