@@ -42,17 +42,16 @@ def check_queries(draft: Draft, dbt_sources: Mapping[str, DbtSource]) -> dict[st
             queries[str(segment[1])] = query
             places: list[KeyPath] = [("defaults", "params"), (*segment, "params")]
             pieces[segment] = _check_query(draft, segment, where, query, places)
-            _check_freshness(draft, segment)
-    _check_inherited_params(draft, pieces)
+            freshness = draft.setting(segment, "guards", "freshness")
+            asked = draft.value((*freshness, "query")) if freshness else None
+            if freshness and isinstance(asked, str):  # its params stand next to it, as it is inherited as a whole
+                _check_query(draft, segment, (*freshness, "query"), asked, [(*freshness, "params")])
+    for name in draft.keys(("defaults", "params")):  # one that some segments use, and not all, is expected
+        heirs = [text for segment, text in pieces.items() if name not in draft.keys((*segment, "params"))]
+        if all(text is not None and not _find_uses(text, name) for text in heirs):
+            for segment in pieces:
+                draft.warn(segment, ("defaults", "params", name), "is used by no query")
     return queries
-
-
-def _check_freshness(draft: Draft, segment: KeyPath) -> None:
-    """Check the query of the segment's `freshness`; its params stand next to it, as it is inherited as a whole."""
-    found = draft.setting(segment, "guards", "freshness")
-    query = draft.value((*found, "query")) if found else None
-    if found and isinstance(query, str):
-        _check_query(draft, segment, (*found, "query"), query, [(*found, "params")])
 
 
 def _find_query(draft: Draft, segment: KeyPath, dbt_sources: Mapping[str, DbtSource]) -> tuple[KeyPath, str] | None:
@@ -202,12 +201,3 @@ def _find_uses(pieces: Iterable[Piece], name: str) -> set[Kind]:
         if (piece.kind is Kind.PARAM and piece.text == name)
         or (piece.kind is Kind.QUOTED and quoted.search(piece.text))
     }
-
-
-def _check_inherited_params(draft: Draft, queries: Mapping[KeyPath, Sequence[Piece] | None]) -> None:
-    """Warn of each param of `defaults` that no segment uses; one that some segments use is expected."""
-    for name in draft.keys(("defaults", "params")):
-        heirs = [pieces for segment, pieces in queries.items() if name not in draft.keys((*segment, "params"))]
-        if all(pieces is not None and not _find_uses(pieces, name) for pieces in heirs):
-            for segment in queries:
-                draft.warn(segment, ("defaults", "params", name), "is used by no query")
