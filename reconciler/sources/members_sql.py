@@ -6,6 +6,7 @@ same rules for what comes back). Keys and lineages stand in them as `write_name`
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import md5
 from urllib.parse import quote
 
@@ -24,14 +25,16 @@ TABLES = {
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
 
-def _sum_md5(ids: Iterable[str]) -> int:
-    """Sum the first 60 bits of the MD5 of each id's UTF-8, which every engine can tell."""
-    return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[:15], 16) for each in ids)
+def _sum_md5(digits: slice, ids: Iterable[str]) -> int:
+    """Sum some of the 32 hexadecimal digits of the MD5 of each id's UTF-8."""
+    return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[digits], 16) for each in ids)
 
 
-def _sum_lower_md5(ids: Iterable[str]) -> int:
-    """Sum what `MD5_NUMBER_LOWER64` of Snowflake gives: the last 64 bits of the MD5 of each id's UTF-8."""
-    return sum(int(md5(each.encode(), usedforsecurity=False).hexdigest()[16:], 16) for each in ids)
+_SUM_OF_FIRST_BITS = partial(_sum_md5, slice(15))
+"""60 bits, which every engine can tell."""
+
+_SUM_OF_LAST_BITS = partial(_sum_md5, slice(16, None))
+"""64 bits, which `MD5_NUMBER_LOWER64` of Snowflake gives."""
 
 
 def _sum_xxhash(ids: Iterable[str]) -> int:
@@ -56,7 +59,7 @@ class Dialect:
     """Whether something in `{0}` matches the pattern `{1}`."""
     decimal: str = "DECIMAL(38,0)"
     """The type of a sum of numbers."""
-    sum_of: Callable[[Iterable[str]], int] = _sum_md5
+    sum_of: Callable[[Iterable[str]], int] = _SUM_OF_FIRST_BITS
     """Gives the sum of the numbers of ids."""
     string: str = "{}"
     """An expression for a string, compared by its bytes."""
@@ -103,7 +106,7 @@ SNOWFLAKE = Dialect(
     text="VARCHAR",
     decimal="NUMBER(37,0)",  # of 38 digits the emulator makes a BIGINT
     number="CAST(MD5_NUMBER_LOWER64({}) AS NUMBER(37,0))",
-    sum_of=_sum_lower_md5,
+    sum_of=_SUM_OF_LAST_BITS,
     length="OCTET_LENGTH({})",
     matches="REGEXP_INSTR({}, '{}') > 0",
     ending=" DEFAULT_DDL_COLLATION = ''",
@@ -248,9 +251,13 @@ class Statements:
         An id that is not desired stays with the flags of `left`, a desired one with those of `kept`.
         """
         typed, and_typed = ("true", "") if all_typed else ("typed", ", typed")
+        value = self.dialect.string.format("value")
+        if id_type is IdType.EMAIL:  # as it is compared, if it is ASCII; any other is judged once it has come
+            is_ascii = self.dialect.matches.format(value, _ASCII)
+            value = f"CASE WHEN {is_ascii} THEN {self.dialect.lower.format(value)} ELSE {value} END"
         return _COMPARE.format(
             values=values,
-            value=self._fold("value", id_type),
+            value=value,
             typed=typed,
             and_typed=and_typed,
             base_row=_BASE_ROW,
@@ -279,14 +286,6 @@ class Statements:
     def _sum(self, member: str) -> str:
         """The sum of numbers as text; null for none. The numbers of a few members exceed a BIGINT."""
         return f"CAST(sum({self.dialect.number.format(member)}) AS {self._plain})"
-
-    def _fold(self, value: str, id_type: IdType) -> str:
-        """An email as it is compared, if it is ASCII; any other is judged and compared once it has come."""
-        text = self.dialect.string.format(value)
-        if id_type is not IdType.EMAIL:
-            return text
-        is_ascii = self.dialect.matches.format(text, _ASCII)
-        return f"CASE WHEN {is_ascii} THEN {self.dialect.lower.format(text)} ELSE {text} END"
 
     def _sure(self, member: str, id_type: IdType) -> list[str]:
         """Conditions under which a member, which has no control characters, is an id for sure."""

@@ -96,26 +96,23 @@ class PostgresSource:
     """A PostgreSQL database."""
 
     def __init__(self, url: URL, scrubber: Scrubber, options: Options = NO_OPTIONS, own: Collection[str] = ()) -> None:
-        """`options`: parameters of libpq, but for those of `own`."""
+        """`options`: parameters of libpq, the client of both drivers, but for those of `own`. Raises SourceError."""
         self._scrubber = scrubber
         _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
         libpq = {name: value for name, value in options.reveal().items() if name not in own}
-        given |= {name: self._write_option(name, value) for name, value in libpq.items()}
+        for name, value in libpq.items():
+            if name not in _PARAMETERS or isinstance(value, list | dict):
+                problem = (
+                    "is no parameter of libpq" if name not in _PARAMETERS else "must be a text, a number, true or false"
+                )
+                raise SourceError(f"source {self._scrubber.source}: `options.{name}` {problem}", _PARAMETERS_HINT)
+            given[name] = str(int(value)) if isinstance(value, bool) else str(value)
         given = {"connect_timeout": 30, "application_name": "reconcile", **given, "client_encoding": "utf8"}
         with self._scrubber.explaining(_ERRORS):
             self._conninfo = make_conninfo(**given)
         self._database = EmbeddedDuckDB(MEMORY_LIMIT, threads=1)
         self._connections = Connections()
         self._interruption = Interruption()
-
-    def _write_option(self, name: str, value: object) -> str:
-        """Write an option as libpq takes it, the client of both drivers. Raises SourceError."""
-        if name not in _PARAMETERS or isinstance(value, list | dict):
-            problem = (
-                "is no parameter of libpq" if name not in _PARAMETERS else "must be a text, a number, true or false"
-            )
-            raise SourceError(f"source {self._scrubber.source}: `options.{name}` {problem}", _PARAMETERS_HINT)
-        return str(int(value)) if isinstance(value, bool) else str(value)
 
     def keep(self) -> AbstractContextManager[None]:
         return self._database.keep()
@@ -160,10 +157,9 @@ class PostgresSource:
 
     @contextmanager
     def open_session(self, segment: Segment, state: StateTables) -> Iterator[PushdownSession | NotPossible]:
-        def see_snapshot(connection: Connection) -> str:
-            return "" if use_snapshot(connection, state) else "the server does not know the moment of the state"
-
-        with self._begin_query(segment, lambda asking: find_obstacle(asking, state), see_snapshot) as session:
+        with self._begin_query(
+            segment, lambda asking: find_obstacle(asking, state), lambda connection: use_snapshot(connection, state)
+        ) as session:
             yield session
 
     @contextmanager
@@ -400,8 +396,8 @@ def find_obstacle(connection: psycopg.Connection, state: StateTables) -> str:
     return "" if encoding == "UTF8" else f"the database's encoding is {encoding}"
 
 
-def use_snapshot(connection: Connection, state: StateTables) -> bool:
-    """Make a transaction that has just begun see the snapshot of a state, read-only; False: it is unknown here.
+def use_snapshot(connection: Connection, state: StateTables) -> str:
+    """Make a transaction that has just begun see the snapshot of a state, read-only; say why it can't; empty: it can.
 
     The address may lead to another server than before, so its identity is asked again: by a statement that fails unless
     the answer is the same, as ADBC gives a result as Arrow only.
@@ -415,5 +411,5 @@ def use_snapshot(connection: Connection, state: StateTables) -> bool:
             cursor.adbc_statement.set_sql_query(f"SELECT 1 / CASE WHEN ({identity.query}) = {answer} THEN 1 ELSE 0 END")
             cursor.adbc_statement.execute_update()
     except adbc_driver_manager.Error:
-        return False
-    return True
+        return "the server does not know the moment of the state"
+    return ""

@@ -164,16 +164,11 @@ class PostgresSession:
         with self.connection.transaction():
             self.connection.execute(_TEMPORARY.format(name=name, columns=_ID).encode())
             with self.connection.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN".encode()) as copy:
-                copy.write(_write_lines(ids))
+                lines = "".join(f"{each}\n" for each in ids)  # no id has a line break; the rest is escaped for COPY
+                copy.write(lines.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r"))
             yield name
 
 
 def _make_name() -> str:
     """Name a temporary table; no query knows it."""
     return f"reconcile_{uuid4().hex}"
-
-
-def _write_lines(ids: Sequence[str]) -> str:
-    """Write ids, none of which has a line break, as COPY reads them."""
-    lines = "".join(f"{each}\n" for each in ids)
-    return lines.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r")

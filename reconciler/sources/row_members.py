@@ -278,19 +278,16 @@ class RowSession:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
+        """Give the next step for a statement of ours: what is found is for a query of the spec, or for a login."""
         try:
             yield
         except SourceError as error:
-            raise self._explain(error) from None
-
-    def _explain(self, error: SourceError) -> SourceError:
-        """Give the next step for a statement of ours: what is found is for a query of the spec, or for a login."""
-        source = self.source
-        if error.hint not in (Kind.DENIED, Kind.OPTIONS, Kind.MISSING):
-            return explain_ours(error, source.database)
-        place = f"the schema {source.schema}" if source.schema else "the current schema"
-        hint = (
-            f"`members: source` writes to {place} (`options.members_schema`), which has to be there; the source's "
-            f"user needs {source.rights} on {', '.join(TABLES)}. See docs/members-at-the-source.md."
-        )
-        return SourceError(error.message, hint, code=error.code)
+            source = self.source
+            if error.hint not in (Kind.DENIED, Kind.OPTIONS, Kind.MISSING):
+                raise explain_ours(error, source.database) from None
+            place = f"the schema {source.schema}" if source.schema else "the current schema"
+            hint = (
+                f"`members: source` writes to {place} (`options.members_schema`), which has to be there; the source's "
+                f"user needs {source.rights} on {', '.join(TABLES)}. See docs/members-at-the-source.md."
+            )
+            raise SourceError(error.message, hint, code=error.code) from None

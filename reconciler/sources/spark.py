@@ -114,7 +114,10 @@ class SparkSource:
             data_time = self._ask_freshness(client, freshness)
             plan, column = self._prepare(client, query)
             schema = pyarrow.schema({"value": column.kind})
-            batches = _read(client, plan, schema)
+            batches = (
+                pyarrow.record_batch([batch.column(0).cast(column.kind)], schema=schema)
+                for batch in read_batches(client, plan)
+            )
             with stream_batches(batches, schema, self._scrubber, query) as rows:
                 yield ValueStream(rows, column.select, data_time)
 
@@ -213,8 +216,8 @@ def _write(client: SparkConnectClient, query: Query, what: str, columns: str = "
     return SQL(sql, named_args=args).to_proto(client)
 
 
-def _read(client: SparkConnectClient, plan: Any, schema: pyarrow.Schema) -> Iterator[pyarrow.RecordBatch]:
-    """Run a plan and give its one column batch by batch."""
+def read_batches(client: SparkConnectClient, plan: Any) -> Iterator[pyarrow.RecordBatch]:
+    """Run a plan and give its result batch by batch."""
     for part in client.to_table_as_iterator(plan, {}):
-        for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
-            yield pyarrow.record_batch([batch.column(0).cast(schema.types[0])], schema=schema)
+        if isinstance(part, pyarrow.Table):
+            yield from part.to_batches()

@@ -31,7 +31,7 @@ from reconciler.sources.members import (
     quote_schema,
 )
 from reconciler.sources.members_sql import SPARK, Statements
-from reconciler.sources.spark import SparkSource
+from reconciler.sources.spark import SparkSource, read_batches
 
 _OVERLAY = pyarrow.schema({"id": pyarrow.string(), "flags": pyarrow.int16(), "travels": pyarrow.bool_()})
 _KINDS = {pyarrow.string(): "STRING", pyarrow.int16(): "SMALLINT", pyarrow.bool_(): "BOOLEAN"}
@@ -119,9 +119,8 @@ class SparkWithMembers(SparkSource):
 
     def _read_ids(self, client: Any, plan: Any) -> Iterator[list[str]]:
         with self._explaining():
-            for part in client.to_table_as_iterator(plan, {}):
-                for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
-                    yield batch.column(0).to_pylist()
+            for batch in read_batches(client, plan):
+                yield batch.column(0).to_pylist()
 
     @contextmanager
     def lend(self, ids: Sequence[str]) -> Iterator[str]:
@@ -177,13 +176,7 @@ class SparkWithMembers(SparkSource):
 
             def stream(statement: str) -> AbstractContextManager[ArrowStream]:
                 plan = SQL(statement, named_args=args).to_proto(client)
-                return stream_batches(_read(client, plan), ANSWER, self._scrubber, query)
+                return stream_batches(map(read_answer, read_batches(client, plan)), ANSWER, self._scrubber, query)
 
             with self._lend_overlay(overlay) as laid:
                 yield Asked(values, laid, stream, data_time, all_typed=True)
-
-
-def _read(client: Any, plan: Any) -> Iterator[pyarrow.RecordBatch]:
-    for part in client.to_table_as_iterator(plan, {}):
-        for batch in part.to_batches() if isinstance(part, pyarrow.Table) else ():
-            yield read_answer(batch)

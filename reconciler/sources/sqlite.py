@@ -78,7 +78,8 @@ class SqliteSource:
             connection = _connect(_uri_of(self._file))
         with closing(connection), self._interruption.ending(connection.interrupt):
             with self._scrubber.explaining(sqlite3.Error, query):
-                connection.text_factory = _decode
+                # A text may be anything; what is no UTF-8 comes as half surrogate pairs, and is no id.
+                connection.text_factory = lambda text: text.decode(errors="surrogateescape")
                 connection.executescript("PRAGMA query_only = ON; BEGIN")
             data_time = self._ask_freshness(
                 freshness, lambda asked, sql: connection.execute(sql, asked.values).fetchall()
@@ -92,7 +93,8 @@ class SqliteSource:
     def _read_columns(self, query: Query, freshness: Query | None, at: int, width: int) -> Iterator[ValueStream]:
         """Read through the driver."""
         reader = self._open_columns()
-        with reader.connect(_uri_of(self._file), query) as connection, self._interruption.ending(_let_run):
+        # The driver has no way to end a statement. Source: its `cancel` says so.
+        with reader.connect(_uri_of(self._file), query) as connection, self._interruption.ending(lambda: None):
             data_time = self._ask_freshness(freshness, lambda *asked: reader.fetch(connection, *asked))
             with reader.stream(connection, query, _select_raw(reader, query, at, width)) as rows:
                 yield ValueStream(rows, reader.typed, data_time)
@@ -174,15 +176,6 @@ class SqliteSource:
 
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-
-
-def _let_run() -> None:
-    """Nothing: the driver that reads by column has no way to end a statement. Source: its `cancel` says so."""
-
-
-def _decode(text: bytes) -> str:
-    """Read a text of SQLite, which may be anything; what is no UTF-8 comes as half surrogate pairs, and is no id."""
-    return text.decode(errors="surrogateescape")
 
 
 def _count_bytes(file: Path) -> int:
