@@ -113,8 +113,13 @@ def _find_rows(
     for id_type in IdType:
         form = fold(id, id_type)
         values = {"workspace": workspace, "segment_id": segment_id, "id_type": id_type.value, "id": form}
-        rows = execute(connection, statement, values)
-        yield form, [row for row in rows if _holds(unpack(row.ids, row.number), form)]
+        found = []
+        for row in execute(connection, statement, values):
+            ids = unpack(row.ids, row.number)
+            at = bisect_left(ids, form)
+            if at < len(ids) and ids[at] == form:
+                found.append(row)
+        yield form, found
 
 
 def prune(
@@ -203,8 +208,3 @@ def unpack(packed: bytes, number: int) -> list[str]:
     if packed[:1] == _LINES:
         return text.split(_END)
     return [text[at::number].rstrip(_END) for at in range(number)]
-
-
-def _holds(ids: Sequence[str], id: str) -> bool:
-    at = bisect_left(ids, id)
-    return at < len(ids) and ids[at] == id

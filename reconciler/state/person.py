@@ -97,7 +97,14 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
             return Person((), (), {})
         found = [each for each in find(reader, connection, id, workspace) if each.name is not None]
         events = audit.find(connection, workspace, id)
-        events += [event for each in found if each.status for event in _list_not_recorded(connection, each, id)]
+        for each in found:
+            if each.status:  # what was acknowledged may be in the journal yet: a run goes on, or was killed
+                form = fold(id, each.id_type or IdType.ID)
+                rows = execute(connection, _NOT_RECORDED, {"key": each.key, "id": form, **_find_line(form)})
+                events += [
+                    AuditEvent(each.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason))
+                    for row in rows.all()
+                ]
         events.sort(key=lambda event: event.at)
         forgotten = {}
         for segment_id in {event.segment_id for event in events} - {each.segment_id for each in found}:
@@ -105,16 +112,6 @@ def read(settings: StateSettings, workspace: str, id: str) -> Person:
             if (name := execute(connection, _LAST_NAME, values).scalar()) is not None:
                 forgotten[segment_id] = name
         return Person(tuple(found), tuple(events), forgotten)
-
-
-def _list_not_recorded(connection: Connection, there: Presence, id: str) -> list[AuditEvent]:
-    """List what was acknowledged of an id and is in the journal yet: a run goes on, or was killed."""
-    form = fold(id, there.id_type or IdType.ID)
-    values = {"key": there.key, "id": form, **_find_line(form)}
-    rows = execute(connection, _NOT_RECORDED, values).all()
-    return [
-        AuditEvent(there.segment_id, row.run_id, row.at, Direction(row.direction), Reason(row.reason)) for row in rows
-    ]
 
 
 def find(

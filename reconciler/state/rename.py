@@ -74,8 +74,10 @@ def _rename(database: Database, connection: Connection, old: str, new: str) -> i
         )
     _check_new_name(environments, old, new, others)
     if both := sorted(mine & others):
+        more = len(both) - _NUMBERS_SHOWN
+        shown = ", ".join(map(str, both[:_NUMBERS_SHOWN])) + (f" and {more} more" if more > 0 else "")
         raise StateError(
-            f"{old!r} and {new!r} both hold {_list_segments(both)}; nothing was changed",
+            f"{old!r} and {new!r} both hold segment{'s' if len(both) > 1 else ''} {shown}; nothing was changed",
             f"look at both (`reconcile status`), and let the state forget the wrong one: reconcile state forget SPEC "
             f"id:{both[0]}, where the spec says `workspace: {old}` or `workspace: {new}`; then rename again",
         )
@@ -120,9 +122,3 @@ def _check_new_name(environments: dict[str, int], old: str, new: str, others: It
 
 def _find_segments(connection: Connection, workspace: str) -> set[int]:
     return set(execute(connection, _OF_WORKSPACE, {"workspace": workspace}).scalars())
-
-
-def _list_segments(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
-    more = len(numbers) - _NUMBERS_SHOWN
-    return f"segment{'s' if len(numbers) > 1 else ''} {shown}" + (f" and {more} more" if more > 0 else "")

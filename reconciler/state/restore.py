@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from reconciler.clock import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.files import NotPlain, check_plain, sync_folder
@@ -136,19 +134,15 @@ def _prepare(file: Path, draft: Path, runtime: Runtime) -> Contents:
                 run(connection, statement, token=uuid.uuid4().hex, now=now, **segment)
             mark_forgotten(connection, ALL_SEGMENTS)  # nor one of a segment that the backup does not know
             run(connection, "DELETE FROM reconcile_plan_lines")
-            contents = _count(connection)
+            count = (
+                "SELECT (SELECT count(*) FROM reconcile_segments), (SELECT count(*) FROM reconcile_members) "
+                "+ (SELECT coalesce(sum(members_rows), 0) FROM reconcile_segments)"
+                "- (SELECT count(*) FROM reconcile_dropped)"
+            )
+            contents = Contents(*execute(connection, count).one())
     with draft.open("rb") as copy:
         os.fsync(copy.fileno())
     return contents
-
-
-def _count(connection: Connection) -> Contents:
-    statement = (
-        "SELECT (SELECT count(*) FROM reconcile_segments), (SELECT count(*) FROM reconcile_members) "
-        "+ (SELECT coalesce(sum(members_rows), 0) FROM reconcile_segments)"
-        "- (SELECT count(*) FROM reconcile_dropped)"
-    )
-    return Contents(*execute(connection, statement).one())
 
 
 # --- replacing the old state -------------------------------------------------------------------------------------

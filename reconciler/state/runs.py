@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -194,7 +195,9 @@ def _find_killed(
 
 def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
     """Tell whether a run that has not ended goes on, by its process, else by its locks, else by when it began."""
-    identity = _read_process(run.process)
+    identity = None
+    with suppress(ValueError, TypeError):  # an earlier version wrote none, or a later one another kind
+        identity = ProcessIdentity(**json.loads(run.process))
     if identity is not None:
         if is_alive(identity, watch.processes):
             return RunState.RUNNING
@@ -207,14 +210,6 @@ def _judge(connection: Connection, watch: Watch, run: Row[Any]) -> RunState:
         return RunState.RUNNING
     is_new = not held and watch.now - run.started_at < LEAST_LEASE
     return RunState.RUNNING if is_new else RunState.KILLED
-
-
-def _read_process(text: str | None) -> ProcessIdentity | None:
-    """Read the identity of a process; None: an earlier version wrote none, or a later one another kind."""
-    try:
-        return None if text is None else ProcessIdentity(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
 
 
 def _read_parts(connection: Connection, run_ids: Sequence[str]) -> dict[tuple[str, str], list[RunPart]]:

@@ -152,7 +152,10 @@ class StateStore:
         here = [each for each in targets if (each.spec.state.url, each.workspace) == (self.settings.url, workspace)]
         with self.database.read() as connection:
             now = self.database.now(connection)
-            listed = _find_specs(connection, workspace)
+            # The spec that listed each segment last.
+            statement = "SELECT segment_id, origin, spec FROM reconcile_segments WHERE workspace = :workspace"
+            rows = execute(connection, statement, {"workspace": workspace})
+            listed = {row.segment_id: SpecIdentity(row.origin, row.spec or "") for row in rows}
         if own := _find_own(listed, [each for each in here if each.spec.state == self.settings]):
             kept = self.settings.audit
             before = math.inf if kept is None else now - float(kept.seconds)
@@ -314,13 +317,6 @@ class StateStore:
         with self.database.write() as connection:
             plans.drop(connection, plan_id)
             add_row(connection, "reconcile_plans", plan_id=plan_id, spent_at=self.database.now(connection))
-
-
-def _find_specs(connection: Connection, workspace: str) -> dict[int, SpecIdentity]:
-    """Find the specs that listed the segments of a workspace last."""
-    statement = "SELECT segment_id, origin, spec FROM reconcile_segments WHERE workspace = :workspace"
-    rows = execute(connection, statement, {"workspace": workspace})
-    return {row.segment_id: SpecIdentity(row.origin, row.spec or "") for row in rows}
 
 
 def _find_own(listed: Mapping[int, SpecIdentity], targets: Sequence[Target]) -> set[int]:
