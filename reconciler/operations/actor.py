@@ -5,6 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def find_actor(specs: Sequence[Spec], environment: Mapping[str, str] = os.enviro
             job = service.job.format_map(said)
     if commit is None or not _COMMIT.fullmatch(commit):
         commit = read_commit(specs[0].path if specs else Path("-"))
-    return Actor(user or _find_user(), _read(socket.gethostname()), commit, job)
+    if user is None:
+        with suppress(OSError, KeyError):  # a container may run as a user without a name
+            user = _read(getpass.getuser())
+    return Actor(user, _read(socket.gethostname()), commit, job)
 
 
 def read_reason(text: str | None) -> str | None:
@@ -105,10 +109,3 @@ def _read(value: str) -> str | None:
         url = _URL.fullmatch(value)
         return f"{url['scheme']}{url['rest']}" if url else None
     return value or None
-
-
-def _find_user() -> str | None:
-    try:
-        return _read(getpass.getuser())
-    except (OSError, KeyError):  # a container may run as a user without a name
-        return None

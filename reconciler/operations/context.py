@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -75,13 +75,13 @@ def identify_account(destination: DestinationSettings) -> Account:
     return (*place, destination.site_id, destination.api_key, destination.app_api_key)
 
 
+@dataclass(eq=False, repr=False)
 class Once(Generic[Key, Part]):
     """Makes a part once for each key, under a lock: others that ask for this key wait, and share the part."""
 
-    def __init__(self, lock: AbstractContextManager[object]) -> None:
-        self._lock = lock
-        self._parts: dict[Key, Part] = {}
-        self._errors: dict[Key, ReconcileError] = {}
+    _lock: AbstractContextManager[object]
+    _parts: dict[Key, Part] = field(default_factory=dict, init=False)
+    _errors: dict[Key, ReconcileError] = field(default_factory=dict, init=False)
 
     def get(self, key: Key, make: Callable[[], Part]) -> Part:
         """Give the part of this key. Raises what `make` raises: a ReconcileError for each caller, without a new try."""

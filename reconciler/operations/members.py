@@ -51,13 +51,6 @@ def move(loaded: Loaded, to: MembersAt, *, warn: Callable[[str], None], lock_tim
 
 
 @contextmanager
-def open_for(spec: Spec, segment_id: int) -> Iterator[MembersAtSource]:
-    """Open the tables that have the members of a segment of a spec. Raises StateError where none says which."""
-    with open_each(lambda: spec) as find:
-        yield find(segment_id)
-
-
-@contextmanager
 def open_each(load: Callable[[], Spec]) -> Iterator[Callable[[int], MembersAtSource]]:
     """Give what finds the tables of members by a segment's number, for a spec that is loaded when it is needed.
 

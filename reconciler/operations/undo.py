@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,9 +206,8 @@ def _plan_one(
                 "apply adds the ids that its query returns"
             )
 
-        def compare(comparison: "Comparison") -> "Changes":
-            return _reverse(comparison, target, past, run_id, readers[target.spec.state])
-
+        reader = readers[target.spec.state]
+        compare = partial(_reverse, target=target, past=past, run_id=run_id, reader=reader)
         head = context.snapshot(target).head(target.workspace, target.segment_id)
         app = context.checked_app(target, head)
         undone = as_undone(target)

@@ -92,10 +92,7 @@ def _attempt(url: str, body: bytes, seconds: float) -> Failure | None:
         return Failure(found.failure, may_pass=not found.is_untrusted)
     finally:
         transport.close()
-    return _sort(response.status_code, said.strip(), url)
-
-
-def _sort(status: int, said: bytes, url: str) -> Failure | None:
+    status, said = response.status_code, said.strip()
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:

@@ -213,16 +213,13 @@ def look_up(target: Target, app: App | None, warn: Callable[[str], None]) -> Rem
     if app is None:
         return RemoteFacts()
 
-    def tolerate(error: ReconcileError, message: str) -> None:
-        if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
-            raise error
-        warn(f"{message}: {error.message}")
-
     segment_id = target.segment_id
     try:
         segment = app.segments().get(segment_id)
     except (DestinationError, IncompleteRead) as error:
-        tolerate(error, f"{target.spec.path}: the names of the segments are not known")
+        if target.segment.ownership is Ownership.EXCLUSIVE or error.code == "environment":
+            raise
+        warn(f"{target.spec.path}: the names of the segments are not known: {error.message}")
         return RemoteFacts(unanswered=True)
     if segment is None:
         raise DestinationError(

@@ -25,7 +25,7 @@ from reconciler.models.members import MembersAtSource
 from reconciler.models.results import SegmentRecord
 from reconciler.models.spec import MembersAt, Spec, Target
 from reconciler.operations.load import load_segments
-from reconciler.operations.members import move, open_each, open_for
+from reconciler.operations.members import move, open_each
 from reconciler.operations.titles import read_number, recall
 from reconciler.operations.trace import check_id
 from reconciler.render import json_documents
@@ -83,8 +83,8 @@ def members_at_source(name: str, spec: Spec, segment_id: int) -> Iterator[Member
         yield None
         return
     (whole,) = load_segments([name]).specs
-    with open_for(whole, segment_id) as source:
-        yield source
+    with open_each(lambda: whole) as find_source:
+        yield find_source(segment_id)
 
 
 def show_members(
