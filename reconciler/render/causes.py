@@ -57,12 +57,18 @@ def share_causes(lines: Iterable[Line]) -> tuple[list[Line], list[Line]]:
 
 def _tell_together(lines: Sequence[Line]) -> Line:
     first, targets = lines[0], [line.target for line in lines if line.target is not None]
+    numbers = Counter(line.trouble or "" for line in lines)
+    if len(numbers) == 1:
+        trouble = sentences.SEVERAL[next(iter(numbers))]
+    else:  # not all are in the same trouble: `(36 failed, 1 is partly done)`
+        each = [f"{number:,} {word if number == 1 else sentences.SEVERAL[word]}" for word, number in numbers.items()]
+        trouble = f"({', '.join(each)})"
     return replace(
         first,
         name=sentences.count(len(lines), "segment"),
         names=list_names([line.name for line in lines]),
         rank=min(line.rank for line in lines),
-        trouble=_tell_troubles(Counter(line.trouble or "" for line in lines)),
+        trouble=trouble,
         problem=None if first.problem is None else put_together(first.problem, targets),
     )
 
@@ -72,13 +78,3 @@ def _find_cause(line: Line) -> Hashable:
     if line.breaches or line.trouble not in sentences.SEVERAL:
         return None
     return line.trouble if line.problem is None else line.problem.cause
-
-
-def _tell_troubles(numbers: Counter[str]) -> str:
-    """`failed`, or `(36 failed, 1 is partly done)` where they are not all in the same trouble."""
-    if len(numbers) == 1:
-        return sentences.SEVERAL[next(iter(numbers))]
-    each = [
-        f"{number:,} {trouble if number == 1 else sentences.SEVERAL[trouble]}" for trouble, number in numbers.items()
-    ]
-    return f"({', '.join(each)})"

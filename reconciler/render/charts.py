@@ -47,7 +47,11 @@ def draw_line(points: Sequence[tuple[datetime, int]], most: int) -> Chart | None
         return None
     values = [value for _, value in kept]
     rows = _choose_rows(min(values), max(values))
-    places = _place(kept, rows)
+    begin, length = kept[0][0], (kept[-1][0] - kept[0][0]).total_seconds() or 1
+    places = [
+        svg.Point(round((moment - begin).total_seconds() * WIDTH / length), _height(value, rows))
+        for moment, value in kept
+    ]
     floor = [svg.Point(places[-1].x, HEIGHT), svg.Point(places[0].x, HEIGHT)]
     elements: list[svg.Element] = [
         *_draw_grid(rows),
@@ -141,14 +145,6 @@ def _mark_columns(begin: datetime, end: datetime) -> list[Mark]:
 def _height(value: float, rows: tuple[float, float, float]) -> int:
     low, high, _ = rows
     return round(HEIGHT - (value - low) * HEIGHT / (high - low))
-
-
-def _place(points: Sequence[tuple[datetime, int]], rows: tuple[float, float, float]) -> list[svg.Point]:
-    begin, length = points[0][0], (points[-1][0] - points[0][0]).total_seconds() or 1
-    return [
-        svg.Point(round((moment - begin).total_seconds() * WIDTH / length), _height(value, rows))
-        for moment, value in points
-    ]
 
 
 def _draw_grid(rows: tuple[float, float, float]) -> list[svg.Element]:

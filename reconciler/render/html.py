@@ -58,17 +58,14 @@ def _make_environment() -> Environment:
     )
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     environment.globals |= {"style": Markup(style), "version": __version__}  # noqa: S704 - a file of ours
-    environment.filters |= {"number": _write_number, "style_class": name_class}
+    # `1,234`; a dash where it is not known.
+    environment.filters["number"] = lambda value: "–" if value is None else f"{value:,}"
+    environment.filters["style_class"] = name_class
     return environment
 
 
 def _finalize(value: Any) -> Any:
     return clean(value) if type(value) is str else "" if value is None else value
-
-
-def _write_number(value: int | None) -> str:
-    """`1,234`; a dash where it is not known."""
-    return "–" if value is None else f"{value:,}"
 
 
 @dataclass(frozen=True)

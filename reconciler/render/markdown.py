@@ -77,6 +77,10 @@ def write(result: Result, options: Options) -> str:
         for name, clause, command in fill.unknown:
             way = f"; to take them over: {_code(command)}" if command else ""
             first_fills.append(f"- **{escape_markdown(name)}**: {_prose(clause)}{way}")
+    orphans = []
+    if report.orphans:
+        table = _table(ORPHANS, report.orphans, NOTE_BYTES, "segments")
+        orphans = ["#### Orphans", "", *table, sentences.ORPHAN_ADVICE, ""]
     warnings = [f"- {escape_markdown(each, MESSAGE_LENGTH)}" for each in report.warnings]
     lines = [
         f"<!-- reconcile {report.kind} -->",
@@ -89,7 +93,7 @@ def write(result: Result, options: Options) -> str:
         *_section(report.trouble_title, troubles, TROUBLE_BYTES),
         *_section("First fill", first_fills, WARNING_BYTES),
         *_section("Notes", notes, NOTE_BYTES),
-        *_write_orphans(report),
+        *orphans,
         *_section("Warnings", warnings, WARNING_BYTES, ""),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -112,7 +116,12 @@ def _list_moves(result: Result) -> list[str]:
 def _write_move(plan: SegmentPlan) -> str:
     counts, segment = plan.counts or Counts(), plan.target.segment
     name = escape_markdown(plan.title or segment.segment or segment.name)
-    link = _link(plan)
+    link = ""  # to its page at Customer.io, where the workspace's number there is known
+    destination, number = plan.target.spec.destination, segment.segment_id
+    environment = plan.head.environment_id or destination.workspace_id
+    if environment is not None and number is not None:
+        page = f"https://{_HOSTS[destination.region]}/workspaces/{environment}/journeys/segments/{number}"
+        link = f" ([segment {number}]({page}))"
     sentences = ["nobody enters or leaves."]
     if counts.is_changed:
         verb = "will" if plan.status is PlanStatus.CHANGES else "would"
@@ -130,26 +139,7 @@ def _write_move(plan: SegmentPlan) -> str:
         sentences.append(about if about.endswith((".", "!", "?", "…")) else f"{about}.")
     if segment.owner:
         sentences.append(f"Owner: {escape_markdown(segment.owner)}.")
-    return f"- **{name}**{f' ({link})' if link else ''}: {' '.join(sentences)}"
-
-
-def _link(plan: SegmentPlan) -> str | None:
-    """A link to the page of a segment at Customer.io; None where the workspace's number there is not known."""
-    destination, number = plan.target.spec.destination, plan.target.segment.segment_id
-    environment = plan.head.environment_id or destination.workspace_id
-    if environment is None or number is None:
-        return None
-    page = f"https://{_HOSTS[destination.region]}/workspaces/{environment}/journeys/segments/{number}"
-    return f"[segment {number}]({page})"
-
-
-def _explain(columns: Sequence[Column[Any]], rows: Sequence[Row], clauses: Iterable[str]) -> list[str]:
-    """What the words of a plan mean, of those that it has: in its table, or in the notes beneath."""
-    titles = {column.title for index, column in enumerate(columns) if any(row[index].text for row in rows)}
-    found = " ".join([*(cell.text for row in rows for cell in row), *clauses])
-    words = [f"*{word}*: {meaning}" for word, meaning in _WORDS.items() if word in titles]
-    words += [f"*{word}*: {meaning}" for word, meaning in _TERMS.items() if word in found]
-    return [f"{'; '.join(words)}.", ""] if words else []
+    return f"- **{name}**{link}: {' '.join(sentences)}"
 
 
 def _write_lines(report: Report) -> list[str]:
@@ -158,16 +148,17 @@ def _write_lines(report: Report) -> list[str]:
     if not any(line.target for line in lines):
         columns, lines = columns[:MOST_COLUMNS], [replace(line, row=line.row[:MOST_COLUMNS]) for line in lines]
     rows = collapse(lines, report.quiet, len(lines) > MANY)
-    clauses = [clause for line in lines for clause in line.clauses]
-    words = _explain(columns, rows, clauses) if report.kind in ("plan", "undo") else []
-    return [*_table(columns, rows, TABLE_BYTES, report.noun), *words]
-
-
-def _write_orphans(report: Report) -> list[str]:
-    if not report.orphans:
-        return []
-    table = _table(ORPHANS, report.orphans, NOTE_BYTES, "segments")
-    return ["#### Orphans", "", *table, sentences.ORPHAN_ADVICE, ""]
+    table = _table(columns, rows, TABLE_BYTES, report.noun)
+    if report.kind not in ("plan", "undo"):
+        return table
+    # What the words of a plan mean, of those that it has: in its table, or in the notes beneath.
+    titles = {column.title for index, column in enumerate(columns) if any(row[index].text for row in rows)}
+    found = " ".join(
+        [cell.text for row in rows for cell in row] + [clause for line in lines for clause in line.clauses]
+    )
+    words = [f"*{word}*: {meaning}" for word, meaning in _WORDS.items() if word in titles]
+    words += [f"*{word}*: {meaning}" for word, meaning in _TERMS.items() if word in found]
+    return [*table, f"{'; '.join(words)}.", ""] if words else table
 
 
 def _table(columns: Sequence[Column[Any]], rows: Sequence[Row], budget: int, noun: str) -> list[str]:
@@ -225,12 +216,13 @@ def _write_trouble(line: Line) -> str:
 
 def _prose(text: str) -> str:
     """A sentence with commands between backquotes, and with foreign text, all of which is escaped."""
-    pieces = re.split(r"(`[^`]*`|\s+)", text)
-    return "".join(_code(each[1:-1]) if each[:1] == "`" and each[1:] else _word(each) for each in pieces)
-
-
-def _word(text: str) -> str:
-    return " " if text.isspace() else escape_markdown(text, MESSAGE_LENGTH)
+    written = []
+    for each in re.split(r"(`[^`]*`|\s+)", text):
+        if each[:1] == "`" and each[1:]:
+            written.append(_code(each[1:-1]))
+        else:
+            written.append(" " if each.isspace() else escape_markdown(each, MESSAGE_LENGTH))
+    return "".join(written)
 
 
 def _code(text: str) -> str:

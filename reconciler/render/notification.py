@@ -65,7 +65,9 @@ def _make_message(notification: Notification) -> dict[str, Any]:
     """Give a message: a headline, an entry for each cause, and where to look; the worst comes first."""
     workspaces = sorted({each.target.workspace for each in notification.result.segments})
     name_of = attrgetter("segment.name" if len(workspaces) == 1 else "label")
-    news = sorted((each for each in notification.told if each.is_news), key=_rank)
+    ranks = {status: rank for rank, status in enumerate(TROUBLED)}
+    news = [each for each in notification.told if each.is_news]
+    news.sort(key=lambda each: ranks.get(str(each.row.status), len(TROUBLED)))
     entries = [_write_entry(several, name_of) for several in group(news, _find_cause)]
     more = len(entries) - MOST_ENTRIES
     if more > 0:
@@ -127,11 +129,6 @@ def _write_places(notification: Notification) -> str:
     elif job:
         places.append(_escape(job))
     return " · ".join(places)
-
-
-def _rank(told: Told) -> int:
-    status = str(told.row.status)
-    return TROUBLED.index(status) if status in TROUBLED else len(TROUBLED)
 
 
 def _is_back(told: Told) -> bool:

@@ -38,6 +38,9 @@ def write_overview(overview: Overview) -> str:
     anchors = {each["key"]: each["anchor"] for each in segments}
     workspaces = list(dict.fromkeys(each.row.target.workspace for each in overview.segments))
     runs = overview.runs
+    # The guards that came nearest to their limits, over all runs that were read.
+    nearest = [(each.share or 0, past, each) for past in overview.segments for each in past.nearest if each.share]
+    nearest.sort(key=lambda each: -each[0])
     values = {
         "title": workspaces[0] if len(workspaces) == 1 else sentences.count(len(workspaces), "workspace"),
         "specs": past_runs.list_some(overview.specs),
@@ -48,7 +51,9 @@ def write_overview(overview: Overview) -> str:
         "members": draw_line(_add_up(overview), 400),
         "flow": draw_flow([(run.started_at, run.added or 0, run.removed or 0) for run in reversed(runs)], 200),
         "segments": segments,
-        "guards": _list_nearest(overview, anchors),
+        "guards": [
+            _show_reach(reach, runs) | _link(past.row, anchors) for _share, past, reach in nearest[:MOST_GUARDS]
+        ],
         "read_backs": _list_read_backs(overview, anchors),
         "failures": [_show_failure(each, runs) for each in overview.failures[:MOST_FAILURES]],
         "orphans": overview.orphans,
@@ -119,13 +124,17 @@ def _show_segment(
     before = next((members for moment, members in reversed(known) if moment <= begin), None)
     title = row.title or segment.segment or ""
     flow = [(starts[point.run], point.added, point.removed) for point in past.points]
+    if row.error is not None:
+        chip = {"text": "✗ not read", "class": "bad"}
+    else:  # what the last run made of it
+        chip = _make_chip(row.last.status, row.last.code) if row.last else {"text": "new", "class": "quiet"}
     nearest = max((each for each in past.nearest if each.share), key=lambda each: each.share or 0, default=None)
     return {
         "key": (row.target.workspace, segment.segment_id),
         "anchor": f"s{at}",
         "name": row.name,
         "title": "" if title == row.name else title,
-        "chip": _choose_chip(row),
+        "chip": chip,
         "when": minute(row.last.at).text if row.last else "",
         "members": row.members,
         "change": None if before is None or row.members is None else row.members - before,
@@ -141,15 +150,6 @@ def _show_segment(
         "runs": [_show_point(point, runs[point.run]) for point in past.points[-1 : -(15 if is_small else 6) : -1]],
         "more": max(len(past.points) - (14 if is_small else 5), 0),
     }
-
-
-def _choose_chip(row: StatusRow) -> dict[str, str]:
-    """What the last run made of a segment, in a word with its marker and class."""
-    if row.error is not None:
-        return {"text": "✗ not read", "class": "bad"}
-    if row.last is None:
-        return {"text": "new", "class": "quiet"}
-    return _make_chip(row.last.status, row.last.code)
 
 
 def _make_chip(status: str, code: str | None = None) -> dict[str, str]:
@@ -218,13 +218,6 @@ def _show_reach(reach: GuardReach, runs: Sequence[HistoryRow]) -> dict[str, Any]
     }
 
 
-def _list_nearest(overview: Overview, anchors: Mapping[Any, str]) -> list[dict[str, Any]]:
-    """The guards that came nearest to their limits, over all runs that were read; each with its segment."""
-    found = [(each.share or 0, past, each) for past in overview.segments for each in past.nearest if each.share]
-    found.sort(key=lambda each: -each[0])
-    return [_show_reach(reach, overview.runs) | _link(past.row, anchors) for _share, past, reach in found[:MOST_GUARDS]]
-
-
 def _list_read_backs(overview: Overview, anchors: Mapping[Any, str]) -> dict[str, Any]:
     """What the last read-backs found: the segments in which something differed, and how many agreed, or had none."""
     differing, agreed, never = [], 0, 0
@@ -274,6 +267,9 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
     is_bad = run.exit_code not in (0, None) or run.status is RunState.KILLED
     parts = sorted(run.parts, key=lambda part: (not _is_wrong(part.status, part.code), -part.added - part.removed))
     told = parts[:MOST_PARTS] if at < RUNS_IN_DETAIL else []
+    made = [_make_chip(part.status, part.code) for part in parts]
+    chips = {chip["text"]: chip for chip in made}
+    numbers = Counter(chip["text"] for chip in made)  # in the order of the first of each
     facts = {
         "Run": shorten(run.run_id),
         "By": past_runs.tell_actor(run.actor),
@@ -292,20 +288,10 @@ def _show_run(at: int, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str,
         "removed": run.removed or 0,
         "deeds": past_runs.tell_deeds(run),
         "facts": [(name, value) for name, value in facts.items() if value] if at < RUNS_IN_DETAIL else [],
-        "statuses": [
-            (f"{number:,}", chip)
-            for chip, number in _count_chips([_make_chip(part.status, part.code) for part in parts])
-        ],
+        "statuses": [(f"{number:,}", chips[text]) for text, number in numbers.items()],
         "parts": [_show_part(part, run, anchors) for part in told],
         "more": len(parts) - len(told),
     }
-
-
-def _count_chips(chips: Sequence[dict[str, str]]) -> list[tuple[dict[str, str], int]]:
-    """Count equal chips, in the order of the first of each."""
-    numbers = Counter(chip["text"] for chip in chips)
-    by_text = {chip["text"]: chip for chip in chips}
-    return [(by_text[text], number) for text, number in numbers.items()]
 
 
 def _show_part(part: RunPart, run: HistoryRow, anchors: Mapping[Any, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Bars for a terminal are in `progress_bars`, which needs Rich.
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any, assert_never
 
@@ -105,12 +106,13 @@ def describe_end(run: SegmentRun) -> str:
     return f"{run.status}: {numbers} in {tally.seconds:,.1f} s"
 
 
+@dataclass(eq=False, repr=False)
 class ProgressJson(Progress):
-    """One JSON object per event. `now` gives the time."""
+    """One JSON object per event."""
 
-    def __init__(self, stream: IO[str], now: Callable[[], datetime]) -> None:
-        self._stream = stream
-        self._now = now
+    _stream: IO[str]
+    _now: Callable[[], datetime]
+    """Gives the time."""
 
     def tell(self, event: Event) -> None:
         fields: dict[str, Any]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.escaping import clean
-from reconciler.models.plan import Problem
 from reconciler.models.results import SegmentCheck, Validation
 from reconciler.render.causes import group, list_names, put_together
 from reconciler.render.sentences import count
@@ -21,32 +20,27 @@ def write_text(result: Validation) -> list[str]:
     warnings, a summary."""
     lines = []
     for several in group(result.checks, lambda check: check.error and check.error.cause):
-        lines += _write_check(several[0]) if len(several) == 1 else _write_shared(several)
+        lines += _write_checks(several)
     lines += [f"warning: {text}" for text in result.warnings]
     return [*lines, summarise(result)]
 
 
-def _write_shared(checks: Sequence[SegmentCheck]) -> list[str]:
-    targets, error = [check.target for check in checks], checks[0].error
-    assert error is not None, "only failures share a cause"
-    names = list_names([target.label for target in targets])
-    return _write_failure(count(len(checks), "segment"), put_together(error, targets), names)
-
-
-def _write_failure(subject: str, problem: Problem, names: str = "") -> list[str]:
+def _write_checks(checks: Sequence[SegmentCheck]) -> list[str]:
+    """Write a segment that was connected to, or those that failed for the same cause."""
+    first, targets = checks[0], [check.target for check in checks]
+    target, problem = first.target, first.error
+    if problem is None:
+        title = f", {first.title}" if first.title else ""
+        number = target.segment.segment_id
+        missing = "retired, and held nobody" if target.segment.retired else "to be created by apply"
+        found = f"segment {number}{title}" if number else f"{target.segment.segment}: {missing}"
+        return [f"ok      {target.label} ({found})"]
+    subject, names = target.label, ""
+    if len(checks) > 1:
+        subject, names = count(len(checks), "segment"), list_names([each.label for each in targets])
+        problem = put_together(problem, targets)
     below = (names, f"next: {problem.hint}" if problem.hint else "")
     return [f"failed  {subject}: {problem.message}", *(f"        {each}" for each in below if each)]
-
-
-def _write_check(check: SegmentCheck) -> list[str]:
-    target, problem = check.target, check.error
-    if problem is not None:
-        return _write_failure(target.label, problem)
-    title = f", {check.title}" if check.title else ""
-    number = target.segment.segment_id
-    missing = "retired, and held nobody" if target.segment.retired else "to be created by apply"
-    found = f"segment {number}{title}" if number else f"{target.segment.segment}: {missing}"
-    return [f"ok      {target.label} ({found})"]
 
 
 def summarise(result: Validation) -> str:
@@ -79,17 +73,16 @@ def write_annotations(result: Validation) -> list[str]:
 
 
 def _write_command(name: str, file: str | None, line: int | None, message: str) -> str:
-    place = {} if file is None else {"file": _name_file(file), "line": str(line)}
+    place = {}
+    if file is not None:
+        # From the top of the checkout, where GitHub looks for it; outside of a job from the working folder.
+        top = os.path.realpath(os.environ.get("GITHUB_WORKSPACE") or ".")
+        path = Path(os.path.realpath(Path(file).parent), Path(file).name)
+        shown = path.relative_to(top) if path.is_relative_to(top) else path
+        place = {"file": clean(str(shown)), "line": str(line)}
     escaped = {key: _escape(value).replace(":", "%3A").replace(",", "%2C") for key, value in place.items()}
     properties = ",".join(f"{key}={value}" for key, value in (escaped | {"title": TITLE}).items())
     return f"::{name} {properties}::{_escape(message)}"
-
-
-def _name_file(file: str) -> str:
-    """Name a file from the top of the checkout, where GitHub looks for it; outside of a job from the working folder."""
-    top = os.path.realpath(os.environ.get("GITHUB_WORKSPACE") or ".")
-    path = Path(os.path.realpath(Path(file).parent), Path(file).name)
-    return clean(str(path.relative_to(top) if path.is_relative_to(top) else path))
 
 
 def _escape(text: str) -> str:
