@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import httpcore
@@ -297,11 +298,11 @@ class PoolTransport(httpx.BaseTransport):
         self._pool.close()
 
 
+@dataclass(eq=False, repr=False)
 class Body(httpx.SyncByteStream):
     """The body of an answer, as it comes."""
 
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
+    _answer: httpcore.Response
 
     def __iter__(self) -> Iterator[bytes]:
         with _httpx_errors():

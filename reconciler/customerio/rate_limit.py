@@ -4,6 +4,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self
 
 SLACK_SECONDS = 0.03
@@ -96,14 +97,14 @@ class Limiter:
                 self._window.give_back()
 
 
+@dataclass(eq=False, repr=False)
 class Permit:
     """The right to start one request. Leaving its `with` gives it back if nothing has left."""
 
-    def __init__(self, give_back: Callable[[bool], None]) -> None:
-        self._give_back = give_back
-        self._is_out = True
-        self.has_begun = False
-        """The first byte of the request has left."""
+    _give_back: Callable[[bool], None]
+    _is_out: bool = True
+    has_begun: bool = False
+    """The first byte of the request has left."""
 
     def begin(self) -> None:
         """Note that the first byte of the request leaves now."""
