@@ -120,19 +120,19 @@ def describe(request: Request, number: int) -> Call:
     )
 
 
+@dataclass(eq=False, repr=False)
 class RequestLog:
     """The latest calls; `limit` is how many are kept. Thread-safe."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._calls: dict[int, Call] = {}
+    limit: int
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _calls: dict[int, Call] = field(default_factory=dict, init=False)
 
     def begin(self, call: Call) -> None:
         """Keep a request that has arrived."""
         with self._lock:
             self._calls[call.number] = call
-            while len(self._calls) > self._limit:
+            while len(self._calls) > self.limit:
                 del self._calls[next(iter(self._calls))]
 
     def end(self, call: Call) -> None:
