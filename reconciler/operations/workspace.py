@@ -115,7 +115,7 @@ def bind(target: Target, store: "StateStore", found: int | None) -> None:
 
 @dataclass(frozen=True)
 class CheckedApp:
-    """An App API that calls `check` before each read; it may raise DestinationError."""
+    """An App API that calls `check` before each request; it may raise DestinationError."""
 
     app: App
     check: Callable[[], None]
@@ -129,7 +129,6 @@ class CheckedApp:
         return self.app.create(title, description, may_start)
 
     def hurried(self, seconds: float, ended: threading.Event) -> App:
-        self.check()
         return CheckedApp(self.app.hurried(seconds, ended), self.check)
 
     def close(self) -> None:

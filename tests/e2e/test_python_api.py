@@ -8,7 +8,9 @@ import pytest
 import reconciler
 from reconciler.models.plan import Plan
 from reconciler.sandbox.http import Call
-from tests.support.project import Project, working_in
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
+from tests.support.project import Project, people, working_in
 
 SEGMENT = "segment_id: 56\nquery: SELECT id FROM vip\n"
 
@@ -104,6 +106,31 @@ def test_approval_is_asked_for_with_the_whole_plan(here: Project, answer: bool, 
 
     assert [segment.requests for plan in shown for segment in plan.segments] == [1]
     assert len(here.sandbox.members(56)) == members
+
+
+def test_keys_of_another_environment_fail_their_segment_alone_also_where_approval_is_asked_for(here: Project) -> None:
+    assert here.run("apply", "spec.yaml").code == 0
+    here.want("vip", people(*range(40)))
+    with Sandbox(settings=Settings(environment_id=9)) as wrong, Sandbox(settings=Settings(environment_id=5)) as right:
+        for sandbox in (wrong, right):
+            sandbox.create_segment("VIP", id=56)
+            sandbox.add_people((each, f"{each}@example.com") for each in people(*range(40)))
+        Project(here.folder, wrong).write({"vip": SEGMENT})
+        Project(here.folder, right).write({"letter": SEGMENT}, workspace="other", name="other.yaml")
+        shown: list[Plan] = []
+
+        run = reconciler.apply(
+            reconciler.load(["spec.yaml", "other.yaml"]), approve=lambda plan: shown.append(plan) is None
+        )
+
+        first, second = run.segments
+        assert (first.status, first.error and first.error.code) == ("failed", "environment")
+        assert (second.status, second.tally.added, len(right.members(56))) == ("applied", 40, 40)
+        assert wrong.writes == []
+    assert run.exit_code == 6
+    assert any("is bound to environment 3" in each for plan in shown for each in plan.warnings)
+    latest = reconciler.history(reconciler.load(["spec.yaml", "other.yaml"])).runs[0]
+    assert (latest.run_id, latest.exit_code) == (run.run_id, 6)
 
 
 @pytest.mark.parametrize(("stopped", "said"), [(False, "not confirmed"), (True, "stopped before it was confirmed")])
