@@ -1,6 +1,6 @@
 """Customer.io as the operations see it: the Track API for writes, the App API for reads.
 
-`connection.connect` opens both; `clients` has what each method does. These protocols let the operations name them
+`connection.Connections` opens both; `clients` has what each method does. These protocols let the operations name them
 without loading httpx, which a plan without an App key does not need.
 """
 

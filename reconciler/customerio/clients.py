@@ -56,7 +56,7 @@ class TrackClient:
         Where there is no such endpoint that is a warning: a proxy may let nothing but segments through. Raises
         DestinationError.
         """
-        result = self.transport.call(REGION)
+        result = self.transport.call(REGION, timeout=self.destination.timeout)
         pin = self.destination.workspace_id
         if result.last.status in (404, 405):
             page = "a web page" if result.last.is_page else "no region endpoint"
@@ -89,7 +89,7 @@ class TrackClient:
 
     def ask_environment(self) -> int | None:
         """Return the environment id, asked for in one attempt and not checked; None where it is not given."""
-        result = self.transport.call(REGION, most_attempts=1)
+        result = self.transport.call(REGION, timeout=self.destination.timeout, most_attempts=1)
         return _parse_region(result.last.body)[1] if result.last.outcome is Outcome.ACKNOWLEDGED else None
 
     def send(self, segment: Segment, batch: Batch, gate: Gate) -> BatchResult:
@@ -99,7 +99,7 @@ class TrackClient:
         """
         path = f"/api/v1/segments/{segment.segment_id:d}/{batch.direction}_customers"
         call = Call("POST", path, (("id_type", segment.id_type.value),), orjson.dumps({"ids": batch.ids}))
-        result = self.transport.call(call, gate.try_start)
+        result = self.transport.call(call, gate.try_start, timeout=self.destination.timeout)
         is_done = result.outcome is Outcome.ACKNOWLEDGED
         message, hint = ("", "") if is_done else explain(result, self.endpoint, batch.ids)
         is_closed = result.closed_by is not None
@@ -109,10 +109,6 @@ class TrackClient:
         """Raise DestinationError where an earlier call has shown that none can succeed in this run."""
         if closed_by := self.transport.closed_by:
             raise DestinationError(*explain(closed_by, self.endpoint))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.transport.close()
 
 
 def _parse_region(body: bytes) -> tuple[str, int | None]:
@@ -130,13 +126,16 @@ def _parse_region(body: bytes) -> tuple[str, int | None]:
 class AppClient:
     """Reads one workspace, and creates segments in it. Any number of threads may share it.
 
-    All reads raise DestinationError. A list may be null, as Customer.io writes an empty one.
+    A copy that `dataclasses.replace` makes shares the list of segments. All reads raise DestinationError. A list may be
+    null, as Customer.io writes an empty one.
     """
 
     endpoint: Endpoint
     transport: Transport = field(repr=False)
-    _listing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    _lists: list[dict[int, RemoteSegment] | DestinationError] = field(default_factory=list, init=False, repr=False)
+    timeout: float
+    """Seconds for one request."""
+    _listing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lists: list[dict[int, RemoteSegment] | DestinationError] = field(default_factory=list, repr=False)
     """The latest list of segments, or why there is none; empty before it was asked for."""
 
     def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
@@ -174,7 +173,7 @@ class AppClient:
             return CreationResult(Outcome.NOT_STARTED, None, error.message, error.hint)
         content = orjson.dumps({"segment": {"name": title, "description": description}})
         call = Call("POST", "/v1/segments", content=content, is_answer_needed=True)
-        result = self.transport.call(call, may_start, most_attempts=1)
+        result = self.transport.call(call, may_start, timeout=self.timeout, most_attempts=1)
         if result.outcome is not Outcome.ACKNOWLEDGED:
             outcome = result.outcome if result.unknown_at is None else Outcome.UNKNOWN
             return CreationResult(outcome, None, *explain(result, self.endpoint, missing="creates no segments"))
@@ -191,8 +190,7 @@ class AppClient:
     def hurried(self, seconds: float, ended: threading.Event) -> "AppClient":
         """Give a client of the same limits: it waits at most some seconds for an answer, and tries nothing after the
         event. Close it."""
-        timeout = min(seconds, self.transport.timeout)
-        return AppClient(self.endpoint, replace(self.transport, timeout=timeout, wait=ended.wait))
+        return AppClient(self.endpoint, replace(self.transport, wait=ended.wait), min(seconds, self.timeout))
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Return what uses a segment."""
@@ -259,7 +257,7 @@ class AppClient:
         self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = NO_SUCH_SEGMENT
     ) -> dict[str, Any]:
         """Return the object at a path; `missing` says what a 404 means."""
-        result = self.transport.call(Call("GET", path, params))
+        result = self.transport.call(Call("GET", path, params), timeout=self.timeout)
         if result.outcome is Outcome.NOT_STARTED and result.closed_by is None:
             raise DestinationError("stopped while Customer.io was read", "run it again", code="stopped")
         if result.outcome is not Outcome.ACKNOWLEDGED:

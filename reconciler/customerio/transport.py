@@ -64,7 +64,7 @@ class Call:
 
 @dataclass(eq=False, repr=False)
 class Transport:
-    """Makes calls to one API. Any number of threads may share it.
+    """Makes calls to one account of an API. Any number of threads may share it.
 
     The first client is opened at once; `deadline` is the one that the clients of `open_client` obey. `clock` is
     monotonic seconds and `wall` Unix seconds; `wait` sleeps, and is true, at once, when the run is stopping; `chance`
@@ -76,7 +76,6 @@ class Transport:
     limiter: Limiter
     deadline: Deadline
     _: KW_ONLY
-    timeout: float
     concurrency: int
     wait: Callable[[float], bool]
     clock: Callable[[], float]
@@ -95,9 +94,14 @@ class Transport:
         """The call that showed that no other can succeed in this run."""
 
     def call(
-        self, call: Call, try_start: Callable[[int], bool] | None = None, *, most_attempts: int = MAX_ATTEMPTS
+        self,
+        call: Call,
+        try_start: Callable[[int], bool] | None = None,
+        *,
+        timeout: float,
+        most_attempts: int = MAX_ATTEMPTS,
     ) -> CallResult:
-        """Make a call, with retries where a retry may succeed.
+        """Make a call, with retries where a retry may succeed; each attempt takes at most `timeout` seconds.
 
         `try_start` is called before each attempt, with its number from 1, when only sending is left. Where it returns
         False, no attempt starts any more. Nor does one, of any call, once the API can't be reached at all, or refuses
@@ -116,8 +120,8 @@ class Transport:
                             ends_at = self.clock() + MAX_SECONDS
                         began = self.clock()
                         while self.closed_by is None and ends_at > began and (try_start is None or try_start(number)):
-                            over_at = min(began + self.timeout, ends_at)
-                            result = self._exchange(call, number, over_at, permit)
+                            over_at = min(began + timeout, ends_at)
+                            result = self._exchange(call, number, over_at, timeout, permit)
                             if result.outcome is not Outcome.NOT_STARTED:
                                 break
                             began = self.clock()  # the process was suspended: it is asked anew
@@ -164,7 +168,7 @@ class Transport:
             return result
         return replace(result, closed_by=self.closed_by)
 
-    def _exchange(self, call: Call, number: int, over_at: float, permit: Permit) -> AttemptResult:
+    def _exchange(self, call: Call, number: int, over_at: float, timeout: float, permit: Permit) -> AttemptResult:
         """Send one request and read its answer, unless the time of the attempt is over by then."""
         steps = {REQUEST_BEGINS: permit.begin, REQUEST_ENDS: permit.end}
 
@@ -176,7 +180,7 @@ class Transport:
         began = self.clock()
         with self._lend_client() as client:
             self.deadline.set(over_at)
-            seconds = min(over_at - self.clock(), self.timeout)  # by rounding it could be more
+            seconds = min(over_at - self.clock(), timeout)  # by rounding it could be more
             if seconds <= 0:
                 return NOT_STARTED
             try:

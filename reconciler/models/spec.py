@@ -132,9 +132,10 @@ class DestinationSettings(_Model, frozen=True):
     )
     app_url: fields.OptionalApiUrl = Field(default=None, description="Likewise for the App API.")
     rate_limit: fields.PositiveNumber = Field(
-        default=100, description="Track requests per second, shared by the whole run."
+        default=100,
+        description="Track requests per second, shared by the whole run; of specs with the same keys, the lowest.",
     )
-    concurrency: fields.Concurrency = Field(default=8, description="Requests in flight at once.")
+    concurrency: fields.Concurrency = Field(default=8, description="Requests in flight at once; likewise.")
     timeout: fields.PositiveNumber = Field(default=10, description="Seconds for one request.")
     settle: fields.PlainNumber = Field(
         default=10, description="Seconds to wait before an id with an unknown last outcome is reversed."

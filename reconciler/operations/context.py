@@ -30,6 +30,7 @@ from reconciler.state import open_snapshot, open_store
 from reconciler.state.base import PushdownSnapshot, Snapshot
 
 if TYPE_CHECKING:
+    from reconciler.customerio.connection import Connections
     from reconciler.diff.comparison import SetEngine
     from reconciler.state.store import StateStore
 
@@ -151,7 +152,8 @@ class Context(ExitStack):
         self._stores: Once[StateSettings, StateStore] = Once(opening)
         self._engines: Once[None, SetEngine] = Once(opening)
         self._engine: SetEngine | None = None
-        self._accounts: Once[Account, tuple[Track, App | None]] = Once(opening)
+        self._connections: Once[None, Connections] = Once(opening)
+        self._clients: Once[DestinationSettings, tuple[Track, App | None]] = Once(opening)
         self._pools: Once[Account, Executor] = Once(opening)
 
         asking = threading.Lock()
@@ -306,21 +308,20 @@ class Context(ExitStack):
         return engine
 
     def customerio(self, target: Target) -> tuple[Track, App | None]:
-        """The two APIs of a workspace, which all its segments share."""
-        return self._accounts.get(identify_account(target.spec.destination), lambda: self._connect(target))
+        """The two APIs as a spec asks them, by its own time-out; all specs share the limits of an account."""
+        destination = target.spec.destination
 
-    def _connect(self, target: Target) -> tuple[Track, App | None]:
-        from reconciler.customerio.connection import connect  # it loads httpx
+        def open_clients() -> tuple[Track, App | None]:
+            return self._connections.get(None, self._open_connections).open(destination)
 
-        # Of several specs for one workspace, the lowest rate counts: it is shared by the whole run.
-        destinations = [target.spec.destination, *(each.spec.destination for each in self.targets)]
-        account = identify_account(target.spec.destination)
-        same = [each for each in destinations if identify_account(each) == account]
-        track, app = connect(min(same, key=lambda each: each.rate_limit), stop=self.stop, warn=self.warn)
-        self.callback(track.close)
-        if app is not None:
-            self.callback(app.close)
-        return track, app
+        return self._clients.get(destination, open_clients)
+
+    def _open_connections(self) -> "Connections":
+        from reconciler.customerio.connection import Connections  # it loads httpx
+
+        connections = Connections([each.spec.destination for each in self.targets], stop=self.stop, warn=self.warn)
+        self.callback(connections.close)
+        return connections
 
     def app(self, target: Target) -> App | None:
         return None if target.spec.destination.app_api_key is None else self.customerio(target)[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.customerio.clients import AppClient, TrackClient
-from reconciler.customerio.connection import connect
+from reconciler.customerio.connection import Connections
 from reconciler.models.spec import DestinationSettings
 from tests.fakes.wire import FakeTime
 
@@ -40,21 +40,22 @@ def warnings() -> list[str]:
 
 @pytest.fixture
 def open_clients(time: FakeTime, warnings: list[str]) -> Iterator[Callable[[DestinationSettings], Clients]]:
-    opened: list[TrackClient | AppClient] = []
+    opened: list[Connections] = []
 
     def open_both(settings: DestinationSettings) -> Clients:
-        track, app = connect(
-            settings,
+        connections = Connections(
+            [settings],
             stop=QuickStop(time),
             warn=warnings.append,
             clock=time.clock,
             wall=time.wall,
             chance=lambda: 0.5,
         )
+        opened.append(connections)
+        track, app = connections.open(settings)
         assert app is not None
-        opened.extend((track, app))
         return track, app
 
     yield open_both
-    for client in opened:
-        client.close()
+    for connections in opened:
+        connections.close()

@@ -38,7 +38,6 @@ class Api:
             lambda: httpx.Client(transport=httpx.MockTransport(self._answer)),
             Limiter(1e9, self.time.clock, self.time.wait),
             Deadline(self.time.clock),
-            timeout=10,
             concurrency=concurrency,
             wait=wait or self.time.wait,
             clock=self.time.clock,
@@ -57,7 +56,7 @@ class Api:
         return httpx.Response(ending, stream=httpx.ByteStream(b"{}"))
 
     def call(self, path: str, try_start: Callable[[int], bool] | None = None, **more: int) -> CallResult:
-        return self.transport.call(Call("POST", f"/{path}", content=b"{}"), try_start, **more)
+        return self.transport.call(Call("POST", f"/{path}", content=b"{}"), try_start, timeout=10, **more)
 
 
 @pytest.mark.parametrize("ending", [NO_HOST, httpx.ConnectTimeout("x"), httpx.ProxyError("x"), 401, 407])

@@ -154,7 +154,6 @@ def attempt_once(base: str, time: FakeTime) -> tuple[CallResult, list[str]]:
         lambda: open_client({}, tls, deadline, proxy, Resolver()),
         recorder,  # type: ignore[arg-type]
         deadline,
-        timeout=10,
         concurrency=1,
         wait=lambda seconds: True,
         clock=time.clock,
@@ -163,7 +162,7 @@ def attempt_once(base: str, time: FakeTime) -> tuple[CallResult, list[str]]:
         is_proxied=proxy is not None,
     )
     with closing(transport):
-        return transport.call(Call("POST", "/x", content=b"{}")), recorder.events
+        return transport.call(Call("POST", "/x", content=b"{}"), timeout=10), recorder.events
 
 
 def test_a_request_is_told_when_it_begins_to_leave_when_it_has_left_and_when_it_is_answered(time: FakeTime) -> None:

@@ -90,7 +90,7 @@ def test_a_tunnel_through_a_proxy_is_kept_too(open_clients: Open, monkeypatch: p
 
             answers = [send(clients, "one") for _ in range(3)]
             made = (proxy.connections, server.connections)
-            clients[0].close()
+            clients[0].transport.close()
 
     assert [(answer.outcome, answer.attempts) for answer in answers] == [(Outcome.ACKNOWLEDGED, 1)] * 3
     assert made == (1, 1)

@@ -74,14 +74,13 @@ def run(
         lambda: httpx.Client(transport=httpx.MockTransport(script.answer)),
         SlowLimiter(time, script.queue),
         Deadline(time.clock),
-        timeout=timeout,
         concurrency=1,
         wait=time.wait,
         clock=time.clock,
         wall=time.wall,
         chance=lambda: chance,
     )
-    return transport.call(CALL, (gate or FakeGate()).try_start, most_attempts=most_attempts)
+    return transport.call(CALL, (gate or FakeGate()).try_start, timeout=timeout, most_attempts=most_attempts)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +314,6 @@ def open_transport(clients: Callable[[], httpx.Client]) -> Transport:
         clients,
         Limiter(1000, time.clock, time.wait),
         Deadline(time.clock),
-        timeout=10,
         concurrency=2,
         wait=lambda seconds: seconds > 0,
         clock=time.clock,
@@ -332,8 +330,8 @@ def test_one_request_after_the_other_has_the_same_client() -> None:
     clients = Clients(ok)
     transport = open_transport(clients)
 
-    transport.call(CALL)
-    transport.call(CALL)
+    transport.call(CALL, timeout=10)
+    transport.call(CALL, timeout=10)
 
     assert (len(clients.opened), clients.used) == (1, [0, 0])
 
@@ -349,14 +347,16 @@ def test_requests_at_once_have_a_client_each_and_the_one_returned_last_is_lent_f
 
     clients = Clients(answer)
     transport = open_transport(clients)
-    first = threading.Thread(target=transport.call, args=(Call("POST", "/first", content=b"{}"),))
+    first = threading.Thread(
+        target=transport.call, args=(Call("POST", "/first", content=b"{}"),), kwargs={"timeout": 10}
+    )
     first.start()
     first_is_in.wait(60)
-    transport.call(CALL)
-    transport.call(CALL)
+    transport.call(CALL, timeout=10)
+    transport.call(CALL, timeout=10)
     second_is_done.set()
     first.join()
-    transport.call(CALL)
+    transport.call(CALL, timeout=10)
 
     assert (len(clients.opened), clients.used) == (2, [0, 1, 1, 0])
 
@@ -368,15 +368,15 @@ def test_a_client_comes_back_from_a_request_that_failed() -> None:
     clients = Clients(fail)
     transport = open_transport(clients)
 
-    assert transport.call(CALL).outcome is Outcome.UNKNOWN
-    assert transport.call(CALL).outcome is Outcome.UNKNOWN
+    assert transport.call(CALL, timeout=10).outcome is Outcome.UNKNOWN
+    assert transport.call(CALL, timeout=10).outcome is Outcome.UNKNOWN
     assert len(clients.opened) == 1
 
 
 def test_closing_closes_every_client() -> None:
     clients = Clients(ok)
     transport = open_transport(clients)
-    transport.call(CALL)
+    transport.call(CALL, timeout=10)
 
     transport.close()
 

@@ -3,14 +3,18 @@
 import threading
 
 import pytest
+import respx
 
+from reconciler.customerio.clients import TrackClient
 from reconciler.errors import StateError, UsageError
+from reconciler.models.batches import Batch, Direction
 from reconciler.models.events import Event, Reading
 from reconciler.models.fields import Secret
 from reconciler.models.options import read_options
 from reconciler.models.spec import SourceSettings, Target
 from reconciler.operations.context import Context, Once
 from tests.fakes.parts import make_target
+from tests.fakes.wire import FakeGate
 
 EVENT = Reading(make_target())
 
@@ -76,6 +80,31 @@ def make_source_target(options: dict[str, object]) -> Target:
     target = make_target()
     settings = SourceSettings(url=Secret("postgresql://u@h/d"), options=read_options(options))
     return Target(target.spec.model_copy(update={"sources": {target.segment.source: settings}}), target.segment)
+
+
+@respx.mock
+def test_specs_of_one_account_share_its_rate_and_each_request_ends_by_the_time_out_of_its_own_spec() -> None:
+    route = respx.post(host="track.customer.io").respond(200, json={})
+    slow, fast, pinned = (
+        make_destination_target(**changes)
+        for changes in ({"timeout": 300.0, "rate_limit": 10.0}, {"timeout": 7.0}, {"timeout": 5.0, "workspace_id": 3})
+    )
+
+    with Context([slow, fast, pinned]) as context:
+        tracks = [context.customerio(target)[0] for target in (slow, fast, pinned)]
+        for track in tracks:
+            track.send(slow.segment, Batch(Direction.ADD, ("p1",)), FakeGate())
+
+    allowed = [call.request.extensions["timeout"]["read"] for call in route.calls]
+    assert all(seconds <= most for seconds, most in zip(allowed, (300, 7, 5), strict=True)), allowed
+    assert all(isinstance(track, TrackClient) for track in tracks)
+    assert len({id(track.transport.limiter) for track in tracks if isinstance(track, TrackClient)}) == 1
+
+
+def make_destination_target(**changes: object) -> Target:
+    target = make_target()
+    destination = target.spec.destination.model_copy(update=changes)
+    return Target(target.spec.model_copy(update={"destination": destination}), target.segment)
 
 
 def test_a_part_is_made_once_for_each_key_and_what_it_fails_with_is_met_once_too() -> None:
