@@ -33,7 +33,7 @@ class Track(Protocol):
 
 
 class App(Protocol):
-    """Customer.io's App API: reads, and the creation of a segment. All reads raise DestinationError."""
+    """Customer.io's App API: reads, which raise DestinationError or IncompleteRead, and the creation of a segment."""
 
     def segments(self, again: bool = False) -> dict[int, RemoteSegment]: ...
     def create(self, title: str, description: str, may_start: Callable[[int], bool]) -> CreationResult: ...

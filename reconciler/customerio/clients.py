@@ -14,9 +14,9 @@ import orjson
 
 from reconciler.customerio import Gate
 from reconciler.customerio.outcomes import Endpoint, explain
-from reconciler.customerio.responses import READ_AGAIN, is_whole, parse_object, parse_page, unexpected_answer
+from reconciler.customerio.responses import READ_AGAIN, has_any, is_whole, parse_object, parse_page, unexpected_answer
 from reconciler.customerio.transport import Call, Transport
-from reconciler.errors import DestinationError, IncompleteRead
+from reconciler.errors import DestinationError, IncompleteRead, SegmentError
 from reconciler.models.batches import Batch, BatchResult, CreationResult, Outcome
 from reconciler.models.comparison import Page
 from reconciler.models.ids import IdType
@@ -126,8 +126,8 @@ def _parse_region(body: bytes) -> tuple[str, int | None]:
 class AppClient:
     """Reads one workspace, and creates segments in it. Any number of threads may share it.
 
-    A copy that `dataclasses.replace` makes shares the list of segments. All reads raise DestinationError. A list may be
-    null, as Customer.io writes an empty one.
+    A copy that `dataclasses.replace` makes shares the list of segments. All reads raise DestinationError, and
+    IncompleteRead for what is only a part. A list may be null, as Customer.io writes an empty one.
     """
 
     endpoint: Endpoint
@@ -135,7 +135,7 @@ class AppClient:
     timeout: float
     """Seconds for one request."""
     _listing: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _lists: list[dict[int, RemoteSegment] | DestinationError] = field(default_factory=list, repr=False)
+    _lists: list[dict[int, RemoteSegment] | SegmentError] = field(default_factory=list, repr=False)
     """The latest list of segments, or why there is none; empty before it was asked for."""
 
     def segments(self, again: bool = False) -> dict[int, RemoteSegment]:
@@ -144,15 +144,15 @@ class AppClient:
             if again or not self._lists:
                 try:
                     self._lists[:] = [self._list()]
-                except DestinationError as error:
+                except SegmentError as error:
                     self._lists[:] = [error]
             (latest,) = self._lists
-        if isinstance(latest, DestinationError):
+        if isinstance(latest, SegmentError):
             raise latest
         return latest
 
     def _list(self) -> dict[int, RemoteSegment]:
-        items = self._get("/v1/segments", missing="has no list of segments").get("segments", False)
+        items = self._get_whole("/v1/segments", missing="has no list of segments").get("segments", False)
         if items is not None and not isinstance(items, list):
             raise unexpected_answer("segments is missing")
         segments: dict[int, RemoteSegment] = {}
@@ -169,7 +169,7 @@ class AppClient:
         """
         try:
             there = self.segments()
-        except DestinationError as error:
+        except SegmentError as error:
             return CreationResult(Outcome.NOT_STARTED, None, error.message, error.hint)
         content = orjson.dumps({"segment": {"name": title, "description": description}})
         call = Call("POST", "/v1/segments", content=content, is_answer_needed=True)
@@ -194,7 +194,7 @@ class AppClient:
 
     def used_by(self, segment_id: int) -> UsedBy:
         """Return what uses a segment."""
-        document = self._get(f"/v1/segments/{segment_id:d}/used_by").get("used_by")
+        document = self._get_of(segment_id, "used_by").get("used_by")
         if not isinstance(document, dict):
             raise unexpected_answer("used_by is missing")
         uses = []
@@ -207,7 +207,7 @@ class AppClient:
 
     def campaigns(self) -> dict[int, str]:
         """Return the names of the workspace's campaigns by their ids. Source: App API, `GET /v1/campaigns`."""
-        listed = self._get("/v1/campaigns", missing="has no list of campaigns").get("campaigns")
+        listed = self._get_whole("/v1/campaigns", missing="has no list of campaigns").get("campaigns")
         if not isinstance(listed, list):
             raise unexpected_answer("campaigns is missing")
         known = [each for each in listed if isinstance(each, dict) and is_whole(each.get("id"))]
@@ -215,7 +215,7 @@ class AppClient:
 
     def count(self, segment_id: int) -> int:
         """Return how many members Customer.io counts."""
-        number = self._get(f"/v1/segments/{segment_id:d}/customer_count").get("count")
+        number = self._get_of(segment_id, "customer_count").get("count")
         if not is_whole(number) or number < 0:
             raise unexpected_answer("count is not a number")
         return number
@@ -238,7 +238,7 @@ class AppClient:
         met, most = set[str](), FREE_PAGES
         while True:
             params = (("limit", str(PAGE_SIZE)), *((("start", token),) if token else ()))
-            document = self._get(f"/v1/segments/{segment_id:d}/membership", params)
+            document = self._get_of(segment_id, "membership", params)
             token = document.get("next")
             if token is not None and not isinstance(token, str):
                 raise IncompleteRead("the token of the next page is not text", READ_AGAIN)
@@ -252,6 +252,23 @@ class AppClient:
                 most = FREE_PAGES + self.count(segment_id) // LEAST_PER_PAGE
             if len(met) >= most:
                 raise IncompleteRead("the pages of the membership do not end", READ_AGAIN)
+
+    def _get_of(self, segment_id: int, part: str, params: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
+        """Return what is asked of a segment. An answer that names a segment must name this one."""
+        path = f"/v1/segments/{segment_id:d}/{part}"
+        document = self._get(path, params) if part == "membership" else self._get_whole(path)
+        for key in ("segment_id", "id"):
+            named = document.get(key)
+            if named is not None and not (is_whole(named) and named == segment_id):
+                raise unexpected_answer("it is about another segment")
+        return document
+
+    def _get_whole(self, path: str, missing: str = NO_SUCH_SEGMENT) -> dict[str, Any]:
+        """Return the object at a path that has no pages. Raises IncompleteRead for one that names a next one."""
+        document = self._get(path, missing=missing)
+        if has_any(document, "next"):
+            raise IncompleteRead(f"{path} is only a first page, and Customer.io documents no other", READ_AGAIN)
+        return document
 
     def _get(
         self, path: str, params: tuple[tuple[str, str], ...] = (), missing: str = NO_SUCH_SEGMENT

@@ -80,9 +80,14 @@ def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
         raise BodyError(f"it answers with {'a web page' if is_page(raw) else 'what is not JSON'}") from None
     if not isinstance(document, dict):
         raise BodyError("it answers with what is not a JSON object")
-    parts = [part for part in (document, document.get("meta")) if isinstance(part, dict)]
-    if any(part.get(key) for part in parts for key in ("errors", "error")):
+    if has_any(document, "errors", "error"):
         raise BodyError("it answers with an error in spite of its status")
+
+
+def has_any(document: Mapping[str, Any], *keys: str) -> bool:
+    """Return whether an object says anything under one of some keys, or its `meta` does."""
+    parts = [part for part in (document, document.get("meta")) if isinstance(part, dict)]
+    return any(part.get(key) for part in parts for key in keys)
 
 
 def unexpected_answer(why: str) -> DestinationError:
@@ -96,13 +101,15 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a body that must be a JSON object. Raises DestinationError."""
+    """Parse the body of a 2xx that must be a JSON object without errors. Raises DestinationError."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise unexpected_answer("it is a web page" if is_page(body) else "it is not JSON") from None
     if not isinstance(document, dict):
         raise unexpected_answer("it is not an object")
+    if has_any(document, "errors", "error"):  # what else it says may be all that the error has left of the truth
+        raise unexpected_answer("it holds an error in spite of its status")
     return document
 
 
@@ -113,9 +120,11 @@ def parse_page(document: Mapping[str, Any], id_type: IdType) -> Page:
     """
     if "identifiers" not in document:
         raise IncompleteRead("a page of the membership has no `identifiers`", READ_AGAIN)
-    items = document["identifiers"] or []
+    items = [] if document["identifiers"] is None else document["identifiers"]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise IncompleteRead("a page of the membership is not a list of people", READ_AGAIN)
+    if document.get("ids") and not items:
+        raise IncompleteRead("a page of the membership has `ids` and no `identifiers`", READ_AGAIN)
     if items and not any(id_type in item for item in items):
         if id_type is IdType.EMAIL:
             raise IncompleteRead(

@@ -177,6 +177,105 @@ def test_an_answer_without_end_is_cut_and_not_asked_for_again(app: AppClient, mo
     assert route.call_count == 1
 
 
+# --- a 200 that is not the truth -----------------------------------------------------------------------------------
+
+ERRORS = [{"detail": "upstream timed out", "status": "504"}]
+TRUE_ANSWERS: dict[str, dict[str, object]] = {
+    "segments": {"segments": [{"id": 56, "name": "VIP", "type": "manual"}]},
+    "campaigns": {"campaigns": []},
+    "segments/56/used_by": {"segment_id": 56, "used_by": {"campaigns": [12]}},
+    "segments/56/customer_count": {"segment_id": 56, "count": 0},
+    "segments/56/membership": {"segment_id": 56, "identifiers": None, "ids": None},
+}
+
+
+def ask(app: AppClient, path: str, answer: dict[str, object]) -> object:
+    """Ask what is at a path, which gets an answer."""
+    respx.get(f"https://api.customer.io/v1/{path}").respond(200, json=answer)
+    questions: dict[str, Callable[[], object]] = {
+        "segments": lambda: app.segments(again=True),
+        "campaigns": app.campaigns,
+        "segments/56/used_by": lambda: app.used_by(56),
+        "segments/56/customer_count": lambda: app.count(56),
+        "segments/56/membership": lambda: read(app),
+    }
+    return questions[path]()
+
+
+@respx.mock
+@pytest.mark.parametrize("path", TRUE_ANSWERS)
+@pytest.mark.parametrize(
+    "errors",
+    [{"errors": ERRORS}, {"error": "down"}, {"meta": {"errors": ["down"]}}, {"meta": {"error": "down"}}],
+    ids=str,
+)
+def test_an_answer_that_holds_an_error_is_none(app: AppClient, path: str, errors: dict[str, object]) -> None:
+    ask(app, path, {**TRUE_ANSWERS[path], "errors": [], "error": None, "meta": {"errors": None}, "next": ""})
+
+    with pytest.raises(DestinationError, match="an error in spite of its status"):
+        ask(app, path, {**TRUE_ANSWERS[path], **errors})
+
+
+@respx.mock
+@pytest.mark.parametrize("path", [path for path in TRUE_ANSWERS if path.startswith("segments/")])
+@pytest.mark.parametrize("key", ["segment_id", "id"])
+@pytest.mark.parametrize("number", [57, "57", "56", 56.0, True, [56]])
+def test_an_answer_about_another_segment_is_none(app: AppClient, path: str, key: str, number: object) -> None:
+    ask(app, path, {**TRUE_ANSWERS[path], "segment_id": None})
+
+    with pytest.raises(DestinationError, match="about another segment"):
+        ask(app, path, {**TRUE_ANSWERS[path], key: number})
+
+
+@respx.mock
+@pytest.mark.parametrize("path", [path for path in TRUE_ANSWERS if not path.endswith("membership")])
+@pytest.mark.parametrize("more", [{"next": "MDoy"}, {"next": 2}, {"meta": {"next": "MDoy"}}], ids=str)
+def test_a_first_page_of_what_has_no_pages_is_an_incomplete_read(
+    app: AppClient, path: str, more: dict[str, object]
+) -> None:
+    with pytest.raises(IncompleteRead, match="only a first page"):
+        ask(app, path, {**TRUE_ANSWERS[path], **more})
+
+
+@respx.mock
+@pytest.mark.parametrize("empty", [{}, "", 0, False])
+def test_only_null_and_a_list_without_members_are_an_empty_membership(app: AppClient, empty: object) -> None:
+    with pytest.raises(IncompleteRead, match="not a list of people"):
+        ask(app, "segments/56/membership", {"segment_id": 56, "identifiers": empty})
+
+
+@respx.mock
+@pytest.mark.parametrize("empty", [None, []])
+def test_ids_of_nobody_are_a_page_that_disagrees_with_itself(app: AppClient, empty: object) -> None:
+    with pytest.raises(IncompleteRead, match="`ids` and no `identifiers`"):
+        ask(app, "segments/56/membership", {"segment_id": 56, "identifiers": empty, "ids": ["5"]})
+
+
+@respx.mock
+@pytest.mark.parametrize("answer", [{"segments": [], "next": "MDoy"}, {"segments": None, "errors": ERRORS}], ids=str)
+def test_nothing_is_created_by_a_list_that_is_not_whole_which_is_asked_for_once(
+    app: AppClient, answer: dict[str, object]
+) -> None:
+    listed = respx.get(BASE).respond(200, json=answer)
+    route = respx.post(BASE).respond(200, json=ANSWER)
+
+    made = app.create("VIP", "", lambda attempt: True)
+    with pytest.raises((DestinationError, IncompleteRead)):
+        app.segments()
+
+    assert (made.outcome, route.call_count, listed.call_count) == (Outcome.NOT_STARTED, 0, 1)
+
+
+@respx.mock
+def test_a_creation_that_is_answered_with_an_error_may_be_applied(app: AppClient) -> None:
+    list_before()
+    respx.post(BASE).respond(200, json={**ANSWER, "errors": ERRORS})
+
+    made = app.create("VIP", "", lambda attempt: True)
+
+    assert (made.outcome, made.segment_id) == (Outcome.UNKNOWN, None)
+
+
 # --- membership ----------------------------------------------------------------------------------------------------
 
 

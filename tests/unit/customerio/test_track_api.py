@@ -331,7 +331,8 @@ def test_an_environment_that_is_not_told_is_not_known(open_clients: Open) -> Non
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"7", b"{", b'{"region":"mars"}', b'{"region":["us"]}', b'{"region":"us","environment_id":true}',
-     b'{"region":"us","environment_id":"3"}', b'{"region":"us","environment_id":3.5}', b"[" * 5000],
+     b'{"region":"us","environment_id":"3"}', b'{"region":"us","environment_id":3.5}', b"[" * 5000,
+     b'{"region":"us","environment_id":3,"meta":{"errors":["down"]}}'],
 )  # fmt: skip
 def test_a_check_that_answers_nonsense_is_an_error_not_a_crash(open_clients: Open, body: bytes) -> None:
     respx.get(REGION_URL).respond(200, content=body)
