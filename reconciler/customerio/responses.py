@@ -23,6 +23,9 @@ READ_AGAIN = "nothing was computed from it; run again later"
 PLAIN_ENCODINGS = ("", "identity")
 """Content encodings that leave a body as it is."""
 
+MAX_ERROR_BODY = 64 * 1024
+"""Most bytes read of an answer that is not needed, as it is sent and as it is decoded."""
+
 GZIP = 31
 """The window size by which zlib reads a gzip header."""
 
@@ -68,16 +71,17 @@ def is_page(body: bytes, content_type: str = "") -> bool:
 def check_receipt(headers: Mapping[str, str], raw: bytes) -> None:
     """Check a 2xx to a write: Customer.io sends a JSON object without errors, or nothing. Raises BodyError.
 
-    A body in an encoding is not decoded: none was asked for, and nothing in it is needed.
+    No encoding is asked for; a proxy between may add gzip all the same.
     """
-    if headers.get("content-encoding", "").strip().lower() not in PLAIN_ENCODINGS or not raw.strip():
+    body = raw.strip() and decode_body(headers.get("content-encoding", ""), raw, MAX_ERROR_BODY, is_gzip_asked=True)
+    if not body.strip():
         if "html" in headers.get("content-type", "").lower():
             raise BodyError("it answers with a web page")
         return
     try:
-        document = orjson.loads(raw)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise BodyError(f"it answers with {'a web page' if is_page(raw) else 'what is not JSON'}") from None
+        raise BodyError(f"it answers with {'a web page' if is_page(body) else 'what is not JSON'}") from None
     if not isinstance(document, dict):
         raise BodyError("it answers with what is not a JSON object")
     if has_any(document, "errors", "error"):

@@ -22,7 +22,7 @@ from reconciler.customerio.outcomes import (
     sort_status,
 )
 from reconciler.customerio.rate_limit import Limiter, Permit
-from reconciler.customerio.responses import BodyError, check_receipt, decode_body, is_page
+from reconciler.customerio.responses import MAX_ERROR_BODY, BodyError, check_receipt, decode_body, is_page
 from reconciler.customerio.retry import MAX_ATTEMPTS, MAX_SECONDS, RETRIED, choose_pause, parse_retry_after
 from reconciler.models.batches import Outcome
 
@@ -31,9 +31,6 @@ FEWEST_UNREACHED = 3
 
 MAX_BODY = 64 * 1024 * 1024
 """Most bytes read of an answer that is needed."""
-
-MAX_ERROR_BODY = 64 * 1024
-"""Most bytes read of any other answer."""
 
 JSON = {"Content-Type": "application/json"}
 """Goes with a content for the App API; all requests of the Track API have it."""

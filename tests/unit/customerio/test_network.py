@@ -1,5 +1,6 @@
 """What a server can do to a connection, over real sockets."""
 
+import gzip
 import logging
 import socket
 import threading
@@ -194,10 +195,22 @@ def test_what_a_proxy_refuses_has_not_left(time: FakeTime, monkeypatch: pytest.M
         reply("200 OK", b'{"a field of tomorrow": 1}', "Content-Type: application/json"),
         reply("200 OK", b'{"meta": {"errors": []}, "error": null}'),
         reply("200 OK", b"{}", "Content-Type: text/html"),
-        reply("200 OK", b"nobody unpacks it", "Content-Encoding: gzip"),
-        reply("200 OK", b"nobody unpacks it", "Content-Encoding: br, zstd", "Content-Type: application/json"),
+        reply("200 OK", gzip.compress(b"{}\n"), "Content-Encoding: gzip"),
+        reply("200 OK", gzip.compress(b""), "Content-Encoding: GZip "),
+        reply("200 OK", b"", "Content-Encoding: br, zstd", "Content-Type: application/json"),
     ],
-    ids=["json", "no content", "empty", "blank", "more json", "no errors", "mislabelled", "gzip", "other encodings"],
+    ids=[
+        "json",
+        "no content",
+        "empty",
+        "blank",
+        "more json",
+        "no errors",
+        "mislabelled",
+        "gzip",
+        "packed nothing",
+        "other encodings of nothing",
+    ],
 )
 def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, answer: bytes) -> None:
     with RawServer(in_turn(answer)) as server:
@@ -212,14 +225,32 @@ def test_a_receipt_of_customerio_is_an_object_or_nothing(open_clients: Open, ans
         (reply("200 OK", b"<!DOCTYPE html><title>Sign in"), "a web page"),
         (reply("200 OK", b"\xef\xbb\xbf \n<html>"), "a web page"),
         (reply("200 OK", b"", "Content-Type: text/html; charset=utf-8"), "a web page"),
-        (reply("200 OK", b"packed", "Content-Type: TEXT/HTML", "Content-Encoding: gzip"), "a web page"),
+        (reply("200 OK", gzip.compress(b""), "Content-Type: TEXT/HTML", "Content-Encoding: gzip"), "a web page"),
+        (reply("200 OK", gzip.compress(b"<html>Sign in"), "Content-Encoding: gzip"), "a web page"),
+        (reply("200 OK", gzip.compress(b'{"meta":{"errors":["not manual"]}}'), "Content-Encoding: gzip"), "an error"),
+        (reply("200 OK", gzip.compress(b"{" + b" " * 99_999 + b"}"), "Content-Encoding: gzip"), "larger than"),
+        (reply("200 OK", b"nobody unpacks it", "Content-Encoding: br, zstd"), "an encoding that was not asked for"),
         (reply("200 OK", b"OK"), "not JSON"),
         (reply("200 OK", b'{"error": "sign in first"}'), "an error"),
         (reply("200 OK", b'{"meta": {"errors": ["no such segment"]}}'), "an error"),
         (reply("200 OK", b"[]"), "not a JSON object"),
         (reply("200 OK", b"{" + b" " * 1_000_000 + b"}"), "larger than"),
     ],
-    ids=["page", "page after a mark", "empty page", "packed page", "text", "error", "errors", "list", "large"],
+    ids=[
+        "page",
+        "page after a mark",
+        "empty page",
+        "empty packed page",
+        "packed page",
+        "packed error",
+        "packed bomb",
+        "other encodings",
+        "text",
+        "error",
+        "errors",
+        "list",
+        "large",
+    ],
 )
 def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
     open_clients: Open, answer: bytes, words: str
@@ -240,8 +271,10 @@ def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n",
+        reply("200 OK", gzip.compress(b"{}\n")[:-9], "Content-Encoding: gzip"),
+        reply("200 OK", b"{}\n", "Content-Encoding: gzip"),
     ],
-    ids=["cut", "broken chunk", "cut chunks"],
+    ids=["cut", "broken chunk", "cut chunks", "cut gzip", "no gzip"],
 )
 def test_a_200_that_does_not_come_whole_is_unknown_and_tried_again(open_clients: Open, answer: bytes) -> None:
     with RawServer(in_turn(answer, OK)) as server:
