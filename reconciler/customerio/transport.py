@@ -215,7 +215,7 @@ class Transport:
             is_known = length.isdigit() and "transfer-encoding" not in headers
             connection.expect(int(length) if is_known else None)
         retry_after = parse_retry_after(headers.get("retry-after", ""), self.wall())
-        most = MAX_ERROR_BODY if call.is_receipt_enough else MAX_BODY
+        most = MAX_BODY if is_accepted and not call.is_receipt_enough else MAX_ERROR_BODY
         try:
             raw = _read(response, most)
             if connection and connection.has_more():

@@ -163,6 +163,20 @@ def test_any_other_encoding_is_an_error(open_clients: Open, encoding: str, body:
         ask(open_clients, reply("200 OK", body, f"Content-Encoding: {encoding}"))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("size", "is_told"), [(60_000, True), (70_000, False)])
+def test_the_words_of_an_error_are_bounded_also_where_the_answer_is_needed(
+    open_clients: Open, packed: bool, size: int, is_told: bool
+) -> None:
+    body = json.dumps({"errors": [{"detail": "not with this key"}], "more": " " * size}).encode()
+    sent, headers = (gzip.compress(body), ["Content-Encoding: gzip"]) if packed else (body, [])
+
+    with pytest.raises(DestinationError, match="403") as caught:
+        ask(open_clients, reply("403 Forbidden", sent, *headers))
+
+    assert ("not with this key" in caught.value.message) is is_told
+
+
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "503 Busy"])
 def test_what_unpacks_to_much_more_takes_little_memory(
