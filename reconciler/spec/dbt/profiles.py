@@ -140,9 +140,6 @@ def read_output(project: Project, target: str | None, environment: Mapping[str, 
     """Read one target of the project's profile: `target`, else DBT_TARGET, else that of the profile. Raises Refused."""
     path = find_profiles(project.folder, environment)
     document = read_yaml(path)
-    if document.doubts:
-        line, message = document.doubts[0]
-        raise Refused(message.partition(";")[0], path, line)
     profiles = document.data if isinstance(document.data, dict) else {}
     profile = profiles.get(project.profile)
     if not isinstance(profile, dict):
@@ -164,14 +161,18 @@ def read_output(project: Project, target: str | None, environment: Mapping[str, 
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file of dbt's with the lines of its keys. Raises Refused."""
+    """Read a file of dbt's with the lines of its keys. Raises Refused, also where dbt may read it otherwise."""
     try:
-        return parse(path, read_text(path))
+        document = parse(path, read_text(path))
     except ValueError as error:
         raise Refused(f"the file {error}", path) from None
     except Malformed as error:
         message = error.message.partition(";")[0] if "spec" not in error.message else "The file is no mapping."
         raise Refused(message, path, error.line) from None
+    if document.doubts:
+        line, message = document.doubts[0]
+        raise Refused(message.partition(";")[0], path, line)
+    return document
 
 
 def render(document: Document, where: KeyPath, value: object, environment: Mapping[str, str]) -> object:

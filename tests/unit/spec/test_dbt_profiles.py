@@ -188,6 +188,8 @@ def test_a_relative_file_begins_at_the_project_and_the_options_of_the_spec_win(p
     [
         ({}, "names a folder without a dbt_project.yml"),
         ({"dbt_project.yml": "name: shop\n"}, "dbt_project.yml:1: `profile` is missing"),
+        ({"dbt_project.yml": "profile: dev\n# pasted\nprofile: shop\n"}, "dbt_project.yml:3: The key `profile` stands twice"),
+        ({"dbt_project.yml": "x: &x {profile: shop}\n<<: *x\nprofile: dev\n"}, "dbt_project.yml:2: Merge keys (<<) are not read"),
         ({"dbt_project.yml": "profile: shop\n", "profiles.yml": "- x\n"}, "profiles.yml:1: The file is no mapping"),
         ({"dbt_project.yml": "profile: shp\n", "profiles.yml": "shop: {}\n"}, "there is no profile `shp`; did you mean `shop`?"),
         ({"dbt_project.yml": "profile: shop\n", "profiles.yml": "x: &x {a: b}\nshop: {<<: *x}\n"}, "profiles.yml:2: Merge keys (<<) are not read"),
