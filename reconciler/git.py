@@ -24,7 +24,9 @@ _REFERENCE = re.compile(r"ref:\s*(?P<name>\S+)")
 _SECTION = re.compile(r'^\s*\[\s*(?P<name>[\w.-]+)(?:\s+"(?P<part>[^"]*)")?\s*\]')
 _ASSIGNMENT = re.compile(r"^\s*url\s*=\s*(?P<value>.*?)\s*$", re.IGNORECASE)
 _WITH_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/@]*@)*(?P<host>[^/@]*)(?P<path>/.*)?$", re.IGNORECASE)
-_SCP_LIKE = re.compile(r"^(?:[^/@]*@)*(?P<host>[^/:@]+):(?P<path>.+)$")
+_SCP_LIKE = re.compile(r"^(?!.*::)(?:[^/@\s]*@)*(?P<host>[^/:@\s]+):(?P<path>\S+)$")
+"""`host:path`; what has blanks or `::` is handed to another program as its arguments, which may hold a password."""
+_OF_THIS_MACHINE = re.compile(r"^(?:[/.~]|[^:@]*$)")
 
 
 @dataclass(frozen=True)
@@ -164,11 +166,16 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def strip_credentials(url: str) -> str:
-    """Give `host/path` of a remote's URL: one text for its forms, without user, password, query and `.git`."""
-    found = _WITH_SCHEME.match(url) or _SCP_LIKE.match(url)
-    if found is None:  # a path of this machine
+def strip_credentials(url: str) -> str | None:
+    """Give `host/path` of a remote's URL: one text for its forms, without user, password, query and `.git`.
+
+    None: it is no URL and no path, or a URL that can be read in two ways: nothing tells what of it is a secret.
+    """
+    if _OF_THIS_MACHINE.match(url):
         return url.rstrip("/").removesuffix(".git")
+    found = _WITH_SCHEME.match(url) or _SCP_LIKE.match(url)
+    if found is None or "@" in (found["path"] or ""):  # an unescaped `/` in a password would make the rest a path
+        return None
     host = re.sub(r":\d+$", "", found["host"]).lower()
     path = re.split(r"[?#]", found["path"] or "")[0].strip("/").removesuffix(".git")
     return f"{host}/{path}" if host else f"/{path}"
