@@ -427,8 +427,13 @@ class Target:
         return CompareAt.AUTO if source is None or self.segment.retired else source.compare
 
     @property
+    def entry(self) -> tuple[Path, str]:
+        """Which entry of the specs it is; by `where` it can't be told, as several may stand on one line."""
+        return self.spec.path, self.segment.name
+
+    @property
     def where(self) -> str:
-        """`file:line` of the segment."""
+        """`file:line` of the segment, to be shown."""
         return f"{self.spec.path}:{self.segment.line}"
 
     def problem(self, message: str, hint: str = "", *, line: int = 0) -> SpecProblem:

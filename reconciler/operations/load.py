@@ -276,9 +276,9 @@ def choose(targets: Sequence[Target], select: Sequence[str], exclude: Sequence[s
     }
 
     def matches(target: Target, patterns: Iterable[str]) -> bool:
-        place = target.spec.path, target.segment.name
         return any(
-            place in changed[pattern] if pattern in changed else _matches(target, pattern) for pattern in patterns
+            target.entry in changed[pattern] if pattern in changed else _matches(target, pattern)
+            for pattern in patterns
         )
 
     for flag, patterns in (("--select", select), ("--exclude", exclude)):

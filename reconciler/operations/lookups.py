@@ -41,7 +41,7 @@ class Lookups:
         """By the account: why no more is asked of it."""
         self._members: dict[Hashable, Future[int]] = {}
         self._uses: dict[Hashable, Future[UsedBy]] = {}
-        """Both by the place of the segment."""
+        """Both by the entry of the segment, or by what its caller calls it."""
         self._campaigns: dict[object, Future[dict[int, str]]] = {}
         """By the account: asked once a segment of it is used by a campaign."""
         self._done: set[Future[Any]] = set()
@@ -62,10 +62,10 @@ class Lookups:
                 self._skipped += 1
             return
         if members:
-            self.ask_members(target.where, target, app, target.segment_id)
+            self.ask_members(target.entry, target, app, target.segment_id)
         if uses:
             account = identify_account(target.spec.destination)
-            self._begin(self._uses, target.where, target, app, lambda hurried: self._ask_uses(target, account, hurried))
+            self._begin(self._uses, target.entry, target, app, lambda hurried: self._ask_uses(target, account, hurried))
 
     def _ask_uses(self, target: Target, account: object, app: App) -> UsedBy:
         uses = app.used_by(target.segment_id)
@@ -148,14 +148,14 @@ class Lookups:
         kinds: dict[str, dict[Hashable, Future[Any]]] = {"members": {**self._members}, "used_by": {**self._uses}}
         filled = []
         for plan in plans:
-            remote, where, reasons = plan.remote, plan.target.where, set[str]()
+            remote, entry, reasons = plan.remote, plan.target.entry, set[str]()
             for name, asked in kinds.items():
-                answer = self._answer(asked.get(where))
+                answer = self._answer(asked.get(entry))
                 if isinstance(answer, ReconcileError):
                     reasons.add(answer.message)
                 elif answer is not None:
                     remote = replace(remote, **{name: answer})
-                elif where in asked:
+                elif entry in asked:
                     reasons.add(f"not answered within --lookup-timeout ({self._seconds:g} s)")
             unknown.update(reasons)
             names = self._answer(self._campaigns.get(identify_account(plan.target.spec.destination)))

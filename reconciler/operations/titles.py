@@ -5,6 +5,7 @@ title that lead to different segments are an error: nobody can tell which one is
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from reconciler.errors import DestinationError, ReconcileError, StateError, UsageError
 from reconciler.escaping import show_title
@@ -85,16 +86,16 @@ def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, Destin
     Neither are two names of one workspace: where they list one number, both are asked for their environments. A title
     that is not selected counts by the number that it had in the state, else by the one that it has at Customer.io.
     """
-    places: dict[int, dict[str, Target]] = {}
-    given = {target.where for target in targets}
+    places: dict[int, dict[tuple[Path, str], Target]] = {}
+    given = {target.entry for target in targets}
     listed = [
         Target(spec, segment)
         for spec in {id(each.spec): each.spec for each in targets}.values()
         for segment in spec.segments
     ]
-    listed = [_recall_own(context, target) for target in listed if target.where not in given]
+    listed = [_recall_own(context, target) for target in listed if target.entry not in given]
     for target in [*listed, *targets]:
-        places.setdefault(target.segment_id, {})[target.where] = target
+        places.setdefault(target.segment_id, {})[target.entry] = target
 
     def is_same(target: Target, other: Target) -> bool:
         if target.workspace == other.workspace:
@@ -104,14 +105,14 @@ def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, Destin
 
     shared = {}
     for at, target in enumerate(targets):
-        others = [other for where, other in places.get(target.segment_id, {}).items() if where != target.where]
+        others = [other for entry, other in places.get(target.segment_id, {}).items() if entry != target.entry]
         same = next((other for other in others if is_same(target, other)), None)
         if same is not None:
             number = target.segment.segment_id or repr(target.segment.segment)
             is_named_twice = same.workspace != target.workspace
             named = f", which calls the same workspace {same.workspace!r}" if is_named_twice else ""
             shared[at] = DestinationError(
-                f"{target.where}: this is segment {number}, and so is {same.where}{named}",
+                f"{target.where}: this is segment {number}, and so is {same.segment.name!r} ({same.where}){named}",
                 "one segment takes one query: leave one of the two entries",
                 code="environment" if is_named_twice else "title",
             )
