@@ -122,7 +122,7 @@ def _apply(
     context.warn_of_names()
     segments = [_prepare(context, index, target, file, options) for index, target in enumerate(context.targets)]
 
-    for at, error in find_shared(context, [each.target for each in segments]).items():
+    for at, error in find_shared(context, loaded.specs, [each.target for each in segments]).items():
         segments[at].end(error)
     warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
 

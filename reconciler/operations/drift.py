@@ -48,7 +48,7 @@ def drift(
     created_at = datetime.now(UTC)
     with Context(loaded.targets, memory_limit, parallel, reads_only=True, stop=stop, progress=progress) as context:
         context.warn_of_names()
-        shared = find_shared(context, loaded.targets)
+        shared = find_shared(context, loaded.specs, loaded.targets)
 
         def work(each: tuple[int, Target]) -> SegmentDrift:
             found = _drift_of_one(context, each[1], ignore_foreign, shared.get(each[0]))

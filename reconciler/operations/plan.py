@@ -114,7 +114,7 @@ def plan(
             range(len(loaded.targets)), lambda index: _plan_one(context, index, options, draft, rows, lookups), "plan"
         )
         segments = lookups.fill(segments, context.warn, context.stop)
-        shared = find_shared(context, [each.target for each in segments])
+        shared = find_shared(context, loaded.specs, [each.target for each in segments])
         segments = [
             as_failed_plan(each.target, shared[at]) if at in shared and each.error is None else each
             for at, each in enumerate(segments)

@@ -94,7 +94,7 @@ def refresh(
                     targets[at] = resolve_made(context, target)
                 except Exception as error:  # which its row has
                     refusals[at] = as_known(error)
-        refusals = {**find_shared(context, targets), **refusals}
+        refusals = {**find_shared(context, loaded.specs, targets), **refusals}
         rows = []
         for at, target in enumerate(targets):
             rows.append(_refresh_one(context, target, history, Adopt(adopt), approve, refusals.get(at)))

@@ -5,7 +5,7 @@ title that lead to different segments are an error: nobody can tell which one is
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 
 from reconciler.errors import DestinationError, ReconcileError, StateError, UsageError
 from reconciler.escaping import show_title
@@ -79,34 +79,31 @@ def resolve_retired(context: Context, target: Target) -> Target:
     return target
 
 
-def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, DestinationError]:
-    """Find the targets, by position, with a number that another segment of a named spec in the same workspace has.
+def find_shared(context: Context, specs: Sequence[Spec], targets: Sequence[Target]) -> dict[int, DestinationError]:
+    """Find the targets, by position, with a number that another entry of the named specs in the same workspace has.
 
     Specs in which two have one number are refused when they are read; one by its number and one by its title are not.
-    Neither are two names of one workspace: where they list one number, both are asked for their environments. A title
-    that is not selected counts by the number that it had in the state, else by the one that it has at Customer.io.
+    Neither are two names of one workspace: where they list one number, their environments are compared. Entries that
+    are not selected count, too; what can't be found out about them fails nobody.
     """
-    places: dict[int, dict[tuple[Path, str], Target]] = {}
     given = {target.entry for target in targets}
-    listed = [
-        Target(spec, segment)
-        for spec in {id(each.spec): each.spec for each in targets}.values()
-        for segment in spec.segments
-    ]
-    listed = [_recall_own(context, target) for target in listed if target.entry not in given]
-    for target in [*listed, *targets]:
-        places.setdefault(target.segment_id, {})[target.entry] = target
+    listed = [Target(spec, segment) for spec in specs for segment in spec.segments]
+    others = [target for target in listed if target.entry not in given]
+    places: dict[int, list[Target]] = {}
+    numbered = [_find_number(context, target, targets) for target in [*targets, *others]]
+    for target in [*numbered[len(targets) :], *numbered[: len(targets)]]:
+        places.setdefault(target.segment_id, []).append(target)
 
     def is_same(target: Target, other: Target) -> bool:
         if target.workspace == other.workspace:
             return True
-        environment_id = context.ask_environment(target)
-        return environment_id is not None and environment_id == context.ask_environment(other)
+        environment_id = _find_environment(context, target)
+        return environment_id is not None and environment_id == _find_environment(context, other)
 
     shared = {}
-    for at, target in enumerate(targets):
-        others = [other for entry, other in places.get(target.segment_id, {}).items() if entry != target.entry]
-        same = next((other for other in others if is_same(target, other)), None)
+    for at, target in enumerate(numbered[: len(targets)]):
+        rivals = [other for other in places[target.segment_id] if other.entry != target.entry]
+        same = next((other for other in rivals if is_same(target, other)), None)
         if same is not None:
             number = target.segment.segment_id or repr(target.segment.segment)
             is_named_twice = same.workspace != target.workspace
@@ -119,18 +116,42 @@ def find_shared(context: Context, targets: Sequence[Target]) -> dict[int, Destin
     return shared
 
 
-def _recall_own(context: Context, target: Target) -> Target:
-    if target.segment.segment is None:
+def _find_number(context: Context, target: Target, selected: Sequence[Target]) -> Target:
+    """Give a target the number that its title had in the state, else the one that it has at Customer.io.
+
+    There the list of a selected segment of the workspace tells it: nobody is asked with keys that no selected one has.
+    """
+    if target.segment.segment_id is not None:
         return target
-    try:
+    with suppress(ReconcileError):  # of a state that can't be read its own segments have the error
         target = recall(target, find_own(target, context.snapshot(target).listings(target.workspace)))
-        if target.segment.segment_id is None and not target.segment.retired:
-            named = [each for each in context.list_segments(target).values() if each.title == target.segment.title_key]
-            if len(named) == 1:
-                return target.changed(segment_id=named[0].segment_id)
-    except ReconcileError:
-        pass  # where it is not known, the segments that need it have the error
+    if target.segment.segment_id is not None or target.segment.retired:
+        return target
+    able = [
+        each
+        for each in selected
+        if each.workspace == target.workspace and each.spec.destination.app_api_key is not None
+    ]
+    for asking in sorted(able, key=lambda each: each.spec.path != target.spec.path)[:1]:
+        try:
+            remote = context.list_segments(asking)
+        except ReconcileError:
+            break  # which the segments that need the list have
+        named = [each for each in remote.values() if each.title == target.segment.title_key]
+        if len(named) == 1:
+            return target.changed(segment_id=named[0].segment_id)
     return target
+
+
+def _find_environment(context: Context, target: Target) -> int | None:
+    """Find the environment of a target: the one that the state knows, else that of its keys; None: neither tells."""
+    try:
+        known = context.environments(target).get(target.workspace)
+    except ReconcileError:
+        known = None
+    if known is not None or target.spec.unset:
+        return known
+    return context.ask_environment(target)
 
 
 def resolve_made(context: Context, target: Target) -> Target:

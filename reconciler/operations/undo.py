@@ -109,7 +109,7 @@ def undo(
             "undo",
         )
         segments = lookups.fill(segments, context.warn, context.stop)
-        for at, error in find_shared(context, [each.target for each in segments]).items():
+        for at, error in find_shared(context, loaded.specs, [each.target for each in segments]).items():
             if segments[at].error is None:
                 segments[at] = as_failed_plan(segments[at].target, error)
         segments = [bind_to_environment(context, segment) for segment in segments]

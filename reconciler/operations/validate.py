@@ -49,7 +49,7 @@ def validate(loaded: Loaded, *, connect: bool = False, stop: threading.Event | N
     with Context(loaded.targets, stop=stop) as context:
         context.warn_of_names()
         checks, failures = [], []
-        shared = find_shared(context, loaded.targets)
+        shared = find_shared(context, loaded.specs, loaded.targets)
         for at, target in enumerate(loaded.targets):
             try:
                 if at in shared:

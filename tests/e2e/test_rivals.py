@@ -1,11 +1,15 @@
 """Two entries for one segment: each would remove whom the other adds, and these people get messages."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
+from reconciler.sandbox.faults import answers
+from reconciler.sandbox.server import Sandbox
+from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.workspace import UsedBy
-from tests.support.project import Project, people
+from tests.support.project import Project, people, segment
 
 
 def titled(title: str, table: str, *lines: str) -> str:
@@ -36,7 +40,7 @@ def write_one_line(project: Project, **segments: dict[str, object]) -> None:
     project.spec.write_text(json.dumps(spec))
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "refresh"])
+@pytest.mark.parametrize("command", ["plan", "apply", "drift", "refresh"])
 def test_of_a_spec_on_one_line_a_number_and_a_title_of_one_segment_are_refused(wanted: Project, command: str) -> None:
     number, title = {"segment_id": 56, "query": "SELECT id FROM a"}, {"segment": "VIP", "query": "SELECT id FROM b"}
     write_one_line(wanted, a=number, b=title)
@@ -59,3 +63,90 @@ def test_of_a_spec_on_one_line_each_segment_is_told_its_own_campaigns_and_people
 
     assert {name: each["uses"]["campaigns"] for name, each in planned.items()} == {"gold": [12], "churn": []}
     assert {name: each["remote_members"] for name, each in planned.items()} == {"gold": 0, "churn": 40}
+
+
+# --- a rival in a spec of which nothing is selected ----------------------------------------------------------------
+
+COMMANDS = (("plan",), ("apply",), ("drift",), ("refresh", "--yes"), ("validate", "--connect"))
+
+STATE = "state: {url: 'sqlite:///state.db'}\n"
+
+
+@pytest.fixture
+def apart(wanted: Project) -> Project:
+    """Two specs that name one segment, one by its number and one by its title, which no run has met."""
+    wanted.write({"a": segment(56, "a")}, name="1.yaml", more=STATE)
+    wanted.write({"b": titled("VIP", "b")}, name="2.yaml", more=STATE)
+    return wanted
+
+
+def refused(project: Project, name: str, *words: str) -> bool:
+    """Whether a command on both specs fails the segment as it is another one, too."""
+    command, *flags = words
+    done = project.run(command, "1.yaml", "2.yaml", *flags, "--select", name, "--format", "json")
+    if command == "validate":
+        return done.code == 1 and any("and so is" in each["message"] for each in done.document["problems"])
+    error = done.segments[name]["error"]
+    return done.code == 1 and error["code"] == "title" and "and so is" in error["message"]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_an_entry_of_a_spec_without_anything_selected_is_a_rival_too(apart: Project, words: Sequence[str]) -> None:
+    assert refused(apart, "a", *words)
+    assert refused(apart, "b", *words)
+    assert apart.sandbox.writes == []
+
+
+def test_the_entries_of_a_plan_that_is_undone_are_compared_with_all_named_ones(apart: Project) -> None:
+    assert apart.run("apply", "1.yaml").code == 0
+
+    undone = apart.run("undo", ".", "last", "--select", "a", "--out", "undo.plan", "--format", "json")
+
+    assert (undone.code, undone.segments["a"]["error"]["code"]) == (1, "title")
+    assert not (apart.folder / "undo.plan").exists()
+
+
+def test_a_title_that_the_state_knows_is_compared_though_the_list_cannot_be_had(apart: Project) -> None:
+    assert apart.run("apply", "2.yaml").code == 0
+    apart.sandbox.faults.add(answers(403, path="/v1/segments", times=None))
+
+    assert refused(apart, "a", "apply")
+
+
+@pytest.mark.parametrize("trouble", ["state", "list", "app keys"])
+def test_the_troubles_of_what_is_not_selected_fail_nothing_that_is(apart: Project, trouble: str) -> None:
+    other = apart.folder / "2.yaml"
+    if trouble == "state":
+        other.write_text(other.read_text().replace("state.db", "missing/state.db").replace("VIP", "Weekly"))
+    elif trouble == "list":
+        apart.sandbox.faults.add(answers(403, path="/v1/segments", times=None))
+    else:
+        other.write_text(other.read_text().replace("sandbox-app-key", "revoked").replace("VIP", "Weekly"))
+
+    done = apart.run("apply", "1.yaml", "2.yaml", "--select", "a", "--format", "json")
+
+    assert (done.code, done.segments["a"]["status"]) == (0, "applied")
+
+
+def test_of_what_is_not_selected_customer_io_is_asked_nothing_more(apart: Project) -> None:
+    apart.write({"b": titled("Weekly", "b")}, name="2.yaml", more=STATE)
+    with Sandbox(settings=Settings(environment_id=4)) as staging:
+        elsewhere = Project(apart.folder, staging)
+        entries = {"c": titled("VIP", "b"), "d": segment(57, "b")}
+        elsewhere.write(entries, workspace="staging", name="3.yaml", more=STATE)
+        apart.sandbox.reset_calls()
+
+        assert apart.run("plan", "1.yaml", "2.yaml", "3.yaml", "--select", "a").code == 0
+
+        assert sum(call.path == "/v1/segments" for call in apart.sandbox.calls) == 1
+        assert staging.calls == []
+
+
+def test_two_names_of_one_workspace_are_seen_to_be_one_where_one_is_selected(wanted: Project) -> None:
+    wanted.write({"a": segment(56, "a")}, workspace="one", name="1.yaml", more="state: {url: 'sqlite:///1.db'}\n")
+    wanted.write({"b": segment(56, "b")}, workspace="two", name="2.yaml", more="state: {url: 'sqlite:///2.db'}\n")
+
+    done = wanted.run("apply", "1.yaml", "2.yaml", "--select", "a", "--format", "json")
+
+    assert (done.code, done.segments["a"]["error"]["code"]) == (1, "environment")
+    assert wanted.sandbox.writes == []
