@@ -35,6 +35,7 @@ from reconciler.operations.orphans import find_orphans
 from reconciler.operations.plan import Compare, PlanOptions, as_undone
 from reconciler.operations.plan_checks import bind_new, check_age, check_environment, check_heads, check_number
 from reconciler.operations.results import RunResult
+from reconciler.operations.rivals import warn_of_rivals
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
 from reconciler.plan_file import PLAN_AGAIN, PlanFile, SealedPlan
 from reconciler.state.base import Snapshot
@@ -125,6 +126,7 @@ def _apply(
     for at, error in find_shared(context, loaded.specs, [each.target for each in segments]).items():
         segments[at].end(error)
     warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
+    warn_of_rivals(context, loaded.specs, [each.target for each in segments])
 
     opened = [each for each in segments if each.parts is not None]
     for store, workspace in dict.fromkeys((context.store(each.target), each.target.workspace) for each in opened):

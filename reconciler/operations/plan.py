@@ -38,6 +38,7 @@ from reconciler.operations.plan_checks import bind_new
 from reconciler.operations.read_back import read_back, warn_of_unmatched
 from reconciler.operations.results import PlanResult, as_failed_plan
 from reconciler.operations.retirement import check_retirement
+from reconciler.operations.rivals import warn_of_rivals
 from reconciler.operations.titles import find_shared, resolve, warn_of_former_numbers
 from reconciler.operations.workspace import check_environment, check_head, look_up, tell_cause
 from reconciler.plan_file import STATE, STORED, Draft, drafting, plan_output, seal
@@ -120,6 +121,7 @@ def plan(
             for at, each in enumerate(segments)
         ]
         warn_of_former_numbers(context, loaded.specs, [each.target for each in segments])
+        warn_of_rivals(context, loaded.specs, [each.target for each in segments])
         if draft is not None:
             segments = [_bind(context, segment) for segment in segments]
         if rows is not None and not context.stop.is_set():

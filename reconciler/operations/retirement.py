@@ -8,7 +8,7 @@ from reconciler.errors import SegmentError, SpecError
 from reconciler.git import find_places, find_work_tree, identify, is_there
 from reconciler.models.plan import Head
 from reconciler.models.spec import Target
-from reconciler.spec import find_entry
+from reconciler.spec import find_entries
 
 
 def check_retirement(target: Target, head: Head, warn: Callable[[str], None]) -> None:
@@ -40,7 +40,8 @@ def check_retirement(target: Target, head: Head, warn: Callable[[str], None]) ->
         short = os.path.relpath(place)
         try:
             path = place if short.startswith("..") else Path(short)
-            entry = find_entry(path, os.environ, target.workspace, target.segment_id, head)
+            known = {target.segment_id: (head.name, head.title)}
+            entry = find_entries(path, os.environ, target.workspace, known).get(target.segment_id)
         except SpecError as error:
             message = (
                 f"{target.where}: the state knows the segment from another spec, which can't be read: {error.message}"

@@ -15,7 +15,6 @@ from reconciler.errors import SpecError, SpecProblem, UsageError
 from reconciler.models.fields import REFERENCE, Duration, Limit, Secret, Unset, read_integer
 from reconciler.models.ids import check_text
 from reconciler.models.options import Options
-from reconciler.models.plan import Head
 from reconciler.models.spec import Defaults, GuardSettings, Notify, Ownership, Segment, Spec, SpecFile
 from reconciler.models.titles import read_title
 from reconciler.models.urls import UNKNOWN_URL, check_state_url, make_absolute, resolve_path
@@ -25,7 +24,7 @@ from reconciler.spec.draft import Draft, Needed, read_draft
 from reconciler.spec.files import expand, list_first
 from reconciler.spec.queries import check_queries
 
-__all__ = ["DIALECT", "Needed", "find_entry", "list_patterns", "load", "make_schema", "read_state_url"]
+__all__ = ["DIALECT", "Needed", "find_entries", "list_patterns", "load", "make_schema", "read_state_url"]
 
 _HINT = "Nothing was run. The keys of a spec are in docs/spec.md; `reconcile schema` gives them to an editor."
 
@@ -124,28 +123,37 @@ def read_state_url(text: str, folder: Path) -> Secret:
         raise UsageError(f"--to: {error}", "write sqlite:///file or postgresql://user:password@host/database") from None
 
 
-def find_entry(path: Path, environment: Mapping[str, str], workspace: str, segment_id: int, known: Head) -> str | None:
-    """Find the entry by which a spec lists a segment that the state knows, and give its `file:line`; None: it has none.
+def find_entries(
+    path: Path, environment: Mapping[str, str], workspace: str, known: Mapping[int, tuple[str | None, str | None]]
+) -> dict[int, str]:
+    """Find the entries by which a spec lists segments that the state knows, and give their `file:line` by the number.
 
-    A retired entry is none. One with a number that can't be read here lists the segment if it has its name, and so does
-    one with another title: the segment may have been renamed. Raises SpecError where the file can't be read.
+    `known` has the names and the titles of the state. A retired entry is none. One with a number that can't be read
+    here lists the segment if it has its name, and so does one with another title: the segment may have been renamed.
+    Raises SpecError where the file can't be read.
     """
     draft = read_draft(path, environment)
     if draft is None or draft.document.data is None:
         raise SpecError(sorted(draft.problems) if draft else [f"{path}: lists no segments"], _HINT)
     where = ("destination", "workspace")
     if where in draft.document.lines and not draft.is_refused(where) and draft.value(where) != workspace:
-        return None
-    called = None if known.title is None else read_title(known.title)
+        return {}
+    by_title = {read_title(title): number for number, (_, title) in known.items() if title is not None}
+    by_name = {name: number for number, (name, _) in known.items() if name is not None}
+    found: dict[int, str] = {}
     for segment in draft.segments():
-        number, title = draft.value((*segment, "segment_id")), draft.value((*segment, "segment"))
+        if draft.is_retired(segment):
+            continue
+        number, title = read_integer(draft.value((*segment, "segment_id"))), draft.value((*segment, "segment"))
         is_unreadable = draft.is_refused((*segment, "segment_id")) or draft.is_refused((*segment, "segment"))
-        is_titled = isinstance(title, str) and read_title(title) == called
-        is_same = read_integer(number) == segment_id or is_titled
-        may_be_same = segment[1] == known.name and (is_unreadable or title is not None)
-        if (is_same or may_be_same) and not draft.is_retired(segment):
-            return f"{path}:{draft.document.line(segment)}"
-    return None
+        listed: set[object] = {number} if isinstance(number, int) else set()
+        if isinstance(title, str):
+            listed.add(by_title.get(read_title(title)))
+        if is_unreadable or title is not None:
+            listed.add(by_name.get(str(segment[1])))
+        for each in known.keys() & listed:
+            found.setdefault(each, f"{path}:{draft.document.line(segment)}")
+    return found
 
 
 def _resolve(draft: Draft, file: SpecFile, queries: Mapping[str, str]) -> Spec:

@@ -150,3 +150,56 @@ def test_two_names_of_one_workspace_are_seen_to_be_one_where_one_is_selected(wan
 
     assert (done.code, done.segments["a"]["error"]["code"]) == (1, "environment")
     assert wanted.sandbox.writes == []
+
+
+# --- a rival that another job applies ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taking_turns(wanted: Project) -> Project:
+    """Two specs that list one segment, each applied by a job of its own; the second one last."""
+    wanted.write({"a": segment(56, "a")}, name="1.yaml")
+    wanted.write({"b": segment(56, "b", "guards: {max_removals: 100%}")}, name="2.yaml")
+    for spec in ("1.yaml", "2.yaml"):
+        assert wanted.run("apply", spec).code == 0
+    return wanted
+
+
+def rivals(project: Project, *words: str) -> list[str]:
+    warnings = project.run(*words, "--format", "json").document["warnings"]
+    return [each for each in warnings if "was applied from there last" in each]
+
+
+def test_a_spec_that_another_job_has_applied_and_that_still_lists_the_segment_is_warned_of(
+    taking_turns: Project,
+) -> None:
+    for command in ("plan", "apply"):
+        (warning,) = rivals(taking_turns, command, "1.yaml")
+        assert warning.startswith("1.yaml:")
+        assert "segment 56 is listed at 2.yaml:" in warning
+    assert rivals(taking_turns, "plan", "1.yaml") == []  # which was applied last now
+    assert len(rivals(taking_turns, "plan", "2.yaml")) == 1
+
+
+@pytest.mark.parametrize("other", ["", "retired", "elsewhere", "not a spec", "another number"])
+def test_a_spec_that_does_not_list_the_segment_any_more_is_no_rival(taking_turns: Project, other: str) -> None:
+    path = taking_turns.folder / "2.yaml"
+    if not other:
+        path.unlink()
+    elif other == "retired":
+        taking_turns.write({"b": "segment_id: 56\nretired: true"}, name="2.yaml")
+    elif other == "elsewhere":
+        taking_turns.write({"b": segment(56, "b")}, workspace="staging", name="2.yaml")
+    elif other == "another number":
+        taking_turns.write({"b": segment(57, "b")}, name="2.yaml")
+    else:
+        path.write_text("[")
+
+    assert rivals(taking_turns, "plan", "1.yaml") == []
+
+
+def test_the_title_by_which_another_job_lists_the_segment_is_seen(taking_turns: Project) -> None:
+    taking_turns.write({"b": titled("VIP", "b", "guards: {max_removals: 100%}")}, name="2.yaml")
+    assert taking_turns.run("apply", "2.yaml").code == 0
+
+    assert len(rivals(taking_turns, "plan", "1.yaml")) == 1
