@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from reconciler.models.titles import read_title
+from reconciler.models.titles import flatten, read_title
 
 # What a terminal obeys: CSI and OSC sequences with their content, then any other escape with what follows it.
 MAX_TITLE = 300
@@ -103,13 +103,16 @@ def one_line(text: str, length: int) -> str:
 
     They are not just left out, as `clean` does: what was masked apart would become one text again.
     """
-    line = read_title(text)
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return _cut(flatten(text), length)
 
 
 def show_title(text: str) -> str:
-    """Give a title of Customer.io as it is shown: one line, cut where it is very long."""
-    return one_line(text, MAX_TITLE)
+    """Give a title of Customer.io as it is told and kept: as it is compared, but cut where it is very long."""
+    return _cut(read_title(text), MAX_TITLE)
+
+
+def _cut(line: str, length: int) -> str:
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def escape_markdown(text: str, length: int = 200) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
 
-from reconciler.models.titles import read_title
+from reconciler.models.titles import flatten
 from reconciler.models.urls import check_api_url, check_source_url, check_state_url, check_webhook_url
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -249,7 +249,7 @@ def _refuse(problem: str, when: Callable[[str], object]) -> _Check:
 
 _NOT_EMPTY = _refuse("must not be empty", lambda text: not text)
 _FILLED = _refuse("must not be empty", lambda text: not text.strip())
-_VISIBLE = _refuse("must not be empty", lambda text: not read_title(text))
+_VISIBLE = _refuse("must not be empty", lambda text: not flatten(text))
 _PRINTABLE = _refuse(  # else it could change a terminal or break a driver
     "holds a control character",
     lambda text: any(unicodedata.category(each) == "Cc" and each not in "\n\r\t" for each in text),

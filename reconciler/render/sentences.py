@@ -116,7 +116,7 @@ def label(target: Target, shared: Collection[str]) -> str:
 
 def name_segment(label: str, segment_id: int, title: str | None, members: int, *more: str) -> str:
     """`production/vip (segment 56, "VIP customers", 1,234 members)`, for a question about it."""
-    called = "title not known" if title is None else f'"{title}"'
+    called = "title not known" if title is None else f'"{clean(title)}"'
     return f"{label} ({', '.join([f'segment {segment_id}', called, count(members, 'member'), *more])})"
 
 

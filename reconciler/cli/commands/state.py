@@ -18,7 +18,7 @@ from reconciler.cli.commands.records import MemberId, read_id
 from reconciler.cli.console import Console
 from reconciler.cli.documents import show as show_document
 from reconciler.errors import StateError, UsageError, not_confirmed
-from reconciler.escaping import clean_block, escape_data
+from reconciler.escaping import clean, clean_block, escape_data
 from reconciler.files import refuse_url
 from reconciler.models.fields import Secret
 from reconciler.models.members import MembersAtSource
@@ -138,7 +138,7 @@ def forget_note(console: Console, spec: Spec, segment_id: int, yes: bool, lock_t
     note = next((each for each in open_snapshot(spec.state).listings(workspace) if each.segment_id == segment_id), None)
     if note is None:
         raise unknown_segment(spec, segment_id)
-    made = f'{workspace}: segment {segment_id}, "{note.title}", was created, and nobody was sent to it'
+    made = f'{workspace}: segment {segment_id}, "{clean(note.title or "")}", was created, and nobody was sent to it'
     confirm(console, f"{made}. Forget it? With `create: true` the next apply makes another one of that title.", yes)
     if not admin.forget(spec.state, workspace, segment_id, lock_timeout=lock_timeout):
         raise unknown_segment(spec, segment_id)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import DestinationError
+from reconciler.escaping import show_title
 from reconciler.git import identify
 from reconciler.models.plan import RemoteSegment
 from reconciler.models.results import Listing
 from reconciler.models.spec import SpecIdentity, Target
+from reconciler.models.titles import read_title
 from reconciler.operations.titles import check_app_key, check_title, find_by_title, is_same_workspace, recall
 from tests.fakes.parts import make_target
 
@@ -50,6 +52,30 @@ def test_long_titles_that_differ_in_their_end_are_two() -> None:
     with pytest.raises(DestinationError, match="is called") as caught:
         check_title(pinned, remote((61, "x" * 2000 + " one")))
     assert "x" * 400 not in caught.value.message
+
+
+ENGLAND, SCOTLAND = ("\U0001f3f4" + "".join(chr(0xE0000 + ord(each)) for each in code) for code in ("gbeng", "gbsct"))
+
+DIFFERENT = [
+    (f"Fans {ENGLAND}\U000e007f", f"Fans {SCOTLAND}\U000e007f"),
+    ("VIP \U0001fa77", "VIP \U0001fa75"),  # of Unicode 15
+    ("VIP \U0001fa77", "VIP"),
+    ("Club \uf8ff", "Club"),  # private use
+    ("\U0001f468\u200d\U0001f467", "\U0001f468 \U0001f467"),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [*DIFFERENT, *((two, one) for one, two in DIFFERENT)])
+def test_titles_that_differ_in_a_sign_are_two(ours: str, theirs: str) -> None:
+    there = remote((77, read_title(theirs)))
+    target = make_target(segment_id=None, segment=ours)
+    with pytest.raises(DestinationError, match="no segment of workspace"):
+        find_by_title(target, [known(77, show_title(theirs))], there, print)
+    assert recall(target, [known(77, show_title(theirs))]).segment.segment_id is None
+    with pytest.raises(DestinationError, match="is called"):
+        check_title(make_target(segment_id=77, title=ours), there)
+    assert not is_same_workspace([known(77, show_title(ours), proved=True)], there)
+    assert find_by_title(target, [], remote((77, read_title(ours))), print).segment_id == 77
 
 
 def test_only_a_segment_that_may_be_created_may_be_absent() -> None:
