@@ -36,6 +36,8 @@ Open = Callable[..., Clients]
 IDS = ("cust_000001", "cust_000002")
 BATCH = Batch(Direction.ADD, IDS)
 OK = reply("200 OK", b"{}\n")
+CLOSES = "Connection: close"
+"""Else the client may meet the end of the connection as it sends again."""
 
 
 def always(answer: bytes) -> Callable[[socket.socket, int], None]:
@@ -271,8 +273,8 @@ def test_a_200_that_customerio_does_not_give_is_unknown_and_ends_the_segment(
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n",
-        reply("200 OK", gzip.compress(b"{}\n")[:-9], "Content-Encoding: gzip"),
-        reply("200 OK", b"{}\n", "Content-Encoding: gzip"),
+        reply("200 OK", gzip.compress(b"{}\n")[:-9], "Content-Encoding: gzip", CLOSES),
+        reply("200 OK", b"{}\n", "Content-Encoding: gzip", CLOSES),
     ],
     ids=["cut", "broken chunk", "cut chunks", "cut gzip", "no gzip"],
 )
