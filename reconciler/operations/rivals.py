@@ -1,4 +1,4 @@
-"""Specs of other jobs that list a segment, too: each job would remove the people whom the other one adds."""
+"""Specs of other jobs that list a segment, too: each job would remove the people that the other one adds."""
 
 import os
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def warn_of_rivals(context: Context, specs: Sequence[Spec], targets: Sequence[Ta
             try:
                 entries = find_entries(path, os.environ, workspace, titles)
             except SpecError:
-                continue  # it lists nothing that could be applied, and whoever applies it is told
+                continue  # it lists nothing that could be applied; its own apply says so
             for target, listing in known:
                 if entry := entries.get(listing.segment_id):
                     context.warn(
                         f"{target.where}: segment {listing.segment_id} is listed at {entry} too, and was applied from "
-                        "there last: in turn each of the two removes the people whom the other one adds; leave one of "
+                        "there last: in turn each of the two removes the people that the other one adds; leave one of "
                         "the entries"
                     )
 
